@@ -1,0 +1,42 @@
+# The first Python between 3.11 and 3.13 that answers; `make PYTHON=...` names another.
+PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: sweep test test-slow ui bench lint lock clean
+
+sweep: $(READY)
+	$(BIN)/harness train experiment=house_prices sweep=full_vs_batch
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+ui: $(READY)
+	$(BIN)/harness ui
+
+bench: $(READY)
+	$(BIN)/python -m experiments.throughput
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# Versions and hashes of everything, for all platforms and Python versions.
+lock:
+	uv pip compile --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url \
+		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv
+
+$(READY): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed; make PYTHON=... names one."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $(READY)

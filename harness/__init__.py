@@ -1,0 +1,1 @@
+"""Compare training on chunks with training on the full sample."""

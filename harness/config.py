@@ -1,0 +1,265 @@
+"""The configuration's schema: names, types, units, and the checks that run before anything else does.
+
+Values live in `conf/`; this module is all that the library sees of them. The classes are not frozen only because Hydra
+could not compose frozen ones; nothing changes them once they are made.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A refusal: the command line, a configuration or the data cannot be used as they are.
+
+    Its text is one sentence for a person: what was expected, what was received, and the mend.
+    """
+
+
+class Scaling(Enum):
+    """What is done to features and target before training."""
+
+    standard = "standard"
+    none = "none"
+
+
+class Missing(Enum):
+    """What is done with a row that has an empty field."""
+
+    error = "error"
+    drop = "drop"
+    mean = "mean"
+
+
+class Loss(Enum):
+    """The loss of a row; a chunk's loss is the mean over its rows."""
+
+    mse = "mse"
+    mae = "mae"
+    huber = "huber"
+    binary_crossentropy = "binary_crossentropy"
+
+
+class LogModel(Enum):
+    """Which runs of a sweep keep their model."""
+
+    best = "best"
+    all = "all"
+    none = "none"
+
+
+class Device(Enum):
+    """Where the trainer runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class FullSample(Enum):
+    """How a scan reads the table."""
+
+    streamed = "streamed"
+    resident = "resident"
+
+
+FULL = "full"
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
+
+
+def require(condition: bool, expected: str, received: object, remedy: str = "") -> None:
+    """Raise `ConfigError` in the project's one form unless `condition` holds."""
+    if not condition:
+        raise ConfigError(f"{expected}. Received: {received}." + (f" {remedy}" if remedy else ""))
+
+
+def tracking_uri(uri: str | None = None) -> str:
+    """Return the tracking URI in force: `uri`, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
+
+    The path of a local file is made absolute, so that it names one store wherever it is used.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    scheme, found, path = uri.partition(":///")
+    return f"sqlite:///{Path(path).absolute()}" if found and scheme == "sqlite" else uri
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with dots in its keys, and enums as their values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value.value if isinstance(value, Enum) else value
+    return flat
+
+
+@dataclass
+class DataConfig:
+    """A source of rows and what of it is trained on.
+
+    Attributes:
+        features: Input columns, in the model's order.
+        target: The column to predict.
+        path: The CSV; None means that the built-in data is generated.
+        rows: Rows to generate where `path` is None.
+        origin: Where to get the file, said when it is not there.
+        log_columns: Features or target replaced by their natural logarithm.
+        scaling: `standard` subtracts the training mean and divides by the training standard deviation.
+        holdout: Fraction of the rows that is never trained on, in [0, 1).
+        split_seed: Draws which rows those are.
+        missing: What to do with an empty field; `mean` fills features with their training mean.
+    """
+
+    features: list[str]
+    target: str
+    path: str | None = None
+    rows: int | None = None
+    origin: str | None = None
+    log_columns: list[str] = field(default_factory=list)
+    scaling: Scaling = Scaling.standard
+    holdout: float = 0.2
+    split_seed: int = 0
+    missing: Missing = Missing.error
+
+    def __post_init__(self) -> None:
+        columns = [*self.features, self.target]
+        require(bool(self.features), "data.features expected at least one column", self.features)
+        require(bool(self.target), "data.target expected a column", repr(self.target))
+        require(len(set(columns)) == len(columns), "data.features and data.target expected distinct columns", columns)
+        unknown = [name for name in self.log_columns if name not in columns]
+        require(
+            not unknown,
+            "data.log_columns expected names among data.features and data.target",
+            unknown,
+            f"Use: {columns}.",
+        )
+        require(0 <= self.holdout < 1, "data.holdout expected a fraction in [0, 1)", self.holdout)
+        require(self.rows is None or self.rows >= 1, "data.rows expected a positive number", self.rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read, target last."""
+        return [*self.features, self.target]
+
+
+@dataclass
+class TrackingConfig:
+    """Where runs are recorded.
+
+    Attributes:
+        uri: MLflow's tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
+        experiment: The MLflow experiment's name.
+        log_model: Which runs of a sweep keep their model.
+    """
+
+    uri: str | None = None
+    experiment: str = "harness"
+    log_model: LogModel = LogModel.best
+
+
+@dataclass
+class RuntimeConfig:
+    """How fast and in how much memory; nothing here changes a result beyond float32 rounding.
+
+    Attributes:
+        device: `auto` takes a GPU that TensorFlow sees, else the CPU.
+        block_rows: Rows read from a table at once; None means as many as fit in 8 MiB.
+        full_sample: `resident` keeps the whole sample in the device's memory between epochs.
+        lane_tile: Lanes updated by one call; it changes rounding, so runs are comparable to the bit at one value only.
+        threads: Threads inside one operation; it changes rounding.
+        workers: Tiles of lanes updated side by side; None means one a core.
+        cache: Folder of tables and generated data.
+    """
+
+    device: Device = Device.auto
+    block_rows: int | None = None
+    full_sample: FullSample = FullSample.streamed
+    lane_tile: int = 8
+    threads: int = 1
+    workers: int | None = None
+    cache: str = ".harness"
+
+    def __post_init__(self) -> None:
+        for name in ("block_rows", "lane_tile", "threads", "workers"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"runtime.{name} expected a positive number", value)
+
+
+@dataclass
+class Config:
+    """One configuration: all that it takes to train one run.
+
+    Attributes:
+        chunksize: Rows of one update, or `full` (or None) for the whole sample.
+        learning_rate: Of the optimizer.
+        epochs: Passes over all training rows.
+        seed: Sets initial weights and the layers' random streams, and nothing else.
+        loss: Of a row.
+        data: The rows.
+        model: `_target_`, a function of the number of input columns that returns a Keras model, and its arguments.
+        optimizer: `name` and the arguments of the Keras optimizer of that name.
+        tracking: Where the run is recorded.
+        runtime: How it is computed.
+    """
+
+    chunksize: int | str | None
+    learning_rate: float
+    epochs: int
+    seed: int
+    loss: Loss
+    data: DataConfig
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        require(
+            self.chunksize in (None, FULL) or (isinstance(self.chunksize, int) and self.chunksize >= 1),
+            f"chunksize expected a positive number of rows or `{FULL}`",
+            self.chunksize,
+        )
+        require(
+            math.isfinite(self.learning_rate) and self.learning_rate > 0,
+            "learning_rate expected a positive number",
+            self.learning_rate,
+        )
+        require(self.epochs >= 1, "epochs expected a positive number", self.epochs)
+        require(0 <= self.seed < 2**32, "seed expected a number in [0, 2**32)", self.seed)
+        require(
+            isinstance(self.model.get("_target_"), str),
+            "model expected a `_target_` that names a function",
+            self.model,
+            "Choose one of conf/model, or set model._target_.",
+        )
+        require(
+            self.loss is not Loss.binary_crossentropy or self.data.target not in self.data.log_columns,
+            "loss=binary_crossentropy expected labels 0 and 1",
+            "their logarithms",
+            "Take the target out of data.log_columns.",
+        )
+        require(
+            self.optimizer.get("name") in OPTIMIZERS,
+            f"optimizer.name expected one of {', '.join(OPTIMIZERS)}",
+            self.optimizer.get("name"),
+        )
+
+    def flat(self) -> dict[str, Any]:
+        """Return all values by their dotted keys; the chunksize of the whole sample is `full`."""
+        return flatten(asdict(self)) | {"chunksize": FULL if self.is_full else self.chunksize}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this is a full-sample run."""
+        return self.chunksize in (None, FULL)
+
+    def chunk_rows(self, rows: int) -> int:
+        """Rows of one update where `rows` are trained on."""
+        return rows if self.is_full else min(int(self.chunksize or 0), rows)

@@ -1,0 +1,202 @@
+"""The updates of a block as one compiled loop: one for chunks that fit in a slice, one for longer ones.
+
+Which rows make an update follows from row numbers alone; where a block ends does not show in any number.
+"""
+
+# The stubs that pyright has for TensorFlow know no static shapes.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportOptionalOperand=false, reportReturnType=false
+# pyright: reportAssignmentType=false, reportOptionalIterable=false
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from harness.blocks import SLICE_ROWS
+from harness.config import require
+from harness.lanes import BATCH_LAYERS, Stack, State
+
+
+class Rows(NamedTuple):
+    """A block as tensors.
+
+    Attributes:
+        start: The number of the block's first row.
+        stop: The number after its last row.
+        overlap: Rows in front of row `start`.
+        x: float32 `[capacity, features]`.
+        y: float32 `[capacity, 1]`.
+    """
+
+    start: int
+    stop: int
+    overlap: int
+    x: tf.Tensor
+    y: tf.Tensor
+
+
+class Carry(NamedTuple):
+    """What goes from block to block.
+
+    Attributes:
+        state: Of the lanes.
+        epoch_loss: Sum over this epoch's updates of rows times loss, float64 `[tile]`.
+        loss: Of the chunk under way, summed over its rows, float64 `[tile]`.
+        gradients: Likewise, float64 `[tile, ...]` for each weight; empty where a chunk is never under way.
+    """
+
+    state: State
+    epoch_loss: tf.Tensor
+    loss: tf.Tensor
+    gradients: list[tf.Tensor]
+
+
+class WholeChunks:
+    """Updates of chunks that fit in a slice: one step a chunk, and the shorter last chunk in a shape of its own."""
+
+    def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
+        self._stack, self._chunk, self._rows = stack, chunk, rows
+        self.updates = -(-rows // chunk)
+        self._tail = rows % chunk
+        self._compiled = tf.function(self._updates, jit_compile=True, autograph=False)
+
+    def start(self, state: State) -> Carry:
+        """Return the carry before the first row."""
+        zeros = _zeros(state)
+        return Carry(state, zeros, zeros, [])
+
+    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, tf.Tensor, int, int]:
+        """Take all updates that end in a block.
+
+        Returns:
+            The carry after them, their losses float32 `[updates or more, tile]`, the number (from 0, within the epoch)
+            of the first update and the number after the last.
+        """
+        first, stop = rows.start // self._chunk, rows.stop // self._chunk
+        tail = self._tail > 0 and rows.stop == self._rows
+        begin = first * self._chunk - rows.start + rows.overlap
+        carry, losses = self._compiled(
+            carry, rows.x, rows.y, tf.constant(begin), tf.constant(stop - first), tf.constant(int(tail))
+        )
+        return carry, losses, first, stop + tail
+
+    def _updates(
+        self, carry: Carry, x: tf.Tensor, y: tf.Tensor, begin: tf.Tensor, steps: tf.Tensor, tail: tf.Tensor
+    ) -> tuple[Carry, tf.Tensor]:
+        losses = tf.zeros([x.shape[0] // self._chunk + 2, carry.epoch_loss.shape[0]])
+
+        def update(step: tf.Tensor, rows: int, carry: Carry, losses: tf.Tensor) -> tuple[tf.Tensor, Carry, tf.Tensor]:
+            row = begin + step * self._chunk
+            loss, state = self._stack.update(carry.state, _rows(x, row, rows), _rows(y, row, rows))
+            epoch_loss = carry.epoch_loss + tf.cast(loss, tf.float64) * rows
+            return step + 1, carry._replace(state=state, epoch_loss=epoch_loss), _put(losses, step, loss)
+
+        _, carry, losses = tf.while_loop(
+            lambda step, *_: step < steps,
+            lambda step, carry, losses: update(step, self._chunk, carry, losses),
+            (tf.constant(0), carry, losses),
+        )
+        # A loop of one step or none: XLA would compile a conditional anew for each value of its condition.
+        if self._tail:
+            _, carry, losses = tf.while_loop(
+                lambda step, *_: step < steps + tail,
+                lambda step, carry, losses: update(step, self._tail, carry, losses),
+                (steps, carry, losses),
+            )
+        return carry, losses
+
+
+class SlicedChunks:
+    """Updates of longer chunks: float64 sums over slices counted from the chunk's start, then one step."""
+
+    def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
+        layers = [layer.name for layer in stack.layers() if isinstance(layer, BATCH_LAYERS)]
+        require(
+            not layers,
+            f"a model whose rows do not depend on each other was expected for chunks of over {SLICE_ROWS} rows",
+            f"chunksize {chunk} and the layers {layers}",
+            f"Use chunksize <= {SLICE_ROWS}.",
+        )
+        self._stack, self._chunk, self._rows = stack, chunk, rows
+        self.updates = -(-rows // chunk)
+        self._slices = -(-chunk // SLICE_ROWS)
+        self._compiled = tf.function(self._updates, jit_compile=True, autograph=False)
+
+    def start(self, state: State) -> Carry:
+        """Return the carry before the first row."""
+        zeros = _zeros(state)
+        return Carry(state, zeros, zeros, [tf.zeros(weight.shape, tf.float64) for weight in state.weights])
+
+    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, tf.Tensor, int, int]:
+        """Take all updates that end in a block; see `WholeChunks.advance`."""
+        slices = tf.constant([self._slices_before(rows.start), self._slices_before(rows.stop)], tf.int64)
+        shift = tf.constant(rows.overlap - rows.start, tf.int64)
+        carry, losses = self._compiled(carry, rows.x, rows.y, slices, shift)
+        return carry, losses, self._updates_before(rows.start), self._updates_before(rows.stop)
+
+    def _updates_before(self, row: int) -> int:
+        return -(-row // self._chunk) if row == self._rows else row // self._chunk
+
+    def _slices_before(self, row: int) -> int:
+        chunks, rest = divmod(row, self._chunk)
+        return chunks * self._slices + (-(-rest // SLICE_ROWS) if row == self._rows else rest // SLICE_ROWS)
+
+    def _updates(
+        self, carry: Carry, x: tf.Tensor, y: tf.Tensor, slices: tf.Tensor, shift: tf.Tensor
+    ) -> tuple[Carry, tf.Tensor]:
+        losses = tf.zeros([x.shape[0] // self._chunk + 2, carry.epoch_loss.shape[0]])
+
+        def add(number: tf.Tensor, update: tf.Tensor, carry: Carry, losses: tf.Tensor) -> tuple:
+            chunk_start = number // self._slices * self._chunk
+            chunk_stop = tf.minimum(chunk_start + self._chunk, self._rows)
+            start = chunk_start + number % self._slices * SLICE_ROWS
+            stop = tf.minimum(start + SLICE_ROWS, chunk_stop)
+            # The window ends where the slice ends; the rows of it that are not the slice's are blanked.
+            window = stop - SLICE_ROWS + shift
+            inside = tf.range(SLICE_ROWS, dtype=tf.int64) >= SLICE_ROWS - (stop - start)
+            x_slice = tf.where(inside[:, None], _rows(x, window, SLICE_ROWS), 0.0)
+            y_slice = tf.where(inside[:, None], _rows(y, window, SLICE_ROWS), 0.0)
+            loss, gradients, state = self._stack.sums(carry.state, x_slice, y_slice, tf.cast(inside, tf.float32))
+            carry = Carry(
+                state,
+                carry.epoch_loss,
+                carry.loss + tf.cast(loss, tf.float64),
+                [total + tf.cast(part, tf.float64) for total, part in zip(carry.gradients, gradients, strict=True)],
+            )
+
+            def step() -> tuple[tf.Tensor, Carry, tf.Tensor]:
+                rows = tf.cast(chunk_stop - chunk_start, tf.float64)
+                state = self._stack.step(carry.state, [tf.cast(total / rows, tf.float32) for total in carry.gradients])
+                done = carry._replace(state=state, epoch_loss=carry.epoch_loss + carry.loss)
+                done = done._replace(
+                    loss=tf.zeros_like(carry.loss), gradients=[tf.zeros_like(total) for total in carry.gradients]
+                )
+                return update + 1, done, _put(losses, update, tf.cast(carry.loss / rows, tf.float32))
+
+            update, carry, losses = tf.cond(stop == chunk_stop, step, lambda: (update, carry, losses))
+            return number + 1, update, carry, losses
+
+        _, _, carry, losses = tf.while_loop(
+            lambda number, *_: number < slices[1], add, (slices[0], tf.constant(0), carry, losses)
+        )
+        return carry, losses
+
+
+Loop = WholeChunks | SlicedChunks
+
+
+def make_loop(stack: Stack, chunk: int, rows: int) -> Loop:
+    """Return the loop for updates of `chunk` rows over a part of `rows` rows."""
+    return (WholeChunks if chunk <= SLICE_ROWS else SlicedChunks)(stack, chunk, rows)
+
+
+def _zeros(state: State) -> tf.Tensor:
+    return tf.zeros(state.optimizer[0].shape[0], tf.float64)
+
+
+def _rows(values: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
+    return tf.slice(values, tf.stack([start, tf.zeros_like(start)]), [count, values.shape[1]])
+
+
+def _put(losses: tf.Tensor, index: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
+    return tf.tensor_scatter_nd_update(losses, [[index]], loss[None])

@@ -1,0 +1,188 @@
+"""Configurations -> runs -> scans: all checks are here, and nothing is trained or recorded."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+
+from harness.blocks import SLICE_ROWS, Blocks, Scaler
+from harness.config import Config, ConfigError, FullSample, Loss, require
+from harness.device import available_bytes
+from harness.lanes import Recipe
+from harness.optimizers import check_settings
+from harness.signature import find_target, signature
+from harness.table import Progress, Table, open_table
+from harness.tile import Lane
+from harness.trainer import Scan
+
+_ALWAYS_NAMED = ("chunksize", "learning_rate", "epochs")
+
+
+@dataclass(eq=False)
+class Run:
+    """One configuration on its way to a record; configurations of one signature share one.
+
+    Attributes:
+        config: The configuration.
+        table: Its data.
+        signature: What makes it this run.
+        name: What sets it apart from its companions.
+        run_id: MLflow's, once it is started.
+        status: `FINISHED`, `FAILED` or `KILLED` once it has ended.
+        reason: Why it failed.
+        objective: Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
+    """
+
+    config: Config
+    table: Table
+    signature: str
+    name: str = ""
+    run_id: str = ""
+    status: str = ""
+    reason: str = ""
+    objective: float = math.inf
+
+    @property
+    def chunk(self) -> int:
+        """Rows of one update."""
+        return self.config.chunk_rows(self.table.train_rows)
+
+    @property
+    def updates(self) -> int:
+        """Updates of the whole run."""
+        return -(-self.table.train_rows // self.chunk) * self.config.epochs
+
+    @functools.cached_property
+    def scaler(self) -> Scaler:
+        """What scaling does to its data; labels are left as they are."""
+        labels = self.config.loss is Loss.binary_crossentropy
+        return Scaler.of(self.table, self.config.data.scaling, scale_target=not labels)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs with the same data and split, and the scan that trains them; `lanes[i]` are the runs of its lane `i`."""
+
+    lanes: list[list[Run]]
+    scan: Scan
+
+
+def prepare(configs: Sequence[Config], progress: Progress) -> list[Run]:
+    """Check all `configs` and their data.
+
+    Returns:
+        A run for each configuration, in order.
+
+    Raises:
+        ConfigError: One of them cannot be trained.
+    """
+    for part in ("runtime", "tracking"):
+        values = {repr(getattr(config, part)) for config in configs}
+        require(len(values) == 1, f"{part} expected one value for all runs of a sweep", f"{len(values)} values")
+    tables: dict[str, Table] = {}
+    runs: dict[str, Run] = {}
+    order = []
+    for config in configs:
+        _check_model(config)
+        check_settings(config.optimizer)
+        key = repr(replace(config.data, scaling=configs[0].data.scaling))
+        if key not in tables:
+            tables[key] = open_table(config.data, Path(config.runtime.cache).absolute(), progress)
+        _check_labels(config, tables[key])
+        identity = signature(config, tables[key])
+        order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
+    _name(list(runs.values()))
+    return order
+
+
+def arrange(runs: Sequence[Run], device: str) -> list[Group]:
+    """Sort runs into scans, and build those.
+
+    Runs that differ in `epochs` only are one lane: the shorter is the beginning of the longer.
+
+    Raises:
+        ConfigError: A model cannot be trained as it is asked for, or the sample has no room where it is to stay.
+    """
+    scans: dict[tuple, dict[str, list[Run]]] = {}
+    for run in runs:
+        data = (run.table.folder, run.config.data.scaling, run.scaler.std[-1])
+        lane = signature(replace(run.config, epochs=1), run.table)
+        scans.setdefault(data, {}).setdefault(lane, []).append(run)
+    return [_group(list(lanes.values()), device) for lanes in scans.values()]
+
+
+def _group(lanes: list[list[Run]], device: str) -> Group:
+    first, runtime = lanes[0][0], lanes[0][0].config.runtime
+    resident = runtime.full_sample is FullSample.resident
+    block_rows = first.table.train_rows if resident else runtime.block_rows
+    train = Blocks(first.table, "train", first.scaler, block_rows=block_rows, overlap=SLICE_ROWS)
+    if resident:
+        free = available_bytes(device)
+        require(
+            not free or train.bytes <= free,
+            f"runtime.full_sample=resident expected {train.bytes:,} bytes of memory for {train.rows:,} rows",
+            f"{free:,} bytes free on {device}",
+            "Use runtime.full_sample=streamed.",
+        )
+    scan = Scan(
+        [_lane(runs) for runs in lanes],
+        train,
+        Blocks(first.table, "holdout", first.scaler, block_rows=runtime.block_rows),
+        tile=runtime.lane_tile,
+        workers=runtime.workers,
+        device=device,
+    )
+    return Group(lanes, scan)
+
+
+def _lane(runs: Sequence[Run]) -> Lane:
+    config = runs[0].config
+    arguments = {key: value for key, value in config.model.items() if key != "_target_"}
+    recipe = Recipe(
+        identity=json.dumps([config.model, config.optimizer, config.loss.value], sort_keys=True),
+        build_model=functools.partial(find_target(config.model["_target_"]), **arguments),
+        optimizer=config.optimizer,
+        loss=config.loss,
+    )
+    stops = sorted({run.config.epochs for run in runs})
+    return Lane(runs[0].chunk, recipe, config.seed, config.learning_rate, tuple(stops))
+
+
+def _check_model(config: Config) -> None:
+    target: Callable[..., keras.Model] = find_target(config.model["_target_"])
+    arguments = {key: value for key, value in config.model.items() if key != "_target_"}
+    try:
+        inspect.signature(target).bind(1, **arguments)
+    except TypeError as error:
+        known = list(inspect.signature(target).parameters)[1:]
+        raise ConfigError(
+            f"model expected arguments of {config.model['_target_']}. Received: {sorted(arguments)} ({error}). "
+            f"It has: {', '.join(known) or 'none besides the number of inputs'}."
+        ) from error
+
+
+def _check_labels(config: Config, table: Table) -> None:
+    target = table.columns[-1]
+    require(
+        config.loss is not Loss.binary_crossentropy or (target.min >= 0 and target.max <= 1),
+        f"loss=binary_crossentropy expected labels 0 and 1 in {target.name}",
+        f"values from {target.min:g} to {target.max:g}",
+    )
+
+
+def _name(runs: Sequence[Run]) -> None:
+    """Name runs by chunksize, learning rate, epochs, and whatever else they do not all share."""
+    flat = [run.config.flat() for run in runs]
+    varying = [key for key in flat[0] if len({str(values.get(key)) for values in flat}) > 1]
+    for run, values in zip(runs, flat, strict=True):
+        parts = ["full" if run.config.is_full else f"chunk={values['chunksize']}"]
+        parts += [f"lr={values['learning_rate']:g}", f"epochs={values['epochs']}"]
+        parts += [f"{key.rsplit('.', 1)[-1]}={values.get(key)}" for key in varying if key not in _ALWAYS_NAMED]
+        run.name = " ".join(parts)

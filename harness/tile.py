@@ -1,0 +1,181 @@
+"""Lanes of one cohort that one call updates, and what has become of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from harness.evaluate import Evaluation
+from harness.lanes import Recipe, Stack
+from harness.loops import Loop, Rows
+
+CURVE_POINTS = 1000
+"""Points that a curve over updates is thinned to."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One run, as the trainer sees it; lanes of the same chunk and recipe form a cohort.
+
+    Attributes:
+        chunk: Rows of an update, at most the rows there are.
+        recipe: Model, optimizer and loss.
+        seed: Of the initial weights and the layers' random streams.
+        learning_rate: Of the optimizer.
+        stops: Epochs after which a result is wanted, ascending; the lane trains to the last.
+    """
+
+    chunk: int
+    recipe: Recipe
+    seed: int
+    learning_rate: float
+    stops: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """A lane after an epoch.
+
+    Attributes:
+        lane: Its index.
+        epoch: The epoch's number, from 1.
+        updates: Taken so far.
+        loss: Row-weighted mean over the epoch's updates of the loss before each.
+        metrics: On the holdout after the epoch.
+        train_seconds: The scan's training time so far, shared by all of its lanes.
+        curve: Numbers (from 1, over all epochs) and losses of the epoch's updates, thinned for each of the stops.
+    """
+
+    lane: int
+    epoch: int
+    updates: int
+    loss: float
+    metrics: dict[str, float]
+    train_seconds: float
+    curve: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A lane at one of its stops; `model` holds its weights until the next event is asked for."""
+
+    lane: int
+    epoch: int
+    model: keras.Model
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """A lane whose loss or weights are no longer finite; nothing more comes of it.
+
+    Attributes:
+        lane: Its index.
+        update: The first such update, from 1, over all epochs.
+    """
+
+    lane: int
+    update: int
+
+
+def thinned(updates: np.ndarray, total: int) -> np.ndarray:
+    """Say which `updates` (numbers from 1) stay in a curve over `total` of them: at most 1,000, with both ends."""
+    stride = -(-total // (CURVE_POINTS - 2))
+    return (updates % stride == 0) | (updates == 1) | (updates == total)
+
+
+class Tile:
+    """At most `length` lanes of one cohort, by index; the places left are filled with copies of the last one."""
+
+    def __init__(
+        self, lanes: Mapping[int, Lane], length: int, stack: Stack, loop: Loop, evaluation: Evaluation
+    ) -> None:
+        padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
+        self.lanes = dict(lanes)
+        self.error: Exception | None = None
+        self._places = {lane: place for place, lane in enumerate(lanes)}
+        self._stack, self._loop, self._evaluation = stack, loop, evaluation
+        self._carry = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
+        self._sums = evaluation.start()
+        self._updates = 0
+        self._diverged: dict[int, int] = {}
+        self._curve: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def active(self, epoch: int) -> list[int]:
+        """Return the lanes that train in `epoch`."""
+        if self.error:
+            return []
+        return [lane for lane, spec in self.lanes.items() if spec.stops[-1] >= epoch and lane in self._places]
+
+    def compile(self, train: Rows, holdout: Rows | None) -> None:
+        """Compile for blocks of these shapes, without a trace in any number."""
+        nothing = train._replace(start=0, stop=0)
+        self._attempt(lambda: self._loop.advance(self._carry, nothing))
+        if holdout is not None:
+            self._attempt(
+                lambda: self._evaluation.add(self._sums, self._carry.state, holdout._replace(stop=0, start=0))
+            )
+
+    def advance(self, rows: Rows) -> None:
+        """Take the updates that end in a block."""
+        self._attempt(lambda: self._advance(rows))
+
+    def evaluate(self, rows: Rows) -> None:
+        """Add a block of the holdout to the epoch's metrics."""
+
+        def add() -> None:
+            self._sums = self._evaluation.add(self._sums, self._carry.state, rows)
+
+        self._attempt(add)
+
+    def end_epoch(self, epoch: int, rows: int, train_seconds: float) -> Iterator[EpochEnd | Stopped | Diverged]:
+        """Yield what the epoch, of `rows` training rows, was to each active lane, and make ready for the next."""
+        losses = self._carry.epoch_loss.numpy() / rows
+        metrics = self._evaluation.metrics(self._sums)
+        weights = [weight.numpy() for weight in self._carry.state.weights]
+        updates = np.concatenate([numbers for numbers, _ in self._curve])
+        curve = np.concatenate([values for _, values in self._curve])
+        for lane in self.active(epoch):
+            place = self._places[lane]
+            if lane not in self._diverged and not all(np.isfinite(weight[place]).all() for weight in weights):
+                self._diverged[lane] = self._updates
+            if lane in self._diverged:
+                del self._places[lane]
+                yield Diverged(lane, self._diverged[lane])
+                continue
+            yield EpochEnd(
+                lane,
+                epoch,
+                self._updates,
+                float(losses[place]),
+                metrics[place],
+                train_seconds,
+                (updates, curve[:, place]),
+            )
+            if epoch in self.lanes[lane].stops:
+                yield Stopped(lane, epoch, self._stack.load(self._carry.state, place))
+        self._carry = self._carry._replace(epoch_loss=self._carry.epoch_loss * 0)
+        self._sums = self._evaluation.start()
+        self._curve = []
+
+    def _advance(self, rows: Rows) -> None:
+        self._carry, losses, first, stop = self._loop.advance(self._carry, rows)
+        values = losses.numpy()[: stop - first]
+        numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
+        self._updates += len(values)
+        for lane, place in self._places.items():
+            if lane not in self._diverged and not (finite := np.isfinite(values[:, place])).all():
+                self._diverged[lane] = int(numbers[finite.argmin()])
+        totals = {stop * self._loop.updates for spec in self.lanes.values() for stop in spec.stops}
+        keep = np.any([thinned(numbers, total) for total in totals], axis=0)
+        self._curve.append((numbers[keep], values[keep]))
+
+    def _attempt(self, work) -> None:
+        """Keep an error as this tile's own, so that other tiles go on."""
+        if self.error is None:
+            try:
+                work()
+            except Exception as error:
+                self.error = error

@@ -1,0 +1,252 @@
+"""The only writer to MLflow. Records are queued and written by a thread of their own, so that training never waits."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import math
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import mlflow
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from harness.config import ConfigError
+
+BATCH = 1000
+"""Metrics that one request to MLflow may carry."""
+
+_EXPERIMENT_TAGS = {
+    # The UI shows runs and charts first, not traces.
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.experiment.primaryMetric.name": "val/loss",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
+}
+
+
+class Tracker:
+    """Writes runs of one MLflow experiment; everything but the start of a run happens in the background."""
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        """Reach the store, making it if it is a local file that is not there.
+
+        Args:
+            uri: MLflow's tracking URI.
+            experiment: Name of the experiment, made where there is none.
+
+        Raises:
+            ConfigError: The store does not answer, or the experiment was deleted.
+        """
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._client = MlflowClient(uri)
+        self._uri = uri
+        try:
+            with _first_contact(uri):
+                self.experiment_id = self._open_experiment(experiment)
+        except (MlflowException, OSError, sqlite3.Error) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"tracking.uri expected a store that answers. Received: {uri} ({reason}).") from error
+        self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
+        self._pending: dict[str, list[Metric]] = defaultdict(list)
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._write, name="tracking", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, kind: type | None, error: object, traceback: object) -> None:
+        try:
+            self.close()
+        except Exception:
+            if kind is None:
+                raise
+
+    def start_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Start a run and return its id."""
+        run = self._client.create_run(self.experiment_id, run_name=name, tags={**_source_tags(), **tags})
+        run_id = run.info.run_id
+        entities = [Param(key, str(value)) for key, value in params.items()]
+        self._queue.put(lambda: self._client.log_batch(run_id, params=entities))
+        return run_id
+
+    def resume_run(self, run_id: str) -> None:
+        """Set a run that has ended to running again."""
+        self._client.update_run(run_id, status="RUNNING")
+
+    def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Record metrics at one step; one that is not finite is left out, since MLflow's pages break on it."""
+        now = int(time.time() * 1000)
+        rows = [Metric(key, float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
+        self._queue.put(lambda: self._add(run_id, rows))
+
+    def log_curve(self, run_id: str, key: str, steps: Iterable[int], values: Iterable[float]) -> None:
+        """Record one metric at many steps."""
+        now = int(time.time() * 1000)
+        pairs = zip(steps, values, strict=True)
+        rows = [Metric(key, float(value), now, int(step)) for step, value in pairs if math.isfinite(value)]
+        self._queue.put(lambda: self._add(run_id, rows))
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        entities = [RunTag(key, value) for key, value in tags.items()]
+        self._queue.put(lambda: self._client.log_batch(run_id, tags=entities))
+
+    def log_text(self, run_id: str, text: str, file: str) -> None:
+        """Keep `text` as the run's artifact `file`."""
+        self._queue.put(lambda: self._client.log_text(run_id, text, file))
+
+    def log_dataset(
+        self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[str], rows: Mapping[str, int]
+    ) -> None:
+        """Record what a run was trained on: `rows` by context, `training` and `holdout`."""
+        schema = [{"type": "float", "name": column, "required": True} for column in columns]
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name,
+                    digest,
+                    "local",
+                    json.dumps({"uri": str(path)}),
+                    json.dumps({"mlflow_colspec": schema}),
+                    json.dumps({"num_rows": count}),
+                ),
+                [InputTag("mlflow.data.context", context)],
+            )
+            for context, count in rows.items()
+            if count
+        ]
+        self._queue.put(lambda: self._client.log_inputs(run_id, datasets=inputs))
+
+    def log_model(self, run_id: str, model: Any, columns: Sequence[str]) -> None:
+        """Keep a Keras model of one input `[rows, 1]` a column, with its signature; waits until it is written."""
+        import keras
+        import tensorflow as tf
+        from mlflow.models import ModelSignature
+        from mlflow.tensorflow import log_model
+        from mlflow.types import Schema, TensorSpec
+
+        *features, target = columns
+        signature = ModelSignature(
+            Schema([TensorSpec(np.dtype("float64"), (-1, 1), name) for name in features]),
+            Schema([TensorSpec(np.dtype("float32"), (-1, 1), target)]),
+        )
+        self.flush()
+        mlflow.set_tracking_uri(self._uri)
+        with mlflow.start_run(run_id=run_id):
+            log_model(
+                model,
+                name="model",
+                signature=signature,
+                pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],
+            )
+
+    def end_run(self, run_id: str, status: str) -> None:
+        """End a run as `FINISHED`, `FAILED` or `KILLED`."""
+
+        def end() -> None:
+            self._send(run_id)
+            self._client.set_terminated(run_id, status)
+
+        self._queue.put(end)
+
+    def flush(self) -> None:
+        """Wait until all records so far are written.
+
+        Raises:
+            Exception: What MLflow said to a record that it did not take.
+        """
+        self._queue.join()
+        if self._error:
+            raise self._error
+
+    def close(self) -> None:
+        """Write what is left and end the thread; raises as `flush` does."""
+        self._queue.put(None)
+        self._thread.join()
+        if self._error:
+            raise self._error
+
+    def _open_experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            location = None
+            if self._uri.startswith("sqlite:///"):
+                location = (Path(self._uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name).as_uri()
+            experiment_id = self._client.create_experiment(name, artifact_location=location)
+            for key, value in _EXPERIMENT_TAGS.items():
+                self._client.set_experiment_tag(experiment_id, key, value)
+            return experiment_id
+        if found.lifecycle_stage != "active":
+            raise ConfigError(
+                f"tracking.experiment expected one that is not deleted. Received: {name!r}. "
+                f"Restore it with `mlflow experiments restore -x {found.experiment_id}`, or use another name."
+            )
+        return found.experiment_id
+
+    def _write(self) -> None:
+        while True:
+            work = self._queue.get()
+            try:
+                if work is not None:
+                    work()
+                if self._queue.empty() or work is None:
+                    for run_id in list(self._pending):
+                        self._send(run_id)
+            except Exception as error:
+                self._error = self._error or error
+            finally:
+                self._queue.task_done()
+            if work is None:
+                return
+
+    def _add(self, run_id: str, metrics: list[Metric]) -> None:
+        self._pending[run_id] += metrics
+        if len(self._pending[run_id]) >= BATCH:
+            self._send(run_id)
+
+    def _send(self, run_id: str) -> None:
+        metrics = self._pending.pop(run_id, [])
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+
+@contextlib.contextmanager
+def _first_contact(uri: str) -> Iterator[None]:
+    """Make a local store one process at a time, in the mode that lets others read while one writes."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    import fcntl
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+        yield
+
+
+@functools.cache
+def _source_tags() -> dict[str, str]:
+    """Return what MLflow knows of this process: who runs it, from which file, at which commit."""
+    from mlflow.tracking.context import registry
+
+    return registry.resolve_tags()

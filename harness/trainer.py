@@ -1,0 +1,188 @@
+"""The shared chunked trainer: one scan of a table trains all lanes that want it.
+
+It takes lanes and blocks and yields events; it knows neither where lanes come from nor where events go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from harness.blocks import Block, Blocks
+from harness.config import ConfigError
+from harness.evaluate import Evaluation
+from harness.lanes import Recipe, Stack
+from harness.loops import Rows, make_loop
+from harness.tile import Diverged, EpochEnd, Lane, Stopped, Tile
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A lane whose model could not be built, or whose tile failed in training."""
+
+    lane: int
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rows read so far, over all epochs."""
+
+    rows: int
+    epoch: int
+
+
+Event = EpochEnd | Stopped | Diverged | Failed | Progress
+
+
+@dataclass
+class Clocks:
+    """A scan's wall time by what it went to, in seconds."""
+
+    compile: float = 0.0
+    read: float = 0.0
+    train: float = 0.0
+    evaluate: float = 0.0
+
+    @contextlib.contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to the clock `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, name, getattr(self, name) + time.perf_counter() - start)
+
+
+class Scan:
+    """Lanes that are trained by the same passes over the same rows."""
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        train: Blocks,
+        holdout: Blocks,
+        *,
+        tile: int = 8,
+        workers: int | None = None,
+        device: str = "/CPU:0",
+    ) -> None:
+        """Build the models of all lanes; nothing is compiled or trained yet.
+
+        Args:
+            lanes: The runs; events name them by index.
+            train: The rows that are trained on.
+            holdout: The rows that are not; there may be none.
+            tile: Lanes updated by one call.
+            workers: Calls side by side; None means one a core.
+            device: TensorFlow's name of the device.
+
+        Raises:
+            ConfigError: A model cannot be trained as it is asked for. Any other error in building one is an event.
+        """
+        self.clocks = Clocks()
+        self.rows = train.rows
+        self.epochs = max(lane.stops[-1] for lane in lanes)
+        self._lanes, self._train, self._holdout = lanes, train, holdout
+        self._workers, self._device = workers or os.cpu_count(), device
+        self._tiles: list[Tile] = []
+        self._failures: list[Failed] = []
+        self._build(tile)
+
+    def run(self) -> Iterator[Event]:
+        """Train all lanes to their last stops, reading each block once an epoch.
+
+        Time between events is the consumer's, and on no clock.
+
+        Yields:
+            `Progress` after each block; after each epoch, for each lane, `EpochEnd` and at a stop `Stopped`; or once
+            `Diverged` or `Failed`, after which a lane is heard of no more.
+        """
+        yield from self._failures
+        feed = _Feed(self._device)
+        with ThreadPoolExecutor(self._workers) as pool:
+            with self.clocks.time("compile"):
+                shapes = feed.empty(self._train), feed.empty(self._holdout) if self._holdout.rows else None
+                list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
+            for epoch in range(1, self.epochs + 1):
+                active = [tile for tile in self._tiles if tile.active(epoch)]
+                if not active:
+                    break
+                for block in self._timed(self._train):
+                    with self.clocks.time("train"):
+                        rows = feed(block, self._train.overlap)
+                        list(pool.map(lambda tile: tile.advance(rows), active))  # noqa: B023
+                    yield Progress((epoch - 1) * self.rows + block.stop, epoch)
+                for block in self._timed(self._holdout):
+                    with self.clocks.time("evaluate"):
+                        rows = feed(block, self._holdout.overlap)
+                        list(pool.map(lambda tile: tile.evaluate(rows), active))  # noqa: B023
+                for tile in active:
+                    yield from tile.end_epoch(epoch, self.rows, self.clocks.train)
+        for tile in self._tiles:
+            if tile.error:
+                yield from (Failed(lane, tile.error) for lane in tile.lanes)
+
+    def _build(self, length: int) -> None:
+        """Sort lanes into cohorts, and those into tiles, long-lived lanes together; small, slow chunks come first."""
+
+        @functools.cache
+        def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation]:
+            stack = Stack(recipe, self._train.features)
+            return stack, Evaluation(stack, self._train.scaler, length)
+
+        cohorts: dict[tuple[int, Recipe], list[int]] = {}
+        for index, lane in enumerate(self._lanes):
+            cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
+        for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
+            try:
+                stack, evaluation = stack_of(recipe)
+                loop = make_loop(stack, chunk, self.rows)
+                members.sort(key=lambda index: -self._lanes[index].stops[-1])
+                for start in range(0, len(members), length):
+                    lanes = {index: self._lanes[index] for index in members[start : start + length]}
+                    self._tiles.append(Tile(lanes, length, stack, loop, evaluation))
+            except ConfigError:
+                raise
+            except Exception as error:
+                self._failures += [Failed(index, error) for index in members]
+
+    def _timed(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Yield `blocks`, counting the wait for each as reading."""
+        iterator = iter(blocks)
+        while True:
+            with self.clocks.time("read"):
+                block = next(iterator, None)
+            if block is None:
+                return
+            yield block
+
+
+class _Feed:
+    """Blocks as tensors on a device; the last one of each part is kept, for parts of one block."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._kept: dict[int, tuple[Block, Rows]] = {}
+
+    def __call__(self, block: Block, overlap: int) -> Rows:
+        kept = self._kept.get(overlap)
+        if kept is None or kept[0] is not block:
+            with tf.device(self._device):
+                rows = Rows(block.start, block.stop, overlap, tf.constant(block.x), tf.constant(block.y))
+            kept = self._kept[overlap] = block, rows
+        return kept[1]
+
+    def empty(self, blocks: Blocks) -> Rows:
+        """Return rows of the shape of a block, all zero."""
+        x, y = (np.zeros((blocks.capacity, width), np.float32) for width in (blocks.features, 1))
+        with tf.device(self._device):
+            return Rows(0, 0, blocks.overlap, tf.constant(x), tf.constant(y))

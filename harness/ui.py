@@ -1,0 +1,82 @@
+"""The MLflow UI, on the right store and for this machine only."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from harness.config import ConfigError
+
+HOST = "127.0.0.1"
+START_SECONDS = 120
+
+
+def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
+    """Start MLflow's server, say where it answers, and wait until it ends.
+
+    Args:
+        uri: Tracking store.
+        port: None takes 5000, or a free one if that is taken.
+        say: Called with the address once the server answers.
+
+    Returns:
+        The server's exit code.
+
+    Raises:
+        ConfigError: The server does not start.
+    """
+    port = port or _free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        say("the MLflow UI is starting ...")
+        address = f"http://{HOST}:{port}"
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(address):
+            if server.poll() is not None or time.monotonic() > deadline:
+                last = (server.communicate(timeout=5)[1].strip().splitlines() or ["no reason given"])[-1]
+                raise ConfigError(f"the MLflow UI expected to start on {address}. Received: {last}.")
+            time.sleep(0.2)
+        say(f"{address}  (Ctrl-C ends it)")
+        server.communicate()
+        return server.returncode
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _free_port() -> int:
+    for port in (5000, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise ConfigError(f"the MLflow UI expected a free port on {HOST}. Received: none.")
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=1) as answer:
+            return answer.status == 200
+    except (OSError, urllib.error.URLError):
+        return False

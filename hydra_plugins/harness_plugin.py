@@ -1,0 +1,85 @@
+"""The harness as Hydra finds it: a launcher that trains a whole batch of jobs together, and a sweeper to go with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+log = logging.getLogger(__name__)
+
+
+class FusedLauncher(Launcher):
+    """Composes all jobs, trains them in as few scans as can be, and then lets Hydra run each job around its result."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over."""
+        self._context, self._task, self._config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Train the jobs; each job's folder, log and callbacks follow once its numbers are there."""
+        setup_globals()
+        configs = [self._compose(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
+        app = self._task.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
+        runs = app.train([_without_hydra(config) for config in configs], Path(self._config.hydra.sweep.dir))
+
+        return [
+            run_job(
+                hydra_context=self._context,
+                task_function=_reporter(run),
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            for config, run in zip(configs, runs, strict=True)
+        ]
+
+    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
+        config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        return config
+
+
+class HarnessSweeper(BasicSweeper):
+    """Hydra's grid; jobs are composed once, by the launcher, which checks all before it trains any."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave the check to the fused launcher; other launchers get Hydra's own."""
+        if not isinstance(self.launcher, FusedLauncher):
+            super().validate_batch_is_legal(batch)
+
+
+def _reporter(run: Any) -> TaskFunction:
+    """Return the task of a job whose run has ended: it writes the job's log and returns the objective."""
+
+    def report(_: DictConfig) -> float:
+        log.info("%s: %s %s", run.name, run.status, run.reason)
+        return run.objective
+
+    return report
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    config = config.copy()
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+for group, name, target in (
+    ("hydra/launcher", "fused", FusedLauncher),
+    ("hydra/sweeper", "harness", HarnessSweeper),
+):
+    node: dict[str, Any] = {"_target_": f"{target.__module__}.{target.__qualname__}"}
+    if target is HarnessSweeper:
+        node |= {"max_batch_size": None, "params": {}}
+    ConfigStore.instance().store(name, node, group=group, provider="harness")
