@@ -6,7 +6,6 @@ could not compose frozen ones; nothing changes them once they are made.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -227,8 +226,8 @@ class Config:
             self.chunksize,
         )
         require(
-            math.isfinite(self.learning_rate) and self.learning_rate > 0,
-            "learning_rate expected a positive number",
+            0 < self.learning_rate < 3e38,
+            "learning_rate expected a positive number that float32 can hold",
             self.learning_rate,
         )
         require(self.epochs >= 1, "epochs expected a positive number", self.epochs)

@@ -63,7 +63,9 @@ class Evaluation:
         return self._compiled(sums, state, rows.x, rows.y, tf.constant(rows.stop - rows.start))
 
     def metrics(self, sums: Sums) -> list[dict[str, float]]:
-        """Return each lane's metrics; one that has no finite value is left out."""
+        """Return each lane's metrics; one that has no finite value is left out, and all are without a holdout."""
+        if not sums.rows:
+            return [{} for _ in range(self._tile)]
         rows, loss, squared, absolute, target, target_squared, counts = (value.numpy() for value in sums)
         metrics = []
         for lane in range(self._tile):

@@ -160,6 +160,8 @@ class Stack:
             total = tf.reduce_sum(self._row_losses(y, outputs) * mask)
             # A regularizer's penalty belongs to the mean loss, hence to the sum once a row.
             objective = tf.add_n([total, *(penalty * tf.reduce_sum(mask) for penalty in penalties)])
+        # A layer's random stream comes back in another integer type than it has as a variable.
+        extra = [tf.cast(after, before.dtype) for before, after in zip(lane.extra, extra, strict=True)]
         gradients = tape.gradient(objective, lane.weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return total, gradients, extra
 

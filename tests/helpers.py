@@ -1,0 +1,69 @@
+"""Short ways to run scans and to gather what they yield."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.blocks import SLICE_ROWS, Blocks, Scaler
+from harness.config import Loss
+from harness.lanes import Recipe
+from harness.models import linear
+from harness.table import Table
+from harness.tile import Diverged, EpochEnd, Lane, Stopped
+from harness.trainer import Failed, Scan
+
+
+@dataclass
+class History:
+    """All that a scan said of one lane."""
+
+    epochs: list[EpochEnd] = field(default_factory=list)
+    weights: dict[int, list[np.ndarray]] = field(default_factory=dict)  # by epoch
+    diverged: int | None = None
+    error: Exception | None = None
+
+    @property
+    def curve(self) -> dict[int, float]:
+        """Loss by the number of the update."""
+        return {int(n): float(loss) for end in self.epochs for n, loss in zip(*end.curve, strict=True)}
+
+    @property
+    def numbers(self) -> list:
+        """All numbers but times, for comparisons to the bit."""
+        ends = [(end.epoch, end.updates, end.loss, end.metrics) for end in self.epochs]
+        weights = {epoch: [value.tolist() for value in values] for epoch, values in self.weights.items()}
+        return [ends, self.curve, weights, self.diverged]
+
+
+def recipe(build: Callable = linear, optimizer: dict | None = None, loss: Loss = Loss.mse) -> Recipe:
+    optimizer = optimizer or {"name": "adam"}
+    return Recipe(repr([build, optimizer, loss]), build, optimizer, loss)
+
+
+def lane(
+    chunk: int, rate: float = 0.01, stops: tuple[int, ...] = (2,), seed: int = 0, recipe_: Recipe | None = None
+) -> Lane:
+    return Lane(chunk, recipe_ or recipe(), seed, rate, stops)
+
+
+def train(
+    lanes: Sequence[Lane], table: Table, scaler: Scaler, *, block_rows: int | None = None, **options: object
+) -> list[History]:
+    """Run one scan of `lanes` over `table`."""
+    blocks = functools.partial(Blocks, table, scaler=scaler, block_rows=block_rows)
+    scan = Scan(lanes, blocks(part="train", overlap=SLICE_ROWS), blocks(part="holdout"), **options)
+    found = [History() for _ in lanes]
+    for event in scan.run():
+        if isinstance(event, EpochEnd):
+            found[event.lane].epochs.append(event)
+        elif isinstance(event, Stopped):
+            found[event.lane].weights[event.epoch] = event.model.get_weights()
+        elif isinstance(event, Diverged):
+            found[event.lane].diverged = event.update
+        elif isinstance(event, Failed):
+            found[event.lane].error = event.error
+    return found

@@ -1,0 +1,67 @@
+"""Each optimizer that is offered, stacked in a compiled loop, against Keras's own on a single model."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.blocks import Scaler
+from harness.config import ConfigError, DataConfig, Scaling
+from harness.models import mlp
+from harness.optimizers import OPTIMIZERS, check_settings, make_optimizer
+from harness.table import open_table
+from tests.helpers import lane, recipe, train
+from tests.reference import eager_keras
+
+SETTINGS = [
+    {"name": "adam"},
+    {"name": "adam", "beta_1": 0.5, "amsgrad": True},
+    {"name": "adamw", "weight_decay": 0.1},
+    {"name": "rmsprop", "momentum": 0.9, "centered": True},
+    {"name": "sgd"},
+    {"name": "sgd", "momentum": 0.9},
+    {"name": "sgd", "momentum": 0.9, "nesterov": True},
+    {"name": "adam", "clipnorm": 0.1},
+    {"name": "adam", "global_clipnorm": 0.1, "weight_decay": 0.1},
+    {"name": "sgd", "clipvalue": 0.01, "use_ema": True},
+]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(203, 3)), columns=["a", "b", "y"])
+    frame.to_csv(folder / "some.csv", index=False)
+    return open_table(DataConfig(["a", "b"], "y", str(folder / "some.csv"), holdout=0.0), folder)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_stacked_equals_single(table, settings):
+    rates = (0.003, 0.03)
+    scaler = Scaler.of(table, Scaling.none)
+    kind = recipe(lambda inputs: mlp(inputs, units=[8]), settings)
+    found = train([lane(10, rate, (2,), recipe_=kind) for rate in rates], table, scaler)
+    values = table.read("train", 0, table.train_rows).T
+    for rate, history in zip(rates, found, strict=True):
+        keras.utils.set_random_seed(0)
+        plain = eager_keras(
+            lambda: ((values[i : i + 10, :-1], values[i : i + 10, -1]) for i in range(0, len(values), 10)),
+            mlp(2, units=[8]),
+            make_optimizer(settings, rate),
+            keras.losses.mean_squared_error,
+            2,
+        )
+        for value, expected in zip(history.weights[2], plain.weights[-1], strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_optimizer_that_is_offered_is_tested():
+    assert {settings["name"] for settings in SETTINGS} == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("key", ["momentun", "gradient_accumulation_steps", "ema_overwrite_frequency", "learning_rate"])
+def test_unknown_settings_are_refused(key):
+    with pytest.raises(ConfigError, match=rf"settings of sgd. Received: \['{key}'\]. It has: momentum, nesterov"):
+        check_settings({"name": "sgd", key: 2})

@@ -1,0 +1,252 @@
+"""What must hold of every scan: who trains beside whom, and in which blocks, does not show."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.blocks import SLICE_ROWS, Scaler
+from harness.config import ConfigError, DataConfig, Loss, Scaling
+from harness.models import linear, mlp
+from harness.table import open_table
+from harness.tile import CURVE_POINTS, Lane, thinned
+from tests.helpers import lane, recipe, train
+from tests.reference import eager_keras
+
+FEATURES = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """5,003 rows, of which 4,026 are trained on: three slices and a remainder."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(5003, 3)), columns=FEATURES)
+    frame["y"] = frame @ [1.0, -2.0, 0.5] + rng.normal(size=5003) + 3
+    frame["label"] = (frame["y"] > 3).astype(int)
+    frame.to_csv(folder / "some.csv", index=False)
+    return lambda **settings: open_table(
+        DataConfig(**{"features": FEATURES, "target": "y", "path": str(folder / "some.csv"), **settings}), folder
+    )
+
+
+def scaler(table, scaling=Scaling.standard, **options):
+    return Scaler.of(table, scaling, **options)
+
+
+CHUNKS = (7, 100, 1000, 1024, 1025, 2500, 10**6)
+
+
+@pytest.mark.parametrize("build", [linear, mlp])
+def test_block_size_does_not_show(table, build):
+    data = table()
+    chunks = CHUNKS if build is linear else (7, 1025)
+    lanes = [lane(min(chunk, data.train_rows), recipe_=recipe(build)) for chunk in chunks]
+    whole, *others = [train(lanes, data, scaler(data), block_rows=rows) for rows in (None, 1, 2000)]
+    for other in others:
+        assert [history.numbers for history in other] == [history.numbers for history in whole]
+
+
+@pytest.mark.parametrize("build", [linear, mlp])
+def test_companions_do_not_show(table, build):
+    data = table()
+    mine = lane(100, recipe_=recipe(build), rate=0.02)
+    alone = train([mine], data, scaler(data))[0]
+    others = [lane(100, rate=rate, seed=seed, recipe_=recipe(build)) for rate, seed in ((1e30, 3), (0.5, 1), (0.1, 2))]
+    others += [lane(1000, recipe_=recipe(build))] * 9 + [lane(100, recipe_=recipe(build), stops=(1, 3))] * 11
+    for place in (0, 2, len(others)):
+        found = train([*others[:place], mine, *others[place:]], data, scaler(data))
+        assert found[place].numbers == alone.numbers
+
+
+def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
+    data = table()
+    first, again, other = (
+        train([lane(100, seed=seed, recipe_=recipe(mlp))], data, scaler(data))[0].numbers for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_shorter_run_is_the_beginning_of_a_longer_one(table):
+    data = table()
+    both = train([lane(100, stops=(1, 3))], data, scaler(data))[0]
+    short = train([lane(100, stops=(1,))], data, scaler(data))[0]
+    assert list(both.weights) == [1, 3]
+    assert short.numbers[0] == both.numbers[0][:1]
+    assert [value.tolist() for value in both.weights[1]] == [value.tolist() for value in short.weights[1]]
+
+
+def test_lane_that_diverges_is_named_and_heard_of_no_more(table):
+    data = table()
+    found = train([lane(100, rate=1e30, stops=(1, 3)), lane(100, stops=(1, 3))], data, scaler(data))
+    assert found[0].diverged == 2
+    assert found[0].epochs == []
+    assert found[0].weights == {}
+    assert len(found[1].epochs) == 3
+
+
+def test_divergence_in_the_last_update_is_seen(table):
+    data = table()
+    sgd = recipe(optimizer={"name": "sgd"})
+    history = train([lane(data.train_rows, rate=2e38, stops=(1,), recipe_=sgd)], data, scaler(data, Scaling.none))[0]
+    assert history.diverged == 1
+
+
+def test_second_epoch_sees_the_same_rows(table):
+    """With a rate of nothing, each epoch has the losses of the first."""
+    data = table()
+    for chunk in (7, 1025):
+        history = train([lane(chunk, rate=1e-30, stops=(2,))], data, scaler(data), block_rows=1024)[0]
+        curve = history.curve
+        updates = history.epochs[0].updates
+        assert history.epochs[0].loss == history.epochs[1].loss
+        assert [curve[n] for n in curve if n <= updates and n + updates in curve] == [
+            curve[n + updates] for n in curve if n <= updates and n + updates in curve
+        ]
+
+
+def test_epoch_loss_weighs_chunks_by_their_rows(table):
+    """Without learning, the mean over updates is the mean over rows, whatever the chunk and its remainder."""
+    data = table()
+    lanes = [lane(min(chunk, data.train_rows), rate=1e-30, stops=(1,)) for chunk in CHUNKS]
+    losses = [history.epochs[0].loss for history in train(lanes, data, scaler(data))]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+@pytest.mark.parametrize("chunk", [100, 2500])
+def test_equals_eager_keras(table, loss, chunk):
+    labels = loss is Loss.binary_crossentropy
+    data = table(target="label" if labels else "y", holdout=0.0)
+    found = train(
+        [lane(chunk, recipe_=recipe(mlp, loss=loss), stops=(1,))], data, scaler(data, scale_target=not labels)
+    )
+    values = scaler(data, scale_target=not labels).apply(data.read("train", 0, data.train_rows)).T
+    keras.utils.set_random_seed(0)
+    functions = {
+        Loss.mse: keras.losses.mean_squared_error,
+        Loss.mae: keras.losses.mean_absolute_error,
+        Loss.huber: keras.losses.huber,
+        Loss.binary_crossentropy: lambda y, z: keras.losses.binary_crossentropy(y, keras.ops.sigmoid(z)),
+    }
+    chunks = [values[start : start + chunk] for start in range(0, len(values), chunk)]
+    plain = eager_keras(
+        lambda: ((part[:, :-1], part[:, -1]) for part in chunks),
+        mlp(3),
+        keras.optimizers.Adam(0.01),
+        functions[loss],
+        1,
+    )
+    np.testing.assert_allclose(list(found[0].curve.values()), plain.losses, rtol=2e-4)
+    for value, expected in zip(found[0].weights[1], plain.weights[0], strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+
+
+def with_dropout(inputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+
+
+def with_batch_norm(inputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+
+
+def with_penalty(inputs):
+    return keras.Sequential(
+        [keras.Input((inputs,)), keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.1))]
+    )
+
+
+def test_dropout_follows_the_seed(table):
+    data = table()
+    drops = recipe(with_dropout)
+    lanes = [lane(chunk, seed=seed, stops=(1,), recipe_=drops) for chunk in (100, 1025) for seed in (0, 0, 1)]
+    first, again, other, *sliced = train(lanes, data, scaler(data))
+    assert first.error is None
+    assert first.numbers == again.numbers
+    assert first.curve != other.curve
+    assert sliced[0].numbers == sliced[1].numbers
+    assert sliced[0].curve != sliced[2].curve
+
+
+@pytest.mark.parametrize(("build", "chunk"), [(with_batch_norm, 100), (with_penalty, 100), (with_penalty, 2500)])
+def test_layers_with_state_or_penalty_equal_eager_keras(table, build, chunk):
+    data = table(holdout=0.0)
+    history = train([lane(chunk, recipe_=recipe(build), stops=(1,))], data, scaler(data))[0]
+    values = scaler(data).apply(data.read("train", 0, data.train_rows)).T
+    keras.utils.set_random_seed(0)
+    model = build(3)
+    chunks = [values[start : start + chunk] for start in range(0, len(values), chunk)]
+    plain = eager_keras(
+        lambda: ((part[:, :-1], part[:, -1]) for part in chunks),
+        model,
+        keras.optimizers.Adam(0.01),
+        keras.losses.mean_squared_error,
+        1,
+    )
+    np.testing.assert_allclose(list(history.curve.values()), plain.losses, rtol=1e-4)
+    for value, expected in zip(history.weights[1], model.get_weights(), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_norm_is_refused_where_a_chunk_is_summed_in_slices(table):
+    data = table()
+    with pytest.raises(ConfigError, match=r"chunksize 1025 .*batch_normalization.* Use chunksize <= 1024"):
+        train([lane(SLICE_ROWS + 1, recipe_=recipe(with_batch_norm))], data, scaler(data))
+
+
+def broken(inputs):
+    raise RuntimeError("no such luck")
+
+
+def two_outputs(inputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(2)])
+
+
+def breaks_in_training(inputs):
+    class Layer(keras.layers.Layer):
+        def call(self, x, training=False):
+            if training:
+                raise RuntimeError("not in training")
+            return x[:, :1]
+
+    return keras.Sequential([keras.Input((inputs,)), Layer()])
+
+
+@pytest.mark.parametrize(("build", "reason"), [(broken, "no such luck"), (breaks_in_training, "not in training")])
+def test_model_that_fails_fails_alone(table, build, reason):
+    data = table()
+    alone = train([lane(100)], data, scaler(data))[0]
+    found = train([lane(100, recipe_=recipe(build)), lane(100)], data, scaler(data))
+    assert reason in str(found[0].error)
+    assert found[0].epochs == []
+    assert found[1].numbers == alone.numbers
+
+
+def test_model_of_another_shape_is_refused(table):
+    data = table()
+    with pytest.raises(ConfigError, match=r"shape \[rows, 1\]. Received: \[2, 2\]"):
+        train([lane(100, recipe_=recipe(two_outputs))], data, scaler(data))
+
+
+def test_curve_keeps_its_ends_and_at_most_a_thousand_points():
+    for total in (1, 2, 999, 1000, 1001, 1999, 3460, 10**6 + 7):
+        kept = np.arange(1, total + 1)[thinned(np.arange(1, total + 1), total)]
+        assert kept[0] == 1
+        assert kept[-1] == total
+        assert len(kept) <= CURVE_POINTS
+        assert len(kept) >= min(total, CURVE_POINTS // 2)
+
+
+def test_lanes_of_a_thousand(table):
+    data = table()
+    rates = np.geomspace(1e-4, 1e-1, 1024)
+    found = train([lane(1000, rate=float(rate), stops=(1,)) for rate in rates], data, scaler(data))
+    assert sum(len(history.epochs) for history in found) == 1024
+    assert found[700].numbers == train([lane(1000, rate=float(rates[700]), stops=(1,))], data, scaler(data))[0].numbers
+
+
+def test_lane_is_plain_data():
+    assert lane(100) == Lane(100, recipe(), 0, 0.01, (2,))
