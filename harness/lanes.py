@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from harness.config import Loss, require
 from harness.models import row_losses
-from harness.optimizers import make_optimizer, pure
+from harness.optimizers import make_optimizer, make_schedule, pure
 
 BATCH_LAYERS = (keras.layers.BatchNormalization,)
 """Layers whose output for one row depends on the other rows of the batch."""
@@ -70,8 +70,11 @@ class Stack:
         self.features = features
         self.model = self._build(seed=0)
         self._optimizer = make_optimizer(recipe.optimizer, learning_rate=0.0)
+        self._schedule = make_schedule(recipe.optimizer)
         with pure():
             self._optimizer.build(self.model.trainable_variables)
+        names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
+        self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
         self._row_losses = row_losses(recipe.loss)
         # A random layer draws from a variable of its lane, which tf.vectorized_map cannot batch.
         self._draws = any(hasattr(layer, "seed_generator") for layer in self.layers())
@@ -84,10 +87,8 @@ class Stack:
         """Return the state before the first update of lanes with these seeds and rates."""
         models = {seed: self._build(seed) for seed in set(seeds)}
         optimizer = [
-            np.float32(learning_rates)
-            if variable.path.endswith("/learning_rate")
-            else np.repeat(variable.numpy()[None], len(seeds), axis=0)
-            for variable in self._optimizer.variables
+            np.float32(learning_rates) if index == self._rate else np.repeat(variable.numpy()[None], len(seeds), axis=0)
+            for index, variable in enumerate(self._optimizer.variables)
         ]
         return State(
             _stacked([models[seed].trainable_variables for seed in seeds]),
@@ -166,9 +167,13 @@ class Stack:
         return total, gradients, extra
 
     def _step(self, lane: State, gradients: list[tf.Tensor]) -> State:
+        before = list(lane.optimizer)
+        if self._schedule:
+            before[self._rate] *= tf.cast(self._schedule(before[self._iteration]), tf.float32)
         with pure():
-            weights, optimizer = self._optimizer.stateless_apply(lane.optimizer, gradients, lane.weights)
-        return lane._replace(weights=weights, optimizer=optimizer)
+            weights, after = self._optimizer.stateless_apply(before, gradients, lane.weights)
+        after[self._rate] = lane.optimizer[self._rate]
+        return lane._replace(weights=weights, optimizer=after)
 
     def _map(self, function: Callable, elements: Any) -> Any:
         if not self._draws:

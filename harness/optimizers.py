@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,14 @@ OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
+}
+
+SCHEDULES = {
+    "cosine_decay": keras.optimizers.schedules.CosineDecay,
+    "cosine_decay_restarts": keras.optimizers.schedules.CosineDecayRestarts,
+    "exponential_decay": keras.optimizers.schedules.ExponentialDecay,
+    "inverse_time_decay": keras.optimizers.schedules.InverseTimeDecay,
+    "polynomial_decay": keras.optimizers.schedules.PolynomialDecay,
 }
 
 _REFUSED = ("gradient_accumulation_steps", "ema_overwrite_frequency")
@@ -60,13 +68,35 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: There is one.
     """
-    parameters = inspect.signature(OPTIMIZERS[settings["name"]]).parameters
-    known = [name for name in parameters if name not in (*_REFUSED, "kwargs", "learning_rate")]
-    unknown = [name for name in settings if name not in ("name", *known)]
-    require(not unknown, f"optimizer expected settings of {settings['name']}", unknown, f"It has: {', '.join(known)}.")
+    _check("optimizer", OPTIMIZERS, settings, apart=(*_REFUSED, "learning_rate"), besides=("schedule",))
+    if schedule := settings.get("schedule"):
+        _check("optimizer.schedule", SCHEDULES, schedule, apart=("initial_learning_rate",))
 
 
 def make_optimizer(settings: Mapping[str, Any], learning_rate: float) -> keras.optimizers.Optimizer:
     """Make the Keras optimizer `settings["name"]` with the other settings as its arguments."""
-    arguments = {key: value for key, value in settings.items() if key != "name"}
+    arguments = {key: value for key, value in settings.items() if key not in ("name", "schedule")}
     return OPTIMIZERS[settings["name"]](learning_rate=learning_rate, **arguments)
+
+
+def make_schedule(settings: Mapping[str, Any]) -> keras.optimizers.schedules.LearningRateSchedule | None:
+    """Make the Keras schedule of `settings["schedule"]`; it starts at 1 and multiplies the learning rate."""
+    schedule = settings.get("schedule")
+    if not schedule:
+        return None
+    arguments = {key: value for key, value in schedule.items() if key != "name"}
+    return SCHEDULES[schedule["name"]](1.0, **arguments)
+
+
+def _check(
+    key: str, kinds: Mapping[str, type], settings: Mapping[str, Any], apart: Sequence[str], besides: Sequence[str] = ()
+) -> None:
+    name = settings.get("name")
+    require(name in kinds, f"{key}.name expected one of {', '.join(kinds)}", name)
+    parameters = inspect.signature(kinds[str(name)]).parameters.values()
+    known = [item.name for item in parameters if item.name not in ("name", "kwargs", *apart)] + list(besides)
+    unknown = [item for item in settings if item != "name" and item not in known]
+    require(not unknown, f"{key} expected settings of {name}", unknown, f"It has: {', '.join(known)}.")
+    required = [item.name for item in parameters if item.default is item.empty and item.name in known]
+    missing = [item for item in required if item not in settings]
+    require(not missing, f"{key} expected {', '.join(missing)}", "none", f"Set {key}.{(missing or ['?'])[0]}=VALUE.")

@@ -10,7 +10,7 @@ import pytest
 from harness.blocks import Scaler
 from harness.config import ConfigError, DataConfig, Scaling
 from harness.models import mlp
-from harness.optimizers import OPTIMIZERS, check_settings, make_optimizer
+from harness.optimizers import OPTIMIZERS, SCHEDULES, check_settings, make_optimizer
 from harness.table import open_table
 from tests.helpers import lane, recipe, train
 from tests.reference import eager_keras
@@ -26,6 +26,11 @@ SETTINGS = [
     {"name": "adam", "clipnorm": 0.1},
     {"name": "adam", "global_clipnorm": 0.1, "weight_decay": 0.1},
     {"name": "sgd", "clipvalue": 0.01, "use_ema": True},
+    {"name": "adam", "schedule": {"name": "cosine_decay", "decay_steps": 30, "alpha": 0.1, "warmup_target": None}},
+    {"name": "adam", "schedule": {"name": "cosine_decay_restarts", "first_decay_steps": 7}},
+    {"name": "adam", "schedule": {"name": "exponential_decay", "decay_steps": 9, "decay_rate": 0.5, "staircase": True}},
+    {"name": "sgd", "schedule": {"name": "inverse_time_decay", "decay_steps": 9, "decay_rate": 0.5}},
+    {"name": "sgd", "schedule": {"name": "polynomial_decay", "decay_steps": 30, "end_learning_rate": 0.2}},
 ]
 
 
@@ -46,10 +51,16 @@ def test_stacked_equals_single(table, settings):
     values = table.read("train", 0, table.train_rows).T
     for rate, history in zip(rates, found, strict=True):
         keras.utils.set_random_seed(0)
+        learning_rate = rate
+        if "schedule" in settings:
+            arguments = {key: value for key, value in settings["schedule"].items() if key != "name"}
+            if "end_learning_rate" in arguments:
+                arguments["end_learning_rate"] *= rate
+            learning_rate = SCHEDULES[settings["schedule"]["name"]](rate, **arguments)
         plain = eager_keras(
             lambda: ((values[i : i + 10, :-1], values[i : i + 10, -1]) for i in range(0, len(values), 10)),
             mlp(2, units=[8]),
-            make_optimizer(settings, rate),
+            make_optimizer(settings, learning_rate),
             keras.losses.mean_squared_error,
             2,
         )
@@ -59,9 +70,23 @@ def test_stacked_equals_single(table, settings):
 
 def test_every_optimizer_that_is_offered_is_tested():
     assert {settings["name"] for settings in SETTINGS} == set(OPTIMIZERS)
+    assert {settings["schedule"]["name"] for settings in SETTINGS if "schedule" in settings} == set(SCHEDULES)
 
 
 @pytest.mark.parametrize("key", ["momentun", "gradient_accumulation_steps", "ema_overwrite_frequency", "learning_rate"])
 def test_unknown_settings_are_refused(key):
     with pytest.raises(ConfigError, match=rf"settings of sgd. Received: \['{key}'\]. It has: momentum, nesterov"):
         check_settings({"name": "sgd", key: 2})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sentence"),
+    [
+        ({"name": "cosine"}, r"optimizer.schedule.name expected one of cosine_decay, .* Received: cosine"),
+        ({"name": "cosine_decay"}, r"optimizer.schedule expected decay_steps. Received: none"),
+        ({"name": "cosine_decay", "decay_step": 3}, r"Received: \['decay_step'\]. It has: decay_steps, alpha"),
+    ],
+)
+def test_bad_schedules_are_refused(schedule, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        check_settings({"name": "sgd", "schedule": schedule})
