@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python.xla import dynamic_slice
 
 from harness.blocks import SLICE_ROWS
 from harness.config import require
@@ -129,10 +131,33 @@ class SlicedChunks:
 
     def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, tf.Tensor, int, int]:
         """Take all updates that end in a block; see `WholeChunks.advance`."""
-        slices = tf.constant([self._slices_before(rows.start), self._slices_before(rows.stop)], tf.int64)
-        shift = tf.constant(rows.overlap - rows.start, tf.int64)
-        carry, losses = self._compiled(carry, rows.x, rows.y, slices, shift)
+        windows, inside, of_chunk, steps = self._plan(rows)
+        carry, losses = self._compiled(
+            carry, rows.x, rows.y, tf.constant(windows), tf.constant(inside), tf.constant(of_chunk), tf.constant(steps)
+        )
         return carry, losses, self._updates_before(rows.start), self._updates_before(rows.stop)
+
+    def _plan(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Lay out the slices that end in a block, in arrays of one length for all blocks.
+
+        Returns:
+            Where the window of each slice begins in the block's arrays, int32; a window ends where its slice ends. The
+            slice's rows, int32. The rows of its chunk, float64, if it ends there, else 0. The number of slices.
+        """
+        numbers = np.arange(self._slices_before(rows.start), self._slices_before(rows.stop))
+        chunk_start = numbers // self._slices * self._chunk
+        chunk_stop = np.minimum(chunk_start + self._chunk, self._rows)
+        start = chunk_start + numbers % self._slices * SLICE_ROWS
+        stop = np.minimum(start + SLICE_ROWS, chunk_stop)
+        columns = (
+            stop - SLICE_ROWS - rows.start + rows.overlap,
+            stop - start,
+            (chunk_stop - chunk_start) * (stop == chunk_stop),
+        )
+        most = 2 * (rows.x.shape[0] // SLICE_ROWS) + 2
+        padded = np.zeros((3, most))
+        padded[:, : len(numbers)] = columns
+        return padded[0].astype(np.int32), padded[1].astype(np.int32), padded[2], len(numbers)
 
     def _updates_before(self, row: int) -> int:
         return -(-row // self._chunk) if row == self._rows else row // self._chunk
@@ -142,42 +167,46 @@ class SlicedChunks:
         return chunks * self._slices + (-(-rest // SLICE_ROWS) if row == self._rows else rest // SLICE_ROWS)
 
     def _updates(
-        self, carry: Carry, x: tf.Tensor, y: tf.Tensor, slices: tf.Tensor, shift: tf.Tensor
+        self,
+        carry: Carry,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        windows: tf.Tensor,
+        inside: tf.Tensor,
+        of_chunk: tf.Tensor,
+        steps: tf.Tensor,
     ) -> tuple[Carry, tf.Tensor]:
         losses = tf.zeros([x.shape[0] // self._chunk + 2, carry.epoch_loss.shape[0]])
 
         def add(number: tf.Tensor, update: tf.Tensor, carry: Carry, losses: tf.Tensor) -> tuple:
-            chunk_start = number // self._slices * self._chunk
-            chunk_stop = tf.minimum(chunk_start + self._chunk, self._rows)
-            start = chunk_start + number % self._slices * SLICE_ROWS
-            stop = tf.minimum(start + SLICE_ROWS, chunk_stop)
-            # The window ends where the slice ends; the rows of it that are not the slice's are blanked.
-            window = stop - SLICE_ROWS + shift
-            inside = tf.range(SLICE_ROWS, dtype=tf.int64) >= SLICE_ROWS - (stop - start)
-            x_slice = tf.where(inside[:, None], _rows(x, window, SLICE_ROWS), 0.0)
-            y_slice = tf.where(inside[:, None], _rows(y, window, SLICE_ROWS), 0.0)
-            loss, gradients, state = self._stack.sums(carry.state, x_slice, y_slice, tf.cast(inside, tf.float32))
+            # The rows of the window that are not the slice's are blanked.
+            mine = tf.range(SLICE_ROWS) >= SLICE_ROWS - inside[number]
+            x_slice = tf.where(mine[:, None], _rows(x, windows[number], SLICE_ROWS), 0.0)
+            y_slice = tf.where(mine[:, None], _rows(y, windows[number], SLICE_ROWS), 0.0)
+            loss, gradients, state = self._stack.sums(carry.state, x_slice, y_slice, tf.cast(mine, tf.float32))
             carry = Carry(
                 state,
                 carry.epoch_loss,
                 carry.loss + tf.cast(loss, tf.float64),
                 [total + tf.cast(part, tf.float64) for total, part in zip(carry.gradients, gradients, strict=True)],
             )
+            rows = of_chunk[number]
 
             def step() -> tuple[tf.Tensor, Carry, tf.Tensor]:
-                rows = tf.cast(chunk_stop - chunk_start, tf.float64)
-                state = self._stack.step(carry.state, [tf.cast(total / rows, tf.float32) for total in carry.gradients])
-                done = carry._replace(state=state, epoch_loss=carry.epoch_loss + carry.loss)
-                done = done._replace(
-                    loss=tf.zeros_like(carry.loss), gradients=[tf.zeros_like(total) for total in carry.gradients]
+                gradients = [tf.cast(total / rows, tf.float32) for total in carry.gradients]
+                done = Carry(
+                    self._stack.step(carry.state, gradients),
+                    carry.epoch_loss + carry.loss,
+                    tf.zeros_like(carry.loss),
+                    [tf.zeros_like(total) for total in carry.gradients],
                 )
                 return update + 1, done, _put(losses, update, tf.cast(carry.loss / rows, tf.float32))
 
-            update, carry, losses = tf.cond(stop == chunk_stop, step, lambda: (update, carry, losses))
+            update, carry, losses = tf.cond(rows > 0, step, lambda: (update, carry, losses))
             return number + 1, update, carry, losses
 
         _, _, carry, losses = tf.while_loop(
-            lambda number, *_: number < slices[1], add, (slices[0], tf.constant(0), carry, losses)
+            lambda number, *_: number < steps, add, (tf.constant(0), tf.constant(0), carry, losses)
         )
         return carry, losses
 
@@ -195,7 +224,9 @@ def _zeros(state: State) -> tf.Tensor:
 
 
 def _rows(values: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
-    return tf.slice(values, tf.stack([start, tf.zeros_like(start)]), [count, values.shape[1]])
+    # With tf.slice, XLA would compile the loop anew for each place that it begins at.
+    start_indices = tf.stack([start, 0])
+    return dynamic_slice(values, start_indices, [count, values.shape[1]])
 
 
 def _put(losses: tf.Tensor, index: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
