@@ -6,10 +6,12 @@ TensorFlow and MLflow are imported when there is something to train, not before.
 from __future__ import annotations
 
 import difflib
+import math
 import os
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from harness.config import Config, ConfigError
+from harness.config import Config, ConfigError, require
 
 if TYPE_CHECKING:
     from harness.plan import Run
@@ -31,21 +33,34 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 class App:
-    """One call of `harness train`: what Hydra's task function and launcher share.
+    """One call of `harness train`: what Hydra's task function, sweeper and launcher share.
 
     Attributes:
         command: The words of the call.
         runs: The runs that have ended so far.
+        composed: Whether Hydra has done its part, and what goes wrong is no longer for its words.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.command = shlex.join(["harness", "train", *arguments])
         self.runs: list[Run] = []
+        self.composed = False
+
+    def check(self, configs: Sequence[DictConfig]) -> None:
+        """Check composed configurations and their data, for a launcher that trains them one by one."""
+        settings = self._settle(configs)
+        from rich.console import Console
+
+        from harness.plan import prepare
+        from harness.progress import Display
+
+        display = Display(Console())
+        prepare(settings, display.reading)
+        display.clear()
 
     def train(self, configs: Sequence[DictConfig], folder: Path | None) -> list[Run]:
         """Train composed configurations together and return their runs, in order."""
-        settings = [to_config(config) for config in configs]
-        _import_tensorflow()
+        settings = self._settle(configs)
         from rich.console import Console
 
         from harness import sweep
@@ -55,6 +70,14 @@ class App:
         self.runs += runs
         return runs
 
+    def _settle(self, configs: Sequence[DictConfig]) -> list[Config]:
+        self.composed = True
+        settings = [to_config(config) for config in configs]
+        for cache in {config.runtime.cache for config in settings}:
+            _check_folder("runtime.cache", cache)
+        _import_tensorflow()
+        return settings
+
 
 def run(arguments: Sequence[str]) -> list[Run]:
     """Run the Hydra application with the command line's words; return the ended runs.
@@ -63,25 +86,40 @@ def run(arguments: Sequence[str]) -> list[Run]:
         ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
     """
     app = App(arguments)
+    errors: list[Exception] = []
 
     def task(config: DictConfig) -> float:
         job = HydraConfig.get()
         folder = Path(job.sweep.dir) if job.mode is RunMode.MULTIRUN else None
-        return app.train([config], folder)[0].objective
+        try:
+            return math.inf if errors else app.train([config], folder)[0].objective
+        except Exception as error:
+            # It is raised below: Hydra would go on with the next job, and put words of its own before ours.
+            errors.append(error)
+            return math.inf
 
-    task.app = app  # type: ignore[attr-defined]  # The launcher finds it there.
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # A model of the user's own may lie in the working folder.
+    task.app = app  # type: ignore[attr-defined]  # The sweeper and the launcher find it there.
     ConfigStore.instance().store("schema", Config)
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     argv = sys.argv
     try:
         # Hydra would print errors and exit in its own way; this makes it raise them.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        sys.argv = ["harness train", *arguments]
+        # Hydra's parser takes options at one place only, and -m is written anywhere.
+        sys.argv = ["harness train", *sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+        if errors:
+            raise errors[0]
     except (HydraException, OmegaConfBaseException) as error:
         if full_error == "1":
             raise
         raise ConfigError(explain(error)) from error
+    except (OSError, ValueError) as error:
+        if full_error == "1" or app.composed:
+            raise
+        raise ConfigError(f"Hydra expected words and folders that it can use. Received: {error}.") from error
     finally:
         sys.argv = argv
         if full_error is None:
@@ -92,35 +130,87 @@ def run(arguments: Sequence[str]) -> list[Run]:
 def to_config(config: DictConfig) -> Config:
     """Return a composed configuration as the dataclass that the library sees, checked."""
     try:
-        return OmegaConf.to_object(config)  # type: ignore[return-value]
+        settings: Any = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         origin = OmegaConf.select(config, "data.origin")
         remedy = f" Get it from {origin}." if error.full_key == "data.path" and origin else ""
         raise ConfigError(
             f"{error.full_key} expected a value. Received: none.{remedy} Set {error.full_key}=VALUE."
         ) from error
+    _check_keys(settings)
+    return settings
 
 
 def explain(error: Exception) -> str:
-    """Put what Hydra or OmegaConf says of a bad override into one sentence that names key and options."""
+    """Put what Hydra or OmegaConf says of a bad override into a sentence that names key and options."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if isinstance(cause, ConfigKeyError):
-        options = _options(cause)
-        key = str(cause.full_key or cause.key)
-        close = difflib.get_close_matches(str(cause.key), options, n=1)
-        guess = f" Did you mean {key.removesuffix(str(cause.key)) + close[0]}?" if close else ""
-        return f"No configuration key {key!r}.{guess} The keys there: {', '.join(options)}."
-    text = str(cause if isinstance(cause, OmegaConfBaseException) else error)
-    return " ".join(line.strip() for line in text.splitlines() if line.strip() and "object_type" not in line)
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        beside: Any = cause.parent_node
+        return _no_such_key(str(cause.full_key or cause.key), beside, is_open=cause.object_type is dict)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        guess = _guess(option, error.options)
+        return f"{group} expected one of {', '.join(error.options)}. Received: {option}.{guess}"
+    if isinstance(error, OverrideParseException):
+        return f"the command line expected KEY=VALUE, as in chunksize=100. Received: {error.override}."
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    if isinstance(cause, OmegaConfBaseException):
+        return _wrong_value(cause.full_key or "", lines[0].rstrip("."))
+    if lines[0].startswith("Ambiguous value for argument"):
+        word = lines[0].split(maxsplit=4)[-1].strip("'")
+        return f"the command line expected one value. Received: {word}. Add -m to train with each of them."
+    return " ".join(lines)
 
 
-def _options(error: ConfigKeyError) -> list[str]:
-    """Return the keys beside an unknown one."""
-    parent: Any = error.parent_node
-    if isinstance(parent, DictConfig):
-        return sorted(str(key) for key in parent if key != "hydra")
-    kind = error.object_type
-    return [field.name for field in fields(kind)] if is_dataclass(kind) else []
+def _wrong_value(key: str, fault: str) -> str:
+    """Put what OmegaConf says of the value of `key` into the project's form, as far as it is known."""
+    if found := re.fullmatch(r"Value '(.*)' of type '.*' [ a-z]* '?(Integer|Float|Boolean|Optional.*)'?", fault):
+        kinds = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+        return f"{key} expected {kinds.get(found[2], 'a whole number or a word')}. Received: {found[1]}."
+    if found := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", fault):
+        return f"{key} expected one of {found[2]}. Received: {found[1]}.{_guess(found[1], found[2].split(', '))}"
+    if "is not a ListConfig" in fault:
+        return f"{key} expected a list, as in {key}=[a,b]. Received: a single value."
+    if fault.endswith("is not Optional"):
+        return f"{key} expected a value. Received: null."
+    return f"{key}: {fault}." if key else f"{fault}."
+
+
+def _check_keys(settings: Any, prefix: str = "") -> None:
+    """Refuse keys that `+` has added to a dataclass, which nothing would ever read."""
+    known = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    for name, value in vars(settings).items():
+        if name not in known:
+            raise ConfigError(_no_such_key(prefix + name, known))
+        if is_dataclass(value):
+            _check_keys(value, f"{prefix}{name}.")
+
+
+def _no_such_key(key: str, beside: Mapping[str, Any], *, is_open: bool = False) -> str:
+    """Say which keys stand `beside` an unknown one; an open mapping may be given more."""
+    path, dot, name = key.rpartition(".")
+    options = sorted({option for option in beside if option != "hydra"} | (set() if dot else set(_groups())))
+    parts = {option: beside.get(option) for option in options}
+    deeper = [f"{option}.{name}" for option, part in parts.items() if isinstance(part, Mapping) and name in list(part)]
+    guess = f" Did you mean {deeper[0]}?" if deeper else _guess(name, options, path + dot)
+    remedy = f" Write +{key}=VALUE to add one." if is_open and not guess else ""
+    return f"no configuration key {key}.{guess} The keys there: {', '.join(options)}.{remedy}"
+
+
+def _guess(word: str, options: Sequence[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.7)
+    return f" Did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _groups() -> list[str]:
+    return [path.name for path in CONF.iterdir() if path.is_dir()]
+
+
+def _check_folder(key: str, folder: str) -> None:
+    """Refuse a folder that cannot be made or written to."""
+    path = Path(folder).absolute()
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    require(there.is_dir() and os.access(there, os.W_OK), f"{key} expected a folder that can be written to", path)
 
 
 def _import_tensorflow() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.config import Scaling
 from harness.readers import prefetch
+from harness.statistics import Column
 from harness.table import Part, Table
 
 SLICE_ROWS = 1024
@@ -39,7 +40,7 @@ class Scaler:
         if scaling is Scaling.standard:
             scaled = slice(None) if scale_target else slice(-1)
             mean[scaled] = [column.mean for column in table.columns][scaled]
-            std[scaled] = [column.std or 1.0 for column in table.columns][scaled]
+            std[scaled] = [column.std if _varies(column) else 1.0 for column in table.columns][scaled]
         return cls(mean, std, table.columns[-1].log)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
@@ -58,6 +59,11 @@ class Scaler:
         slopes = np.asarray(kernel, np.float64) * self.std[-1] / self.std[:-1]
         intercept = self.mean[-1] + self.std[-1] * float(bias) - float(slopes @ self.mean[:-1])
         return intercept, slopes
+
+
+def _varies(column: Column) -> bool:
+    """Say whether float32 tells values of `column` apart; rounding alone can leave a deviation of 1e-17."""
+    return bool(np.float32(column.min) < np.float32(column.max))
 
 
 @dataclass(frozen=True)

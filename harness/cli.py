@@ -49,7 +49,9 @@ def train(words: tuple[str, ...]) -> int:
         _show_runs(runs[0].config.tracking.uri, [run.run_id for run in runs])
     failed = [run for run in runs if run.status != "FINISHED"]
     for run in failed:
-        click.echo(f"failed: {run.name}: {run.reason}", err=True)
+        lines = run.reason.splitlines()
+        reason = " ... ".join(line.strip() for line in lines[:1] + lines[1:][-1:])
+        click.echo(f"failed: {run.name}: {reason}", err=True)
     return 1 if failed else 0
 
 
@@ -133,10 +135,12 @@ def _show_runs(uri: str | None, ids: Sequence[str]) -> None:
     from harness.compare import render
     from harness.records import Records
 
+    # Here a person waits; MLflow's own patience with a server is of minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)
-    console.print(render(Records(tracking_uri(uri)).runs(ids)))
+    console.print(render(Records(tracking_uri(uri)).runs(ids), console.width))
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

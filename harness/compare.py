@@ -14,6 +14,7 @@ from rich.text import Text
 from harness.progress import millions
 
 FULL_STYLE = "magenta"
+_SHOWN_OR_TOLD = {"run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"}
 Row = dict[Any, Any]
 
 
@@ -62,27 +63,29 @@ def ranked(runs: pd.DataFrame) -> list[Row]:
     return sorted(runs.to_dict("records"), key=place)
 
 
-def render(runs: pd.DataFrame) -> RenderableType:
+def render(runs: pd.DataFrame, width: int = 100) -> RenderableType:
     """Return a table of `runs`, best first, and what it says in a sentence each for batch and full sample.
 
     Args:
         runs: As `Records.runs` returns them.
+        width: Characters of a line; metrics that do not fit are left out, the last ones first.
     """
     rows = ranked(runs)
-    fields = [field for field in FIELDS if any(_present(row.get(field.key)) for row in rows)]
-    others = [
-        key for key in ("seed", "loss", "optimizer.name", "model._target_") if len({r.get(key) for r in rows}) > 1
-    ]
+    columns = [["chunk", *(row["chunksize"] for row in rows)]]
+    columns += [["lr", *(f"{float(row['learning_rate']):g}" for row in rows)]]
+    columns += [["epochs", *(row["epochs"] for row in rows)]]
+    columns += [_setting(key, rows) for key in _varying(rows)]
+    metrics = [column for column in (_metric(field, rows) for field in FIELDS) if any(column[1:])]
+    # How a run ended that is not finished stands where its first metric would.
+    first = metrics.pop(0) if metrics else ["", *("" for _ in rows)]
+    columns += [[first[0], *(_ending(row) or cell for row, cell in zip(rows, first[1:], strict=True))]]
+    while metrics and sum(map(_width, columns + metrics)) + len(columns + metrics) - 1 > width:
+        metrics.pop()
+    columns += metrics
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
-    for title in ("chunk", "lr", "epochs", *others, *(field.title for field in fields)):
+    for title, *_ in columns:
         table.add_column(title, justify="right", no_wrap=True, vertical="bottom")
-    for row in rows:
-        cells = [row["chunksize"], f"{float(row['learning_rate']):g}", row["epochs"]]
-        cells += [str(row.get(key)) for key in others]
-        if row["status"] == "FINISHED":
-            cells += [field.write(row[field.key]) if _present(row.get(field.key)) else "" for field in fields]
-        else:
-            cells.append("diverged" if _present(row["diverged_at"]) else row["status"].lower())
+    for row, cells in zip(rows, zip(*(column[1:] for column in columns), strict=True), strict=True):
         table.add_row(*cells, style=FULL_STYLE if row["sample"] == "full" else None)
     return Group(table, Text(), *(Text(sentence) for sentence in summary(rows, objective(runs))))
 
@@ -100,5 +103,34 @@ def summary(rows: list[Row], key: str) -> list[str]:
     return sentences
 
 
-def _present(value: Any) -> bool:
-    return value is not None and value == value
+def _varying(rows: list[Row]) -> list[str]:
+    """Return the other params that the rows do not have in common."""
+    params = {key for row in rows for key, value in row.items() if isinstance(value, str)} - _SHOWN_OR_TOLD
+    params = {key for key in params if not key.startswith(("tracking.", "runtime.", "data.path", "data.rows"))}
+    return sorted(key for key in params if len({row[key] for row in rows if _has(row, key)}) > 1)
+
+
+def _setting(key: str, rows: list[Row]) -> list[str]:
+    """Return a column of params: its title, and a cell a row."""
+    title = key.removesuffix("._target_").removesuffix(".name").rpartition(".")[-1]
+    values = [row[key] if _has(row, key) else "" for row in rows]
+    return [title, *(value.rpartition(".")[-1] if key.endswith("_target_") else value for value in values)]
+
+
+def _metric(field: Field, rows: list[Row]) -> list[str]:
+    """Return a column of metrics of the finished runs: its title, and a cell a row."""
+    shown = (_has(row, field.key) and not _ending(row) for row in rows)
+    return [field.title, *(field.write(row[field.key]) if show else "" for row, show in zip(rows, shown, strict=True))]
+
+
+def _ending(row: Row) -> str:
+    """Say how a run ended that is not finished."""
+    return "" if row["status"] == "FINISHED" else "diverged" if _has(row, "diverged_at") else row["status"].lower()
+
+
+def _width(column: list[str]) -> int:
+    return max(len(line) for cell in column for line in cell.split("\n"))
+
+
+def _has(row: Row, key: str) -> bool:
+    return row.get(key) is not None and row[key] == row[key]

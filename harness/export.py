@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import numpy as np
 
@@ -18,14 +20,20 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
         target's units; for `binary_crossentropy` it is the probability of 1.
     """
     *features, target = table.columns
-    inputs = {column.name: keras.Input((1,), name=column.name) for column in features}
+    # Keras takes no slash in a tensor's name, and warns that then it is not the input's.
+    inputs = {column.name: keras.Input((1,), name=column.name.replace("/", "|")) for column in features}
     values = list(inputs.values())
     values = keras.layers.Concatenate()(values) if len(values) > 1 else values[0]
     if any(column.log for column in features):
         logs = np.array([[column.log for column in features]])
         values = keras.ops.where(logs, keras.ops.log(keras.ops.where(logs, values, 1.0)), values)
-    outputs = model(keras.layers.Normalization(mean=scaler.mean[:-1], variance=scaler.std[:-1] ** 2)(values))
+    # Not a Normalization layer: it takes a standard deviation below 1e-7 for 1e-7.
+    values = keras.layers.Rescaling(1.0, (-scaler.mean[:-1]).tolist())(values)
+    outputs = model(keras.layers.Rescaling((1 / scaler.std[:-1]).tolist())(values))
     if loss is Loss.binary_crossentropy:
-        return keras.Model(inputs, keras.layers.Activation("sigmoid")(outputs))
-    outputs = keras.layers.Rescaling(float(scaler.std[-1]), float(scaler.mean[-1]))(outputs)
-    return keras.Model(inputs, keras.ops.exp(outputs) if target.log else outputs)
+        outputs = keras.layers.Activation("sigmoid")(outputs)
+    else:
+        outputs = keras.layers.Rescaling(float(scaler.std[-1]), float(scaler.mean[-1]))(outputs)
+        outputs = keras.ops.exp(outputs) if target.log else outputs
+    with warnings.catch_warnings(action="ignore"):
+        return keras.Model(inputs, outputs)

@@ -7,6 +7,7 @@ sales, May 2014 to May 2015) or were fitted to them: its schema, distributions a
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import NormalDist
@@ -87,7 +88,7 @@ def generate(path: Path, rows: int = ROWS, *, seed: int = 0, progress: Callable[
     """
     require(rows >= 1, "rows expected a positive number", rows)
     plain = csv.WriteOptions(include_header=False)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         with aside.open("wb") as sink:
             sink.write(f"{HEADER}\n".encode())

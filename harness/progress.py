@@ -13,8 +13,8 @@ PLAIN_SECONDS = 10.0
 
 def millions(value: float) -> str:
     """Write a count in at most six characters or so: 950, 21.6k, 3.2M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:  # From here on three digits round to the unit.
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
 
@@ -25,7 +25,8 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bar: Progress | None = None
-        self._started = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._first: tuple[str, float, int] | None = None  # What was first reported of the work under way: when, rows.
 
     def say(self, *lines: str) -> None:
         """Show lines that stay."""
@@ -47,14 +48,15 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        self._started = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._first = None
 
     def _show(self, what: str, rows: int, total: int | None, state: str) -> None:
-        rate = rows / max(time.monotonic() - self._started, 1e-9)
+        rate = self._rate(what, rows)
         if not self.console.is_terminal:
             if self._is_due(PLAIN_SECONDS):
                 self._said = time.monotonic()
-                left = f", {(total - rows) / max(rate, 1e-9):.0f} s left" if total else ""
+                left = f", {(total - rows) / rate:.0f} s left" if total and rate else ""
                 self.say(f"{what}: {state}, {millions(rate)} rows/s{left}")
             return
         if self._bar is None:
@@ -72,6 +74,13 @@ class Display:
         self._bar.update(
             self._bar.task_ids[0], description=what, total=total, completed=rows, state=state, rate=millions(rate)
         )
+
+    def _rate(self, what: str, rows: int) -> float:
+        """Return the rows a second since the first rows of this work were reported: what came before is compilation."""
+        now = time.monotonic()
+        if self._first is None or self._first[0] != what or not self._first[2]:
+            self._first = what, now, rows
+        return (rows - self._first[2]) / max(now - self._first[1], 1e-9)
 
     def _is_due(self, first: float) -> bool:
         return time.monotonic() - self._said >= first

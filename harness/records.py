@@ -25,12 +25,20 @@ class Records:
         """Reach the store.
 
         Raises:
-            ConfigError: There is none at `uri`.
+            ConfigError: There is none at `uri`, or it does not answer.
         """
         if uri.startswith("sqlite:///"):
             path = uri.removeprefix("sqlite:///")
             require(Path(path).is_file(), "--uri expected a store", f"{path}, which is not there", "Train first.")
-        self._client = MlflowClient(uri)
+        try:
+            self._client = MlflowClient(uri)
+            self._client.search_experiments(max_results=1)
+        except Exception as error:
+            cause: BaseException = error
+            while cause.__context__ and not isinstance(cause.__context__, KeyError):
+                cause = cause.__context__
+            reason = str(cause).strip().rstrip(".")
+            raise ConfigError(f"--uri expected a store that answers. Received: {uri} ({reason}).") from error
 
     def runs(self, ids: Sequence[str] = ()) -> pd.DataFrame:
         """Return the runs that `ids` name: a sweep's summary run means the sweep's runs, none the newest sweep.
@@ -47,8 +55,10 @@ class Records:
             try:
                 run = self._client.get_run(run_id)
             except MlflowException:
-                raise ConfigError(f"expected the id of a run or a sweep. Received: {run_id!r}.") from None
-            members = self._members(run) if run.data.tags.get("kind") == "sweep" else [run]
+                raise ConfigError(f"IDS expected the ids of runs or of a sweep. Received: {run_id}.") from None
+            kind = run.data.tags.get("kind")
+            require(kind in ("run", "sweep"), "IDS expected runs of the harness", f"{run_id}, which is another's")
+            members = self._members(run) if kind == "sweep" else [run]
             found |= {member.info.run_id: member for member in members}
         return pd.DataFrame([_row(run) for run in found.values()])
 
@@ -62,14 +72,21 @@ class Records:
         newest = self._client.search_runs(
             experiments, "tags.kind = 'sweep'", order_by=["attributes.start_time DESC"], max_results=1
         )
-        require(bool(newest), "expected a sweep in the store", "none", "Train one with `harness train -m ...`.")
+        remedy = "Train one with `harness train -m ...`, or name runs by their ids."
+        require(bool(newest), "the store expected a sweep", "none", remedy)
         return newest[0].info.run_id
 
     def _members(self, sweep: Run) -> list[Run]:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
         runs, token = [], None
         while True:
-            page = self._client.search_runs([sweep.info.experiment_id], condition, max_results=PAGE, page_token=token)
+            page = self._client.search_runs(
+                [sweep.info.experiment_id],
+                condition,
+                order_by=["attributes.start_time ASC"],
+                max_results=PAGE,
+                page_token=token,
+            )
             runs += page
             token = page.token
             if not token:

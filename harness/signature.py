@@ -41,9 +41,11 @@ def find_target(name: str) -> Callable:
     module, _, attribute = name.rpartition(".")
     try:
         target = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:
+        # The module is the user's, and may fail in any way.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"model._target_ expected the dotted name of a function. Received: {name!r} ({error})."
+            f"model._target_ expected the dotted name of a function. Received: {name!r} ({reason})."
         ) from error
     require(callable(target), "model._target_ expected a function", name)
     return target

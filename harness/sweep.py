@@ -58,10 +58,15 @@ def train(configs: Sequence[Config], display: Display, *, command: str, folder: 
 def _run(group: Group, runs: Sequence[Run], recorder: Recorder, display: Display) -> None:
     """Run one scan and hand its events on."""
     scan = group.scan
+
+    def show(epoch: int, rows: int) -> None:
+        ended = sum(bool(run.status) for run in runs)
+        display.training(epoch, scan.epochs, rows, scan.rows * scan.epochs, ended, len(runs))
+
+    show(epoch=0, rows=0)
     for event in scan.run():
         if isinstance(event, Progress):
-            ended = sum(bool(run.status) for run in runs)
-            display.training(event.epoch, scan.epochs, event.rows, scan.rows * scan.epochs, ended, len(runs))
+            show(event.epoch, event.rows)
             continue
         lane = group.lanes[event.lane]
         if isinstance(event, EpochEnd):

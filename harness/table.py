@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,8 +58,9 @@ class Table:
         """Return rows `[start, stop)` of `part` as float32 `[columns, rows]`."""
         out = np.empty((len(self.columns), stop - start), np.float32)
         for index, values in enumerate(out):
-            with column_path(self.folder, part, index).open("rb", buffering=0) as file:
+            with column_path(self.folder, part, index).open("rb") as file:
                 file.seek(start * values.itemsize)
+                # Buffered: one bare read stops at 2 GiB.
                 got = file.readinto(values.data)
                 require(got == values.nbytes, "a table's file expected more rows", file.name, "Remove its folder.")
         return out
@@ -79,12 +81,12 @@ def open_table(data: DataConfig, cache: Path, progress: Progress = lambda what, 
     folder = cache / "tables" / _key(source, data)
     if not (folder / "table.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         try:
             _save(aside, source, ingest(source, data, aside, progress))
-            # Another process may have been first; its table is as good as ours.
+            # Another process or thread may have been first; its table is as good as ours.
             with contextlib.suppress(OSError):
                 aside.rename(folder)
         finally:
@@ -101,7 +103,7 @@ def _source(data: DataConfig, cache: Path, progress: Progress) -> Path:
             "nothing",
             f"Get it from {data.origin}." if data.origin else "Set data.path=FILE.",
         )
-        path = cache / "houses" / f"{data.rows}.csv"
+        path = cache / "houses" / f"houses-{data.rows}.csv"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             houses.generate(path, int(data.rows or 0), progress=lambda rows: progress("generating", rows))

@@ -8,7 +8,9 @@ import json
 import logging
 import math
 import os
+import posixpath
 import queue
+import re
 import sqlite3
 import threading
 import time
@@ -22,10 +24,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import mlflow
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import ConfigError
+from harness.config import ConfigError, require
 
 BATCH = 1000
 """Metrics that one request to MLflow may carry."""
@@ -51,16 +52,20 @@ class Tracker:
         Raises:
             ConfigError: The store does not answer, or the experiment was deleted.
         """
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self._client = MlflowClient(uri)
+        require(bool(experiment.strip()), "tracking.experiment expected a name", repr(experiment))
+        for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
+            logging.getLogger(name).setLevel(level)
         self._uri = uri
         try:
             with _first_contact(uri):
+                self._client = MlflowClient(uri)
                 self.experiment_id = self._open_experiment(experiment)
-        except (MlflowException, OSError, sqlite3.Error) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"tracking.uri expected a store that answers. Received: {uri} ({reason}).") from error
+        except ConfigError:
+            raise
+        except Exception as error:
+            # Whatever MLflow, SQLAlchemy or a driver that is not installed says, there is no store to write to.
+            received = f"{uri} ({_reason(error)})"
+            raise ConfigError(f"tracking.uri expected a store that answers. Received: {received}.") from error
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._pending: dict[str, list[Metric]] = defaultdict(list)
         self._error: Exception | None = None
@@ -92,7 +97,7 @@ class Tracker:
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at one step; one that is not finite is left out, since MLflow's pages break on it."""
         now = int(time.time() * 1000)
-        rows = [Metric(key, float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
+        rows = [Metric(_legal(key), float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
         self._queue.put(lambda: self._add(run_id, rows))
 
     def log_curve(self, run_id: str, key: str, steps: Iterable[int], values: Iterable[float]) -> None:
@@ -114,12 +119,15 @@ class Tracker:
     def log_dataset(
         self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[str], rows: Mapping[str, int]
     ) -> None:
-        """Record what a run was trained on: `rows` by context, `training` and `holdout`."""
+        """Record what a run was trained on: `rows` by context, `training` and `holdout`.
+
+        MLflow keeps one input of a name and digest, hence the context stands in the name too.
+        """
         schema = [{"type": "float", "name": column, "required": True} for column in columns]
         inputs = [
             DatasetInput(
                 Dataset(
-                    name,
+                    f"{name} ({context})",
                     digest,
                     "local",
                     json.dumps({"uri": str(path)}),
@@ -147,11 +155,14 @@ class Tracker:
             Schema([TensorSpec(np.dtype("float32"), (-1, 1), target)]),
         )
         self.flush()
-        mlflow.set_tracking_uri(self._uri)
-        with mlflow.start_run(run_id=run_id):
+        # `mlflow.start_run` would set a run that has ended to running, and to failed if the model cannot be saved.
+        params = self._client.get_run(run_id).data.params
+        logged = self._client.create_logged_model(self.experiment_id, "model", source_run_id=run_id, params=params)
+        with _uri_of_functions(self._uri):
             log_model(
                 model,
-                name="model",
+                run_id=run_id,
+                model_id=logged.model_id,
                 signature=signature,
                 pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],
             )
@@ -227,10 +238,31 @@ class Tracker:
 
 
 @contextlib.contextmanager
-def _first_contact(uri: str) -> Iterator[None]:
-    """Make a local store one process at a time, in the mode that lets others read while one writes."""
-    if not uri.startswith("sqlite:///"):
+def _uri_of_functions(uri: str) -> Iterator[None]:
+    """Set the URI that MLflow's functions go by, which is the whole process's, and set it back."""
+    before: Any = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
         yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+@contextlib.contextmanager
+def _first_contact(uri: str) -> Iterator[None]:
+    """Make a local store one process at a time, in the mode that lets others read while one writes.
+
+    A server is asked twice only; MLflow's own patience, of minutes, is for one that has answered before.
+    """
+    if not uri.startswith("sqlite:///"):
+        brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+        brief = {name: value for name, value in brief.items() if name not in os.environ}
+        os.environ.update(brief)
+        try:
+            yield
+        finally:
+            for name in brief:
+                del os.environ[name]
         return
     import fcntl
 
@@ -238,15 +270,30 @@ def _first_contact(uri: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            with contextlib.closing(sqlite3.connect(path)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
+        statement = "PRAGMA schema_version" if path.exists() else "PRAGMA journal_mode=WAL"
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)  # It fails at once where MLflow would try for minutes.
         yield
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what is at the bottom of an error."""
+    while (cause := error.__cause__ or error.__context__) and not isinstance(cause, KeyError):
+        error = cause
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _legal(key: str) -> str:
+    """Return a metric's name as MLflow takes it, since a column of any name may stand in it."""
+    key = re.sub(r"[^\w.\-: /]", "_", key)[:250]
+    return key if posixpath.normpath(key) == key else key.replace("/", "_")
 
 
 @functools.cache
 def _source_tags() -> dict[str, str]:
-    """Return what MLflow knows of this process: who runs it, from which file, at which commit."""
+    """Return what MLflow knows of this process, and the commit of the harness itself."""
     from mlflow.tracking.context import registry
+    from mlflow.utils.git_utils import get_git_commit
 
-    return registry.resolve_tags()
+    commit = get_git_commit(__file__)
+    return registry.resolve_tags() | ({"mlflow.source.git.commit": commit} if commit else {})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.config import ConfigError
 
@@ -30,7 +31,7 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
     Raises:
         ConfigError: The server does not start.
     """
-    port = port or _free_port()
+    port = _free_port((port,) if port else (5000, 0))
     command = [
         sys.executable,
         "-m",
@@ -42,9 +43,14 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         HOST,
         "--port",
         str(port),
+        "--workers",
+        "1",
     ]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # One person looks at runs and charts: a single process will do, and jobs for traces are not run.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
+        say(f"store: {uri}")
         say("the MLflow UI is starting ...")
         address = f"http://{HOST}:{port}"
         deadline = time.monotonic() + START_SECONDS
@@ -63,15 +69,18 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         server.wait()
 
 
-def _free_port() -> int:
-    for port in (5000, 0):
+def _free_port(wanted: Sequence[int]) -> int:
+    """Return the first of the `wanted` ports that is free, where 0 stands for any."""
+    for port in wanted:
         with socket.socket() as probe:
+            # As the server will do: a port whose last connection has just ended is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
-            except OSError:
+            except (OSError, OverflowError):
                 continue
             return probe.getsockname()[1]
-    raise ConfigError(f"the MLflow UI expected a free port on {HOST}. Received: none.")
+    raise ConfigError(f"--port expected a free port on {HOST}. Received: {wanted[0]}. Leave it out for any free one.")
 
 
 def _answers(address: str) -> bool:

@@ -14,6 +14,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from harness.compose import compose_jobs
+
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +29,7 @@ class FusedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the jobs; each job's folder, log and callbacks follow once its numbers are there."""
         setup_globals()
-        configs = [self._compose(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
+        configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         app = self._task.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
         runs = app.train([_without_hydra(config) for config in configs], Path(self._config.hydra.sweep.dir))
 
@@ -42,20 +44,21 @@ class FusedLauncher(Launcher):
             for config, run in zip(configs, runs, strict=True)
         ]
 
-    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
-        config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-        return config
-
 
 class HarnessSweeper(BasicSweeper):
-    """Hydra's grid; jobs are composed once, by the launcher, which checks all before it trains any."""
+    """Hydra's grid; the fused launcher checks all jobs before it trains any, and for other launchers this does."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._app = task_function.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave the check to the fused launcher; other launchers get Hydra's own."""
-        if not isinstance(self.launcher, FusedLauncher):
-            super().validate_batch_is_legal(batch)
+        """Check all jobs and their data, unless the launcher will."""
+        if isinstance(self.launcher, FusedLauncher) or not self.hydra_context or not self.config:
+            return
+        configs = compose_jobs(self.hydra_context.config_loader, self.config, batch, 0)
+        self._app.check([_without_hydra(config) for config in configs])
 
 
 def _reporter(run: Any) -> TaskFunction:

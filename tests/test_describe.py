@@ -12,13 +12,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from harness import describe as module
+from harness import profile
 from harness.config import ConfigError
 from harness.describe import Description, describe, render
 
-KING_COUNTY = Path(
-    os.environ.get("KING_COUNTY_CSV", Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv")
-)
 NO_COMMAND = "Training needs two columns of numbers that vary, so there is no command to suggest."
 NO_CSV = "data.path expected a CSV in UTF-8 with a header line. Received: "
 HOUSES = """\
@@ -34,7 +31,7 @@ id,sold,sqft,rooms,price
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows a chunk, so that five rows leave a remainder and types meet values that would flip them."""
-    monkeypatch.setattr(module, "READ_ROWS", 2)
+    monkeypatch.setattr(profile, "READ_ROWS", 2)
 
 
 @pytest.fixture
@@ -91,7 +88,7 @@ def test_a_small_file_whole(write) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
 def test_the_chunk_does_not_show(write, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     content = "a,b,c,d\n1,1.5,1,u\n2.5,2,2,v\n3,n/a,x,w\n1e3,3,3,x\n-7,4,4,y\n8,5,5,z\n9,6,6,z\n"
-    monkeypatch.setattr(module, "READ_ROWS", rows)
+    monkeypatch.setattr(profile, "READ_ROWS", rows)
     found = write(content)
     assert [(c.kind, c.count, c.empty, c.distinct) for c in found.columns] == [
         ("number", 7, 0, 7),
@@ -130,14 +127,14 @@ def test_kinds(write, values: str, kind: str, distinct: int) -> None:
 
 
 def test_distinct_is_bounded(write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "READ_ROWS", 300)
+    monkeypatch.setattr(profile, "READ_ROWS", 300)
     found = write("a,b\n" + "".join(f"{i},{i % 1000}\n" for i in range(1001)))
     assert [c.distinct for c in found.columns] == [None, 1000]
     assert "1,000+" in shown(found, 80)
 
 
 def test_statistics_are_those_of_pandas(write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "READ_ROWS", 17)
+    monkeypatch.setattr(profile, "READ_ROWS", 17)
     draw = np.random.default_rng(0)
     frame = pd.DataFrame({"a": draw.lognormal(size=101), "b": draw.normal(1e6, 1, 101)})
     frame["y"] = frame["a"] - frame["b"]
@@ -205,7 +202,7 @@ def test_statistics_are_those_of_pandas(write, monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_warnings(write, monkeypatch: pytest.MonkeyPatch, content: str, warning: str) -> None:
-    monkeypatch.setattr(module, "READ_ROWS", 13)
+    monkeypatch.setattr(profile, "READ_ROWS", 13)
     assert warning in write(content).warnings
 
 
@@ -287,7 +284,7 @@ def test_odd_names_survive_shell_and_hydra(write, name: str) -> None:
     ],
 )
 def test_refusals(write, monkeypatch: pytest.MonkeyPatch, content: bytes, refusal: str) -> None:
-    monkeypatch.setattr(module, "READ_ROWS", 1000)
+    monkeypatch.setattr(profile, "READ_ROWS", 1000)
     with pytest.raises(ConfigError) as error:
         write(content)
     assert str(error.value) == refusal
@@ -317,10 +314,9 @@ def test_a_long_path_is_neither_wrapped_nor_cut(write) -> None:
     assert f"data.path={'a' * 120}.csv \\\n" in shown(found, 80, soft_wrap=True)
 
 
-@pytest.mark.skipif(not KING_COUNTY.exists(), reason=f"no {KING_COUNTY}; name one in KING_COUNTY_CSV")
-def test_king_county(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "READ_ROWS", 5000)
-    found = describe(KING_COUNTY)
+def test_king_county(king_county: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "READ_ROWS", 5000)
+    found = describe(king_county)
     columns = {column.name: column for column in found.columns}
     price = columns["price"]
     assert (found.rows, found.bytes, len(columns)) == (21_613, 2_515_206, 21)

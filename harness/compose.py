@@ -1,0 +1,69 @@
+"""The jobs of a sweep as Hydra would compose them, without composing each from its files.
+
+Jobs that choose the same groups and set the same keys differ in values alone, on which no defaults list can depend:
+Hydra composes the first of them, and the others are copies of it with their own values.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+def compose_jobs(
+    loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]], first_number: int
+) -> list[DictConfig]:
+    """Compose all jobs of a sweep.
+
+    Args:
+        loader: Hydra's.
+        master: The sweep's own configuration.
+        jobs: The overrides of each.
+        first_number: Of the first job.
+
+    Returns:
+        A configuration for each job, `hydra` node included, equal to what `loader.load_sweep_config` returns.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    templates: dict[tuple[str, ...], DictConfig] = {}
+    groups: dict[str, bool] = {}
+
+    def sets_a_value(override: Override) -> bool:
+        key = override.key_or_group
+        if key not in groups:
+            groups[key] = bool(loader.get_group_options(key.replace(".", "/")))
+        plain = override.type is not None and override.type.name == "CHANGE" and not override.is_hydra_override()
+        return plain and not groups[key] and not isinstance(override.value(), list | dict)
+
+    configs = []
+    for job in jobs:
+        overrides = parser.parse_overrides(list(job))
+        values = {item.key_or_group: item.value() for item in overrides if sets_a_value(item)}
+        rest = [str(item.input_line) for item in overrides if item.key_or_group not in values]
+        kind = (*rest, *values)
+        if kind not in templates:
+            templates[kind] = loader.load_sweep_config(master, list(job))
+        configs.append(_with_values(templates[kind], values, overrides))
+    for number, config in enumerate(configs, first_number):
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+    return configs
+
+
+def _with_values(template: DictConfig, values: Mapping[str, object], overrides: list[Override]) -> DictConfig:
+    config = copy.deepcopy(template)
+    for key, value in values.items():
+        OmegaConf.update(config, key, value, merge=True)
+    names = config.hydra.job.config.override_dirname
+    own = [override for override in overrides if not override.is_hydra_override()]
+    config.hydra.overrides.task = [override.input_line for override in own]
+    config.hydra.job.override_dirname = get_overrides_dirname(
+        overrides=own, kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
+    )
+    return config

@@ -1,0 +1,47 @@
+"""What several test files need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.config import DataConfig
+from harness.table import Table, open_table
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write a file and return its path."""
+
+    def run(content: str | bytes, name: str = "file.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return run
+
+
+@pytest.fixture
+def make_table(write: Callable[..., Path], tmp_path: Path) -> Callable[..., Table]:
+    """Ingest `y` from `a`, all rows of a CSV, unless told otherwise."""
+
+    def run(source: str | bytes | Path, **options: object) -> Table:
+        path = source if isinstance(source, Path) else write(source)
+        data = {"features": ["a"], "target": "y", "holdout": 0.0, "path": str(path)} | options
+        return open_table(DataConfig(**data), tmp_path / "cache")  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def king_county() -> Path:
+    """Return the real file, or skip."""
+    path = ROOT / os.environ.get("KING_COUNTY_CSV", "../shared/data/kc_house_data.csv")
+    if not path.is_file():
+        pytest.skip(f"no {path}; name one in KING_COUNTY_CSV")
+    return path

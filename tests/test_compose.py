@@ -1,0 +1,70 @@
+"""Jobs composed together are what Hydra composes one by one."""
+
+from __future__ import annotations
+
+import pytest
+from hydra._internal.hydra import Hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict
+
+from harness.app import CONF
+from harness.compose import compose_jobs
+from harness.config import Config
+
+JOBS = {
+    "values": [
+        ["chunksize=full", "learning_rate=0.1"],
+        ["chunksize=7", "learning_rate=1"],
+        ["chunksize=8", "learning_rate=1e-3"],
+    ],
+    "groups": [
+        ["model=linear", "epochs=1"],
+        ["model=mlp", "epochs=2"],
+        ["model=linear", "epochs=3"],
+        ["model=mlp", "epochs=4"],
+    ],
+    "lists": [["data.features=[a,b]", "seed=1"], ["data.features=[c]", "seed=2"]],
+    "mappings": [["optimizer={beta_1: 0.1}"], ["optimizer={beta_2: 0.2}"]],
+    "added": [["+model.units=3"], ["+model.activation=relu"]],
+    "experiments": [["experiment=house_prices", "epochs=1"], ["sweep=full_vs_batch", "epochs=1"]],
+    "other keys": [["epochs=1", "seed=3"], ["epochs=2"]],
+    "quoted": [["data.target='a b'"], ["data.target='c,d'"]],
+    "dotted": [["data.holdout=0.1", "model.init=1"], ["data.holdout=0.2", "model.init=2"]],
+    "a group's values": [["optimizer=sgd", "optimizer.momentum=0.1"], ["optimizer=sgd", "optimizer.momentum=0.2"]],
+}
+
+
+@pytest.fixture
+def loader():
+    setup_globals()
+    ConfigStore.instance().store("schema", Config)
+    hydra = Hydra.create_main_hydra_file_or_module(None, "harness.app", str(CONF), "train")
+    yield hydra.config_loader
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("jobs", JOBS.values(), ids=JOBS)
+def test_equals_hydra(loader, jobs):
+    master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+    composed = compose_jobs(loader, master, jobs, first_number=5)
+    for number, (config, job) in enumerate(zip(composed, jobs, strict=True), 5):
+        expected = loader.load_sweep_config(master, list(job))
+        with open_dict(expected):
+            expected.hydra.job.id = expected.hydra.job.num = number
+        assert OmegaConf.to_yaml(config) == OmegaConf.to_yaml(expected)
+        assert config.hydra.job.override_dirname == ",".join(sorted(job))
+
+
+def test_values_are_copied_not_composed(loader, monkeypatch):
+    master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+    calls = []
+    load = type(loader).load_sweep_config
+    monkeypatch.setattr(type(loader), "load_sweep_config", lambda *args: calls.append(1) or load(*args))
+    jobs = [[f"chunksize={chunk}", f"epochs={epochs}"] for chunk in range(1, 9) for epochs in range(1, 9)]
+    assert [config.chunksize * 10 + config.epochs for config in compose_jobs(loader, master, jobs, 0)] == [
+        chunk * 10 + epochs for chunk in range(1, 9) for epochs in range(1, 9)
+    ]
+    assert len(calls) == 1

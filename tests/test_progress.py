@@ -1,0 +1,112 @@
+"""A clock that only the test moves, and the text that a person would read."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness import progress
+from harness.progress import Display, millions
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def plain(width: int = 80) -> Display:
+    return Display(Console(file=io.StringIO(), width=width))
+
+
+def text(display: Display) -> str:
+    return display.console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0, "0"),
+        (0.4, "0"),
+        (950, "950"),
+        (999.4, "999"),
+        (999.6, "1k"),
+        (1000, "1k"),
+        (21_613, "21.6k"),
+        (999_499, "999k"),
+        (999_500, "1M"),
+        (999_999, "1M"),
+        (3_200_000, "3.2M"),
+        (123_456_789, "123M"),
+        (999_999_999, "1G"),
+        (1e11, "100G"),
+        (2.5e12, "2.5T"),
+    ],
+)
+def test_counts_are_written_short_and_without_an_exponent(value: float, written: str) -> None:
+    assert millions(value) == written
+
+
+def test_without_a_terminal_training_says_a_line_every_ten_seconds(clock: Clock) -> None:
+    display = plain()
+    for second in range(0, 26, 5):
+        clock.now = 100.0 + second
+        display.training(epoch=1 + second // 10, epochs=3, rows=second * 1000, total=30_000, ended=second // 10, runs=8)
+    assert text(display) == (
+        "training: epoch 2/3, 1/8 runs, 1k rows/s, 20 s left\n"  # after 10 s
+        "training: epoch 3/3, 2/8 runs, 1k rows/s, 10 s left\n"  # after 20 s
+    )
+
+
+def test_without_a_terminal_reading_says_how_many_rows_and_how_fast(clock: Clock) -> None:
+    display = plain()
+    display.reading("reading", 100_000)
+    clock.now += 5
+    display.reading("reading", 1_000_000)
+    assert text(display) == ""
+    clock.now += 5
+    display.reading("reading", 2_000_000)
+    assert text(display) == "reading data: 2M rows, 200k rows/s\n"
+
+
+def test_each_work_has_a_clock_of_its_own(clock: Clock) -> None:
+    display = plain()
+    clock.now += 90
+    display.clear()
+    display.training(1, 1, 0, 2000, 0, 1)
+    clock.now += 5  # Compilation is on no clock.
+    display.training(1, 1, 500, 2000, 0, 1)
+    assert text(display) == ""
+    clock.now += 10
+    display.training(1, 1, 1500, 2000, 0, 1)
+    assert text(display) == "training: epoch 1/1, 0/1 runs, 100 rows/s, 5 s left\n"
+
+
+def test_lines_are_shown_as_they_are_at_any_width() -> None:
+    display = plain(width=20)
+    display.say("store:  sqlite:////a/very/long/folder/mlflow.db, experiment [bold]x[/bold]", "second")
+    assert text(display) == ("store:  sqlite:////a/very/long/folder/mlflow.db, experiment [bold]x[/bold]\nsecond\n")
+
+
+def test_on_a_terminal_there_is_a_live_line_and_nothing_of_it_stays(clock: Clock) -> None:
+    display = Display(Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None))
+    display.reading("reading", 1000)
+    assert text(display) == ""  # A source that is read within a second shows nothing.
+    clock.now += 2
+    display.reading("reading", 1000)
+    display.training(2, 3, 500, 1000, 1, 8)
+    display.clear()
+    assert "epoch 2/3, 1/8 runs" in text(display)
+    assert "rows/s" in text(display)
+    assert text(display).endswith("\x1b[2K")  # The line is erased.
+    display.clear()
