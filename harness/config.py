@@ -226,7 +226,7 @@ class Config:
             self.chunksize,
         )
         require(
-            0 < self.learning_rate < 3e38,
+            1e-37 < self.learning_rate < 3e38,
             "learning_rate expected a positive number that float32 can hold",
             self.learning_rate,
         )

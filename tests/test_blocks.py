@@ -120,6 +120,18 @@ def test_a_part_of_one_block_is_read_once(table: Table) -> None:
     assert len(first) == 1
 
 
+def test_blocks_are_read_by_another_thread(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers, read = [], Table.read
+
+    def watched(*arguments) -> np.ndarray:
+        readers.append(threading.current_thread().name)
+        return read(*arguments)
+
+    monkeypatch.setattr(Table, "read", watched)
+    assert len(list(blocks_of(table, block_rows=SLICE_ROWS))) == 3
+    assert readers == ["prefetch"] * 3
+
+
 def test_a_pass_may_end_early(table: Table) -> None:
     blocks = blocks_of(table, block_rows=SLICE_ROWS)
     one = next(iter(blocks))
