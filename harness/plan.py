@@ -184,5 +184,11 @@ def _name(runs: Sequence[Run]) -> None:
     for run, values in zip(runs, flat, strict=True):
         parts = ["full" if run.config.is_full else f"chunk={values['chunksize']}"]
         parts += [f"lr={values['learning_rate']:g}", f"epochs={values['epochs']}"]
-        parts += [f"{key.rsplit('.', 1)[-1]}={values.get(key)}" for key in varying if key not in _ALWAYS_NAMED]
+        parts += [_named(key, values.get(key)) for key in varying if key not in _ALWAYS_NAMED]
         run.name = " ".join(parts)
+
+
+def _named(key: str, value: object) -> str:
+    """Write a setting by the last word of its key, and what a group has chosen by the group's."""
+    key = key.removesuffix(".name").removesuffix("._target_").rpartition(".")[-1]
+    return f"{key}={str(value).removeprefix('harness.models.')}"
