@@ -40,8 +40,8 @@ class Display:
         self._show(f"{what} data", rows, None, f"{millions(rows)} rows")
 
     def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int) -> None:
-        """Show how far a scan is: `rows` of `total` over all epochs, `ended` of `runs`."""
-        self._show("training", rows, total, f"epoch {epoch}/{epochs}, {ended}/{runs} runs")
+        """Show how far a scan is: `rows` of `total` over all epochs, `ended` of `runs`; it compiles in epoch 0."""
+        self._show("training", rows, total, f"epoch {epoch}/{epochs}, {ended}/{runs} runs" if epoch else "compiling")
 
     def clear(self) -> None:
         """Take the live line away; the next work starts its own clock."""
