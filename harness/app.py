@@ -117,7 +117,7 @@ def run(arguments: Sequence[str]) -> list[Run]:
             raise
         raise ConfigError(explain(error)) from error
     except (OSError, ValueError) as error:
-        if full_error == "1" or app.composed:
+        if full_error == "1" or app.composed or isinstance(error, BrokenPipeError):
             raise
         raise ConfigError(f"Hydra expected words and folders that it can use. Received: {error}.") from error
     finally:

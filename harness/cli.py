@@ -122,6 +122,13 @@ def main() -> None:
         code = 2
     except (KeyboardInterrupt, click.Abort):
         code = _say("interrupted", 130)
+    except BrokenPipeError:
+        # Who reads our output has seen enough; the interpreter would complain once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    except SystemExit as end:
+        # Raised anew below: its frames would hold TensorFlow's objects while the interpreter takes TensorFlow down.
+        code = end.code
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
