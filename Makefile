@@ -10,10 +10,10 @@ sweep: $(READY)
 	$(BIN)/harness train experiment=house_prices sweep=full_vs_batch
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 ui: $(READY)
 	$(BIN)/harness ui
