@@ -24,6 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from harness.compose import name_experiment
 from harness.config import Config, ConfigError, require
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def run(arguments: Sequence[str]) -> list[Run]:
 
     def task(config: DictConfig) -> float:
         job = HydraConfig.get()
+        name_experiment(config, job.runtime.choices)
         folder = Path(job.sweep.dir) if job.mode is RunMode.MULTIRUN else None
         try:
             return math.inf if errors else app.train([config], folder)[0].objective

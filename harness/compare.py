@@ -15,12 +15,22 @@ from harness.progress import millions
 
 FULL_STYLE = "magenta"
 _SHOWN_OR_TOLD = {"run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"}
+_SPACE = ("loss", "data.scaling", "data.log_columns", "data.target")
 Row = dict[Any, Any]
 
 
 def _number(value: float) -> str:
-    """Write a number with four digits, or all before its point."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """Write a number with four digits, or all before its point if they are few."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _share(value: float) -> str:
+    """Write a number that is at most 1, and seldom far below 0."""
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.3g}"
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
 class Field(NamedTuple):
@@ -36,9 +46,9 @@ FIELDS = (
     Field("train/\nloss", "train/loss"),
     Field("val/\nloss", "val/loss"),
     Field("val/\nrmse", "val/rmse"),
-    Field("val/\nr2", "val/r2", "{:.3f}".format),
-    Field("val/\naccuracy", "val/accuracy", "{:.3f}".format),
-    Field("val/\nauc", "val/auc", "{:.3f}".format),
+    Field("val/\nr2", "val/r2", _share),
+    Field("val/\naccuracy", "val/accuracy", _share),
+    Field("val/\nauc", "val/auc", _share),
     Field("inter-\ncept", "intercept"),
     Field("slope", "slope"),
     Field("train\ns", "time/train_s", "{:.2g}".format),
@@ -48,8 +58,14 @@ FIELDS = (
 
 
 def objective(runs: pd.DataFrame) -> str:
-    """Return the metric that runs are compared by: `val/loss`, or `train/loss` without a holdout."""
-    return "val/loss" if "val/loss" in runs and bool(runs["val/loss"].notna().any()) else "train/loss"
+    """Return the metric that runs are compared by.
+
+    It is `val/loss`, or `train/loss` without a holdout, or `val/rmse` where losses are of several kinds or spaces.
+    """
+    if "val/loss" not in runs or not bool(runs["val/loss"].notna().any()):
+        return "train/loss"
+    unlike = any(runs[key].nunique() > 1 for key in _SPACE if key in runs)
+    return "val/rmse" if unlike and "val/rmse" in runs else "val/loss"
 
 
 def ranked(runs: pd.DataFrame) -> list[Row]:
@@ -86,7 +102,7 @@ def render(runs: pd.DataFrame, width: int = 100) -> RenderableType:
     for title, *_ in columns:
         table.add_column(title, justify="right", no_wrap=True, vertical="bottom")
     for row, cells in zip(rows, zip(*(column[1:] for column in columns), strict=True), strict=True):
-        table.add_row(*cells, style=FULL_STYLE if row["sample"] == "full" else None)
+        table.add_row(*map(Text, cells), style=FULL_STYLE if row["sample"] == "full" else None)
     return Group(table, Text(), *(Text(sentence) for sentence in summary(rows, objective(runs))))
 
 
@@ -97,7 +113,7 @@ def summary(rows: list[Row], key: str) -> list[str]:
         best = next((row for row in rows if row["sample"] == sample and row["status"] == "FINISHED"), None)
         if best:
             size = "the full sample" if sample == "full" else f"chunks of {best['chunksize']} rows"
-            effort = f"{best['updates']:,.0f} updates in {best['epochs']} epochs"
+            effort = f"{_count(best['updates'], 'update')} in {_count(float(best['epochs']), 'epoch')}"
             memory = f"{millions(best['memory/update_mb'] * 1e6)}B an update"
             sentences.append(f"Best with {size}: {key} {_number(best[key])} after {effort}, {memory}.")
     return sentences

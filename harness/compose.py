@@ -15,6 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from harness.config import DEFAULT_EXPERIMENT
+
 
 def compose_jobs(
     loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]], first_number: int
@@ -67,3 +69,18 @@ def _with_values(template: DictConfig, values: Mapping[str, object], overrides: 
         overrides=own, kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
     )
     return config
+
+
+def task_config(job: DictConfig) -> DictConfig:
+    """Return what of a job's configuration is the harness's own."""
+    config = job.copy()
+    with open_dict(config):
+        del config["hydra"]
+    name_experiment(config, job.hydra.runtime.choices)
+    return config
+
+
+def name_experiment(config: DictConfig, choices: Mapping[str, str | None]) -> None:
+    """Record under the name of the experiment that is chosen, else of the harness, unless another is given."""
+    if OmegaConf.select(config, "tracking.experiment") is None:
+        config.tracking.experiment = choices.get("experiment") or DEFAULT_EXPERIMENT

@@ -69,6 +69,7 @@ class FullSample(Enum):
 
 
 FULL = "full"
+DEFAULT_EXPERIMENT = "harness"
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
@@ -154,12 +155,12 @@ class TrackingConfig:
 
     Attributes:
         uri: MLflow's tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
-        experiment: The MLflow experiment's name.
+        experiment: The MLflow experiment's name; None means `harness`.
         log_model: Which runs of a sweep keep their model.
     """
 
     uri: str | None = None
-    experiment: str = "harness"
+    experiment: str | None = None
     log_model: LogModel = LogModel.best
 
 

@@ -29,8 +29,15 @@ SCHEDULES = {
     "polynomial_decay": keras.optimizers.schedules.PolynomialDecay,
 }
 
-_REFUSED = ("gradient_accumulation_steps", "ema_overwrite_frequency")
-"""They branch on the number of the step in Python, which a compiled loop does not see."""
+_REFUSED = (
+    # They branch on the number of the step in Python, which a compiled loop does not see.
+    "gradient_accumulation_steps",
+    "ema_overwrite_frequency",
+    # Their other half is in Keras's own training loop, which is not used here.
+    "use_ema",
+    "ema_momentum",
+    "loss_scale_factor",
+)
 
 # Keras's TensorFlow optimizers assign through tf.distribute, which wants tf.Variables, and therefore refuse
 # `stateless_apply`. The backend-free methods of their base class have no such wish.
@@ -70,6 +77,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """
     _check("optimizer", OPTIMIZERS, settings, apart=(*_REFUSED, "learning_rate"), besides=("schedule",))
     if schedule := settings.get("schedule"):
+        form = "{name: cosine_decay, decay_steps: 1000}"
+        require(isinstance(schedule, Mapping), f"optimizer.schedule expected the form '{form}'", schedule)
         _check("optimizer.schedule", SCHEDULES, schedule, apart=("initial_learning_rate",))
 
 

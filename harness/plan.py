@@ -15,6 +15,7 @@ import keras
 from harness.blocks import SLICE_ROWS, Blocks, Scaler
 from harness.config import Config, ConfigError, FullSample, Loss, require
 from harness.device import available_bytes
+from harness.ingest import PARTS
 from harness.lanes import Recipe
 from harness.optimizers import check_settings
 from harness.signature import find_target, signature
@@ -22,6 +23,7 @@ from harness.table import Progress, Table, open_table
 from harness.tile import Lane
 from harness.trainer import Scan
 
+LABEL_ROWS = 1 << 20
 _ALWAYS_NAMED = ("chunksize", "learning_rate", "epochs")
 
 
@@ -169,22 +171,31 @@ def _check_model(config: Config) -> None:
 
 
 def _check_labels(config: Config, table: Table) -> None:
-    target = table.columns[-1]
-    require(
-        config.loss is not Loss.binary_crossentropy or (target.min >= 0 and target.max <= 1),
-        f"loss=binary_crossentropy expected labels 0 and 1 in {target.name}",
-        f"values from {target.min:g} to {target.max:g}",
-    )
+    """Refuse targets that are no labels, where labels are predicted; the holdout's too."""
+    if config.loss is not Loss.binary_crossentropy:
+        return
+    for part in PARTS:
+        for start in range(0, table.rows(part), LABEL_ROWS):
+            values = table.read(part, start, min(start + LABEL_ROWS, table.rows(part)))[-1]
+            strange = values[(values != 0) & (values != 1)]
+            target = table.columns[-1].name
+            require(
+                not strange.size,
+                f"loss=binary_crossentropy expected labels 0 and 1 in {target}",
+                f"{strange[:1].sum():g}",
+            )
 
 
 def _name(runs: Sequence[Run]) -> None:
     """Name runs by chunksize, learning rate, epochs, and whatever else they do not all share."""
     flat = [run.config.flat() for run in runs]
-    varying = [key for key in flat[0] if len({str(values.get(key)) for values in flat}) > 1]
+    keys = dict.fromkeys(key for values in flat for key in values if key not in _ALWAYS_NAMED)
+    # What only some runs have, others of another model or optimizer, comes with what these have chosen.
+    varying = [key for key in keys if len({str(values[key]) for values in flat if key in values}) > 1]
     for run, values in zip(runs, flat, strict=True):
         parts = ["full" if run.config.is_full else f"chunk={values['chunksize']}"]
         parts += [f"lr={values['learning_rate']:g}", f"epochs={values['epochs']}"]
-        parts += [_named(key, values.get(key)) for key in varying if key not in _ALWAYS_NAMED]
+        parts += [_named(key, values.get(key)) for key in varying if values.get(key) is not None]
         run.name = " ".join(parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import resource
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,19 +29,31 @@ from harness.trainer import Clocks
 class Recorder:
     """Records the runs of a sweep as their scans go on."""
 
-    def __init__(self, tracker: Tracker, runs: Sequence[Run], command: str, folder: Path | None) -> None:
+    def __init__(self, tracker: Tracker, runs: Sequence[Run], command: str, folder: Path | None, device: str) -> None:
         """Start all runs, and before them a summary run if the sweep has a `folder`."""
         self._tracker, self._runs = tracker, runs
         self._started = time.monotonic()
         self._best: tuple[Run, keras.Model, list[np.ndarray]] | None = None
-        self.sweep_id = self._start_summary(folder, command) if folder else ""
+        self._merits: dict[Run, float] = {}
+        # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
+        spaces = {(run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]) for run in runs}
+        self._unlike = len(spaces) > 1
+        self._note = folder / "summary.json" if folder else None
+        self._known: dict[str, Any] = {}
+        if self._note and self._note.exists():
+            self._known = json.loads(self._note.read_text())
+        self._best_merit = self._known.get("best", math.inf)
+        self.sweep_id = self._start_summary(command) if folder else ""
         for run in runs:
             tags = {
                 "kind": "run",
                 "sample": "full" if run.config.is_full else "batch",
                 "signature": run.signature,
                 "command": command,
+                "device": device,
             }
+            if run.table.dropped or run.table.filled:
+                tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
             if self.sweep_id:
                 tags["sweep"] = self.sweep_id
             run.run_id = tracker.start_run(run.name, _params(run.config.flat()), tags)
@@ -59,7 +72,9 @@ class Recorder:
         for run in runs:
             if run.status or run.config.epochs < event.epoch:
                 continue
-            run.objective = event.metrics.get("val/loss", event.loss)
+            held_out = run.table.holdout_rows > 0
+            run.objective = event.metrics.get("val/loss", math.inf) if held_out else event.loss
+            self._merits[run] = event.metrics.get("val/rmse", math.inf) if self._unlike else run.objective
             metrics = {
                 "train/loss": event.loss,
                 **event.metrics,
@@ -87,7 +102,8 @@ class Recorder:
             keep = run.config.tracking.log_model
             if keep is LogModel.all:
                 self._log_model(run, event.model)
-            elif keep is LogModel.best and (self._best is None or run.objective < self._best[0].objective):
+            elif keep is LogModel.best and self._merits[run] < self._best_merit:
+                self._best_merit = self._merits[run]
                 self._best = run, event.model, event.model.get_weights()
             self._end(run, "FINISHED")
 
@@ -112,13 +128,17 @@ class Recorder:
             model.set_weights(weights)
             self._log_model(run, model)
         if self.sweep_id:
-            spent = [asdict(clock) for clock in clocks]
-            metrics = {f"time/{name}_s": float(sum(scan[name] for scan in spent)) for name in spent[0]}
-            metrics["time/wall_s"] = time.monotonic() - self._started
+            spent = self._known["seconds"]
+            for name, seconds in [pair for clock in clocks for pair in asdict(clock).items()]:
+                spent[name] = spent.get(name, 0.0) + seconds
+            spent["wall"] = spent.get("wall", 0.0) + time.monotonic() - self._started
+            metrics = {f"time/{name}_s": seconds for name, seconds in spent.items()}
             metrics["memory/peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             self._tracker.log(self.sweep_id, metrics)
-            done = all(run.status == "FINISHED" for run in self._runs)
-            self._tracker.end_run(self.sweep_id, "FINISHED" if done else "FAILED")
+            self._known["best"] = min(self._best_merit, sys.float_info.max)
+            self._known["failed"] |= any(run.status != "FINISHED" for run in self._runs)
+            self._write_note()
+            self._tracker.end_run(self.sweep_id, "FAILED" if self._known["failed"] else "FINISHED")
 
     def abort(self, status: str) -> None:
         """End all that is still under way, because the program ends."""
@@ -128,21 +148,25 @@ class Recorder:
         if self.sweep_id:
             self._tracker.end_run(self.sweep_id, status)
 
-    def _start_summary(self, folder: Path, command: str) -> str:
+    def _start_summary(self, command: str) -> str:
         """Start the sweep's summary run, or go on with the one that an earlier call for this folder started."""
-        note = folder / "summary.json"
-        if note.exists():
-            known = json.loads(note.read_text())
-            self._tracker.resume_run(known["run_id"])
+        if self._known:
+            self._tracker.resume_run(self._known["run_id"])
         else:
             tags = {"kind": "sweep", "command": command, "mlflow.note.content": f"`{command}`"}
             name = command.removeprefix("harness train ").removeprefix("-m ")[:200]
-            known = {"run_id": self._tracker.start_run(name, {}, tags), "signatures": []}
-        known["signatures"] += [run.signature for run in self._runs]
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(known))
-        self._tracker.tag(known["run_id"], {"signature": sweep_signature(known["signatures"])})
-        return known["run_id"]
+            run_id = self._tracker.start_run(name, {}, tags)
+            self._known = {"run_id": run_id, "signatures": [], "seconds": {}, "failed": False}
+        self._known["signatures"] += [run.signature for run in self._runs]
+        self._write_note()
+        self._tracker.tag(self._known["run_id"], {"signature": sweep_signature(self._known["signatures"])})
+        return self._known["run_id"]
+
+    def _write_note(self) -> None:
+        """Leave in the sweep's folder what a later call for it needs to know."""
+        if self._note:
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            self._note.write_text(json.dumps(self._known))
 
     def _log_model(self, run: Run, model: keras.Model) -> None:
         columns = [column.name for column in run.table.columns]

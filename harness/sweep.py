@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.config import Config, tracking_uri
+from harness.config import DEFAULT_EXPERIMENT, Config, tracking_uri
 from harness.device import choose_device
 from harness.plan import Group, Run, arrange, prepare
 from harness.progress import Display
@@ -37,12 +37,16 @@ def train(configs: Sequence[Config], display: Display, *, command: str, folder: 
     display.say(f"device: {description}")
     runs = prepare(configs, display.reading)
     distinct = list(dict.fromkeys(runs))
+    for table in {run.table.folder: run.table for run in distinct}.values():
+        if table.dropped or table.filled:
+            display.say(f"data:   {table.dropped:,} rows dropped, {table.filled:,} empty fields filled")
     groups = arrange(distinct, device)
     tracking = configs[0].tracking
     uri = tracking_uri(tracking.uri)
-    with Tracker(uri, tracking.experiment) as tracker:
-        display.say(f"store:  {uri}, experiment {tracking.experiment}")
-        recorder = Recorder(tracker, distinct, command, folder)
+    experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
+    with Tracker(uri, experiment) as tracker:
+        display.say(f"store:  {uri}, experiment {experiment}")
+        recorder = Recorder(tracker, distinct, command, folder, description)
         try:
             for group in groups:
                 _run(group, distinct, recorder, display)

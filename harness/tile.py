@@ -132,6 +132,8 @@ class Tile:
 
     def end_epoch(self, epoch: int, rows: int, train_seconds: float) -> Iterator[EpochEnd | Stopped | Diverged]:
         """Yield what the epoch, of `rows` training rows, was to each active lane, and make ready for the next."""
+        if self.error:
+            return
         losses = self._carry.epoch_loss.numpy() / rows
         metrics = self._evaluation.metrics(self._sums)
         weights = [weight.numpy() for weight in self._carry.state.weights]

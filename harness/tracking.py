@@ -24,6 +24,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import mlflow
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.config import ConfigError, require
@@ -91,8 +92,18 @@ class Tracker:
         return run_id
 
     def resume_run(self, run_id: str) -> None:
-        """Set a run that has ended to running again."""
-        self._client.update_run(run_id, status="RUNNING")
+        """Set a run that has ended to running again.
+
+        Raises:
+            ConfigError: The store does not know it.
+        """
+        try:
+            self._client.update_run(run_id, status="RUNNING")
+        except MlflowException as error:
+            raise ConfigError(
+                f"tracking.uri expected the store that holds run {run_id}, with which the folder's sweep began. "
+                f"Received: {self._uri}. Use that store, or another hydra.sweep.dir."
+            ) from error
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at one step; one that is not finite is left out, since MLflow's pages break on it."""

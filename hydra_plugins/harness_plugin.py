@@ -12,9 +12,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-from harness.compose import compose_jobs
+from harness.compose import compose_jobs, task_config
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class FusedLauncher(Launcher):
         setup_globals()
         configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         app = self._task.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
-        runs = app.train([_without_hydra(config) for config in configs], Path(self._config.hydra.sweep.dir))
+        runs = app.train([task_config(config) for config in configs], Path(self._config.hydra.sweep.dir))
 
         return [
             run_job(
@@ -58,7 +58,7 @@ class HarnessSweeper(BasicSweeper):
         if isinstance(self.launcher, FusedLauncher) or not self.hydra_context or not self.config:
             return
         configs = compose_jobs(self.hydra_context.config_loader, self.config, batch, 0)
-        self._app.check([_without_hydra(config) for config in configs])
+        self._app.check([task_config(config) for config in configs])
 
 
 def _reporter(run: Any) -> TaskFunction:
@@ -69,13 +69,6 @@ def _reporter(run: Any) -> TaskFunction:
         return run.objective
 
     return report
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    config = config.copy()
-    with open_dict(config):
-        del config["hydra"]
-    return config
 
 
 for group, name, target in (

@@ -67,7 +67,7 @@ def test_defaults_whole() -> None:
         "optimizer.epsilon": 1e-7,
         "optimizer.schedule": None,
         "tracking.uri": None,
-        "tracking.experiment": "harness",
+        "tracking.experiment": None,
         "tracking.log_model": "best",
         "runtime.device": "auto",
         "runtime.block_rows": None,
@@ -112,9 +112,8 @@ def test_every_point_of_a_sweep_is_a_configuration(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "experiment"])
-def test_an_experiment_names_its_runs_and_its_file(option: str) -> None:
+def test_an_experiment_has_a_file_of_its_name(option: str) -> None:
     config = settings(f"experiment={option}")
-    assert config.tracking.experiment == option
     assert config.model["_target_"] == f"experiments.{option}.build_model"
     assert (app.CONF.parent / "experiments" / f"{option}.py").is_file()
 
@@ -312,6 +311,21 @@ def test_a_sweep_reaches_the_library_in_one_call(calls: Calls, tmp_path: Path) -
         assert OmegaConf.load(job / ".hydra" / "config.yaml").chunksize == chunksize
         assert OmegaConf.load(job / ".hydra" / "hydra.yaml").hydra.job.num == number
         assert (job / "train.log").read_text().endswith(" - fake: FINISHED \n")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["experiment=house_prices"], "house_prices"),
+        (["-m", "experiment=house_prices", "seed=0,1"], "house_prices"),
+        (["experiment=house_prices", "tracking.experiment=mine"], "mine"),
+        (["tracking.experiment=mine"], "mine"),
+        ([], None),  # which means harness
+    ],
+)
+def test_runs_are_recorded_under_the_experiments_name(calls: Calls, words: list[str], name: str | None) -> None:
+    run(*words)
+    assert {config.tracking.experiment for call in calls for config in call.configs} == {name}
 
 
 def test_a_sweep_of_the_conf_folder(calls: Calls) -> None:

@@ -25,7 +25,7 @@ SETTINGS = [
     {"name": "sgd", "momentum": 0.9, "nesterov": True},
     {"name": "adam", "clipnorm": 0.1},
     {"name": "adam", "global_clipnorm": 0.1, "weight_decay": 0.1},
-    {"name": "sgd", "clipvalue": 0.01, "use_ema": True},
+    {"name": "sgd", "clipvalue": 0.01},
     {"name": "adam", "schedule": {"name": "cosine_decay", "decay_steps": 30, "alpha": 0.1, "warmup_target": None}},
     {"name": "adam", "schedule": {"name": "cosine_decay_restarts", "first_decay_steps": 7}},
     {"name": "adam", "schedule": {"name": "exponential_decay", "decay_steps": 9, "decay_rate": 0.5, "staircase": True}},
@@ -73,7 +73,9 @@ def test_every_optimizer_that_is_offered_is_tested():
     assert {settings["schedule"]["name"] for settings in SETTINGS if "schedule" in settings} == set(SCHEDULES)
 
 
-@pytest.mark.parametrize("key", ["momentun", "gradient_accumulation_steps", "ema_overwrite_frequency", "learning_rate"])
+@pytest.mark.parametrize(
+    "key", ["momentun", "gradient_accumulation_steps", "use_ema", "loss_scale_factor", "learning_rate"]
+)
 def test_unknown_settings_are_refused(key):
     with pytest.raises(ConfigError, match=rf"settings of sgd. Received: \['{key}'\]. It has: momentum, nesterov"):
         check_settings({"name": "sgd", key: 2})
@@ -82,6 +84,7 @@ def test_unknown_settings_are_refused(key):
 @pytest.mark.parametrize(
     ("schedule", "sentence"),
     [
+        ("cosine_decay", r"optimizer.schedule expected the form '{name: cosine_decay, .* Received: cosine_decay"),
         ({"name": "cosine"}, r"optimizer.schedule.name expected one of cosine_decay, .* Received: cosine"),
         ({"name": "cosine_decay"}, r"optimizer.schedule expected decay_steps. Received: none"),
         ({"name": "cosine_decay", "decay_step": 3}, r"Received: \['decay_step'\]. It has: decay_steps, alpha"),

@@ -293,6 +293,17 @@ def test_sentences_are_of_the_best_of_each_kind() -> None:
     ]
 
 
+def test_one_is_not_written_as_many() -> None:
+    (sentence,) = summary(ranked(frame(FULL | {"updates": 1.0, "epochs": "1"})), "val/loss")
+    assert sentence == "Best with the full sample: val/loss 0.9 after 1 update in 1 epoch, 138kB an update."
+
+
+def test_large_numbers_are_written_short() -> None:
+    large = HOUSES | {"val/loss": 1.5e30, "val/rmse": 999_999_999.4, "val/r2": -9.87e60, "intercept": -1.5e300}
+    row = shown(frame(large), 200).splitlines()[2].split()
+    assert row[5:9] == ["1.5e+30", "999,999,999", "-9.87e+60", "-1.5e+300"]
+
+
 def test_a_sweep_of_which_nothing_finished_has_no_sentence() -> None:
     text = shown(frame(LOST, LOST | {"diverged_at": None, "status": "KILLED"}))
     assert [line.split() for line in text.strip().splitlines()] == [

@@ -245,6 +245,15 @@ def test_a_run_that_has_ended_can_go_on(tracker: Tracker, client: MlflowClient) 
     assert client.get_run(run_id).info.status == "RUNNING"
 
 
+def test_a_run_that_the_store_does_not_know_cannot_go_on(tracker: Tracker, uri: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        tracker.resume_run("0" * 32)
+    assert str(refusal.value) == (
+        f"tracking.uri expected the store that holds run {'0' * 32}, with which the folder's sweep began. "
+        f"Received: {uri}. Use that store, or another hydra.sweep.dir."
+    )
+
+
 def test_records_are_written_without_being_asked_for(tracker: Tracker, client: MlflowClient) -> None:
     """A person looks at the UI while the sweep runs."""
     run_id = tracker.start_run("a", {}, {})

@@ -9,6 +9,7 @@ import pytest
 
 from harness.blocks import SLICE_ROWS, Scaler
 from harness.config import ConfigError, DataConfig, Loss, Scaling
+from harness.loops import WholeChunks
 from harness.models import linear, mlp
 from harness.table import open_table
 from harness.tile import CURVE_POINTS, Lane, thinned
@@ -221,6 +222,26 @@ def test_model_that_fails_fails_alone(table, build, reason):
     alone = train([lane(100)], data, scaler(data))[0]
     found = train([lane(100, recipe_=recipe(build)), lane(100)], data, scaler(data))
     assert reason in str(found[0].error)
+    assert found[0].epochs == []
+    assert found[1].numbers == alone.numbers
+
+
+@pytest.mark.parametrize("block", [0, 2])
+def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, block):
+    data = table()
+    alone = train([lane(100)], data, scaler(data), block_rows=1024)[0]
+    advance, calls = WholeChunks.advance, []
+
+    def fail(self, carry, rows):
+        if self.updates == -(-data.train_rows // 200) and rows.stop:
+            calls.append(rows.start)
+            if len(calls) > block:
+                raise MemoryError("no room")
+        return advance(self, carry, rows)
+
+    monkeypatch.setattr(WholeChunks, "advance", fail)
+    found = train([lane(200), lane(100)], data, scaler(data), block_rows=1024)
+    assert str(found[0].error) == "no room"
     assert found[0].epochs == []
     assert found[1].numbers == alone.numbers
 
