@@ -320,10 +320,10 @@ def test_a_sweep_reaches_the_library_in_one_call(calls: Calls, tmp_path: Path) -
         (["-m", "experiment=house_prices", "seed=0,1"], "house_prices"),
         (["experiment=house_prices", "tracking.experiment=mine"], "mine"),
         (["tracking.experiment=mine"], "mine"),
-        ([], None),  # which means harness
+        ([], "harness"),
     ],
 )
-def test_runs_are_recorded_under_the_experiments_name(calls: Calls, words: list[str], name: str | None) -> None:
+def test_runs_are_recorded_under_the_experiments_name(calls: Calls, words: list[str], name: str) -> None:
     run(*words)
     assert {config.tracking.experiment for call in calls for config in call.configs} == {name}
 
