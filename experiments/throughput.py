@@ -32,6 +32,7 @@ from harness import houses
 from harness.blocks import SLICE_ROWS, Scaler
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.device import choose_device
+from harness.encoding import Encoding
 from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
 from harness.loops import Rows, make_loop
@@ -68,7 +69,7 @@ def middle(seconds: list[float], unit: float = 1.0) -> str:
 
 def update_seconds(lanes: int, chunk: int, features: int, rows: int = 1_000_000) -> list[float]:
     """Measure an update of `lanes` lanes inside the compiled loop, tiles of 8, on one thread, in seconds."""
-    stack = Stack(Recipe("linear", linear, {"name": "adam"}, Loss.mse), features)
+    stack = Stack(Recipe("linear", linear, {"name": "adam"}, Loss.mse), Encoding((0,) * features))
     loop = make_loop(stack, chunk, rows)
     scaler = Scaler(np.zeros(features + 1), np.ones(features + 1), log_target=False)
     lane = Lane(chunk, stack.recipe, 0, 0.01, (1,))

@@ -74,8 +74,11 @@ class App:
     def _settle(self, configs: Sequence[DictConfig]) -> list[Config]:
         self.composed = True
         settings = [to_config(config) for config in configs]
+        from harness.memory import keep_small
+
         for cache in {config.runtime.cache for config in settings}:
             _check_folder("runtime.cache", cache)
+        keep_small()
         _import_tensorflow()
         return settings
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.config import Scaling
+from harness.config import Order, Scaling
+from harness.encoding import Encoding
+from harness.order import PAGE_ROWS, page_order
+from harness.parts import Part
 from harness.readers import prefetch
 from harness.statistics import Column
-from harness.table import Part, Table
+from harness.table import Table
 
 SLICE_ROWS = 1024
 """Rows of the longest sum taken in one piece. A longer chunk, and the holdout, are summed slice by slice."""
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,23 @@ class Scaler:
             return values
         return ((values - self.mean[:, None]) / self.std[:, None]).astype(np.float32)
 
-    def coefficients(self, kernel: np.ndarray, bias: float) -> tuple[float, np.ndarray]:
+    def coefficients(self, kernel: np.ndarray, bias: float, inputs: Sequence[int] = (1,)) -> tuple[float, np.ndarray]:
         """Return intercept and slopes for unscaled columns of a linear model of scaled ones.
 
         Args:
-            kernel: `[features]`.
+            kernel: `[inputs]`.
             bias: Of the scaled target.
+            inputs: How many of them each feature has become; one, unless it is categorical.
         """
-        slopes = np.asarray(kernel, np.float64) * self.std[-1] / self.std[:-1]
-        intercept = self.mean[-1] + self.std[-1] * float(bias) - float(slopes @ self.mean[:-1])
+        mean, std = (np.repeat(values[:-1], inputs) for values in (self.mean, self.std))
+        slopes = np.asarray(kernel, np.float64) * self.std[-1] / std
+        intercept = self.mean[-1] + self.std[-1] * float(bias) - float(slopes @ mean)
         return intercept, slopes
 
 
 def _varies(column: Column) -> bool:
-    """Say whether float32 tells values of `column` apart; rounding alone can leave a deviation of 1e-17."""
-    return bool(np.float32(column.min) < np.float32(column.max))
+    """Say whether `column` is of numbers that float32 tells apart; rounding alone can leave a deviation of 1e-17."""
+    return not column.categories and bool(np.float32(column.min) < np.float32(column.max))
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Block:
 
 
 class Blocks:
-    """One part of a table as blocks of one shape; each iteration is a pass over all rows in file order."""
+    """One part of a table as blocks of one shape; a pass reads all rows, in file order unless they are shuffled."""
 
     def __init__(
         self, table: Table, part: Part, scaler: Scaler, *, block_rows: int | None = None, overlap: int = 0
@@ -96,17 +101,19 @@ class Blocks:
             table: Whose rows.
             part: Which of them.
             scaler: Applied to each block.
-            block_rows: Rows of a block, rounded up to whole slices; None means as many as fit in 8 MiB.
+            block_rows: Rows of a block, rounded up to whole slices; None means as many as fit in 4 MiB.
             overlap: Rows of the block before that are repeated in front.
         """
         self.rows = table.rows(part)
         self.features = len(table.columns) - 1
+        self.encoding = Encoding(tuple(column.inputs if column.categories else 0 for column in table.columns[:-1]))
         self.overlap = overlap
         self.scaler = scaler
         wanted = min(block_rows or BLOCK_BYTES // (4 * len(table.columns)), self.rows)
         self.block_rows = -(-wanted // SLICE_ROWS) * SLICE_ROWS
         self._table = table
         self._part: Part = part
+        self._turns = part == "train" and table.order is Order.shuffled and self.rows > PAGE_ROWS
         self._only_block: Block | None = None
 
     @property
@@ -119,23 +126,57 @@ class Blocks:
         """Bytes of a block's arrays."""
         return self.capacity * (self.features + 1) * 4
 
-    def __iter__(self) -> Iterator[Block]:
-        """Read the part once, one block ahead; a part of one block is read on the first pass only."""
+    def read(self, epoch: int) -> Iterator[Block]:
+        """Read the part once, one block ahead; a part of one block and one order is read on the first pass only."""
         if self.rows > self.block_rows:
-            with contextlib.closing(prefetch(self._read())) as blocks:
+            with contextlib.closing(prefetch(self._read(epoch))) as blocks:
                 yield from blocks
+        elif self._turns:
+            yield from self._read(epoch)
         elif self.rows:
-            self._only_block = self._only_block or next(self._read())
+            self._only_block = self._only_block or next(self._read(epoch))
             yield self._only_block
 
-    def _read(self) -> Iterator[Block]:
-        previous = np.zeros((self.features + 1, self.overlap), np.float32)
+    def _read(self, epoch: int) -> Iterator[Block]:
+        pages = _Pages(self.rows, page_order(self.rows, self._table.split_seed, epoch)) if self._turns else None
+        before: Block | None = None
         for start in range(0, self.rows, self.block_rows):
             stop = min(start + self.block_rows, self.rows)
-            values = np.zeros((self.features + 1, self.capacity), np.float32)
-            values[:, : self.overlap] = previous
-            values[:, self.overlap : self.overlap + stop - start] = self.scaler.apply(
-                self._table.read(self._part, start, stop)
-            )
-            previous = values[:, self.capacity - self.overlap :]
-            yield Block(start, stop, np.ascontiguousarray(values[:-1].T), values[-1][:, None])
+            x = np.zeros((self.capacity, self.features), np.float32)
+            y = np.zeros((self.capacity, 1), np.float32)
+            if before:
+                x[: self.overlap], y[: self.overlap] = before.x[self.block_rows :], before.y[self.block_rows :]
+            place = self.overlap
+            for first, last in pages.pieces(start, stop) if pages else _pieces(start, stop):
+                # Page by page, so that float64 is used for one page at a time.
+                values = self.scaler.apply(self._table.read(self._part, first, last))
+                end = place + last - first
+                x[place:end], y[place:end, 0] = values[:-1].T, values[-1]
+                place = end
+            before = Block(start, stop, x, y)
+            yield before
+
+
+def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Cut rows `[start, stop)` into pieces of at most a page."""
+    for first in range(start, stop, PAGE_ROWS):
+        yield first, min(first + PAGE_ROWS, stop)
+
+
+class _Pages:
+    """The pages of a part in the order of one pass."""
+
+    def __init__(self, rows: int, order: np.ndarray) -> None:
+        self._starts = order * PAGE_ROWS
+        # Where each page ends in the pass; the last one of the part is shorter.
+        self._ends = np.cumsum(np.minimum(rows - self._starts, PAGE_ROWS))
+
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield where rows `[start, stop)` of the pass lie in the part, page by page."""
+        index = int(np.searchsorted(self._ends, start, side="right"))
+        while start < stop:
+            begin = int(self._ends[index - 1]) if index else 0
+            end = min(int(self._ends[index]), stop)
+            offset = int(self._starts[index]) - begin
+            yield offset + start, offset + end
+            start, index = end, index + 1

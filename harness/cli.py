@@ -14,7 +14,7 @@ from types import FrameType
 
 import click
 
-from harness.config import ConfigError, tracking_uri
+from harness.config import ConfigError, require, tracking_uri
 
 WIDTH = 100
 """Columns of text where the output is no terminal."""
@@ -90,10 +90,14 @@ def generate(path: Path, rows: float, seed: int) -> None:
     from rich.console import Console
 
     from harness import houses
+    from harness.ingest import State
     from harness.progress import Display
 
+    require(rows >= 1 and rows == rows // 1, "--rows expected a whole, positive number", f"{rows:g}")
+    require(seed >= 0, "--seed expected a number that is not negative", seed)
+    require(path.parent.is_dir(), "PATH expected a file in a folder that is there", path)
     display = Display(Console())
-    houses.generate(path, int(rows), seed=seed, progress=lambda rows: display.reading("generating", rows))
+    houses.generate(path, int(rows), seed=seed, progress=lambda rows: display.reading(State("generating", rows)))
     display.clear()
     click.echo(f"{path}: {int(rows):,} rows, {path.stat().st_size:,} bytes")
 
@@ -108,6 +112,61 @@ def describe(path: Path) -> None:
     from harness.describe import render
 
     Console().print(render(look(path)), soft_wrap=True)
+
+
+_CACHE = click.option("--cache", type=click.Path(path_type=Path), default=".harness", help="Else .harness here.")
+
+
+@data.command("list")
+@_CACHE
+def list_tables(cache: Path) -> None:
+    """Show the tables that sources were parsed into, and the space they take."""
+    from rich.console import Console
+
+    from harness.shelf import list_tables, render
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 500  # Whoever reads it wants paths whole.
+    console.print(render(list_tables(cache)))
+
+
+@data.command()
+@click.argument("tables", nargs=-1)
+@_CACHE
+def verify(tables: tuple[str, ...], cache: Path) -> int:
+    """Read tables and their sources from end to end, and say whether they still agree.
+
+    TABLES are names that `harness data list` shows, or sources; none means all.
+    """
+    from rich.console import Console
+
+    from harness.progress import Display
+    from harness.shelf import select_tables, verify_table
+
+    display, faults = Display(Console()), 0
+    for shelved in select_tables(cache, tables):
+        fault = verify_table(shelved, display.reading)
+        display.clear()
+        display.say(f"{shelved.name}: {fault or 'as it was'}")
+        faults += bool(fault)
+    return 1 if faults else 0
+
+
+@data.command()
+@click.argument("tables", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Also tables whose source is as it was, and generated data.")
+@click.option("--older-than", type=click.IntRange(0), metavar="DAYS", help="Only what was not used for so many days.")
+@_CACHE
+def clean(tables: tuple[str, ...], everything: bool, older_than: int | None, cache: Path) -> None:
+    """Free the space of tables: those named, else those whose source is gone or has changed.
+
+    What a running process uses stays. A table that is needed again is made again.
+    """
+    from harness.shelf import free
+
+    for line in free(cache, tables, everything=everything, days=older_than):
+        click.echo(line)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ could not compose frozen ones; nothing changes them once they are made.
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -61,6 +62,20 @@ class Device(Enum):
     gpu = "gpu"
 
 
+class Order(Enum):
+    """In which order training rows are taken."""
+
+    file = "file"
+    shuffled = "shuffled"
+
+
+class Reader(Enum):
+    """The library that parses CSV."""
+
+    pandas = "pandas"
+    polars = "polars"
+
+
 class FullSample(Enum):
     """How a scan reads the table."""
 
@@ -107,39 +122,76 @@ class DataConfig:
     Attributes:
         features: Input columns, in the model's order.
         target: The column to predict.
-        path: The CSV; None means that the built-in data is generated.
+        path: A file of CSV or Parquet; or a pattern such as `part-*.csv`, whose files are read in the order of their
+            names; or a list of those, read as it stands. CSV may be packed by gzip or zstd, or come from a FIFO or
+            `/dev/stdin`. None means that the built-in data is generated.
         rows: Rows to generate where `path` is None.
         origin: Where to get the file, said when it is not there.
+        delimiter: The character between the fields of a CSV.
+        encoding: Of a CSV, as Python names it.
+        decimal: The decimal point of a CSV's numbers.
         log_columns: Features or target replaced by their natural logarithm.
+        categorical: Features whose values are names; each becomes one input of the model a name, 0 or 1.
+        dates: Features or target that are dates; days since 1970-01-01 are trained on.
+        date_format: Of those, as `strptime` has it; None means ISO 8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
         holdout: Fraction of the rows that is never trained on, in [0, 1).
         split_seed: Draws which rows those are.
-        missing: What to do with an empty field; `mean` fills features with their training mean.
+        missing: What to do with an empty field; `mean` fills features with their training mean, and takes an empty
+            category for one that was never seen.
+        order: `file` takes rows as they come; `shuffled` permutes them once, and pages of them in each epoch.
     """
 
     features: list[str]
     target: str
-    path: str | None = None
+    path: Any = None
     rows: int | None = None
     origin: str | None = None
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
     log_columns: list[str] = field(default_factory=list)
+    categorical: list[str] = field(default_factory=list)
+    dates: list[str] = field(default_factory=list)
+    date_format: str | None = None
     scaling: Scaling = Scaling.standard
     holdout: float = 0.2
     split_seed: int = 0
     missing: Missing = Missing.error
+    order: Order = Order.file
 
     def __post_init__(self) -> None:
         columns = [*self.features, self.target]
         require(bool(self.features), "data.features expected at least one column", self.features)
         require(bool(self.target), "data.target expected a column", repr(self.target))
         require(len(set(columns)) == len(columns), "data.features and data.target expected distinct columns", columns)
-        unknown = [name for name in self.log_columns if name not in columns]
+        self._check_names("log_columns", columns, "data.features and data.target")
+        self._check_names("dates", columns, "data.features and data.target")
+        self._check_names("categorical", self.features, "data.features")
+        twice = {*self.categorical} & {*self.log_columns, *self.dates} | {*self.log_columns} & {*self.dates}
         require(
-            not unknown,
-            "data.log_columns expected names among data.features and data.target",
-            unknown,
-            f"Use: {columns}.",
+            not twice, "data.categorical, data.dates and data.log_columns expected different columns", sorted(twice)
         )
+        names = self.path if isinstance(self.path, list) else [self.path]
+        require(
+            self.path is None or (bool(names) and all(isinstance(name, str) and name for name in names)),
+            "data.path expected a file, a pattern or a list of them",
+            repr(self.path),
+        )
+        for name, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
+            usable = len(mark) == 1 and mark.isascii() and mark not in '"\r\n\0'
+            require(usable, f"data.{name} expected one ASCII character", repr(mark))
+        require(
+            self.decimal != self.delimiter,
+            "data.decimal expected another character than data.delimiter",
+            repr(self.decimal),
+        )
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ConfigError(
+                f"data.encoding expected an encoding that Python knows, as latin-1. Received: {self.encoding}."
+            ) from None
         require(0 <= self.holdout < 1, "data.holdout expected a fraction in [0, 1)", self.holdout)
         require(self.rows is None or self.rows >= 1, "data.rows expected a positive number", self.rows)
 
@@ -147,6 +199,10 @@ class DataConfig:
     def columns(self) -> list[str]:
         """The columns that are read, target last."""
         return [*self.features, self.target]
+
+    def _check_names(self, key: str, columns: list[str], among: str) -> None:
+        unknown = [name for name in getattr(self, key) if name not in columns]
+        require(not unknown, f"data.{key} expected names among {among}", unknown, f"Use: {columns}.")
 
 
 @dataclass
@@ -170,7 +226,10 @@ class RuntimeConfig:
 
     Attributes:
         device: `auto` takes a GPU that TensorFlow sees, else the CPU.
-        block_rows: Rows read from a table at once; None means as many as fit in 8 MiB.
+        device_memory_mb: What TensorFlow may take of a GPU's memory, and a resident sample of the device's, in
+            megabytes of 1,000,000 bytes; None means as much as there is.
+        reader: The library that parses CSV; polars is an extra of its own.
+        block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
         full_sample: `resident` keeps the whole sample in the device's memory between epochs.
         lane_tile: Lanes updated by one call; it changes rounding, so runs are comparable to the bit at one value only.
         threads: Threads inside one operation; it changes rounding.
@@ -179,6 +238,8 @@ class RuntimeConfig:
     """
 
     device: Device = Device.auto
+    device_memory_mb: int | None = None
+    reader: Reader = Reader.pandas
     block_rows: int | None = None
     full_sample: FullSample = FullSample.streamed
     lane_tile: int = 8
@@ -187,7 +248,7 @@ class RuntimeConfig:
     cache: str = ".harness"
 
     def __post_init__(self) -> None:
-        for name in ("block_rows", "lane_tile", "threads", "workers"):
+        for name in ("block_rows", "device_memory_mb", "lane_tile", "threads", "workers"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"runtime.{name} expected a positive number", value)
 

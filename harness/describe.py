@@ -41,14 +41,17 @@ def describe(path: Path) -> Description:
     columns, rows = profile.columns, profile.rows
     varied = [column for column in columns if column.numeric and column.min < column.max]
     target = _guess_target(varied)
-    warnings = [*_file_warnings(profile), *_column_warnings(columns if rows else [], target)]
+    faults = [*_file_faults(profile)]
+    warnings = [*_file_warnings(profile), *faults, *_column_warnings(columns if rows else [], target)]
     command = ""
-    if target:
+    if faults:
+        warnings.append("Training needs a file without such lines, so there is no command to suggest.")
+    elif target:
         parts = read_moments(profile, varied, target)
         warnings += [*_skewness_warnings(varied, target), *_drift_warnings(target, parts, rows)]
         if len(varied) > 1:
             command = _command(path, varied, target)
-    if not command:
+    if not command and not faults:
         warnings.append("Training needs two columns of numbers that vary, so there is no command to suggest.")
     return Description(path, rows, path.stat().st_size, columns, warnings, command)
 
@@ -60,19 +63,24 @@ def _guess_target(varied: list[Column]) -> Column | None:
 
 
 def _file_warnings(profile: Profile) -> Iterator[str]:
-    header, columns = profile.header, profile.columns
+    header = profile.header
     if not profile.rows:
         yield "The file has a header and no rows."
     if len(header) == 1 and (separator := re.search(r"[;\t|]", header[0])):
-        yield f"The header is one column, {header[0]!r}: put commas, not {separator[0]!r}, between columns."
+        yield f"The header is one column, {header[0]!r}: train with data.delimiter={separator[0]!r}."
     if all(re.fullmatch(r"[\d.eE+-]+", name) for name in header):
         yield "The names in the header are numbers: put a line of names on top if the first line is data."
+
+
+def _file_faults(profile: Profile) -> Iterator[str]:
+    """Say what training would refuse, whichever columns it is on."""
+    header, columns = profile.header, profile.columns
     for column, name in zip(columns, header, strict=True):
         if name and column.name != name:
-            yield f"{name} stands twice in the header, its second column is read as {column.name}: rename one."
+            yield f"{name} stands twice in the header, its second column is shown as {column.name}: rename one."
     if columns[-1].empty and (short := find_short_line(profile.path, len(header))):
         line, fields = short
-        yield f"Line {line:,} has {fields} of {len(header)} fields, and the others count as empty: mend it."
+        yield f"Line {line:,} has {fields} of {len(header)} fields: mend it."
 
 
 def _column_warnings(columns: list[Column], target: Column | None) -> Iterator[str]:
@@ -84,7 +92,7 @@ def _column_warnings(columns: list[Column], target: Column | None) -> Iterator[s
         )
     words = [column.name for column in columns if column.wordy]
     if words:
-        yield f"No numbers in {', '.join(words)}, so nothing for data.features."
+        yield f"No numbers in {', '.join(words)}: use data.categorical or data.dates for them."
     for column in columns:
         if fault := _fault(column, column is target):
             yield f"{column.name} {fault}."
@@ -139,7 +147,7 @@ def _drift_warnings(target: Column, parts: np.ndarray, rows: int) -> Iterator[st
         yield (
             f"{target.name} drifts along the file, its mean is {mean_there} in rows "
             f"{edges[worst] + 1:,} to {edges[worst + 1]:,} and {_number(target.mean)} in all: "
-            "batch runs follow that, so shuffle the file's rows or keep learning_rate small."
+            "batch runs follow that, so use data.order=shuffled or keep learning_rate small."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,18 +27,39 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
         for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
+            _set_memory(gpu, runtime.device_memory_mb)
     except RuntimeError:
         raise ConfigError(
-            f"runtime.threads expected one value in a process. Received: {runtime.threads} after another."
+            "runtime.threads and runtime.device_memory_mb expected one value in a process. "
+            f"Received: {runtime.threads} and {runtime.device_memory_mb} after others."
         ) from None
     if gpus and runtime.device is not Device.cpu:
         return "/GPU:0", f"GPU ({tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)})"
     return "/CPU:0", "CPU" if gpus else "CPU (TensorFlow sees no GPU)"
 
 
-def available_bytes(device: str) -> int:
-    """Return the bytes of memory that are free on a device of TensorFlow's, or 0 where that is not known."""
+def _set_memory(gpu: Any, limit_mb: int | None) -> None:
+    """Let TensorFlow take memory as it needs it, or at once what it is given, which does not go together."""
+    if limit_mb:
+        limit: Any = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb * 1_000_000 / 2**20)
+        tf.config.set_logical_device_configuration(gpu, [limit])
+    else:
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def available_bytes(device: str, limit_mb: int | None) -> int:
+    """Return the bytes of memory that may be used on a device of TensorFlow's, or 0 where that is not known.
+
+    Args:
+        device: TensorFlow's name.
+        limit_mb: `runtime.device_memory_mb`.
+    """
+    free = _free_bytes(device)
+    limit = (limit_mb or 0) * 1_000_000
+    return min(free, limit) if free and limit else free or limit
+
+
+def _free_bytes(device: str) -> int:
     if "GPU" in device:
         try:
             query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
 
 from harness.blocks import Scaler
 from harness.config import Loss
+from harness.statistics import Column
 from harness.table import Table
 
 
@@ -17,19 +19,25 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
 
     Returns:
         A Keras model of one input `[rows, 1]` a feature, by the column's name, whose output `[rows, 1]` is in the
-        target's units; for `binary_crossentropy` it is the probability of 1.
+        target's units; for `binary_crossentropy` it is the probability of 1. Categories are taken as they are, text or
+        numbers; a date as days since 1970-01-01.
     """
     *features, target = table.columns
     # Keras takes no slash in a tensor's name, and warns that then it is not the input's.
-    inputs = {column.name: keras.Input((1,), name=column.name.replace("/", "|")) for column in features}
-    values = list(inputs.values())
-    values = keras.layers.Concatenate()(values) if len(values) > 1 else values[0]
-    if any(column.log for column in features):
-        logs = np.array([[column.log for column in features]])
-        values = keras.ops.where(logs, keras.ops.log(keras.ops.where(logs, values, 1.0)), values)
-    # Not a Normalization layer: it takes a standard deviation below 1e-7 for 1e-7.
-    values = keras.layers.Rescaling(1.0, (-scaler.mean[:-1]).tolist())(values)
-    outputs = model(keras.layers.Rescaling((1 / scaler.std[:-1]).tolist())(values))
+    inputs = {
+        column.name: keras.Input((1,), name=column.name.replace("/", "|"), dtype=_dtype(column)) for column in features
+    }
+    numbers = [index for index, column in enumerate(features) if not column.categories]
+    scaled = _scaled([inputs[features[index].name] for index in numbers], table, scaler, numbers) if numbers else []
+    if len(numbers) < len(features):
+        columns: Any = keras.ops.split(scaled, len(numbers), axis=1) if numbers else []
+        given = dict(zip(numbers, columns, strict=True))
+        encoded = [
+            _one_hot(column, inputs[column.name]) if column.categories else given[index]
+            for index, column in enumerate(features)
+        ]
+        scaled = keras.layers.Concatenate()(encoded) if len(encoded) > 1 else encoded[0]
+    outputs = model(scaled)
     if loss is Loss.binary_crossentropy:
         outputs = keras.layers.Activation("sigmoid")(outputs)
     else:
@@ -37,3 +45,28 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
         outputs = keras.ops.exp(outputs) if target.log else outputs
     with warnings.catch_warnings(action="ignore"):
         return keras.Model(inputs, outputs)
+
+
+def _dtype(column: Column) -> str:
+    return "string" if column.categories and isinstance(column.categories[0], str) else "float32"
+
+
+def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int]) -> Any:
+    """Return features of numbers as the model takes them, `[rows, len(indices)]`."""
+    values = keras.layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
+    logs = np.array([[table.columns[index].log for index in indices]])
+    if logs.any():
+        values = keras.ops.where(logs, keras.ops.log(keras.ops.where(logs, values, 1.0)), values)
+    # Not a Normalization layer: it takes a standard deviation below 1e-7 for 1e-7.
+    values = keras.layers.Rescaling(1.0, (-scaler.mean[indices]).tolist())(values)
+    return keras.layers.Rescaling((1 / scaler.std[indices]).tolist())(values)
+
+
+def _one_hot(column: Column, values: Any) -> Any:
+    """Return a categorical feature as `harness.encoding` encodes it, `[rows, categories + 1]`."""
+    if isinstance(column.categories[0], str):
+        # Its index of what is unknown is 0, as ours.
+        return keras.layers.StringLookup(vocabulary=list(column.categories), output_mode="one_hot")(values)
+    known: Any = keras.ops.cast(keras.ops.equal(values, np.array([column.categories], np.float32)), "float32")
+    others = 1.0 - keras.ops.sum(known, axis=1, keepdims=True)  # pyright: ignore[reportOperatorIssue]
+    return keras.layers.Concatenate()([others, known])

@@ -26,6 +26,8 @@ HEADER = (
     "sqft_basement,yr_built,yr_renovated,zipcode,lat,long,sqft_living15,sqft_lot15"
 )
 COLUMNS: tuple[str, ...] = tuple(HEADER.split(","))
+VERSION = 1
+"""Another one for other bytes from the same rows and seed."""
 # The last rows of the file are newly built houses: larger and dearer than the rest.
 DRIFT_FROM = 0.925
 DRIFT_YEARS = (2004, 2015)

@@ -5,23 +5,39 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 
-from harness.config import ConfigError, DataConfig, Missing, require
-from harness.readers import prefetch, read_chunks
-from harness.statistics import Column, Statistics
+from harness.categories import Vocabulary
+from harness.config import ConfigError, DataConfig, Missing, Order, Reader, require
+from harness.parts import PARTS, PartWriter
+from harness.readers import Chunk, Selection, Words, prefetch, read
+from harness.sources import is_stream
+from harness.statistics import Column, Drift, Moments
 
-FILL_ROWS = 1 << 20
-Part = Literal["train", "holdout"]
-PARTS: tuple[Part, Part] = ("train", "holdout")
-Progress = Callable[[str, int], None]
-"""Takes what is being done and the rows done so far."""
+
+class State(NamedTuple):
+    """How far the work on a source is.
+
+    Attributes:
+        what: `reading` or `generating`.
+        rows: Done so far.
+        bytes: Of the source, read so far.
+        total: All bytes of the source; 0 if that is not known.
+    """
+
+    what: str
+    rows: int
+    bytes: int = 0
+    total: int = 0
+
+
+Progress = Callable[[State], None]
 
 
 @dataclass(frozen=True)
@@ -33,95 +49,147 @@ class Ingested:
     holdout_rows: int
     dropped: int
     filled: int
+    drift: str
     digest: str
 
 
-def ingest(source: Path, data: DataConfig, folder: Path, progress: Progress) -> Ingested:
-    """Write the columns of `source` that `data` names into `folder`.
+def ingest(files: Sequence[Path], data: DataConfig, reader: Reader, folder: Path, progress: Progress) -> Ingested:
+    """Write the columns of `files` that `data` names into `folder`.
 
     Raises:
         ConfigError: A row, or all of them, cannot be used.
+        OSError: The folder cannot be written to, or is full.
     """
-    names = data.columns
-    logs = np.array([name in data.log_columns for name in names])
-    statistics = Statistics(len(names))
-    rows = dict.fromkeys(PARTS, 0)
-    seen = dropped = filled = 0
+    rows = _Rows(data)
     with contextlib.ExitStack() as stack:
-        writers = {part: stack.enter_context(_Writer(folder, part, len(names))) for part in PARTS}
-        chunks = stack.enter_context(contextlib.closing(prefetch(read_chunks(source, names))))
-        for chunk in chunks:
-            first_row, seen = seen, seen + len(chunk)
-            out = held_out(first_row, len(chunk), data.holdout, data.split_seed)
-            empty = np.isnan(chunk)
-            if empty.any():
-                keep = _settle_empty(empty, data, first_row)
-                dropped += int((~keep).sum())
-                filled += int(empty[keep].sum())
-            else:
-                keep = np.ones(len(chunk), bool)
-            if logs.any():
-                _take_logs(chunk, keep, logs, names, first_row)
-            statistics.add(chunk[keep & ~out])
-            values = chunk.astype(np.float32)
-            for part, selected in zip(PARTS, (keep & ~out, keep & out), strict=True):
-                writers[part].append(values[selected])
-                rows[part] += int(selected.sum())
-            progress("reading", seen)
-    require(seen > 0, "data.path expected rows below the header", f"none in {source}")
-    require(
-        rows["train"] > 0, "the split expected a training row", f"{seen} rows, {dropped} dropped, the rest held out"
+        parts = {part: stack.enter_context(PartWriter(folder, part, data, rows.vocabularies)) for part in PARTS}
+        chunks = stack.enter_context(contextlib.closing(prefetch(_read_all(files, data, reader))))
+        for chunk, position, total in chunks:
+            first_row, rows.seen = rows.seen, rows.seen + _length(chunk)
+            values, keep = rows.settle(chunk)
+            out = held_out(first_row, values.shape[1], data.holdout, data.split_seed)
+            rows.drift.add(first_row, np.where(keep, values[-1], np.nan) if keep is not None else values[-1])
+            parts["train"].add(values, ~out if keep is None else keep & ~out)
+            parts["holdout"].add(values, out if keep is None else keep & out)
+            progress(State("reading", rows.seen, position, total))
+        require(rows.seen > 0, "data.path expected rows below the header", f"none in {', '.join(map(str, files))}")
+        left = f"{rows.seen} rows, {rows.dropped} dropped, the rest held out"
+        require(parts["train"].rows > 0, "the split expected a training row", left)
+        for part in parts.values():
+            part.flush()
+        columns = [
+            _column(name, name in data.log_columns, moments, rows.vocabularies.get(name))
+            for name, moments in zip(data.columns, parts["train"].moments, strict=True)
+        ]
+        digests = [digest for part in parts.values() for digest in part.finish(columns, rows.filled > 0)]
+    return Ingested(
+        columns=columns,
+        train_rows=parts["train"].rows,
+        holdout_rows=parts["holdout"].rows,
+        dropped=rows.dropped,
+        filled=rows.filled,
+        drift=_say_drift(rows.drift, rows.seen, columns[-1]) if data.order is Order.file else "",
+        digest=digest_of(columns, digests),
     )
-    columns = statistics.columns(names, logs)
-    digests = [digest for part in PARTS for digest in writers[part].digests()]
-    if filled:
-        digests = _fill(folder, columns)
-    digest = hashlib.blake2b(json.dumps([names, logs.tolist(), digests]).encode(), digest_size=16).hexdigest()
-    return Ingested(columns, rows["train"], rows["holdout"], dropped, filled, digest)
 
 
-def _settle_empty(empty: np.ndarray, data: DataConfig, first_row: int) -> np.ndarray:
-    """Return which rows are kept, bool `[rows]`; refuse what `data.missing` does not allow."""
-    if data.missing is Missing.drop:
-        return np.logical_not(empty.any(axis=1))
-    refused = empty if data.missing is Missing.error else empty[:, -1:]
-    if refused.any():
-        row, column = np.argwhere(refused)[0]
-        name = data.columns[column] if data.missing is Missing.error else data.target
-        raise ConfigError(
-            f"{name} expected a number in every row. Received: an empty field in row {first_row + row + 1}. "
-            + ("Use data.missing=drop." if name == data.target else "Use data.missing=drop or data.missing=mean.")
-        )
-    return np.ones(len(empty), bool)
+def digest_of(columns: Sequence[Column], digests: Sequence[str]) -> str:
+    """Return the digest of a table, from those of its files, its columns' names and their categories."""
+    described = [[column.name for column in columns], [column.log for column in columns], digests]
+    categories = [column.categories for column in columns]
+    described += [categories] if any(categories) else []
+    return hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
 
 
-def _take_logs(chunk: np.ndarray, keep: np.ndarray, logs: np.ndarray, names: Sequence[str], first_row: int) -> None:
-    """Replace the columns `logs` by their logarithms, in place."""
-    refused = keep[:, None] & logs & (chunk <= 0)
-    if refused.any():
-        row, column = np.argwhere(refused)[0]
-        raise ConfigError(
-            f"data.log_columns expected positive numbers. Received: {chunk[row, column]:g} "
-            f"for {names[column]} in row {first_row + row + 1}."
-        )
-    chunk[:, logs] = np.log(chunk[:, logs], where=chunk[:, logs] > 0, out=chunk[:, logs])
+def _read_all(files: Sequence[Path], data: DataConfig, reader: Reader) -> Iterator[tuple[Chunk, int, int]]:
+    """Yield the chunks of all files, and the bytes that were read before each is done, of how many."""
+    sizes = [0 if is_stream(file) else file.stat().st_size for file in files]
+    total = sum(sizes) if all(sizes) else 0
+    for index, file in enumerate(files):
+        with contextlib.closing(read(file, Selection.of(data), reader)) as chunks:
+            for chunk in chunks:
+                yield chunk, sum(sizes[:index]) + chunk.position, total
 
 
-def _fill(folder: Path, columns: Sequence[Column]) -> list[str]:
-    """Replace NaN by the column's training mean in all files; return the new digests, in the writers' order."""
-    digests = []
-    for part in PARTS:
-        for index, column in enumerate(columns):
-            hasher = hashlib.blake2b(digest_size=16)
-            path = column_path(folder, part, index)
-            with path.open("r+b") as file:
-                while len(values := np.fromfile(file, np.float32, FILL_ROWS)):
-                    values[np.isnan(values)] = column.mean
-                    file.seek(-values.nbytes, os.SEEK_CUR)
-                    file.write(values.data)
-                    hasher.update(values.data)
-            digests.append(hasher.hexdigest())
-    return digests
+def _length(chunk: Chunk) -> int:
+    first = chunk.columns[0]
+    return len(first.codes if isinstance(first, Words) else first)
+
+
+class _Rows:
+    """What all rows so far came to; it settles empty fields, logarithms and categories, chunk by chunk."""
+
+    def __init__(self, data: DataConfig) -> None:
+        self.seen = self.dropped = self.filled = 0
+        self.drift = Drift()
+        self.vocabularies = {name: Vocabulary(name) for name in data.categorical}
+        self._data = data
+
+    def settle(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return values, float64 `[columns, rows]`, and which rows are kept, bool `[rows]`; None means all.
+
+        A field that is to be filled is NaN.
+        """
+        columns = [
+            self.vocabularies[name].encode(*column) if isinstance(column, Words) else column
+            for name, column in zip(self._data.columns, chunk.columns, strict=True)
+        ]
+        values = np.stack(columns)
+        keep = self._settle_empty(values, chunk)
+        logs = [index for index, name in enumerate(self._data.columns) if name in self._data.log_columns]
+        if logs:
+            self._take_logs(values, logs, keep, chunk)
+        return values, keep
+
+    def _settle_empty(self, values: np.ndarray, chunk: Chunk) -> np.ndarray | None:
+        missing, names = self._data.missing, self._data.columns
+        # A sum is NaN if one of its terms is; infinite ones have been refused.
+        gaps = [index for index, column in enumerate(values) if math.isnan(column.sum())]
+        if not gaps:
+            return None
+        if missing is Missing.drop:
+            keep: np.ndarray = np.logical_not(np.isnan(values[gaps]).any(axis=0))
+            self.dropped += int((~keep).sum())
+            return keep
+        refused = gaps if missing is Missing.error else [index for index in gaps if names[index] == self._data.target]
+        if refused:
+            row, index = min((int(np.isnan(values[index]).argmax()), index) for index in refused)
+            remedy = "data.missing=drop" + (" or data.missing=mean" if names[index] != self._data.target else "")
+            raise ConfigError(
+                f"{names[index]} expected a value in every row. Received: an empty field in {chunk.place(row)}. "
+                f"Use {remedy}."
+            )
+        self.filled += int(np.isnan(values[gaps]).sum())
+        return None
+
+    def _take_logs(self, values: np.ndarray, logs: list[int], keep: np.ndarray | None, chunk: Chunk) -> None:
+        """Replace the columns `logs` by their logarithms, in place."""
+        refused = values[logs] <= 0 if keep is None else (values[logs] <= 0) & keep
+        if refused.any():
+            row = int(refused.any(axis=0).argmax())
+            index = logs[int(refused[:, row].argmax())]
+            received = f"{values[index, row]:g} for {self._data.columns[index]} in {chunk.place(row)}"
+            raise ConfigError(f"data.log_columns expected positive numbers. Received: {received}.")
+        for index in logs:
+            np.log(values[index], out=values[index], where=values[index] > 0)
+
+
+def _column(name: str, log: bool, moments: Moments, vocabulary: Vocabulary | None) -> Column:
+    require(moments.count > 0, f"{name} expected a value in some training row", "empty fields only")
+    if vocabulary is None:
+        return Column(name, log, moments.count, moments.mean, moments.std, moments.min, moments.max)
+    categories = vocabulary.categories()
+    return Column(name, log, moments.count, 0.0, 1.0, 0.0, float(len(categories)), categories)
+
+
+def _say_drift(drift: Drift, rows: int, target: Column) -> str:
+    found = drift.worst(rows, target.mean, target.std)
+    if found is None:
+        return ""
+    first, last, mean = found
+    name = f"log({target.name})" if target.log else target.name
+    there = f"its mean is {mean:,.4g} in rows {first:,} to {last:,}"
+    return f"{name} drifts along the rows: {there}, and {target.mean:,.4g} in all"
 
 
 def held_out(first_row: int, count: int, fraction: float, seed: int) -> np.ndarray:
@@ -142,33 +210,3 @@ def held_out(first_row: int, count: int, fraction: float, seed: int) -> np.ndarr
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     return z < np.uint64(int(fraction * 2**64))
-
-
-def column_path(folder: Path, part: Part, index: int) -> Path:
-    """Return the file of one column of one part."""
-    return folder / f"{part}.{index}.f32"
-
-
-class _Writer:
-    """The files of one part, written and hashed in step."""
-
-    def __init__(self, folder: Path, part: Part, columns: int) -> None:
-        self._files = [column_path(folder, part, index).open("wb") for index in range(columns)]
-        self._hashers = [hashlib.blake2b(digest_size=16) for _ in range(columns)]
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for file in self._files:
-            file.close()
-
-    def append(self, values: np.ndarray) -> None:
-        """Add rows, float32 `[rows, columns]`."""
-        for file, hasher, column in zip(self._files, self._hashers, np.ascontiguousarray(values.T), strict=True):
-            file.write(column)
-            hasher.update(column.data)
-
-    def digests(self) -> list[str]:
-        """Return a digest a column, of what was added so far."""
-        return [hasher.hexdigest() for hasher in self._hashers]

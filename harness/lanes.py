@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config import Loss, require
+from harness.encoding import Encoding
 from harness.models import row_losses
 from harness.optimizers import make_optimizer, make_schedule, pure
 
@@ -32,7 +33,7 @@ class Recipe:
 
     Attributes:
         identity: Equal recipes have equal identities; nothing else of them is compared.
-        build_model: Takes the number of features, returns a Keras model `[rows, features] -> [rows, 1]`.
+        build_model: Takes the number of inputs, returns a Keras model `[rows, inputs] -> [rows, 1]`.
         optimizer: `name`, and arguments of the Keras optimizer.
         loss: Of a row.
     """
@@ -60,14 +61,18 @@ class State(NamedTuple):
 class Stack:
     """Lanes of one recipe."""
 
-    def __init__(self, recipe: Recipe, features: int) -> None:
+    def __init__(self, recipe: Recipe, encoding: Encoding) -> None:
         """Build the model and the optimizer that stand for all lanes.
 
+        Args:
+            recipe: Of the lanes.
+            encoding: Turns features into the models' inputs.
+
         Raises:
-            ConfigError: The model has not the shape `[rows, features] -> [rows, 1]`.
+            ConfigError: The model has not the shape `[rows, inputs] -> [rows, 1]`.
         """
         self.recipe = recipe
-        self.features = features
+        self._encoding = encoding
         self.model = self._build(seed=0)
         self._optimizer = make_optimizer(recipe.optimizer, learning_rate=0.0)
         self._schedule = make_schedule(recipe.optimizer)
@@ -117,10 +122,10 @@ class Stack:
         Returns:
             The loss of each lane before the step, float32 `[tile]`, and the state after it.
         """
+        inputs, rows = self._encoding(x), x.shape[0]
 
         def one(lane: State) -> tuple[tf.Tensor, State]:
-            total, gradients, extra = self._loss_and_gradients(lane, x, y, tf.ones(x.shape[0]))
-            rows = x.shape[0]
+            total, gradients, extra = self._loss_and_gradients(lane, inputs, y, tf.ones(rows))
             return total / rows, self._step(lane._replace(extra=extra), [gradient / rows for gradient in gradients])
 
         return self._map(one, state)
@@ -131,9 +136,10 @@ class Stack:
         Returns:
             Loss sums `[tile]`, gradient sums `[tile, ...]` for each weight, and the state with its `extra` moved on.
         """
+        inputs = self._encoding(x)
 
         def one(lane: State) -> tuple[tf.Tensor, list, State]:
-            total, gradients, extra = self._loss_and_gradients(lane, x, y, mask)
+            total, gradients, extra = self._loss_and_gradients(lane, inputs, y, mask)
             return total, gradients, lane._replace(extra=extra)
 
         return self._map(one, state)
@@ -144,7 +150,10 @@ class Stack:
 
     def predict(self, state: State, x: tf.Tensor) -> tf.Tensor:
         """Return the models' outputs for `x`, `[rows, features]`, as `[tile, rows, 1]`."""
-        return self._map(lambda lane: self.model.stateless_call(lane.weights, lane.extra, x, training=False)[0], state)
+        inputs = self._encoding(x)
+        return self._map(
+            lambda lane: self.model.stateless_call(lane.weights, lane.extra, inputs, training=False)[0], state
+        )
 
     def losses(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Return the loss of each row, `[..., rows]`, for targets `[rows, 1]` and outputs `[..., rows, 1]`."""
@@ -184,9 +193,9 @@ class Stack:
 
     def _build(self, seed: int) -> keras.Model:
         keras.utils.set_random_seed(seed)
-        model = self.recipe.build_model(self.features)
+        model = self.recipe.build_model(self._encoding.inputs)
         require(isinstance(model, keras.Model), "model._target_ expected to return a Keras model", type(model).__name__)
-        shape = tuple(model(np.zeros((2, self.features), np.float32)).shape)
+        shape = tuple(model(np.zeros((2, self._encoding.inputs), np.float32)).shape)
         require(shape == (2, 1), "the model expected an output of shape [rows, 1]", list(shape), "End in one unit.")
         return model
 

@@ -15,11 +15,12 @@ import keras
 from harness.blocks import SLICE_ROWS, Blocks, Scaler
 from harness.config import Config, ConfigError, FullSample, Loss, require
 from harness.device import available_bytes
-from harness.ingest import PARTS
+from harness.ingest import Progress
 from harness.lanes import Recipe
 from harness.optimizers import check_settings
+from harness.parts import PARTS
 from harness.signature import find_target, signature
-from harness.table import Progress, Table, open_table
+from harness.table import Table, open_table
 from harness.tile import Lane
 from harness.trainer import Scan
 
@@ -96,7 +97,8 @@ def prepare(configs: Sequence[Config], progress: Progress) -> list[Run]:
         check_settings(config.optimizer)
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
         if key not in tables:
-            tables[key] = open_table(config.data, Path(config.runtime.cache).absolute(), progress)
+            cache = Path(config.runtime.cache).absolute()
+            tables[key] = open_table(config.data, cache, progress, config.runtime.reader)
         _check_labels(config, tables[key])
         identity = signature(config, tables[key])
         order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
@@ -126,11 +128,11 @@ def _group(lanes: list[list[Run]], device: str) -> Group:
     block_rows = first.table.train_rows if resident else runtime.block_rows
     train = Blocks(first.table, "train", first.scaler, block_rows=block_rows, overlap=SLICE_ROWS)
     if resident:
-        free = available_bytes(device)
+        free = available_bytes(device, runtime.device_memory_mb)
         require(
             not free or train.bytes <= free,
             f"runtime.full_sample=resident expected {train.bytes:,} bytes of memory for {train.rows:,} rows",
-            f"{free:,} bytes free on {device}",
+            f"{free:,} bytes on {device}",
             "Use runtime.full_sample=streamed.",
         )
     scan = Scan(

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from harness.config import ConfigError, require
-from harness.readers import READ_ROWS, read_chunks, read_header
+from harness.readers import read_chunks
 
+READ_ROWS = 100_000
 MANY = 1000
 EXACT = 2**24
 """float32 holds every whole number up to here."""
@@ -158,7 +159,7 @@ def read_profile(path: Path) -> Profile:
     for frame in frames:
         for column, (_, text) in zip(columns, frame.items(), strict=True):
             column.add(text)
-    for column, name in zip(columns, read_header(path), strict=True):
+    for column, name in zip(columns, pd.read_csv(path, nrows=0), strict=True):
         column.name = name
     return Profile(path, header, columns, columns[0].count + columns[0].empty)
 

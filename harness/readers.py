@@ -1,27 +1,92 @@
-"""CSV in, typed chunks out: the first step of the flow, and the only place that parses text."""
+"""Files in, typed chunks of columns out: the first step of the flow, and the only place that parses.
+
+CSV is read in blocks of whole lines, each by pandas (with Arrow's parser, which counts the fields of every line) or by
+polars. What they do not understand is left to `harness.exact`, so that all give the same numbers or the same refusal.
+"""
 
 from __future__ import annotations
 
-import codecs
 import contextlib
+import io
 import queue
-import re
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-from pandas.io.common import get_handle
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from harness.config import ConfigError, require
+from harness import exact
+from harness.config import ConfigError, DataConfig, Reader, require
+from harness.lines import Block, read_blocks
+from harness.sources import is_parquet
 
-READ_ROWS = 100_000
-"""Rows parsed at once. It is fixed, since statistics are merged in this grain."""
+PARQUET_ROWS = 1 << 17
+MILLISECONDS_A_DAY = 86_400_000
+PARSERS = 2
+"""Blocks parsed side by side, while a third is read."""
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Words(NamedTuple):
+    """A column of names: `values` holds each once, `codes`, int64 `[rows]`, say which; -1 is an empty field."""
+
+    codes: np.ndarray
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to read of a source, and how its text is written; `harness.config.DataConfig` says what the fields mean."""
+
+    columns: tuple[str, ...]
+    categorical: frozenset[str] = frozenset()
+    dates: frozenset[str] = frozenset()
+    date_format: str | None = None
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Selection:
+        """Select what `data` names."""
+        return cls(
+            tuple(data.columns),
+            frozenset(data.categorical),
+            frozenset(data.dates),
+            data.date_format,
+            data.delimiter,
+            data.encoding,
+            data.decimal,
+        )
+
+    def is_text(self, name: str) -> bool:
+        """Say whether a column is not read as numbers."""
+        return name in self.categorical or name in self.dates
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of a source, in its order.
+
+    Attributes:
+        columns: float64 `[rows]` each, an empty field is NaN; or `Words`.
+        place: Takes a row's index, and names its file and line.
+        position: Bytes of the file that have been read up to here.
+    """
+
+    columns: list[np.ndarray | Words]
+    place: Callable[[int], str]
+    position: int
 
 
 def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
@@ -50,6 +115,9 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
             put((done, None))
         except BaseException as error:
             put((done, error))
+        finally:
+            if isinstance(items, Generator):
+                items.close()
 
     thread = threading.Thread(target=produce, name="prefetch", daemon=True)
     thread.start()
@@ -66,134 +134,200 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
         thread.join()
 
 
-def read_header(path: Path) -> list[str]:
-    """Return the names of the columns of the CSV at `path`.
+def read(path: Path, selection: Selection, reader: Reader = Reader.pandas) -> Generator[Chunk]:
+    """Stream columns of a CSV or Parquet file.
 
     Raises:
-        ConfigError: There is no such file, or it has no header that can be read.
+        ConfigError: A column is missing, a line has more or fewer fields than the header, or a field that should be is
+            no number that float32 can hold.
     """
-    require(path.is_file(), "data.path expected a CSV file", path)
+    if is_parquet(path):
+        chunks = _read_parquet(path, selection)
+    else:
+        blocks = read_blocks(path, selection.columns, selection.delimiter, selection.encoding)
+        chunks = _ahead(partial(_parse, selection=selection, reader=reader), blocks)
+    with contextlib.closing(chunks):
+        for chunk in chunks:
+            for name, values in zip(selection.columns, chunk.columns, strict=True):
+                if isinstance(values, np.ndarray):
+                    _check_range(name, values, chunk.place)
+            yield chunk
+
+
+def read_chunks(path: Path, columns: Sequence[str]) -> Generator[np.ndarray]:
+    """Stream numeric `columns` of a file as float64 arrays `[rows, columns]`; otherwise like `read`."""
+    with contextlib.closing(read(path, Selection(tuple(columns)))) as chunks:
+        for chunk in chunks:
+            yield np.stack([np.asarray(values) for values in chunk.columns], axis=1)
+
+
+def _ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
+    """Yield `work` of each of `items` in their order, some of them computed ahead by threads."""
+    pool = ThreadPoolExecutor(PARSERS, thread_name_prefix="parse")
+    waiting: deque[Future[R]] = deque()
     try:
-        return list(pd.read_csv(path, nrows=0))
-    except pd.errors.EmptyDataError:
-        raise ConfigError(f"data.path expected a CSV with a header line. Received: an empty file, {path}.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"data.path expected a CSV in UTF-8. Received: {path}, where {_one_line(error)}.") from error
-    except pd.errors.ParserError as error:
-        raise _malformed(path, error, above=1) from error
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > PARSERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Not to be waited for: a generator that was forgotten may be closed anywhere, even in one of these threads.
+        pool.shutdown(wait=False, cancel_futures=True)
+        items.close()
 
 
-def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[np.ndarray]:
-    """Stream the numeric `columns` of the CSV at `path`.
+def _parse(block: Block, selection: Selection, reader: Reader) -> Chunk:
+    """Parse one block by the fastest way that understands it."""
+    found = _parse_with_polars(block, selection) if reader is Reader.polars else None
+    found = found or _parse_with_pandas(block, selection) or exact.read_texts(block, selection.columns)
+    place = partial(exact.place, block)
+    columns = [_typed(block, name, values, selection) for name, values in zip(selection.columns, found, strict=True)]
+    return Chunk(columns, place, block.position)
 
-    Yields:
-        float64 arrays `[rows, columns]`, rows in file order, `READ_ROWS` at a time; an empty field is NaN.
 
-    Raises:
-        ConfigError: A column is missing, a field is no finite number, or a row has more fields than the header.
-    """
-    header = read_header(path)
-    missing = [name for name in columns if name not in header]
-    require(not missing, "data.features and data.target expected columns of the file", missing, f"It has: {header}.")
-    first_row = 0
+def _typed(
+    block: Block, name: str, values: np.ndarray | pd.Series | list[str], selection: Selection
+) -> np.ndarray | Words:
+    """Turn a column as a parser gives it, numbers or text, into what a chunk has."""
+    if isinstance(values, np.ndarray):
+        return values
+    if not selection.is_text(name):
+        return exact.to_numbers(block, name, list(values), selection.decimal)
+    text = pd.Series(values, dtype="str")
+    text = text.mask(text.isin(exact.EMPTY))
+    if name in selection.dates:
+        return _to_days(name, text, selection.date_format, partial(exact.place, block))
+    codes, words = pd.factorize(text)
+    return Words(codes, list(words))
+
+
+def _parse_with_pandas(block: Block, selection: Selection) -> list[np.ndarray | pd.Series] | None:
+    """Parse a block with pandas; None means that something in it is unusual."""
+    names = [block.index(name) for name in selection.columns]
+    texts = {index: "str" for index, name in zip(names, selection.columns, strict=True) if selection.is_text(name)}
     try:
-        # Only one thread at a time can be in a pandas reader, and the C parser releases the GIL while it is there.
-        with _open(path, header, columns, dtype=np.float64) as frames:
-            for frame, surplus in frames:
-                if surplus.notna().any():
-                    raise _too_many_fields(path, first_row + int(surplus.notna().argmax()))
-                values = frame.to_numpy()
-                _check_finite(values, columns, first_row)
-                first_row += len(values)
-                yield values
-    except pd.errors.ParserError as error:
-        raise _malformed(path, error) from error
-    except (ValueError, TypeError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise _explain(path, header, columns, error) from error
-
-
-@contextlib.contextmanager
-def _open(
-    path: Path, header: Sequence[str], columns: Sequence[str], dtype: type, encoding_errors: str = "strict"
-) -> Generator[Iterator[tuple[pd.DataFrame, pd.Series]]]:
-    """Open a reader of `columns` and of the field after the last one of `header`, which no row should have.
-
-    Where it does not read all columns, pandas passes over surplus fields in silence, and an unquoted `1,000` shifts the
-    fields after it. To see them, the file's header is replaced by one that is a column longer.
-    """
-    wide = ",".join(map(str, range(len(header) + 1))).encode() + b"\n"
-    wanted, surplus = [str(header.index(name)) for name in columns], str(len(header))
-    with get_handle(path, "rb", compression="infer", is_text=False) as opened:
-
-        def read(size: int = -1) -> bytes:
-            nonlocal wide
-            if not wide:
-                return opened.handle.read(size)
-            first, wide = wide, b""
-            # The file's header must be the second line: without the empty ones that pandas allows on top.
-            return first + opened.handle.read(size).removeprefix(codecs.BOM_UTF8).lstrip()
-
-        source: Any = SimpleNamespace(read=read)
-        with pd.read_csv(
+        source: Any = pa.BufferReader(block.data)
+        frame = pd.read_csv(
             source,
-            skiprows=[1],
-            usecols=[*wanted, surplus],
-            dtype=dtype,
-            chunksize=READ_ROWS,
-            encoding_errors=encoding_errors,
-            engine="c",
-        ) as reader:
-            yield ((frame[wanted].set_axis(list(columns), axis=1), frame[surplus]) for frame in reader)
-
-
-def _malformed(path: Path, error: Exception, above: int = 0) -> ConfigError:
-    """Name the line that pandas calls by its row, from which the `above` lines before the first row are missing."""
-    fault = _one_line(error).removeprefix("Error tokenizing data. C error: ")
-    fault = re.sub(r"row (\d+)", lambda found: f"line {int(found[1]) + above}", fault)
-    return ConfigError(
-        f"data.path expected rows like the header. Received: {path}, {fault}. "
-        "Mend the line, or quote the field that holds a comma or a line break."
-    )
-
-
-def _too_many_fields(path: Path, row: int) -> ConfigError:
-    return ConfigError(
-        f"data.path expected rows like the header. Received: more fields than that in row {row + 1} of {path}. "
-        "Mend the row, or quote the field that holds a comma."
-    )
-
-
-def _check_finite(values: np.ndarray, columns: Sequence[str], first_row: int) -> None:
-    too_large = np.abs(values) > np.finfo(np.float32).max
-    if too_large.any():
-        row, column = np.argwhere(too_large)[0]
-        raise ConfigError(
-            f"{columns[column]} expected numbers that float32 can hold. "
-            f"Received: {values[row, column]:g} in row {first_row + row + 1}."
+            engine="pyarrow",
+            usecols=names,
+            dtype=texts or None,  # type: ignore[arg-type]
+            sep=block.delimiter,
+            decimal=selection.decimal,
+            na_values=list(exact.EMPTY),
+            keep_default_na=False,
         )
+    except (ValueError, OSError):
+        return None
+    numbers = [frame[index] for index in names if index not in texts]
+    if any(values.dtype.kind not in "iuf" and values.notna().any() for values in numbers):
+        return None
+    if any(values.dtype.kind in "iu" for values in numbers) and _has_hexadecimal(block):
+        return None
+    return [frame[index] if index in texts else frame[index].to_numpy(np.float64) for index in names]
 
 
-def _explain(path: Path, header: Sequence[str], columns: Sequence[str], error: Exception) -> ConfigError:
-    """Find the first field that is no number, reading as text what could not be read as numbers."""
+def _has_hexadecimal(block: Block) -> bool:
+    """Say whether 0x10 may stand in a block, which Arrow takes for a number."""
+    text = block.data.obj
+    # To look for one byte is many times as fast as for two.
+    return isinstance(text, bytearray) and any(mark in text and b"0" + mark in text for mark in (b"x", b"X"))
+
+
+def _parse_with_polars(block: Block, selection: Selection) -> list[np.ndarray | pd.Series] | None:
+    """Parse a block with polars; None means that something in it is unusual, or may be.
+
+    Polars passes over surplus fields, and fills up missing ones. That there are none follows from two things: each line
+    has a last field, and there are as many delimiters in all as these lines need.
+    """
+    import polars as pl
+
+    if selection.decimal != ".":
+        return None  # It would take both marks for one.
+    names = [block.index(name) for name in selection.columns]
+    texts = {index for index, name in zip(names, selection.columns, strict=True) if selection.is_text(name)}
+    last = str(len(block.names) - 1)
+    try:
+        frame = pl.read_csv(
+            io.BytesIO(block.data),
+            columns=list({*names, last}),
+            schema_overrides={index: pl.Float64 for index in names if index not in texts},
+            infer_schema=False,
+            separator=block.delimiter,
+        )
+    except pl.exceptions.PolarsError:
+        return None
+    delimiters = np.count_nonzero(np.frombuffer(block.data, np.uint8) == ord(block.delimiter))
+    if frame[last].null_count() or delimiters != (len(frame) + 1) * (len(block.names) - 1):
+        return None
+    return [
+        pd.Series(frame[index].to_list(), dtype="str") if index in texts else frame[index].fill_null(np.nan).to_numpy()
+        for index in names
+    ]
+
+
+def _read_parquet(path: Path, selection: Selection) -> Generator[Chunk]:
     first_row = 0
-    with _open(path, header, columns, dtype=str, encoding_errors="replace") as frames:
-        for frame, surplus in frames:
-            bad = frame.notna() & frame.apply(pd.to_numeric, errors="coerce").isna()
-            faulty = bad.any(axis=1) | surplus.notna()
-            if faulty.any():
-                row = int(faulty.argmax())
-                if pd.notna(surplus.iat[row]):
-                    return _too_many_fields(path, first_row + row)
-                column = int(bad.iloc[row].argmax())
-                return ConfigError(
-                    f"{columns[column]} expected numbers. Received: {frame.iat[row, column]!r} "
-                    f"in row {first_row + row + 1} of {path}."
-                )
-            first_row += len(frame)
-    return ConfigError(f"{path} expected numbers in {list(columns)}, but {_one_line(error)}.")
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = [name for name in selection.columns if name not in file.schema_arrow.names]
+            known = ", ".join(file.schema_arrow.names[:30])
+            require(
+                not missing, f"data.features and data.target expected columns of {path}", missing, f"It has: {known}."
+            )
+            size = path.stat().st_size
+            for batch in file.iter_batches(PARQUET_ROWS, columns=list(selection.columns)):
+                rows = range(first_row, first_row + batch.num_rows)
+                place = partial(_row_of, path, first_row)
+                columns = [_from_arrow(name, batch.column(name), selection, place) for name in selection.columns]
+                first_row = rows.stop
+                yield Chunk(columns, place, size * rows.stop // max(file.metadata.num_rows, 1))
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"data.path expected a Parquet file. Received: {path} ({reason}).") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+def _row_of(path: Path, first_row: int, row: int) -> str:
+    return f"{path}, row {first_row + row + 1}"
+
+
+def _from_arrow(name: str, values: pa.Array, selection: Selection, place: Callable[[int], str]) -> np.ndarray | Words:
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if name in selection.categorical:
+        codes, words = pd.factorize(values.cast(pa.string()).to_pandas())
+        return Words(codes, list(words))
+    if name in selection.dates and pa.types.is_temporal(kind):
+        days = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
+        return days.to_numpy(zero_copy_only=False) / MILLISECONDS_A_DAY
+    if name in selection.dates:
+        return _to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, place)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    require(number or pa.types.is_null(kind), f"{name} expected numbers", f"a column of type {kind}, {place(0)}")
+    return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _to_days(name: str, text: pd.Series, form: str | None, place: Callable[[int], str]) -> np.ndarray:
+    """Return dates as days since 1970-01-01, NaN where there is none."""
+    times = pd.to_datetime(text, format=form or "ISO8601", errors="coerce", utc=True)
+    bad = (times.isna() & text.notna()).to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        raise ConfigError(
+            f"{name} expected dates {f'like {form}' if form else 'as ISO 8601 has them'}. "
+            f"Received: {text.iloc[row]!r} in {place(row)}. Set data.date_format, as to %d/%m/%Y."
+        )
+    return ((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64, na_value=np.nan)
+
+
+def _check_range(name: str, values: np.ndarray, place: Callable[[int], str]) -> None:
+    largest = np.finfo(np.float32).max
+    if not len(values) or (values.min() >= -largest and values.max() <= largest):
+        return
+    too_large = np.abs(values) > largest
+    if too_large.any():
+        row = int(too_large.argmax())
+        raise ConfigError(f"{name} expected numbers that float32 can hold. Received: {values[row]:g} in {place(row)}.")

@@ -25,6 +25,9 @@ from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
 from harness.trainer import Clocks
 
+MOST_WEIGHTS = 200
+"""Inputs of a linear model whose weights are recorded."""
+
 
 class Recorder:
     """Records the runs of a sweep as their scans go on."""
@@ -195,6 +198,9 @@ def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
     found = kernel_and_bias(model)
     if found is None:
         return {}
-    intercept, slopes = run.scaler.coefficients(*found)
-    names = ["slope"] if len(slopes) == 1 else [f"weight/{name}" for name in run.config.data.features]
+    inputs = run.table.inputs
+    if len(inputs) > MOST_WEIGHTS:
+        return {}
+    intercept, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.columns[:-1]])
+    names = ["slope"] if len(slopes) == 1 else [f"weight/{name}" for name in inputs]
     return {"intercept": intercept, **dict(zip(names, map(float, slopes), strict=True))}

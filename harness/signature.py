@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from harness.config import Config, ConfigError, require
 from harness.table import Table
 
-_APART = ("tracking.", "runtime.", "data.path", "data.rows", "data.origin")
+_WRITTEN = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
+_APART = ("tracking.", "runtime.", "data.date_format", *_WRITTEN)
 
 
 def signature(config: Config, table: Table) -> str:
@@ -23,7 +24,8 @@ def signature(config: Config, table: Table) -> str:
         16 hexadecimal digits.
     """
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_APART)}
-    settings["data.log_columns"] = sorted(config.data.log_columns)
+    for key in ("log_columns", "categorical", "dates"):
+        settings[f"data.{key}"] = sorted(getattr(config.data, key))
     return _hash([sorted(settings.items()), table.digest, _source(config.model["_target_"])])
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.config import require
+BINS = 4096
+PARTS = 10
 
 
 @dataclass(frozen=True)
@@ -17,55 +18,92 @@ class Column:
     Attributes:
         name: In the source.
         log: Whether the values are natural logarithms of the source's.
+        count: Values, of which the moments are.
         mean: In float64, as are all of them.
         std: Population standard deviation.
         min: Smallest value.
         max: Largest value.
+        categories: Of a categorical column, those of its training rows in ascending order, as numbers if all of them
+            are. Its values are 1 for the first of them and so on, and 0 for any other; its `mean` is 0, its `std` 1.
     """
 
     name: str
     log: bool
+    count: int
     mean: float
     std: float
     min: float
     max: float
+    categories: tuple[float, ...] | tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of a model that the column becomes."""
+        return len(self.categories) + 1 if self.categories else 1
 
 
-class Statistics:
-    """Moments of columns, merged chunk by chunk (Chan, Golub and LeVeque, 1979); NaN is left out."""
+class Moments:
+    """Moments of one column, merged part by part (Chan, Golub and LeVeque, 1979); NaN is left out."""
 
-    def __init__(self, columns: int) -> None:
-        self._count = np.zeros(columns)
-        self._mean = np.zeros(columns)
-        self._squares = np.zeros(columns)
-        self._min = np.full(columns, np.inf)
-        self._max = np.full(columns, -np.inf)
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self.min, self.max = np.inf, -np.inf
+        self._squares = 0.0
 
     def add(self, values: np.ndarray) -> None:
-        """Add rows, float64 `[rows, columns]`."""
+        """Add rows, float64 `[rows]`."""
+        if np.isnan(mean := values.mean() if len(values) else np.nan):
+            values = values[~np.isnan(values)]
+            if not len(values):
+                return
+            mean = values.mean()
+        count, total = len(values), self.count + len(values)
+        squares = np.square(values - mean)
+        delta = mean - self.mean
+        self._squares += float(squares.sum()) + delta**2 * self.count * count / total
+        self.mean = float(self.mean + delta * count / total)
+        self.count = total
+        self.min, self.max = min(self.min, float(values.min())), max(self.max, float(values.max()))
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation."""
+        return float(np.sqrt(self._squares / max(self.count, 1)))
+
+
+class Drift:
+    """Sums of a column along a file of unknown length, in at most `BINS` bins of equal width."""
+
+    def __init__(self) -> None:
+        self._width = 1
+        self._sums, self._counts = np.zeros((2, BINS))
+
+    def add(self, first_row: int, values: np.ndarray) -> None:
+        """Add rows from `first_row` on, float64 `[rows]`; NaN is left out."""
+        while first_row + len(values) > self._width * BINS:
+            half = BINS // 2
+            for bins in (self._sums, self._counts):
+                bins[:half], bins[half:] = bins.reshape(half, 2).sum(axis=1), 0
+            self._width *= 2
+        # Where bins begin among the values; the first of them may have begun before.
+        starts = np.arange(-(first_row % self._width), len(values), self._width).clip(0)
+        bins = slice(first_row // self._width, first_row // self._width + len(starts))
         present = ~np.isnan(values)
-        count = present.sum(axis=0)
-        safe = np.where(present, values, 0.0)
-        mean = safe.sum(axis=0) / np.maximum(count, 1)
-        squares = np.where(present, (safe - mean) ** 2, 0.0).sum(axis=0)
-        total = np.maximum(self._count + count, 1)
-        delta = mean - self._mean
-        self._squares += squares + delta**2 * self._count * count / total
-        self._mean += delta * count / total
-        self._count += count
-        self._min = np.fmin(self._min, np.min(values, axis=0, initial=np.inf, where=present))
-        self._max = np.fmax(self._max, np.max(values, axis=0, initial=-np.inf, where=present))
+        self._sums[bins] += np.add.reduceat(np.where(present, values, 0.0), starts)
+        self._counts[bins] += np.add.reduceat(present, starts, dtype=np.float64)
 
-    def columns(self, names: Sequence[str], logs: np.ndarray) -> list[Column]:
-        """Return the statistics of all rows so far.
+    def worst(self, rows: int, mean: float, std: float) -> tuple[int, int, float] | None:
+        """Return the first and the last row, from 1, of the tenth of `rows` whose mean is farthest off, and that mean.
 
-        Raises:
-            ConfigError: A column has no value.
+        None means that no tenth is farther off than 0.05 standard deviations and than chance would have it.
         """
-        for name, count in zip(names, self._count, strict=True):
-            require(bool(count > 0), f"{name} expected a number in some training row", "empty fields only")
-        std = np.sqrt(self._squares / self._count)
-        return [
-            Column(name, bool(log), *(float(value) for value in moments))
-            for name, log, *moments in zip(names, logs, self._mean, std, self._min, self._max, strict=True)
-        ]
+        edges = np.arange(PARTS + 1) * -(-rows // self._width) // PARTS
+        counts = np.array([self._counts[start:stop].sum() for start, stop in itertools.pairwise(edges)])
+        sums = np.array([self._sums[start:stop].sum() for start, stop in itertools.pairwise(edges)])
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), mean)
+        part = int(np.abs(means - mean).argmax())
+        # Four standard errors of a part's mean: hardly more by chance.
+        if abs(means[part] - mean) <= std * max(0.05, 4 / np.sqrt(max(counts[part], 1))):
+            return None
+        return int(edges[part] * self._width) + 1, min(int(edges[part + 1] * self._width), rows), float(means[part])

@@ -40,6 +40,8 @@ def train(configs: Sequence[Config], display: Display, *, command: str, folder: 
     for table in {run.table.folder: run.table for run in distinct}.values():
         if table.dropped or table.filled:
             display.say(f"data:   {table.dropped:,} rows dropped, {table.filled:,} empty fields filled")
+        if table.drift:
+            display.say(f"data:   {table.drift}; batch runs follow that, and data.order=shuffled mixes the rows")
     groups = arrange(distinct, device)
     tracking = configs[0].tracking
     uri = tracking_uri(tracking.uri)

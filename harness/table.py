@@ -1,29 +1,34 @@
 """A source, parsed once and kept on disk as float32 columns; blocks are read from here, any number of times.
 
-A table is a folder: one raw little-endian float32 file a column and part, rows in file order, and `table.json`. It is
-written aside and renamed when it is complete, so that what has its final name is whole.
+A table is a folder: one raw little-endian float32 file a column and part, and `table.json`. It is written aside and
+renamed when it is complete, so that what has its final name is whole.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness import houses
-from harness.config import DataConfig, require
-from harness.ingest import Ingested, Part, Progress, column_path, ingest
+from harness.config import ConfigError, DataConfig, Order, Reader, flatten, require
+from harness.ingest import Ingested, Progress, State, ingest
+from harness.memory import give_back
+from harness.parts import Part, column_path
+from harness.sources import find_files, fingerprint
 from harness.statistics import Column
 
-FORMAT = 1
-EDGE_BYTES = 1 << 20
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,16 @@ class Table:
 
     Attributes:
         folder: Where it lies.
-        source: The file that it was made from.
+        source: The first file that it was made from.
         columns: Features in the model's order, the target last.
         train_rows: Rows that are trained on.
         holdout_rows: Rows that are held out.
         dropped: Rows left out because a field was empty.
-        filled: Fields filled with the training mean.
+        filled: Fields filled with the training mean, and empty categories.
+        drift: What the target's mean does along the rows, in a sentence, if it does anything.
         digest: Of all values, their names and their parts, 32 hexadecimal digits.
+        order: How training rows are ordered.
+        split_seed: Draws the split, and the order of shuffled rows.
     """
 
     folder: Path
@@ -48,14 +56,22 @@ class Table:
     holdout_rows: int
     dropped: int
     filled: int
+    drift: str
     digest: str
+    order: Order
+    split_seed: int
 
     def rows(self, part: Part) -> int:
         """Return the number of rows of `part`."""
         return self.train_rows if part == "train" else self.holdout_rows
 
+    @property
+    def inputs(self) -> list[str]:
+        """Names of a model's inputs: a categorical feature stands there once for each category, and for others."""
+        return [name for column in self.columns[:-1] for name in _inputs(column)]
+
     def read(self, part: Part, start: int, stop: int) -> np.ndarray:
-        """Return rows `[start, stop)` of `part` as float32 `[columns, rows]`."""
+        """Return rows `[start, stop)` of `part`, as they were written, as float32 `[columns, rows]`."""
         out = np.empty((len(self.columns), stop - start), np.float32)
         for index, values in enumerate(out):
             with column_path(self.folder, part, index).open("rb") as file:
@@ -66,77 +82,138 @@ class Table:
         return out
 
 
-def open_table(data: DataConfig, cache: Path, progress: Progress = lambda what, rows: None) -> Table:
+def _inputs(column: Column) -> list[str]:
+    values = [f"{value:g}" if isinstance(value, float) else value for value in column.categories]
+    return [f"{column.name}={value}" for value in ["other", *values]] if values else [column.name]
+
+
+def open_table(
+    data: DataConfig, cache: Path, progress: Progress = lambda state: None, reader: Reader = Reader.pandas
+) -> Table:
     """Return the table of `data`, made now unless a complete one of the same source lies in `cache`.
 
+    It is in use as long as this process lives; `harness.shelf` leaves it alone until then.
+
     Args:
-        data: Which source, columns, split and treatment of empty fields.
+        data: Which source, columns, split, order and treatment of empty fields.
         cache: Folder of tables and generated data.
-        progress: Called with what is being done and the rows done so far.
+        progress: Called with the state of the work.
+        reader: The library that parses CSV.
 
     Raises:
-        ConfigError: The source cannot be used; the sentence says why, with the row where it is a row.
+        ConfigError: The source cannot be used, or the table has no room; the sentence says why, with the line if it is
+            a line's fault.
     """
-    source = _source(data, cache, progress)
-    folder = cache / "tables" / _key(source, data)
-    if not (folder / "table.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
+    with _room_for(cache):
+        files = source_files(data, cache, progress)
+        folder = cache / "tables" / _key(files, data)
+        if not (folder / "table.json").is_file():
+            with written_aside(folder) as aside:
+                write_table(aside, files, data, reader, progress)
+                # Another process or thread may have been first; its table is as good as ours.
+                with contextlib.suppress(OSError):
+                    aside.rename(folder)
+        hold(folder)
+        return load_table(folder)
+
+
+@contextlib.contextmanager
+def written_aside(folder: Path) -> Iterator[Path]:
+    """Give a folder beside `folder`, whose name says which process is at work, and remove it if it is still there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        try:
-            _save(aside, source, ingest(source, data, aside, progress))
-            # Another process or thread may have been first; its table is as good as ours.
-            with contextlib.suppress(OSError):
-                aside.rename(folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    return _load(folder)
 
 
-def _source(data: DataConfig, cache: Path, progress: Progress) -> Path:
-    """Return the path of the source, generated now if it is the built-in data."""
-    if data.path is None:
-        require(
-            data.rows is not None,
-            "data.path expected a CSV file",
-            "nothing",
-            f"Get it from {data.origin}." if data.origin else "Set data.path=FILE.",
-        )
-        path = cache / "houses" / f"houses-{data.rows}.csv"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            houses.generate(path, int(data.rows or 0), progress=lambda rows: progress("generating", rows))
-        return path
-    path = Path(data.path).expanduser().absolute()
-    remedy = f"Get it from {data.origin}." if data.origin else ""
-    require(path.is_file(), "data.path expected a CSV file", path, remedy)
-    return path
-
-
-def _key(source: Path, data: DataConfig) -> str:
-    """Hash what a table is made of: the source as it lies there now, and what is read of it."""
-    status = source.stat()
-    with source.open("rb") as file:
-        head = file.read(EDGE_BYTES)
-        file.seek(max(0, status.st_size - EDGE_BYTES))
-        edges = hashlib.blake2b(head + file.read(EDGE_BYTES)).hexdigest()
-    made_of = [
-        FORMAT,
-        [str(source), status.st_size, status.st_mtime_ns, status.st_ino, edges],
-        [data.columns, sorted(data.log_columns), data.holdout, data.split_seed, data.missing.value],
-    ]
-    return hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
-
-
-def _save(folder: Path, source: Path, found: Ingested) -> None:
+def write_table(folder: Path, files: list[Path], data: DataConfig, reader: Reader, progress: Progress) -> None:
+    """Write the table of `data`, whose source is `files`, into `folder`."""
+    states = [fingerprint(file) for file in files]
+    found = ingest(files, data, reader, folder, progress)
+    give_back()
+    changed = [str(file) for file, state in zip(files, states, strict=True) if fingerprint(file) != state]
+    remedy = "Train when they are complete."
+    require(not changed, "data.path expected files that nobody writes to", ", ".join(changed), remedy)
     with (folder / "table.json").open("w") as file:
-        json.dump({"source": str(source), **asdict(found)}, file, indent=1)
+        json.dump({"files": states, "data": flatten(asdict(data)), **asdict(found)}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _load(folder: Path) -> Table:
-    manifest = json.loads((folder / "table.json").read_text())
-    columns = tuple(Column(**column) for column in manifest.pop("columns"))
-    return Table(folder=folder, source=Path(manifest.pop("source")), columns=columns, **manifest)
+def load_table(folder: Path) -> Table:
+    """Return the complete table in `folder`."""
+    manifest: dict[str, Any] = json.loads((folder / "table.json").read_text())
+    data, files = manifest.pop("data"), manifest.pop("files")
+    columns = [Column(**column | {"categories": tuple(column["categories"])}) for column in manifest.pop("columns")]
+    found = Ingested(columns=columns, **manifest)
+    return Table(
+        folder=folder,
+        source=Path(files[0][0]),
+        columns=tuple(columns),
+        train_rows=found.train_rows,
+        holdout_rows=found.holdout_rows,
+        dropped=found.dropped,
+        filled=found.filled,
+        drift=found.drift,
+        digest=found.digest,
+        order=Order(data["order"]),
+        split_seed=data["split_seed"],
+    )
+
+
+_held: dict[Path, Any] = {}
+
+
+def hold(folder: Path) -> None:
+    """Keep a shared lock on a table until this process ends, so that it is not cleaned away under its users."""
+    (folder / "table.json").touch()  # Its time tells when it was last used.
+    if folder not in _held:
+        _held[folder] = (folder / "table.json").open("rb")
+        fcntl.flock(_held[folder], fcntl.LOCK_SH)
+
+
+def source_files(data: DataConfig, cache: Path, progress: Progress) -> list[Path]:
+    """Return the files of the source, generated now if it is the built-in data."""
+    remedy = f"Get it from {data.origin}." if data.origin else ""
+    if data.path is not None:
+        return find_files(data.path, remedy)
+    require(data.rows is not None, "data.path expected a file", "nothing", remedy or "Set data.path=FILE.")
+    path = cache / "houses" / f"houses-{houses.VERSION}-{data.rows}.csv"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / ".lock").open("w") as lock:
+            # Whoever comes second must not put another file in the place of the one that is being read.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                houses.generate(path, int(data.rows or 0), progress=lambda rows: progress(State("generating", rows)))
+    return [path]
+
+
+def _key(files: list[Path], data: DataConfig) -> str:
+    """Hash what a table is made of: the source as it lies there now, and what is read of it."""
+    read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
+    read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
+    made_of = [FORMAT, [fingerprint(file) for file in files], sorted(read.items())]
+    return hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
+
+
+_NOT_READ = ("path", "rows", "origin", "scaling")
+"""What of `DataConfig` says nothing about a table's content that the source's fingerprint does not."""
+
+
+@contextlib.contextmanager
+def _room_for(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # Of whoever was to read of the progress.
+    except OSError as error:
+        where = error.filename or cache
+        raise ConfigError(
+            f"runtime.cache expected a folder with room for the table. Received: {where} ({error.strerror or error}). "
+            "`harness data clean` frees what is not needed; runtime.cache=FOLDER names another."
+        ) from error

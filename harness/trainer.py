@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from harness.config import ConfigError
 from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
 from harness.loops import Rows, make_loop
+from harness.memory import give_back
 from harness.tile import Diverged, EpochEnd, Lane, Stopped, Tile
 
 
@@ -112,16 +113,17 @@ class Scan:
             with self.clocks.time("compile"):
                 shapes = feed.empty(self._train), feed.empty(self._holdout) if self._holdout.rows else None
                 list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
+                give_back()
             for epoch in range(1, self.epochs + 1):
                 active = [tile for tile in self._tiles if tile.active(epoch)]
                 if not active:
                     break
-                for block in self._timed(self._train):
+                for block in self._timed(self._train.read(epoch)):
                     with self.clocks.time("train"):
                         rows = feed(block, self._train.overlap)
                         list(pool.map(lambda tile: tile.advance(rows), active))  # noqa: B023
                     yield Progress((epoch - 1) * self.rows + block.stop, epoch)
-                for block in self._timed(self._holdout):
+                for block in self._timed(self._holdout.read(epoch)):
                     with self.clocks.time("evaluate"):
                         rows = feed(block, self._holdout.overlap)
                         list(pool.map(lambda tile: tile.evaluate(rows), active))  # noqa: B023
@@ -136,7 +138,7 @@ class Scan:
 
         @functools.cache
         def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation]:
-            stack = Stack(recipe, self._train.features)
+            stack = Stack(recipe, self._train.encoding)
             return stack, Evaluation(stack, self._train.scaler, length)
 
         cohorts: dict[tuple[int, Recipe], list[int]] = {}
@@ -155,12 +157,11 @@ class Scan:
             except Exception as error:
                 self._failures += [Failed(index, error) for index in members]
 
-    def _timed(self, blocks: Iterable[Block]) -> Iterator[Block]:
+    def _timed(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """Yield `blocks`, counting the wait for each as reading."""
-        iterator = iter(blocks)
         while True:
             with self.clocks.time("read"):
-                block = next(iterator, None)
+                block = next(blocks, None)
             if block is None:
                 return
             yield block

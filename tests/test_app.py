@@ -54,11 +54,18 @@ def test_defaults_whole() -> None:
         "data.origin": None,
         "data.features": ["sqft_living"],
         "data.target": "price",
+        "data.delimiter": ",",
+        "data.encoding": "utf-8",
+        "data.decimal": ".",
         "data.log_columns": [],
+        "data.categorical": [],
+        "data.dates": [],
+        "data.date_format": None,
         "data.scaling": "standard",
         "data.holdout": 0.2,
         "data.split_seed": 0,
         "data.missing": "error",
+        "data.order": "file",
         "model._target_": "harness.models.linear",
         "model.init": 0.1,
         "optimizer.name": "adam",
@@ -70,6 +77,8 @@ def test_defaults_whole() -> None:
         "tracking.experiment": None,
         "tracking.log_model": "best",
         "runtime.device": "auto",
+        "runtime.device_memory_mb": None,
+        "runtime.reader": "pandas",
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
         "runtime.lane_tile": 8,
@@ -168,14 +177,15 @@ REFUSED = {
     "holdout=0.1": f"no configuration key holdout. Did you mean data.holdout? The keys there: {ROOT_KEYS}.",
     "runtme.device=cpu": f"no configuration key runtme. Did you mean runtime? The keys there: {ROOT_KEYS}.",
     "runtime.devce=cpu": "no configuration key runtime.devce. Did you mean runtime.device? "
-    "The keys there: block_rows, cache, device, full_sample, lane_tile, threads, workers.",
+    "The keys there: block_rows, cache, device, device_memory_mb, full_sample, lane_tile, reader, threads, workers.",
     "model.inti=0.5": "no configuration key model.inti. Did you mean model.init? The keys there: _target_, init.",
     "model.units=[8]": "no configuration key model.units. The keys there: _target_, init. "
     "Write +model.units=VALUE to add one.",
     # A + gets past Hydra, but nothing would read what it adds.
     "+chunk=4": f"no configuration key chunk. Did you mean chunksize? The keys there: {ROOT_KEYS}.",
     "+data.holdot=0.5": "no configuration key data.holdot. Did you mean data.holdout? The keys there: "
-    "features, holdout, log_columns, missing, origin, path, rows, scaling, split_seed, target.",
+    "categorical, date_format, dates, decimal, delimiter, encoding, features, holdout, log_columns, missing, order, "
+    "origin, path, rows, scaling, split_seed, target.",
     # A typo in an option.
     "experiment=nothing": "experiment expected one of house_prices. Received: nothing.",
     "runtime.device=gpus": "runtime.device expected one of auto, cpu, gpu. Received: gpus. Did you mean gpu?",

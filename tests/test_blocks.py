@@ -13,7 +13,7 @@ import pytest
 from harness import blocks as module
 from harness.blocks import SLICE_ROWS, Block, Blocks, Scaler
 from harness.config import ConfigError, Scaling
-from harness.ingest import PARTS, Part, column_path
+from harness.parts import PARTS, Part, column_path
 from harness.table import Table
 
 # Of 3,700 rows; neither is a number of whole slices.
@@ -43,7 +43,7 @@ def blocks_of(table: Table, part: Part = "train", **options: int | None) -> Bloc
 def joined(blocks: Blocks) -> np.ndarray:
     """One pass, `[rows, columns]`: what blocks repeat in front and leave empty at the end is cut off."""
     first = blocks.overlap
-    rows = (np.hstack([block.x, block.y])[first : first + block.stop - block.start] for block in blocks)
+    rows = (np.hstack([block.x, block.y])[first : first + block.stop - block.start] for block in blocks.read(1))
     return np.concatenate(list(rows))
 
 
@@ -60,7 +60,7 @@ def test_blocks_put_together_are_the_table_pass_after_pass(
     expected = scaled(table, part)
     for _ in range(3):
         np.testing.assert_array_equal(joined(blocks), expected)
-    bounds = [bound for block in blocks for bound in (block.start, block.stop)]
+    bounds = [bound for block in blocks.read(1) for bound in (block.start, block.stop)]
     starts = range(0, ROWS[part], blocks.block_rows)
     assert bounds == [bound for start in starts for bound in (start, min(start + blocks.block_rows, ROWS[part]))]
 
@@ -80,7 +80,7 @@ def test_all_arrays_have_one_capacity(table: Table, size: int | None, rows: int,
     blocks = blocks_of(table, block_rows=size, overlap=overlap)
     assert (blocks.rows, blocks.features, blocks.block_rows) == (ROWS["train"], 2, rows)
     assert blocks.capacity == rows + overlap
-    found = list(blocks)
+    found = list(blocks.read(1))
     assert {(block.x.shape, block.x.dtype) for block in found} == {((blocks.capacity, 2), np.dtype("float32"))}
     assert {(block.y.shape, block.y.dtype) for block in found} == {((blocks.capacity, 1), np.dtype("float32"))}
     assert {block.x.nbytes + block.y.nbytes for block in found} == {blocks.bytes}
@@ -91,7 +91,7 @@ def test_all_arrays_have_one_capacity(table: Table, size: int | None, rows: int,
 def test_the_overlap_is_the_rows_before(table: Table, overlap: int) -> None:
     """Zeros stand before the first row and after the last one."""
     expected = scaled(table, "train")
-    for block in blocks_of(table, block_rows=SLICE_ROWS, overlap=overlap):
+    for block in blocks_of(table, block_rows=SLICE_ROWS, overlap=overlap).read(1):
         before = np.zeros((overlap, 3), np.float32)
         known = min(overlap, block.start)
         before[overlap - known :] = expected[block.start - known : block.start]
@@ -100,23 +100,23 @@ def test_the_overlap_is_the_rows_before(table: Table, overlap: int) -> None:
         np.testing.assert_array_equal(np.hstack([block.x, block.y]), rows)
 
 
-def test_a_block_has_8_mib_unless_told_otherwise(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_has_4_mib_unless_told_otherwise(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.BLOCK_BYTES == 8 * 2**20
     monkeypatch.setattr(module, "BLOCK_BYTES", 2 * SLICE_ROWS * 3 * 4)
     blocks = blocks_of(table)
-    assert (blocks.block_rows, blocks.bytes, len(list(blocks))) == (2 * SLICE_ROWS, module.BLOCK_BYTES, 2)
+    assert (blocks.block_rows, blocks.bytes, len(list(blocks.read(1)))) == (2 * SLICE_ROWS, module.BLOCK_BYTES, 2)
 
 
 def test_a_part_without_rows_has_no_blocks(make_table) -> None:
     blocks = blocks_of(make_table(SMALL), "holdout", overlap=5)
-    assert (blocks.rows, list(blocks)) == (0, [])
+    assert (blocks.rows, list(blocks.read(1))) == (0, [])
 
 
 def test_a_part_of_one_block_is_read_once(table: Table) -> None:
     blocks = blocks_of(table)
-    first = list(blocks)
+    first = list(blocks.read(1))
     shutil.rmtree(table.folder)
-    assert [id(block) for block in blocks] == [id(block) for block in first]
+    assert [id(block) for block in blocks.read(1)] == [id(block) for block in first]
     assert len(first) == 1
 
 
@@ -128,15 +128,15 @@ def test_blocks_are_read_by_another_thread(table: Table, monkeypatch: pytest.Mon
         return read(*arguments)
 
     monkeypatch.setattr(Table, "read", watched)
-    assert len(list(blocks_of(table, block_rows=SLICE_ROWS))) == 3
+    assert len(list(blocks_of(table, block_rows=SLICE_ROWS).read(1))) == 3
     assert readers == ["prefetch"] * 3
 
 
 def test_a_pass_may_end_early(table: Table) -> None:
     blocks = blocks_of(table, block_rows=SLICE_ROWS)
-    one = next(iter(blocks))
+    one = next(blocks.read(1))
     assert (one.start, one.stop) == (0, SLICE_ROWS)
-    for block in blocks:
+    for block in blocks.read(1):
         if block.start:
             break
     assert [thread for thread in threading.enumerate() if thread.name == "prefetch"] == []
@@ -145,7 +145,7 @@ def test_a_pass_may_end_early(table: Table) -> None:
 
 def test_two_passes_at_once(table: Table) -> None:
     blocks = blocks_of(table, block_rows=SLICE_ROWS)
-    pairs = list(zip(blocks, blocks, strict=True))
+    pairs = list(zip(blocks.read(1), blocks.read(2), strict=True))
     assert len(pairs) == 3
     for one, other in pairs:
         np.testing.assert_array_equal(one.x, other.x)
@@ -156,7 +156,7 @@ def test_a_block_stays_as_it_is_when_others_are_read(table: Table) -> None:
         return block.x.copy(), block.y.copy()
 
     blocks = blocks_of(table, block_rows=SLICE_ROWS, overlap=5)
-    found = [(block, copy(block)) for block in blocks]
+    found = [(block, copy(block)) for block in blocks.read(1)]
     for block, (x, y) in found:
         np.testing.assert_array_equal(block.x, x)
         np.testing.assert_array_equal(block.y, y)
@@ -165,7 +165,7 @@ def test_a_block_stays_as_it_is_when_others_are_read(table: Table) -> None:
 def test_rows_that_got_lost_are_missed_in_their_pass(table: Table) -> None:
     path = column_path(table.folder, "train", 1)
     path.write_bytes(path.read_bytes()[: 4 * (SLICE_ROWS + 10)])
-    blocks = iter(blocks_of(table, block_rows=SLICE_ROWS))
+    blocks = blocks_of(table, block_rows=SLICE_ROWS).read(1)
     assert next(blocks).stop == SLICE_ROWS
     with pytest.raises(ConfigError) as error:
         next(blocks)

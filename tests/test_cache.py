@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import readers
+from harness import lines, sources
 from harness import table as module
 from harness.config import ConfigError, DataConfig, Missing, Scaling
-from harness.ingest import column_path
+from harness.ingest import State
+from harness.parts import column_path
 from harness.table import Table, open_table
 from tests.tables import SMALL, rows
 
@@ -68,7 +69,7 @@ def test_each_choice_of_rows_and_columns_has_its_table(make_table, write, tmp_pa
 @pytest.mark.parametrize("row", [1, 5000])
 def test_a_changed_source_is_noticed(make_table, write, monkeypatch: pytest.MonkeyPatch, row: int) -> None:
     """Also where its name, size and time are the same, if it is near one of the ends."""
-    monkeypatch.setattr(module, "EDGE_BYTES", 1000)
+    monkeypatch.setattr(sources, "EDGE_BYTES", 1000)
     lines = ["a,y\n", *(f"{number},10\n" for number in range(1, 5001))]
     path = write("".join(lines))
     before, status = make_table(path), path.stat()
@@ -97,29 +98,33 @@ def test_a_column_file_that_lost_rows_is_named(make_table) -> None:
 def test_the_manifest_is_plain_json(make_table) -> None:
     table = make_table(SMALL)
     manifest = json.loads((table.folder / "table.json").read_text(), parse_constant=pytest.fail)
+    common = {"log": False, "count": 5, "categories": []}
+    data = manifest.pop("data")
+    assert (data["features"], data["target"], data["path"]) == (["a"], "y", str(table.source))
+    assert manifest.pop("files")[0][:2] == [str(table.source), len(SMALL)]
     assert manifest == {
-        "source": str(table.source),
         "columns": [
-            {"name": "a", "log": False, "mean": 3.0, "std": 2.0**0.5, "min": 1.0, "max": 5.0},
-            {"name": "y", "log": False, "mean": 30.0, "std": 200.0**0.5, "min": 10.0, "max": 50.0},
+            {"name": "a", "mean": 3.0, "std": 2.0**0.5, "min": 1.0, "max": 5.0} | common,
+            {"name": "y", "mean": 30.0, "std": 200.0**0.5, "min": 10.0, "max": 50.0} | common,
         ],
         "train_rows": 5,
         "holdout_rows": 0,
         "dropped": 0,
         "filled": 0,
+        "drift": "",
         "digest": table.digest,
     }
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])
 def test_an_interrupted_ingest_leaves_nothing(
     write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    monkeypatch.setattr(readers, "READ_ROWS", 2)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 2)
     source = DataConfig(["a"], "y", str(write(SMALL)), holdout=0.0)
 
-    def interrupt(what: str, count: int) -> None:
-        if count == 4:
+    def interrupt(state: State) -> None:
+        if state.rows == 4:
             raise error
 
     with pytest.raises(error):
@@ -132,18 +137,18 @@ def test_an_interrupted_ingest_leaves_nothing(
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from harness import readers
+from harness import lines
 from harness.config import DataConfig
 from harness.table import open_table
 
 source, cache = sys.argv[1], Path(sys.argv[2])
-readers.READ_ROWS = 2
+lines.BLOCK_BYTES = 5
 
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
-def progress(what, rows):
-    if rows == 4:
+def progress(state):
+    if state.rows == 4:
         AT_ROW_4
 
 print(open_table(DataConfig(["a"], "y", source, holdout=0.0), cache, progress))
@@ -196,7 +201,9 @@ def test_threads_ingest_at_once(write, tmp_path: Path, monkeypatch: pytest.Monke
     def work() -> None:
         try:
             source = DataConfig(["sqft_living"], "price", holdout=0.0, **data)
-            found.append(open_table(source, tmp_path / "cache", lambda what, rows: rows == 300 and meeting.wait()))
+            found.append(
+                open_table(source, tmp_path / "cache", lambda state: state[:2] == ("reading", 300) and meeting.wait())
+            )
         except BaseException as error:
             meeting.abort()
             found.append(error)

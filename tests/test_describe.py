@@ -78,7 +78,7 @@ def test_a_small_file_whole(write) -> None:
     assert found.warnings == [
         "Empty fields in rooms (1): data.missing=drop leaves those rows out, data.missing=mean fills features with "
         "their mean.",
-        "No numbers in sold, so nothing for data.features.",
+        "No numbers in sold: use data.categorical or data.dates for them.",
         "id has values up to 9,900,000,005, which float32 cannot tell apart beyond 16,777,216: keep id out of "
         "data.features if it is an id.",
     ]
@@ -98,7 +98,7 @@ def test_the_chunk_does_not_show(write, monkeypatch: pytest.MonkeyPatch, rows: i
     ]
     assert [warning.split(":")[0] for warning in found.warnings] == [
         "Empty fields in b (1)",
-        "No numbers in d, so nothing for data.features.",
+        "No numbers in d",
         "c has values that are no float32 numbers (1 of 7, the first 'x')",
     ]
     assert found.command == (
@@ -154,7 +154,10 @@ def test_statistics_are_those_of_pandas(write, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("content", "warning"),
     [
-        ("a,b,y\n1,,1\n2,x,2\n3,z,4\n", "No numbers in b, so nothing for data.features."),
+        (
+            "a,b,y\n1,,1\n2,x,2\n3,z,4\n",
+            "No numbers in b: use data.categorical or data.dates for them.",
+        ),
         ("a,b,y\n1,,1\n2,,2\n3,,4\n", "b has no values: keep b out of data.features."),
         ("a,b,y\n1,7,1\n2,7.0,2\n3,7,4\n", "b is 7 in every row: keep b out of data.features."),
         (
@@ -188,11 +191,11 @@ def test_statistics_are_those_of_pandas(write, monkeypatch: pytest.MonkeyPatch) 
         (
             "a,y\n" + "1,1\n2,2\n" * 90 + "3,8\n" * 20,
             "y drifts along the file, its mean is 8 in rows 181 to 200 and 2.15 in all: batch runs follow that, so "
-            "shuffle the file's rows or keep learning_rate small.",
+            "use data.order=shuffled or keep learning_rate small.",
         ),
-        ("a,a,y\n1,2,1\n3,5,2\n", "a stands twice in the header, its second column is read as a.1: rename one."),
-        ("a,b,y\n1,2,3\n4,5\n6,7,8\n", "Line 3 has 2 of 3 fields, and the others count as empty: mend it."),
-        ("a;y\n1;2\n", "The header is one column, 'a;y': put commas, not ';', between columns."),
+        ("a,a,y\n1,2,1\n3,5,2\n", "a stands twice in the header, its second column is shown as a.1: rename one."),
+        ("a,b,y\n1,2,3\n4,5\n6,7,8\n", "Line 3 has 2 of 3 fields: mend it."),
+        ("a;y\n1;2\n", "The header is one column, 'a;y': train with data.delimiter=';'."),
         (
             "1,2\n3,4\n5,6\n",
             "The names in the header are numbers: put a line of names on top if the first line is data.",

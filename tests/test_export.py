@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.blocks import Scaler
-from harness.config import Loss, Scaling
+from harness.config import Loss, Order, Scaling
 from harness.export import raw_model
 from harness.models import linear, mlp
 from harness.statistics import Column
@@ -24,10 +24,10 @@ ROWS = 5
 def make_table(features: Sequence[str], logs: Sequence[str] = (), std: float = 2.5) -> Table:
     """A table of which only the columns' statistics matter here; those of logarithms where the column is in `logs`."""
     columns = tuple(
-        Column(name, name in logs, mean=1.5 + index, std=std * (1 + index), min=0, max=9)
+        Column(name, name in logs, ROWS, mean=1.5 + index, std=std * (1 + index), min=0, max=9)
         for index, name in enumerate([*features, "target"])
     )
-    return Table(Path(), Path(), columns, ROWS, 0, 0, 0, "")
+    return Table(Path(), Path(), columns, ROWS, 0, 0, 0, "", "", Order.file, 0)
 
 
 def trained_linear(features: int) -> keras.Model:
@@ -99,8 +99,8 @@ def test_columns_of_any_name(features: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("std", [1e-9, 1e-4, 1e6])
 def test_columns_of_any_scale(std: float, tmp_path: Path) -> None:
-    columns = tuple(Column(name, False, mean=3 * std, std=std, min=0, max=9) for name in ("a", "b", "target"))
-    table = Table(Path(), Path(), columns, ROWS, 0, 0, 0, "")
+    columns = tuple(Column(name, False, ROWS, mean=3 * std, std=std, min=0, max=9) for name in ("a", "b", "target"))
+    table = Table(Path(), Path(), columns, ROWS, 0, 0, 0, "", "", Order.file, 0)
     scaler = Scaler.of(table, Scaling.standard)
     raw = raw_columns(["a", "b"], scale=std)
     model = saved_and_loaded(raw_model(trained_linear(2), table, scaler, Loss.mse), tmp_path)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from harness import ingest, readers
+from harness import lines, parts
 from harness.config import Missing, Scaling
 from harness.ingest import held_out
-from harness.statistics import Statistics
+from harness.statistics import Moments
 from tests.tables import SMALL, numbered, refusal, rows
 
 GAPS = "a,text,b,y\n1,u,-1,10\n,v,-2,20\n3,w,,30\n4,x,-4,40\n5,y,NA,50\n"
@@ -58,11 +59,11 @@ def test_a_larger_holdout_contains_a_smaller_one_and_seeds_are_unrelated() -> No
         ({"scaling": Scaling.none}, 0),
     ],
 )
-@pytest.mark.parametrize("read_rows", [10, 64, 1000])
+@pytest.mark.parametrize("block_bytes", [10, 64, 1000])
 def test_the_split_depends_on_row_and_seed_only(
-    make_table, monkeypatch: pytest.MonkeyPatch, options: dict, gaps: int, read_rows: int
+    make_table, monkeypatch: pytest.MonkeyPatch, options: dict, gaps: int, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(readers, "READ_ROWS", read_rows)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
     options = {"features": ["a", "row"], "holdout": 0.3, "split_seed": 5} | options
     table = make_table(numbered(101, gaps=gaps), **options)
     column = options["features"].index("row")
@@ -82,7 +83,7 @@ def test_a_dropped_row_keeps_its_number(make_table) -> None:
 
 def test_a_longer_file_splits_its_first_rows_alike(make_table) -> None:
     short, long = (make_table(numbered(count), features=["row"], holdout=0.3) for count in (40, 101))
-    for part in ingest.PARTS:
+    for part in parts.PARTS:
         found = rows(long, part)[:, 0]
         assert rows(short, part)[:, 0].tolist() == found[found < 40].tolist()
 
@@ -90,13 +91,13 @@ def test_a_longer_file_splits_its_first_rows_alike(make_table) -> None:
 # Statistics.
 
 
-@pytest.mark.parametrize("read_rows", [1, 3, 17, 1000])
+@pytest.mark.parametrize("block_bytes", [1, 3, 17, 1000])
 @pytest.mark.parametrize("holdout", [0.0, 0.4])
 def test_statistics_are_those_of_numpy(
-    make_table, monkeypatch: pytest.MonkeyPatch, read_rows: int, holdout: float
+    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, holdout: float
 ) -> None:
     """Of float64 training rows, before they are rounded, without the empty fields."""
-    monkeypatch.setattr(readers, "READ_ROWS", read_rows)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
     draw = np.random.default_rng(0)
     frame = pd.DataFrame({"a": draw.normal(1e6, 1, 101), "b": draw.lognormal(0, 2, 101), "y": draw.normal(size=101)})
     frame.iloc[::9, 0] = np.nan
@@ -114,70 +115,69 @@ def test_statistics_are_those_of_numpy(
 
 @pytest.mark.parametrize("grain", [1, 2, 7, 100])
 def test_merged_statistics_of_whole_numbers_are_exact(grain: int) -> None:
-    values = np.array([[1, np.nan], [2, 4], [3, np.nan], [6, 8], [8, np.nan], [10, np.nan]])
-    statistics = Statistics(2)
+    one, two = Moments(), Moments()
     for start in range(0, 6, grain):
-        statistics.add(values[start : start + grain])
-    one, two = statistics.columns(["one", "two"], np.array([False, True]))
-    assert (one.mean, one.min, one.max, one.log) == (5, 1, 10, False)
-    assert (two.mean, two.std, two.min, two.max, two.log) == (6, 2, 4, 8, True)
+        one.add(np.array([1.0, 2, 3, 6, 8, 10])[start : start + grain])
+        two.add(np.array([np.nan, 4, np.nan, 8, np.nan, np.nan])[start : start + grain])
+    assert (one.count, one.mean, one.min, one.max) == (6, 5, 1, 10)
+    assert (two.count, two.mean, two.std, two.min, two.max) == (2, 6, 2, 4, 8)
     assert one.std == pytest.approx(np.std([1, 2, 3, 6, 8, 10]), rel=1e-15)
 
 
 # Empty fields.
 
 
-@pytest.mark.parametrize("read_rows", [1, 2, 100])
+@pytest.mark.parametrize("block_bytes", [1, 2, 100])
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (
             {"features": ["a", "b"]},
-            "a expected a number in every row. Received: an empty field in row 2. "
+            "a expected a value in every row. Received: an empty field in {path}, line 3. "
             "Use data.missing=drop or data.missing=mean.",
         ),
         (
             {"features": ["b"]},
-            "b expected a number in every row. Received: an empty field in row 3. "
+            "b expected a value in every row. Received: an empty field in {path}, line 4. "
             "Use data.missing=drop or data.missing=mean.",
         ),
         (
             {"features": ["y"], "target": "b"},
-            "b expected a number in every row. Received: an empty field in row 3. Use data.missing=drop.",
+            "b expected a value in every row. Received: an empty field in {path}, line 4. Use data.missing=drop.",
         ),
         (
             {"features": ["a"], "target": "b", "missing": Missing.mean},
-            "b expected a number in every row. Received: an empty field in row 3. Use data.missing=drop.",
+            "b expected a value in every row. Received: an empty field in {path}, line 4. Use data.missing=drop.",
         ),
     ],
 )
 def test_empty_fields_are_refused(
-    make_table, monkeypatch: pytest.MonkeyPatch, read_rows: int, options: dict, sentence: str
+    make_table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, options: dict, sentence: str
 ) -> None:
-    monkeypatch.setattr(readers, "READ_ROWS", read_rows)
-    assert refusal(make_table, GAPS, **options) == sentence
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
+    assert refusal(make_table, GAPS, **options) == sentence.format(path=tmp_path / "file.csv")
 
 
-@pytest.mark.parametrize("read_rows", [1, 2, 100])
+@pytest.mark.parametrize("block_bytes", [1, 2, 100])
 @pytest.mark.parametrize(
     ("features", "kept"),
     [(["a", "b"], [[1, -1, 10], [4, -4, 40]]), (["a"], [[1, 10], [3, 30], [4, 40], [5, 50]]), (["y"], [[10, -1]])],
 )
 def test_rows_with_an_empty_field_are_dropped(
-    make_table, monkeypatch: pytest.MonkeyPatch, read_rows: int, features: list[str], kept: list
+    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, features: list[str], kept: list
 ) -> None:
-    monkeypatch.setattr(readers, "READ_ROWS", read_rows)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
     target = "y" if features != ["y"] else "b"
     kept = kept if target == "y" else [[10, -1], [20, -2], [40, -4]]
     table = make_table(GAPS, features=features, target=target, missing=Missing.drop)
     assert (rows(table).tolist(), table.dropped, table.filled) == (kept, 5 - len(kept), 0)
 
 
-@pytest.mark.parametrize("read_rows", [1, 2, 100])
-@pytest.mark.parametrize("fill_rows", [1, 2, 100])
-def test_empty_fields_are_filled(make_table, monkeypatch: pytest.MonkeyPatch, read_rows: int, fill_rows: int) -> None:
-    monkeypatch.setattr(readers, "READ_ROWS", read_rows)
-    monkeypatch.setattr(ingest, "FILL_ROWS", fill_rows)
+@pytest.mark.parametrize("block_bytes", [1, 2, 100])
+@pytest.mark.parametrize("page_rows", [1, 2, 100])
+def test_empty_fields_are_filled(make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, page_rows: int) -> None:
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(parts, "PAGE_ROWS", page_rows)
     table = make_table(GAPS, features=["a", "b"], missing=Missing.mean)
     mean = float(np.float32(-7 / 3))
     assert rows(table).tolist() == [[1, -1, 10], [3.25, -2, 20], [3, mean, 30], [4, -4, 40], [5, mean, 50]]
@@ -210,7 +210,7 @@ def test_a_logarithm_is_filled_with_the_mean_logarithm(make_table) -> None:
     ],
 )
 def test_a_column_without_training_values_is_refused(make_table, source: str, options: dict) -> None:
-    sentence = "a expected a number in some training row. Received: empty fields only."
+    sentence = "a expected a value in some training row. Received: empty fields only."
     assert refusal(make_table, source, missing=Missing.mean, **options) == sentence
 
 
@@ -228,19 +228,26 @@ def test_logarithms_are_natural_and_taken_in_float64(make_table, columns: list[s
         assert column.mean == pytest.approx(values.mean(), rel=1e-14)
 
 
-@pytest.mark.parametrize("read_rows", [1, 2, 100])
+@pytest.mark.parametrize("block_bytes", [1, 2, 100])
 @pytest.mark.parametrize(("value", "shown"), [("0", "0"), ("-0.0", "-0"), ("-2.5", "-2.5")])
 @pytest.mark.parametrize("column", ["a", "y"])
 @pytest.mark.parametrize("holdout", [0.0, 0.2])
 def test_a_logarithm_of_what_is_not_positive_is_refused(
-    make_table, monkeypatch: pytest.MonkeyPatch, read_rows: int, value: str, shown: str, column: str, holdout: float
+    make_table,
+    write,
+    monkeypatch: pytest.MonkeyPatch,
+    block_bytes: int,
+    value: str,
+    shown: str,
+    column: str,
+    holdout: float,
 ) -> None:
     """Row 3 is held out with the second of the holdouts, and refused all the same."""
-    monkeypatch.setattr(readers, "READ_ROWS", read_rows)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
     fields = f"{value},1" if column == "a" else f"1,{value}"
-    sentence = f"data.log_columns expected positive numbers. Received: {shown} for {column} in row 3."
-    content = f"a,y\n1,1\n1,1\n{fields}\n-1,-1\n"
-    assert refusal(make_table, content, log_columns=["a", "y"], holdout=holdout) == sentence
+    path = write(f"a,y\n1,1\n1,1\n{fields}\n-1,-1\n")
+    sentence = f"data.log_columns expected positive numbers. Received: {shown} for {column} in {path}, line 4."
+    assert refusal(make_table, path, log_columns=["a", "y"], holdout=holdout) == sentence
 
 
 def test_a_dropped_row_needs_no_logarithm(make_table) -> None:

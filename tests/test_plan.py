@@ -31,7 +31,7 @@ def config(tmp_path):
 
 
 def prepared(configs):
-    return prepare(configs, lambda what, rows: None)
+    return prepare(configs, lambda state: None)
 
 
 def test_runs_share_scans_by_data_and_lanes_by_all_but_epochs(config):
@@ -88,10 +88,10 @@ def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatc
     resident = replace(config, runtime=replace(config.runtime, full_sample=FullSample.resident))
     (group,) = arrange(prepared([resident]), "/CPU:0")
     assert group.scan.rows == len(range(103)) - prepared([resident])[0].table.holdout_rows
-    monkeypatch.setattr(plan, "available_bytes", lambda device: 1000)
-    with pytest.raises(ConfigError, match=r"expected 24,576 bytes of memory for \d+ rows. Received: 1,000 bytes free"):
+    monkeypatch.setattr(plan, "available_bytes", lambda device, limit: 1000)
+    with pytest.raises(ConfigError, match=r"expected 24,576 bytes of memory for \d+ rows. Received: 1,000 bytes on"):
         arrange(prepared([resident]), "/CPU:0")
-    monkeypatch.setattr(plan, "available_bytes", lambda device: 0)  # Not known: it is tried.
+    monkeypatch.setattr(plan, "available_bytes", lambda device, limit: 0)  # Not known: it is tried.
     assert arrange(prepared([resident]), "/CPU:0")
 
 

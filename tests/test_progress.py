@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from harness import progress
+from harness.ingest import State
 from harness.progress import Display, millions
 
 
@@ -63,20 +64,31 @@ def test_without_a_terminal_training_says_a_line_every_ten_seconds(clock: Clock)
         clock.now = 100.0 + second
         display.training(epoch=1 + second // 10, epochs=3, rows=second * 1000, total=30_000, ended=second // 10, runs=8)
     assert text(display) == (
-        "training: epoch 2/3, 1/8 runs, 1k rows/s, 20 s left\n"  # after 10 s
-        "training: epoch 3/3, 2/8 runs, 1k rows/s, 10 s left\n"  # after 20 s
+        "training: epoch 2/3, 1/8 runs, 1k rows/s, 0:00:20 left\n"  # after 10 s
+        "training: epoch 3/3, 2/8 runs, 1k rows/s, 0:00:10 left\n"  # after 20 s
     )
 
 
-def test_without_a_terminal_reading_says_how_many_rows_and_how_fast(clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("total", "left"), [(0, ""), (410_000_000, ", 0:00:10 left"), (80_010_000_000, ", 1:06:30 left")]
+)
+def test_without_a_terminal_reading_says_how_much_how_fast_and_how_long(clock: Clock, total: int, left: str) -> None:
     display = plain()
-    display.reading("reading", 100_000)
+    display.reading(State("reading", 100_000, 10_000_000, total))
     clock.now += 5
-    display.reading("reading", 1_000_000)
+    display.reading(State("reading", 1_000_000, 100_000_000, total))
     assert text(display) == ""
     clock.now += 5
-    display.reading("reading", 2_000_000)
-    assert text(display) == "reading data: 2M rows, 200k rows/s\n"
+    display.reading(State("reading", 2_100_000, 210_000_000, total))
+    assert text(display) == f"reading data: 2.1M rows, 200k rows/s, 20 MB/s{left}\n"
+
+
+def test_generating_has_rows_only(clock: Clock) -> None:
+    display = plain()
+    display.reading(State("generating", 1000))
+    clock.now += 10
+    display.reading(State("generating", 2000))
+    assert text(display) == "generating data: 2k rows, 100 rows/s\n"
 
 
 def test_each_work_has_a_clock_of_its_own(clock: Clock) -> None:
@@ -89,7 +101,7 @@ def test_each_work_has_a_clock_of_its_own(clock: Clock) -> None:
     assert text(display) == ""
     clock.now += 10
     display.training(1, 1, 1500, 2000, 0, 1)
-    assert text(display) == "training: epoch 1/1, 0/1 runs, 100 rows/s, 5 s left\n"
+    assert text(display) == "training: epoch 1/1, 0/1 runs, 100 rows/s, 0:00:05 left\n"
 
 
 def test_lines_are_shown_as_they_are_at_any_width() -> None:
@@ -100,10 +112,10 @@ def test_lines_are_shown_as_they_are_at_any_width() -> None:
 
 def test_on_a_terminal_there_is_a_live_line_and_nothing_of_it_stays(clock: Clock) -> None:
     display = Display(Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None))
-    display.reading("reading", 1000)
+    display.reading(State("reading", 1000, 10_000))
     assert text(display) == ""  # A source that is read within a second shows nothing.
     clock.now += 2
-    display.reading("reading", 1000)
+    display.reading(State("reading", 1000, 10_000))
     display.training(2, 3, 500, 1000, 1, 8)
     display.clear()
     assert "epoch 2/3, 1/8 runs" in text(display)

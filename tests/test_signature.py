@@ -20,6 +20,7 @@ from harness.config import (
     LogModel,
     Loss,
     Missing,
+    Order,
     RuntimeConfig,
     Scaling,
     TrackingConfig,
@@ -33,8 +34,8 @@ OWN_MODEL = "def build(inputs):\n    return {value}\n"
 
 
 def table(digest: str = "0" * 32, folder: str = "here") -> Table:
-    columns = tuple(Column(name, False, 0.0, 1.0, -1.0, 1.0) for name in ("a", "b", "y"))
-    return Table(Path(folder), Path(folder, "data.csv"), columns, 8, 3, 0, 0, digest)
+    columns = tuple(Column(name, False, 8, 0.0, 1.0, -1.0, 1.0) for name in ("a", "b", "y"))
+    return Table(Path(folder), Path(folder, "data.csv"), columns, 8, 3, 0, 0, "", digest, Order.file, 0)
 
 
 def config(data: dict[str, Any] | None = None, **settings: Any) -> Config:

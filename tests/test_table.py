@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import readers
+from harness import houses, lines
 from harness import table as module
 from harness.config import ConfigError, DataConfig, Missing, Scaling
 from harness.ingest import held_out
@@ -22,12 +22,12 @@ from tests.tables import SMALL, refusal, rows
 # Rows.
 
 
-@pytest.mark.parametrize("read_rows", [1, 2, 3, 100])
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 100])
 @pytest.mark.parametrize("features", [["a"], ["b", "a"]])
 def test_a_table_equals_the_file(
-    make_table, monkeypatch: pytest.MonkeyPatch, read_rows: int, features: list[str]
+    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, features: list[str]
 ) -> None:
-    monkeypatch.setattr(readers, "READ_ROWS", read_rows)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block_bytes)
     table = make_table(SMALL, features=features)
     assert (table.train_rows, table.holdout_rows, table.dropped, table.filled) == (5, 0, 0, 0)
     assert [column.name for column in table.columns] == [*features, "y"]
@@ -78,7 +78,7 @@ def test_any_table_equals_pandas(data: st.DataObject) -> None:
     holdout = data.draw(st.sampled_from([0.0, 0.3]), "holdout")
 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "READ_ROWS", data.draw(st.integers(1, 30), "read_rows"))
+        patch.setattr(lines, "BLOCK_BYTES", data.draw(st.integers(1, 30), "block_bytes"))
         path = Path(folder) / "file.csv"
         path.write_bytes(content.encode() + data.draw(st.sampled_from([b"", end.encode()]), "last line end"))
         frame = pd.read_csv(path, usecols=[*features, "y"], dtype=np.float64)[[*features, "y"]]
@@ -113,7 +113,7 @@ def test_the_digest_does_not_depend_on_how_the_values_came(
     assert make_table(BASE, scaling=Scaling.none, missing=Missing.mean, split_seed=9).digest == expected
     path = write(BASE)
     assert open_table(DataConfig(["a"], "y", str(path), holdout=0.0), tmp_path / "elsewhere").digest == expected
-    monkeypatch.setattr(readers, "READ_ROWS", 2)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 2)
     os.utime(path, (1, 1))
     again = make_table(path)
     assert again.digest == expected
@@ -155,9 +155,10 @@ def test_the_digest_follows_filled_values(make_table) -> None:
 def test_the_built_in_houses(make_table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = []
     source = DataConfig(["sqft_living", "lat"], "price", rows=120)
-    table = open_table(source, tmp_path, lambda what, rows: said.append((what, rows)))
-    assert said == [("generating", 120), ("reading", 120)]
-    assert table.source == tmp_path / "houses" / "houses-120.csv"
+    table = open_table(source, tmp_path, said.append)
+    assert [(state.what, state.rows) for state in said] == [("generating", 120), ("reading", 120)]
+    assert (said[1].bytes, said[1].total) == (table.source.stat().st_size,) * 2
+    assert table.source == tmp_path / "houses" / f"houses-{houses.VERSION}-120.csv"
     frame = pd.read_csv(table.source)[["sqft_living", "lat", "price"]].to_numpy(np.float32)
     out = held_out(0, 120, 0.2, 0)
     np.testing.assert_array_equal(rows(table), frame[~out])
@@ -190,13 +191,14 @@ def test_the_real_file(king_county: Path, tmp_path: Path) -> None:
     [
         (
             {"path": "none.csv", "origin": "Kaggle, a/b (CC0)"},
-            "data.path expected a CSV file. Received: {folder}/none.csv. Get it from Kaggle, a/b (CC0).",
+            "data.path expected a file that is there. Received: {folder}/none.csv. Get it from Kaggle, a/b (CC0).",
         ),
-        ({"path": "none.csv"}, "data.path expected a CSV file. Received: {folder}/none.csv."),
-        ({"path": "~/none.csv"}, "data.path expected a CSV file. Received: {folder}/home/none.csv."),
-        ({"path": "."}, "data.path expected a CSV file. Received: {folder}."),
-        ({}, "data.path expected a CSV file. Received: nothing. Set data.path=FILE."),
-        ({"origin": "Kaggle"}, "data.path expected a CSV file. Received: nothing. Get it from Kaggle."),
+        ({"path": "none.csv"}, "data.path expected a file that is there. Received: {folder}/none.csv."),
+        ({"path": "~/none.csv"}, "data.path expected a file that is there. Received: {folder}/home/none.csv."),
+        ({"path": "."}, "data.path expected a file. Received: {folder}, a folder or device. Name files."),
+        ({"path": "none*.csv"}, "data.path expected a pattern that fits some file. Received: none*.csv."),
+        ({}, "data.path expected a file. Received: nothing. Set data.path=FILE."),
+        ({"origin": "Kaggle"}, "data.path expected a file. Received: nothing. Get it from Kaggle."),
     ],
 )
 def test_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, sentence: str) -> None:
@@ -207,9 +209,14 @@ def test_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dic
     assert str(error.value) == sentence.format(folder=tmp_path)
 
 
+NO_COLUMN = "data.features and data.target expected columns of {path}. Received: "
+
+
 @pytest.mark.parametrize(
     ("content", "options", "sentence"),
     [
+        ("", {}, "data.path expected a CSV with a header line. Received: {path}, which is empty."),
+        ("\n \n", {}, "data.path expected a CSV with a header line. Received: {path}, which is empty."),
         ("a,y\n", {}, "data.path expected rows below the header. Received: none in {path}."),
         (
             "a,y\n1,\n,2\n",
@@ -221,35 +228,53 @@ def test_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dic
             {"holdout": 0.999999},
             "the split expected a training row. Received: 1 rows, 0 dropped, the rest held out.",
         ),
+        ("b,y\n1,2\n", {}, NO_COLUMN + "a. It has: b, y."),
+        ("A,y\n1,2\n", {"features": ["aa"]}, NO_COLUMN + "aa. It has: A, y."),
+        ("area,y\n1,2\n", {"features": ["aera"]}, NO_COLUMN + "aera. Did you mean area?"),
+        ("a;y\n1;2\n", {}, NO_COLUMN + "a, y. It has one column, 'a;y': set data.delimiter=';'."),
+        ("a,a,y\n1,2,3\n", {}, "data.path expected columns of different names. Received: a twice in {path}, line 1."),
         (
-            "b,y\n1,2\n",
+            "a,y\n1,2\n".encode("utf-16"),
             {},
-            "data.features and data.target expected columns of the file. Received: ['a']. It has: ['b', 'y'].",
+            "data.path expected text. Received: {path}, which is binary or UTF-16. For text, set data.encoding=utf-16.",
+        ),
+        (
+            "a,y,b\n1,2,u\n3,4,ü\n".encode("latin-1"),
+            {},
+            "data.path expected text in utf-8. Received: the byte 0xfc in {path}, line 3. "
+            "Set data.encoding, as to latin-1.",
+        ),
+        (
+            "größe,a,y\n1,2,3\n".encode("latin-1"),
+            {},
+            "data.path expected text in utf-8. Received: {path}, where 'utf-8' codec can't decode byte 0xf6 in "
+            "position 2: invalid start byte. Set data.encoding, as to latin-1.",
+        ),
+        (
+            b"a,y\n1,2\n",
+            {"encoding": "utf-16"},
+            "data.path expected text in utf-16. Received: {path}, where UTF-16 stream does not start with BOM. "
+            "Set data.encoding, as to latin-1.",
         ),
         (
             "a,y\n1,2\n3,4,5\n",
             {},
-            "data.path expected rows like the header. Received: more fields than that in row 2 of "
-            "{path}. Mend the row, or quote the field that holds a comma.",
-        ),
-        (
-            "a,y\n1,2\n3\n",
-            {},
-            "y expected a number in every row. Received: an empty field in row 2. Use data.missing=drop.",
+            "data.path expected 2 fields in each line, as in the header. Received: 3 in {path}, line 3. "
+            "Mend the line, or quote the field that holds a delimiter or a line break.",
         ),
         (
             "a,y\n1,2\n3,inf\n",
             {"missing": Missing.drop},
-            "y expected numbers that float32 can hold. Received: inf in row 2.",
+            "y expected numbers that float32 can hold. Received: inf in {path}, line 3.",
         ),
-        ("a,y\n1,2\nx,4\n", {}, "a expected numbers. Received: 'x' in row 2 of {path}."),
+        ("a,y\n1,2\nx,4\n", {}, "a expected numbers. Received: 'x' in {path}, line 3."),
     ],
 )
 def test_a_refused_source_leaves_nothing(
-    make_table, tmp_path: Path, content: str, options: dict, sentence: str
+    make_table, tmp_path: Path, content: str | bytes, options: dict, sentence: str
 ) -> None:
     expected = sentence.format(path=tmp_path / "file.csv")
     assert refusal(make_table, content, **options) == expected
-    assert list((tmp_path / "cache" / "tables").iterdir()) == []
+    assert list((tmp_path / "cache" / "tables").glob("*")) == []
     assert refusal(make_table, content, **options) == expected
     assert rows(make_table("a,y\n1,2\n3,4\n")).tolist() == [[1, 2], [3, 4]]

@@ -1,0 +1,26 @@
+"""The process's memory: what reading, parsing and compiling are done with goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pyarrow as pa
+
+_MMAP_THRESHOLD = -3  # The GNU C library's M_MMAP_THRESHOLD.
+_LARGE = 1 << 18
+
+
+def keep_small() -> None:
+    """Have large blocks of memory go back to the system when they are freed.
+
+    By default the GNU C library comes to keep them, for each thread apart: tens of megabytes more after each epoch.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_MMAP_THRESHOLD, _LARGE)
+
+
+def give_back() -> None:
+    """Return free memory to the system, Arrow's and that of the C library."""
+    for pool in (pa.default_memory_pool(), pa.system_memory_pool()):
+        pool.release_unused()

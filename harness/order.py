@@ -1,0 +1,72 @@
+"""The order of training rows: permuted once while a table is written, and page by page in each epoch.
+
+Both in bounded memory. Rows are dealt to files at random, and each file, small enough to be held, is permuted: so every
+order of all rows is equally likely. In each epoch, only whole pages change places, so that reading stays in sequence.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+PAGE_ROWS = 65_536
+DECKS = 256
+DECK_BYTES = 16 << 20
+"""Bytes of rows that are permuted at once; a longer deck is dealt again."""
+
+
+class Shuffle:
+    """Takes rows and gives them back in another order, which depends on `seed` and on nothing else."""
+
+    def __init__(self, folder: Path, columns: int, seed: int) -> None:
+        """Open the decks, in a new folder of their own."""
+        self._folder, self._columns, self._seed = folder, columns, seed
+        self._random = np.random.default_rng(_entropy(seed))
+        folder.mkdir()
+        self._decks = [(folder / str(deck)).open("w+b", buffering=1 << 15) for deck in range(DECKS)]
+
+    def add(self, values: np.ndarray) -> None:
+        """Take rows, float32 `[columns, rows]`."""
+        decks = self._random.integers(DECKS, size=values.shape[1], dtype=np.uint16)
+        order = np.argsort(decks, kind="stable")
+        rows = np.ascontiguousarray(values.T[order])
+        edges = np.searchsorted(decks[order], np.arange(DECKS + 1))
+        for file, start, stop in zip(self._decks, edges[:-1], edges[1:], strict=True):
+            file.write(rows[start:stop].data)
+
+    def rows(self) -> Iterator[np.ndarray]:
+        """Give all rows back, as float32 `[columns, rows]`, and remove the decks."""
+        for index, file in enumerate(self._decks):
+            size = file.tell()
+            file.seek(0)
+            if size > DECK_BYTES:
+                again = Shuffle(self._folder / f"{index}.d", self._columns, self._random.integers(2**63))
+                while len(values := self._read(file, DECK_BYTES // 4)):
+                    again.add(values.T)
+                file.truncate(0)
+                yield from again.rows()
+            else:
+                yield self._random.permutation(self._read(file, size)).T
+            file.close()
+        shutil.rmtree(self._folder)
+
+    def close(self) -> None:
+        """Let go of the decks."""
+        for file in self._decks:
+            file.close()
+
+    def _read(self, file, size: int) -> np.ndarray:
+        rows = size // (4 * self._columns)
+        return np.frombuffer(file.read(rows * 4 * self._columns), np.float32).reshape(-1, self._columns)
+
+
+def page_order(rows: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the numbers of all pages of `rows` rows in the order that `epoch` takes them."""
+    return np.random.default_rng(_entropy(seed, epoch)).permutation(-(-rows // PAGE_ROWS))
+
+
+def _entropy(seed: int, epoch: int = 0) -> list[int]:
+    return [int(seed) % 2**64, epoch]
