@@ -1,96 +1,105 @@
-"""The only writer to MLflow. Records are queued and written by a thread of their own, so that training never waits."""
+"""The only writer to MLflow. Records go to a file first, and a thread delivers them, so that training never waits."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
-import logging
 import math
-import os
 import posixpath
-import queue
 import re
-import sqlite3
+import shutil
+import tempfile
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A server's store would have two lines printed for each run that ends.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
-import mlflow
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
-from harness.config import ConfigError, require
+from harness.config import ConfigError, masked
+from harness.delivery import Call, Delivery
+from harness.outbox import Outbox, Undelivered, left_behind, new_outbox
+from harness.statistics import Column
+from harness.store import FIRST_CONTACT, environment, is_gone, open_store, reason
 
-BATCH = 1000
-"""Metrics that one request to MLflow may carry."""
+INTERVAL = 2.0
+"""Seconds in which records are gathered, so that requests are few and large."""
 
-_EXPERIMENT_TAGS = {
-    # The UI shows runs and charts first, not traces.
-    "mlflow.experimentKind": "custom_model_development",
-    "mlflow.experiment.primaryMetric.name": "val/loss",
-    "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
-}
+PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
+POLL = 0.2
+GRACE = 5.0
+"""Seconds beyond its deadline for which a request that is under way is waited for."""
+
+ATTEMPTS_AT_ERROR = 5
+"""Attempts at a record at which a server has an inner error; then it is taken for a refusal."""
 
 
 class Tracker:
     """Writes runs of one MLflow experiment; everything but the start of a run happens in the background."""
 
-    def __init__(self, uri: str, experiment: str) -> None:
-        """Reach the store, making it if it is a local file that is not there.
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        folder: Path | None = None,
+        *,
+        wait: float = 600.0,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Reach the store, making it if it is a local file that is not there, and deliver what it was owed.
 
         Args:
             uri: MLflow's tracking URI.
             experiment: Name of the experiment, made where there is none.
+            folder: Where records are kept until they are delivered; None takes one that ends with the tracker.
+            wait: Seconds that `flush` and `close` wait for a store that does not answer.
+            say: Called when the store goes away, and when it is back.
 
         Raises:
             ConfigError: The store does not answer, or the experiment was deleted.
         """
-        require(bool(experiment.strip()), "tracking.experiment expected a name", repr(experiment))
-        for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
-            logging.getLogger(name).setLevel(level)
-        self._uri = uri
-        try:
-            with _first_contact(uri):
-                self._client = MlflowClient(uri)
-                self.experiment_id = self._open_experiment(experiment)
-        except ConfigError:
-            raise
-        except Exception as error:
-            # Whatever MLflow, SQLAlchemy or a driver that is not installed says, there is no store to write to.
-            received = f"{uri} ({_reason(error)})"
-            raise ConfigError(f"tracking.uri expected a store that answers. Received: {received}.") from error
-        self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
-        self._pending: dict[str, list[Metric]] = defaultdict(list)
+        self._uri, self._wait, self._say = uri, wait, say
+        self._resources = contextlib.ExitStack()
+        self._client, self.experiment_id = open_store(uri, experiment)
+        self._resources.enter_context(environment(PATIENCE))
+        place = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
+        self._left = list(left_behind(place, uri))
+        self._outbox = new_outbox(place, uri)
+        self._delivery = Delivery(self._client, uri)
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._write, name="tracking", daemon=True)
+        self._gone = False  # At the last attempt the store did not answer.
+        self._owing = False  # It has answered since, and has not got all yet.
+        self._changed = threading.Condition()
+        self._asked = False  # Somebody waits for what there is to be delivered.
+        self._closing = False
+        self._deadline = math.inf
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Tracker:
         return self
 
     def __exit__(self, kind: type | None, error: object, traceback: object) -> None:
-        try:
+        if kind is None:
             self.close()
-        except Exception:
-            if kind is None:
-                raise
+            return
+        try:
+            self.close(wait=0)
+        except Undelivered as kept:
+            self._say(f"store:  {kept}")
+        except Exception:  # There is one already.
+            pass
 
     def start_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Start a run and return its id."""
-        run = self._client.create_run(self.experiment_id, run_name=name, tags={**_source_tags(), **tags})
+        run = self._client.create_run(self.experiment_id, run_name=masked(name), tags=_source_tags() | _masked(tags))
         run_id = run.info.run_id
-        entities = [Param(key, str(value)) for key, value in params.items()]
-        self._queue.put(lambda: self._client.log_batch(run_id, params=entities))
+        self._delivery.place(run_id, run.info.artifact_uri)
+        self._put("params", run_id, values=_masked(params))
         return run_id
 
     def resume_run(self, run_id: str) -> None:
@@ -104,196 +113,224 @@ class Tracker:
         except MlflowException as error:
             raise ConfigError(
                 f"tracking.uri expected the store that holds run {run_id}, with which the folder's sweep began. "
-                f"Received: {self._uri}. Use that store, or another hydra.sweep.dir."
+                f"Received: {masked(self._uri)}. Use that store, or another hydra.sweep.dir."
             ) from error
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at one step; one that is not finite is left out, since MLflow's pages break on it."""
-        now = int(time.time() * 1000)
-        rows = [Metric(_legal(key), float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
-        self._queue.put(lambda: self._add(run_id, rows))
+        values = {_legal(key): float(value) for key, value in metrics.items() if math.isfinite(value)}
+        self._put("metrics", run_id, values=values, step=step, ms=_now())
 
     def log_curve(self, run_id: str, key: str, steps: Iterable[int], values: Iterable[float]) -> None:
         """Record one metric at many steps."""
-        now = int(time.time() * 1000)
         pairs = zip(steps, values, strict=True)
-        rows = [Metric(key, float(value), now, int(step)) for step, value in pairs if math.isfinite(value)]
-        self._queue.put(lambda: self._add(run_id, rows))
+        points = [(int(step), float(value)) for step, value in pairs if math.isfinite(value)]
+        self._put("curve", run_id, key=key, points=points, ms=_now())
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        entities = [RunTag(key, value) for key, value in tags.items()]
-        self._queue.put(lambda: self._client.log_batch(run_id, tags=entities))
+        self._put("tags", run_id, values=_masked(tags))
+
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment."""
+        for key, value in tags.items():
+            self._put("experiment", "", experiment=self.experiment_id, key=key, value=value)
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Keep `text` as the run's artifact `file`."""
-        self._queue.put(lambda: self._client.log_text(run_id, text, file))
+        self._put("text", run_id, text=masked(text), file=file)
+
+    def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
+        """Keep a copy of a file as the run's artifact, in a folder among its artifacts."""
+        self._put("artifact", run_id, path=str(shutil.copy2(path, self._outbox.room())), folder=folder)
 
     def log_dataset(
-        self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[str], rows: Mapping[str, int]
+        self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
     ) -> None:
         """Record what a run was trained on: `rows` by context, `training` and `holdout`.
 
-        MLflow keeps one input of a name and digest, hence the context stands in the name too.
+        MLflow keeps one input of a name and digest, hence the context stands in the name too. The columns' statistics
+        are the training rows', and are in their profile.
         """
-        schema = [{"type": "float", "name": column, "required": True} for column in columns]
+        schema = [{"type": "float", "name": column.name, "required": True} for column in columns]
+        profiles: dict[str, dict[str, Any]] = {context: {"num_rows": count} for context, count in rows.items() if count}
+        profiles["training"]["columns"] = {
+            column.name: {
+                "log": column.log,
+                "mean": column.mean,
+                "std": column.std,
+                "min": column.min,
+                "max": column.max,
+            }
+            for column in columns
+        }
         inputs = [
-            DatasetInput(
-                Dataset(
-                    f"{name} ({context})",
-                    digest,
-                    "local",
-                    json.dumps({"uri": str(path)}),
-                    json.dumps({"mlflow_colspec": schema}),
-                    json.dumps({"num_rows": count}),
-                ),
-                [InputTag("mlflow.data.context", context)],
-            )
-            for context, count in rows.items()
-            if count
+            {
+                "context": context,
+                "dataset": {
+                    "name": f"{name} ({context})",
+                    "digest": digest,
+                    "source_type": "local",
+                    "source": json.dumps({"uri": str(path)}),
+                    "schema": json.dumps({"mlflow_colspec": schema}),
+                    "profile": json.dumps(profile),
+                },
+            }
+            for context, profile in profiles.items()
         ]
-        self._queue.put(lambda: self._client.log_inputs(run_id, datasets=inputs))
+        self._put("dataset", run_id, inputs=inputs)
 
-    def log_model(self, run_id: str, model: Any, columns: Sequence[str]) -> None:
-        """Keep a Keras model of one input `[rows, 1]` a column, with its signature; waits until it is written."""
+    def log_model(self, run_id: str, model: Any, columns: Sequence[str], example: Mapping[str, Any]) -> None:
+        """Keep a Keras model of one input `[rows, 1]` a column, with its signature and rows to try it on.
+
+        Raises:
+            Exception: It cannot be saved.
+        """
         import keras
         import tensorflow as tf
         from mlflow.models import ModelSignature
-        from mlflow.tensorflow import log_model
+        from mlflow.tensorflow import save_model
         from mlflow.types import Schema, TensorSpec
 
         *features, target = columns
-        signature = ModelSignature(
-            Schema([TensorSpec(np.dtype("float64"), (-1, 1), name) for name in features]),
-            Schema([TensorSpec(np.dtype("float32"), (-1, 1), target)]),
+        folder = self._outbox.room() / "model"
+        save_model(
+            model,
+            folder,
+            signature=ModelSignature(
+                Schema([TensorSpec(np.dtype("float64"), (-1, 1), name) for name in features]),
+                Schema([TensorSpec(np.dtype("float32"), (-1, 1), target)]),
+            ),
+            input_example=dict(example),
+            pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],
         )
-        self.flush()
-        # `mlflow.start_run` would set a run that has ended to running, and to failed if the model cannot be saved.
-        params = self._client.get_run(run_id).data.params
-        logged = self._client.create_logged_model(self.experiment_id, "model", source_run_id=run_id, params=params)
-        with _uri_of_functions(self._uri):
-            log_model(
-                model,
-                run_id=run_id,
-                model_id=logged.model_id,
-                signature=signature,
-                pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],
-            )
+        self._put("model", run_id, path=str(folder))
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""
-
-        def end() -> None:
-            self._send(run_id)
-            self._client.set_terminated(run_id, status)
-
-        self._queue.put(end)
+        self._put("end", run_id, status=status, ms=_now())
 
     def flush(self) -> None:
-        """Wait until all records so far are written.
+        """Wait until all records so far are delivered.
 
         Raises:
+            Undelivered: The store does not answer.
             Exception: What MLflow said to a record that it did not take.
         """
-        self._queue.join()
+        deadline = time.monotonic() + self._wait
+        with self._changed:
+            self._asked = True
+            self._changed.notify_all()
+            while self._outbox.pending and self._thread.is_alive():
+                if self._gone and time.monotonic() >= deadline:
+                    raise self._undelivered()
+                self._changed.wait(POLL)
         if self._error:
             raise self._error
 
-    def close(self) -> None:
-        """Write what is left and end the thread; raises as `flush` does."""
-        self._queue.put(None)
-        self._thread.join()
+    def close(self, wait: float | None = None) -> None:
+        """Deliver what is left and end the thread; raises as `flush` does."""
+        with self._changed:
+            self._closing = True
+            self._deadline = time.monotonic() + (self._wait if wait is None else wait)
+            gone = self._gone and self._thread.is_alive() and self._deadline > time.monotonic()
+            self._changed.notify_all()
+        if gone:
+            seconds = self._wait if wait is None else wait
+            self._say(f"store:  waiting up to {seconds:.0f} s for it; Ctrl-C leaves the records where they are")
+        while self._thread.is_alive() and not (self._gone and time.monotonic() > self._deadline + GRACE):
+            self._thread.join(POLL)
+        outboxes = (self._outbox, *self._left)
+        kept = any(outbox.pending for outbox in outboxes)
+        if not self._thread.is_alive():
+            for outbox in outboxes:
+                outbox.close(discard=not outbox.pending)
+        self._resources.close()
+        if kept:
+            raise self._undelivered()
         if self._error:
             raise self._error
 
-    def _open_experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            location = None
-            if self._uri.startswith("sqlite:///"):
-                location = (Path(self._uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name).as_uri()
-            experiment_id = self._client.create_experiment(name, artifact_location=location)
-            for key, value in _EXPERIMENT_TAGS.items():
-                self._client.set_experiment_tag(experiment_id, key, value)
-            return experiment_id
-        if found.lifecycle_stage != "active":
-            raise ConfigError(
-                f"tracking.experiment expected one that is not deleted. Received: {name!r}. "
-                f"Restore it with `mlflow experiments restore -x {found.experiment_id}`, or use another name."
-            )
-        return found.experiment_id
+    def _put(self, kind: str, run_id: str, **values: object) -> None:
+        self._outbox.append({"kind": kind, "run": run_id, **values})
 
-    def _write(self) -> None:
-        while True:
-            work = self._queue.get()
-            try:
-                if work is not None:
-                    work()
-                if self._queue.empty() or work is None:
-                    for run_id in list(self._pending):
-                        self._send(run_id)
-            except Exception as error:
-                self._error = self._error or error
-            finally:
-                self._queue.task_done()
-            if work is None:
-                return
-
-    def _add(self, run_id: str, metrics: list[Metric]) -> None:
-        self._pending[run_id] += metrics
-        if len(self._pending[run_id]) >= BATCH:
-            self._send(run_id)
-
-    def _send(self, run_id: str) -> None:
-        metrics = self._pending.pop(run_id, [])
-        for start in range(0, len(metrics), BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-
-
-@contextlib.contextmanager
-def _uri_of_functions(uri: str) -> Iterator[None]:
-    """Set the URI that MLflow's functions go by, which is the whole process's, and set it back."""
-    before: Any = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
-@contextlib.contextmanager
-def _first_contact(uri: str) -> Iterator[None]:
-    """Make a local store one process at a time, in the mode that lets others read while one writes.
-
-    A server is asked twice only; MLflow's own patience, of minutes, is for one that has answered before.
-    """
-    if not uri.startswith("sqlite:///"):
-        brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-        brief = {name: value for name, value in brief.items() if name not in os.environ}
-        os.environ.update(brief)
+    def _work(self) -> None:
+        """Deliver what earlier trackers left, and then, now and then, what has come."""
         try:
-            yield
+            for outbox in self._left:
+                self._deliver(outbox)
+            while True:
+                with self._changed:
+                    if not self._closing and not self._asked:
+                        self._changed.wait(INTERVAL)
+                    closing, self._asked = self._closing, False
+                self._deliver(self._outbox)
+                if closing:
+                    return
+        except Undelivered:
+            pass
         finally:
-            for name in brief:
-                del os.environ[name]
-        return
-    import fcntl
+            with self._changed:
+                self._changed.notify_all()
 
-    path = Path(uri.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        statement = "PRAGMA schema_version" if path.exists() else "PRAGMA journal_mode=WAL"
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute(statement)  # It fails at once where MLflow would try for minutes.
-        yield
+    def _deliver(self, outbox: Outbox) -> None:
+        """Deliver all that is in an outbox; what the store refuses is dropped."""
+        while outbox.pending and (records := outbox.take()):
+            for call in self._delivery.calls(records):
+                self._insist(call, outbox)
+            with self._changed:
+                outbox.delivered()
+                self._changed.notify_all()
+        if self._owing and outbox is self._outbox:
+            self._owing = False
+            self._say("store:  it answers again; all records are delivered")
+
+    def _insist(self, call: Call, outbox: Outbox) -> None:
+        """Make a call until the store has answered."""
+        pause, attempts = FIRST_PAUSE, 0
+        while True:
+            try:
+                call()
+                break
+            except Exception as error:
+                attempts += 1
+                inner = "500 error" in reason(error) and attempts >= ATTEMPTS_AT_ERROR
+                if not is_gone(error) or inner:
+                    if outbox is self._outbox:
+                        self._error = self._error or error
+                    else:
+                        self._say(f"store:  it refuses a record that was left in {outbox.path}: {reason(error)}")
+                    break
+                self._pause(pause, error)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        self._owing, self._gone = self._owing or self._gone, False
+
+    def _pause(self, seconds: float, error: Exception) -> None:
+        """Wait before the next attempt; the first time, say so, and the last time, give up."""
+        if not self._gone:
+            self._gone = True
+            self._say(f"store:  it does not answer ({reason(error)}); records are kept in {self._outbox.path.parent}")
+        with self._changed:
+            was_closing = self._closing
+            if time.monotonic() >= self._deadline:
+                raise self._undelivered()
+            until = time.monotonic() + seconds
+            while (left := min(until, self._deadline) - time.monotonic()) > 0 and self._closing == was_closing:
+                self._changed.wait(left)
+
+    def _undelivered(self) -> Undelivered:
+        return Undelivered(
+            f"the store {masked(self._uri)} does not answer; what it has not got is kept in {self._outbox.path}, and "
+            "the next `harness train` with this store and runtime.cache delivers it"
+        )
 
 
-def _reason(error: BaseException) -> str:
-    """Return the first line of what is at the bottom of an error."""
-    while (cause := error.__cause__ or error.__context__) and not isinstance(cause, KeyError):
-        error = cause
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _masked(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: masked(str(value)) for key, value in values.items()}
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
 
 
 def _legal(key: str) -> str:
