@@ -98,7 +98,7 @@ class Tracker:
         """Start a run and return its id."""
         run = self._client.create_run(self.experiment_id, run_name=masked(name), tags=_source_tags() | _masked(tags))
         run_id = run.info.run_id
-        self._delivery.place(run_id, run.info.artifact_uri)
+        self._delivery.place(run_id, run.info.artifact_uri or "")
         self._put("params", run_id, values=_masked(params))
         return run_id
 

@@ -69,6 +69,7 @@ def test_defaults_whole() -> None:
         "tracking.uri": None,
         "tracking.experiment": None,
         "tracking.log_model": "best",
+        "tracking.wait": 600.0,
         "runtime.device": "auto",
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
@@ -221,6 +222,7 @@ class Call:
     configs: list[Config]
     command: str
     folder: Path | None
+    commands: list[str]  # of each configuration alone
 
 
 Calls = list[Call]
@@ -228,16 +230,16 @@ Calls = list[Call]
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
-    """Every call that reaches `harness.sweep.train`, which trains nothing here."""
+    """Every call that reaches `harness.sweep`, which trains nothing here."""
     from harness import sweep
 
     made: Calls = []
 
-    def train(configs: Sequence[Config], display: object, *, command: str, folder: Path | None = None) -> list[FakeRun]:
-        made.append(Call(list(configs), command, folder))
+    def train(self: Any, configs: Sequence[Config], commands: Sequence[str]) -> list[FakeRun]:
+        made.append(Call(list(configs), self._command, self._folder, list(commands)))
         return [FakeRun(config) for config in configs]
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(sweep.Sweep, "train", train)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     handlers, level = logging.root.handlers[:], logging.root.level
@@ -352,11 +354,11 @@ def test_an_error_in_training_is_raised_as_it_is_and_ends_the_sweep(
 ) -> None:
     tried = []
 
-    def fail(configs: Sequence[Config], *others: object, **named: object) -> None:
+    def fail(sweep: object, configs: Sequence[Config], *others: object) -> None:
         tried.append(configs)
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("harness.sweep.train", fail)
+    monkeypatch.setattr("harness.sweep.Sweep.train", fail)
     monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: None)
     with pytest.raises(OSError, match="the disk is full"):
         run(*words)
@@ -369,7 +371,7 @@ def test_an_interrupt_gets_through(calls: Calls, stop: type[BaseException], monk
     def interrupt(*others: object, **named: object) -> None:
         raise stop
 
-    monkeypatch.setattr("harness.sweep.train", interrupt)
+    monkeypatch.setattr("harness.sweep.Sweep.train", interrupt)
     for words in (["chunksize=4"], ["-m", "seed=0,1"]):
         with pytest.raises(stop):
             run(*words)
