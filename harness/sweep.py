@@ -6,6 +6,7 @@ One configuration is a sweep of one; there is no second path.
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,6 +87,9 @@ class Sweep:
 
     def _open(self, config: Config, device: str) -> Recorder:
         """Reach the store."""
+        # What is loaded by now stays; the collector would go through all of it again and again while records are made.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         tracking = config.tracking
         uri = tracking_uri(tracking.uri)
         experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
