@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Recorder:
                 tags["sweep"] = self._summary.run_id
             run.run_id = self._tracker.start_run(run.name, _params(run.config.flat()), tags)
             self._runs.append(run)
-            config = OmegaConf.to_yaml(OmegaConf.structured(run.config))
+            config = OmegaConf.to_yaml(OmegaConf.create(asdict(run.config)))
             self._tracker.log_text(run.run_id, config, "config.yaml")
             self._tracker.log_dataset(
                 run.run_id,
