@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
+from harness.config import ConfigError
 from harness.outbox import Outbox, Undelivered, left_behind, new_outbox
 from harness.statistics import Column
 from harness.store import open_store
@@ -250,37 +252,83 @@ def test_a_password_is_nowhere(tmp_path: Path) -> None:
         assert "secret" not in file.read_text()
 
 
+@pytest.mark.parametrize("uri", ["http://me:secret@127.0.0.1:9", URI])
+def test_a_refusal_shows_no_password(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Tracker(uri, "q", tmp_path)
+    assert "://me:***@" in str(refusal.value)
+    assert "secret" not in str(refusal.value)
+
+
 COMMAND = Path(sys.executable).with_name("harness")
+
+
+def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start the real command in a folder."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "HYDRA_"))}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([COMMAND, "train", *words], cwd=folder, env=environment, **pipes)
+
+
+def wait_for_metrics(client: MlflowClient, experiment: str) -> list[str]:
+    """Wait until a run has some, but not for ever; return the experiment's id."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = client.get_experiment_by_name(experiment)
+        if found and any("val/loss" in run.data.metrics for run in client.search_runs([found.experiment_id])):
+            return [found.experiment_id]
+        time.sleep(0.1)
+    raise TimeoutError(experiment)
+
+
+@pytest.mark.slow
+def test_what_a_command_could_not_deliver_the_next_one_does(
+    server: Server, way: Way, client: MlflowClient, tmp_path: Path
+) -> None:
+    words = ["data.rows=100000", f"tracking.uri={way.uri}", "tracking.wait=1", "tracking.experiment=left"]
+    process = command(tmp_path, *words, "chunksize=1000", "epochs=400")
+    try:
+        ids = wait_for_metrics(client, "left")
+        way.cut()
+        _, err = process.communicate(timeout=200)
+    finally:
+        process.kill()
+        process.communicate()
+    (kept,) = tmp_path.glob(".harness/outbox/*.jsonl")
+    assert process.returncode == 1
+    assert err == (
+        f"harness: the store {way.uri} does not answer; what it has not got is kept in {kept}, and the next "
+        "`harness train` with this store and runtime.cache delivers it\n"
+    )
+    way.mend()
+    process = command(tmp_path, *words, "chunksize=full", "epochs=1")
+    assert process.communicate(timeout=200)[1] == ""
+    first, second = client.search_runs(ids, order_by=["attributes.start_time ASC"])
+    assert [run.info.status for run in (first, second)] == ["FINISHED"] * 2
+    assert [step for step, _ in history(client, first.info.run_id, "val/loss")] == list(range(1, 401))
+    assert [len(run.outputs.model_outputs) for run in (first, second)] == [1, 1]
+    assert not (tmp_path / ".harness" / "outbox").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [30])
-def test_a_sweep_outlives_the_killing_of_its_server(server: Server, tmp_path: Path, seconds: int) -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "HYDRA_"))}
+def test_a_sweep_outlives_the_killing_of_its_server(
+    server: Server, client: MlflowClient, tmp_path: Path, seconds: int
+) -> None:
     words = ["chunksize=full,1000", "learning_rate=0.01,0.1", "epochs=3,300", "data.rows=200000"]
     words += [f"tracking.uri={server.uri}", f"tracking.experiment=killed-{seconds}"]
-    process = subprocess.Popen(
-        [COMMAND, "train", "-m", *words], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    client = MlflowClient(server.uri)
+    process = command(tmp_path, "-m", *words)
     try:
-        assert process.stdout
-        said = []
-        while not (said and said[-1].startswith("store:  http")):
-            said.append(process.stdout.readline())
-        ids = [client.get_experiment_by_name(f"killed-{seconds}").experiment_id]
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not any(run.data.metrics for run in client.search_runs(ids)):
-            time.sleep(0.1)
+        ids = wait_for_metrics(client, f"killed-{seconds}")
         server.kill()
         time.sleep(seconds)
         server.start()
-        out, _ = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=200)
     finally:
         process.kill()
         process.communicate()
-    said += out.splitlines(keepends=True)
-    assert process.returncode == 0
+    said = out.splitlines()
+    assert (process.returncode, err) == (0, "")
     summary, *runs = client.search_runs(ids, order_by=["attributes.start_time ASC"])
     assert summary.data.tags["kind"] == "sweep"
     assert len(runs) == 8
@@ -293,5 +341,5 @@ def test_a_sweep_outlives_the_killing_of_its_server(server: Server, tmp_path: Pa
             )
     gone = [line for line in said if "it does not answer" in line]
     assert len(gone) == 1
-    assert said.count(BACK + "\n") == 1
+    assert said.count(BACK) == 1
     assert not (tmp_path / ".harness" / "outbox").exists()
