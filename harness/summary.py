@@ -70,21 +70,22 @@ class Summary:
         self._tracker.end_run(self.run_id, status or ("FAILED" if failed else "FINISHED"))
 
     def _told(self) -> str:
-        """Return the summary in Markdown."""
-        parts = [f"```\n{masked(self._command)}\n```", *self.note.data]
+        """Return the summary in Markdown; MLflow's page shows its first lines only, until it is asked for more."""
+        parts = []
         finished = sorted((run for run in self.note.runs if run.merit is not None), key=lambda run: run.merit or 0.0)
         best = [next((run for run in finished if run.sample == sample), None) for sample in ("batch", "full")]
         rows = [self._row(run) for run in best if run]
         if rows:
             head = "| best of | run | loss | rmse | updates |\n| --- | --- | ---: | ---: | ---: |"
             parts.append("\n".join([head, *rows]))
+        parts += self.note.data
         failed = [f"- {self._link(run)}: {run.reason.splitlines()[0]}" for run in self.note.runs if run.reason]
         if failed:
             more = [f"- and {len(failed) - FAILURES} more"] if len(failed) > FAILURES else []
             parts.append(
                 "\n".join([f"{len(failed)} of {len(self.note.runs)} runs failed:\n", *failed[:FAILURES], *more])
             )
-        return "\n\n".join(parts)
+        return "\n\n".join([*parts, f"```\n{masked(self._command)}\n```"])
 
     def _row(self, run: Ended) -> str:
         what = "chunks" if run.sample == "batch" else "the full sample"

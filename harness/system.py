@@ -40,15 +40,20 @@ class SystemMonitor:
         self._thread.join()
 
     def _work(self) -> None:
+        self._sample()  # How busy the cores are is counted since the last time it was asked for.
         number = 0
         while True:
             over = self._over.wait(self._seconds)
-            metrics: dict[str, float] = {}
-            for collector in self._collectors:
-                collector.collect_metrics()
-                metrics |= collector.aggregate_metrics() or {}
-                collector.clear_metrics()
+            metrics = self._sample()
             self._log({f"system/{key}": value for key, value in metrics.items()}, number)
             if over:
                 return
             number += 1
+
+    def _sample(self) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for collector in self._collectors:
+            collector.collect_metrics()
+            metrics |= collector.aggregate_metrics() or {}
+            collector.clear_metrics()
+        return metrics

@@ -327,20 +327,20 @@ def test_the_summary_says_in_markdown_what_came_of_it(left: Left) -> None:
         return min(runs, key=lambda run: run.data.metrics["val/loss"])
 
     assert left.summary.data.tags["mlflow.note.content"].splitlines() == [
-        "```",
-        left.summary.data.tags["command"],
-        "```",
-        "",
-        "`small.csv`: y from x; 10 rows to train on, 3 held out.",
-        "",
         "| best of | run | loss | rmse | updates |",
         "| --- | --- | ---: | ---: | ---: |",
         row("chunks", best("4")),
         row("the full sample", best("full")),
         "",
+        "`small.csv`: y from x; 10 rows to train on, 3 held out.",
+        "",
         "4 of 8 runs failed:",
         "",
         *[f"- {link(run)}: diverged at update 2" for run in sorted(left.diverged.values(), key=left.order)],
+        "",
+        "```",
+        left.summary.data.tags["command"],
+        "```",
     ]
 
 
