@@ -20,6 +20,9 @@ from harness.config import masked
 ROUND_BYTES = 1 << 20
 """Records that are in memory at once."""
 
+FILE_BYTES = 1 << 24
+"""A file that is longer is emptied when all in it is delivered."""
+
 Record = Mapping[str, Any]
 
 
@@ -46,9 +49,9 @@ class Outbox:
         except OSError:
             self._file.close()
             raise
-        self._delivered = int(self._note.read_text() or 0) if self._note.exists() else 0
-        self._taken = self._delivered
         self._length = path.read_bytes().rfind(b"\n") + 1  # A torn last line is no record.
+        self._delivered = min(int(self._note.read_text() or 0), self._length) if self._note.exists() else 0
+        self._taken = self._delivered
         self._writing = threading.Lock()
 
     def append(self, record: Record) -> None:
@@ -70,8 +73,12 @@ class Outbox:
 
     def delivered(self) -> None:
         """Note that all records that were taken need not be kept."""
-        self._delivered = self._taken
-        self._note.write_text(str(self._delivered))
+        with self._writing:
+            self._delivered = self._taken
+            if self._delivered == self._length > FILE_BYTES:
+                os.ftruncate(self._file.fileno(), 0)
+                self._length = self._delivered = 0
+            self._note.write_text(str(self._delivered))
 
     @property
     def pending(self) -> bool:

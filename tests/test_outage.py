@@ -209,6 +209,20 @@ def test_an_outbox_gives_what_it_was_given_in_order_and_once(tmp_path: Path, mon
     assert not tmp_path.exists()
 
 
+def test_an_outbox_does_not_grow_with_what_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.outbox.FILE_BYTES", 1000)
+    outbox = new_outbox(tmp_path, URI)
+    for n in range(1000):
+        outbox.append({"n": n})
+        if n % 7 == 0:
+            assert records(outbox)[-1] == n
+        assert outbox.path.stat().st_size < 1100
+    outbox.close(discard=False)
+    (left,) = left_behind(tmp_path, URI)
+    assert records(left) == [995, 996, 997, 998, 999]
+    left.close(discard=True)
+
+
 def test_an_outbox_is_one_processs_and_anybodys_when_that_is_gone(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from harness.outbox import new_outbox\n"

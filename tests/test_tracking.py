@@ -89,6 +89,20 @@ def test_the_artifacts_lie_beside_the_store(
     assert experiment.tags["mlflow.experiment.primaryMetric.name"] == "val/loss"
 
 
+def test_files_are_kept_as_they_are_and_tags_are_the_experiments(
+    tracker: Tracker, client: MlflowClient, tmp_path: Path
+) -> None:
+    run_id = tracker.start_run("a", {}, {})
+    (tmp_path / "figure.png").write_bytes(b"\x89PNG\x00")
+    tracker.log_artifact(run_id, tmp_path / "figure.png", "figures")
+    (tmp_path / "figure.png").write_bytes(b"changed")
+    tracker.tag_experiment({"view": "{}", "other": "x"})
+    tracker.flush()
+    assert Path(client.download_artifacts(run_id, "figures/figure.png")).read_bytes() == b"\x89PNG\x00"
+    tags = client.get_experiment(tracker.experiment_id).tags
+    assert (tags["view"], tags["other"]) == ("{}", "x")
+
+
 def test_a_run_names_the_commit_of_the_harness(tracker: Tracker, client: MlflowClient) -> None:
     root = Path(__file__).parent.parent
     answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
