@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.config import DEFAULT_EXPERIMENT, Config, masked, tracking_uri
@@ -87,9 +87,7 @@ class Sweep:
 
     def _open(self, config: Config, device: str) -> Recorder:
         """Reach the store."""
-        # What is loaded by now stays; the collector would go through all of it again and again while records are made.
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
+        self._opened.enter_context(_rarer_collections())
         tracking = config.tracking
         uri = tracking_uri(tracking.uri)
         experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
@@ -105,6 +103,19 @@ class Sweep:
         if line not in self._said:
             self._said.add(line)
             self._display.say(line)
+
+
+@contextlib.contextmanager
+def _rarer_collections() -> Iterator[None]:
+    """Spare Python's collector going through all that is loaded, again and again, while records are made."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()  # Else connections would not be closed when the interpreter ends.
 
 
 def train(configs: Sequence[Config], display: Display, *, command: str, folder: Path | None = None) -> list[Run]:
