@@ -314,7 +314,7 @@ def test_an_error_in_the_background_is_raised_when_asked(
     if ask == "flush":
         with pytest.raises(MlflowException, match="no such run"):
             tracker.close()
-    assert not tracker._thread.is_alive()
+    assert not tracker._courier._thread.is_alive()
 
 
 def test_leaving_raises_an_error_of_the_background_unless_there_is_one_already(uri: str, question: str) -> None:
