@@ -12,6 +12,7 @@ out the imports. Expected: a few microseconds an update, and sixty-four runs in 
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import platform
@@ -28,7 +29,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from harness import houses
+from harness import app, houses
 from harness.blocks import SLICE_ROWS, Scaler
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.device import choose_device
@@ -37,10 +38,13 @@ from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
 from harness.loops import Rows, make_loop
 from harness.models import linear
+from harness.note import Note
 from harness.progress import Display
+from harness.statistics import Column
 from harness.sweep import train
 from harness.table import open_table
 from harness.tile import Lane, Tile
+from harness.tracking import Tracker
 
 FULL = os.environ.get("BENCH") == "full"
 ROWS = 20_000_000 if FULL else 2_000_000
@@ -147,6 +151,45 @@ def sweep_seconds(path: Path, chunks: tuple, rates: tuple, epochs: tuple) -> flo
         return seconds
 
 
+def logging_seconds(runs: int = 64, epochs: int = 20, points: int = 0) -> float:
+    """Return the seconds from the first run's start to the last one's end on record, curves of `points` included."""
+    with fresh_folder() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        Tracker(uri, "made before").close()
+        columns = [Column(name, False, 1, 0.0, 1.0, 0.0, 1.0) for name in COLUMNS]
+        metrics = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2", "updates", "rows", "time/train_s")
+        start = time.perf_counter()
+        with Tracker(uri, "bench", folder / "outbox") as tracker:
+            ids = [
+                tracker.start_run(f"run {i}", {f"key.{k}": k for k in range(30)}, {"i": str(i)}) for i in range(runs)
+            ]
+            for run_id in ids:
+                tracker.log_text(run_id, "chunksize: 100\n" * 30, "config.yaml")
+                tracker.log_dataset(run_id, "bench", folder, "0" * 32, columns, {"training": 8, "holdout": 2})
+            for epoch, run_id in itertools.product(range(1, epochs + 1), ids):
+                tracker.log(run_id, dict.fromkeys(metrics, 1 / epoch), epoch)
+                updates = range((epoch - 1) * points // epochs, epoch * points // epochs)
+                tracker.log_curve(run_id, "train/chunk_loss", updates, [1 / epoch] * len(updates))
+            for run_id in ids:
+                tracker.end_run(run_id, "FINISHED")
+        return time.perf_counter() - start
+
+
+def command_seconds() -> float:
+    """Return the seconds of a sweep of 64 runs by command that go to none of compiling, reading, training, evaluating.
+
+    The table is there already; composing, checks, models, output folders and records are in it.
+    """
+    with fresh_folder() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        app.run(["data.rows=20000", "epochs=1", "tracking.log_model=none"])
+        axes = {"chunksize": (100, 500, 1000, "full"), "learning_rate": RATES, "epochs": (5, 10, 15, 20)}
+        words = [f"{key}={','.join(map(str, values))}" for key, values in axes.items()]
+        start = time.perf_counter()
+        app.run(["-m", "data.rows=20000", *words, "hydra.sweep.dir=sweep"])
+        spent = Note.read(folder / "sweep").seconds
+        return time.perf_counter() - start - sum(spent[name] for name in ("compile", "read", "train", "evaluate"))
+
+
 def ingest_seconds(path: Path) -> float:
     """Return the seconds that a table of two columns takes to make."""
     with fresh_folder() as folder:
@@ -198,6 +241,12 @@ def main() -> None:
         "64 runs, table not yet there, records included", middle(many), "s", f"{runs / bare:.2f} bare parses"
     )
     report.add_row("the longest of them alone", middle(one), "s", f"T(64)/T(1) = {runs / longest:.2f}")
+    for points in (0, 1000):
+        seconds = sorted(logging_seconds(points=points) for _ in range(REPEATS))
+        curves = ", curves of 1,000 points" if points else ""
+        report.add_row(f"logging 64 runs x 20 epochs{curves}", middle(seconds), "s", "")
+    beside = sorted(command_seconds() for _ in range(REPEATS))
+    report.add_row("64 runs: composing, folders and MLflow", middle(beside), "s", "")
     plain = plain_loop_seconds(path)
     report.add_row(
         "64 runs in the plain loop, scaled from a part", f"{plain:,.0f}", "s", f"{plain / runs:,.0f} times ours"

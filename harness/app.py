@@ -6,6 +6,7 @@ TensorFlow and MLflow are imported when there is something to train, not before.
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import os
 import re
@@ -21,14 +22,15 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from harness.compose import name_experiment
+from harness.compose import task_config
 from harness.config import Config, ConfigError, require
 
 if TYPE_CHECKING:
     from harness.plan import Run
+    from harness.sweep import Sweep
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -46,6 +48,17 @@ class App:
         self.command = shlex.join(["harness", "train", *arguments])
         self.runs: list[Run] = []
         self.composed = False
+        self._options = _options(arguments)
+        self._sweep: Sweep | None = None
+        self._process = os.getpid()
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        sweep, self._sweep = self._sweep, None
+        if sweep:
+            sweep.__exit__(kind, error, traceback)
 
     def check(self, configs: Sequence[DictConfig]) -> None:
         """Check composed configurations and their data, for a launcher that trains them one by one."""
@@ -59,17 +72,32 @@ class App:
         prepare(settings, display.reading)
         display.clear()
 
-    def train(self, configs: Sequence[DictConfig], folder: Path | None) -> list[Run]:
-        """Train composed configurations together and return their runs, in order."""
-        settings = self._settle(configs)
+    def train(self, jobs: Sequence[DictConfig], folder: Path | None) -> list[Run]:
+        """Train composed jobs together and return their runs, in order; all calls are one sweep."""
+        settings = self._settle([task_config(job) for job in jobs])
         from rich.console import Console
 
         from harness import sweep
         from harness.progress import Display
 
-        runs = sweep.train(settings, Display(Console()), command=self.command, folder=folder)
-        self.runs += runs
+        if self._sweep is None:
+            self._sweep = sweep.Sweep(Display(Console()), command=self.command, folder=folder)
+        try:
+            runs = self._sweep.train(settings, [self._command_of(job) for job in jobs])
+            self.runs += runs
+            if os.getpid() != self._process:
+                self.__exit__(None, None, None)  # In a worker of another launcher nobody else ends it.
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return runs
+
+    def _command_of(self, job: DictConfig) -> str:
+        """Return the command that trains a job alone."""
+        words = ["harness", "train", *self._options, *job.hydra.overrides.task]
+        if job.hydra.runtime.choices.get("sweep"):
+            words.append("hydra.mode=RUN")  # What it chooses may hold more than axes.
+        return shlex.join(words)
 
     def _settle(self, configs: Sequence[DictConfig]) -> list[Config]:
         self.composed = True
@@ -93,11 +121,13 @@ def run(arguments: Sequence[str]) -> list[Run]:
     errors: list[Exception] = []
 
     def task(config: DictConfig) -> float:
-        job = HydraConfig.get()
-        name_experiment(config, job.runtime.choices)
-        folder = Path(job.sweep.dir) if job.mode is RunMode.MULTIRUN else None
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
+        job = config.copy()
+        with open_dict(job):
+            job.hydra = hydra_config
         try:
-            return math.inf if errors else app.train([config], folder)[0].objective
+            return math.inf if errors else app.train([job], folder)[0].objective
         except Exception as error:
             # It is raised below: Hydra would go on with the next job, and put words of its own before ours.
             errors.append(error)
@@ -114,9 +144,10 @@ def run(arguments: Sequence[str]) -> list[Run]:
         os.environ["HYDRA_FULL_ERROR"] = "1"
         # Hydra's parser takes options at one place only, and -m is written anywhere.
         sys.argv = ["harness train", *sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))]
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
-        if errors:
-            raise errors[0]
+        with app:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+            if errors:
+                raise errors[0]
     except (HydraException, OmegaConfBaseException) as error:
         if full_error == "1":
             raise
@@ -209,6 +240,16 @@ def _guess(word: str, options: Sequence[str], prefix: str = "") -> str:
 
 def _groups() -> list[str]:
     return [path.name for path in CONF.iterdir() if path.is_dir()]
+
+
+def _options(arguments: Sequence[str]) -> list[str]:
+    """Return those of Hydra's options among the words of a call that say where configurations lie."""
+    found = []
+    for word, following in itertools.pairwise([*arguments, ""]):
+        name, equals, _ = word.partition("=")
+        if name in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"):
+            found += [word] if equals else [word, following]
+    return found
 
 
 def _check_folder(key: str, folder: str) -> None:

@@ -15,6 +15,7 @@ from types import FrameType
 import click
 
 from harness.config import ConfigError, require, tracking_uri
+from harness.outbox import Undelivered
 
 WIDTH = 100
 """Columns of text where the output is no terminal."""
@@ -176,6 +177,8 @@ def main() -> None:
         code = cli.main(standalone_mode=False)
     except ConfigError as error:
         code = _say(str(error), 2)
+    except Undelivered as error:
+        code = _say(str(error), 1)
     except click.ClickException as error:
         error.show()
         code = 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -102,6 +103,12 @@ def tracking_uri(uri: str | None = None) -> str:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     scheme, found, path = uri.partition(":///")
     return f"sqlite:///{Path(path).absolute()}" if found and scheme == "sqlite" else uri
+
+
+def masked(text: str) -> str:
+    """Return `text` with `***` for each password in an address."""
+    text = re.sub(r"(://[^\s:/@]*:)(?:[^\s/]*|[^\s@]*)@", r"\1***@", text)
+    return re.sub(r"([?&](?:\w*password|token|secret)=)[^&\s'\"]*", r"\1***", text)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -213,11 +220,16 @@ class TrackingConfig:
         uri: MLflow's tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
         experiment: The MLflow experiment's name; None means `harness`.
         log_model: Which runs of a sweep keep their model.
+        wait: Seconds that the end of training waits for a store that does not answer.
     """
 
     uri: str | None = None
     experiment: str | None = None
     log_model: LogModel = LogModel.best
+    wait: float = 600.0
+
+    def __post_init__(self) -> None:
+        require(self.wait >= 0, "tracking.wait expected seconds, none or more", self.wait)
 
 
 @dataclass

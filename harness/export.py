@@ -13,6 +13,8 @@ from harness.config import Loss
 from harness.statistics import Column
 from harness.table import Table
 
+EXAMPLE_ROWS = 3
+
 
 def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> keras.Model:
     """Wrap `model` so that logarithms and scaling happen inside.
@@ -25,7 +27,10 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
     *features, target = table.columns
     # Keras takes no slash in a tensor's name, and warns that then it is not the input's.
     inputs = {
-        column.name: keras.Input((1,), name=column.name.replace("/", "|"), dtype=_dtype(column)) for column in features
+        column.name: keras.Input(
+            (1,), name=column.name.replace("/", "|"), dtype="string" if column.is_text else "float32"
+        )
+        for column in features
     }
     numbers = [index for index, column in enumerate(features) if not column.categories]
     scaled = _scaled([inputs[features[index].name] for index in numbers], table, scaler, numbers) if numbers else []
@@ -47,8 +52,20 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
         return keras.Model(inputs, outputs)
 
 
-def _dtype(column: Column) -> str:
-    return "string" if column.categories and isinstance(column.categories[0], str) else "float32"
+def raw_example(table: Table) -> dict[str, np.ndarray]:
+    """Return the features of a few training rows as such a model takes them, float64 or text, each `[rows, 1]`."""
+    rows = table.read("train", 0, min(EXAMPLE_ROWS, table.train_rows)).astype(np.float64)
+    return {
+        column.name: _raw(column, values)[:, None] for column, values in zip(table.columns[:-1], rows[:-1], strict=True)
+    }
+
+
+def _raw(column: Column, values: np.ndarray) -> np.ndarray:
+    if column.categories:
+        known: Any = column.categories
+        other = "" if column.is_text else 0.0
+        return np.array([known[code - 1] if code else other for code in values.astype(int)])
+    return np.exp(values) if column.log else values
 
 
 def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int]) -> Any:
@@ -64,7 +81,7 @@ def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int])
 
 def _one_hot(column: Column, values: Any) -> Any:
     """Return a categorical feature as `harness.encoding` encodes it, `[rows, categories + 1]`."""
-    if isinstance(column.categories[0], str):
+    if column.is_text:
         # Its index of what is unknown is 0, as ours.
         return keras.layers.StringLookup(vocabulary=list(column.categories), output_mode="one_hot")(values)
     known: Any = keras.ops.cast(keras.ops.equal(values, np.array([column.categories], np.float32)), "float32")

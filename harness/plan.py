@@ -37,6 +37,7 @@ class Run:
         table: Its data.
         signature: What makes it this run.
         name: What sets it apart from its companions.
+        command: What repeats it alone.
         run_id: MLflow's, once it is started.
         status: `FINISHED`, `FAILED` or `KILLED` once it has ended.
         reason: Why it failed.
@@ -47,6 +48,7 @@ class Run:
     table: Table
     signature: str
     name: str = ""
+    command: str = ""
     run_id: str = ""
     status: str = ""
     reason: str = ""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import resource
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,70 +13,84 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from harness.config import LogModel
-from harness.export import raw_model
+from harness.export import raw_example, raw_model
 from harness.models import kernel_and_bias
+from harness.note import Ended
 from harness.plan import Run
-from harness.signature import sweep_signature
+from harness.provenance import packages, patches
+from harness.summary import Summary
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
 from harness.trainer import Clocks
 
 MOST_WEIGHTS = 200
 """Inputs of a linear model whose weights are recorded."""
+MORE_IS_BETTER = ("r2", "accuracy", "auc")
 
 
 class Recorder:
     """Records the runs of a sweep as their scans go on."""
 
-    def __init__(self, tracker: Tracker, runs: Sequence[Run], command: str, folder: Path | None, device: str) -> None:
-        """Start all runs, and before them a summary run if the sweep has a `folder`."""
-        self._tracker, self._runs = tracker, runs
-        self._started = time.monotonic()
-        self._best: tuple[Run, keras.Model, list[np.ndarray]] | None = None
-        self._merits: dict[Run, float] = {}
-        # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
-        spaces = {(run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]) for run in runs}
-        self._unlike = len(spaces) > 1
-        self._note = folder / "summary.json" if folder else None
-        self._known: dict[str, Any] = {}
-        if self._note and self._note.exists():
-            self._known = json.loads(self._note.read_text())
-        self._best_merit = self._known.get("best", math.inf)
-        self.sweep_id = self._start_summary(command) if folder else ""
+    def __init__(self, tracker: Tracker, command: str, folder: Path | None, device: str) -> None:
+        """Start a summary run if the sweep has a `folder`."""
+        self._tracker, self._command, self._device = tracker, command, device
+        self._runs: list[Run] = []
+        self._spaces: set[tuple] = set()
+        self._best: dict[Run, dict[str, tuple[float, int]]] = {}  # by metric: the value, and the epoch
+        self._last: dict[Run, Mapping[str, float]] = {}
+        self._kept: tuple[Run, keras.Model, list[np.ndarray]] | None = None
+        self._summary = Summary(tracker, command, folder) if folder else None
+
+    def start(self, runs: Sequence[Run]) -> None:
+        """Start runs."""
+        if self._summary:
+            self._summary.add(runs)
+        first = not self._runs
         for run in runs:
+            # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
+            self._spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
             tags = {
                 "kind": "run",
                 "sample": "full" if run.config.is_full else "batch",
                 "signature": run.signature,
-                "command": command,
-                "device": device,
+                "command": run.command or self._command,
+                "device": self._device,
             }
             if run.table.dropped or run.table.filled:
                 tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
-            if self.sweep_id:
-                tags["sweep"] = self.sweep_id
-            run.run_id = tracker.start_run(run.name, _params(run.config.flat()), tags)
-            tracker.log_text(run.run_id, OmegaConf.to_yaml(OmegaConf.structured(run.config)), "config.yaml")
-            tracker.log_dataset(
+            if self._summary:
+                tags["sweep"] = self._summary.run_id
+            run.run_id = self._tracker.start_run(run.name, _params(run.config.flat()), tags)
+            self._runs.append(run)
+            config = OmegaConf.to_yaml(OmegaConf.create(asdict(run.config)))
+            self._tracker.log_text(run.run_id, config, "config.yaml")
+            self._tracker.log_dataset(
                 run.run_id,
                 run.table.source.stem,
                 run.table.source,
                 run.table.digest,
-                [column.name for column in run.table.columns],
+                run.table.columns,
                 {"training": run.table.train_rows, "holdout": run.table.holdout_rows},
             )
+        if first and not (self._summary and self._summary.goes_on):
+            self._record_code(self._summary.run_id if self._summary else runs[0].run_id)
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
         """Record an epoch of a lane for each of its runs that is still under way."""
         for run in runs:
             if run.status or run.config.epochs < event.epoch:
                 continue
+            measures = {"train/loss": event.loss, **event.metrics}
             held_out = run.table.holdout_rows > 0
-            run.objective = event.metrics.get("val/loss", math.inf) if held_out else event.loss
-            self._merits[run] = event.metrics.get("val/rmse", math.inf) if self._unlike else run.objective
+            run.objective = measures.get("val/loss", math.inf) if held_out else event.loss
+            self._last[run] = measures
+            best = self._best.setdefault(run, {})
+            for key, value in measures.items():
+                sign = -1 if key.rpartition("/")[-1] in MORE_IS_BETTER else 1
+                if math.isfinite(value) and (key not in best or sign * value < sign * best[key][0]):
+                    best[key] = value, event.epoch
             metrics = {
-                "train/loss": event.loss,
-                **event.metrics,
+                **measures,
                 "updates": event.updates,
                 "rows": event.epoch * run.table.train_rows,
                 "time/train_s": event.train_seconds,
@@ -102,12 +112,13 @@ class Recorder:
                 **_coefficients(run, event.model),
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
+            for key, (value, epoch) in self._best.pop(run, {}).items():
+                self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
             keep = run.config.tracking.log_model
             if keep is LogModel.all:
                 self._log_model(run, event.model)
-            elif keep is LogModel.best and self._merits[run] < self._best_merit:
-                self._best_merit = self._merits[run]
-                self._best = run, event.model, event.model.get_weights()
+            elif keep is LogModel.best and (self._kept is None or self._merit(run) < self._merit(self._kept[0])):
+                self._kept = run, event.model, event.model.get_weights()
             self._end(run, "FINISHED")
 
     def diverged(self, runs: Sequence[Run], event: Diverged) -> None:
@@ -124,57 +135,60 @@ class Recorder:
             self._tracker.tag(run.run_id, {"failure": reason})
             self._end(run, "FAILED")
 
-    def finish(self, clocks: Sequence[Clocks]) -> None:
+    def scanned(self, clocks: Sequence[Clocks]) -> None:
+        """Record what scans have taken."""
+        if self._summary:
+            self._summary.spent(clocks)
+
+    def finish(self) -> None:
         """Keep the best run's model, and end the summary run."""
-        if self._best:
-            run, model, weights = self._best
-            model.set_weights(weights)
-            self._log_model(run, model)
-        if self.sweep_id:
-            spent = self._known["seconds"]
-            for name, seconds in [pair for clock in clocks for pair in asdict(clock).items()]:
-                spent[name] = spent.get(name, 0.0) + seconds
-            spent["wall"] = spent.get("wall", 0.0) + time.monotonic() - self._started
-            metrics = {f"time/{name}_s": seconds for name, seconds in spent.items()}
-            metrics["memory/peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            self._tracker.log(self.sweep_id, metrics)
-            self._known["best"] = min(self._best_merit, sys.float_info.max)
-            self._known["failed"] |= any(run.status != "FINISHED" for run in self._runs)
-            self._write_note()
-            self._tracker.end_run(self.sweep_id, "FAILED" if self._known["failed"] else "FINISHED")
+        note = self._summary.note if self._summary else None
+        if self._kept:
+            run, model, weights = self._kept
+            merit = self._merit(run)
+            if note is None or note.best is None or merit < note.best:
+                model.set_weights(weights)
+                self._log_model(run, model)
+                if note:
+                    note.best = merit
+        if self._summary:
+            self._summary.end([self._ended(run) for run in self._runs])
 
     def abort(self, status: str) -> None:
         """End all that is still under way, because the program ends."""
         for run in self._runs:
             if not run.status:
                 self._end(run, status)
-        if self.sweep_id:
-            self._tracker.end_run(self.sweep_id, status)
+        if self._summary:
+            self._summary.end([self._ended(run) for run in self._runs], status)
 
-    def _start_summary(self, command: str) -> str:
-        """Start the sweep's summary run, or go on with the one that an earlier call for this folder started."""
-        if self._known:
-            self._tracker.resume_run(self._known["run_id"])
-        else:
-            tags = {"kind": "sweep", "command": command, "mlflow.note.content": f"`{command}`"}
-            name = command.removeprefix("harness train ").removeprefix("-m ")[:200]
-            run_id = self._tracker.start_run(name, {}, tags)
-            self._known = {"run_id": run_id, "signatures": [], "seconds": {}, "failed": False}
-        self._known["signatures"] += [run.signature for run in self._runs]
-        self._write_note()
-        self._tracker.tag(self._known["run_id"], {"signature": sweep_signature(self._known["signatures"])})
-        return self._known["run_id"]
+    def _record_code(self, run_id: str) -> None:
+        """Keep what tells the code that the numbers come from."""
+        targets = {run.config.model["_target_"] for run in self._runs}
+        for file, text in {"packages.txt": packages(), **patches(sorted(targets))}.items():
+            self._tracker.log_text(run_id, text, file)
 
-    def _write_note(self) -> None:
-        """Leave in the sweep's folder what a later call for it needs to know."""
-        if self._note:
-            self._note.parent.mkdir(parents=True, exist_ok=True)
-            self._note.write_text(json.dumps(self._known))
+    def _ended(self, run: Run) -> Ended:
+        finished = run.status == "FINISHED"
+        return Ended(
+            run.run_id,
+            run.name,
+            "full" if run.config.is_full else "batch",
+            "" if finished else run.reason or run.status.lower(),
+            self._merit(run) if finished else None,
+            run.objective if finished else None,
+            self._last[run].get("val/rmse") if finished else None,
+            run.updates,
+        )
+
+    def _merit(self, run: Run) -> float:
+        """Return the measure by which the best run is chosen; less is better."""
+        return run.objective if len(self._spaces) == 1 else self._last[run].get("val/rmse", math.inf)
 
     def _log_model(self, run: Run, model: keras.Model) -> None:
-        columns = [column.name for column in run.table.columns]
         try:
-            self._tracker.log_model(run.run_id, raw_model(model, run.table, run.scaler, run.config.loss), columns)
+            exported = raw_model(model, run.table, run.scaler, run.config.loss)
+            self._tracker.log_model(run.run_id, exported, raw_example(run.table), run.config.data.target)
         except Exception as error:
             # A model that trains but cannot be saved is still a result.
             self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})

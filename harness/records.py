@@ -13,7 +13,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import ConfigError, require
+from harness.config import ConfigError, masked, require
+from harness.store import reason
 
 PAGE = 1000
 
@@ -34,11 +35,8 @@ class Records:
             self._client = MlflowClient(uri)
             self._client.search_experiments(max_results=1)
         except Exception as error:
-            cause: BaseException = error
-            while cause.__context__ and not isinstance(cause.__context__, KeyError):
-                cause = cause.__context__
-            reason = str(cause).strip().rstrip(".")
-            raise ConfigError(f"--uri expected a store that answers. Received: {uri} ({reason}).") from error
+            received = f"{masked(uri)} ({reason(error)})"
+            raise ConfigError(f"--uri expected a store that answers. Received: {received}.") from error
 
     def runs(self, ids: Sequence[str] = ()) -> pd.DataFrame:
         """Return the runs that `ids` name: a sweep's summary run means the sweep's runs, none the newest sweep.

@@ -37,6 +37,11 @@ class Column:
     categories: tuple[float, ...] | tuple[str, ...] = ()
 
     @property
+    def is_text(self) -> bool:
+        """Whether its values are names that are no numbers."""
+        return bool(self.categories) and isinstance(self.categories[0], str)
+
+    @property
     def inputs(self) -> int:
         """Inputs of a model that the column becomes."""
         return len(self.categories) + 1 if self.categories else 1

@@ -5,10 +5,12 @@ One configuration is a sweep of one; there is no second path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.config import DEFAULT_EXPERIMENT, Config, tracking_uri
+from harness.config import DEFAULT_EXPERIMENT, Config, masked, tracking_uri
 from harness.device import choose_device
 from harness.plan import Group, Run, arrange, prepare
 from harness.progress import Display
@@ -18,47 +20,110 @@ from harness.tracking import Tracker
 from harness.trainer import Failed, Progress
 
 
-def train(configs: Sequence[Config], display: Display, *, command: str, folder: Path | None = None) -> list[Run]:
-    """Train all `configs` and record them.
+class Sweep:
+    """A sweep, whose configurations may come in several batches; as a context manager it ends with its block."""
 
-    Args:
-        configs: They have `runtime` and `tracking` in common.
-        display: Where a person looks.
-        command: What repeats the sweep.
-        folder: The sweep's; it gives the sweep a summary run, to which later calls with the same folder add.
+    def __init__(self, display: Display, *, command: str, folder: Path | None = None) -> None:
+        """Do nothing yet.
 
-    Returns:
-        The ended run of each configuration, in order; equal configurations share one.
+        Args:
+            display: Where a person looks.
+            command: What repeats the sweep.
+            folder: The sweep's; it gives the sweep a summary run, to which later calls with the same folder add.
+        """
+        self._display, self._command, self._folder = display, command, folder
+        self._opened = contextlib.ExitStack()
+        self._recorder: Recorder | None = None
+        self._said: set[str] = set()
 
-    Raises:
-        ConfigError: One of them cannot be trained; then nothing was trained or recorded.
-    """
-    device, description = choose_device(configs[0].runtime)
-    display.say(f"device: {description}")
-    runs = prepare(configs, display.reading)
-    distinct = list(dict.fromkeys(runs))
-    for table in {run.table.folder: run.table for run in distinct}.values():
-        if table.dropped or table.filled:
-            display.say(f"data:   {table.dropped:,} rows dropped, {table.filled:,} empty fields filled")
-        if table.drift:
-            display.say(f"data:   {table.drift}; batch runs follow that, and data.order=shuffled mixes the rows")
-    groups = arrange(distinct, device)
-    tracking = configs[0].tracking
-    uri = tracking_uri(tracking.uri)
-    experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
-    with Tracker(uri, experiment) as tracker:
-        display.say(f"store:  {uri}, experiment {experiment}")
-        recorder = Recorder(tracker, distinct, command, folder, description)
+    def __enter__(self) -> Sweep:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        recorder, self._recorder = self._recorder, None
         try:
-            for group in groups:
-                _run(group, distinct, recorder, display)
-            recorder.finish([group.scan.clocks for group in groups])
-        except BaseException as error:
-            recorder.abort("FAILED" if isinstance(error, Exception) else "KILLED")
+            if recorder and kind:
+                recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
+            elif recorder:
+                recorder.finish()
+        except BaseException as own:
+            kind, error = type(own), own
             raise
         finally:
-            display.clear()
-    return runs
+            self._opened.__exit__(kind, error, None)
+
+    def train(self, configs: Sequence[Config], commands: Sequence[str] = ()) -> list[Run]:
+        """Train `configs` and record them.
+
+        Args:
+            configs: They have `runtime` and `tracking` in common, with those of other batches too.
+            commands: What repeats each of them alone; none means the sweep's command.
+
+        Returns:
+            The ended run of each configuration, in order; equal configurations share one.
+
+        Raises:
+            ConfigError: One of them cannot be trained; then none of these was trained or recorded.
+        """
+        device, description = choose_device(configs[0].runtime)
+        self._say(f"device: {description}")
+        runs = prepare(configs, self._display.reading)
+        for run, command in zip(runs, commands, strict=False):
+            run.command = run.command or command
+        distinct = list(dict.fromkeys(runs))
+        for table in {run.table.folder: run.table for run in distinct}.values():
+            if table.dropped or table.filled:
+                self._say(f"data:   {table.dropped:,} rows dropped, {table.filled:,} empty fields filled")
+            if table.drift:
+                self._say(f"data:   {table.drift}; batch runs follow that, and data.order=shuffled mixes the rows")
+        groups = arrange(distinct, device)
+        recorder = self._recorder or self._open(configs[0], description)
+        try:
+            recorder.start(distinct)
+            for group in groups:
+                _run(group, distinct, recorder, self._display)
+        finally:
+            self._display.clear()
+        recorder.scanned([group.scan.clocks for group in groups])
+        return runs
+
+    def _open(self, config: Config, device: str) -> Recorder:
+        """Reach the store."""
+        self._opened.enter_context(_rarer_collections())
+        tracking = config.tracking
+        uri = tracking_uri(tracking.uri)
+        experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
+        outbox = Path(config.runtime.cache).absolute() / "outbox"
+        tracker = Tracker(uri, experiment, outbox, wait=tracking.wait, say=self._display.say)
+        self._opened.enter_context(tracker)
+        self._say(f"store:  {masked(uri)}, experiment {experiment}")
+        self._recorder = Recorder(tracker, self._command, self._folder, device)
+        return self._recorder
+
+    def _say(self, line: str) -> None:
+        """Show a line once."""
+        if line not in self._said:
+            self._said.add(line)
+            self._display.say(line)
+
+
+@contextlib.contextmanager
+def _rarer_collections() -> Iterator[None]:
+    """Spare Python's collector going through all that is loaded, again and again, while records are made."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()  # Else connections would not be closed when the interpreter ends.
+
+
+def train(configs: Sequence[Config], display: Display, *, command: str, folder: Path | None = None) -> list[Run]:
+    """Train all `configs` as one sweep; as `Sweep` and its `train`."""
+    with Sweep(display, command=command, folder=folder) as sweep:
+        return sweep.train(configs)
 
 
 def _run(group: Group, runs: Sequence[Run], recorder: Recorder, display: Display) -> None:

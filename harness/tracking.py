@@ -1,96 +1,88 @@
-"""The only writer to MLflow. Records are queued and written by a thread of their own, so that training never waits."""
+"""The only writer to MLflow. Records go to a file first, and a thread delivers them, so that training never waits."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
-import logging
 import math
-import os
 import posixpath
-import queue
 import re
-import sqlite3
-import threading
+import shutil
+import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A server's store would have two lines printed for each run that ends.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
-import mlflow
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
-from harness.config import ConfigError, require
+from harness.config import ConfigError, masked
+from harness.courier import Courier
+from harness.delivery import Delivery
+from harness.outbox import Undelivered, left_behind, new_outbox
+from harness.statistics import Column
+from harness.store import FIRST_CONTACT, environment, open_store
 
-BATCH = 1000
-"""Metrics that one request to MLflow may carry."""
-
-_EXPERIMENT_TAGS = {
-    # The UI shows runs and charts first, not traces.
-    "mlflow.experimentKind": "custom_model_development",
-    "mlflow.experiment.primaryMetric.name": "val/loss",
-    "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
-}
+PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""With a server that is slow or gone; training does not wait for it."""
 
 
 class Tracker:
     """Writes runs of one MLflow experiment; everything but the start of a run happens in the background."""
 
-    def __init__(self, uri: str, experiment: str) -> None:
-        """Reach the store, making it if it is a local file that is not there.
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        folder: Path | None = None,
+        *,
+        wait: float = 600.0,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Reach the store, making it if it is a local file that is not there, and deliver what it was owed.
 
         Args:
             uri: MLflow's tracking URI.
             experiment: Name of the experiment, made where there is none.
+            folder: Where records are kept until they are delivered; None takes one that ends with the tracker.
+            wait: Seconds that `flush` and `close` wait for a store that does not answer.
+            say: Called when the store goes away, and when it is back.
 
         Raises:
             ConfigError: The store does not answer, or the experiment was deleted.
         """
-        require(bool(experiment.strip()), "tracking.experiment expected a name", repr(experiment))
-        for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
-            logging.getLogger(name).setLevel(level)
-        self._uri = uri
-        try:
-            with _first_contact(uri):
-                self._client = MlflowClient(uri)
-                self.experiment_id = self._open_experiment(experiment)
-        except ConfigError:
-            raise
-        except Exception as error:
-            # Whatever MLflow, SQLAlchemy or a driver that is not installed says, there is no store to write to.
-            received = f"{uri} ({_reason(error)})"
-            raise ConfigError(f"tracking.uri expected a store that answers. Received: {received}.") from error
-        self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
-        self._pending: dict[str, list[Metric]] = defaultdict(list)
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._write, name="tracking", daemon=True)
-        self._thread.start()
+        self._uri, self._say = uri, say
+        self._resources = contextlib.ExitStack()
+        self._client, self.experiment_id = open_store(uri, experiment)
+        self._resources.enter_context(environment(PATIENCE))
+        place = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
+        left = list(left_behind(place, uri))
+        self._outbox = new_outbox(place, uri)
+        self._delivery = Delivery(self._client, uri)
+        self._courier = Courier(self._outbox, left, self._delivery, uri, wait=wait, say=say)
 
     def __enter__(self) -> Tracker:
         return self
 
     def __exit__(self, kind: type | None, error: object, traceback: object) -> None:
-        try:
+        if kind is None:
             self.close()
-        except Exception:
-            if kind is None:
-                raise
+            return
+        try:
+            self.close(wait=0)
+        except Undelivered as kept:
+            self._say(f"store:  {kept}")
+        except Exception:  # There is one already.
+            pass
 
     def start_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Start a run and return its id."""
-        run = self._client.create_run(self.experiment_id, run_name=name, tags={**_source_tags(), **tags})
+        run = self._client.create_run(self.experiment_id, run_name=masked(name), tags=_source_tags() | _masked(tags))
         run_id = run.info.run_id
-        entities = [Param(key, str(value)) for key, value in params.items()]
-        self._queue.put(lambda: self._client.log_batch(run_id, params=entities))
+        self._delivery.place(run_id, run.info.artifact_uri or "")
+        self._put("params", run_id, values=_masked(params))
         return run_id
 
     def resume_run(self, run_id: str) -> None:
@@ -104,196 +96,143 @@ class Tracker:
         except MlflowException as error:
             raise ConfigError(
                 f"tracking.uri expected the store that holds run {run_id}, with which the folder's sweep began. "
-                f"Received: {self._uri}. Use that store, or another hydra.sweep.dir."
+                f"Received: {masked(self._uri)}. Use that store, or another hydra.sweep.dir."
             ) from error
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at one step; one that is not finite is left out, since MLflow's pages break on it."""
-        now = int(time.time() * 1000)
-        rows = [Metric(_legal(key), float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
-        self._queue.put(lambda: self._add(run_id, rows))
+        values = {_legal(key): float(value) for key, value in metrics.items() if math.isfinite(value)}
+        self._put("metrics", run_id, values=values, step=step, ms=_now())
 
     def log_curve(self, run_id: str, key: str, steps: Iterable[int], values: Iterable[float]) -> None:
         """Record one metric at many steps."""
-        now = int(time.time() * 1000)
         pairs = zip(steps, values, strict=True)
-        rows = [Metric(key, float(value), now, int(step)) for step, value in pairs if math.isfinite(value)]
-        self._queue.put(lambda: self._add(run_id, rows))
+        points = [(int(step), float(value)) for step, value in pairs if math.isfinite(value)]
+        self._put("curve", run_id, key=key, points=points, ms=_now())
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        entities = [RunTag(key, value) for key, value in tags.items()]
-        self._queue.put(lambda: self._client.log_batch(run_id, tags=entities))
+        self._put("tags", run_id, values=_masked(tags))
+
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment."""
+        for key, value in tags.items():
+            self._put("experiment", "", experiment=self.experiment_id, key=key, value=value)
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Keep `text` as the run's artifact `file`."""
-        self._queue.put(lambda: self._client.log_text(run_id, text, file))
+        self._put("text", run_id, text=masked(text), file=file)
+
+    def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
+        """Keep a copy of a file as the run's artifact, in a folder among its artifacts."""
+        self._put("artifact", run_id, path=str(shutil.copy2(path, self._outbox.room())), folder=folder)
 
     def log_dataset(
-        self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[str], rows: Mapping[str, int]
+        self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
     ) -> None:
         """Record what a run was trained on: `rows` by context, `training` and `holdout`.
 
-        MLflow keeps one input of a name and digest, hence the context stands in the name too.
+        MLflow keeps one input of a name and digest, hence the context stands in the name too. The columns' statistics
+        are the training rows', and are in their profile.
         """
-        schema = [{"type": "float", "name": column, "required": True} for column in columns]
-        inputs = [
-            DatasetInput(
-                Dataset(
-                    f"{name} ({context})",
-                    digest,
-                    "local",
-                    json.dumps({"uri": str(path)}),
-                    json.dumps({"mlflow_colspec": schema}),
-                    json.dumps({"num_rows": count}),
-                ),
-                [InputTag("mlflow.data.context", context)],
-            )
-            for context, count in rows.items()
-            if count
+        schema = [
+            {"type": "string" if column.is_text else "float", "name": column.name, "required": True}
+            for column in columns
         ]
-        self._queue.put(lambda: self._client.log_inputs(run_id, datasets=inputs))
+        profiles: dict[str, dict[str, Any]] = {context: {"num_rows": count} for context, count in rows.items() if count}
+        profiles["training"]["columns"] = {
+            column.name: {"count": column.count, "categories": len(column.categories)}
+            if column.categories
+            else {
+                "count": column.count,
+                "log": column.log,
+                "mean": column.mean,
+                "std": column.std,
+                "min": column.min,
+                "max": column.max,
+            }
+            for column in columns
+        }
+        inputs = [
+            {
+                "context": context,
+                "dataset": {
+                    "name": f"{name} ({context})",
+                    "digest": digest,
+                    "source_type": "local",
+                    "source": json.dumps({"uri": str(path)}),
+                    "schema": json.dumps({"mlflow_colspec": schema}),
+                    "profile": json.dumps(profile),
+                },
+            }
+            for context, profile in profiles.items()
+        ]
+        self._put("dataset", run_id, inputs=inputs)
 
-    def log_model(self, run_id: str, model: Any, columns: Sequence[str]) -> None:
-        """Keep a Keras model of one input `[rows, 1]` a column, with its signature; waits until it is written."""
+    def log_model(self, run_id: str, model: Any, example: Mapping[str, np.ndarray], target: str) -> None:
+        """Keep a Keras model with its signature.
+
+        Args:
+            run_id: The run's.
+            model: Of one input `[rows, 1]` a feature, by its name.
+            example: Rows to try it on, of float64 or text.
+            target: The column that it predicts.
+
+        Raises:
+            Exception: It cannot be saved.
+        """
         import keras
         import tensorflow as tf
         from mlflow.models import ModelSignature
-        from mlflow.tensorflow import log_model
+        from mlflow.tensorflow import save_model
         from mlflow.types import Schema, TensorSpec
 
-        *features, target = columns
-        signature = ModelSignature(
-            Schema([TensorSpec(np.dtype("float64"), (-1, 1), name) for name in features]),
-            Schema([TensorSpec(np.dtype("float32"), (-1, 1), target)]),
+        kinds = {name: np.dtype("str" if values.dtype.kind == "U" else "float64") for name, values in example.items()}
+        folder = self._outbox.room() / "model"
+        save_model(
+            model,
+            folder,
+            signature=ModelSignature(
+                Schema([TensorSpec(kind, (-1, 1), name) for name, kind in kinds.items()]),
+                Schema([TensorSpec(np.dtype("float32"), (-1, 1), target)]),
+            ),
+            input_example=dict(example),
+            pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],
         )
-        self.flush()
-        # `mlflow.start_run` would set a run that has ended to running, and to failed if the model cannot be saved.
-        params = self._client.get_run(run_id).data.params
-        logged = self._client.create_logged_model(self.experiment_id, "model", source_run_id=run_id, params=params)
-        with _uri_of_functions(self._uri):
-            log_model(
-                model,
-                run_id=run_id,
-                model_id=logged.model_id,
-                signature=signature,
-                pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],
-            )
+        self._put("model", run_id, path=str(folder))
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""
-
-        def end() -> None:
-            self._send(run_id)
-            self._client.set_terminated(run_id, status)
-
-        self._queue.put(end)
+        self._put("end", run_id, status=status, ms=_now())
 
     def flush(self) -> None:
-        """Wait until all records so far are written.
+        """Wait until all records so far are delivered.
 
         Raises:
+            Undelivered: The store does not answer.
             Exception: What MLflow said to a record that it did not take.
         """
-        self._queue.join()
-        if self._error:
-            raise self._error
+        self._courier.flush()
 
-    def close(self) -> None:
-        """Write what is left and end the thread; raises as `flush` does."""
-        self._queue.put(None)
-        self._thread.join()
-        if self._error:
-            raise self._error
+    def close(self, wait: float | None = None) -> None:
+        """Deliver what is left and end the thread; raises as `flush` does.
 
-    def _open_experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            location = None
-            if self._uri.startswith("sqlite:///"):
-                location = (Path(self._uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name).as_uri()
-            experiment_id = self._client.create_experiment(name, artifact_location=location)
-            for key, value in _EXPERIMENT_TAGS.items():
-                self._client.set_experiment_tag(experiment_id, key, value)
-            return experiment_id
-        if found.lifecycle_stage != "active":
-            raise ConfigError(
-                f"tracking.experiment expected one that is not deleted. Received: {name!r}. "
-                f"Restore it with `mlflow experiments restore -x {found.experiment_id}`, or use another name."
-            )
-        return found.experiment_id
+        Args:
+            wait: Seconds to wait for a store that does not answer, if not those of all calls.
+        """
+        with self._resources:
+            self._courier.close(wait)
 
-    def _write(self) -> None:
-        while True:
-            work = self._queue.get()
-            try:
-                if work is not None:
-                    work()
-                if self._queue.empty() or work is None:
-                    for run_id in list(self._pending):
-                        self._send(run_id)
-            except Exception as error:
-                self._error = self._error or error
-            finally:
-                self._queue.task_done()
-            if work is None:
-                return
-
-    def _add(self, run_id: str, metrics: list[Metric]) -> None:
-        self._pending[run_id] += metrics
-        if len(self._pending[run_id]) >= BATCH:
-            self._send(run_id)
-
-    def _send(self, run_id: str) -> None:
-        metrics = self._pending.pop(run_id, [])
-        for start in range(0, len(metrics), BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+    def _put(self, kind: str, run_id: str, **values: object) -> None:
+        self._outbox.append({"kind": kind, "run": run_id, **values})
 
 
-@contextlib.contextmanager
-def _uri_of_functions(uri: str) -> Iterator[None]:
-    """Set the URI that MLflow's functions go by, which is the whole process's, and set it back."""
-    before: Any = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
+def _masked(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: masked(str(value)) for key, value in values.items()}
 
 
-@contextlib.contextmanager
-def _first_contact(uri: str) -> Iterator[None]:
-    """Make a local store one process at a time, in the mode that lets others read while one writes.
-
-    A server is asked twice only; MLflow's own patience, of minutes, is for one that has answered before.
-    """
-    if not uri.startswith("sqlite:///"):
-        brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-        brief = {name: value for name, value in brief.items() if name not in os.environ}
-        os.environ.update(brief)
-        try:
-            yield
-        finally:
-            for name in brief:
-                del os.environ[name]
-        return
-    import fcntl
-
-    path = Path(uri.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        statement = "PRAGMA schema_version" if path.exists() else "PRAGMA journal_mode=WAL"
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute(statement)  # It fails at once where MLflow would try for minutes.
-        yield
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of what is at the bottom of an error."""
-    while (cause := error.__cause__ or error.__context__) and not isinstance(cause, KeyError):
-        error = cause
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _now() -> int:
+    return int(time.time() * 1000)
 
 
 def _legal(key: str) -> str:

@@ -31,7 +31,7 @@ class FusedLauncher(Launcher):
         setup_globals()
         configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         app = self._task.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
-        runs = app.train([task_config(config) for config in configs], Path(self._config.hydra.sweep.dir))
+        runs = app.train(configs, Path(self._config.hydra.sweep.dir))
 
         return [
             run_job(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging.config
+import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -15,6 +18,9 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -76,6 +82,7 @@ def test_defaults_whole() -> None:
         "tracking.uri": None,
         "tracking.experiment": None,
         "tracking.log_model": "best",
+        "tracking.wait": 600.0,
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
         "runtime.reader": "pandas",
@@ -221,7 +228,11 @@ class FakeRun:
     name: str = "fake"
     status: str = "FINISHED"
     reason: str = ""
-    objective: float = 0.5
+
+    @property
+    def objective(self) -> float:
+        """What the run came to: it diverges at a rate of one."""
+        return self.config.learning_rate if self.config.learning_rate < 1 else math.inf
 
 
 @dataclass
@@ -231,6 +242,7 @@ class Call:
     configs: list[Config]
     command: str
     folder: Path | None
+    commands: list[str]  # of each configuration alone
 
 
 Calls = list[Call]
@@ -238,16 +250,16 @@ Calls = list[Call]
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
-    """Every call that reaches `harness.sweep.train`, which trains nothing here."""
+    """Every call that reaches `harness.sweep`, which trains nothing here."""
     from harness import sweep
 
     made: Calls = []
 
-    def train(configs: Sequence[Config], display: object, *, command: str, folder: Path | None = None) -> list[FakeRun]:
-        made.append(Call(list(configs), command, folder))
+    def train(self: Any, configs: Sequence[Config], commands: Sequence[str]) -> list[FakeRun]:
+        made.append(Call(list(configs), self._command, self._folder, list(commands)))
         return [FakeRun(config) for config in configs]
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(sweep.Sweep, "train", train)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     handlers, level = logging.root.handlers[:], logging.root.level
@@ -356,17 +368,137 @@ def test_other_launchers_train_one_by_one_into_the_same_folder(calls: Calls, mon
     assert [one.config for one in ended] == [call.configs[0] for call in calls]
 
 
+SPY = """
+from hydra.experimental.callback import Callback
+
+seen = []
+
+
+class Spy(Callback):
+    def on_multirun_start(self, config, **others):
+        seen.append("sweep starts")
+
+    def on_multirun_end(self, config, **others):
+        seen.append("sweep ends")
+
+    def on_job_start(self, config, **others):
+        seen.append(f"{config.hydra.job.num} starts")
+
+    def on_job_end(self, config, job_return, **others):
+        seen.append((config.hydra.job.num, config.hydra.runtime.output_dir, job_return))
+"""
+
+
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_callbacks_see_each_job_with_what_it_returned(
+    calls: Calls, launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"spy_{launcher}.py").write_text(SPY)
+    monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: None)
+    words = [f"hydra/launcher={launcher}", "hydra.sweep.dir=out", f"+hydra.callbacks.spy._target_=spy_{launcher}.Spy"]
+    monkeypatch.syspath_prepend(tmp_path)
+    run("-m", *words, "chunksize=full,4", "learning_rate=0.1,1", "epochs=2")
+    seen = importlib.import_module(f"spy_{launcher}").seen
+    assert [event for event in seen if isinstance(event, str)] == [
+        *("sweep starts", "0 starts", "1 starts", "2 starts", "3 starts", "sweep ends")
+    ]
+    ends = [event for event in seen if not isinstance(event, str)]
+    grid = [("full", "0.1"), ("full", "1"), ("4", "0.1"), ("4", "1")]
+    for number, ((ended, folder, job), (chunksize, rate)) in enumerate(zip(ends, grid, strict=True)):
+        assert (ended, folder) == (number, str(tmp_path / "out" / str(number)))
+        assert job.status is JobStatus.COMPLETED
+        assert job.return_value == (0.1 if rate == "0.1" else math.inf)
+        assert list(job.overrides) == [f"chunksize={chunksize}", f"learning_rate={rate}", "epochs=2"]
+        assert (str(job.cfg.chunksize), job.cfg.epochs, "hydra" in job.cfg) == (chunksize, 2, False)
+        assert (job.hydra_cfg.hydra.job.num, job.working_dir) == (number, str(tmp_path))
+        hydra_folder = tmp_path / "out" / str(number) / ".hydra"
+        assert sorted(path.name for path in hydra_folder.iterdir()) == ["config.yaml", "hydra.yaml", "overrides.yaml"]
+        assert OmegaConf.load(hydra_folder / "overrides.yaml") == list(job.overrides)
+
+
+class TwoBatches(Sweeper):
+    """Tries two rates, and then chunks with the better one."""
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir).absolute().with_suffix(".yaml"))
+        first = self.launcher.launch([[*arguments, f"learning_rate={rate}"] for rate in (1, 0.2, 0.1)], 0)
+        best = min(first, key=lambda job: job.return_value)
+        second = self.launcher.launch([[*best.overrides, f"chunksize={chunk}"] for chunk in (4, 5)], len(first))
+        return [*first, *second]
+
+
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_another_sweeper_goes_on_from_what_jobs_returned(
+    calls: Calls, launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Hydra takes plugins of this package only.
+    monkeypatch.setitem(sys.modules, "hydra_plugins.two_batches", sys.modules[__name__])
+    monkeypatch.setattr(TwoBatches, "__module__", "hydra_plugins.two_batches")
+    Plugins.instance().register(TwoBatches)
+    node = {"_target_": "hydra_plugins.two_batches.TwoBatches"}
+    ConfigStore.instance().store("two_batches", node, group="hydra/sweeper")
+    run("-m", "hydra/sweeper=two_batches", f"hydra/launcher={launcher}", "hydra.sweep.dir=out", "epochs=3")
+    batches = [[(config.learning_rate, config.chunksize) for config in call.configs] for call in calls]
+    first, second = [(1.0, 100), (0.2, 100), (0.1, 100)], [(0.1, 4), (0.1, 5)]
+    assert batches == ([first, second] if launcher == "fused" else [[each] for each in first + second])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == [*"01234"]
+    assert OmegaConf.load(tmp_path / "out" / "4" / ".hydra" / "hydra.yaml").hydra.job.num == 4
+
+
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_hydras_own_sweeper(calls: Calls, launcher: str) -> None:
+    run("-m", "hydra/sweeper=basic", f"hydra/launcher={launcher}", "chunksize=full,4", "hydra.sweeper.max_batch_size=1")
+    assert [[config.chunksize for config in call.configs] for call in calls] == [["full"], [4]]
+
+
+@pytest.mark.parametrize(
+    ("words", "commands"),
+    [
+        (["chunksize=full", "data.features=[a b]"], ["chunksize=full 'data.features=[a b]'"]),
+        (["-m", "seed=0,1", "epochs=2"], ["seed=0 epochs=2", "seed=1 epochs=2"]),
+        (["-m", "seed=0", "hydra.sweep.dir=out"], ["seed=0"]),
+        (["--config-dir", "own", "seed=1"], ["--config-dir own seed=1"]),
+        (["--config-dir=own", "seed=1"], ["--config-dir=own seed=1"]),
+        (
+            ["experiment=house_prices", "sweep=full_vs_batch", "epochs=2", "learning_rate=0.1", "chunksize=full,4"],
+            [
+                f"chunksize={chunk} learning_rate=0.1 epochs=2 experiment=house_prices sweep=full_vs_batch "
+                "hydra.mode=RUN"
+                for chunk in ("full", "4")
+            ],
+        ),
+    ],
+)
+def test_each_run_has_a_command_that_trains_it_alone(
+    calls: Calls, words: list[str], commands: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    run(*words)
+    (call,) = calls
+    assert call.commands == [f"harness train {command}" for command in commands]
+    for config, command in zip(call.configs, call.commands, strict=True):
+        run(*shlex.split(command)[2:])
+        again = calls.pop()
+        assert (again.configs, again.folder) == ([config], None)
+
+
 @pytest.mark.parametrize("words", [["chunksize=4"], ["-m", "seed=0,1,2"], ["-m", "seed=0,1,2", "hydra/launcher=basic"]])
 def test_an_error_in_training_is_raised_as_it_is_and_ends_the_sweep(
     calls: Calls, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tried = []
 
-    def fail(configs: Sequence[Config], *others: object, **named: object) -> None:
+    def fail(sweep: object, configs: Sequence[Config], *others: object) -> None:
         tried.append(configs)
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("harness.sweep.train", fail)
+    monkeypatch.setattr("harness.sweep.Sweep.train", fail)
     monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: None)
     with pytest.raises(OSError, match="the disk is full"):
         run(*words)
@@ -379,7 +511,7 @@ def test_an_interrupt_gets_through(calls: Calls, stop: type[BaseException], monk
     def interrupt(*others: object, **named: object) -> None:
         raise stop
 
-    monkeypatch.setattr("harness.sweep.train", interrupt)
+    monkeypatch.setattr("harness.sweep.Sweep.train", interrupt)
     for words in (["chunksize=4"], ["-m", "seed=0,1"]):
         with pytest.raises(stop):
             run(*words)

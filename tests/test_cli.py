@@ -5,6 +5,7 @@ Most tests call it in this process, so that TensorFlow is loaded once; a few run
 
 from __future__ import annotations
 
+import json
 import logging.config
 import math
 import os
@@ -83,6 +84,10 @@ class Left:
 
     def curve(self, run: Run, key: str) -> dict[int, float]:
         return {point.step: point.value for point in self.client.get_metric_history(run.info.run_id, key)}
+
+    def order(self, run: Run) -> int:
+        """Where a run stands in the sweep."""
+        return list(self.runs.values()).index(run)
 
     @property
     def said(self) -> list[str]:
@@ -176,12 +181,14 @@ def test_tags(left: Left) -> None:
     words = f"harness train -m data=csv data.path=small.csv 'data.features=[x]' data.target=y {' '.join(GRID)}"
     assert left.summary.data.tags["kind"] == "sweep"
     assert left.summary.data.tags["command"] == words
-    for (chunksize, _, _), run in left.runs.items():
+    for (chunksize, rate, epochs), run in left.runs.items():
         tags = run.data.tags
         assert tags["kind"] == "run"
         assert tags["sample"] == ("full" if chunksize == "full" else "batch")
         assert tags["sweep"] == left.summary.info.run_id
-        assert tags["command"] == words
+        own = f"chunksize={chunksize} learning_rate={rate} epochs={epochs}"
+        data = "data=csv data.path=small.csv 'data.features=[x]' data.target=y"
+        assert tags["command"] == f"harness train {data} {own}"
         assert "mlflow.parentRunId" not in tags  # The UI hides what is nested.
     signatures = [run.data.tags["signature"] for run in left.runs.values()]
     assert len({*signatures, left.summary.data.tags["signature"]}) == 9
@@ -286,10 +293,67 @@ def test_the_data_is_an_input_with_its_digest(left: Left) -> None:
     digest = OmegaConf.load(manifest).digest
     for run in left.runs.values():
         inputs = [entry.dataset for entry in run.inputs.dataset_inputs]
-        assert [(entry.name, entry.digest, entry.profile) for entry in inputs] == [
-            ("small (training)", digest, '{"num_rows": 10}'),
-            ("small (holdout)", digest, '{"num_rows": 3}'),
+        assert [(entry.name, entry.digest) for entry in inputs] == [
+            ("small (training)", digest),
+            ("small (holdout)", digest),
         ]
+        training, holdout = (json.loads(entry.profile) for entry in inputs)
+        x, y = training["columns"]["x"], training["columns"]["y"]
+        assert (training["num_rows"], holdout) == (10, {"num_rows": 3})
+        assert (x["min"], x["max"], x["log"]) == (X[~HELD_OUT].min(), X[~HELD_OUT].max(), False)
+        assert (x["mean"], y["std"]) == pytest.approx((X[~HELD_OUT].mean(), Y[~HELD_OUT].std()))
+
+
+def test_the_best_of_each_metric_is_there_with_its_epoch(left: Left) -> None:
+    for run in left.finished.values():
+        for key, best in (("train/loss", min), ("val/loss", min), ("val/rmse", min), ("val/mae", min), ("val/r2", max)):
+            curve = left.curve(run, key)
+            epoch = best(curve, key=curve.__getitem__)
+            assert left.curve(run, f"best/{key}") == {epoch: curve[epoch]}
+    assert not any(key.startswith("best/") for run in left.diverged.values() for key in run.data.metrics)
+
+
+def test_the_summary_says_in_markdown_what_came_of_it(left: Left) -> None:
+    def link(run: Run) -> str:
+        return f"[{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
+
+    def row(what: str, run: Run) -> str:
+        metrics = run.data.metrics
+        loss, rmse = f"{metrics['val/loss']:.4g}", f"{metrics['val/rmse']:,.6g}"
+        return f"| {what} | {link(run)} | {loss} | {rmse} | {metrics['updates']:,.0f} |"
+
+    def best(chunksize: str) -> Run:
+        runs = [run for key, run in left.finished.items() if key[0] == chunksize]
+        return min(runs, key=lambda run: run.data.metrics["val/loss"])
+
+    assert left.summary.data.tags["mlflow.note.content"].splitlines() == [
+        "| best of | run | loss | rmse | updates |",
+        "| --- | --- | ---: | ---: | ---: |",
+        row("chunks", best("4")),
+        row("the full sample", best("full")),
+        "",
+        "`small.csv`: y from x; 10 rows to train on, 3 held out.",
+        "",
+        "4 of 8 runs failed:",
+        "",
+        *[f"- {link(run)}: diverged at update 2" for run in sorted(left.diverged.values(), key=left.order)],
+        "",
+        "```",
+        left.summary.data.tags["command"],
+        "```",
+    ]
+
+
+def test_the_summary_keeps_versions_and_how_busy_the_machine_was(left: Left) -> None:
+    run_id = left.summary.info.run_id
+    packages = Path(left.client.download_artifacts(run_id, "packages.txt")).read_text().splitlines()
+    assert f"tensorflow=={tf.__version__}" in packages
+    assert [line.split("==")[0] for line in packages] == [
+        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "mlflow", "hydra-core")
+    ]
+    assert 0 < left.summary.data.metrics["system/system_memory_usage_percentage"] < 100
+    for run in left.runs.values():
+        assert [file.path for file in left.client.list_artifacts(run.info.run_id)] == ["config.yaml"]
 
 
 def test_the_summary_has_the_clocks(left: Left) -> None:
@@ -517,17 +581,21 @@ def test_every_model_is_kept_if_asked_for_or_none(trainer: Harness, tmp_path: Pa
 
 
 def test_hydras_own_launcher_gives_the_same_numbers_one_by_one(trainer: Harness, left: Left, tmp_path: Path) -> None:
-    answer = trainer("-m", "hydra/launcher=basic", "chunksize=4", "learning_rate=1e30,0.1", "epochs=3")
+    words = ["chunksize=4", "learning_rate=1e30,0.01,0.1", "epochs=3", "tracking.log_model=best"]
+    answer = trainer("-m", "hydra/launcher=basic", *words)
     assert (answer.code, answer.err) == (1, "failed: chunk=4 lr=1e+30 epochs=3: diverged at update 2\n")
-    summary, lost, run = stored(tmp_path)
-    assert [each.info.status for each in (summary, lost, run)] == ["FAILED", "FAILED", "FINISHED"]
+    said = [line.split(":")[0] for line in answer.out.splitlines()]
+    assert (said.count("device"), said.count("store")) == (1, 1)
+    summary, lost, worse, run = stored(tmp_path)
+    assert [each.info.status for each in (summary, lost, worse, run)] == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+    assert [len(each.outputs.model_outputs) for each in (summary, lost, worse, run)] == [0, 0, 0, 1]
     companion = left.runs["4", "0.1", "3"]
     for key in ("train/loss", "val/loss", "intercept", "slope"):
         assert run.data.metrics[key] == companion.data.metrics[key]
     assert run.data.metrics["time/shared_by"] == 1
-    assert {each.data.tags["sweep"] for each in (lost, run)} == {summary.info.run_id}
+    assert {each.data.tags["sweep"] for each in (lost, worse, run)} == {summary.info.run_id}
     (folder,) = tmp_path.glob("multirun/*/*")
-    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "multirun.yaml", "summary.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "2", "multirun.yaml", "summary.json"]
 
 
 def test_columns_of_any_name(trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

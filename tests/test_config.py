@@ -18,6 +18,7 @@ from harness.config import (
     Scaling,
     TrackingConfig,
     flatten,
+    masked,
     require,
     tracking_uri,
 )
@@ -173,6 +174,7 @@ def test_flat_values_whole() -> None:
         "tracking.uri": None,
         "tracking.experiment": "question",
         "tracking.log_model": "best",
+        "tracking.wait": 600.0,
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
         "runtime.reader": "pandas",
@@ -219,3 +221,21 @@ def test_the_tracking_uri_in_force(
     if environment:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", environment)
     assert tracking_uri(given) == found.format(cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("mysql+pymysql://me:s3/cret@host/db", "mysql+pymysql://me:***@host/db"),
+        ("https://me:s3c@ret@host/path", "https://me:***@host/path"),
+        ("https://me:secret@host/path", "https://me:***@host/path"),
+        ("no tracking.uri=https://me:secret@host seed=1", "no tracking.uri=https://me:***@host seed=1"),
+        ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:////home/me/mlflow.db", "sqlite:////home/me/mlflow.db"),
+        ("data.features=[a:b,c@d]", "data.features=[a:b,c@d]"),
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(text: str, shown: str) -> None:
+    assert masked(text) == shown

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,7 +23,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.config import ConfigError, tracking_uri
-from harness.tracking import BATCH, Tracker
+from harness.delivery import METRICS
+from harness.statistics import Column
+from harness.tracking import Tracker
+
+COLUMNS = [Column("x", False, 8, 3.0, 0.5, 1.0, 7.0), Column("y", True, 8, 1.0, 2.0, 0.0, 4.0)]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,20 @@ def test_the_artifacts_lie_beside_the_store(
     assert experiment.tags["mlflow.experiment.primaryMetric.name"] == "val/loss"
 
 
+def test_files_are_kept_as_they_are_and_tags_are_the_experiments(
+    tracker: Tracker, client: MlflowClient, tmp_path: Path
+) -> None:
+    run_id = tracker.start_run("a", {}, {})
+    (tmp_path / "figure.png").write_bytes(b"\x89PNG\x00")
+    tracker.log_artifact(run_id, tmp_path / "figure.png", "figures")
+    (tmp_path / "figure.png").write_bytes(b"changed")
+    tracker.tag_experiment({"view": "{}", "other": "x"})
+    tracker.flush()
+    assert Path(client.download_artifacts(run_id, "figures/figure.png")).read_bytes() == b"\x89PNG\x00"
+    tags = client.get_experiment(tracker.experiment_id).tags
+    assert (tags["view"], tags["other"]) == ("{}", "x")
+
+
 def test_a_run_names_the_commit_of_the_harness(tracker: Tracker, client: MlflowClient) -> None:
     root = Path(__file__).parent.parent
     answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
@@ -94,7 +112,7 @@ def test_a_run_names_the_commit_of_the_harness(tracker: Tracker, client: MlflowC
     assert run.data.tags["mlflow.source.git.commit"] == answer.stdout.strip()
 
 
-@pytest.mark.parametrize("points", [0, 1, BATCH, BATCH + 1, 3 * BATCH - 1])
+@pytest.mark.parametrize("points", [0, 1, METRICS, METRICS + 1, 3 * METRICS - 1])
 def test_curves_of_any_length_arrive_whole_and_in_order(
     tracker: Tracker, client: MlflowClient, points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,30 +129,32 @@ def test_curves_of_any_length_arrive_whole_and_in_order(
     tracker.log_curve(run_id, "loss", steps, [1 / step for step in steps])
     tracker.flush()
     assert curve(client, run_id, "loss") == [(step, 1 / step) for step in steps]
-    assert max(sent) <= BATCH
+    assert max(sent, default=0) <= METRICS
     assert sum(sent) == points
 
 
-def test_many_small_records_are_sent_together(tracker: Tracker, client: MlflowClient) -> None:
-    """While the writer is busy, records pile up; they go in few requests, and each run's in its order."""
-    busy = threading.Event()
-    runs = [tracker.start_run(name, {}, {}) for name in "ab"]
-    tracker.flush()
+def test_many_small_records_are_sent_together(
+    tracker: Tracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes within two seconds goes in one request a run."""
+    runs = [tracker.start_run(name, {"a": 1}, {}) for name in "ab"]
     requests: list[str] = []
     log_batch = tracker._client.log_batch
-    tracker._client.log_batch = lambda run_id, **entities: (requests.append(run_id), log_batch(run_id, **entities))
-    tracker._queue.put(busy.wait)
+    monkeypatch.setattr(
+        tracker._client, "log_batch", lambda run_id, **these: (requests.append(run_id), log_batch(run_id, **these))
+    )
     for step in range(1, 301):
         for run_id in runs:
             tracker.log(run_id, {"loss": step / 7, "updates": step}, step)
+            tracker.tag(run_id, {"step": str(step)})
     for run_id in runs:
         tracker.end_run(run_id, "FINISHED")
-    busy.set()
     tracker.flush()
     assert requests == runs
     for run_id in runs:
         assert curve(client, run_id, "loss") == [(step, step / 7) for step in range(1, 301)]
-        assert client.get_run(run_id).info.status == "FINISHED"
+        run = client.get_run(run_id)
+        assert (run.info.status, run.data.params, run.data.tags["step"]) == ("FINISHED", {"a": "1"}, "300")
 
 
 def test_what_is_not_finite_is_left_out(tracker: Tracker, client: MlflowClient, folder: Path) -> None:
@@ -184,13 +204,25 @@ def test_long_values_are_taken(tracker: Tracker, client: MlflowClient) -> None:
 def test_the_data_is_an_input_of_the_run_with_its_digest(tracker: Tracker, client: MlflowClient) -> None:
     run_id = tracker.start_run("a", {}, {})
     rows = {"training": 8, "holdout": 3}
-    tracker.log_dataset(run_id, "houses", Path("/data/houses.csv"), "0123456789abcdef" * 2, ["x", "y"], rows)
+    tracker.log_dataset(run_id, "houses", Path("/data/houses.csv"), "0123456789abcdef" * 2, COLUMNS, rows)
     tracker.flush()
     inputs = client.get_run(run_id).inputs.dataset_inputs
-    assert [(entry.dataset.name, entry.dataset.digest, entry.dataset.profile) for entry in inputs] == [
-        ("houses (training)", "0123456789abcdef" * 2, '{"num_rows": 8}'),
-        ("houses (holdout)", "0123456789abcdef" * 2, '{"num_rows": 3}'),
+    assert [(entry.dataset.name, entry.dataset.digest) for entry in inputs] == [
+        ("houses (training)", "0123456789abcdef" * 2),
+        ("houses (holdout)", "0123456789abcdef" * 2),
     ]
+    assert [json.loads(entry.dataset.profile) for entry in inputs] == [
+        {
+            "num_rows": 8,
+            "columns": {
+                "x": {"log": False, "mean": 3.0, "std": 0.5, "min": 1.0, "max": 7.0},
+                "y": {"log": True, "mean": 1.0, "std": 2.0, "min": 0.0, "max": 4.0},
+            },
+        },
+        {"num_rows": 3},
+    ]
+    schema = json.loads(inputs[0].dataset.schema)["mlflow_colspec"]
+    assert [column["name"] for column in schema] == ["x", "y"]
     assert [(tag.key, tag.value) for entry in inputs for tag in entry.tags] == [
         ("mlflow.data.context", "training"),
         ("mlflow.data.context", "holdout"),
@@ -200,7 +232,7 @@ def test_the_data_is_an_input_of_the_run_with_its_digest(tracker: Tracker, clien
 def test_two_runs_may_have_the_same_data(tracker: Tracker, client: MlflowClient) -> None:
     runs = [tracker.start_run(name, {}, {}) for name in "ab"]
     for run_id in runs:
-        tracker.log_dataset(run_id, "houses", Path("/h.csv"), "0" * 32, ["x", "y"], {"training": 8, "holdout": 0})
+        tracker.log_dataset(run_id, "houses", Path("/h.csv"), "0" * 32, COLUMNS, {"training": 8, "holdout": 0})
     tracker.flush()
     for run_id in runs:
         inputs = client.get_run(run_id).inputs.dataset_inputs
@@ -219,7 +251,8 @@ def test_a_model_is_the_runs_and_leaves_its_ending_alone(tracker: Tracker, clien
         tracker.end_run(run_id, status)
     tracker.flush()
     before = client.get_run(run_id).info
-    tracker.log_model(run_id, small_model(), ["x", "y"])
+    tracker.log_model(run_id, small_model(), {"x": np.array([[1.0]])}, "y")
+    tracker.flush()
     run = client.get_run(run_id)
     assert (run.info.status, run.info.end_time) == (status, before.end_time)
     (output,) = run.outputs.model_outputs
@@ -232,7 +265,8 @@ def test_a_model_that_cannot_be_saved_does_not_fail_its_run(tracker: Tracker, cl
     run_id = tracker.start_run("a", {}, {})
     tracker.end_run(run_id, "FINISHED")
     with pytest.raises(MlflowException):
-        tracker.log_model(run_id, "no model", ["x", "y"])
+        tracker.log_model(run_id, "no model", {"x": np.array([[1.0]])}, "y")
+    tracker.flush()
     assert client.get_run(run_id).info.status == "FINISHED"
 
 
@@ -280,7 +314,7 @@ def test_an_error_in_the_background_is_raised_when_asked(
     if ask == "flush":
         with pytest.raises(MlflowException, match="no such run"):
             tracker.close()
-    assert not tracker._thread.is_alive()
+    assert not tracker._courier._thread.is_alive()
 
 
 def test_leaving_raises_an_error_of_the_background_unless_there_is_one_already(uri: str, question: str) -> None:

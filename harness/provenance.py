@@ -1,0 +1,60 @@
+"""What of the code a run was made with that a commit alone does not tell."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.signature import find_target
+
+PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "mlflow", "hydra-core")
+PATCH_BYTES = 1 << 20
+"""A patch that is longer is data, and is cut."""
+
+
+def packages() -> str:
+    """Return the versions of Python and of all packages that numbers come from, a line each."""
+    versions = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]
+    return "\n".join([*versions, *(f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES)]) + "\n"
+
+
+def patches(targets: Iterable[str]) -> dict[str, str]:
+    """Return what is not committed of the harness and of the repositories of models, by the name of a file for it.
+
+    Args:
+        targets: Dotted names of the models' functions.
+    """
+    found: dict[Path, str] = {}
+    for source in dict.fromkeys([Path(__file__), *filter(None, map(_file, targets))]):
+        root = _git(source.parent, "rev-parse", "--show-toplevel").strip()
+        ignored = _git(source.parent, "check-ignore", source.name)
+        if not root or ignored:
+            continue
+        found.setdefault(Path(root), _git(Path(root), "diff", "HEAD"))
+        if not _git(source.parent, "ls-files", source.name):
+            path = source.relative_to(Path(root).resolve())
+            found[Path(root)] += _git(Path(root), "diff", "--no-index", "/dev/null", str(path))
+    return {f"uncommitted-{root.name}.patch": patch[:PATCH_BYTES] for root, patch in found.items() if patch}
+
+
+def _file(target: str) -> Path | None:
+    """Return where a model's function is written."""
+    try:
+        return Path(inspect.getfile(find_target(target))).resolve()
+    except (OSError, TypeError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    """Return what git says, which is nothing where there is no git, or no repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", folder, *words], capture_output=True, text=True, errors="replace", timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout

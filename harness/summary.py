@@ -1,0 +1,104 @@
+"""A sweep's summary run: its clocks, how busy the machine was, and a note that says what came of it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.config import masked
+from harness.note import Ended, Note
+from harness.plan import Run
+from harness.signature import sweep_signature
+from harness.system import SystemMonitor
+from harness.tracking import Tracker
+from harness.trainer import Clocks
+
+FAILURES = 20
+"""Failed runs that the note names."""
+
+
+class Summary:
+    """The summary run of the sweep that a folder belongs to; later calls for the folder go on with it."""
+
+    def __init__(self, tracker: Tracker, command: str, folder: Path) -> None:
+        """Start it, or go on with the one that an earlier call started."""
+        self._tracker, self._command, self._folder = tracker, command, folder
+        self._started = time.monotonic()
+        self.note = Note.read(folder)
+        self.goes_on = bool(self.note.run_id)
+        if not self.goes_on:
+            tags = {"kind": "sweep", "command": command}
+            name = command.removeprefix("harness train ").removeprefix("-m ")[:200]
+            self.note.run_id = tracker.start_run(name, {}, tags)
+            self.note.write(folder)
+        else:
+            tracker.resume_run(self.note.run_id)
+        self._monitor = SystemMonitor(lambda metrics, number: tracker.log(self.run_id, metrics, number))
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's."""
+        return self.note.run_id
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """Take runs in."""
+        self.note.signatures += [run.signature for run in runs]
+        self.note.data = list(dict.fromkeys([*self.note.data, *map(_data, runs)]))
+        self.note.write(self._folder)
+        self._tracker.tag(self.run_id, {"signature": sweep_signature(self.note.signatures)})
+
+    def spent(self, clocks: Sequence[Clocks]) -> None:
+        """Add up what scans have taken."""
+        for name, seconds in [pair for clock in clocks for pair in asdict(clock).items()]:
+            self.note.seconds[name] = self.note.seconds.get(name, 0.0) + seconds
+
+    def end(self, ended: Sequence[Ended], status: str = "") -> None:
+        """Tell what became of the runs and end; the status is that of all of the sweep's, unless one is given."""
+        self._monitor.stop()
+        note = self.note
+        note.runs += ended
+        note.seconds["wall"] = note.seconds.get("wall", 0.0) + time.monotonic() - self._started
+        note.write(self._folder)
+        metrics = {f"time/{name}_s": seconds for name, seconds in note.seconds.items()}
+        metrics["memory/peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self._tracker.log(self.run_id, metrics)
+        self._tracker.tag(self.run_id, {"mlflow.note.content": self._told()})
+        failed = any(run.reason for run in note.runs)
+        self._tracker.end_run(self.run_id, status or ("FAILED" if failed else "FINISHED"))
+
+    def _told(self) -> str:
+        """Return the summary in Markdown; MLflow's page shows its first lines only, until it is asked for more."""
+        parts = []
+        finished = sorted((run for run in self.note.runs if run.merit is not None), key=lambda run: run.merit or 0.0)
+        best = [next((run for run in finished if run.sample == sample), None) for sample in ("batch", "full")]
+        rows = [self._row(run) for run in best if run]
+        if rows:
+            head = "| best of | run | loss | rmse | updates |\n| --- | --- | ---: | ---: | ---: |"
+            parts.append("\n".join([head, *rows]))
+        parts += self.note.data
+        failed = [f"- {self._link(run)}: {run.reason.splitlines()[0]}" for run in self.note.runs if run.reason]
+        if failed:
+            more = [f"- and {len(failed) - FAILURES} more"] if len(failed) > FAILURES else []
+            parts.append(
+                "\n".join([f"{len(failed)} of {len(self.note.runs)} runs failed:\n", *failed[:FAILURES], *more])
+            )
+        return "\n\n".join([*parts, f"```\n{masked(self._command)}\n```"])
+
+    def _row(self, run: Ended) -> str:
+        what = "chunks" if run.sample == "batch" else "the full sample"
+        rmse = "" if run.rmse is None else f"{run.rmse:,.6g}"
+        return f"| {what} | {self._link(run)} | {run.loss:.4g} | {rmse} | {run.updates:,} |"
+
+    def _link(self, run: Ended) -> str:
+        return f"[{run.name}](#/experiments/{self._tracker.experiment_id}/runs/{run.run_id})"
+
+
+def _data(run: Run) -> str:
+    """Say what a run was trained on."""
+    *features, target = (column.name for column in run.table.columns)
+    some = ", ".join(features[:5]) + (f" and {len(features) - 5} more" if len(features) > 5 else "")
+    rows = f"{run.table.train_rows:,} rows to train on, {run.table.holdout_rows:,} held out"
+    return f"`{run.table.source.name}`: {target} from {some}; {rows}."
