@@ -24,6 +24,7 @@ from harness.signature import sweep_signature
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
 from harness.trainer import Clocks
+from harness.views import colours
 
 
 class Recorder:
@@ -44,6 +45,7 @@ class Recorder:
             self._known = json.loads(self._note.read_text())
         self._best_merit = self._known.get("best", math.inf)
         self.sweep_id = self._start_summary(command) if folder else ""
+        shades = colours([str(run.config.flat()["chunksize"]) for run in runs])
         for run in runs:
             tags = {
                 "kind": "run",
@@ -51,6 +53,7 @@ class Recorder:
                 "signature": run.signature,
                 "command": command,
                 "device": device,
+                "mlflow.runColor": shades[str(run.config.flat()["chunksize"])],
             }
             if run.table.dropped or run.table.filled:
                 tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}

@@ -1,10 +1,16 @@
-"""The only reader of MLflow: runs as DataFrames."""
+"""The only reader of MLflow: runs and curves as DataFrames."""
 
+# What pandas says of its own types is wider than what comes of these calls.
+# pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -13,9 +19,48 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness import sample
 from harness.config import ConfigError, require
 
 PAGE = 1000
+NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
+"""Columns of a table without runs."""
+
+BULK_POINTS, BULK_RUNS = 25_000, 25
+"""Points that one request for histories returns at most, and runs that one asks for: a curve has up to 1,000 points."""
+
+EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
+EPOCH_METRICS = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2", "val/accuracy", "val/auc")
+CHUNK_METRIC = "train/chunk_loss"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs side by side, with their curves.
+
+    Attributes:
+        runs: A row a run. Params and metrics have columns of their own names, numbers as numbers; `chunksize` is empty
+            for a full-sample run, which `sample` says is `full`.
+        params: Which of those columns are params.
+        curves: A row a point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds` of
+            training at that point. `seconds` are the scan's, which `time/shared_by` lanes share.
+        sweep_id: The summary run's; empty where runs were named, or several sweeps.
+        experiment_id: The summary run's.
+        name: The summary run's.
+        tags: The summary run's.
+        data: What was trained on: `name`, `digest`, and `rows` by context, `training` and `holdout`.
+        sample: At most 2,000 training rows in their own units, where the data has one feature.
+    """
+
+    runs: pd.DataFrame
+    params: tuple[str, ...]
+    curves: pd.DataFrame
+    sweep_id: str = ""
+    experiment_id: str = ""
+    name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    data: Sequence[Mapping[str, Any]] = ()
+    sample: pd.DataFrame | None = None
 
 
 class Records:
@@ -30,6 +75,7 @@ class Records:
         if uri.startswith("sqlite:///"):
             path = uri.removeprefix("sqlite:///")
             require(Path(path).is_file(), "--uri expected a store", f"{path}, which is not there", "Train first.")
+        self._uri = uri
         try:
             self._client = MlflowClient(uri)
             self._client.search_experiments(max_results=1)
@@ -50,17 +96,82 @@ class Records:
         Raises:
             ConfigError: There is no such run, or no sweep.
         """
-        found: dict[str, Run] = {}
-        for run_id in ids or [self.newest_sweep()]:
-            try:
-                run = self._client.get_run(run_id)
-            except MlflowException:
-                raise ConfigError(f"IDS expected the ids of runs or of a sweep. Received: {run_id}.") from None
-            kind = run.data.tags.get("kind")
-            require(kind in ("run", "sweep"), "IDS expected runs of the harness", f"{run_id}, which is another's")
-            members = self._members(run) if kind == "sweep" else [run]
-            found |= {member.info.run_id: member for member in members}
-        return pd.DataFrame([_row(run) for run in found.values()])
+        return pd.DataFrame([row(run) for run in self._find(ids)[0]])
+
+    def load(
+        self, ids: Sequence[str] = (), metrics: Sequence[str] = EPOCH_METRICS, *, with_sample: bool = False
+    ) -> Sweep:
+        """Return the runs that `ids` name as `runs` does, typed, with the curves of `metrics`.
+
+        Args:
+            ids: Of runs or sweeps.
+            metrics: Those that no run has are left out.
+            with_sample: Whether to fetch the sample of the data too, which is a file.
+
+        Raises:
+            ConfigError: There is no such run, or no sweep.
+        """
+        runs, sweeps = self._find(ids)
+        frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
+        params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
+        wanted = [key for key in metrics if key in frame]
+        curves = _curves(self.histories(list(frame["run_id"]), [*EPOCH_AXES, *wanted]))
+        if len(sweeps) != 1:
+            return Sweep(frame, params, curves, data=_datasets(runs))
+        (summary,) = sweeps
+        return Sweep(
+            frame,
+            params,
+            curves,
+            sweep_id=summary.info.run_id,
+            experiment_id=summary.info.experiment_id,
+            name=summary.info.run_name or "",
+            tags=summary.data.tags,
+            data=_datasets(runs),
+            sample=self._sample(summary.info.run_id) if with_sample else None,
+        )
+
+    def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+        """Return all points of `metrics`, a row each: `run_id`, `metric`, `step`, `value`."""
+        run_ids = sorted(run_ids)
+        points = [
+            (run_id, metric, step, value)
+            for metric in metrics
+            for start in range(0, len(run_ids), BULK_RUNS)
+            for run_id, step, value in self._bulk(run_ids[start : start + BULK_RUNS], metric)
+        ]
+        return pd.DataFrame(points, columns=["run_id", "metric", "step", "value"])
+
+    def sweeps(self, limit: int) -> Iterator[tuple[Run, list[Run]]]:
+        """Yield the summary run of each of the newest sweeps, and the sweep's runs."""
+        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+        order = ["attributes.start_time DESC"]
+        for summary in self._client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit):
+            yield summary, self._members(summary)
+
+    def model(self, run_id: str, folder: Path) -> Path:
+        """Fetch the Keras model of a run into `folder` and return its path.
+
+        Raises:
+            ConfigError: There is no such run, or none of its models was kept.
+        """
+        import mlflow.artifacts
+
+        runs, sweeps = self._find([run_id])
+        require(not sweeps, "RUN_ID expected a run", f"{run_id}, a sweep", "`harness compare --csv` lists its runs.")
+        run = runs[0]
+        outputs = run.outputs.model_outputs if run.outputs else []
+        command = run.data.tags.get("command", "harness train ...")
+        require(
+            bool(outputs),
+            "RUN_ID expected a run whose model was kept",
+            f"{run.info.run_name}, whose was not",
+            f"Repeat it so that it is: {command} tracking.log_model=all",
+        )
+        whole = mlflow.artifacts.download_artifacts(
+            f"models:/{outputs[0].model_id}", dst_path=str(folder), tracking_uri=self._uri
+        )
+        return next(Path(whole).rglob("*.keras"))
 
     def newest_sweep(self) -> str:
         """Return the id of the summary run that was started last.
@@ -75,6 +186,22 @@ class Records:
         remedy = "Train one with `harness train -m ...`, or name runs by their ids."
         require(bool(newest), "the store expected a sweep", "none", remedy)
         return newest[0].info.run_id
+
+    def _find(self, ids: Sequence[str]) -> tuple[list[Run], list[Run]]:
+        """Return the runs that `ids` name, each once, and the summary runs among the named."""
+        found: dict[str, Run] = {}
+        sweeps = []
+        for run_id in ids or [self.newest_sweep()]:
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException:
+                raise ConfigError(f"IDS expected the ids of runs or of a sweep. Received: {run_id}.") from None
+            kind = run.data.tags.get("kind")
+            require(kind in ("run", "sweep"), "IDS expected runs of the harness", f"{run_id}, which is another's")
+            sweeps += [run] if kind == "sweep" else []
+            members = self._members(run) if kind == "sweep" else [run]
+            found |= {member.info.run_id: member for member in members}
+        return list(found.values()), sweeps
 
     def _members(self, sweep: Run) -> list[Run]:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
@@ -92,8 +219,40 @@ class Records:
             if not token:
                 return runs
 
+    def _bulk(self, run_ids: Sequence[str], metric: str) -> list[tuple[str, int, float]]:
+        """Return one metric's points of several runs at once, as MLflow's own pages ask for them."""
+        store = self._client._tracking_client.store
+        if hasattr(store, "get_metric_history_bulk"):
+            found = store.get_metric_history_bulk(run_ids, metric, BULK_POINTS)
+            points = [(point.run_id, point.step, point.value) for point in found]
+        else:
+            from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-def _row(run: Run) -> dict[str, object]:
+            endpoint = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+            query = {"run_id": list(run_ids), "metric_key": metric, "max_results": BULK_POINTS}
+            answer = http_request(store.get_host_creds(), endpoint, "GET", params=query)
+            found = json.loads(verify_rest_response(answer, endpoint).text)["metrics"]
+            points = [(point["run_id"], int(point["step"]), float(point["value"])) for point in found]
+        if len(points) < BULK_POINTS:
+            return points
+        # There may be more than one request returns: ask for fewer runs, down to one by MLflow's way without a limit.
+        if len(run_ids) > 1:
+            half = len(run_ids) // 2
+            return self._bulk(run_ids[:half], metric) + self._bulk(run_ids[half:], metric)
+        return [(run_ids[0], point.step, point.value) for point in self._client.get_metric_history(run_ids[0], metric)]
+
+    def _sample(self, sweep_id: str) -> pd.DataFrame | None:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return pd.read_csv(self._client.download_artifacts(sweep_id, sample.FILE, folder))
+        except Exception:
+            # Sweeps over several features have none; nor has one whose artifacts are out of reach, which is no reason
+            # to show nothing.
+            return None
+
+
+def row(run: Run) -> dict[str, object]:
+    """Return what is known of a run by its names."""
     tags = run.data.tags
     return {
         "run_id": run.info.run_id,
@@ -104,3 +263,41 @@ def _row(run: Run) -> dict[str, object]:
         **run.data.params,
         **run.data.metrics,
     }
+
+
+def typed(runs: Any) -> pd.DataFrame:
+    """Return `runs`, made of rows as `row` returns them, with numbers as numbers where a whole column is numbers."""
+    for key in runs.columns.difference(["run_id", "name", "status", "sample"]):
+        values = runs[key].where(runs[key] != "full") if key == "chunksize" else runs[key]
+        if values.notna().any():
+            numbers = pd.to_numeric(values, errors="coerce")
+            if numbers.notna().equals(values.notna()):
+                whole = key in ("chunksize", "diverged_at") or values.map(lambda value: str(value).isdigit()).all()
+                runs[key] = numbers.astype("Int64") if whole else numbers.astype(float)
+        elif key == "chunksize":
+            runs[key] = pd.array([pd.NA] * len(runs), dtype="Int64")
+    return runs
+
+
+def _curves(points: pd.DataFrame) -> pd.DataFrame:
+    """Give each point of a loss or score its place on all axes."""
+    axes = points[points["metric"].isin(list(EPOCH_AXES))]
+    axes = axes.pivot_table(index=["run_id", "step"], columns="metric", values="value", aggfunc="last")
+    axes = axes.reindex(columns=list(EPOCH_AXES)).rename(columns=EPOCH_AXES).reset_index()
+    curves = points[~points["metric"].isin(list(EPOCH_AXES))].merge(axes, how="left", on=["run_id", "step"])
+    curves.insert(4, "epoch", curves["step"].astype(float))
+    by_update = curves["metric"] == CHUNK_METRIC
+    curves.loc[by_update, "updates"] = curves.loc[by_update, "step"].astype(float)
+    curves.loc[by_update, ["epoch", "rows", "seconds"]] = float("nan")
+    return curves.sort_values(["metric", "run_id", "step"], ignore_index=True)
+
+
+def _datasets(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the data of `runs`, each once."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in (entry for run in runs if run.inputs for entry in run.inputs.dataset_inputs):
+        context = next((tag.value for tag in entry.tags if tag.key == "mlflow.data.context"), "training")
+        data = found.setdefault(entry.dataset.digest, {"name": "", "digest": entry.dataset.digest, "rows": {}})
+        data["name"] = entry.dataset.name.removesuffix(f" ({context})")
+        data["rows"][context] = json.loads(entry.dataset.profile or "{}").get("num_rows", 0)
+    return list(found.values())

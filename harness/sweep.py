@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness import exhibit
 from harness.config import DEFAULT_EXPERIMENT, Config, tracking_uri
 from harness.device import choose_device
 from harness.plan import Group, Run, arrange, prepare
@@ -47,6 +48,8 @@ def train(configs: Sequence[Config], display: Display, *, command: str, folder: 
     with Tracker(uri, experiment) as tracker:
         display.say(f"store:  {uri}, experiment {experiment}")
         recorder = Recorder(tracker, distinct, command, folder, description)
+        if recorder.sweep_id:
+            exhibit.announce(tracker, recorder.sweep_id, command.removeprefix("harness train "), distinct)
         try:
             for group in groups:
                 _run(group, distinct, recorder, display)
@@ -56,6 +59,8 @@ def train(configs: Sequence[Config], display: Display, *, command: str, folder: 
             raise
         finally:
             display.clear()
+        if recorder.sweep_id:
+            exhibit.conclude(tracker, uri, recorder.sweep_id, display)
     return runs
 
 

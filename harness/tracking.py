@@ -129,6 +129,14 @@ class Tracker:
         """Keep `text` as the run's artifact `file`."""
         self._queue.put(lambda: self._client.log_text(run_id, text, file))
 
+    def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
+        """Keep the file at `path`, which must stay until it is written, as the run's artifact in `folder`."""
+        self._queue.put(lambda: self._client.log_artifact(run_id, str(path), folder or None))
+
+    def tag_experiment(self, key: str, value: str) -> None:
+        """Set a tag of the experiment."""
+        self._queue.put(lambda: self._client.set_experiment_tag(self.experiment_id, key, value))
+
     def log_dataset(
         self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[str], rows: Mapping[str, int]
     ) -> None:

@@ -150,7 +150,17 @@ def test_what_is_shown(left: Left) -> None:
         [chunksize, "1e+30", epochs, "diverged"] for chunksize in ("4", "full") for epochs in ("2", "3")
     )
     assert table[10] == ""
-    assert [line.split(":")[0] for line in table[11:]] == ["Best with chunks of 4 rows", "Best with the full sample"]
+    assert [line.split(":")[0] for line in table[11:13]] == ["Best with chunks of 4 rows", "Best with the full sample"]
+    assert table[13].startswith("scan s and rows/s are those of a scan that trained 4 lanes at once, no run's own")
+    assert table[15] == "Full sample against the best batch run, val/loss (* the better):"
+    better = {
+        epochs: "full" if losses["full", "0.1", epochs] < losses["4", "0.1", epochs] else "batch" for epochs in "23"
+    }
+    for epochs, line in zip("23", table[19:21], strict=True):
+        rate, count, *pair = line.split()[:4]
+        assert (rate, count) == ("0.1", epochs)
+        assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
+    assert "At the same time they cannot be compared: the runs shared a scan" in table[-1]
 
 
 def test_there_is_a_run_for_each_configuration_and_a_summary(left: Left) -> None:
