@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,11 @@ AXES = ("epochs", "rows", "updates", "time")
 _COLUMNS = {"epochs": "epoch", "rows": "rows", "updates": "updates", "time": "seconds"}
 SHARED = "the runs shared a scan, whose time is no run's own"
 APART = "no point in common: the batch run's first epoch takes more updates than the full-sample run's last"
+_ARRIVES = ("epoch", "updates", "seconds")
 _SPACE = ("loss", "data.scaling", "data.log_columns", "data.target")
 
-Curve = pd.DataFrame
+Curve = Mapping[str, np.ndarray]
+Point = Mapping[str, float]
 Setting = tuple[tuple[str, Any], ...]
 
 
@@ -151,9 +153,9 @@ def arrivals(sweep: Sweep, target: float) -> list[Arrival]:
     curves = _curves(sweep, key)
     found = []
     for (size, setting), runs in groups.items():
-        points = [curve[curve["value"] <= target].head(1) for curve in _of(runs.values(), curves)]
-        met = pd.concat(points) if points else pd.DataFrame()
-        means = [float(met[axis].mean()) if len(met) else None for axis in ("epoch", "updates", "seconds")]
+        places = [(curve, np.flatnonzero(curve["value"] <= target)) for curve in _of(runs.values(), curves)]
+        met = [_point(curve, int(place[0])) for curve, place in places if place.size]
+        means = [float(np.mean([point[axis] for point in met])) if met else None for axis in _ARRIVES]
         shared_by = max((run.get("time/shared_by", math.nan) for run in runs.values()), default=math.nan)
         found.append(Arrival(size, dict(setting), len(met), len(runs), *means, _or_none(shared_by)))
     return sorted(found, key=lambda arrival: (arrival.epochs is None, arrival.epochs, arrival.updates))
@@ -170,11 +172,11 @@ def _compare(
     pairs = [(fulls[seed], batches[seed]) for seed in fulls if seed in batches]
     if axis == "time" and any(run.get("time/shared_by", 1) != 1 for pair in pairs for run in pair):
         return Comparison(setting, axis, reason=SHARED)
-    points = [_meet(axis, *_of(pair, curves)) for pair in pairs]
-    met = [(full, batch, at) for full, batch, at in points if at is not None]
-    if not met or (len({at for _, _, at in met}) > 1 and axis != "time"):
+    meetings = [_meet(axis, *_of(pair, curves)) for pair in pairs]
+    met = [meeting for meeting in meetings if meeting is not None]
+    if not met or (axis != "time" and len({at for _, _, at in met}) > 1):
         return Comparison(setting, axis, reason=APART if axis == "updates" else "no point in common")
-    full, batch = (np.array([point[side]["value"] for point in met]) for side in (0, 1))
+    full, batch = (np.array([meeting[side]["value"] for meeting in met]) for side in (0, 1))
     difference = float((batch - full).mean())
     return Comparison(
         setting,
@@ -189,27 +191,33 @@ def _compare(
         batch_std=_std(batch),
         difference=difference,
         interval=_interval(batch - full),
-        full_updates=_or_none(float(np.mean([point[0]["updates"] for point in met]))),
-        batch_updates=_or_none(float(np.mean([point[1]["updates"] for point in met]))),
+        full_updates=_or_none(float(np.mean([meeting[0]["updates"] for meeting in met]))),
+        batch_updates=_or_none(float(np.mean([meeting[1]["updates"] for meeting in met]))),
         full_memory_mb=_or_none(pairs[0][0].get("memory/update_mb", math.nan)),
         batch_memory_mb=_or_none(pairs[0][1].get("memory/update_mb", math.nan)),
     )
 
 
-def _meet(axis: str, full: Curve, batch: Curve) -> tuple[Any, Any, float | None]:
-    """Return the points of both curves that were given the same of `axis`, and how much that is."""
-    column = _COLUMNS[axis]
+def _meet(axis: str, full: Curve, batch: Curve) -> tuple[Point, Point, float] | None:
+    """Return the points of both curves that were given the same of `axis`, and how much that is, if there are such."""
+    sides = [curve[_COLUMNS[axis]] for curve in (full, batch)]
     if axis == "time":
-        at = min(full[column].max(), batch[column].max())
-        sides = [curve[curve[column] <= at] for curve in (full, batch)]
-        if any(side.empty for side in sides):
-            return None, None, None
-        return sides[0].iloc[-1], sides[1].iloc[-1], float(at)
-    common = np.intersect1d(full[column].dropna(), batch[column].dropna())
-    if not common.size:
-        return None, None, None
-    at = common[-1]
-    return full[full[column] == at].iloc[-1], batch[batch[column] == at].iloc[-1], float(at)
+        if not all(side.size for side in sides):
+            return None
+        at = min(side[-1] for side in sides)
+        places = [int(np.searchsorted(side, at, side="right")) - 1 for side in sides]
+        if min(places) < 0:
+            return None
+    else:
+        common, *found = np.intersect1d(*sides, return_indices=True)
+        if not common.size or not np.isfinite(common[-1]):
+            return None
+        at, places = common[-1], [int(side[-1]) for side in found]
+    return _point(full, places[0]), _point(batch, places[1]), float(at)
+
+
+def _point(curve: Curve, place: int) -> Point:
+    return {name: float(values[place]) for name, values in curve.items()}
 
 
 def _interval(differences: np.ndarray) -> tuple[float, float] | None:
@@ -231,12 +239,17 @@ def _finished(sweep: Sweep) -> list[dict[str, Any]]:
 
 
 def _curves(sweep: Sweep, key: str) -> dict[str, Curve]:
-    curves = sweep.curves[sweep.curves["metric"] == key]
-    return {str(run_id): curve for run_id, curve in curves.groupby("run_id")}
+    curves = sweep.curves[sweep.curves["metric"] == key].sort_values(["run_id", "step"])
+    names = ["value", *_COLUMNS.values()]
+    ids, columns = curves["run_id"].to_numpy(), {name: curves[name].to_numpy(float) for name in names}
+    edges = np.flatnonzero(ids[1:] != ids[:-1]) + 1 if len(ids) else []
+    pieces = {name: np.split(values, edges) for name, values in columns.items()}
+    starts = [0, *edges] if len(ids) else []
+    return {str(ids[start]): {name: pieces[name][place] for name in names} for place, start in enumerate(starts)}
 
 
-def _of(runs: Any, curves: Mapping[str, Curve]) -> list[Curve]:
-    nothing = pd.DataFrame(columns=["value", *_COLUMNS.values()], dtype=float)
+def _of(runs: Iterable[Mapping[str, Any]], curves: Mapping[str, Curve]) -> list[Curve]:
+    nothing = dict.fromkeys(["value", *_COLUMNS.values()], np.zeros(0))
     return [curves.get(run["run_id"], nothing) for run in runs]
 
 

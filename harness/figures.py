@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
@@ -39,7 +40,7 @@ FAR_ABOVE = 50
 def loss_curves(sweep: Sweep) -> Figure | None:
     """Draw the losses of all runs against epochs and against updates, the best run of each chunksize emphasised."""
     key = objective(sweep.runs)
-    curves = sweep.curves[(sweep.curves["metric"] == key) & np.isfinite(sweep.curves["value"])]
+    curves = sweep.curves[sweep.curves["metric"] == key]
     if curves.empty:
         return None
     runs = sweep.runs.set_index("run_id")
@@ -90,11 +91,11 @@ def heat_map(sweep: Sweep) -> Figure | None:
     height = min(2.0 + 0.42 * len(sizes), 9)
     width = max(1.8 + len(epochs) * (1.4 + 0.62 * min(len(rates), 12)), 5)
     figure, axes = _figure(len(epochs), width, height, right=0.1)
+    cells = colormaps["viridis_r"].with_extremes(bad="#DDDDDD")
     image = None
     for axis, count in zip(axes, epochs, strict=True):
         grid = np.array([[values.get((size, rate, count), np.nan) for rate in rates] for size in sizes], float)
-        image = axis.imshow(np.ma.masked_invalid(grid), norm=norm, cmap="viridis_r", aspect="auto")
-        image.cmap.set_bad("#DDDDDD")
+        image = axis.imshow(np.ma.masked_invalid(grid), norm=norm, cmap=cells, aspect="auto")
         if grid.size * len(epochs) <= CELLS_WITH_NUMBERS:
             gone = set(runs.loc[runs["diverged_at"].notna(), list(_CELL)].itertuples(index=False, name=None))
             for (row, column), value in np.ndenumerate(grid):

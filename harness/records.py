@@ -144,10 +144,14 @@ class Records:
 
     def sweeps(self, limit: int) -> Iterator[tuple[Run, list[Run]]]:
         """Yield the summary run of each of the newest sweeps, and the sweep's runs."""
+        for summary in self.newest_sweeps(limit):
+            yield summary, self._members(summary)
+
+    def newest_sweeps(self, limit: int) -> list[Run]:
+        """Return the summary runs that were started last, at most `limit` of them, the newest first."""
         experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
         order = ["attributes.start_time DESC"]
-        for summary in self._client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit):
-            yield summary, self._members(summary)
+        return list(self._client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit))
 
     def model(self, run_id: str, folder: Path) -> Path:
         """Fetch the Keras model of a run into `folder` and return its path.
@@ -179,10 +183,7 @@ class Records:
         Raises:
             ConfigError: There is none.
         """
-        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        newest = self._client.search_runs(
-            experiments, "tags.kind = 'sweep'", order_by=["attributes.start_time DESC"], max_results=1
-        )
+        newest = self.newest_sweeps(1)
         remedy = "Train one with `harness train -m ...`, or name runs by their ids."
         require(bool(newest), "the store expected a sweep", "none", remedy)
         return newest[0].info.run_id

@@ -6,9 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
@@ -16,9 +14,10 @@ from rich.console import Console
 from harness.against import objective
 from harness.compare import ranked, summary
 from harness.config import ConfigError
-from harness.records import NOTHING, PAGE, Records, Sweep, typed
+from harness.records import PAGE, Records, Sweep
 from harness.show import show
 from harness.tracking import Tracker
+from tests.sweeps import sweep_of
 
 PARAMS = {"chunksize": "4", "learning_rate": "0.1", "epochs": "2", "seed": "0", "data.features": "[x]"}
 
@@ -206,19 +205,6 @@ LOST = {key: HOUSES[key] for key in ("chunksize", "epochs", "seed", "loss", "opt
     "learning_rate": "1e+30",
     "diverged_at": "2",
 }
-
-
-def sweep_of(*rows: Mapping[str, Any]) -> Sweep:
-    """A sweep without curves, from rows as the store has them."""
-    told = {"run_id", "name", "status", "sample", "diverged_at"}
-    params = dict.fromkeys(
-        key for row in rows for key, value in row.items() if isinstance(value, str) and key not in told
-    )
-    runs = pd.DataFrame(
-        [{"run_id": str(index), **row} for index, row in enumerate(rows)], columns=None if rows else NOTHING
-    )
-    curves = pd.DataFrame(columns=["run_id", "metric", "step", "value", "epoch", "updates", "rows", "seconds"])
-    return Sweep(typed(runs), tuple(params), curves)
 
 
 def shown(sweep: Sweep, width: int = 100) -> str:
