@@ -170,13 +170,17 @@ def conclusion(rows: Sequence[Row], key: str) -> str:
         return f"{text}, {memory(best['memory/update_mb'])} an update."
     other = others[0]
     kind = "full-sample" if other["sample"] == "full" else "batch"
-    more = f" ({(other[key] / best[key] - 1):.2%} more)" if best[key] > 0 else ""
+    more = f" ({_more(other[key] / best[key])})" if other[key] > best[key] > 0 else ""
     ratio = other["memory/update_mb"] / best["memory/update_mb"]
-    compared = f"{ratio:.3g} times the memory" if ratio >= 1 else f"1/{1 / ratio:.3g} of the memory"
+    compared = f"{number(ratio)} times the memory" if ratio >= 1 else f"1/{number(1 / ratio)} of the memory"
     return (
         f"{text}; the best {kind} run, {other['name']}, comes to {number(other[key])}{more} "
         f"after {count(other['updates'], 'update')}, with {compared} of an update."
     )
+
+
+def _more(ratio: float) -> str:
+    return f"{ratio - 1:.2%} more" if ratio < 2 else f"{ratio:.3g} times that"
 
 
 def verdict(found: Sequence[Comparison]) -> list[str]:
@@ -187,10 +191,12 @@ def verdict(found: Sequence[Comparison]) -> list[str]:
         fair = [each for each in pairs if each.better]
         if fair:
             wins = [sum(each.better == side for each in fair) for side in ("batch", "full")]
+            tied = len(fair) - sum(wins)
+            equal = f", and {tied} {'is' if tied == 1 else 'are'} equal" if tied else ""
             apart = f" ({len(pairs) - len(fair)} more have no point in common)" if len(pairs) > len(fair) else ""
             sentences.append(
                 f"At the same {title} the best batch run is better in {wins[0]} of {len(fair)} settings, "
-                f"the full-sample run in {wins[1]}{apart}."
+                f"the full-sample run in {wins[1]}{equal}{apart}."
             )
         elif pairs and pairs[0].reason == SHARED:
             sentences.append(

@@ -28,7 +28,7 @@ from harness.progress import millions
 from harness.records import Sweep
 from harness.views import colours
 
-LEGEND_ENTRIES = 8
+LEGEND_ENTRIES = 6
 _CELL = ("size", "learning_rate", "epochs")
 CELLS_WITH_NUMBERS = 150
 LOG_RATIO = 20
@@ -58,7 +58,8 @@ def loss_curves(sweep: Sweep) -> Figure | None:
             style["linestyle"] = (0, (4, 1.5))
         axes[0].plot(curve["epoch"], curve["value"], **style)
         axes[1].plot(curve["updates"], curve["value"], **style)
-    above = _loss_axis(axes[0], curves["value"], f"{key}{_unit(sweep, key)}")
+    top = _loss_axis(axes[0], curves["value"], f"{key}{_unit(sweep, key)}")
+    above = curves.loc[curves["value"] > top, "run_id"].nunique()
     axes[0].set_xlabel("epochs")
     axes[1].set_xlabel("updates")
     if curves["updates"].max() > LOG_RATIO * max(curves["updates"].min(), 1):
@@ -67,7 +68,9 @@ def loss_curves(sweep: Sweep) -> Figure | None:
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     _size_legend(figure, shades, sweep.runs)
     axes[0].set_title("the same epochs: the same rows seen", fontsize=10)
-    axes[1].set_title("the same updates" + (f"  ({above} runs start above)" if above else ""), fontsize=10)
+    axes[1].set_title(
+        "the same updates" + (f" ({above} run{'s' if above > 1 else ''} partly above)" if above else ""), fontsize=10
+    )
     return figure
 
 
@@ -79,18 +82,18 @@ def heat_map(sweep: Sweep) -> Figure | None:
     key = objective(sweep.runs)
     runs = sweep.runs.assign(size=[_size(run) for _, run in sweep.runs.iterrows()])
     sizes, rates = _ordered(runs["size"]), sorted(runs["learning_rate"].unique())
-    if key not in runs or runs[key].notna().sum() < 2 or len(sizes) * len(rates) < 2:
+    if key not in runs or (runs["status"].eq("FINISHED") & runs[key].notna()).sum() < 2 or len(sizes) * len(rates) < 2:
         return None
-    epochs = sorted(runs["epochs"].unique())[-3:]
-    finished = runs[runs["status"] == "FINISHED"]
+    finished = runs[(runs["status"] == "FINISHED") & runs[key].notna()]
+    epochs = sorted(finished["epochs"].unique())[-3:]
     others = [name for name in sweep.params if name not in ("chunksize", "seed") and runs[name].nunique() > 1]
     means = finished.groupby(list(dict.fromkeys([*_CELL, *others])), dropna=False)[key].mean()
     values = means.groupby(list(_CELL)).min()
     low, high = float(values.min()), float(values[values < FAR_ABOVE * values.median()].max())
     norm = LogNorm(low, high) if low > 0 and high > LOG_RATIO * low else Normalize(low, high)
     height = min(2.0 + 0.42 * len(sizes), 9)
-    width = max(1.8 + len(epochs) * (1.4 + 0.62 * min(len(rates), 12)), 5)
-    figure, axes = _figure(len(epochs), width, height, right=0.1)
+    width = max(2.3 + len(epochs) * (1.4 + 0.62 * min(len(rates), 12)), 5)
+    figure, axes = _figure(len(epochs), width, height, right=1.05)
     cells = colormaps["viridis_r"].with_extremes(bad="#DDDDDD")
     image = None
     for axis, count in zip(axes, epochs, strict=True):
@@ -111,7 +114,8 @@ def heat_map(sweep: Sweep) -> Figure | None:
         axis.set_title(f"after {count} epoch{'s' if count > 1 else ''}", fontsize=10)
         axis.grid(visible=False)
     axes[0].set_ylabel("chunksize, rows")
-    bar = figure.colorbar(image, ax=list(axes), pad=0.015, fraction=0.6 / width, aspect=25)
+    place = axes[-1].get_position()
+    bar = figure.colorbar(image, cax=figure.add_axes((place.x1 + 0.12 / width, place.y0, 0.14 / width, place.height)))
     bar.set_label(f"{key}{_unit(sweep, key)}", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     return figure
@@ -201,8 +205,8 @@ def _figure(
     return figure, axes
 
 
-def _loss_axis(axis: Axes, values: pd.Series, label: str) -> int:
-    """Scale an axis of losses to where most of them are; return how many are above it."""
+def _loss_axis(axis: Axes, values: pd.Series, label: str) -> float:
+    """Scale an axis of losses to where most of them are; return the value above which none is shown."""
     top = FAR_ABOVE * float(values.median())
     shown = values[values <= top]
     if shown.min() > 0 and shown.max() > LOG_RATIO * shown.min():
@@ -213,14 +217,14 @@ def _loss_axis(axis: Axes, values: pd.Series, label: str) -> int:
         axis.set_ylim(float(shown.min()) - room, float(shown.max()) + room)
     axis.yaxis.set_major_formatter(FuncFormatter(_short))
     axis.set_ylabel(label)
-    return int((values > top).sum())
+    return top
 
 
 def _size_legend(figure: Figure, shades: dict[str, str], runs: pd.DataFrame, marker: str = "") -> None:
     """Say what the colours mean: all chunksizes, or some of many."""
     sizes = [size for size in _ordered(pd.Series(list(shades))) if size != "full"]
-    if len(sizes) > LEGEND_ENTRIES:
-        sizes = [sizes[round(place)] for place in np.linspace(0, len(sizes) - 1, LEGEND_ENTRIES - 2)]
+    if len(shades) > LEGEND_ENTRIES:
+        sizes = [sizes[round(place)] for place in np.linspace(0, len(sizes) - 1, LEGEND_ENTRIES - 1)]
     entries = []
     for size in (["full"] if "full" in shades else []) + sizes[::-1]:
         count = int((runs.apply(_size, axis=1) == size).sum())
@@ -230,7 +234,8 @@ def _size_legend(figure: Figure, shades: dict[str, str], runs: pd.DataFrame, mar
         name = "full sample" if size == "full" else f"chunks of {int(size):,}"
         label = f"{name} ({count} run{'s' if count > 1 else ''})"
         entries.append(Line2D([], [], color=shades[size], label=label, **line))
-    figure.legend(handles=entries, fontsize=8, frameon=False, loc="lower center", ncols=5)
+    spacing: dict[str, Any] = {"columnspacing": 1.2, "handlelength": 1.6, "fontsize": 7.5}
+    figure.legend(handles=entries, frameon=False, loc="lower center", ncols=LEGEND_ENTRIES, **spacing)
 
 
 def _best_of_sizes(runs: pd.DataFrame, key: str) -> set[str]:
