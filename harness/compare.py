@@ -16,6 +16,7 @@ Row = dict[Any, Any]
 Column = list[str]
 """A title, in lines, and a cell a row."""
 BETTER = "*"
+_MEMORY = "memory/update_mb"
 
 
 def number(value: float) -> str:
@@ -151,10 +152,7 @@ def summary(rows: Sequence[Row], key: str) -> list[str]:
         if best and _has(best, key):
             size = "the full sample" if sample == "full" else f"chunks of {best['chunksize']} rows"
             effort = f"{count(best['updates'], 'update')} in {count(float(best['epochs']), 'epoch')}"
-            sentences.append(
-                f"Best with {size}: {key} {number(best[key])} after {effort}, "
-                f"{memory(best['memory/update_mb'])} an update."
-            )
+            sentences.append(f"Best with {size}: {key} {number(best[key])} after {effort}{_an_update(best)}.")
     return sentences
 
 
@@ -167,16 +165,21 @@ def conclusion(rows: Sequence[Row], key: str) -> str:
     others = [row for row in finished if row["sample"] != best["sample"]]
     text = f"The best run is {best['name']}: {key} {number(best[key])} after {count(best['updates'], 'update')}"
     if not others:
-        return f"{text}, {memory(best['memory/update_mb'])} an update."
+        return f"{text}{_an_update(best)}."
     other = others[0]
     kind = "full-sample" if other["sample"] == "full" else "batch"
     more = f" ({_more(other[key] / best[key])})" if other[key] > best[key] > 0 else ""
-    ratio = other["memory/update_mb"] / best["memory/update_mb"]
+    text += f"; the best {kind} run, {other['name']}, comes to {number(other[key])}{more} "
+    text += f"after {count(other['updates'], 'update')}"
+    if not (_has(best, _MEMORY) and _has(other, _MEMORY)):
+        return f"{text}."
+    ratio = other[_MEMORY] / best[_MEMORY]
     compared = f"{number(ratio)} times the memory" if ratio >= 1 else f"1/{number(1 / ratio)} of the memory"
-    return (
-        f"{text}; the best {kind} run, {other['name']}, comes to {number(other[key])}{more} "
-        f"after {count(other['updates'], 'update')}, with {compared} of an update."
-    )
+    return f"{text}, with {compared} of an update."
+
+
+def _an_update(row: Row) -> str:
+    return f", {memory(row[_MEMORY])} an update" if _has(row, _MEMORY) else ""
 
 
 def _more(ratio: float) -> str:
