@@ -113,8 +113,8 @@ def _line(chart: str, section: str, key: str, axis_metric: str) -> dict[str, Any
         "xAxisKey": "metric" if axis_metric else "step",
         "selectedXAxisMetricKey": axis_metric,
         "useGlobalXaxisKey": False,
-        # Full-sample runs take hundreds of times fewer updates than batch runs.
-        "xAxisScaleType": "log" if axis_metric == "updates" or key == "train/chunk_loss" else "linear",
+        # Full-sample runs take hundreds of times fewer updates than batch runs; the UI has logarithms for steps only.
+        "xAxisScaleType": "log" if key == "train/chunk_loss" else "linear",
         "scaleType": "linear",
         "lineSmoothness": 0,
         "useGlobalLineSmoothing": False,
