@@ -45,11 +45,11 @@ def run(
         "seed": seed,
         "updates": float(updates * len(losses)),
         "memory/update_mb": (ROWS if chunk == "full" else int(chunk)) * 8 / 1e6,
-        "time/shared_by": float(shared_by),
         "time/train_s": seconds * len(losses),
         "curve": [(epoch, loss, epoch * updates, seconds * epoch) for epoch, loss in enumerate(losses, 1)],
     }
-    return values | ({"val/loss": losses[-1]} if losses else {}) | more
+    ended = {"time/shared_by": float(shared_by)} if status == "FINISHED" else {}  # It is recorded at the end.
+    return values | ended | ({"val/loss": losses[-1]} if losses else {}) | more
 
 
 def sweep_of(*rows: Mapping[str, Any], metric: str = "val/loss", **more: Any) -> Sweep:

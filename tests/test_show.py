@@ -52,8 +52,8 @@ def test_the_whole_page() -> None:
         " lr epochs   full  batch  chunk    full   batch   full  batch            full   batch   chunk",
         "0.1      2   0.5    0.4*    500       2       4    8kB    4kB       2    0.5*    0.6      500",
         "",
-        "At the same epochs, and so the same rows, the best batch run is better in 1 of 1 settings, the full-sample run "
-        "in 0.",
+        "At the same epochs, and so the same rows, the best batch run is better in 1 of 1 settings, the full-sample "
+        "run in 0.",
         "At the same updates the best batch run is better in 0 of 1 settings, the full-sample run in 1.",
         "At the same time they cannot be compared: the runs shared a scan, and their times are equal by construction; "
         "hydra/launcher=basic trains one after another and gives times of runs alone.",
