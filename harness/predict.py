@@ -41,17 +41,16 @@ def predict(records: Records, run_id: str, path: Path, output: Path | None, *, k
     with tempfile.TemporaryDirectory() as folder:
         model = load(records.model(run_id, Path(folder)))
     with _sink(output) as sink, contextlib.closing(_rows(path, keep)) as rows:
-        first_row = 0
         next(rows)
-        for values in read_chunks(path, list(model.input)):
+        pd.DataFrame(columns=[*header, COLUMN] if keep else [COLUMN]).to_csv(sink, index=False)
+        first_row = 0
+        for values in filter(len, read_chunks(path, list(model.input))):
             _refuse_empty(values, list(model.input), first_row)
             inputs = {name: values[:, [index]].astype(np.float32) for index, name in enumerate(model.input)}
             predictions = np.asarray(model(inputs, training=False))[:, 0]
             frame = rows.send(len(values)).assign(**{COLUMN: predictions})
-            frame.to_csv(sink, index=False, header=first_row == 0, float_format="%.9g")
+            frame.to_csv(sink, index=False, header=False, float_format="%.9g")
             first_row += len(values)
-        if not first_row:
-            pd.DataFrame(columns=[*header, COLUMN] if keep else [COLUMN]).to_csv(sink, index=False)
 
 
 def load(path: Path) -> keras.Model:

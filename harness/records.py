@@ -172,9 +172,9 @@ class Records:
             f"{run.info.run_name}, whose was not",
             f"Repeat it so that it is: {command} tracking.log_model=all",
         )
-        whole = mlflow.artifacts.download_artifacts(
-            f"models:/{outputs[0].model_id}", dst_path=str(folder), tracking_uri=self._uri
-        )
+        # Not by `models:/`, which MLflow looks up in the process's own store.
+        place = self._client.get_logged_model(outputs[0].model_id).artifact_location
+        whole = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
         return next(Path(whole).rglob("*.keras"))
 
     def newest_sweep(self) -> str:

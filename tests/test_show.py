@@ -50,7 +50,7 @@ def test_the_whole_page() -> None:
         "             same   same   same                                  same    same    same    same",
         "           epochs epochs epochs updates updates memory memory updates updates updates updates",
         " lr epochs   full  batch  chunk    full   batch   full  batch            full   batch   chunk",
-        "0.1      2   0.5    0.4*    500       2       4    8kB    4kB       2    0.5*    0.6      500",
+        "0.1      2    0.5   0.4*    500       2       4    8kB    4kB       2    0.5*     0.6     500",
         "",
         "At the same epochs, and so the same rows, the best batch run is better in 1 of 1 settings, the full-sample "
         "run in 0.",
