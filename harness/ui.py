@@ -41,10 +41,10 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         for line in lines:
             say(line)
         return 0
+    port = _free_port((port,) if port else (5000, 0))
     if uri.startswith("sqlite:///"):
         path = uri.removeprefix("sqlite:///")
         require(Path(path).is_file(), "--uri expected a store", f"{path}, which is not there", "Train first.")
-    port = _free_port((port,) if port else (5000, 0))
     command = [
         sys.executable,
         "-m",

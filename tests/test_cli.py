@@ -5,6 +5,7 @@ Most tests call it in this process, so that TensorFlow is loaded once; a few run
 
 from __future__ import annotations
 
+import io
 import logging.config
 import math
 import os
@@ -35,6 +36,7 @@ from omegaconf import OmegaConf
 from harness import cli
 from harness.config import Config
 from harness.ingest import held_out
+from harness.views import addresses, colours
 
 # The command sets this, and only before anything computes: here another test may have been first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -195,6 +197,28 @@ def test_tags(left: Left) -> None:
         assert "mlflow.parentRunId" not in tags  # The UI hides what is nested.
     signatures = [run.data.tags["signature"] for run in left.runs.values()]
     assert len({*signatures, left.summary.data.tags["signature"]}) == 9
+
+
+def test_each_chunksize_has_its_colour_and_the_sweep_its_views(left: Left) -> None:
+    shades = colours(["full", "4"])
+    for (chunksize, _, _), run in left.runs.items():
+        assert run.data.tags["mlflow.runColor"] == shades[chunksize]
+    tags = left.client.get_experiment(left.summary.info.experiment_id).tags
+    for address in addresses("", left.summary.info.experiment_id, left.summary.info.run_id).values():
+        share = address.split("viewStateShareKey=")[1].split("&")[0]
+        assert f"mlflow.sharedViewState.{share}" in tags
+
+
+def test_the_sweep_has_a_report_and_a_sample(left: Left) -> None:
+    def names(folder: str | None) -> list[str]:
+        return [artifact.path for artifact in left.client.list_artifacts(left.summary.info.run_id, folder)]
+
+    assert names("report") == [
+        f"report/{name}" for name in ("costs.png", "fit.png", "heat_map.png", "losses.png", "report.html")
+    ]
+    sample = pd.read_csv(left.client.download_artifacts(left.summary.info.run_id, "sample.csv"))
+    assert sample["x"].tolist() == X[~HELD_OUT].tolist()
+    assert sample["y"].tolist() == Y[~HELD_OUT].tolist()
 
 
 def test_names(left: Left) -> None:
@@ -606,6 +630,17 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
             "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
         ),
         (["compare", "--uri", "{store}", "unknown"], "IDS expected the ids of runs or of a sweep. Received: unknown."),
+        (["ui"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["report"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["sweeps"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (
+            ["ui", "--uri", "http://127.0.0.1:9"],
+            "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+        ),
+        (
+            ["predict", "--uri", "{store}", "unknown", "small.csv"],
+            "IDS expected the ids of runs or of a sweep. Received: unknown.",
+        ),
         (
             ["ui", "--port", "99999"],
             "--port expected a free port on 127.0.0.1. Received: 99999. Leave it out for any free one.",
@@ -631,6 +666,43 @@ def test_data_is_generated_and_described(harness: Harness, tmp_path: Path) -> No
     answer = harness("data", "describe", "some.csv")
     assert (answer.code, answer.err) == (0, "")
     assert "data.path=some.csv" in answer.out
+
+
+def test_the_report_and_the_table_can_be_had_again(left: Left, harness: Harness, tmp_path: Path) -> None:
+    uri = f"sqlite:///{left.folder}/mlflow.db"
+    folder = f"harness-report-{left.summary.info.run_id[:8]}"
+    assert harness("report", "--uri", uri) == Answer(0, f"{folder}/report.html\n", "")
+    assert "4 diverged" in (tmp_path / folder / "report.html").read_text()
+    answer = harness("report", left.summary.info.run_id, "--uri", uri, "--output", str(tmp_path / "there"))
+    assert answer.out == f"{tmp_path}/there/report.html\n"
+    assert len(list((tmp_path / "there").iterdir())) == 5
+    rows = pd.read_csv(io.StringIO(harness("compare", "--uri", uri, "--csv").out))
+    assert set(rows["run_id"]) == {run.info.run_id for run in left.runs.values()}
+    assert harness("compare", "--uri", uri, "--markdown").out.startswith("| chunk | lr | epochs | updates |")
+    answer = harness("sweeps", "--uri", uri)
+    line = answer.out.splitlines()[1]
+    assert line.startswith(f"{left.summary.info.run_id} ")
+    assert "4 finished, 4 failed" in line
+    assert f" {left.best.info.run_name} " in line
+
+
+def test_the_best_runs_model_predicts(left: Left, harness: Harness, tmp_path: Path) -> None:
+    uri = f"sqlite:///{left.folder}/mlflow.db"
+    answer = harness("predict", left.best.info.run_id, "small.csv", "--uri", uri)
+    assert (answer.code, answer.err) == (0, "")
+    metrics = left.best.data.metrics
+    expected = metrics["intercept"] + metrics["slope"] * X
+    np.testing.assert_allclose(pd.read_csv(io.StringIO(answer.out))["prediction"], expected, rtol=1e-5)
+
+
+def test_a_report_that_cannot_be_made_fails_nothing(trainer: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("harness.report.write", fail)
+    answer = trainer("-m", "epochs=1,2", "chunksize=full")
+    assert (answer.code, answer.err) == (0, "")
+    assert "report: not made (OSError: no room); `harness report` makes it\n" in answer.out
 
 
 def crash(scan: object) -> None:
@@ -769,12 +841,17 @@ def test_the_ui_is_a_store_too_and_ends_when_told(left: Left, harness: Harness, 
         port = probe.getsockname()[1]
     process = command(left.folder, "ui", "--port", str(port))
     try:
-        said = [process.stdout.readline() for _ in range(3)]  # type: ignore[union-attr]
+        said = [process.stdout.readline() for _ in range(5)]  # type: ignore[union-attr]
+        views = addresses(f"http://127.0.0.1:{port}", left.summary.info.experiment_id, left.summary.info.run_id)
+        newest = [f"newest sweep's {what}: {address}\n" for what, address in views.items()]
         assert said == [
             f"store: sqlite:///{left.folder}/mlflow.db\n",
             "the MLflow UI is starting ...\n",
             f"http://127.0.0.1:{port}  (Ctrl-C ends it)\n",
+            *newest,
         ]
+        answer = harness("ui", "--uri", f"http://127.0.0.1:{port}")
+        assert answer == Answer(0, "".join([f"http://127.0.0.1:{port}  (the store's own UI)\n", *newest]), "")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
             assert b"MLflow" in page.read()
         client = MlflowClient(f"http://127.0.0.1:{port}")

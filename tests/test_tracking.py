@@ -411,3 +411,19 @@ def test_endings(tracker: Tracker, client: MlflowClient, status: str) -> None:
     info = client.get_run(run_id).info
     assert info.status == status
     assert info.end_time >= info.start_time
+
+
+def test_a_file_is_kept_as_an_artifact(tracker: Tracker, client: MlflowClient, tmp_path: Path) -> None:
+    run_id = tracker.start_run("a", {}, {})
+    (tmp_path / "page.html").write_text("text")
+    tracker.log_artifact(run_id, tmp_path / "page.html", "report")
+    tracker.log_artifact(run_id, tmp_path / "page.html")
+    tracker.flush()
+    for place in ("report/page.html", "page.html"):
+        assert Path(client.download_artifacts(run_id, place)).read_text() == "text"
+
+
+def test_the_experiment_can_be_tagged(tracker: Tracker, client: MlflowClient) -> None:
+    tracker.tag_experiment("key", "value")
+    tracker.flush()
+    assert client.get_experiment(tracker.experiment_id).tags["key"] == "value"
