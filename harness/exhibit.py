@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import report, sample
+from harness.against import settings
 from harness.config import Loss
 from harness.plan import Run
 from harness.progress import Display
@@ -22,18 +23,30 @@ def announce(tracker: Tracker, sweep_id: str, name: str, runs: Sequence[Run]) ->
         tracker.log_text(sweep_id, rows, sample.FILE)
     swept = varying([{key: str(value) for key, value in run.config.flat().items()} for run in runs])
     labels = first.config.loss is Loss.binary_crossentropy
-    for key, value in saved_views(sweep_id, name, swept, held_out=first.table.holdout_rows > 0, labels=labels).items():
-        tracker.tag_experiment(key, value)
+    _save_views(tracker, sweep_id, name, swept, held_out=first.table.holdout_rows > 0, labels=labels)
 
 
 def conclude(tracker: Tracker, uri: str, sweep_id: str, display: Display) -> None:
-    """Add the report to a sweep that has ended; one that cannot be made fails nothing."""
+    """Add the report to a sweep that has ended, and the columns that only all of its runs have to its views.
+
+    A report that cannot be made fails nothing.
+    """
     try:
         tracker.flush()
+        sweep = Records(uri).load([sweep_id], with_sample=True)
+        held_out, labels = "val/loss" in sweep.runs, "val/auc" in sweep.runs
+        _save_views(tracker, sweep_id, sweep.name, settings(sweep), held_out=held_out, labels=labels)
         with tempfile.TemporaryDirectory() as folder:
-            report.write(Records(uri).load([sweep_id], with_sample=True), Path(folder))
+            report.write(sweep, Path(folder))
             for path in sorted(Path(folder).iterdir()):
                 tracker.log_artifact(sweep_id, path, "report")
             tracker.flush()
     except Exception as error:
         display.say(f"report: not made ({type(error).__name__}: {error}); `harness report` makes it")
+
+
+def _save_views(
+    tracker: Tracker, sweep_id: str, name: str, swept: Sequence[str], *, held_out: bool, labels: bool
+) -> None:
+    for key, value in saved_views(sweep_id, name, swept, held_out=held_out, labels=labels).items():
+        tracker.tag_experiment(key, value)
