@@ -65,7 +65,9 @@ def loss_curves(sweep: Sweep) -> Figure | None:
     if curves["updates"].max() > LOG_RATIO * max(curves["updates"].min(), 1):
         axes[1].set_xscale("log")
         axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: millions(value)))
-    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in axes:
+        if axis.get_xscale() == "linear":
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _size_legend(figure, shades, sweep.runs)
     axes[0].set_title("the same epochs: the same rows seen", fontsize=10)
     axes[1].set_title(

@@ -86,9 +86,7 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
     facts += [("Model", ", ".join(value.rpartition(".")[-1] for value in _values(sweep.runs, "model._target_")))]
     facts += [("Optimizer", ", ".join(_values(sweep.runs, "optimizer.name")))]
     endings = sweep.runs["status"].str.lower().where(sweep.runs["diverged_at"].isna(), "diverged").value_counts()
-    facts += [
-        ("Runs", f"{len(sweep.runs):,}: " + ", ".join(f"{count:,} {ending}" for ending, count in endings.items()))
-    ]
+    facts += [("Runs", ", ".join(f"{count:,} {ending}" for ending, count in endings.items()))]
     facts += [("Command", sweep.tags.get("command", ""))]
     return [(title, text) for title, text in facts if text]
 
