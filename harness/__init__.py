@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.records import Sweep
+    from harness.tidy import Sweep
 
 
 def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequence[str] | None = None) -> Sweep:
@@ -23,7 +23,8 @@ def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequen
     """
     # MLflow and pandas take seconds to import, and most that import this package need neither.
     from harness.config import tracking_uri
-    from harness.records import EPOCH_METRICS, Records
+    from harness.records import Records
+    from harness.tidy import EPOCH_METRICS
 
     ids = [sweep] if sweep else []
     return Records(tracking_uri(uri)).load(ids, metrics or EPOCH_METRICS, with_sample=True)

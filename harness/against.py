@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.records import Sweep
+from harness.tidy import Sweep
 from harness.views import varying
 
 AXES = ("epochs", "rows", "updates", "time")

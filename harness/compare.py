@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.against import APART, SHARED, Arrival, Comparison, objective, settings
 from harness.progress import millions
-from harness.records import Sweep
+from harness.tidy import Sweep
 
 Row = dict[Any, Any]
 Column = list[str]

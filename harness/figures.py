@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.against import objective
 from harness.progress import millions
-from harness.records import Sweep
+from harness.tidy import Sweep
 from harness.views import colours
 
 LEGEND_ENTRIES = 6

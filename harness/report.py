@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.against import comparisons, objective
 from harness.compare import against_columns, conclusion, in_a_line, ranked, run_columns, shared_scan, verdict
-from harness.records import Sweep
+from harness.tidy import Sweep
 
 PAGE = "report.html"
 TABLE_ROWS = 100

@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-from mlflow.entities import Run
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,7 +26,10 @@ from harness.compare import (
     summary,
     verdict,
 )
-from harness.records import Sweep, row, typed
+from harness.tidy import Sweep, row, typed
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 FULL_STYLE = "magenta"
 

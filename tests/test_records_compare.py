@@ -14,8 +14,9 @@ from rich.console import Console
 from harness.against import objective
 from harness.compare import ranked, summary
 from harness.config import ConfigError
-from harness.records import PAGE, Records, Sweep
+from harness.records import PAGE, Records
 from harness.show import show
+from harness.tidy import Sweep
 from harness.tracking import Tracker
 from tests.sweeps import sweep_of
 

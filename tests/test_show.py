@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from harness.records import Sweep
 from harness.show import age, as_csv, as_json, as_markdown, show
+from harness.tidy import Sweep
 from tests.sweeps import run, sweep_of
 
 LOST = run(10, [], rate="9", status="FAILED", diverged_at="3", epochs="5")
