@@ -19,7 +19,6 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -29,6 +28,9 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
+from experiments import reading
+from experiments.measuring import REPEATS, fresh_folder, measure, middle
+from experiments.reading import COLUMNS
 from harness import app, houses
 from harness.blocks import SLICE_ROWS, Scaler
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
@@ -42,33 +44,14 @@ from harness.note import Note
 from harness.progress import Display
 from harness.statistics import Column
 from harness.sweep import train
-from harness.table import open_table
 from harness.tile import Lane, Tile
 from harness.tracking import Tracker
 
 FULL = os.environ.get("BENCH") == "full"
 ROWS = 20_000_000 if FULL else 2_000_000
-REPEATS = 3
 CHUNKS = (100, 1000, 10_000, "full")
 RATES = (0.003, 0.01, 0.03, 0.1)
 EPOCHS = (2, 4, 7, 10)
-COLUMNS = ["sqft_living", "price"]
-
-
-def measure(work: Callable[[], object], repeats: int = REPEATS) -> list[float]:
-    """Return the seconds that `work` takes, sorted, one of each call."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return sorted(seconds)
-
-
-def middle(seconds: list[float], unit: float = 1.0) -> str:
-    """Write the median and the range of `seconds`, each divided by `unit`."""
-    low, mid, high = (value / unit for value in (seconds[0], statistics.median(seconds), seconds[-1]))
-    return f"{mid:.3g} ({low:.3g} to {high:.3g})"
 
 
 def update_seconds(lanes: int, chunk: int, features: int, rows: int = 1_000_000) -> list[float]:
@@ -116,13 +99,6 @@ def plain_loop_seconds(path: Path) -> float:
             rows += len(frame)
         total += (time.perf_counter() - start) * ROWS / rows * passes
     return total
-
-
-@contextlib.contextmanager
-def fresh_folder() -> Iterator[Path]:
-    """Give a folder that has no table, no store and no run yet."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
 
 
 def sweep_seconds(path: Path, chunks: tuple, rates: tuple, epochs: tuple) -> float:
@@ -190,20 +166,6 @@ def command_seconds() -> float:
         return time.perf_counter() - start - sum(spent[name] for name in ("compile", "read", "train", "evaluate"))
 
 
-def ingest_seconds(path: Path) -> float:
-    """Return the seconds that a table of two columns takes to make."""
-    with fresh_folder() as folder:
-        start = time.perf_counter()
-        open_table(DataConfig(features=COLUMNS[:1], target=COLUMNS[1], path=str(path)), folder)
-        return time.perf_counter() - start
-
-
-def parse(path: Path) -> None:
-    """Parse two columns with pandas alone."""
-    for _ in pd.read_csv(path, chunksize=100_000, usecols=COLUMNS, dtype=np.float32):
-        pass
-
-
 def main() -> None:
     """Measure, and print the table."""
     _, device = choose_device(RuntimeConfig())
@@ -226,14 +188,9 @@ def main() -> None:
         what = f"update: {lanes} lanes, chunk {chunk}, {features} features, one thread"
         report.add_row(what, middle(update_seconds(lanes, chunk, features), 1e-6), "us", "")
 
-    parsed = measure(lambda: parse(path))
-    bare = statistics.median(parsed)
-    report.add_row("bare pandas parse, 2 of 21 columns", middle(parsed), "s", f"{ROWS / bare / 1e6:.2f} M rows/s")
-    ingested = sorted(ingest_seconds(path) for _ in range(REPEATS))
-    ratio = bare / statistics.median(ingested)
-    report.add_row(
-        "ingest: parse, check, split, write", middle(ingested), "s", f"{ratio:.2f} of the bare parse's speed"
-    )
+    bare = reading.add_speeds(report, path, ROWS)
+    for gigabytes in (1, 10, 100) if FULL else (1, 10):
+        reading.add_memory(report, gigabytes)
     many = sorted(sweep_seconds(path, CHUNKS, RATES, EPOCHS) for _ in range(REPEATS))
     one = sorted(sweep_seconds(path, CHUNKS[:1], RATES[:1], EPOCHS[-1:]) for _ in range(REPEATS))
     runs, longest = statistics.median(many), statistics.median(one)

@@ -107,7 +107,7 @@ class App:
         for cache in {config.runtime.cache for config in settings}:
             _check_folder("runtime.cache", cache)
         keep_small()
-        _import_tensorflow()
+        import_tensorflow()
         return settings
 
 
@@ -259,7 +259,7 @@ def _check_folder(key: str, folder: str) -> None:
     require(there.is_dir() and os.access(there, os.W_OK), f"{key} expected a folder that can be written to", path)
 
 
-def _import_tensorflow() -> None:
+def import_tensorflow() -> None:
     """Import TensorFlow without the notes that it writes to the terminal before it can be told not to."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

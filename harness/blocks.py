@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.ahead import prefetch
 from harness.config import Order, Scaling
 from harness.encoding import Encoding
 from harness.order import PAGE_ROWS, page_order
 from harness.parts import Part
-from harness.readers import prefetch
 from harness.statistics import Column
 from harness.table import Table
 

@@ -11,16 +11,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.config import ConfigError, require, tracking_uri
 from harness.outbox import Undelivered
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.records import Records
+
 WIDTH = 100
 """Columns of text where the output is no terminal."""
 
 _ANY = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+_uri_option = click.option("--uri", help="Tracking store; else MLFLOW_TRACKING_URI, else mlflow.db here.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,17 +67,65 @@ def train(words: tuple[str, ...]) -> int:
 
 @cli.command()
 @click.argument("ids", nargs=-1)
-@click.option("--uri", help="Tracking store; else MLFLOW_TRACKING_URI, else mlflow.db here.")
-def compare(ids: tuple[str, ...], uri: str | None) -> None:
-    """Show the runs of a sweep side by side, best first.
+@_uri_option
+@click.option("--target", type=float, help="Say when the runs come to this loss: epochs, updates, seconds.")
+@click.option("--csv", "form", flag_value="csv", help="A line a run; with --target, a line a chunksize and setting.")
+@click.option("--json", "form", flag_value="json", help="Runs, comparisons, and the way to the target.")
+@click.option("--markdown", "form", flag_value="markdown", help="The tables, whole.")
+def compare(ids: tuple[str, ...], uri: str | None, target: float | None, form: str | None) -> None:
+    """Show runs side by side, best first, and the full sample against batches.
 
-    IDS are a sweep's or runs'; none means the newest sweep.
+    IDS are a sweep's or runs'; none means the newest sweep. Full sample and batch are compared at the same epochs,
+    rows, updates and time.
     """
-    _show_runs(uri, ids)
+    if form is None:
+        _show_runs(uri, ids, target)
+        return
+    from harness import show
+
+    write = {"csv": show.as_csv, "json": show.as_json, "markdown": show.as_markdown}[form]
+    click.echo(write(_records(uri).load(ids), target).rstrip("\n"))
 
 
 @cli.command()
-@click.option("--uri", help="Tracking store; else MLFLOW_TRACKING_URI, else mlflow.db here.")
+@_uri_option
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest ones.")
+def sweeps(uri: str | None, limit: int) -> None:
+    """List sweeps, newest first: their runs, how they ended, the best of them."""
+    from harness.show import show_sweeps
+
+    console, width = _console()
+    show_sweeps(_records(uri).sweeps(limit), console, width)
+
+
+@cli.command()
+@click.argument("sweep", required=False)
+@_uri_option
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder; else harness-report-SWEEP.")
+def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
+    """Write the report of SWEEP, by default the newest: a page and its figures."""
+    from harness import report as page
+
+    found = _records(uri).load([sweep] if sweep else [], with_sample=True)
+    folder = output or Path(f"harness-report-{(found.sweep_id or sweep or '')[:8]}")
+    click.echo(str(page.write(found, folder)))
+
+
+@cli.command()
+@click.argument("run_id")
+@click.argument("path", type=click.Path(path_type=Path))
+@_uri_option
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A CSV; else standard output.")
+@click.option("--keep", is_flag=True, help="Repeat the columns of the input before the prediction.")
+def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep: bool) -> None:
+    """Predict the rows of the CSV PATH with a run's logged model, in constant memory."""
+    from harness.predict import predict as run
+
+    run(_records(uri), run_id, path, output, keep=keep)
+
+
+@cli.command()
+@_uri_option
 @click.option("--port", type=int, help="Else 5000, or a free one if that is taken.")
 def ui(uri: str | None, port: int | None) -> int:
     """Open the MLflow UI on the right store, for this machine only."""
@@ -198,18 +255,28 @@ def main() -> None:
     sys.exit(code)
 
 
-def _show_runs(uri: str | None, ids: Sequence[str]) -> None:
-    from rich.console import Console
+def _show_runs(uri: str | None, ids: Sequence[str], target: float | None = None) -> None:
+    from harness.show import show
 
-    from harness.compare import render
+    console, width = _console()
+    show(_records(uri).load(ids), console, width, target)
+
+
+def _records(uri: str | None) -> Records:
     from harness.records import Records
 
     # Here a person waits; MLflow's own patience with a server is of minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    return Records(tracking_uri(uri))
+
+
+def _console() -> tuple[Console, int]:
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)
-    console.print(render(Records(tracking_uri(uri)).runs(ids), console.width))
+    return console, console.width
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

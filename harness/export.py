@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from harness.blocks import Scaler
 from harness.config import Loss
@@ -48,8 +49,22 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
     else:
         outputs = keras.layers.Rescaling(float(scaler.std[-1]), float(scaler.mean[-1]))(outputs)
         outputs = keras.ops.exp(outputs) if target.log else outputs
+    kind = TextModel if any(column.is_text for column in features) else keras.Model
     with warnings.catch_warnings(action="ignore"):
-        return keras.Model(inputs, outputs)
+        return kind(inputs, outputs)
+
+
+@keras.saving.register_keras_serializable("harness")
+class TextModel(keras.Model):
+    """A model that takes text as MLflow has it, in arrays of NumPy, which Keras alone would refuse."""
+
+    def predict(self, x: dict[str, np.ndarray], *arguments: Any, **options: Any) -> np.ndarray:
+        """Predict rows of columns, each `[rows, 1]`; as `keras.Model.predict`."""
+        tensors = {
+            name: tf.constant(values, tf.string if values.dtype.kind in "UO" else tf.float32)
+            for name, values in x.items()
+        }
+        return super().predict(tensors, *arguments, **options)
 
 
 def raw_example(table: Table) -> dict[str, np.ndarray]:

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.ahead import prefetch
 from harness.categories import Vocabulary
 from harness.config import ConfigError, DataConfig, Missing, Order, Reader, require
 from harness.parts import PARTS, PartWriter
-from harness.readers import Chunk, Selection, Words, prefetch, read
+from harness.readers import Chunk, Selection, Words, read
 from harness.sources import is_stream
 from harness.statistics import Column, Drift, Moments
 

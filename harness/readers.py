@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import queue
-import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,17 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import exact
+from harness.ahead import ahead
 from harness.config import ConfigError, DataConfig, Reader, require
 from harness.lines import Block, read_blocks
 from harness.sources import is_parquet
 
 PARQUET_ROWS = 1 << 17
 MILLISECONDS_A_DAY = 86_400_000
-PARSERS = 2
-"""Blocks parsed side by side, while a third is read."""
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Words(NamedTuple):
@@ -89,51 +81,6 @@ class Chunk:
     position: int
 
 
-def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
-    """Yield `items`, computed ahead by a thread: `depth` of them wait here, and it holds one more.
-
-    An error in the thread is raised here, in its place; closing the generator ends the thread.
-    """
-    done = object()
-    buffer: queue.Queue = queue.Queue(maxsize=depth)
-    closed = threading.Event()
-
-    def put(item: object) -> None:
-        while not closed.is_set():
-            try:
-                buffer.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def produce() -> None:
-        try:
-            for item in items:
-                put((item, None))
-                if closed.is_set():
-                    return
-            put((done, None))
-        except BaseException as error:
-            put((done, error))
-        finally:
-            if isinstance(items, Generator):
-                items.close()
-
-    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = buffer.get()
-            if error is not None:
-                raise error
-            if item is done:
-                return
-            yield item
-    finally:
-        closed.set()
-        thread.join()
-
-
 def read(path: Path, selection: Selection, reader: Reader = Reader.pandas) -> Generator[Chunk]:
     """Stream columns of a CSV or Parquet file.
 
@@ -145,7 +92,7 @@ def read(path: Path, selection: Selection, reader: Reader = Reader.pandas) -> Ge
         chunks = _read_parquet(path, selection)
     else:
         blocks = read_blocks(path, selection.columns, selection.delimiter, selection.encoding)
-        chunks = _ahead(partial(_parse, selection=selection, reader=reader), blocks)
+        chunks = ahead(partial(_parse, selection=selection, reader=reader), blocks)
     with contextlib.closing(chunks):
         for chunk in chunks:
             for name, values in zip(selection.columns, chunk.columns, strict=True):
@@ -159,23 +106,6 @@ def read_chunks(path: Path, columns: Sequence[str]) -> Generator[np.ndarray]:
     with contextlib.closing(read(path, Selection(tuple(columns)))) as chunks:
         for chunk in chunks:
             yield np.stack([np.asarray(values) for values in chunk.columns], axis=1)
-
-
-def _ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
-    """Yield `work` of each of `items` in their order, some of them computed ahead by threads."""
-    pool = ThreadPoolExecutor(PARSERS, thread_name_prefix="parse")
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > PARSERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        # Not to be waited for: a generator that was forgotten may be closed anywhere, even in one of these threads.
-        pool.shutdown(wait=False, cancel_futures=True)
-        items.close()
 
 
 def _parse(block: Block, selection: Selection, reader: Reader) -> Chunk:

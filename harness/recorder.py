@@ -22,6 +22,7 @@ from harness.summary import Summary
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
 from harness.trainer import Clocks
+from harness.views import colours
 
 MOST_WEIGHTS = 200
 """Inputs of a linear model whose weights are recorded."""
@@ -41,11 +42,17 @@ class Recorder:
         self._kept: tuple[Run, keras.Model, list[np.ndarray]] | None = None
         self._summary = Summary(tracker, command, folder) if folder else None
 
+    @property
+    def sweep_id(self) -> str:
+        """The summary run's id; empty without one."""
+        return self._summary.run_id if self._summary else ""
+
     def start(self, runs: Sequence[Run]) -> None:
         """Start runs."""
         if self._summary:
             self._summary.add(runs)
         first = not self._runs
+        shades = colours([str(run.config.flat()["chunksize"]) for run in runs])
         for run in runs:
             # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
             self._spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
@@ -55,6 +62,7 @@ class Recorder:
                 "signature": run.signature,
                 "command": run.command or self._command,
                 "device": self._device,
+                "mlflow.runColor": shades[str(run.config.flat()["chunksize"])],
             }
             if run.table.dropped or run.table.filled:
                 tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}

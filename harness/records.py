@@ -1,10 +1,13 @@
-"""The only reader of MLflow: runs as DataFrames."""
+"""The only reader of MLflow: runs and curves as DataFrames."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -13,10 +16,14 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness import sample
 from harness.config import ConfigError, masked, require
 from harness.store import reason
+from harness.tidy import EPOCH_AXES, EPOCH_METRICS, NOTHING, Sweep, curves_of, datasets, row, typed
 
 PAGE = 1000
+BULK_POINTS, BULK_RUNS = 25_000, 25
+"""Points that one request for histories returns at most, and runs that one asks for: a curve has up to 1,000 points."""
 
 
 class Records:
@@ -31,6 +38,7 @@ class Records:
         if uri.startswith("sqlite:///"):
             path = uri.removeprefix("sqlite:///")
             require(Path(path).is_file(), "--uri expected a store", f"{path}, which is not there", "Train first.")
+        self._uri = uri
         try:
             self._client = MlflowClient(uri)
             self._client.search_experiments(max_results=1)
@@ -48,17 +56,100 @@ class Records:
         Raises:
             ConfigError: There is no such run, or no sweep.
         """
-        found: dict[str, Run] = {}
-        for run_id in ids or [self.newest_sweep()]:
-            try:
-                run = self._client.get_run(run_id)
-            except MlflowException:
-                raise ConfigError(f"IDS expected the ids of runs or of a sweep. Received: {run_id}.") from None
-            kind = run.data.tags.get("kind")
-            require(kind in ("run", "sweep"), "IDS expected runs of the harness", f"{run_id}, which is another's")
-            members = self._members(run) if kind == "sweep" else [run]
-            found |= {member.info.run_id: member for member in members}
-        return pd.DataFrame([_row(run) for run in found.values()])
+        return pd.DataFrame([row(run) for run in self._find(ids)[0]])
+
+    def load(
+        self, ids: Sequence[str] = (), metrics: Sequence[str] = EPOCH_METRICS, *, with_sample: bool = False
+    ) -> Sweep:
+        """Return the runs that `ids` name as `runs` does, typed, with the curves of `metrics`.
+
+        Args:
+            ids: Of runs or sweeps.
+            metrics: Those that no run has are left out.
+            with_sample: Whether to fetch the sample of the data too, which is a file.
+
+        Raises:
+            ConfigError: There is no such run, or no sweep.
+        """
+        runs, sweeps = self._find(ids)
+        frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
+        params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
+        wanted = [key for key in metrics if key in frame]
+        curves = curves_of(self.histories(list(frame["run_id"]), [*EPOCH_AXES, *wanted]))
+        if len(sweeps) != 1:
+            return Sweep(frame, params, curves, data=datasets(runs))
+        (summary,) = sweeps
+        return Sweep(
+            frame,
+            params,
+            curves,
+            sweep_id=summary.info.run_id,
+            experiment_id=summary.info.experiment_id,
+            name=summary.info.run_name or "",
+            tags=summary.data.tags,
+            data=datasets(runs),
+            sample=self._sample(summary.info.run_id) if with_sample else None,
+        )
+
+    def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+        """Return all points of `metrics`, a row each: `run_id`, `metric`, `step`, `value`."""
+        run_ids = sorted(run_ids)
+        points = [
+            (run_id, metric, step, value)
+            for metric in metrics
+            for start in range(0, len(run_ids), BULK_RUNS)
+            for run_id, step, value in self._bulk(run_ids[start : start + BULK_RUNS], metric)
+        ]
+        return pd.DataFrame(points, columns=["run_id", "metric", "step", "value"])
+
+    def sweeps(self, limit: int) -> Iterator[tuple[Run, list[Run]]]:
+        """Yield the summary run of each of the newest sweeps, and the sweep's runs."""
+        for summary in self.newest_sweeps(limit):
+            yield summary, self._members(summary)
+
+    def newest_sweeps(self, limit: int) -> list[Run]:
+        """Return the summary runs that were started last, at most `limit` of them, the newest first."""
+        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+        order = ["attributes.start_time DESC"]
+        return list(self._client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit))
+
+    def model(self, run_id: str, folder: Path) -> Path:
+        """Fetch the Keras model of a run into `folder` and return its path.
+
+        Raises:
+            ConfigError: There is no such run, or none of its models was kept.
+        """
+        import mlflow.artifacts
+
+        runs, sweeps = self._find([run_id])
+        require(not sweeps, "RUN_ID expected a run", f"{run_id}, a sweep", "`harness compare --csv` lists its runs.")
+        run = runs[0]
+        outputs = run.outputs.model_outputs if run.outputs else []
+        command = run.data.tags.get("command", "harness train ...")
+        require(
+            bool(outputs),
+            "RUN_ID expected a run whose model was kept",
+            f"{run.info.run_name}, whose was not",
+            f"Repeat it so that it is: {command} tracking.log_model=all",
+        )
+        # Not by `models:/`, which MLflow looks up in the process's own store.
+        place = self._client.get_logged_model(outputs[0].model_id).artifact_location
+        whole = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
+        return next(Path(whole).rglob("*.keras"))
+
+    def settings(self, run_id: str, folder: Path) -> dict[str, Any]:
+        """Fetch the configuration of a run by way of `folder`, as plain values.
+
+        Raises:
+            ConfigError: There is no such run.
+        """
+        import mlflow.artifacts
+        import yaml
+
+        (run,) = self._find([run_id])[0]
+        place = f"{run.info.artifact_uri}/config.yaml"
+        path = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
+        return yaml.safe_load(Path(path).read_text())
 
     def newest_sweep(self) -> str:
         """Return the id of the summary run that was started last.
@@ -66,13 +157,26 @@ class Records:
         Raises:
             ConfigError: There is none.
         """
-        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        newest = self._client.search_runs(
-            experiments, "tags.kind = 'sweep'", order_by=["attributes.start_time DESC"], max_results=1
-        )
+        newest = self.newest_sweeps(1)
         remedy = "Train one with `harness train -m ...`, or name runs by their ids."
         require(bool(newest), "the store expected a sweep", "none", remedy)
         return newest[0].info.run_id
+
+    def _find(self, ids: Sequence[str]) -> tuple[list[Run], list[Run]]:
+        """Return the runs that `ids` name, each once, and the summary runs among the named."""
+        found: dict[str, Run] = {}
+        sweeps = []
+        for run_id in ids or [self.newest_sweep()]:
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException:
+                raise ConfigError(f"IDS expected the ids of runs or of a sweep. Received: {run_id}.") from None
+            kind = run.data.tags.get("kind")
+            require(kind in ("run", "sweep"), "IDS expected runs of the harness", f"{run_id}, which is another's")
+            sweeps += [run] if kind == "sweep" else []
+            members = self._members(run) if kind == "sweep" else [run]
+            found |= {member.info.run_id: member for member in members}
+        return list(found.values()), sweeps
 
     def _members(self, sweep: Run) -> list[Run]:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
@@ -90,15 +194,33 @@ class Records:
             if not token:
                 return runs
 
+    def _bulk(self, run_ids: Sequence[str], metric: str) -> list[tuple[str, int, float]]:
+        """Return one metric's points of several runs at once, as MLflow's own pages ask for them."""
+        store = self._client._tracking_client.store
+        if hasattr(store, "get_metric_history_bulk"):
+            found = store.get_metric_history_bulk(run_ids, metric, BULK_POINTS)
+            points = [(point.run_id, point.step, point.value) for point in found]
+        else:
+            from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-def _row(run: Run) -> dict[str, object]:
-    tags = run.data.tags
-    return {
-        "run_id": run.info.run_id,
-        "name": run.info.run_name,
-        "status": run.info.status,
-        "sample": tags.get("sample"),
-        "diverged_at": tags.get("diverged_at"),
-        **run.data.params,
-        **run.data.metrics,
-    }
+            endpoint = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+            query = {"run_id": list(run_ids), "metric_key": metric, "max_results": BULK_POINTS}
+            answer = http_request(store.get_host_creds(), endpoint, "GET", params=query)
+            found = json.loads(verify_rest_response(answer, endpoint).text)["metrics"]
+            points = [(point["run_id"], int(point["step"]), float(point["value"])) for point in found]
+        if len(points) < BULK_POINTS:
+            return points
+        # There may be more than one request returns: ask for fewer runs, down to one by MLflow's way without a limit.
+        if len(run_ids) > 1:
+            half = len(run_ids) // 2
+            return self._bulk(run_ids[:half], metric) + self._bulk(run_ids[half:], metric)
+        return [(run_ids[0], point.step, point.value) for point in self._client.get_metric_history(run_ids[0], metric)]
+
+    def _sample(self, sweep_id: str) -> pd.DataFrame | None:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return pd.read_csv(self._client.download_artifacts(sweep_id, sample.FILE, folder))
+        except Exception:
+            # Sweeps over several features have none; nor has one whose artifacts are out of reach, which is no reason
+            # to show nothing.
+            return None

@@ -10,6 +10,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness import exhibit
 from harness.config import DEFAULT_EXPERIMENT, Config, masked, tracking_uri
 from harness.device import choose_device
 from harness.plan import Group, Run, arrange, prepare
@@ -34,6 +35,7 @@ class Sweep:
         self._display, self._command, self._folder = display, command, folder
         self._opened = contextlib.ExitStack()
         self._recorder: Recorder | None = None
+        self._tracker: Tracker | None = None
         self._said: set[str] = set()
 
     def __enter__(self) -> Sweep:
@@ -46,6 +48,8 @@ class Sweep:
                 recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif recorder:
                 recorder.finish()
+                if self._tracker and recorder.sweep_id:
+                    exhibit.conclude(self._tracker, recorder.sweep_id, self._display)
         except BaseException as own:
             kind, error = type(own), own
             raise
@@ -77,9 +81,12 @@ class Sweep:
             if table.drift:
                 self._say(f"data:   {table.drift}; batch runs follow that, and data.order=shuffled mixes the rows")
         groups = arrange(distinct, device)
+        first = self._recorder is None
         recorder = self._recorder or self._open(configs[0], description)
         try:
             recorder.start(distinct)
+            if first and self._tracker and recorder.sweep_id:
+                exhibit.announce(self._tracker, recorder.sweep_id, self._command, distinct)
             for group in groups:
                 _run(group, distinct, recorder, self._display)
         finally:
@@ -97,7 +104,7 @@ class Sweep:
         tracker = Tracker(uri, experiment, outbox, wait=tracking.wait, say=self._display.say)
         self._opened.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
-        self._recorder = Recorder(tracker, self._command, self._folder, device)
+        self._tracker, self._recorder = tracker, Recorder(tracker, self._command, self._folder, device)
         return self._recorder
 
     def _say(self, line: str) -> None:

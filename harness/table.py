@@ -84,7 +84,7 @@ class Table:
 
 def _inputs(column: Column) -> list[str]:
     values = [f"{value:g}" if isinstance(value, float) else value for value in column.categories]
-    return [f"{column.name}={value}" for value in ["other", *values]] if values else [column.name]
+    return [f"{column.name}/{value}" for value in ["other", *values]] if values else [column.name]
 
 
 def open_table(

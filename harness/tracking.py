@@ -53,7 +53,7 @@ class Tracker:
         Raises:
             ConfigError: The store does not answer, or the experiment was deleted.
         """
-        self._uri, self._say = uri, say
+        self.uri, self._say = uri, say
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(environment(PATIENCE))
@@ -96,7 +96,7 @@ class Tracker:
         except MlflowException as error:
             raise ConfigError(
                 f"tracking.uri expected the store that holds run {run_id}, with which the folder's sweep began. "
-                f"Received: {masked(self._uri)}. Use that store, or another hydra.sweep.dir."
+                f"Received: {masked(self.uri)}. Use that store, or another hydra.sweep.dir."
             ) from error
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:

@@ -10,28 +10,41 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from harness.config import ConfigError
+from harness.config import ConfigError, require
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
 
 
 def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
-    """Start MLflow's server, say where it answers, and wait until it ends.
+    """Start MLflow's server, say where it answers and where it shows the newest sweep, and wait until it ends.
+
+    A store that is a server's already has its UI: then its addresses are said, and nothing is started.
 
     Args:
         uri: Tracking store.
         port: None takes 5000, or a free one if that is taken.
-        say: Called with the address once the server answers.
+        say: Called with lines; with the addresses once the server answers.
 
     Returns:
         The server's exit code.
 
     Raises:
-        ConfigError: The server does not start.
+        ConfigError: There is no store, or the server does not start.
     """
+    if uri.startswith(("http://", "https://")):
+        require(port is None, "--port expected a store that is no server yet", uri, "Leave --port out.")
+        lines = _newest(uri, uri)
+        say(f"{uri}  (the store's own UI)")
+        for line in lines:
+            say(line)
+        return 0
     port = _free_port((port,) if port else (5000, 0))
+    if uri.startswith("sqlite:///"):
+        path = uri.removeprefix("sqlite:///")
+        require(Path(path).is_file(), "--uri expected a store", f"{path}, which is not there", "Train first.")
     command = [
         sys.executable,
         "-m",
@@ -53,6 +66,7 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         say(f"store: {uri}")
         say("the MLflow UI is starting ...")
         address = f"http://{HOST}:{port}"
+        lines = _newest(uri, address)
         deadline = time.monotonic() + START_SECONDS
         while not _answers(address):
             if server.poll() is not None or time.monotonic() > deadline:
@@ -60,6 +74,8 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
                 raise ConfigError(f"the MLflow UI expected to start on {address}. Received: {last}.")
             time.sleep(0.2)
         say(f"{address}  (Ctrl-C ends it)")
+        for line in lines:
+            say(line)
         server.communicate()
         return server.returncode
     except KeyboardInterrupt:
@@ -67,6 +83,18 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
     finally:
         server.terminate()
         server.wait()
+
+
+def _newest(uri: str, server: str) -> list[str]:
+    """Say where `server` shows the newest sweep of the store, if there is one."""
+    from harness.records import Records
+    from harness.views import addresses
+
+    newest = Records(uri).newest_sweeps(1)
+    if not newest:
+        return ["no sweep yet: `harness train -m ...` trains one"]
+    found = addresses(server, newest[0].info.experiment_id, newest[0].info.run_id)
+    return [f"newest sweep's {what}: {address}" for what, address in found.items()]
 
 
 def _free_port(wanted: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ Most tests call it in this process, so that TensorFlow is loaded once; a few run
 
 from __future__ import annotations
 
+import io
 import json
 import logging.config
 import math
@@ -36,6 +37,7 @@ from omegaconf import OmegaConf
 from harness import cli
 from harness.config import Config
 from harness.ingest import held_out
+from harness.views import addresses, colours
 
 # The command sets this, and only before anything computes: here another test may have been first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -155,7 +157,17 @@ def test_what_is_shown(left: Left) -> None:
         [chunksize, "1e+30", epochs, "diverged"] for chunksize in ("4", "full") for epochs in ("2", "3")
     )
     assert table[10] == ""
-    assert [line.split(":")[0] for line in table[11:]] == ["Best with chunks of 4 rows", "Best with the full sample"]
+    assert [line.split(":")[0] for line in table[11:13]] == ["Best with chunks of 4 rows", "Best with the full sample"]
+    assert table[13].startswith("scan s and rows/s are those of a scan that trained 4 lanes at once, no run's own")
+    assert table[15] == "Full sample against the best batch run, val/loss (* the better):"
+    better = {
+        epochs: "full" if losses["full", "0.1", epochs] < losses["4", "0.1", epochs] else "batch" for epochs in "23"
+    }
+    for epochs, line in zip("23", table[19:21], strict=True):
+        rate, count, *pair = line.split()[:4]
+        assert (rate, count) == ("0.1", epochs)
+        assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
+    assert "At the same time they cannot be compared: the runs shared a scan" in table[-1]
 
 
 def test_there_is_a_run_for_each_configuration_and_a_summary(left: Left) -> None:
@@ -192,6 +204,28 @@ def test_tags(left: Left) -> None:
         assert "mlflow.parentRunId" not in tags  # The UI hides what is nested.
     signatures = [run.data.tags["signature"] for run in left.runs.values()]
     assert len({*signatures, left.summary.data.tags["signature"]}) == 9
+
+
+def test_each_chunksize_has_its_colour_and_the_sweep_its_views(left: Left) -> None:
+    shades = colours(["full", "4"])
+    for (chunksize, _, _), run in left.runs.items():
+        assert run.data.tags["mlflow.runColor"] == shades[chunksize]
+    tags = left.client.get_experiment(left.summary.info.experiment_id).tags
+    for address in addresses("", left.summary.info.experiment_id, left.summary.info.run_id).values():
+        share = address.split("viewStateShareKey=")[1].split("&")[0]
+        assert f"mlflow.sharedViewState.{share}" in tags
+
+
+def test_the_sweep_has_a_report_and_a_sample(left: Left) -> None:
+    def names(folder: str | None) -> list[str]:
+        return [artifact.path for artifact in left.client.list_artifacts(left.summary.info.run_id, folder)]
+
+    assert names("report") == [
+        f"report/{name}" for name in ("costs.png", "fit.png", "heat_map.png", "losses.png", "report.html")
+    ]
+    sample = pd.read_csv(left.client.download_artifacts(left.summary.info.run_id, "sample.csv"))
+    assert sample["x"].tolist() == X[~HELD_OUT].tolist()
+    assert sample["y"].tolist() == Y[~HELD_OUT].tolist()
 
 
 def test_names(left: Left) -> None:
@@ -619,6 +653,57 @@ def test_columns_of_any_name(trainer: Harness, tmp_path: Path, monkeypatch: pyte
     np.testing.assert_allclose(predictions, (metrics["intercept"] + values @ slopes)[:, None], rtol=1e-5)
 
 
+def test_names_and_dates_out_of_a_fifo_in_another_order(trainer: Harness, tmp_path: Path) -> None:
+    """The kept model takes raw columns; each name that was trained on has its weight."""
+    import mlflow
+
+    lines = (f"{day}.1.1970;{name};{3 * day + (10 if name == 'north' else 0)}" for day, name in DAYS)
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=("when;where;y\n" + "\n".join(lines),))
+    writer.start()
+    words = ["data.features=[when,where]", "data.categorical=[where]", "data.dates=[when]", "data.date_format=%d.%m.%Y"]
+    words += ["data.delimiter=';'", "data.order=shuffled", "data.holdout=0.2", "tracking.log_model=best"]
+    answer = trainer(*words, f"data.path={path}", "chunksize=4", "epochs=60", "learning_rate=0.1")
+    writer.join()
+    assert (answer.code, answer.err) == (0, "")
+    (run,) = stored(tmp_path)
+    metrics = run.data.metrics
+    assert metrics["weight/when"] == pytest.approx(3, rel=0.01)
+    assert metrics["weight/where/north"] - metrics["weight/where/south"] == pytest.approx(10, rel=0.01)
+    assert metrics["val/r2"] > 0.999
+    with warnings.catch_warnings(action="ignore"):
+        before = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+        model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
+        mlflow.set_tracking_uri(before)
+        raw = {"when": np.array([[4.0], [4.0]]), "where": np.array([["north"], ["south"]])}
+        north, south = np.ravel(model.predict(raw))
+    assert (north, south) == (pytest.approx(3 * 5 + 10, rel=0.02), pytest.approx(3 * 5, rel=0.02))
+
+
+DAYS = [(day, ("north", "south")[day % 3 == 0]) for day in range(1, 32)]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--rows", "nan"], "--rows expected a whole, positive number. Received: nan."),
+        (["--rows", "inf"], "--rows expected a whole, positive number. Received: inf."),
+        (["--rows", "1.5"], "--rows expected a whole, positive number. Received: 1.5."),
+        (["--rows", "0"], "--rows expected a whole, positive number. Received: 0."),
+        (["--seed", "-1"], "--seed expected a number that is not negative. Received: -1."),
+    ],
+)
+def test_what_cannot_be_generated_is_refused(harness: Harness, words: list[str], sentence: str) -> None:
+    assert harness("data", "generate", "out.csv", *words) == Answer(2, "", f"harness: {sentence}\n")
+
+
+def test_generating_needs_a_folder(harness: Harness) -> None:
+    said = "harness: PATH expected a file in a folder that is there. Received: none/out.csv.\n"
+    assert harness("data", "generate", "none/out.csv") == Answer(2, "", said)
+
+
 def test_a_sweeps_folder_belongs_to_its_store(
     trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -664,6 +749,17 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
             "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
         ),
         (["compare", "--uri", "{store}", "unknown"], "IDS expected the ids of runs or of a sweep. Received: unknown."),
+        (["ui"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["report"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["sweeps"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (
+            ["ui", "--uri", "http://127.0.0.1:9"],
+            "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+        ),
+        (
+            ["predict", "--uri", "{store}", "unknown", "small.csv"],
+            "IDS expected the ids of runs or of a sweep. Received: unknown.",
+        ),
         (
             ["ui", "--port", "99999"],
             "--port expected a free port on 127.0.0.1. Received: 99999. Leave it out for any free one.",
@@ -689,6 +785,43 @@ def test_data_is_generated_and_described(harness: Harness, tmp_path: Path) -> No
     answer = harness("data", "describe", "some.csv")
     assert (answer.code, answer.err) == (0, "")
     assert "data.path=some.csv" in answer.out
+
+
+def test_the_report_and_the_table_can_be_had_again(left: Left, harness: Harness, tmp_path: Path) -> None:
+    uri = f"sqlite:///{left.folder}/mlflow.db"
+    folder = f"harness-report-{left.summary.info.run_id[:8]}"
+    assert harness("report", "--uri", uri) == Answer(0, f"{folder}/report.html\n", "")
+    assert "4 diverged" in (tmp_path / folder / "report.html").read_text()
+    answer = harness("report", left.summary.info.run_id, "--uri", uri, "--output", str(tmp_path / "there"))
+    assert answer.out == f"{tmp_path}/there/report.html\n"
+    assert len(list((tmp_path / "there").iterdir())) == 5
+    rows = pd.read_csv(io.StringIO(harness("compare", "--uri", uri, "--csv").out))
+    assert set(rows["run_id"]) == {run.info.run_id for run in left.runs.values()}
+    assert harness("compare", "--uri", uri, "--markdown").out.startswith("| chunk | lr | epochs | updates |")
+    answer = harness("sweeps", "--uri", uri)
+    line = answer.out.splitlines()[1]
+    assert line.startswith(f"{left.summary.info.run_id} ")
+    assert "4 finished, 4 failed" in line
+    assert f" {left.best.info.run_name} " in line
+
+
+def test_the_best_runs_model_predicts(left: Left, harness: Harness, tmp_path: Path) -> None:
+    uri = f"sqlite:///{left.folder}/mlflow.db"
+    answer = harness("predict", left.best.info.run_id, "small.csv", "--uri", uri)
+    assert (answer.code, answer.err) == (0, "")
+    metrics = left.best.data.metrics
+    expected = metrics["intercept"] + metrics["slope"] * X
+    np.testing.assert_allclose(pd.read_csv(io.StringIO(answer.out))["prediction"], expected, rtol=1e-5)
+
+
+def test_a_report_that_cannot_be_made_fails_nothing(trainer: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("harness.report.write", fail)
+    answer = trainer("-m", "epochs=1,2", "chunksize=full")
+    assert (answer.code, answer.err) == (0, "")
+    assert "report: not made (OSError: no room); `harness report` makes it\n" in answer.out
 
 
 def crash(scan: object) -> None:
@@ -760,8 +893,9 @@ def test_an_interrupted_sweep_leaves_no_run_under_way(
 
     def interrupt() -> None:
         is_under_way(tmp_path)
-        if not over.is_set():
+        while not over.is_set():
             os.kill(os.getpid(), number)
+            over.wait(60)  # An exception of a signal's handler is lost where Python ignores them, as in a finalizer.
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -828,12 +962,17 @@ def test_the_ui_is_a_store_too_and_ends_when_told(left: Left, harness: Harness, 
         port = probe.getsockname()[1]
     process = command(left.folder, "ui", "--port", str(port))
     try:
-        said = [process.stdout.readline() for _ in range(3)]  # type: ignore[union-attr]
+        said = [process.stdout.readline() for _ in range(5)]  # type: ignore[union-attr]
+        views = addresses(f"http://127.0.0.1:{port}", left.summary.info.experiment_id, left.summary.info.run_id)
+        newest = [f"newest sweep's {what}: {address}\n" for what, address in views.items()]
         assert said == [
             f"store: sqlite:///{left.folder}/mlflow.db\n",
             "the MLflow UI is starting ...\n",
             f"http://127.0.0.1:{port}  (Ctrl-C ends it)\n",
+            *newest,
         ]
+        answer = harness("ui", "--uri", f"http://127.0.0.1:{port}")
+        assert answer == Answer(0, "".join([f"http://127.0.0.1:{port}  (the store's own UI)\n", *newest]), "")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
             assert b"MLflow" in page.read()
         client = MlflowClient(f"http://127.0.0.1:{port}")

@@ -6,17 +6,19 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from harness.compare import objective, ranked, render, summary
+from harness.against import objective
+from harness.compare import ranked, summary
 from harness.config import ConfigError
 from harness.records import PAGE, Records
+from harness.show import show
+from harness.tidy import Sweep
 from harness.tracking import Tracker
+from tests.sweeps import sweep_of
 
 PARAMS = {"chunksize": "4", "learning_rate": "0.1", "epochs": "2", "seed": "0", "data.features": "[x]"}
 
@@ -206,13 +208,9 @@ LOST = {key: HOUSES[key] for key in ("chunksize", "epochs", "seed", "loss", "opt
 }
 
 
-def frame(*rows: Mapping[str, Any]) -> pd.DataFrame:
-    return pd.DataFrame([{"run_id": str(index), **row} for index, row in enumerate(rows)])
-
-
-def shown(runs: pd.DataFrame, width: int = 100) -> str:
+def shown(sweep: Sweep, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(render(runs, width))
+    show(sweep, console, width)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 
@@ -228,14 +226,14 @@ Best with the full sample: val/loss 0.9 after 20 updates in 20 epochs, 138kB an 
 
 
 def test_a_table_whole() -> None:
-    assert "\n" + shown(frame(LOST, FULL, HOUSES)) == TABLE
+    assert "\n" + shown(sweep_of(LOST, FULL, HOUSES)) == TABLE
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
 def test_nothing_is_cut_at_any_width(width: int) -> None:
     large = HOUSES | {"updates": 21613000.0, "val/rmse": 1.23e9, "val/r2": -9.9e60, "intercept": -1.5e300}
-    text = shown(frame(HOUSES, FULL, LOST, large), width)
-    table = text.split("\n\n")[0].splitlines()
+    text = shown(sweep_of(HOUSES, FULL, LOST, large), width)
+    table = [line for line in text.split("\n\n")[0].splitlines() if not line.startswith("Left out")]
     assert "…" not in text
     assert max(map(len, table)) <= width
     assert len(table) == 2 + 4
@@ -245,7 +243,7 @@ def test_nothing_is_cut_at_any_width(width: int) -> None:
 
 
 def test_all_columns_are_there_where_there_is_room() -> None:
-    titles = shown(frame(HOUSES, FULL), 100).splitlines()[1].split()
+    titles = shown(sweep_of(HOUSES, FULL), 100).splitlines()[1].split()
     assert titles == [
         *("chunk", "lr", "epochs", "updates", "loss", "loss", "rmse", "r2", "cept", "slope", "s", "/s", "update"),
     ]
@@ -259,7 +257,7 @@ def test_the_best_is_first_and_what_did_not_finish_is_last() -> None:
         HOUSES | {"name": "under way", "status": "RUNNING", "val/loss": 0.1},
         HOUSES | {"name": "third", "val/loss": 0.4},
     ]
-    assert [row["name"] for row in ranked(frame(*rows))] == ["first", "second", "third", "lost", "under way"]
+    assert [row["name"] for row in ranked(sweep_of(*rows))] == ["first", "second", "third", "lost", "under way"]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +266,7 @@ def test_the_best_is_first_and_what_did_not_finish_is_last() -> None:
 )
 def test_a_run_that_did_not_finish_says_so_and_shows_no_number(status: str, diverged_at: str | None, word: str) -> None:
     other = HOUSES | {"status": status, "diverged_at": diverged_at, "val/loss": 0.111}
-    text = shown(frame(other, FULL))
+    text = shown(sweep_of(other, FULL))
     assert text.splitlines()[3].split() == ["100", "0.01", "20", word]
     assert "0.111" not in text
 
@@ -276,36 +274,36 @@ def test_a_run_that_did_not_finish_says_so_and_shows_no_number(status: str, dive
 def test_without_a_holdout_runs_are_compared_by_their_training_loss() -> None:
     rows = [{key: value for key, value in row.items() if not key.startswith("val/")} for row in (HOUSES, FULL)]
     rows[1]["train/loss"] = 0.25
-    runs = frame(*rows)
-    assert objective(runs) == "train/loss"
-    assert [row["name"] for row in ranked(runs)] == ["b", "a"]
-    assert summary(ranked(runs), "train/loss") == [
+    sweep = sweep_of(*rows)
+    assert objective(sweep.runs) == "train/loss"
+    assert [row["name"] for row in ranked(sweep)] == ["b", "a"]
+    assert summary(ranked(sweep), "train/loss") == [
         "Best with chunks of 100 rows: train/loss 0.5352 after 3,460 updates in 20 epochs, 800B an update.",
         "Best with the full sample: train/loss 0.25 after 20 updates in 20 epochs, 138kB an update.",
     ]
-    assert "val/" not in shown(runs)
+    assert "val/" not in shown(sweep)
 
 
 def test_sentences_are_of_the_best_of_each_kind() -> None:
-    rows = ranked(frame(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST))
+    rows = ranked(sweep_of(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST))
     assert summary(rows, "val/loss") == [
         "Best with chunks of 10 rows: val/loss 0.25 after 3,460 updates in 20 epochs, 800B an update."
     ]
 
 
 def test_one_is_not_written_as_many() -> None:
-    (sentence,) = summary(ranked(frame(FULL | {"updates": 1.0, "epochs": "1"})), "val/loss")
+    (sentence,) = summary(ranked(sweep_of(FULL | {"updates": 1.0, "epochs": "1"})), "val/loss")
     assert sentence == "Best with the full sample: val/loss 0.9 after 1 update in 1 epoch, 138kB an update."
 
 
 def test_large_numbers_are_written_short() -> None:
     large = HOUSES | {"val/loss": 1.5e30, "val/rmse": 999_999_999.4, "val/r2": -9.87e60, "intercept": -1.5e300}
-    row = shown(frame(large), 200).splitlines()[2].split()
+    row = shown(sweep_of(large), 200).splitlines()[2].split()
     assert row[5:9] == ["1.5e+30", "999,999,999", "-9.87e+60", "-1.5e+300"]
 
 
 def test_a_sweep_of_which_nothing_finished_has_no_sentence() -> None:
-    text = shown(frame(LOST, LOST | {"diverged_at": None, "status": "KILLED"}))
+    text = shown(sweep_of(LOST, LOST | {"diverged_at": None, "status": "KILLED"}))
     assert [line.split() for line in text.strip().splitlines()] == [
         ["chunk", "lr", "epochs"],
         ["100", "1e+30", "20", "diverged"],
@@ -326,7 +324,7 @@ def test_a_sweep_of_which_nothing_finished_has_no_sentence() -> None:
     ],
 )
 def test_what_else_runs_differ_in_is_shown(key: str, values: tuple[str, str], title: str, cells: list[str]) -> None:
-    text = shown(frame(HOUSES | {key: values[0]}, FULL | {key: values[1]}), 120)
+    text = shown(sweep_of(HOUSES | {key: values[0]}, FULL | {key: values[1]}), 120)
     header, *rows = text.splitlines()[1:4]
     assert header.split()[3] == title
     for row, cell in zip(rows, cells, strict=True):
@@ -336,13 +334,13 @@ def test_what_else_runs_differ_in_is_shown(key: str, values: tuple[str, str], ti
 @pytest.mark.parametrize("key", ["runtime.lane_tile", "tracking.experiment", "data.path", "data.rows", "run_id"])
 def test_what_changes_no_number_is_not_shown(key: str) -> None:
     rows = (HOUSES | {key: "one"}, FULL | {key: "other"})
-    assert "other" not in shown(frame(*rows))
+    assert "other" not in shown(sweep_of(*rows))
 
 
 def test_a_setting_that_only_some_runs_have_is_no_difference() -> None:
     """Each optimizer has settings of its own; its name says enough."""
-    assert "momentum" not in shown(frame(HOUSES, FULL | {"optimizer.momentum": "0.9"}))
+    assert "momentum" not in shown(sweep_of(HOUSES, FULL | {"optimizer.momentum": "0.9"}))
 
 
 def test_a_sweep_without_runs_is_a_header() -> None:
-    assert shown(pd.DataFrame([])).split() == ["chunk", "lr", "epochs"]
+    assert shown(sweep_of()).split() == ["chunk", "lr", "epochs"]

@@ -215,8 +215,8 @@ def test_the_data_is_an_input_of_the_run_with_its_digest(tracker: Tracker, clien
         {
             "num_rows": 8,
             "columns": {
-                "x": {"log": False, "mean": 3.0, "std": 0.5, "min": 1.0, "max": 7.0},
-                "y": {"log": True, "mean": 1.0, "std": 2.0, "min": 0.0, "max": 4.0},
+                "x": {"count": 8, "log": False, "mean": 3.0, "std": 0.5, "min": 1.0, "max": 7.0},
+                "y": {"count": 8, "log": True, "mean": 1.0, "std": 2.0, "min": 0.0, "max": 4.0},
             },
         },
         {"num_rows": 3},
@@ -445,3 +445,19 @@ def test_endings(tracker: Tracker, client: MlflowClient, status: str) -> None:
     info = client.get_run(run_id).info
     assert info.status == status
     assert info.end_time >= info.start_time
+
+
+def test_a_file_is_kept_as_an_artifact(tracker: Tracker, client: MlflowClient, tmp_path: Path) -> None:
+    run_id = tracker.start_run("a", {}, {})
+    (tmp_path / "page.html").write_text("text")
+    tracker.log_artifact(run_id, tmp_path / "page.html", "report")
+    tracker.log_artifact(run_id, tmp_path / "page.html")
+    tracker.flush()
+    for place in ("report/page.html", "page.html"):
+        assert Path(client.download_artifacts(run_id, place)).read_text() == "text"
+
+
+def test_the_experiment_can_be_tagged(tracker: Tracker, client: MlflowClient) -> None:
+    tracker.tag_experiment({"key": "value"})
+    tracker.flush()
+    assert client.get_experiment(tracker.experiment_id).tags["key"] == "value"

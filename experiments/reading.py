@@ -1,0 +1,157 @@
+"""How fast is a source read, and in how much memory is it trained on?
+
+    python -m experiments.reading 1 10       gigabytes of CSV, made on the fly and read through a FIFO
+
+Speed is that of making a table of two columns, against a bare parse of the same columns by pandas and by polars. For
+memory, the command itself trains a batch run and a full-sample run for two epochs; its peak is compared with that of
+`import tensorflow`. On disk there is the table only, of two of the 21 columns. Expected: under 400 MB above it, and the
+same for any size.
+"""
+
+# pyright: reportArgumentType=false
+from __future__ import annotations
+
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from experiments.measuring import fresh_folder, measure, middle
+from harness import houses
+from harness.config import DataConfig, Reader
+from harness.table import open_table
+
+COLUMNS = ["sqft_living", "price"]
+PIECE_ROWS = 500_000
+WORDS = (
+    "train -m data=csv data.features=[sqft_living] data.target=price chunksize=100,full epochs=2 learning_rate=0.01 "
+    "tracking.log_model=none"
+)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one process took: wall time in seconds, and its peak of resident memory in megabytes."""
+
+    seconds: float
+    peak_mb: float
+
+
+def usage_of(command: list[str], folder: Path) -> Usage:
+    """Run a command in a folder and return what it took.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    said = process.stderr.read() if process.stderr else b""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said.decode()}")
+    return Usage(time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e6)
+
+
+def import_alone() -> Usage:
+    """Return what `import tensorflow` takes."""
+    return usage_of([sys.executable, "-c", "import tensorflow"], Path.cwd())
+
+
+def train_from_fifo(gigabytes: float) -> tuple[int, Usage]:
+    """Train on so much CSV out of a FIFO; return its rows, and what the command took."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        houses.generate(folder / "piece.csv", PIECE_ROWS)
+        header, piece = (folder / "piece.csv").read_bytes().split(b"\n", 1)
+        pieces = max(1, round(gigabytes * 1e9 / len(piece)))
+        fifo = folder / "fifo"
+        os.mkfifo(fifo)
+
+        def feed() -> None:
+            with fifo.open("wb") as sink:
+                sink.write(header + b"\n")
+                for _ in range(pieces):
+                    sink.write(piece)
+
+        feeder = threading.Thread(target=feed, daemon=True)
+        feeder.start()
+        code = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
+        found = usage_of([sys.executable, "-c", code, *WORDS.split(), f"data.path={fifo}"], folder)
+        feeder.join()
+        return pieces * PIECE_ROWS, found
+
+
+def parse(path: Path) -> None:
+    """Parse two columns with pandas alone."""
+    for _ in pd.read_csv(path, chunksize=100_000, usecols=COLUMNS, dtype=np.float32):
+        pass
+
+
+def parse_with_polars(path: Path) -> None:
+    """Parse two columns with polars alone."""
+    import polars as pl
+
+    for _ in pl.scan_csv(path).select(COLUMNS).collect_batches():
+        pass
+
+
+def ingest(path: Path, reader: Reader) -> None:
+    """Make a table of two columns."""
+    with fresh_folder() as folder:
+        open_table(DataConfig(features=COLUMNS[:1], target=COLUMNS[1], path=str(path)), folder, reader=reader)
+
+
+def add_speeds(report: Table, path: Path, rows: int) -> float:
+    """Add the speeds of both readers to a report; return the seconds of a bare parse by pandas."""
+    bare = 0.0
+    for reader, alone in ((Reader.pandas, parse), (Reader.polars, parse_with_polars)):
+        if importlib.util.find_spec(reader.value) is None:
+            report.add_row(f"{reader.value}: not installed", "", "", "")
+            continue
+        # One beside the other, so that what else the machine does falls on both.
+        works = partial(alone, path), partial(ingest, path, reader)
+        pairs = [tuple(measure(work, repeats=1)[0] for work in works) for _ in range(5)]
+        parsed, made = (sorted(seconds) for seconds in zip(*pairs, strict=True))
+        median = statistics.median(parsed)
+        bare = bare or median
+        ratio = statistics.median(before / after for before, after in pairs)
+        speed = f"{rows / median / 1e6:.2f} M rows/s"
+        report.add_row(f"bare {reader.value} parse, 2 of 21 columns", middle(parsed), "s", speed)
+        report.add_row(f"ingest with {reader.value}", middle(made), "s", f"{ratio:.2f} of the bare parse's speed")
+    return bare
+
+
+def add_memory(report: Table, gigabytes: float) -> None:
+    """Add the peak memory of training on so much CSV to a report."""
+    above, rows, seconds = memory_above_import(gigabytes)
+    what = f"peak above `import tensorflow`, {gigabytes:g} GB through a FIFO"
+    report.add_row(what, f"{above:,.0f}", "MB", f"{rows:,} rows, 2 epochs, {seconds:,.0f} s in all")
+
+
+def memory_above_import(gigabytes: float) -> tuple[float, int, float]:
+    """Return megabytes at the peak above those of `import tensorflow`, rows, and seconds in all."""
+    rows, found = train_from_fifo(gigabytes)
+    return found.peak_mb - import_alone().peak_mb, rows, found.seconds
+
+
+def main() -> None:
+    """Measure memory, and print a line for each size."""
+    for gigabytes in map(float, sys.argv[1:] or ["1"]):
+        above, rows, seconds = memory_above_import(gigabytes)
+        print(f"{gigabytes:g} GB, {rows:,} rows: {above:,.0f} MB above `import tensorflow`, {seconds:,.1f} s in all")
+
+
+if __name__ == "__main__":
+    main()

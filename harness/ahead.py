@@ -1,0 +1,77 @@
+"""Work done by threads ahead of who consumes it, in order."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+WORKERS = 2
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
+    """Yield `items`, computed ahead by a thread: `depth` of them wait here, and it holds one more.
+
+    An error in the thread is raised here, in its place; closing the generator ends the thread.
+    """
+    done = object()
+    buffer: queue.Queue = queue.Queue(maxsize=depth)
+    closed = threading.Event()
+
+    def put(item: object) -> None:
+        while not closed.is_set():
+            try:
+                buffer.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if closed.is_set():
+                    return
+            put((done, None))
+        except BaseException as error:
+            put((done, error))
+        finally:
+            if isinstance(items, Generator):
+                items.close()
+
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = buffer.get()
+            if error is not None:
+                raise error
+            if item is done:
+                return
+            yield item
+    finally:
+        closed.set()
+        thread.join()
+
+
+def ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
+    """Yield `work` of each of `items` in their order, some of them computed ahead by threads."""
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="ahead")
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Not to be waited for: a generator that was forgotten may be closed anywhere, even in one of these threads.
+        pool.shutdown(wait=False, cancel_futures=True)
+        items.close()

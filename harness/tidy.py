@@ -1,0 +1,103 @@
+"""Runs and curves as tidy tables, from what MLflow has of them. Pure: nothing is read here."""
+
+# What pandas says of its own types is wider than what comes of these calls.
+# pyright: reportGeneralTypeIssues=false
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
+"""Columns of a table without runs."""
+
+EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
+EPOCH_METRICS = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2", "val/accuracy", "val/auc")
+CHUNK_METRIC = "train/chunk_loss"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs side by side, with their curves.
+
+    Attributes:
+        runs: A row a run. Params and metrics have columns of their own names, numbers as numbers; `chunksize` is empty
+            for a full-sample run, which `sample` says is `full`.
+        params: Which of those columns are params.
+        curves: A row a point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds` of
+            training at that point. `seconds` are the scan's, which `time/shared_by` lanes share.
+        sweep_id: The summary run's; empty where runs were named, or several sweeps.
+        experiment_id: The summary run's.
+        name: The summary run's.
+        tags: The summary run's.
+        data: What was trained on: `name`, `digest`, and `rows` by context, `training` and `holdout`.
+        sample: At most 2,000 training rows in their own units, where the data has one feature.
+    """
+
+    runs: pd.DataFrame
+    params: tuple[str, ...]
+    curves: pd.DataFrame
+    sweep_id: str = ""
+    experiment_id: str = ""
+    name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    data: Sequence[Mapping[str, Any]] = ()
+    sample: pd.DataFrame | None = None
+
+
+def row(run: Run) -> dict[str, object]:
+    """Return what is known of a run by its names."""
+    tags = run.data.tags
+    return {
+        "run_id": run.info.run_id,
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "sample": tags.get("sample"),
+        "diverged_at": tags.get("diverged_at"),
+        **run.data.params,
+        **run.data.metrics,
+    }
+
+
+def typed(runs: Any) -> pd.DataFrame:
+    """Return `runs`, made of rows as `row` returns them, with numbers as numbers where a whole column is numbers."""
+    for key in runs.columns.difference(["run_id", "name", "status", "sample"]):
+        values = runs[key].where(runs[key] != "full") if key == "chunksize" else runs[key]
+        if values.notna().any():
+            numbers = pd.to_numeric(values, errors="coerce")
+            if numbers.notna().equals(values.notna()):
+                whole = key in ("chunksize", "diverged_at") or values.map(lambda value: str(value).isdigit()).all()
+                runs[key] = numbers.astype("Int64") if whole else numbers.astype(float)
+        elif key == "chunksize":
+            runs[key] = pd.array([pd.NA] * len(runs), dtype="Int64")
+    return runs
+
+
+def curves_of(points: pd.DataFrame) -> pd.DataFrame:
+    """Give each point of a loss or score its place on all axes."""
+    axes = points[points["metric"].isin(list(EPOCH_AXES))]
+    axes = axes.pivot_table(index=["run_id", "step"], columns="metric", values="value", aggfunc="last")
+    axes = axes.reindex(columns=list(EPOCH_AXES)).rename(columns=EPOCH_AXES).reset_index()
+    curves = points[~points["metric"].isin(list(EPOCH_AXES))].merge(axes, how="left", on=["run_id", "step"])
+    curves.insert(4, "epoch", curves["step"].astype(float))
+    by_update = curves["metric"] == CHUNK_METRIC
+    curves.loc[by_update, "updates"] = curves.loc[by_update, "step"].astype(float)
+    curves.loc[by_update, ["epoch", "rows", "seconds"]] = float("nan")
+    return curves.sort_values(["metric", "run_id", "step"], ignore_index=True)
+
+
+def datasets(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the data of `runs`, each once."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in (entry for run in runs if run.inputs for entry in run.inputs.dataset_inputs):
+        context = next((tag.value for tag in entry.tags if tag.key == "mlflow.data.context"), "training")
+        data = found.setdefault(entry.dataset.digest, {"name": "", "digest": entry.dataset.digest, "rows": {}})
+        data["name"] = entry.dataset.name.removesuffix(f" ({context})")
+        data["rows"][context] = json.loads(entry.dataset.profile or "{}").get("num_rows", 0)
+    return list(found.values())
