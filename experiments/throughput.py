@@ -209,7 +209,7 @@ def main() -> None:
         "64 runs in the plain loop, scaled from a part", f"{plain:,.0f}", "s", f"{plain / runs:,.0f} times ours"
     )
 
-    console = Console(width=120)
+    console = Console(width=150)
     console.print(title, report, sep="\n")
 
 

@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 WORKERS = 2
+LONGEST_WAIT = 5.0
+"""Seconds that a thread may take to notice that it is not needed any more."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,7 +59,8 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
             yield item
     finally:
         closed.set()
-        thread.join()
+        # Not for ever: it may be waiting for a stream that nobody writes to.
+        thread.join(LONGEST_WAIT)
 
 
 def ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:

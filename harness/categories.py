@@ -43,6 +43,9 @@ class Vocabulary:
         """Return what stands in training rows, in ascending order: as numbers, if all are."""
         words = [word for word, code in self._codes.items() if code < len(self._trained) and self._trained[code]]
         numbers = [_number(word) for word in words]
+        exact = {float(word) for word, number in zip(words, numbers, strict=True) if not math.isnan(number)}
+        if len(exact) > len({*numbers}):
+            return tuple(sorted(words))  # Ids of so many digits that float32 takes several for one.
         return tuple(sorted(words)) if any(map(math.isnan, numbers)) else tuple(sorted({*numbers}))
 
     def final_codes(self) -> np.ndarray:

@@ -6,7 +6,7 @@ could not compose frozen ones; nothing changes them once they are made.
 
 from __future__ import annotations
 
-import codecs
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -186,15 +186,15 @@ class DataConfig:
             repr(self.path),
         )
         for name, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
-            usable = len(mark) == 1 and mark.isascii() and mark not in '"\r\n\0'
-            require(usable, f"data.{name} expected one ASCII character", repr(mark))
+            usable = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
+            require(usable, f"data.{name} expected one ASCII character, no letter, digit, sign or quote", repr(mark))
         require(
             self.decimal != self.delimiter,
             "data.decimal expected another character than data.delimiter",
             repr(self.decimal),
         )
         try:
-            codecs.lookup(self.encoding)
+            "".encode(self.encoding)
         except LookupError:
             raise ConfigError(
                 f"data.encoding expected an encoding that Python knows, as latin-1. Received: {self.encoding}."
@@ -263,6 +263,12 @@ class RuntimeConfig:
         for name in ("block_rows", "device_memory_mb", "lane_tile", "threads", "workers"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"runtime.{name} expected a positive number", value)
+        require(
+            importlib.util.find_spec(self.reader.value) is not None,
+            "runtime.reader expected a library that is installed",
+            self.reader.value,
+            "Install it: pip install -e '.[polars]'.",
+        )
 
 
 @dataclass

@@ -71,7 +71,8 @@ def place(block: Block, row: int) -> str:
 def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
     """Yield the line and the fields of each row."""
     lines = itertools.chain(io.StringIO(str(block.lines, "utf-8"), newline=""), [_END])
-    reader = csv.reader(lines, delimiter=block.delimiter)
+    # Where a quote is open somewhere, one that seems to close it is told by what follows.
+    reader = csv.reader(lines, delimiter=block.delimiter, strict=block.odd)
     line = block.first_line
     with contextlib.suppress(csv.Error):  # A field too long: its end is missing.
         for record in reader:

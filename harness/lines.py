@@ -34,6 +34,7 @@ class Block:
         start: Where the lines begin in `data`, behind the header.
         first_line: Their number in the file, whose first line is 1.
         position: Bytes of the file that were taken when these had been read.
+        odd: Whether it has an odd number of quotes, so that one may be open at its end.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Block:
     start: int
     first_line: int
     position: int
+    odd: bool
 
     @property
     def lines(self) -> memoryview:
@@ -64,7 +66,7 @@ def read_blocks(path: Path, columns: Sequence[str], delimiter: str = ",", encodi
         stream = text.stream
         head, line, read = _read_head(stream)
         names = _parse_header(path, head, delimiter)
-        _check_names(path, names, columns, delimiter)
+        check_names(path, names, columns, delimiter)
         prefix = delimiter.join(map(str, range(len(names)))).encode() + b"\n"
         while True:
             data = bytearray(len(prefix) + BLOCK_BYTES)
@@ -75,16 +77,18 @@ def read_blocks(path: Path, columns: Sequence[str], delimiter: str = ",", encodi
                 return
             del data[end:]
             if data[-1:] != b"\n":
-                data += stream.readline()
+                data += stream.readline(LONGEST)
+                _check_length(path, data, line, stream)
             quotes = _count(data, '"')
-            while quotes % 2 and len(data) < BLOCK_BYTES + LONGEST and (more := stream.readline()):
+            while quotes % 2 and len(data) < BLOCK_BYTES + LONGEST and (more := stream.readline(LONGEST)):
                 # A field goes on in the next line.
                 data += more
                 quotes += more.count(b'"')
             view = memoryview(data)
             read += len(view) - len(prefix)
             _check_text(path, view, line, encoding)
-            yield Block(path, names, delimiter, view, len(prefix), line, text.position(read))
+            odd = quotes % 2 == 1
+            yield Block(path, names, delimiter, view, len(prefix), line, text.position(read), odd)
             line += _count(view, "\n") - 1
 
 
@@ -105,6 +109,13 @@ def _fill(stream: io.BufferedReader, room: memoryview) -> int:
     while filled < len(room) and (got := stream.readinto(room[filled:])):
         filled += got
     return filled
+
+
+def _check_length(path: Path, data: bytearray, line: int, stream: io.BufferedReader) -> None:
+    """Refuse a line that does not end; `line` is the number of the first one of `data`, without its header."""
+    if len(data) > LONGEST and data[-1:] != b"\n" and stream.peek(1):
+        line += _count(data, "\n") - 1
+        raise ConfigError(f"data.path expected lines of at most {LONGEST >> 20} MiB. Received: {path}, line {line}.")
 
 
 def _count(data: bytearray | memoryview, mark: str) -> int:
@@ -143,18 +154,26 @@ def _parse_header(path: Path, head: bytes, delimiter: str) -> tuple[str, ...]:
     return names
 
 
-def _check_names(path: Path, names: tuple[str, ...], columns: Sequence[str], delimiter: str) -> None:
+def check_names(path: Path, names: Sequence[str], columns: Sequence[str], delimiter: str = ",") -> None:
+    """Refuse columns that are not among the `names` of a file's.
+
+    Raises:
+        ConfigError: It says which, and what they may be.
+    """
     missing = [name for name in columns if name not in names]
     if not missing:
         return
-    close = difflib.get_close_matches(missing[0], names, n=3, cutoff=0.5)
+    alike = {name.casefold(): name for name in names}
+    close = [alike[name] for name in difflib.get_close_matches(missing[0].casefold(), alike, n=3, cutoff=0.5)]
     if len(names) == 1 and (other := next((mark for mark in ";\t|," if mark != delimiter and mark in names[0]), "")):
         remedy = f"It has one column, {names[0][:60]!r}: set data.delimiter={other!r}."
     elif close:
         remedy = f"Did you mean {' or '.join(close)}?"
     else:
         remedy = f"It has: {', '.join(names[:30])}{', ...' if len(names) > 30 else ''}."
-    require(False, f"data.features and data.target expected columns of {path}", ", ".join(missing), remedy)
+    raise ConfigError(
+        f"data.features and data.target expected columns of {path}. Received: {', '.join(missing)}. {remedy}"
+    )
 
 
 def _check_text(path: Path, view: memoryview, line: int, encoding: str) -> None:

@@ -20,7 +20,7 @@ from harness.lanes import Recipe
 from harness.optimizers import check_settings
 from harness.parts import PARTS
 from harness.signature import find_target, signature
-from harness.table import Table, open_table
+from harness.table import Table, check_streams, open_table
 from harness.tile import Lane
 from harness.trainer import Scan
 
@@ -91,6 +91,7 @@ def prepare(configs: Sequence[Config], progress: Progress) -> list[Run]:
     for part in ("runtime", "tracking"):
         values = {repr(getattr(config, part)) for config in configs}
         require(len(values) == 1, f"{part} expected one value for all runs of a sweep", f"{len(values)} values")
+    check_streams([config.data for config in configs])
     tables: dict[str, Table] = {}
     runs: dict[str, Run] = {}
     order = []

@@ -17,6 +17,7 @@ from harness.config import ConfigError, require
 from harness.lines import read_header
 from harness.readers import Chunk, Selection, Words, read
 from harness.records import Records
+from harness.sources import is_parquet
 
 if TYPE_CHECKING:
     import keras
@@ -42,12 +43,15 @@ def predict(records: Records, run_id: str, path: Path, output: Path | None, *, k
         data = records.settings(run_id, Path(folder))["data"]
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string")
-    selection = Selection(names, texts, frozenset(data["dates"]), data["date_format"])
-    header = read_header(path)
+    written = [data[key] for key in ("delimiter", "encoding", "decimal")]
+    selection = Selection(names, texts, frozenset(data["dates"]), data["date_format"], *written)
+    readable = path.is_file() and not is_parquet(path)
+    require(readable, "PATH expected a CSV file", f"{path}, which is none that can be read twice")
+    header = read_header(path, selection.delimiter, selection.encoding)
     require(not keep or COLUMN not in header, f"--keep expected a file without a column {COLUMN}", path, "Rename it.")
     with (
         _sink(output) as sink,
-        contextlib.closing(_rows(path, keep)) as rows,
+        contextlib.closing(_rows(path, selection, keep)) as rows,
         contextlib.closing(read(path, selection)) as chunks,
     ):
         next(rows)
@@ -78,13 +82,15 @@ def load(path: Path) -> keras.Model:
     return model
 
 
-def _rows(path: Path, keep: bool) -> Generator[pd.DataFrame, int]:
+def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFrame, int]:
     """Take a number of rows and give back as many of the file as text, or as many without any column."""
     count = yield pd.DataFrame()
     if not keep:
         while True:
             count = yield pd.DataFrame(index=range(count))
-    with pd.read_csv(path, dtype=str, keep_default_na=False, iterator=True) as reader:
+    form: Any = {"sep": selection.delimiter, "encoding": selection.encoding}
+    reader: Any = pd.read_csv(path, dtype=str, keep_default_na=False, iterator=True, **form)
+    with reader:
         while True:
             count = yield reader.get_chunk(count).reset_index(drop=True)
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from harness import exact
 from harness.ahead import ahead
 from harness.config import ConfigError, DataConfig, Reader, require
-from harness.lines import Block, read_blocks
+from harness.lines import Block, check_names, read_blocks
 from harness.sources import is_parquet
 
 PARQUET_ROWS = 1 << 17
@@ -110,8 +110,11 @@ def read_chunks(path: Path, columns: Sequence[str]) -> Generator[np.ndarray]:
 
 def _parse(block: Block, selection: Selection, reader: Reader) -> Chunk:
     """Parse one block by the fastest way that understands it."""
-    found = _parse_with_polars(block, selection) if reader is Reader.polars else None
-    found = found or _parse_with_pandas(block, selection) or exact.read_texts(block, selection.columns)
+    found = None
+    if not block.odd:  # Else both would take all that follows an open quote for one field.
+        found = _parse_with_polars(block, selection) if reader is Reader.polars else None
+        found = found or _parse_with_pandas(block, selection)
+    found = found or exact.read_texts(block, selection.columns)
     place = partial(exact.place, block)
     columns = [_typed(block, name, values, selection) for name, values in zip(selection.columns, found, strict=True)]
     return Chunk(columns, place, block.position)
@@ -202,11 +205,7 @@ def _read_parquet(path: Path, selection: Selection) -> Generator[Chunk]:
     first_row = 0
     try:
         with pq.ParquetFile(path) as file:
-            missing = [name for name in selection.columns if name not in file.schema_arrow.names]
-            known = ", ".join(file.schema_arrow.names[:30])
-            require(
-                not missing, f"data.features and data.target expected columns of {path}", missing, f"It has: {known}."
-            )
+            check_names(path, file.schema_arrow.names, selection.columns)
             size = path.stat().st_size
             for batch in file.iter_batches(PARQUET_ROWS, columns=list(selection.columns)):
                 rows = range(first_row, first_row + batch.num_rows)
@@ -242,7 +241,10 @@ def _from_arrow(name: str, values: pa.Array, selection: Selection, place: Callab
 
 def _to_days(name: str, text: pd.Series, form: str | None, place: Callable[[int], str]) -> np.ndarray:
     """Return dates as days since 1970-01-01, NaN where there is none."""
-    times = pd.to_datetime(text, format=form or "ISO8601", errors="coerce", utc=True)
+    try:
+        times = pd.to_datetime(text, format=form or "ISO8601", errors="coerce", utc=True).dt.as_unit("ms")
+    except ValueError as error:
+        raise ConfigError(f"data.date_format expected a format of strptime. Received: {form} ({error}).") from error
     bad = (times.isna() & text.notna()).to_numpy()
     if bad.any():
         row = int(bad.argmax())
@@ -250,7 +252,8 @@ def _to_days(name: str, text: pd.Series, form: str | None, place: Callable[[int]
             f"{name} expected dates {f'like {form}' if form else 'as ISO 8601 has them'}. "
             f"Received: {text.iloc[row]!r} in {place(row)}. Set data.date_format, as to %d/%m/%Y."
         )
-    return ((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64, na_value=np.nan)
+    milliseconds = times.to_numpy("datetime64[ms]")
+    return np.where(np.isnat(milliseconds), np.nan, milliseconds.astype(np.int64) / MILLISECONDS_A_DAY)
 
 
 def _check_range(name: str, values: np.ndarray, place: Callable[[int], str]) -> None:

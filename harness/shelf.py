@@ -21,7 +21,7 @@ from harness.ingest import Progress, digest_of
 from harness.parts import PARTS, column_path, digest_file
 from harness.progress import millions
 from harness.sources import fingerprint
-from harness.table import Table, load_table, write_table, written_aside
+from harness.table import Table, load_table, room_for, write_table, written_aside
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def verify_table(shelved: Shelved, progress: Progress) -> str:
     """
     table = shelved.table
     if table is None:
-        return "an ingest was killed here: `harness data clean` removes it"
+        return "no table of this version: `harness data clean` removes it"
     digests = [
         digest_file(column_path(table.folder, part, index)) for part in PARTS for index in range(len(table.columns))
     ]
@@ -88,7 +88,7 @@ def verify_table(shelved: Shelved, progress: Progress) -> str:
         return "its files are not what they were: remove it, and it is made anew"
     if any(not Path(file).is_file() for file in shelved.files):
         return "its source is not there, or can be read once only"
-    with written_aside(table.folder) as again:
+    with room_for(table.folder), written_aside(table.folder) as again:
         try:
             write_table(again, [Path(file) for file in shelved.files], _data_of(table.folder), Reader.pandas, progress)
         except ConfigError as error:
@@ -150,7 +150,7 @@ def render(tables: Sequence[Shelved]) -> RenderableType:
         table = shelved.table
         rows = f"{table.train_rows + table.holdout_rows:,}" if table else ""
         more = f" and {len(shelved.files) - 1} more" if len(shelved.files) > 1 else ""
-        source = f"{shelved.files[0]}{more}" if shelved.files else "an ingest that was killed"
+        source = f"{shelved.files[0]}{more}" if shelved.files else "none: a killed ingest's, or another version's"
         columns = str(len(table.columns)) if table else ""
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(shelved.used))
         view.add_row(shelved.name, shelved.state, rows, columns, f"{millions(shelved.bytes)}B", used, Text(source))
@@ -159,16 +159,18 @@ def render(tables: Sequence[Shelved]) -> RenderableType:
 
 def _look(folder: Path) -> Shelved:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    if not (folder / "table.json").is_file():
+    try:
+        states, table = json.loads((folder / "table.json").read_text())["files"], load_table(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        # What a killed ingest left, or another version made.
         return Shelved(folder, None, (), size, folder.stat().st_mtime, "broken")
-    states = json.loads((folder / "table.json").read_text())["files"]
     try:
         stale = any(fingerprint(Path(state[0])) != state for state in states)
     except (OSError, ConfigError):
         stale = True
     used = (folder / "table.json").stat().st_mtime
     files = tuple(state[0] for state in states)
-    return Shelved(folder, load_table(folder), files, size, used, "stale" if stale else "ready")
+    return Shelved(folder, table, files, size, used, "stale" if stale else "ready")
 
 
 def _is_at_work(folder: Path) -> bool:

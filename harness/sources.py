@@ -20,6 +20,7 @@ from harness.config import ConfigError, require
 
 EDGE_BYTES = 1 << 20
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_OTHERS = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 _PATTERN = frozenset("*?[")
 
 
@@ -62,6 +63,7 @@ def fingerprint(path: Path) -> list[object]:
     status = path.stat()
     if is_stream(path):
         return [str(path), status.st_dev, status.st_ino, os.getpid(), _BORN]
+    require(path.is_file(), "data.path expected a file", f"{path}, a folder or device", "Name files.")
     with _opened(path) as file:
         head = file.read(EDGE_BYTES)
         file.seek(max(0, status.st_size - EDGE_BYTES))
@@ -92,6 +94,8 @@ class Text:
         self.path = path
         self._file = file
         start = file.peek(len(_ZSTD))
+        packing = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), "")
+        require(not packing, "data.path expected text, gzip or zstd", f"{path}, packed by {packing}", "Unpack it.")
         stream: Any = file
         if start.startswith(_GZIP):
             stream = gzip.GzipFile(fileobj=file)

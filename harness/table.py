@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from harness.config import ConfigError, DataConfig, Order, Reader, flatten, requ
 from harness.ingest import Ingested, Progress, State, ingest
 from harness.memory import give_back
 from harness.parts import Part, column_path
-from harness.sources import find_files, fingerprint
+from harness.sources import find_files, fingerprint, is_stream
 from harness.statistics import Column
 
 FORMAT = 2
@@ -104,17 +104,20 @@ def open_table(
         ConfigError: The source cannot be used, or the table has no room; the sentence says why, with the line if it is
             a line's fault.
     """
-    with _room_for(cache):
+    with room_for(cache):
         files = source_files(data, cache, progress)
         folder = cache / "tables" / _key(files, data)
-        if not (folder / "table.json").is_file():
-            with written_aside(folder) as aside:
-                write_table(aside, files, data, reader, progress)
-                # Another process or thread may have been first; its table is as good as ours.
-                with contextlib.suppress(OSError):
-                    aside.rename(folder)
-        hold(folder)
-        return load_table(folder)
+        while True:
+            if not (folder / "table.json").is_file():
+                _drain(files)
+                with written_aside(folder) as aside:
+                    write_table(aside, files, data, reader, progress)
+                    # Another process or thread may have been first; its table is as good as ours.
+                    with contextlib.suppress(OSError):
+                        aside.rename(folder)
+            with contextlib.suppress(FileNotFoundError):  # It was cleaned away in between.
+                hold(folder)
+                return load_table(folder)
 
 
 @contextlib.contextmanager
@@ -165,15 +168,48 @@ def load_table(folder: Path) -> Table:
     )
 
 
+def check_streams(sources: Sequence[DataConfig]) -> None:
+    """Refuse a stream of which several tables would have to be made.
+
+    Raises:
+        ConfigError: It says which.
+    """
+    wanted: dict[Path, set[str]] = {}
+    for data in sources:
+        for file in filter(is_stream, find_files(data.path) if data.path else []):
+            wanted.setdefault(file, set()).add(_key([file], data))
+    again = [str(file) for file, keys in wanted.items() if len(keys) > 1]
+    require(not again, "data.path expected a file to read more than once", f"{', '.join(again)}, a stream", "Save it.")
+
+
+def _drain(files: list[Path]) -> None:
+    """Note which streams are read now, and refuse those that were: nobody would write to them again."""
+    for file in filter(is_stream, files):
+        state = tuple(map(str, fingerprint(file)))
+        require(
+            state not in _drained, "data.path expected a file to read more than once", f"{file}, a stream", "Save it."
+        )
+        _drained.add(state)
+
+
+_drained: set[tuple[str, ...]] = set()
 _held: dict[Path, Any] = {}
 
 
 def hold(folder: Path) -> None:
-    """Keep a shared lock on a table until this process ends, so that it is not cleaned away under its users."""
-    (folder / "table.json").touch()  # Its time tells when it was last used.
-    if folder not in _held:
-        _held[folder] = (folder / "table.json").open("rb")
-        fcntl.flock(_held[folder], fcntl.LOCK_SH)
+    """Keep a shared lock on a table until this process ends, so that it is not cleaned away under its users.
+
+    Raises:
+        FileNotFoundError: It was cleaned away just now.
+    """
+    path = folder / "table.json"
+    if folder not in _held or not path.exists():
+        file = path.open("rb")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        path.stat()  # Whoever had the lock may have removed it.
+        _held[folder] = file
+    with contextlib.suppress(PermissionError):
+        os.utime(path)  # Its time tells when it was last used.
 
 
 def source_files(data: DataConfig, cache: Path, progress: Progress) -> list[Path]:
@@ -206,7 +242,8 @@ _NOT_READ = ("path", "rows", "origin", "scaling")
 
 
 @contextlib.contextmanager
-def _room_for(cache: Path) -> Iterator[None]:
+def room_for(cache: Path) -> Iterator[None]:
+    """Say in a sentence that there is no room, or no permission, to write to a cache."""
     try:
         yield
     except BrokenPipeError:

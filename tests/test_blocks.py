@@ -101,7 +101,7 @@ def test_the_overlap_is_the_rows_before(table: Table, overlap: int) -> None:
 
 
 def test_a_block_has_4_mib_unless_told_otherwise(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module.BLOCK_BYTES == 8 * 2**20
+    assert module.BLOCK_BYTES == 4 * 2**20
     monkeypatch.setattr(module, "BLOCK_BYTES", 2 * SLICE_ROWS * 3 * 4)
     blocks = blocks_of(table)
     assert (blocks.block_rows, blocks.bytes, len(list(blocks.read(1)))) == (2 * SLICE_ROWS, module.BLOCK_BYTES, 2)

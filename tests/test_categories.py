@@ -39,6 +39,7 @@ def learned(*words: str, trained: int | None = None) -> Vocabulary:
         (["10", "9", "x"], ("10", "9", "x"), [1, 2, 3]),
         (["1_0", "2"], ("1_0", "2"), [1, 2]),
         (["inf", "2"], ("2", "inf"), [2, 1]),
+        (["16777217", "16777216"], ("16777216", "16777217"), [2, 1]),
     ],
 )
 def test_categories_are_in_ascending_order_and_numbers_if_all_are(

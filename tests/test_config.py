@@ -56,6 +56,23 @@ def config(**changes: Any) -> Config:
         ({"holdout": -0.1}, "data.holdout expected a fraction in [0, 1). Received: -0.1."),
         ({"holdout": math.nan}, "data.holdout expected a fraction in [0, 1). Received: nan."),
         ({"rows": 0}, "data.rows expected a positive number. Received: 0."),
+        ({"encoding": "rot13"}, "data.encoding expected an encoding that Python knows, as latin-1. Received: rot13."),
+        *(
+            (
+                {key: mark},
+                f"data.{key} expected one ASCII character, no letter, digit, sign or quote. Received: {mark!r}.",
+            )
+            for key, mark in (("delimiter", "1"), ("delimiter", ""), ("decimal", "-"), ("delimiter", '"'))
+        ),
+        (
+            {"delimiter": ",", "decimal": ","},
+            "data.decimal expected another character than data.delimiter. Received: ','.",
+        ),
+        (
+            {"categorical": ["a"], "log_columns": ["a"]},
+            "data.categorical, data.dates and data.log_columns expected different columns. Received: ['a'].",
+        ),
+        ({"path": []}, "data.path expected a file, a pattern or a list of them. Received: []."),
     ],
 )
 def test_data_refuses(changes: dict, sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -82,6 +83,15 @@ def test_names_say_what_differs(config):
         "chunk=10 lr=0.1 epochs=2 seed=3 optimizer=adam",
         "chunk=10 lr=0.1 epochs=2 seed=0 optimizer=sgd",
     ]
+
+
+def test_a_stream_is_not_read_for_the_first_of_several_tables(config, tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    sweep = [replace(config, data=replace(config.data, path=str(path), split_seed=seed)) for seed in (0, 1)]
+    with pytest.raises(ConfigError) as error:
+        prepared(sweep)
+    assert str(error.value) == f"data.path expected a file to read more than once. Received: {path}, a stream. Save it."
 
 
 def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatch):

@@ -20,7 +20,7 @@ from harness.tracking import Tracker
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
 EXPECTED = [10 * 2 + 1, 10 * 4 + 3, 10 * 6.5 + 5]
-CONFIG = "data:\n  dates: []\n  date_format: null\n"
+CONFIG = "data: {dates: [], date_format: null, delimiter: ',', encoding: utf-8, decimal: .}"
 Write = Callable[..., Path]
 
 
@@ -141,10 +141,11 @@ def test_names_and_dates_are_taken_as_they_are(write: Write, tmp_path: Path) -> 
     outputs = keras.layers.Add()([100.0 * keras.ops.cast(names, "float32"), inputs["d"]])
     with Tracker(uri, "question") as tracker:
         run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
-        tracker.log_text(run_id, 'data:\n  dates: [d]\n  date_format: "%d.%m.%Y"\n', "config.yaml")
+        written = CONFIG.replace("[]", "[d]").replace("null", '"%d.%m.%Y"').replace("','", "';'")
+        tracker.log_text(run_id, written, "config.yaml")
         example = {"c": np.array([["u"]]), "d": np.array([[1.0]])}
         tracker.log_model(run_id, keras.Model(inputs, outputs), example, "y")
         tracker.end_run(run_id, "FINISHED")
-    path = write("d,c\n02.01.1970,v\n01.01.1970,w\n03.01.1970,\n")
+    path = write("d;c\n02.01.1970;v\n01.01.1970;w\n03.01.1970;\n")
     predict(Records(uri), run_id, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n201\n0\n2\n"

@@ -190,6 +190,25 @@ def test_a_long_and_a_short_line_do_not_make_up_for_each_other(write, reader: Re
     assert refusal(path, reader, "a", "y") == fields(4, 3, 3)
 
 
+@pytest.mark.parametrize("end", ['1,2,"x\n3,4,z\n', '1,2,"x\n3,4,"z"\n5,6,q\n', '1,2,"x'])
+@pytest.mark.parametrize("columns", [["a"], ["b", "t"]])
+@pytest.mark.usefixtures("blocks")
+def test_an_open_quote_takes_no_rows_along(write, reader: Reader, end: str, columns: list[str]) -> None:
+    """In the last column, text, which may not even be read."""
+    path = write("a,b,t\n" + '7,8,"u"\n' * 20 + end)
+    said = refusal(path, reader, *columns, categorical=frozenset({"t"}) & {*columns})
+    assert said == LEFT_OPEN.format(22)
+
+
+def test_a_line_without_an_end_is_refused_in_bounded_memory(
+    write, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(lines, "LONGEST", 2 << 20)
+    path = write(b"a,y\n1,2\n" + b"1" * (5 << 20))
+    assert refusal(path, reader, "a", "y") == ("data.path expected lines of at most 2 MiB. Received: file.csv, line 3.")
+
+
 @pytest.mark.parametrize("before", [0, 1, 200_000])
 def test_a_quote_that_is_never_closed(write, reader: Reader, before: int) -> None:
     path = write("a,y\n" + "1,2\n" * before + '3,"4\n5,6\n')
@@ -234,6 +253,7 @@ def test_categories_are_text_as_it_is_written(write, reader: Reader) -> None:
         (["2014-10-13T00:00:00Z", "2014-10-13T02:00:00+02:00"], None, [16356, 16356]),
         (["13/10/2014", "1/1/1970"], "%d/%m/%Y", [16356, 0]),
         (["20141013", ""], "%Y%m%d", [16356, np.nan]),
+        (["9999-12-31", "0001-01-01"], None, [2932896, -719162]),
     ],
 )
 @pytest.mark.usefixtures("blocks")
@@ -249,6 +269,11 @@ def test_what_is_no_date_is_refused(write, reader: Reader) -> None:
         "d expected dates as ISO 8601 has them. Received: '13/10/2014' in file.csv, line 3. "
         "Set data.date_format, as to %d/%m/%Y."
     )
+
+
+def test_a_format_that_is_none_is_refused(write, reader: Reader) -> None:
+    said = refusal(write("d,y\n2014,1\n"), reader, "d", dates=frozenset({"d"}), date_format="%Q")
+    assert said.startswith("data.date_format expected a format of strptime. Received: %Q (")
 
 
 # Parquet.
@@ -290,7 +315,7 @@ def test_parquet_is_read_by_its_types(parquet, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {"b": [1], "y": [1]},
-            "data.features and data.target expected columns of file.csv. Received: ['a']. It has: b, y.",
+            "data.features and data.target expected columns of file.csv. Received: a. It has: b, y.",
         ),
     ],
 )

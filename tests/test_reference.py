@@ -61,7 +61,7 @@ def trained(request, tmp_path_factory):
     return request.param, dict(zip(keys, found, strict=True))
 
 
-@pytest.mark.parametrize("chunk", CHUNKS)
+@pytest.mark.parametrize("chunk", [pytest.param(CHUNKS[0], marks=pytest.mark.slow), *CHUNKS[1:]])
 def test_equals_numpy_loop(trained, chunk):
     kind, found = trained
     plain = adam_in_numpy(plain_chunks(chunk, kind == "logs"), 1, RATES[kind], max(EPOCHS))
@@ -91,7 +91,16 @@ def test_full_sample_equals_one_chunk_of_all_rows(trained):
 
 @pytest.mark.parametrize("logs", [False, True], ids=LOGS)
 @pytest.mark.parametrize(
-    ("chunk", "rows"), [(1, 500), (7, 500), (100, 500), ("full", 500), (1000, ROWS), (21612, ROWS), ("full", ROWS)]
+    ("chunk", "rows"),
+    [
+        pytest.param(1, 500, marks=pytest.mark.slow),
+        (7, 500),
+        (100, 500),
+        ("full", 500),
+        (1000, ROWS),
+        (21612, ROWS),
+        ("full", ROWS),
+    ],
 )
 def test_equals_eager_loop(chunk, rows, logs, tmp_path):
     path = tmp_path / "some.csv"

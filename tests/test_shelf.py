@@ -73,6 +73,16 @@ def test_a_use_of_a_table_is_noted(shelve, write, tmp_path: Path) -> None:
     assert list_tables(tmp_path / "cache")[0].used < before
 
 
+@pytest.mark.parametrize("manifest", ["", "{}", '{"source": "file.csv", "columns": []}'])
+def test_what_another_version_made_is_listed_and_can_be_freed(shelve, write, tmp_path: Path, manifest: str) -> None:
+    table = shelve(write(SMALL))
+    (table.folder / "table.json").write_text(manifest)
+    assert states(tmp_path / "cache") == ["broken"]
+    assert verify(tmp_path / "cache") == ["no table of this version: `harness data clean` removes it"]
+    list(free(tmp_path / "cache", [], everything=False, days=None))
+    assert not table.folder.exists()
+
+
 @pytest.mark.parametrize("change", ["gone", "longer"])
 def test_a_table_whose_source_has_changed_is_stale(shelve, write, tmp_path: Path, change: str) -> None:
     path = write(SMALL)

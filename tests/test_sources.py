@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,14 @@ def test_what_only_begins_like_a_packed_file_is_refused(make_table, write, start
     assert refusal(make_table, path).startswith(f"data.path expected a whole file. Received: {path}, which cannot be ")
 
 
+@pytest.mark.parametrize(("start", "name"), [(b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz")])
+def test_other_packings_are_named(make_table, write, start: bytes, name: str) -> None:
+    path = write(start + b"a,y\n1,2\n")
+    assert refusal(make_table, path) == (
+        f"data.path expected text, gzip or zstd. Received: {path}, packed by {name}. Unpack it."
+    )
+
+
 # Other formats and encodings.
 
 
@@ -169,6 +178,25 @@ def test_a_fifo_is_read_once(tmp_path: Path, whole: Table, monkeypatch: pytest.M
     assert table.digest == whole.digest
     monkeypatch.setattr(module, "ingest", None)
     assert make(str(path), tmp_path / "cache") == table, "within a process, it is the table of what was read"
+    with pytest.raises(ConfigError) as error:
+        make(str(path), tmp_path / "cache", split_seed=1)
+    assert str(error.value) == (
+        f"data.path expected a file to read more than once. Received: {path}, a stream. Save it."
+    )
+
+
+def test_a_stream_that_nobody_writes_to_can_be_interrupted(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    program = PROGRAM.replace('"/dev/stdin"', "sys.argv[2]").replace("import sys", "import signal, sys", 1)
+    program = program.replace("\nprint", "\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\nprint")
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path / "cache", path], stderr=-1) as process:
+        keep_open = os.open(path, os.O_RDWR)
+        os.write(keep_open, b"a,y\n1,2\n")
+        time.sleep(2)
+        process.terminate()
+        assert process.wait(timeout=30) == 143
+        os.close(keep_open)
 
 
 PROGRAM = """

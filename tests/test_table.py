@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness import houses, lines
 from harness import table as module
-from harness.config import ConfigError, DataConfig, Missing, Scaling
+from harness.config import ConfigError, DataConfig, Missing, Reader, Scaling
 from harness.ingest import held_out
 from harness.table import open_table
 from tests.tables import SMALL, refusal, rows
@@ -59,7 +59,7 @@ FIELDS = st.one_of(
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=5)
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(data=st.data())
 def test_any_table_equals_pandas(data: st.DataObject) -> None:
     """Both parts, in the order of their numbers, are what pandas reads at one go."""
@@ -80,20 +80,23 @@ def test_any_table_equals_pandas(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "BLOCK_BYTES", data.draw(st.integers(1, 30), "block_bytes"))
         path = Path(folder) / "file.csv"
-        path.write_bytes(content.encode() + data.draw(st.sampled_from([b"", end.encode()]), "last line end"))
+        reader = data.draw(st.sampled_from(Reader), "reader")
+        content = data.draw(st.sampled_from(["", "\ufeff"]), "mark") + content
+        last = data.draw(st.sampled_from(["", end, 3 * end]), "last line end")
+        path.write_bytes((content + last).encode())
         frame = pd.read_csv(path, usecols=[*features, "y"], dtype=np.float64)[[*features, "y"]]
         kept = frame.notna().all(axis=1).to_numpy()
         out = held_out(0, count, holdout, 3)
         expected = [frame[kept & ~out].to_numpy(np.float32), frame[kept & out].to_numpy(np.float32)]
         source = DataConfig(features, "y", str(path), holdout=holdout, split_seed=3, missing=Missing.drop)
         if len(expected[0]):
-            table = open_table(source, Path(folder) / "cache")
+            table = open_table(source, Path(folder) / "cache", reader=reader)
             np.testing.assert_array_equal(rows(table), expected[0])
             np.testing.assert_array_equal(rows(table, "holdout"), expected[1])
             assert table.dropped == count - kept.sum()
         else:
             with pytest.raises(ConfigError, match="the split expected a training row"):
-                open_table(source, Path(folder) / "cache")
+                open_table(source, Path(folder) / "cache", reader=reader)
 
 
 # Digest.
@@ -229,7 +232,7 @@ NO_COLUMN = "data.features and data.target expected columns of {path}. Received:
             "the split expected a training row. Received: 1 rows, 0 dropped, the rest held out.",
         ),
         ("b,y\n1,2\n", {}, NO_COLUMN + "a. It has: b, y."),
-        ("A,y\n1,2\n", {"features": ["aa"]}, NO_COLUMN + "aa. It has: A, y."),
+        ("A,y\n1,2\n", {"features": ["aa"]}, NO_COLUMN + "aa. Did you mean A?"),
         ("area,y\n1,2\n", {"features": ["aera"]}, NO_COLUMN + "aera. Did you mean area?"),
         ("a;y\n1;2\n", {}, NO_COLUMN + "a, y. It has one column, 'a;y': set data.delimiter=';'."),
         ("a,a,y\n1,2,3\n", {}, "data.path expected columns of different names. Received: a twice in {path}, line 1."),

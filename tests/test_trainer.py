@@ -40,7 +40,10 @@ def scaler(table, scaling=Scaling.standard, **options):
 CHUNKS = (7, 100, 1000, 1024, 1025, 2500, 10**6)
 
 
-@pytest.mark.parametrize("build", [linear, mlp])
+BUILDS = [linear, pytest.param(mlp, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("build", BUILDS)
 def test_block_size_does_not_show(table, build):
     data = table()
     chunks = CHUNKS if build is linear else (7, 1025)
@@ -50,7 +53,7 @@ def test_block_size_does_not_show(table, build):
         assert [history.numbers for history in other] == [history.numbers for history in whole]
 
 
-@pytest.mark.parametrize("build", [linear, mlp])
+@pytest.mark.parametrize("build", BUILDS)
 def test_companions_do_not_show(table, build):
     data = table()
     mine = lane(100, recipe_=recipe(build), rate=0.02)
@@ -160,6 +163,7 @@ def with_penalty(inputs):
     )
 
 
+@pytest.mark.slow
 def test_dropout_follows_the_seed(table):
     data = table()
     drops = recipe(with_dropout)
@@ -261,6 +265,7 @@ def test_curve_keeps_its_ends_and_at_most_a_thousand_points():
         assert len(kept) >= min(total, CURVE_POINTS // 2)
 
 
+@pytest.mark.slow
 def test_lanes_of_a_thousand(table):
     data = table()
     rates = np.geomspace(1e-4, 1e-1, 1024)
