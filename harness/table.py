@@ -176,7 +176,7 @@ def check_streams(sources: Sequence[DataConfig]) -> None:
     """
     wanted: dict[Path, set[str]] = {}
     for data in sources:
-        for file in filter(is_stream, find_files(data.path) if data.path else []):
+        for file in filter(is_stream, find_files(data.path, _remedy(data)) if data.path else []):
             wanted.setdefault(file, set()).add(_key([file], data))
     again = [str(file) for file, keys in wanted.items() if len(keys) > 1]
     require(not again, "data.path expected a file to read more than once", f"{', '.join(again)}, a stream", "Save it.")
@@ -214,10 +214,9 @@ def hold(folder: Path) -> None:
 
 def source_files(data: DataConfig, cache: Path, progress: Progress) -> list[Path]:
     """Return the files of the source, generated now if it is the built-in data."""
-    remedy = f"Get it from {data.origin}." if data.origin else ""
     if data.path is not None:
-        return find_files(data.path, remedy)
-    require(data.rows is not None, "data.path expected a file", "nothing", remedy or "Set data.path=FILE.")
+        return find_files(data.path, _remedy(data))
+    require(data.rows is not None, "data.path expected a file", "nothing", _remedy(data) or "Set data.path=FILE.")
     path = cache / "houses" / f"houses-{houses.VERSION}-{data.rows}.csv"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,6 +226,10 @@ def source_files(data: DataConfig, cache: Path, progress: Progress) -> list[Path
             if not path.exists():
                 houses.generate(path, int(data.rows or 0), progress=lambda rows: progress(State("generating", rows)))
     return [path]
+
+
+def _remedy(data: DataConfig) -> str:
+    return f"Get it from {data.origin}." if data.origin else ""
 
 
 def _key(files: list[Path], data: DataConfig) -> str:

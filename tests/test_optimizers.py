@@ -73,8 +73,10 @@ def test_stacked_equals_single(table, settings):
 
 
 def test_every_optimizer_that_is_offered_is_tested():
-    assert {settings["name"] for settings in SETTINGS} == set(OPTIMIZERS)
-    assert {settings["schedule"]["name"] for settings in SETTINGS if "schedule" in settings} == set(SCHEDULES)
+    assert {settings["name"] for settings in [*SETTINGS, *MORE_SETTINGS]} == set(OPTIMIZERS)
+    assert {settings["schedule"]["name"] for settings in [*SETTINGS, *MORE_SETTINGS] if "schedule" in settings} == set(
+        SCHEDULES
+    )
 
 
 @pytest.mark.parametrize(
