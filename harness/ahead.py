@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 WORKERS = 2
+POLL = 1.0
 LONGEST_WAIT = 5.0
 """Seconds that a thread may take to notice that it is not needed any more."""
 
@@ -51,7 +52,10 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
     thread.start()
     try:
         while True:
-            item, error = buffer.get()
+            try:
+                item, error = buffer.get(timeout=POLL)
+            except queue.Empty:
+                continue  # Time for a signal that another thread has got.
             if error is not None:
                 raise error
             if item is done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -76,7 +77,10 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         say(f"{address}  (Ctrl-C ends it)")
         for line in lines:
             say(line)
-        server.communicate()
+        while server.poll() is None:
+            # Now and then: a signal that another thread gets would not end a wait in this one.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.communicate(timeout=0.5)
         return server.returncode
     except KeyboardInterrupt:
         return 0
