@@ -7,6 +7,7 @@ import ctypes
 import pyarrow as pa
 
 _MMAP_THRESHOLD = -3  # The GNU C library's M_MMAP_THRESHOLD.
+_ARENA_MAX = -8  # M_ARENA_MAX.
 _LARGE = 1 << 18
 
 
@@ -18,6 +19,7 @@ def keep_small() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_MMAP_THRESHOLD, _LARGE)
+        library.mallopt(_ARENA_MAX, 2)
 
 
 def give_back() -> None:

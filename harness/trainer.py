@@ -111,8 +111,7 @@ class Scan:
         feed = _Feed(self._device)
         with ThreadPoolExecutor(self._workers) as pool:
             with self.clocks.time("compile"):
-                shapes = feed.empty(self._train), feed.empty(self._holdout) if self._holdout.rows else None
-                list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
+                self._compile(feed, pool)
                 give_back()
             for epoch in range(1, self.epochs + 1):
                 active = [tile for tile in self._tiles if tile.active(epoch)]
@@ -132,6 +131,11 @@ class Scan:
         for tile in self._tiles:
             if tile.error:
                 yield from (Failed(lane, tile.error) for lane in tile.lanes)
+
+    def _compile(self, feed: _Feed, pool: ThreadPoolExecutor) -> None:
+        """Compile all tiles; what stands for rows in it is let go of afterwards."""
+        shapes = feed.empty(self._train), feed.empty(self._holdout) if self._holdout.rows else None
+        list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
 
     def _build(self, length: int) -> None:
         """Sort lanes into cohorts, and those into tiles, long-lived lanes together; small, slow chunks come first."""
