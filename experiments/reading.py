@@ -4,7 +4,7 @@
 
 Speed is that of making a table of two columns, against a bare parse of the same columns by pandas and by polars. For
 memory, the command itself trains a batch run and a full-sample run for two epochs; its peak is compared with that of
-`import tensorflow`. On disk there is the table only, of two of the 21 columns. Expected: under 400 MB above it, and the
+`import tensorflow`. On disk there is the table only, of two of the 21 columns. Expected: about 400 MB above it, and the
 same for any size.
 """
 
