@@ -16,9 +16,9 @@ from harness.device import choose_device
 from harness.plan import Group, Run, arrange, prepare
 from harness.progress import Display
 from harness.recorder import Recorder
-from harness.tile import Diverged, EpochEnd, Stopped
+from harness.tile import Diverged, EpochEnd, Failed, Stopped
 from harness.tracking import Tracker
-from harness.trainer import Failed, Progress
+from harness.trainer import Progress
 
 
 class Sweep:
