@@ -246,7 +246,8 @@ class RuntimeConfig:
         lane_tile: Lanes updated by one call; it changes rounding, so runs are comparable to the bit at one value only.
         threads: Threads inside one operation; it changes rounding.
         workers: Tiles of lanes updated side by side; None means one a core.
-        cache: Folder of tables and generated data.
+        cache: Folder of tables, generated data, checkpoints and undelivered records.
+        rerun: Train again what is finished.
     """
 
     device: Device = Device.auto
@@ -258,6 +259,7 @@ class RuntimeConfig:
     threads: int = 1
     workers: int | None = None
     cache: str = ".harness"
+    rerun: bool = False
 
     def __post_init__(self) -> None:
         for name in ("block_rows", "device_memory_mb", "lane_tile", "threads", "workers"):

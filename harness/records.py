@@ -22,6 +22,9 @@ from harness.store import reason
 from harness.tidy import EPOCH_AXES, EPOCH_METRICS, NOTHING, Sweep, curves_of, datasets, row, typed
 
 PAGE = 1000
+FEW = 100
+"""Signatures that are asked for one by one, where there are many runs."""
+
 BULK_POINTS, BULK_RUNS = 25_000, 25
 """Points that one request for histories returns at most, and runs that one asks for: a curve has up to 1,000 points."""
 
@@ -151,6 +154,34 @@ class Records:
         path = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
         return yaml.safe_load(Path(path).read_text())
 
+    def of_signatures(self, experiment_id: str, signatures: Sequence[str]) -> dict[str, list[Run]]:
+        """Return an experiment's runs by signature, the newest first; those without any are left out."""
+        found: dict[str, list[Run]] = {}
+        wanted, condition = set(signatures), "tags.kind = 'run'"
+        page = self._client.search_runs([experiment_id], condition, max_results=PAGE)
+        if page.token and len(wanted) <= FEW:
+            runs = [
+                run
+                for signature in wanted
+                for run in self._all([experiment_id], f"{condition} AND tags.signature = '{signature}'")
+            ]
+        else:
+            runs = self._all([experiment_id], condition) if page.token else page
+        for run in sorted(runs, key=lambda run: -run.info.start_time):
+            if (signature := run.data.tags.get("signature", "")) in wanted:
+                found.setdefault(signature, []).append(run)
+        return found
+
+    def sweep_of_signature(self, experiment_id: str, signature: str) -> Run | None:
+        """Return the newest summary run of a sweep with this signature."""
+        condition = f"tags.kind = 'sweep' AND tags.signature = '{signature}'"
+        return next(iter(self._client.search_runs([experiment_id], condition, max_results=1)), None)
+
+    def running(self, experiment_id: str) -> list[Run]:
+        """Return an experiment's runs and summary runs that have not ended."""
+        runs = self._all([experiment_id], "attributes.status = 'RUNNING'")
+        return [run for run in runs if run.data.tags.get("kind") in ("run", "sweep")]
+
     def newest_sweep(self) -> str:
         """Return the id of the summary run that was started last.
 
@@ -180,14 +211,14 @@ class Records:
 
     def _members(self, sweep: Run) -> list[Run]:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
+        return self._all([sweep.info.experiment_id], condition, "attributes.start_time ASC")
+
+    def _all(self, experiments: Sequence[str], condition: str, order: str = "attributes.start_time DESC") -> list[Run]:
+        """Return all runs that a condition holds of, page by page."""
         runs, token = [], None
         while True:
             page = self._client.search_runs(
-                [sweep.info.experiment_id],
-                condition,
-                order_by=["attributes.start_time ASC"],
-                max_results=PAGE,
-                page_token=token,
+                list(experiments), condition, order_by=[order], max_results=PAGE, page_token=token
             )
             runs += page
             token = page.token

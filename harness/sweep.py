@@ -1,4 +1,4 @@
-"""Train configurations: plan them, run their scans, record what comes.
+"""Train configurations: plan them, train what is not there already, record what comes.
 
 One configuration is a sweep of one; there is no second path.
 """
@@ -11,31 +11,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import exhibit
+from harness.batch import Batch, Place
+from harness.claims import Claims, only_one
 from harness.config import DEFAULT_EXPERIMENT, Config, masked, tracking_uri
 from harness.device import choose_device
-from harness.plan import Group, Run, arrange, prepare
+from harness.known import claim_of, is_abandoned
+from harness.plan import Run, arrange, prepare
 from harness.progress import Display
 from harness.recorder import Recorder
-from harness.tile import Diverged, EpochEnd, Failed, Stopped
+from harness.records import Records
+from harness.signature import sweep_signature
 from harness.tracking import Tracker
-from harness.trainer import Progress
 
 
 class Sweep:
     """A sweep, whose configurations may come in several batches; as a context manager it ends with its block."""
 
-    def __init__(self, display: Display, *, command: str, folder: Path | None = None) -> None:
+    def __init__(self, display: Display, *, command: str, folder: Path | None = None, signature: str = "") -> None:
         """Do nothing yet.
 
         Args:
             display: Where a person looks.
             command: What repeats the sweep.
             folder: The sweep's; it gives the sweep a summary run, to which later calls with the same folder add.
+            signature: Of the whole sweep, where its runs come in several batches and all are known.
         """
-        self._display, self._command, self._folder = display, command, folder
+        self._display, self._command, self._folder, self._signature = display, command, folder, signature
         self._opened = contextlib.ExitStack()
         self._recorder: Recorder | None = None
-        self._tracker: Tracker | None = None
+        self._batches: list[Batch] = []
         self._said: set[str] = set()
 
     def __enter__(self) -> Sweep:
@@ -48,8 +52,10 @@ class Sweep:
                 recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif recorder:
                 recorder.finish()
-                if self._tracker and recorder.sweep_id:
+                if recorder.sweep_id:
                     exhibit.conclude(self._tracker, recorder.sweep_id, self._display)
+                for batch in self._batches:
+                    batch.forget()
         except BaseException as own:
             kind, error = type(own), own
             raise
@@ -57,7 +63,7 @@ class Sweep:
             self._opened.__exit__(kind, error, None)
 
     def train(self, configs: Sequence[Config], commands: Sequence[str] = ()) -> list[Run]:
-        """Train `configs` and record them.
+        """Train `configs` and record them; those that have a result already have it taken from the records.
 
         Args:
             configs: They have `runtime` and `tracking` in common, with those of other batches too.
@@ -71,6 +77,8 @@ class Sweep:
         """
         device, description = choose_device(configs[0].runtime)
         self._say(f"device: {description}")
+        if "GPU" in device and not self._recorder:
+            self._opened.enter_context(only_one("gpu-0", self._display.say))
         runs = prepare(configs, self._display.reading)
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
@@ -82,30 +90,49 @@ class Sweep:
                 self._say(f"data:   {table.drift}; batch runs follow that, and data.order=shuffled mixes the rows")
         groups = arrange(distinct, device)
         first = self._recorder is None
-        recorder = self._recorder or self._open(configs[0], description)
+        recorder = self._recorder or self._open(configs[0], description, distinct)
+        place = Place(recorder, self._tracker, self._records, self._claims)
+        batch = Batch(distinct, groups, device, place, self._command)
+        self._batches.append(batch)
+        self._opened.callback(batch.close)
+        if first and recorder.sweep_id:
+            exhibit.announce(self._tracker, recorder.sweep_id, self._command, distinct)
         try:
-            recorder.start(distinct)
-            if first and self._tracker and recorder.sweep_id:
-                exhibit.announce(self._tracker, recorder.sweep_id, self._command, distinct)
-            for group in groups:
-                _run(group, distinct, recorder, self._display)
+            batch.run(self._display)
         finally:
             self._display.clear()
-        recorder.scanned([group.scan.clocks for group in groups])
         return runs
 
-    def _open(self, config: Config, device: str) -> Recorder:
-        """Reach the store."""
+    def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Recorder:
+        """Reach the store, and see what became of those who wrote to it."""
         self._opened.enter_context(_rarer_collections())
         tracking = config.tracking
         uri = tracking_uri(tracking.uri)
         experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
         outbox = Path(config.runtime.cache).absolute() / "outbox"
         tracker = Tracker(uri, experiment, outbox, wait=tracking.wait, say=self._display.say)
-        self._opened.enter_context(tracker)
+        self._tracker = self._opened.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
-        self._tracker, self._recorder = tracker, Recorder(tracker, self._command, self._folder, device)
+        self._records = Records(uri)
+        self._claims = self._opened.enter_context(Claims(masked(uri)))
+        tracker.settle()
+        with self._claims.alone():
+            self._end_abandoned()
+            signature = self._signature or sweep_signature(run.signature for run in runs)
+            known = None
+            if self._folder and not config.runtime.rerun:
+                known = self._records.sweep_of_signature(tracker.experiment_id, signature)
+            self._recorder = Recorder(tracker, self._command, self._folder, device, self._signature, known)
+            self._claims.keep(claim_of(self._recorder.sweep_id, tracker.experiment_id))
         return self._recorder
+
+    def _end_abandoned(self) -> None:
+        """End what is still said to run, though its process is gone."""
+        claimed = self._claims.others()
+        for record in self._records.running(self._tracker.experiment_id):
+            if is_abandoned(record, claimed):
+                self._tracker.end_run(record.info.run_id, "KILLED")
+        self._tracker.flush()
 
     def _say(self, line: str) -> None:
         """Show a line once."""
@@ -131,29 +158,3 @@ def train(configs: Sequence[Config], display: Display, *, command: str, folder: 
     """Train all `configs` as one sweep; as `Sweep` and its `train`."""
     with Sweep(display, command=command, folder=folder) as sweep:
         return sweep.train(configs)
-
-
-def _run(group: Group, runs: Sequence[Run], recorder: Recorder, display: Display) -> None:
-    """Run one scan and hand its events on."""
-    scan = group.scan
-
-    def show(epoch: int, rows: int) -> None:
-        ended = sum(bool(run.status) for run in runs)
-        display.training(epoch, scan.epochs, rows, scan.rows * scan.epochs, ended, len(runs))
-
-    show(epoch=0, rows=0)
-    for event in scan.run():
-        if isinstance(event, Progress):
-            show(event.epoch, event.rows)
-            continue
-        lane = group.lanes[event.lane]
-        if isinstance(event, EpochEnd):
-            recorder.epoch(lane, event)
-        elif isinstance(event, Stopped):
-            recorder.stopped(lane, event, scan.clocks.train, shared_by=len(group.lanes))
-        elif isinstance(event, Diverged):
-            recorder.diverged(lane, event)
-        elif isinstance(event, Failed):
-            for run in lane:
-                recorder.failed(run, f"{type(event.error).__name__}: {event.error}")
-    display.clear()

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -91,7 +91,7 @@ class Scan:
         self._epoch, self._row = 1, 0  # What is trained on next.
         self._build(tile)
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Generator[Event]:
         """Train all lanes to their last stops, reading each block once an epoch.
 
         Time between events is the consumer's, and on no clock.
