@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from harness.checkpoint import FOLDER, Checkpoint, Saved
 from harness.claims import Claims
+from harness.config import masked
 from harness.known import claim_of, sort_out
 from harness.plan import Group, Run, arrange
 from harness.progress import Display
@@ -42,6 +43,15 @@ class Place:
     claims: Claims
 
 
+def checkpoint_folder(runs: Sequence[Run], device: str, experiment_id: str, uri: str) -> Path:
+    """Return where the checkpoint of these runs is: another one if anything differs that could show in a number."""
+    runtime = runs[0].config.runtime
+    versions = [FORMAT, tf.__version__, keras.__version__]
+    settings = [device, runtime.lane_tile, runtime.threads, runtime.rerun]
+    identity = hashed([versions, settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
+    return Path(runtime.cache).absolute() / FOLDER / identity
+
+
 class Batch:
     """Distinct runs with one device, and the checkpoint that they are gone on with from."""
 
@@ -59,11 +69,7 @@ class Batch:
         self._checkpoint: Checkpoint | None = None
         self._is_first_turn = True
         config = runs[0].config
-        experiment = place.tracker.experiment_id
-        key = [FORMAT, tf.__version__, keras.__version__, device, experiment, place.tracker.uri]
-        runtime = [config.runtime.lane_tile, config.runtime.threads, config.runtime.rerun]
-        identity = hashed([key, runtime, sorted(run.signature for run in runs)])
-        self._folder = Path(config.runtime.cache).absolute() / FOLDER / identity
+        self._folder = checkpoint_folder(runs, device, place.tracker.experiment_id, place.tracker.uri)
         self._about = {
             "command": command,
             "experiment": config.tracking.experiment or "",

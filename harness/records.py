@@ -154,6 +154,11 @@ class Records:
         path = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
         return yaml.safe_load(Path(path).read_text())
 
+    def experiment_id(self, name: str) -> str:
+        """Return the id of an experiment, empty if there is none of that name."""
+        found = self._client.get_experiment_by_name(name)
+        return found.experiment_id if found else ""
+
     def of_signatures(self, experiment_id: str, signatures: Sequence[str]) -> dict[str, list[Run]]:
         """Return an experiment's runs by signature, the newest first; those without any are left out."""
         found: dict[str, list[Run]] = {}

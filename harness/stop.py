@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING = "stopping at the next block, from where the same command goes on; once more stops at once"
 
 
 class Stop:
@@ -47,7 +48,7 @@ def deferred() -> Iterator[Stop]:
     def note(number: int, frame: FrameType | None) -> None:
         stop.ask(number)
         restore()
-        os.write(2, b"\nharness: stopping at the next block; once more stops at once\n")
+        os.write(2, f"\nharness: {STOPPING}\n".encode())
 
     def restore() -> None:
         for number, handler in before.items():

@@ -56,7 +56,14 @@ class Clocks:
 
 
 class Scan:
-    """Lanes that are trained by the same passes over the same rows."""
+    """Lanes that are trained by the same passes over the same rows.
+
+    Attributes:
+        clocks: What it has taken so far.
+        rows: Of an epoch.
+        epochs: Of the longest-lived lane.
+        cohorts: Lanes by index, those together that share compiled loops.
+    """
 
     def __init__(
         self,
@@ -87,6 +94,7 @@ class Scan:
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
         self._tiles: list[Tile] = []
+        self.cohorts: list[list[int]] = []
         self._failures: list[Failed] = []
         self._epoch, self._row = 1, 0  # What is trained on next.
         self._build(tile)
@@ -180,6 +188,7 @@ class Scan:
                 stack, evaluation = stack_of(recipe)
                 loop = make_loop(stack, chunk, self.rows)
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
+                self.cohorts.append(members)
                 for start in range(0, len(members), length):
                     lanes = {index: self._lanes[index] for index in members[start : start + length]}
                     self._tiles.append(Tile(lanes, length, stack, loop, evaluation))
