@@ -73,10 +73,9 @@ class Checkpoint:
 
     def load(self) -> Saved | None:
         """Return what was saved last; None if there is nothing, or nothing that can be read."""
-        path = self._folder / _STATE
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with (self._folder / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
+                arrays = {name: saved[name] for name in saved.files}
             return Saved(json.loads(arrays.pop(_FACTS).tobytes()), arrays)
         except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None

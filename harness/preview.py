@@ -120,9 +120,9 @@ def _describe(groups: Sequence[Group], display: Display, console: Console) -> No
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     display.say(
         "",
-        f"time:   about {_duration(train)} to train and evaluate, by the first blocks; {_duration(compiling)} to compile",
+        f"time:   {_duration(compiling)} to compile, about {_duration(train)} to train and evaluate",
         f"memory: {millions(memory)}B, with all loops compiled",
-        f"disk:   {millions(disk)}B of tables, {millions(checkpoint)}B of checkpoint, some {millions(records)}B of records",
+        f"disk:   {millions(disk)}B of tables, {millions(checkpoint)}B of checkpoint, {millions(records)}B of records",
     )
 
 
