@@ -1,7 +1,7 @@
 """A process that has loaded everything and forks: each child is the command, without the seconds of its imports.
 
-Reads lines of JSON, `[seconds, folder, words]`: runs `harness WORDS` in the folder, and kills it after so many seconds
-if it is still there. Answers each with a line, the exit status, negative for a signal.
+Reads lines of JSON, `[seconds, folder, log, words]`: runs `harness WORDS` in the folder, and kills it after so many
+seconds if it is still there. Answers each with a line, the exit status, negative for a signal.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from harness import cli
 from harness.app import import_tensorflow
 
 
-def child(folder: str, words: list[str]) -> None:
+def child(folder: str, log: str, words: list[str]) -> None:
     """Be the command."""
     os.setsid()
     os.chdir(folder)
-    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
     sys.argv = ["harness", *words]
     cli.main()
 
@@ -48,13 +48,13 @@ def main() -> None:
 
     print("ready", flush=True)
     for line in sys.stdin:
-        seconds, folder, words = json.loads(line)
+        seconds, folder, log, words = json.loads(line)
         Path(folder).mkdir(exist_ok=True)
         pid = os.fork()
         if pid == 0:
             code = 99
             try:
-                child(folder, words)
+                child(folder, log, words)
             except SystemExit as end:
                 code = end.code or 0
             finally:
