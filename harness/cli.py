@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.config import ConfigError, require, tracking_uri
+from harness.address import tracking_uri
 from harness.outbox import Undelivered
+from harness.refusal import ConfigError, require
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,12 +13,13 @@ from pathlib import Path
 import keras
 
 from harness.blocks import SLICE_ROWS, Blocks, Scaler
-from harness.config import Config, ConfigError, FullSample, Loss, require
+from harness.config import Config, FullSample, Loss
 from harness.device import available_bytes
 from harness.ingest import Progress
 from harness.lanes import Recipe
 from harness.optimizers import check_settings
 from harness.parts import PARTS
+from harness.refusal import ConfigError, require
 from harness.signature import find_target, signature
 from harness.table import Table, check_streams, open_table
 from harness.tile import Lane

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.config import masked
+from harness.address import masked
 from harness.note import Ended, Note
 from harness.plan import Run
 from harness.signature import sweep_signature

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import exhibit
-from harness.config import DEFAULT_EXPERIMENT, Config, masked, tracking_uri
+from harness.address import masked, tracking_uri
+from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.device import choose_device
 from harness.plan import Group, Run, arrange, prepare
 from harness.progress import Display

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from mlflow.exceptions import MlflowException
 
-from harness.config import ConfigError, masked
+from harness.address import masked
 from harness.courier import Courier
 from harness.delivery import Delivery
 from harness.outbox import Undelivered, left_behind, new_outbox
+from harness.refusal import ConfigError
 from harness.statistics import Column
 from harness.store import FIRST_CONTACT, environment, open_store
 

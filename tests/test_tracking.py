@@ -22,8 +22,9 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import ConfigError, tracking_uri
+from harness.address import tracking_uri
 from harness.delivery import METRICS
+from harness.refusal import ConfigError
 from harness.statistics import Column
 from harness.tracking import Tracker
 
