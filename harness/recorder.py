@@ -53,6 +53,7 @@ class Recorder:
             self._summary.add(runs)
         first = not self._runs
         shades = colours([str(run.config.flat()["chunksize"]) for run in runs])
+        named = []
         for run in runs:
             # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
             self._spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
@@ -68,7 +69,9 @@ class Recorder:
                 tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
             if self._summary:
                 tags["sweep"] = self._summary.run_id
-            run.run_id = self._tracker.start_run(run.name, _params(run.config.flat()), tags)
+            named.append((run.name, _params(run.config.flat()), tags))
+        for run, run_id in zip(runs, self._tracker.start_runs(named), strict=True):
+            run.run_id = run_id
             self._runs.append(run)
             config = OmegaConf.to_yaml(OmegaConf.create(asdict(run.config)))
             self._tracker.log_text(run.run_id, config, "config.yaml")
