@@ -81,6 +81,11 @@ class Delivery:
             self._local = None  # These are not the tables that we know.
             return []
 
+    def end(self) -> None:
+        """Leave the store in good order."""
+        if self._local:
+            self._local.measure()
+
     def _batches(self, run_id: str, batch: Batch) -> Iterator[Call]:
         points = [Metric(*point) for point in batch.metrics]
         metrics = _slices(points, METRICS)

@@ -227,6 +227,7 @@ class Tracker:
         """
         with self._resources:
             self._courier.close(wait)
+            self._delivery.end()
 
     def _put(self, kind: str, run_id: str, **values: object) -> None:
         self._outbox.append({"kind": kind, "run": run_id, **values})

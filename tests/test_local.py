@@ -95,3 +95,16 @@ def test_tables_that_are_not_known_are_left_to_mlflow(tmp_path: Path, monkeypatc
         tracker.log(run_id, {"loss": 0.5}, 1)
     run = MlflowClient(uri).get_run(run_id)
     assert (run.info.run_name, run.data.params, run.data.metrics) == ("a", {"b": "1"}, {"loss": 0.5})
+
+
+def test_a_store_that_was_written_to_finds_a_runs_points_by_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    with Tracker(f"sqlite:///{path}", "many") as tracker:
+        for run_id in tracker.start_runs([(str(number), {}, {}) for number in range(50)]):
+            tracker.log_curve(run_id, "loss", range(50), [0.5] * 50)
+    question = (
+        "EXPLAIN QUERY PLAN SELECT value FROM metrics WHERE run_uuid IN ('a', 'b') AND key = 'loss' ORDER BY step"
+    )
+    with closing(sqlite3.connect(path)) as store:
+        plan = " ".join(line[3] for line in store.execute(question))
+    assert "(run_uuid=? AND key=?)" in plan
