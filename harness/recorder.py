@@ -22,7 +22,7 @@ from harness.summary import Summary
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
 from harness.trainer import Clocks
-from harness.views import colours
+from harness.views import colour
 
 MOST_WEIGHTS = 200
 """Inputs of a linear model whose weights are recorded."""
@@ -52,7 +52,6 @@ class Recorder:
         if self._summary:
             self._summary.add(runs)
         first = not self._runs
-        shades = colours([str(run.config.flat()["chunksize"]) for run in runs])
         named = []
         for run in runs:
             # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
@@ -63,7 +62,7 @@ class Recorder:
                 "signature": run.signature,
                 "command": run.command or self._command,
                 "device": self._device,
-                "mlflow.runColor": shades[str(run.config.flat()["chunksize"])],
+                "mlflow.runColor": colour(str(run.config.flat()["chunksize"])),
             }
             if run.table.dropped or run.table.filled:
                 tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.address import masked
+from harness.apart import sweep_name
 from harness.note import Ended, Note
 from harness.plan import Run
 from harness.signature import sweep_signature
@@ -31,8 +32,7 @@ class Summary:
         self.goes_on = bool(self.note.run_id)
         if not self.goes_on:
             tags = {"kind": "sweep", "command": command}
-            name = command.removeprefix("harness train ").removeprefix("-m ")[:200]
-            self.note.run_id = tracker.start_run(name, {}, tags)
+            self.note.run_id = tracker.start_run(sweep_name(command), {}, tags)
             self.note.write(folder)
         else:
             tracker.resume_run(self.note.run_id)
