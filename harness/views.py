@@ -15,7 +15,7 @@ from typing import Any
 FULL_COLOUR = "#D55E00"
 """Of full-sample runs; the vermilion of Okabe and Ito's palette, which the colour-blind tell from every blue."""
 
-_SHADES = ("8FD3B6", "5CC3C0", "36A9D0", "1F7FC4", "2157A6", "233A86", "1B2363", "0E1040")
+_SHADES = ("A9DDB8", "7ACFC4", "4DB8DC", "1C74C4", "1E469C", "1B2A70", "131549", "07071F")
 """Of chunks of 1, 10, 100 and so on up to 10 million rows: from green by blue to black, ever darker."""
 
 _FIRST_COLUMNS = ("attributes.`Run Name`",)
