@@ -52,7 +52,7 @@ class Recorder:
         if self._summary:
             self._summary.add(runs)
         first = not self._runs
-        named = []
+        named, written = [], {}
         for run in runs:
             # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
             self._spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
@@ -72,8 +72,8 @@ class Recorder:
         for run, run_id in zip(runs, self._tracker.start_runs(named), strict=True):
             run.run_id = run_id
             self._runs.append(run)
-            config = OmegaConf.to_yaml(OmegaConf.create(asdict(run.config)))
-            self._tracker.log_text(run.run_id, config, "config.yaml")
+            config = [_in_yaml(part, written) for part in asdict(run.config).items()]
+            self._tracker.log_text(run.run_id, "".join(config), "config.yaml")
             self._tracker.log_dataset(
                 run.run_id,
                 run.table.source.stem,
@@ -206,6 +206,14 @@ class Recorder:
     def _end(self, run: Run, status: str) -> None:
         run.status = status
         self._tracker.end_run(run.run_id, status)
+
+
+def _in_yaml(part: tuple[str, Any], written: dict[str, str]) -> str:
+    """Write a key and its value as YAML, each once: it takes long, and the runs of a sweep share most of theirs."""
+    told = repr(part)
+    if told not in written:
+        written[told] = OmegaConf.to_yaml(OmegaConf.create(dict([part])))
+    return written[told]
 
 
 def _params(flat: Mapping[str, Any]) -> dict[str, Any]:
