@@ -27,7 +27,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from harness.compose import task_config
-from harness.config import Config, ConfigError, require
+from harness.config import Config
+from harness.refusal import ConfigError, require
 
 if TYPE_CHECKING:
     from harness.plan import Run

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 import pandas as pd
 
-from harness.config import ConfigError, require
 from harness.lines import read_header
 from harness.readers import Chunk, Selection, Words, read
 from harness.records import Records
+from harness.refusal import ConfigError, require
 from harness.sources import is_parquet
 
 if TYPE_CHECKING:

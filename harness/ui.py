@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.config import ConfigError, require
+from harness.refusal import ConfigError, require
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
