@@ -6,6 +6,7 @@ Exit codes: 0 all is well; 1 a run failed; 2 refused, and nothing done; 130 inte
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ def train(words: tuple[str, ...]) -> int:
     harness train chunksize=100 epochs=5
     harness train -m chunksize=full,1000,100 learning_rate=0.01,0.1 epochs=5,20
     harness train experiment=house_prices sweep=full_vs_batch
+    harness train --trust model=custom model._target_=package.module.function
     harness train --help       all keys and groups
     """
     from harness import app
@@ -107,7 +109,8 @@ def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
     from harness import report as page
 
     found = _records(uri).load([sweep] if sweep else [], with_sample=True)
-    folder = output or Path(f"harness-report-{(found.sweep_id or sweep or '')[:8]}")
+    name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # An id is the store's word.
+    folder = output or Path(f"harness-report-{name}")
     click.echo(str(page.write(found, folder)))
 
 

@@ -247,6 +247,9 @@ class RuntimeConfig:
         threads: Threads inside one operation; it changes rounding.
         workers: Tiles of lanes updated side by side; None means one a core.
         cache: Folder of tables and generated data.
+        deterministic: Have TensorFlow use only operations that give the same bits each time, which costs time on a GPU;
+            a CPU does so anyhow.
+        rerun: Train again what is finished.
     """
 
     device: Device = Device.auto
@@ -258,6 +261,8 @@ class RuntimeConfig:
     threads: int = 1
     workers: int | None = None
     cache: str = ".harness"
+    deterministic: bool = False
+    rerun: bool = False
 
     def __post_init__(self) -> None:
         for name in ("block_rows", "device_memory_mb", "lane_tile", "threads", "workers"):
