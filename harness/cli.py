@@ -128,6 +128,27 @@ def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep:
 
 
 @cli.command()
+@click.argument("run_id")
+@_uri_option
+@click.option("--data", multiple=True, metavar="PATH", help="Where the data lies now; again for more files.")
+@click.option("--strict", is_flag=True, help="Refuse if data, code or packages are not those of the record.")
+@click.option("--trust", is_flag=True, help="Run the model's function wherever it comes from.")
+def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool, trust: bool) -> int:
+    """Train a recorded run again, alone, and say metric by metric whether the numbers are the same.
+
+    The exit code is 0 where they are, to the bit, and 1 where they are not.
+    """
+    from rich.console import Console
+
+    from harness.progress import Display
+    from harness.reproduce import Wish
+    from harness.reproduce import reproduce as again
+
+    is_equal = again(_records(uri), Wish(run_id, uri, data, strict, trust), Display(Console()))
+    return 0 if is_equal else 1
+
+
+@cli.command()
 @_uri_option
 @click.option("--port", type=int, help="Else 5000, or a free one if that is taken.")
 def ui(uri: str | None, port: int | None) -> int:

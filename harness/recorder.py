@@ -17,7 +17,7 @@ from harness.export import raw_example, raw_model
 from harness.models import kernel_and_bias
 from harness.note import Ended
 from harness.plan import Run
-from harness.provenance import packages, patches
+from harness.provenance import commits, packages, patches
 from harness.summary import Summary
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
@@ -32,9 +32,11 @@ MORE_IS_BETTER = ("r2", "accuracy", "auc")
 class Recorder:
     """Records the runs of a sweep as their scans go on."""
 
-    def __init__(self, tracker: Tracker, command: str, folder: Path | None, device: str) -> None:
-        """Start a summary run if the sweep has a `folder`."""
-        self._tracker, self._command, self._device = tracker, command, device
+    def __init__(
+        self, tracker: Tracker, command: str, folder: Path | None, device: str, tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Start a summary run if the sweep has a `folder`; its runs will have `tags` besides their own."""
+        self._tracker, self._command, self._device, self._tags = tracker, command, device, tags or {}
         self._runs: list[Run] = []
         self._spaces: set[tuple] = set()
         self._best: dict[Run, dict[str, tuple[float, int]]] = {}  # by metric: the value, and the epoch
@@ -63,6 +65,7 @@ class Recorder:
                 "command": run.command or self._command,
                 "device": self._device,
                 "mlflow.runColor": shades[str(run.config.flat()["chunksize"])],
+                **self._tags,
             }
             if run.table.dropped or run.table.filled:
                 tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
@@ -172,8 +175,9 @@ class Recorder:
 
     def _record_code(self, run_id: str) -> None:
         """Keep what tells the code that the numbers come from."""
-        targets = {run.config.model["_target_"] for run in self._runs}
-        for file, text in {"packages.txt": packages(), **patches(sorted(targets))}.items():
+        targets = sorted({run.config.model["_target_"] for run in self._runs})
+        texts = {"packages.txt": packages(), "commits.txt": commits(targets), **patches(targets)}
+        for file, text in texts.items():
             self._tracker.log_text(run_id, text, file)
 
     def _ended(self, run: Run) -> Ended:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from harness.tidy import EPOCH_AXES, EPOCH_METRICS, NOTHING, Sweep, curves_of, d
 PAGE = 1000
 BULK_POINTS, BULK_RUNS = 25_000, 25
 """Points that one request for histories returns at most, and runs that one asks for: a curve has up to 1,000 points."""
+
+_CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
 
 
 class Records:
@@ -121,9 +124,7 @@ class Records:
         """
         import mlflow.artifacts
 
-        runs, sweeps = self._find([run_id])
-        require(not sweeps, "RUN_ID expected a run", f"{run_id}, a sweep", "`harness compare --csv` lists its runs.")
-        run = runs[0]
+        run = self.run(run_id)
         outputs = run.outputs.model_outputs if run.outputs else []
         command = run.data.tags.get("command", "harness train ...")
         require(
@@ -137,19 +138,66 @@ class Records:
         whole = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
         return next(Path(whole).rglob("*.keras"))
 
+    def run(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            ConfigError: There is no such run, or it is a sweep.
+        """
+        runs, sweeps = self._find([run_id])
+        require(not sweeps, "RUN_ID expected a run", f"{run_id}, a sweep", "`harness compare --csv` lists its runs.")
+        return runs[0]
+
+    def experiment(self, run: Run) -> str:
+        """Return the name of a run's experiment."""
+        return self._client.get_experiment(run.info.experiment_id).name
+
     def settings(self, run_id: str, folder: Path) -> dict[str, Any]:
         """Fetch the configuration of a run by way of `folder`, as plain values.
 
         Raises:
-            ConfigError: There is no such run.
+            ConfigError: There is no such run, or its configuration is not there or cannot be read.
         """
-        import mlflow.artifacts
         import yaml
 
-        (run,) = self._find([run_id])[0]
-        place = f"{run.info.artifact_uri}/config.yaml"
+        run = self.run(run_id)
+        try:
+            settings = yaml.safe_load(self._text(run, "config.yaml", folder))
+        except Exception as error:
+            fault = f"config.yaml ({type(error).__name__}: {reason(error)})"
+            raise ConfigError(f"RUN_ID expected a run whose configuration can be read. Received: {fault}.") from error
+        require(isinstance(settings, dict), "RUN_ID expected a run whose config.yaml holds a configuration", run_id)
+        return settings
+
+    def code(self, run: Run, folder: Path) -> dict[str, str]:
+        """Fetch what is recorded of a run's packages, commits and uncommitted changes, by the file's name.
+
+        It is with the run, or with its sweep; the answer is empty where it is with neither.
+        """
+        for run_id in [run.info.run_id, *filter(None, run.data.tags.get("sweep", "").split(","))]:
+            try:
+                holder = self._client.get_run(run_id)
+                names = [file.path for file in self._client.list_artifacts(run_id) if _CODE.fullmatch(file.path)]
+                if names:
+                    return {name: self._text(holder, name, folder) for name in names}
+            except (MlflowException, OSError):
+                continue  # The sweep may have been deleted.
+        return {}
+
+    def curves(self, run: Run) -> dict[str, dict[int, float]]:
+        """Return all points of a run's metrics by their step."""
+        points = self.histories([run.info.run_id], list(run.data.metrics))
+        curves: dict[str, dict[int, float]] = {metric: {} for metric in run.data.metrics}
+        for point in points.itertuples():
+            curves[point.metric][int(point.step)] = float(point.value)  # type: ignore[arg-type, index]
+        return curves
+
+    def _text(self, run: Run, name: str, folder: Path) -> str:
+        import mlflow.artifacts
+
+        place = f"{run.info.artifact_uri}/{name}"
         path = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
-        return yaml.safe_load(Path(path).read_text())
+        return Path(path).read_text(errors="replace")
 
     def newest_sweep(self) -> str:
         """Return the id of the summary run that was started last.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import exhibit
@@ -24,15 +24,18 @@ from harness.trainer import Failed, Progress
 class Sweep:
     """A sweep, whose configurations may come in several batches; as a context manager it ends with its block."""
 
-    def __init__(self, display: Display, *, command: str, folder: Path | None = None) -> None:
+    def __init__(
+        self, display: Display, *, command: str, folder: Path | None = None, tags: Mapping[str, str] | None = None
+    ) -> None:
         """Do nothing yet.
 
         Args:
             display: Where a person looks.
             command: What repeats the sweep.
             folder: The sweep's; it gives the sweep a summary run, to which later calls with the same folder add.
+            tags: Of its runs, besides their own.
         """
-        self._display, self._command, self._folder = display, command, folder
+        self._display, self._command, self._folder, self._tags = display, command, folder, tags
         self._opened = contextlib.ExitStack()
         self._recorder: Recorder | None = None
         self._tracker: Tracker | None = None
@@ -104,7 +107,7 @@ class Sweep:
         tracker = Tracker(uri, experiment, outbox, wait=tracking.wait, say=self._display.say)
         self._opened.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
-        self._tracker, self._recorder = tracker, Recorder(tracker, self._command, self._folder, device)
+        self._tracker, self._recorder = tracker, Recorder(tracker, self._command, self._folder, device, self._tags)
         return self._recorder
 
     def _say(self, line: str) -> None:
@@ -127,9 +130,16 @@ def _rarer_collections() -> Iterator[None]:
         gc.unfreeze()  # Else connections would not be closed when the interpreter ends.
 
 
-def train(configs: Sequence[Config], display: Display, *, command: str, folder: Path | None = None) -> list[Run]:
+def train(
+    configs: Sequence[Config],
+    display: Display,
+    *,
+    command: str,
+    folder: Path | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> list[Run]:
     """Train all `configs` as one sweep; as `Sweep` and its `train`."""
-    with Sweep(display, command=command, folder=folder) as sweep:
+    with Sweep(display, command=command, folder=folder, tags=tags) as sweep:
         return sweep.train(configs)
 
 
