@@ -49,25 +49,13 @@ class Records:
             received = f"{masked(uri)} ({reason(error)})"
             raise ConfigError(f"--uri expected a store that answers. Received: {received}.") from error
 
-    def runs(self, ids: Sequence[str] = ()) -> pd.DataFrame:
-        """Return the runs that `ids` name: a sweep's summary run means the sweep's runs, none the newest sweep.
-
-        Returns:
-            A row a run: `run_id`, `name`, `status`, `sample`, `diverged_at`, and all params and metrics by their own
-            names, params as text.
-
-        Raises:
-            ConfigError: There is no such run, or no sweep.
-        """
-        return pd.DataFrame([row(run) for run in self._find(ids)[0]])
-
     def load(
         self, ids: Sequence[str] = (), metrics: Sequence[str] = EPOCH_METRICS, *, with_sample: bool = False
     ) -> Sweep:
-        """Return the runs that `ids` name as `runs` does, typed, with the curves of `metrics`.
+        """Return the runs that `ids` name, with the curves of `metrics`.
 
         Args:
-            ids: Of runs or sweeps.
+            ids: Of runs, or of sweeps, whose summary run stands for their runs; none means the newest sweep.
             metrics: Those that no run has are left out.
             with_sample: Whether to fetch the sample of the data too, which is a file.
 
