@@ -13,7 +13,7 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pandas as pd
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -172,6 +172,25 @@ class Records:
                 continue  # The sweep may have been deleted.
         return {}
 
+    @property
+    def artifacts(self) -> Path | None:
+        """The folder beside a store in a file in which the artifacts lie; None for any other store."""
+        path = self._uri.removeprefix("sqlite:///")
+        return None if path == self._uri else (Path(path).absolute().parent / "mlartifacts").resolve()
+
+    def discarded(self) -> Iterator[tuple[Run, list[str]]]:
+        """Yield runs that failed or were deleted, with the addresses of their artifacts and models.
+
+        One that diverged has not failed: that is its result.
+        """
+        experiments = [each.experiment_id for each in self._client.search_experiments(ViewType.ALL)]
+        failed = "tags.kind = 'run' AND attributes.status = 'FAILED'"
+        found = [run for run in self._search(experiments, failed) if "diverged_at" not in run.data.tags]
+        for run in [*found, *self._search(experiments, "", ViewType.DELETED_ONLY)]:
+            models = run.outputs.model_outputs if run.outputs else []
+            places = [self._client.get_logged_model(model.model_id).artifact_location for model in models]
+            yield run, [run.info.artifact_uri or "", *places]
+
     def curves(self, run: Run) -> dict[str, dict[int, float]]:
         """Return all points of a run's metrics by their step."""
         points = self.histories([run.info.run_id], list(run.data.metrics))
@@ -215,20 +234,18 @@ class Records:
         return list(found.values()), sweeps
 
     def _members(self, sweep: Run) -> list[Run]:
-        condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
-        runs, token = [], None
+        return list(self._search([sweep.info.experiment_id], f"tags.sweep LIKE '%{sweep.info.run_id}%'"))
+
+    def _search(self, experiments: Sequence[str], condition: str, which: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
+        """Yield all runs for which a condition holds, the oldest first."""
+        token = None
         while True:
-            page = self._client.search_runs(
-                [sweep.info.experiment_id],
-                condition,
-                order_by=["attributes.start_time ASC"],
-                max_results=PAGE,
-                page_token=token,
-            )
-            runs += page
+            order: Any = {"order_by": ["attributes.start_time ASC"], "max_results": PAGE, "page_token": token}
+            page = self._client.search_runs(list(experiments), condition, which, **order)
+            yield from page
             token = page.token
             if not token:
-                return runs
+                return
 
     def _bulk(self, run_ids: Sequence[str], metric: str) -> list[tuple[str, int, float]]:
         """Return one metric's points of several runs at once, as MLflow's own pages ask for them."""
