@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config import Config, ConfigError, require
+from harness.config import Config, ConfigError, DataConfig, require
 
 RESTORED = ("lane_tile", "threads", "deterministic")
 """What of `runtime` can change a bit, besides the device."""
@@ -35,19 +35,28 @@ def config_of(
     known = isinstance(settings, Mapping) and all(isinstance(settings.get(key), Mapping) for key in ("data", "runtime"))
     require(known, "config.yaml expected a run's configuration", f"{str(settings)[:80]!r}")
     values: dict[str, Any] = dict(settings)  # type: ignore[call-overload]
-    # OmegaConf would resolve it, and so would read the environment for whoever wrote it.
-    strange = [text for text in _texts(values) if "${" in text or text == "???"]
-    require(not strange, "config.yaml expected plain values", ", ".join(strange[:3]))
     values["runtime"] = {key: values["runtime"][key] for key in RESTORED if key in values["runtime"]} | dict(runtime)
     values["tracking"] = dict(tracking)
     if path is not None:
         values["data"] = {**values["data"], "path": path}
+    return _made(Config, values)
+
+
+def data_of(settings: Mapping[str, Any]) -> DataConfig:
+    """Return what a recorded configuration says of its data, checked; raises as `config_of` does."""
+    return _made(DataConfig, settings.get("data"))
+
+
+def _made(kind: type, values: object) -> Any:
+    require(isinstance(values, Mapping), "config.yaml expected a run's configuration", f"{str(values)[:80]!r}")
+    # OmegaConf would resolve it, and so would read the environment for whoever wrote it.
+    strange = [text for text in _texts(values) if "${" in text or text == "???"]
+    require(not strange, "config.yaml expected plain values", ", ".join(strange[:3]))
     try:
-        found: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(values)))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.create(values)))  # type: ignore[call-overload]
     except OmegaConfBaseException as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ConfigError(f"config.yaml expected a configuration of this version. Received: {reason}.") from error
-    return found
 
 
 def _texts(value: object) -> list[str]:

@@ -6,9 +6,10 @@ import io
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,30 @@ def test_what_can_change_a_bit_is_restored_and_nothing_else() -> None:
     assert (found.runtime.cache, found.runtime.workers, found.runtime.block_rows) == (".harness", None, None)
     assert (found.runtime.rerun, found.runtime.device.value) == (True, "auto")
     assert (found.data.path, found.tracking.experiment, found.loss) == (["b.csv"], "e", Loss.mae)
+
+
+OWN_MODEL = "from harness.models import linear\ndef build(inputs):\n    return linear(inputs, init={init})\n"
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_needs_trust_and_its_source_counts(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(init: float) -> None:
+        monkeypatch.delitem(sys.modules, "own_once_more", raising=False)
+        sys.path_importer_cache.clear()
+        (left.folder / "own_once_more.py").write_text(OWN_MODEL.format(init=init))
+
+    monkeypatch.setattr(sys, "path", [*sys.path, str(left.folder)])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write(0.25)
+    own = replace(CONFIGS["full"], model={"_target_": "own_once_more.build"})
+    (run,) = sweep.train([own], Display(Console(file=io.StringIO())), command="harness train --trust ...")
+    monkeypatch.delitem(sys.modules, "own_once_more")
+    with pytest.raises(ConfigError, match="expected a function of harness, keras or experiments"):
+        again(left, run.run_id)
+    assert "own_once_more" not in sys.modules
+    is_equal, said = again(left, run.run_id, trusted=True)
+    assert (is_equal, others(said)) == (True, [])
+    write(0.5)
+    is_equal, said = again(left, run.run_id, trusted=True)
+    assert not is_equal
+    assert others(said) == ["signature, of the source of own_once_more.build too"]
