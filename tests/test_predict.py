@@ -20,7 +20,8 @@ from harness.tracking import Tracker
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
 EXPECTED = [10 * 2 + 1, 10 * 4 + 3, 10 * 6.5 + 5]
-CONFIG = "data: {features: [a, b, c, d], target: y, dates: [], date_format: null, delimiter: ',', encoding: utf-8, decimal: .}"
+WRITTEN = "dates: [], date_format: null, delimiter: ',', encoding: utf-8, decimal: ."
+CONFIG = f"data: {{features: [a, b, c, d], target: y, {WRITTEN}}}"
 Write = Callable[..., Path]
 
 
@@ -155,7 +156,7 @@ def test_names_and_dates_are_taken_as_they_are(write: Write, tmp_path: Path) -> 
     ("config", "sentence"),
     [
         ("data: 1", "config.yaml expected a run's configuration. Received: '1'."),
-        (CONFIG.replace("utf-8", "${oc.env:HOME}"), "config.yaml expected plain values. Received: ${oc.env:HOME}."),
+        (CONFIG.replace("utf-8", "'${oc.env:HOME}'"), "config.yaml expected plain values. Received: ${oc.env:HOME}."),
         (CONFIG.replace("utf-8", "no-such"), "data.encoding expected an encoding that Python knows"),
     ],
 )
