@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -44,12 +45,16 @@ class App:
         command: The words of the call.
         runs: The runs that have ended so far.
         composed: Whether Hydra has done its part, and what goes wrong is no longer for its words.
+        previews: Whether nothing is to be trained or recorded, only said what would be.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], *, previews: bool = False) -> None:
         self.command = shlex.join(["harness", "train", *arguments])
         self.runs: list[Run] = []
         self.composed = False
+        self.previews = previews
+        self._settings: list[Config] = []
+        self._signature = ""
         self._options = _options(arguments)
         self._is_trusted = WORD in arguments
         self._sweep: Sweep | None = None
@@ -70,21 +75,26 @@ class App:
 
         from harness.plan import prepare
         from harness.progress import Display
+        from harness.signature import sweep_signature
 
         display = Display(Console())
-        prepare(settings, display.reading)
+        self._signature = sweep_signature(run.signature for run in prepare(settings, display.reading))
         display.clear()
 
     def train(self, jobs: Sequence[DictConfig], folder: Path | None) -> list[Run]:
         """Train composed jobs together and return their runs, in order; all calls are one sweep."""
         settings = self._settle([task_config(job) for job in jobs])
+        if self.previews:
+            self._settings += settings
+            return []
         from rich.console import Console
 
         from harness import sweep
         from harness.progress import Display
 
         if self._sweep is None:
-            self._sweep = sweep.Sweep(Display(Console()), command=self.command, folder=folder)
+            display = Display(Console())
+            self._sweep = sweep.Sweep(display, command=self.command, folder=folder, signature=self._signature)
         try:
             runs = self._sweep.train(settings, [self._command_of(job) for job in jobs])
             self.runs += runs
@@ -94,6 +104,17 @@ class App:
             self.__exit__(type(error), error, None)
             raise
         return runs
+
+    def preview(self) -> None:
+        """Say what training all the jobs so far would be."""
+        from rich.console import Console
+
+        from harness.preview import preview
+        from harness.progress import Display
+
+        if self._settings:
+            console = Console()
+            preview(self._settings, Display(console), console)
 
     def _command_of(self, job: DictConfig) -> str:
         """Return the command that trains a job alone."""
@@ -123,7 +144,19 @@ def run(arguments: Sequence[str]) -> list[Run]:
     Raises:
         ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
     """
-    app = App(arguments)
+    return _run(App(arguments), arguments)
+
+
+def plan(arguments: Sequence[str]) -> None:
+    """Say what `run` would do; raises as it does."""
+    with tempfile.TemporaryDirectory() as folder:  # Of Hydra's own files.
+        places = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+        app = App(arguments, previews=True)
+        _run(app, [*arguments, *places])
+        app.preview()
+
+
+def _run(app: App, arguments: Sequence[str]) -> list[Run]:
     errors: list[Exception] = []
 
     def task(config: DictConfig) -> float:
@@ -134,7 +167,8 @@ def run(arguments: Sequence[str]) -> list[Run]:
         with open_dict(job):
             job.hydra = hydra_config
         try:
-            return math.inf if errors else app.train([job], folder)[0].objective
+            ended = [] if errors else app.train([job], folder)
+            return ended[0].objective if ended else math.inf
         except Exception as error:
             # It is raised below: Hydra would go on with the next job, and put words of its own before ours.
             errors.append(error)

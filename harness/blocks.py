@@ -126,28 +126,36 @@ class Blocks:
         """Bytes of a block's arrays."""
         return self.capacity * (self.features + 1) * 4
 
-    def read(self, epoch: int) -> Iterator[Block]:
-        """Read the part once, one block ahead; a part of one block and one order is read on the first pass only."""
+    def read(self, epoch: int, begin: int = 0) -> Iterator[Block]:
+        """Read the part once from row `begin`, one block ahead; what is one block in one order is read once for all.
+
+        Args:
+            epoch: From 1; of shuffled rows it says which pages come when.
+            begin: The first row; 0, or where a block has ended in this epoch.
+        """
+        if begin >= self.rows:
+            return
         if self.rows > self.block_rows:
-            with contextlib.closing(prefetch(self._read(epoch))) as blocks:
+            with contextlib.closing(prefetch(self._read(epoch, begin))) as blocks:
                 yield from blocks
         elif self._turns:
-            yield from self._read(epoch)
-        elif self.rows:
-            self._only_block = self._only_block or next(self._read(epoch))
+            yield from self._read(epoch, begin)
+        else:
+            self._only_block = self._only_block or next(self._read(epoch, begin))
             yield self._only_block
 
-    def _read(self, epoch: int) -> Iterator[Block]:
+    def _read(self, epoch: int, begin: int) -> Iterator[Block]:
         pages = _Pages(self.rows, page_order(self.rows, self._table.split_seed, epoch)) if self._turns else None
         before: Block | None = None
-        for start in range(0, self.rows, self.block_rows):
+        for start in range(begin, self.rows, self.block_rows):
             stop = min(start + self.block_rows, self.rows)
             x = np.zeros((self.capacity, self.features), np.float32)
             y = np.zeros((self.capacity, 1), np.float32)
             if before:
                 x[: self.overlap], y[: self.overlap] = before.x[self.block_rows :], before.y[self.block_rows :]
-            place = self.overlap
-            for first, last in pages.pieces(start, stop) if pages else _pieces(start, stop):
+            first_row = start if before else max(start - self.overlap, 0)
+            place = self.overlap - (start - first_row)
+            for first, last in pages.pieces(first_row, stop) if pages else _pieces(first_row, stop):
                 # Page by page, so that float64 is used for one page at a time.
                 values = self.scaler.apply(self._table.read(self._part, first, last))
                 end = place + last - first

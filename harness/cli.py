@@ -65,6 +65,23 @@ def train(words: tuple[str, ...]) -> int:
     return 1 if failed else 0
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def plan(words: tuple[str, ...]) -> None:
+    r"""Say what `harness train` with the same words would do, without doing it.
+
+    \b
+    harness plan -m chunksize=full,1000,100 learning_rate=0.01,0.1 epochs=5,20
+
+    Which runs are new, finished, failed, diverged, interrupted or running elsewhere; how they form scans and cohorts;
+    and what they would take in time, memory and disk, estimated by training on the first blocks for some seconds. A
+    source that was never used is parsed into its table, since all else follows from it.
+    """
+    from harness import app
+
+    app.plan(words)
+
+
 @cli.command()
 @click.argument("ids", nargs=-1)
 @uri_option

@@ -246,7 +246,7 @@ class RuntimeConfig:
         lane_tile: Lanes updated by one call; it changes rounding, so runs are comparable to the bit at one value only.
         threads: Threads inside one operation; it changes rounding.
         workers: Tiles of lanes updated side by side; None means one a core.
-        cache: Folder of tables and generated data.
+        cache: Folder of tables, generated data, checkpoints and undelivered records.
         deterministic: Have TensorFlow use only operations that give the same bits each time, which costs time on a GPU;
             a CPU does so anyhow.
         rerun: Train again what is finished.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from harness.config import masked
 from harness.delivery import Call, Delivery
@@ -47,7 +47,7 @@ class Courier:
             wait: Seconds that `flush` and `close` wait for a store that does not answer.
             say: Called when the store goes away, and when it is back.
         """
-        self._outbox, self._left, self._delivery, self._uri = outbox, left, delivery, uri
+        self._outbox, self._left, self._delivery, self._uri = outbox, list(left), delivery, uri
         self._wait, self._say = wait, say
         self._error: Exception | None = None
         self._gone = False  # At the last attempt the store did not answer.
@@ -66,16 +66,19 @@ class Courier:
             Undelivered: The store does not answer.
             Exception: What MLflow said to a record that it did not take.
         """
-        deadline = time.monotonic() + self._wait
-        with self._changed:
-            self._asked = True
-            self._changed.notify_all()
-            while self._outbox.pending and self._thread.is_alive():
-                if self._gone and time.monotonic() >= deadline:
-                    raise self._undelivered()
-                self._changed.wait(POLL)
+        self._await([self._outbox])
         if self._error:
             raise self._error
+
+    def adopt(self, outboxes: Iterable[Outbox]) -> None:
+        """Deliver what processes that are gone have left, besides what was found at the start, and wait for all of it.
+
+        Raises:
+            Undelivered: The store does not answer.
+        """
+        with self._changed:
+            self._left += outboxes
+        self._await(self._left)
 
     def close(self, wait: float | None = None) -> None:
         """Deliver what is left and end the thread; raises as `flush` does."""
@@ -99,12 +102,22 @@ class Courier:
         if self._error:
             raise self._error
 
+    def _await(self, outboxes: Sequence[Outbox]) -> None:
+        deadline = time.monotonic() + self._wait
+        with self._changed:
+            self._asked = True
+            self._changed.notify_all()
+            while any(outbox.pending for outbox in outboxes) and self._thread.is_alive():
+                if self._gone and time.monotonic() >= deadline:
+                    raise self._undelivered()
+                self._changed.wait(POLL)
+
     def _work(self) -> None:
         """Deliver what earlier trackers left, and then, now and then, what has come."""
         try:
-            for outbox in self._left:
-                self._deliver(outbox)
             while True:
+                for outbox in self._left:
+                    self._deliver(outbox)
                 with self._changed:
                     if not self._closing and not self._asked:
                         self._changed.wait(INTERVAL)

@@ -44,6 +44,8 @@ class Note:
         best: The merit of the run whose model is kept; None if there is none.
         runs: Those that have ended.
         data: What they were trained on, in words.
+        calls: Calls that have gone on with it.
+        started: When it was, in seconds since 1970.
     """
 
     run_id: str = ""
@@ -52,6 +54,8 @@ class Note:
     best: float | None = None
     runs: list[Ended] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
+    calls: int = 0
+    started: float = 0.0
 
     @classmethod
     def read(cls, folder: Path) -> Note:

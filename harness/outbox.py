@@ -63,6 +63,10 @@ class Outbox:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             self._length += len(line)
 
+    def sync(self) -> None:
+        """Have all records so far reach the disk."""
+        os.fsync(self._file.fileno())
+
     def take(self) -> list[Record]:
         """Return the oldest records that are not delivered, a megabyte of them or so."""
         with self.path.open("rb") as file:

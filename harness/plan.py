@@ -7,7 +7,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -39,6 +39,7 @@ class Run:
         name: What sets it apart from its companions.
         command: What repeats it alone.
         run_id: MLflow's, once it is started.
+        sweeps: The summary runs that it belongs to.
         status: `FINISHED`, `FAILED` or `KILLED` once it has ended.
         reason: Why it failed.
         objective: Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
@@ -50,6 +51,7 @@ class Run:
     name: str = ""
     command: str = ""
     run_id: str = ""
+    sweeps: list[str] = field(default_factory=list)
     status: str = ""
     reason: str = ""
     objective: float = math.inf
@@ -149,12 +151,17 @@ def _group(lanes: list[list[Run]], device: str) -> Group:
     return Group(lanes, scan)
 
 
+def model_builder(config: Config) -> Callable[[int], keras.Model]:
+    """Return the function of the number of inputs that builds the model of a configuration."""
+    arguments = {key: value for key, value in config.model.items() if key != "_target_"}
+    return functools.partial(find_target(config.model["_target_"]), **arguments)
+
+
 def _lane(runs: Sequence[Run]) -> Lane:
     config = runs[0].config
-    arguments = {key: value for key, value in config.model.items() if key != "_target_"}
     recipe = Recipe(
         identity=json.dumps([config.model, config.optimizer, config.loss.value], sort_keys=True),
-        build_model=functools.partial(find_target(config.model["_target_"]), **arguments),
+        build_model=model_builder(config),
         optimizer=config.optimizer,
         loss=config.loss,
     )

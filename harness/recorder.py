@@ -10,13 +10,15 @@ from typing import Any
 
 import keras
 import numpy as np
+from mlflow.entities import Run as Record
 from omegaconf import OmegaConf
 
 from harness.config import LogModel
 from harness.export import raw_example, raw_model
+from harness.known import HOST
 from harness.models import kernel_and_bias
 from harness.note import Ended
-from harness.plan import Run
+from harness.plan import Run, model_builder
 from harness.provenance import commits, packages, patches
 from harness.summary import Summary
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
@@ -33,16 +35,27 @@ class Recorder:
     """Records the runs of a sweep as their scans go on."""
 
     def __init__(
-        self, tracker: Tracker, command: str, folder: Path | None, device: str, tags: Mapping[str, str] | None = None
+        self,
+        tracker: Tracker,
+        command: str,
+        folder: Path | None,
+        device: str,
+        signature: str = "",
+        known: Record | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Start a summary run if the sweep has a `folder`; its runs will have `tags` besides their own."""
-        self._tracker, self._command, self._device, self._tags = tracker, command, device, tags or {}
+        """Start a summary run if the sweep has a `folder`; see `Summary` for `signature` and `known`.
+
+        Runs have `tags` besides their own.
+        """
+        self._tracker, self._command, self._device, self.tags = tracker, command, device, tags or {}
         self._runs: list[Run] = []
         self._spaces: set[tuple] = set()
         self._best: dict[Run, dict[str, tuple[float, int]]] = {}  # by metric: the value, and the epoch
         self._last: dict[Run, Mapping[str, float]] = {}
-        self._kept: tuple[Run, keras.Model, list[np.ndarray]] | None = None
-        self._summary = Summary(tracker, command, folder) if folder else None
+        self._kept: tuple[Run, list[np.ndarray]] | None = None
+        self._summary = Summary(tracker, command, folder, signature, known) if folder else None
+        self._has_code = False
 
     @property
     def sweep_id(self) -> str:
@@ -50,29 +63,33 @@ class Recorder:
         return self._summary.run_id if self._summary else ""
 
     def start(self, runs: Sequence[Run]) -> None:
-        """Start runs."""
+        """Start runs, or go on with those that have an id."""
+        self._take_in(runs)
         if self._summary:
-            self._summary.add(runs)
-        first = not self._runs
+            self._summary.watch()
         shades = colours([str(run.config.flat()["chunksize"]) for run in runs])
         for run in runs:
-            # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
-            self._spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
+            if run.status:
+                continue
             tags = {
                 "kind": "run",
                 "sample": "full" if run.config.is_full else "batch",
                 "signature": run.signature,
                 "command": run.command or self._command,
                 "device": self._device,
+                "host": HOST,
                 "mlflow.runColor": shades[str(run.config.flat()["chunksize"])],
-                **self._tags,
+                **self.tags,
             }
             if run.table.dropped or run.table.filled:
                 tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
-            if self._summary:
-                tags["sweep"] = self._summary.run_id
-            run.run_id = self._tracker.start_run(run.name, _params(run.config.flat()), tags)
-            self._runs.append(run)
+            if run.sweeps:
+                tags["sweep"] = ",".join(run.sweeps)
+            if run.run_id:
+                self._tracker.resume_run(run.run_id)
+                self._tracker.tag(run.run_id, tags)
+            else:
+                run.run_id = self._tracker.start_run(run.name, _params(run.config.flat()), tags)
             config = OmegaConf.to_yaml(OmegaConf.create(asdict(run.config)))
             self._tracker.log_text(run.run_id, config, "config.yaml")
             self._tracker.log_dataset(
@@ -83,8 +100,72 @@ class Recorder:
                 run.table.columns,
                 {"training": run.table.train_rows, "holdout": run.table.holdout_rows},
             )
-        if first and not (self._summary and self._summary.goes_on):
+        if not self._has_code and not (self._summary and self._summary.goes_on):
+            self._has_code = True
             self._record_code(self._summary.run_id if self._summary else runs[0].run_id)
+
+    def adopt(self, run: Run, record: Record) -> None:
+        """Take a run's result from what the store has of it, and let it belong to this sweep too."""
+        metrics, tags = record.data.metrics, record.data.tags
+        run.run_id, run.status = record.info.run_id, record.info.status
+        run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
+        run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
+        measure = "val/loss" if run.table.holdout_rows else "train/loss"
+        run.objective = math.inf if run.reason else metrics.get(measure, math.inf)
+        self._last[run] = metrics
+        before = list(run.sweeps)
+        self._take_in([run])
+        if run.sweeps != before:
+            self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
+        if self._summary and record.outputs and record.outputs.model_outputs:
+            note = self._summary.note
+            note.best = min(self._merit(run), math.inf if note.best is None else note.best)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return what another process needs to go on recording: facts for JSON, and arrays."""
+        facts: dict[str, Any] = {
+            "runs": {
+                run.signature: {
+                    "run_id": run.run_id,
+                    "sweeps": run.sweeps,
+                    "status": run.status,
+                    "reason": run.reason,
+                    "objective": run.objective,
+                    "best": self._best.get(run, {}),
+                    "last": self._last.get(run, {}),
+                }
+                for run in self._runs
+            },
+            "kept": self._kept[0].signature if self._kept else None,
+            "seconds": self._summary.seconds if self._summary else {},
+        }
+        return facts, {str(index): value for index, value in enumerate(self._kept[1] if self._kept else [])}
+
+    def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from the state of a recorder of an earlier process, as far as it is of `runs`."""
+        by_signature = {run.signature: run for run in [*self._runs, *runs]}
+        for run in runs:
+            if (values := facts["runs"].get(run.signature)) is None:
+                continue
+            for name in ("run_id", "sweeps", "status", "reason", "objective"):
+                setattr(run, name, values[name])
+            self._last[run] = values["last"]
+            if not run.status:
+                self._best[run] = {key: (value, epoch) for key, (value, epoch) in values["best"].items()}
+        if kept := by_signature.get(facts["kept"]):
+            self._kept = kept, [arrays[str(index)] for index in range(len(arrays))]
+        if self._summary:
+            self._summary.resume(facts["seconds"])
+
+    def _take_in(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
+            self._spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
+            if self.sweep_id and self.sweep_id not in run.sweeps:
+                run.sweeps.append(self.sweep_id)
+        self._runs = list(dict.fromkeys([*self._runs, *runs]))
+        if self._summary:
+            self._summary.add(runs)
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
         """Record an epoch of a lane for each of its runs that is still under way."""
@@ -129,7 +210,7 @@ class Recorder:
             if keep is LogModel.all:
                 self._log_model(run, event.model)
             elif keep is LogModel.best and (self._kept is None or self._merit(run) < self._merit(self._kept[0])):
-                self._kept = run, event.model, event.model.get_weights()
+                self._kept = run, event.model.get_weights()
             self._end(run, "FINISHED")
 
     def diverged(self, runs: Sequence[Run], event: Diverged) -> None:
@@ -155,9 +236,10 @@ class Recorder:
         """Keep the best run's model, and end the summary run."""
         note = self._summary.note if self._summary else None
         if self._kept:
-            run, model, weights = self._kept
+            run, weights = self._kept
             merit = self._merit(run)
             if note is None or note.best is None or merit < note.best:
+                model = model_builder(run.config)(len(run.table.inputs))
                 model.set_weights(weights)
                 self._log_model(run, model)
                 if note:

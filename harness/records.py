@@ -23,8 +23,14 @@ from harness.store import reason
 from harness.tidy import EPOCH_AXES, EPOCH_METRICS, NOTHING, Sweep, curves_of, datasets, row, typed
 
 PAGE = 1000
+FEW = 100
+"""Signatures that are asked for one by one, where there are many runs."""
+
 BULK_POINTS, BULK_RUNS = 25_000, 25
 """Points that one request for histories returns at most, and runs that one asks for: a curve has up to 1,000 points."""
+
+REPRODUCES = "reproduces"
+"""Tag of a run that only shows whether another can be had again."""
 
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
 
@@ -185,8 +191,8 @@ class Records:
         """
         experiments = [each.experiment_id for each in self._client.search_experiments(ViewType.ALL)]
         failed = "tags.kind = 'run' AND attributes.status = 'FAILED'"
-        found = [run for run in self._search(experiments, failed) if "diverged_at" not in run.data.tags]
-        for run in [*found, *self._search(experiments, "", ViewType.DELETED_ONLY)]:
+        found = [run for run in self._all(experiments, failed) if "diverged_at" not in run.data.tags]
+        for run in [*found, *self._all(experiments, "", which=ViewType.DELETED_ONLY)]:
             models = run.outputs.model_outputs if run.outputs else []
             places = [self._client.get_logged_model(model.model_id).artifact_location for model in models]
             yield run, [run.info.artifact_uri or "", *places]
@@ -205,6 +211,39 @@ class Records:
         place = f"{run.info.artifact_uri}/{name}"
         path = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
         return Path(path).read_text(errors="replace")
+
+    def experiment_id(self, name: str) -> str:
+        """Return the id of an experiment, empty if there is none of that name."""
+        found = self._client.get_experiment_by_name(name)
+        return found.experiment_id if found else ""
+
+    def of_signatures(self, experiment_id: str, signatures: Sequence[str]) -> dict[str, list[Run]]:
+        """Return an experiment's runs by signature, the newest first, without those that only reproduce another."""
+        found: dict[str, list[Run]] = {}
+        wanted, condition = set(signatures), "tags.kind = 'run'"
+        page = self._client.search_runs([experiment_id], condition, max_results=PAGE)
+        if page.token and len(wanted) <= FEW:
+            runs = [
+                run
+                for signature in wanted
+                for run in self._all([experiment_id], f"{condition} AND tags.signature = '{signature}'")
+            ]
+        else:
+            runs = self._all([experiment_id], condition) if page.token else page
+        for run in sorted(runs, key=lambda run: -run.info.start_time):
+            if (signature := run.data.tags.get("signature", "")) in wanted and REPRODUCES not in run.data.tags:
+                found.setdefault(signature, []).append(run)
+        return found
+
+    def sweep_of_signature(self, experiment_id: str, signature: str) -> Run | None:
+        """Return the newest summary run of a sweep with this signature."""
+        condition = f"tags.kind = 'sweep' AND tags.signature = '{signature}'"
+        return next(iter(self._client.search_runs([experiment_id], condition, max_results=1)), None)
+
+    def running(self, experiment_id: str) -> list[Run]:
+        """Return an experiment's runs and summary runs that have not ended."""
+        runs = self._all([experiment_id], "attributes.status = 'RUNNING'")
+        return [run for run in runs if run.data.tags.get("kind") in ("run", "sweep")]
 
     def newest_sweep(self) -> str:
         """Return the id of the summary run that was started last.
@@ -234,18 +273,26 @@ class Records:
         return list(found.values()), sweeps
 
     def _members(self, sweep: Run) -> list[Run]:
-        return list(self._search([sweep.info.experiment_id], f"tags.sweep LIKE '%{sweep.info.run_id}%'"))
+        condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
+        return self._all([sweep.info.experiment_id], condition, "attributes.start_time ASC")
 
-    def _search(self, experiments: Sequence[str], condition: str, which: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
-        """Yield all runs for which a condition holds, the oldest first."""
-        token = None
+    def _all(
+        self,
+        experiments: Sequence[str],
+        condition: str,
+        order: str = "attributes.start_time DESC",
+        which: int = ViewType.ACTIVE_ONLY,
+    ) -> list[Run]:
+        """Return all runs that a condition holds of, page by page."""
+        runs, token = [], None
         while True:
-            order: Any = {"order_by": ["attributes.start_time ASC"], "max_results": PAGE, "page_token": token}
-            page = self._client.search_runs(list(experiments), condition, which, **order)
-            yield from page
+            page = self._client.search_runs(
+                list(experiments), condition, which, order_by=[order], max_results=PAGE, page_token=token
+            )
+            runs += page
             token = page.token
             if not token:
-                return
+                return runs
 
     def _bulk(self, run_ids: Sequence[str], metric: str) -> list[tuple[str, int, float]]:
         """Return one metric's points of several runs at once, as MLflow's own pages ask for them."""

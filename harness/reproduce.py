@@ -14,6 +14,7 @@ from rich.table import Table as View
 from harness.config import ConfigError, Device, masked, require, tracking_uri
 from harness.equality import Pair, pairs, verdict
 from harness.recorded import config_of
+from harness.records import REPRODUCES, Records
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from harness import plan
     from harness.config import Config
     from harness.progress import Display
-    from harness.records import Records
-
-TAG = "reproduces"
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def reproduce(records: Records, wish: Wish, display: Display) -> bool:
     for line in other:
         display.say(f"other:  {line}")
     require(not (wish.strict and other), "--strict expected what the record says", "; ".join(other))
-    (again,) = sweep.train([config], display, command=wish.command, tags={TAG: wish.run_id})
+    (again,) = sweep.train([config], display, command=wish.command, tags={REPRODUCES: wish.run_id})
     return _compare(records, run, records.run(again.run_id), display)
 
 

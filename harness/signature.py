@@ -26,12 +26,12 @@ def signature(config: Config, table: Table) -> str:
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_APART)}
     for key in ("log_columns", "categorical", "dates"):
         settings[f"data.{key}"] = sorted(getattr(config.data, key))
-    return _hash([sorted(settings.items()), table.digest, _source(config.model["_target_"])])
+    return hashed([sorted(settings.items()), table.digest, _source(config.model["_target_"])])
 
 
 def sweep_signature(signatures: Iterable[str]) -> str:
     """Hash the signatures of a sweep's runs."""
-    return _hash(sorted(set(signatures)))
+    return hashed(sorted(set(signatures)))
 
 
 def find_target(name: str) -> Callable:
@@ -63,5 +63,6 @@ def _source(target: str) -> str:
         return ""
 
 
-def _hash(value: object) -> str:
+def hashed(value: object) -> str:
+    """Return 16 hexadecimal digits that follow from a value as JSON writes it."""
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()

@@ -116,9 +116,10 @@ def _first_contact(uri: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        statement = "PRAGMA schema_version" if path.exists() else "PRAGMA journal_mode=WAL"
+        if not path.exists():
+            _make(path)
         with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute(statement)  # It fails at once where MLflow would try for minutes.
+            connection.execute("PRAGMA schema_version")  # It fails at once where MLflow would try for minutes.
         yield
 
 
@@ -128,6 +129,19 @@ def _folder_name(name: str) -> str:
     if like == name and name.strip(". "):
         return name
     return f"{like.strip('. ')[:100]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def _make(path: Path) -> None:
+    """Make a local store whole or not at all: one that MLflow was killed in the making of would never open."""
+    aside = path.with_name(path.name + ".new")
+    for leftover in path.parent.glob(aside.name + "*"):
+        leftover.unlink()
+    with contextlib.closing(sqlite3.connect(aside)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    MlflowClient(f"{_SQLITE}{aside}")._tracking_client.store.engine.dispose()
+    with contextlib.closing(sqlite3.connect(aside)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    aside.replace(path)
 
 
 def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from mlflow.entities import Run as Record
+
 from harness.config import masked
+from harness.known import HOST
 from harness.note import Ended, Note
 from harness.plan import Run
 from harness.signature import sweep_signature
-from harness.system import SystemMonitor
+from harness.system import SECONDS, SystemMonitor
 from harness.tracking import Tracker
 from harness.trainer import Clocks
 
@@ -23,32 +26,73 @@ FAILURES = 20
 class Summary:
     """The summary run of the sweep that a folder belongs to; later calls for the folder go on with it."""
 
-    def __init__(self, tracker: Tracker, command: str, folder: Path) -> None:
-        """Start it, or go on with the one that an earlier call started."""
-        self._tracker, self._command, self._folder = tracker, command, folder
-        self._started = time.monotonic()
+    def __init__(
+        self, tracker: Tracker, command: str, folder: Path, signature: str = "", known: Record | None = None
+    ) -> None:
+        """Start it, or go on with the one that an earlier call started.
+
+        Args:
+            tracker: Of the sweep's experiment.
+            command: What repeats the sweep.
+            folder: The sweep's.
+            signature: Of the whole sweep, if it is known before all of its runs are.
+            known: What the store has of an equal sweep.
+        """
+        self._tracker, self._command, self._folder, self._signature = tracker, command, folder, signature
+        self._began = time.monotonic()
+        self._monitor: SystemMonitor | None = None
         self.note = Note.read(folder)
+        if not self.note.run_id and known:
+            seconds = {
+                key.removeprefix("time/").removesuffix("_s"): value
+                for key, value in known.data.metrics.items()
+                if key.startswith("time/")
+            }
+            calls = int(known.data.tags.get("calls", 1))
+            self.note = Note(known.info.run_id, seconds=seconds, calls=calls, started=known.info.start_time / 1000)
         self.goes_on = bool(self.note.run_id)
-        if not self.goes_on:
-            tags = {"kind": "sweep", "command": command}
-            name = command.removeprefix("harness train ").removeprefix("-m ")[:200]
-            self.note.run_id = tracker.start_run(name, {}, tags)
-            self.note.write(folder)
-        else:
+        if self.goes_on:
             tracker.resume_run(self.note.run_id)
-        self._monitor = SystemMonitor(lambda metrics, number: tracker.log(self.run_id, metrics, number))
+        else:
+            tags = {"kind": "sweep", "command": command, "host": HOST}
+            if signature:
+                tags["signature"] = signature
+            name = command.removeprefix("harness train ").removeprefix("-m ")[:200]
+            self.note.started = time.time()
+            self.note.run_id = tracker.start_run(name, {}, tags)
+        # Metrics of the summary have the number of the call as their step, so that none is ever there twice.
+        self.note.calls += 1
+        tracker.tag(self.note.run_id, {"calls": str(self.note.calls), "host": HOST})
+        self.note.write(folder)
 
     @property
     def run_id(self) -> str:
         """MLflow's."""
         return self.note.run_id
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What has been spent so far, by what it went to."""
+        wall = self.note.seconds.get("wall", 0.0) + time.monotonic() - self._began
+        return self.note.seconds | {"wall": wall}
+
     def add(self, runs: Sequence[Run]) -> None:
         """Take runs in."""
-        self.note.signatures += [run.signature for run in runs]
+        self.note.signatures = list(dict.fromkeys([*self.note.signatures, *(run.signature for run in runs)]))
         self.note.data = list(dict.fromkeys([*self.note.data, *map(_data, runs)]))
         self.note.write(self._folder)
-        self._tracker.tag(self.run_id, {"signature": sweep_signature(self.note.signatures)})
+        if not self._signature:
+            self._tracker.tag(self.run_id, {"signature": sweep_signature(self.note.signatures)})
+
+    def watch(self) -> None:
+        """Record how busy the machine is from now on."""
+        if not self._monitor:
+            first = int((time.time() - self.note.started) / SECONDS) + 1 if self.goes_on else 0
+            self._monitor = SystemMonitor(lambda metrics, n: self._tracker.log(self.run_id, metrics, n), first=first)
+
+    def resume(self, seconds: Mapping[str, float]) -> None:
+        """Take over what an earlier process, that is gone, had spent."""
+        self.note.seconds = dict(seconds)
 
     def spent(self, clocks: Sequence[Clocks]) -> None:
         """Add up what scans have taken."""
@@ -57,14 +101,17 @@ class Summary:
 
     def end(self, ended: Sequence[Ended], status: str = "") -> None:
         """Tell what became of the runs and end; the status is that of all of the sweep's, unless one is given."""
-        self._monitor.stop()
+        if self._monitor:
+            self._monitor.stop()
         note = self.note
-        note.runs += ended
-        note.seconds["wall"] = note.seconds.get("wall", 0.0) + time.monotonic() - self._started
+        note.runs = [*{run.run_id: run for run in [*note.runs, *ended]}.values()]
+        if self._monitor:
+            note.seconds = self.seconds
         note.write(self._folder)
         metrics = {f"time/{name}_s": seconds for name, seconds in note.seconds.items()}
         metrics["memory/peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self._tracker.log(self.run_id, metrics)
+        if self._monitor:
+            self._tracker.log(self.run_id, metrics, note.calls - 1)
         self._tracker.tag(self.run_id, {"mlflow.note.content": self._told()})
         failed = any(run.reason for run in note.runs)
         self._tracker.end_run(self.run_id, status or ("FAILED" if failed else "FINISHED"))

@@ -1,4 +1,4 @@
-"""Train configurations: plan them, run their scans, record what comes.
+"""Train configurations: plan them, train what is not there already, record what comes.
 
 One configuration is a sweep of one; there is no second path.
 """
@@ -11,21 +11,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import exhibit
+from harness.batch import Batch, Place
+from harness.claims import Claims, only_one
 from harness.config import DEFAULT_EXPERIMENT, Config, masked, tracking_uri
 from harness.device import choose_device
-from harness.plan import Group, Run, arrange, prepare
+from harness.known import claim_of, is_abandoned
+from harness.plan import Run, arrange, prepare
 from harness.progress import Display
 from harness.recorder import Recorder
-from harness.tile import Diverged, EpochEnd, Stopped
+from harness.records import Records
+from harness.signature import sweep_signature
 from harness.tracking import Tracker
-from harness.trainer import Failed, Progress
 
 
 class Sweep:
     """A sweep, whose configurations may come in several batches; as a context manager it ends with its block."""
 
     def __init__(
-        self, display: Display, *, command: str, folder: Path | None = None, tags: Mapping[str, str] | None = None
+        self,
+        display: Display,
+        *,
+        command: str,
+        folder: Path | None = None,
+        signature: str = "",
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Do nothing yet.
 
@@ -33,12 +42,14 @@ class Sweep:
             display: Where a person looks.
             command: What repeats the sweep.
             folder: The sweep's; it gives the sweep a summary run, to which later calls with the same folder add.
+            signature: Of the whole sweep, where its runs come in several batches and all are known.
             tags: Of its runs, besides their own.
         """
-        self._display, self._command, self._folder, self._tags = display, command, folder, tags
+        self._display, self._command, self._folder = display, command, folder
+        self._signature, self._tags = signature, tags
         self._opened = contextlib.ExitStack()
         self._recorder: Recorder | None = None
-        self._tracker: Tracker | None = None
+        self._batches: list[Batch] = []
         self._said: set[str] = set()
 
     def __enter__(self) -> Sweep:
@@ -51,8 +62,10 @@ class Sweep:
                 recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif recorder:
                 recorder.finish()
-                if self._tracker and recorder.sweep_id:
+                if recorder.sweep_id:
                     exhibit.conclude(self._tracker, recorder.sweep_id, self._display)
+                for batch in self._batches:
+                    batch.forget()
         except BaseException as own:
             kind, error = type(own), own
             raise
@@ -60,7 +73,7 @@ class Sweep:
             self._opened.__exit__(kind, error, None)
 
     def train(self, configs: Sequence[Config], commands: Sequence[str] = ()) -> list[Run]:
-        """Train `configs` and record them.
+        """Train `configs` and record them; those that have a result already have it taken from the records.
 
         Args:
             configs: They have `runtime` and `tracking` in common, with those of other batches too.
@@ -74,6 +87,8 @@ class Sweep:
         """
         device, description = choose_device(configs[0].runtime)
         self._say(f"device: {description}")
+        if "GPU" in device and not self._recorder:
+            self._opened.enter_context(only_one("gpu-0", self._display.say))
         runs = prepare(configs, self._display.reading)
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
@@ -85,30 +100,49 @@ class Sweep:
                 self._say(f"data:   {table.drift}; batch runs follow that, and data.order=shuffled mixes the rows")
         groups = arrange(distinct, device)
         first = self._recorder is None
-        recorder = self._recorder or self._open(configs[0], description)
+        recorder = self._recorder or self._open(configs[0], description, distinct)
+        place = Place(recorder, self._tracker, self._records, self._claims)
+        batch = Batch(distinct, groups, device, place, self._command)
+        self._batches.append(batch)
+        self._opened.callback(batch.close)
+        if first and recorder.sweep_id:
+            exhibit.announce(self._tracker, recorder.sweep_id, self._command, distinct)
         try:
-            recorder.start(distinct)
-            if first and self._tracker and recorder.sweep_id:
-                exhibit.announce(self._tracker, recorder.sweep_id, self._command, distinct)
-            for group in groups:
-                _run(group, distinct, recorder, self._display)
+            batch.run(self._display)
         finally:
             self._display.clear()
-        recorder.scanned([group.scan.clocks for group in groups])
         return runs
 
-    def _open(self, config: Config, device: str) -> Recorder:
-        """Reach the store."""
+    def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Recorder:
+        """Reach the store, and see what became of those who wrote to it."""
         self._opened.enter_context(_rarer_collections())
         tracking = config.tracking
         uri = tracking_uri(tracking.uri)
         experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
         outbox = Path(config.runtime.cache).absolute() / "outbox"
         tracker = Tracker(uri, experiment, outbox, wait=tracking.wait, say=self._display.say)
-        self._opened.enter_context(tracker)
+        self._tracker = self._opened.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
-        self._tracker, self._recorder = tracker, Recorder(tracker, self._command, self._folder, device, self._tags)
+        self._records = Records(uri)
+        self._claims = self._opened.enter_context(Claims(masked(uri)))
+        tracker.settle()
+        with self._claims.alone():
+            self._end_abandoned()
+            signature = self._signature or sweep_signature(run.signature for run in runs)
+            known = None
+            if self._folder and not config.runtime.rerun:
+                known = self._records.sweep_of_signature(tracker.experiment_id, signature)
+            self._recorder = Recorder(tracker, self._command, self._folder, device, self._signature, known, self._tags)
+            self._claims.keep(claim_of(self._recorder.sweep_id, tracker.experiment_id))
         return self._recorder
+
+    def _end_abandoned(self) -> None:
+        """End what is still said to run, though its process is gone."""
+        claimed = self._claims.others()
+        for record in self._records.running(self._tracker.experiment_id):
+            if is_abandoned(record, claimed):
+                self._tracker.end_run(record.info.run_id, "KILLED")
+        self._tracker.flush()
 
     def _say(self, line: str) -> None:
         """Show a line once."""
@@ -141,29 +175,3 @@ def train(
     """Train all `configs` as one sweep; as `Sweep` and its `train`."""
     with Sweep(display, command=command, folder=folder, tags=tags) as sweep:
         return sweep.train(configs)
-
-
-def _run(group: Group, runs: Sequence[Run], recorder: Recorder, display: Display) -> None:
-    """Run one scan and hand its events on."""
-    scan = group.scan
-
-    def show(epoch: int, rows: int) -> None:
-        ended = sum(bool(run.status) for run in runs)
-        display.training(epoch, scan.epochs, rows, scan.rows * scan.epochs, ended, len(runs))
-
-    show(epoch=0, rows=0)
-    for event in scan.run():
-        if isinstance(event, Progress):
-            show(event.epoch, event.rows)
-            continue
-        lane = group.lanes[event.lane]
-        if isinstance(event, EpochEnd):
-            recorder.epoch(lane, event)
-        elif isinstance(event, Stopped):
-            recorder.stopped(lane, event, scan.clocks.train, shared_by=len(group.lanes))
-        elif isinstance(event, Diverged):
-            recorder.diverged(lane, event)
-        elif isinstance(event, Failed):
-            for run in lane:
-                recorder.failed(run, f"{type(event.error).__name__}: {event.error}")
-    display.clear()

@@ -19,14 +19,17 @@ SECONDS = 10.0
 class SystemMonitor:
     """Takes samples in a thread of its own; MLflow's own loop would ask the store before each."""
 
-    def __init__(self, log: Callable[[Mapping[str, float], int], None], seconds: float = SECONDS) -> None:
+    def __init__(
+        self, log: Callable[[Mapping[str, float], int], None], seconds: float = SECONDS, first: int = 0
+    ) -> None:
         """Start.
 
         Args:
-            log: Called with the metrics of a sample and its number, from 0.
+            log: Called with the metrics of a sample and its number.
             seconds: Between samples.
+            first: The number of the first sample.
         """
-        self._log, self._seconds = log, seconds
+        self._log, self._seconds, self._first = log, seconds, first
         self._collectors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         with contextlib.suppress(Exception):  # There is no GPU, or nothing to ask it with.
             self._collectors.append(GPUMonitor())
@@ -41,7 +44,7 @@ class SystemMonitor:
 
     def _work(self) -> None:
         self._sample()  # How busy the cores are is counted since the last time it was asked for.
-        number = 0
+        number = self._first
         while True:
             over = self._over.wait(self._seconds)
             metrics = self._sample()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
@@ -80,6 +81,14 @@ class Diverged:
     update: int
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A lane whose model could not be built, or whose tile failed in training; nothing more comes of it."""
+
+    lane: int
+    error: Exception
+
+
 def thinned(updates: np.ndarray, total: int) -> np.ndarray:
     """Say which `updates` (numbers from 1) stay in a curve over `total` of them: at most 1,000, with both ends."""
     stride = -(-total // (CURVE_POINTS - 2))
@@ -130,6 +139,38 @@ class Tile:
 
         self._attempt(add)
 
+    def fail(self) -> Iterator[Failed]:
+        """Yield the lanes that an error has ended, once."""
+        if self.error:
+            yield from (Failed(lane, self.error) for lane in self._places)
+            self._places = {}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that a tile of the same lanes needs to go on from here; not within an evaluation."""
+        numbers, values = self._epoch_curve()
+        return {
+            "places": np.array(list(self._places.items()), np.int64).reshape(-1, 2),
+            "diverged": np.array(list(self._diverged.items()), np.int64).reshape(-1, 2),
+            "updates": np.array(self._updates),
+            "curve/numbers": numbers,
+            "curve/values": values,
+            **{f"carry/{index}": value.numpy() for index, value in enumerate(tf.nest.flatten(self._carry))},
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from a state.
+
+        Raises:
+            ValueError: It is of other lanes.
+        """
+        carry = [state[f"carry/{index}"] for index in range(sum(key.startswith("carry/") for key in state))]
+        if [(*value.shape,) for value in tf.nest.flatten(self._carry)] != [value.shape for value in carry]:
+            raise ValueError("a tile's state is of other lanes")
+        self._carry = tf.nest.pack_sequence_as(self._carry, [tf.constant(value) for value in carry])
+        self._places, self._diverged = (dict(state[name].tolist()) for name in ("places", "diverged"))
+        self._updates = int(state["updates"])
+        self._curve = [(state["curve/numbers"], state["curve/values"])]
+
     def end_epoch(self, epoch: int, rows: int, train_seconds: float) -> Iterator[EpochEnd | Stopped | Diverged]:
         """Yield what the epoch, of `rows` training rows, was to each active lane, and make ready for the next."""
         if self.error:
@@ -137,8 +178,7 @@ class Tile:
         losses = self._carry.epoch_loss.numpy() / rows
         metrics = self._evaluation.metrics(self._sums)
         weights = [weight.numpy() for weight in self._carry.state.weights]
-        updates = np.concatenate([numbers for numbers, _ in self._curve])
-        curve = np.concatenate([values for _, values in self._curve])
+        updates, curve = self._epoch_curve()
         for lane in self.active(epoch):
             place = self._places[lane]
             if lane not in self._diverged and not all(np.isfinite(weight[place]).all() for weight in weights):
@@ -161,6 +201,12 @@ class Tile:
         self._carry = self._carry._replace(epoch_loss=self._carry.epoch_loss * 0)
         self._sums = self._evaluation.start()
         self._curve = []
+
+    def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return numbers and losses `[updates, tile]` of the updates of this epoch that are kept."""
+        if not self._curve:
+            return np.zeros(0, np.int64), np.zeros((0, len(self._carry.epoch_loss)), np.float32)
+        return np.concatenate([numbers for numbers, _ in self._curve]), np.concatenate([v for _, v in self._curve])
 
     def _advance(self, rows: Rows) -> None:
         self._carry, losses, first, stop = self._loop.advance(self._carry, rows)

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ from mlflow.exceptions import MlflowException
 from harness.config import ConfigError, masked
 from harness.courier import Courier
 from harness.delivery import Delivery
-from harness.outbox import Undelivered, left_behind, new_outbox
+from harness.outbox import Record, Undelivered, left_behind, new_outbox
 from harness.statistics import Column
 from harness.store import FIRST_CONTACT, environment, open_store
 
 PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """With a server that is slow or gone; training does not wait for it."""
+
+
+HELD = ("metrics", "curve", "tags", "end")
+"""Records that are kept back while a tracker holds; the others have the same content each time they are made."""
 
 
 class Tracker:
@@ -54,10 +58,12 @@ class Tracker:
             ConfigError: The store does not answer, or the experiment was deleted.
         """
         self.uri, self._say = uri, say
+        self._held: list[Record] | None = None
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(environment(PATIENCE))
         place = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
+        self._place = place
         left = list(left_behind(place, uri))
         self._outbox = new_outbox(place, uri)
         self._delivery = Delivery(self._client, uri)
@@ -205,6 +211,39 @@ class Tracker:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""
         self._put("end", run_id, status=status, ms=_now())
 
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep back what would be doubled if this process ended and another did the same again, until `take_held`.
+
+        What is still held at the end of the block is dropped.
+        """
+        self._held = []
+        try:
+            yield
+        finally:
+            self._held = None
+
+    def take_held(self) -> list[Record]:
+        """Return what was kept back since the last call; `put` lets it go."""
+        if self._held is None:
+            return []
+        held, self._held = self._held, []
+        return held
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Deliver records; it is no harm if they were delivered before, by any tracker."""
+        for record in records:
+            self._outbox.append(record)
+        self._outbox.sync()
+
+    def settle(self) -> None:
+        """Wait until what processes that are gone have left behind is delivered, for as long as `wait` says.
+
+        Raises:
+            Undelivered: The store does not answer.
+        """
+        self._courier.adopt(left_behind(self._place, self.uri))
+
     def flush(self) -> None:
         """Wait until all records so far are delivered.
 
@@ -224,7 +263,11 @@ class Tracker:
             self._courier.close(wait)
 
     def _put(self, kind: str, run_id: str, **values: object) -> None:
-        self._outbox.append({"kind": kind, "run": run_id, **values})
+        record = {"kind": kind, "run": run_id, **values}
+        if self._held is not None and kind in HELD:
+            self._held.append(record)
+        else:
+            self._outbox.append(record)
 
 
 def _masked(values: Mapping[str, Any]) -> dict[str, str]:

@@ -9,9 +9,9 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -22,20 +22,12 @@ from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
 from harness.loops import Rows, make_loop
 from harness.memory import give_back
-from harness.tile import Diverged, EpochEnd, Lane, Stopped, Tile
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A lane whose model could not be built, or whose tile failed in training."""
-
-    lane: int
-    error: Exception
+from harness.tile import Diverged, EpochEnd, Failed, Lane, Stopped, Tile
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Rows read so far, over all epochs."""
+    """Rows trained on so far, over all epochs; here `Scan.state` is whole."""
 
     rows: int
     epoch: int
@@ -64,7 +56,14 @@ class Clocks:
 
 
 class Scan:
-    """Lanes that are trained by the same passes over the same rows."""
+    """Lanes that are trained by the same passes over the same rows.
+
+    Attributes:
+        clocks: What it has taken so far.
+        rows: Of an epoch.
+        epochs: Of the longest-lived lane.
+        cohorts: Lanes by index, those together that share compiled loops.
+    """
 
     def __init__(
         self,
@@ -95,17 +94,19 @@ class Scan:
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
         self._tiles: list[Tile] = []
+        self.cohorts: list[list[int]] = []
         self._failures: list[Failed] = []
+        self._epoch, self._row = 1, 0  # What is trained on next.
         self._build(tile)
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Generator[Event]:
         """Train all lanes to their last stops, reading each block once an epoch.
 
         Time between events is the consumer's, and on no clock.
 
         Yields:
-            `Progress` after each block; after each epoch, for each lane, `EpochEnd` and at a stop `Stopped`; or once
-            `Diverged` or `Failed`, after which a lane is heard of no more.
+            `Progress` after each block and each epoch; after each epoch, for each lane, `EpochEnd` and at a stop
+            `Stopped`; or once `Diverged` or `Failed`, after which a lane is heard of no more.
         """
         yield from self._failures
         feed = _Feed(self._device)
@@ -113,24 +114,58 @@ class Scan:
             with self.clocks.time("compile"):
                 self._compile(feed, pool)
                 give_back()
-            for epoch in range(1, self.epochs + 1):
+            yield from self._fail()
+            for epoch in range(self._epoch, self.epochs + 1):
                 active = [tile for tile in self._tiles if tile.active(epoch)]
                 if not active:
                     break
-                for block in self._timed(self._train.read(epoch)):
+                for block in self._timed(self._train.read(epoch, self._row)):
                     with self.clocks.time("train"):
                         rows = feed(block, self._train.overlap)
                         list(pool.map(lambda tile: tile.advance(rows), active))  # noqa: B023
+                    yield from self._fail()
+                    self._row = block.stop
                     yield Progress((epoch - 1) * self.rows + block.stop, epoch)
                 for block in self._timed(self._holdout.read(epoch)):
                     with self.clocks.time("evaluate"):
                         rows = feed(block, self._holdout.overlap)
                         list(pool.map(lambda tile: tile.evaluate(rows), active))  # noqa: B023
+                yield from self._fail()
                 for tile in active:
                     yield from tile.end_epoch(epoch, self.rows, self.clocks.train)
+                self._epoch, self._row = epoch + 1, 0
+                yield Progress(epoch * self.rows, epoch)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that an equal scan needs to go on from the last `Progress`, to the bit: plain arrays."""
+        arrays = {
+            f"tile/{index}/{key}": value
+            for index, tile in enumerate(self._tiles)
+            for key, value in tile.state().items()
+        }
+        return arrays | {
+            "position": np.array([self._epoch, self._row]),
+            "clocks": np.array([*asdict(self.clocks).values()]),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from the state of an equal scan: `run` then yields what came after it.
+
+        Raises:
+            ValueError: It is another scan's.
+        """
+        tiles = {key.split("/")[1] for key in state if key.startswith("tile/")}
+        if len(tiles) != len(self._tiles):
+            raise ValueError("a scan's state is of other lanes")
+        for index, tile in enumerate(self._tiles):
+            prefix = f"tile/{index}/"
+            tile.restore({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+        self._epoch, self._row = map(int, state["position"])
+        self.clocks = Clocks(*map(float, state["clocks"]))
+
+    def _fail(self) -> Iterator[Failed]:
         for tile in self._tiles:
-            if tile.error:
-                yield from (Failed(lane, tile.error) for lane in tile.lanes)
+            yield from tile.fail()
 
     def _compile(self, feed: _Feed, pool: ThreadPoolExecutor) -> None:
         """Compile all tiles; what stands for rows in it is let go of afterwards."""
@@ -153,6 +188,7 @@ class Scan:
                 stack, evaluation = stack_of(recipe)
                 loop = make_loop(stack, chunk, self.rows)
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
+                self.cohorts.append(members)
                 for start in range(0, len(members), length):
                     lanes = {index: self._lanes[index] for index in members[start : start + length]}
                     self._tiles.append(Tile(lanes, length, stack, loop, evaluation))

@@ -34,7 +34,8 @@ class FusedLauncher(Launcher):
         configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         app = self._task.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
         runs = app.train(configs, Path(self._config.hydra.sweep.dir))
-
+        if app.previews:
+            return []
         return [
             run_job(
                 hydra_context=self._context,

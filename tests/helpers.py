@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from harness.config import Loss
 from harness.lanes import Recipe
 from harness.models import linear
 from harness.table import Table
-from harness.tile import Diverged, EpochEnd, Lane, Stopped
-from harness.trainer import Failed, Scan
+from harness.tile import Diverged, EpochEnd, Failed, Lane, Stopped
+from harness.trainer import Event, Scan
 
 
 @dataclass
@@ -50,20 +51,29 @@ def lane(
     return Lane(chunk, recipe_ or recipe(), seed, rate, stops)
 
 
-def train(
-    lanes: Sequence[Lane], table: Table, scaler: Scaler, *, block_rows: int | None = None, **options: object
-) -> list[History]:
-    """Run one scan of `lanes` over `table`."""
+def make_scan(
+    lanes: Sequence[Lane], table: Table, scaler: Scaler, *, block_rows: int | None = None, **options: Any
+) -> Scan:
+    """Return a scan of `lanes` over `table`."""
     blocks = functools.partial(Blocks, table, scaler=scaler, block_rows=block_rows)
-    scan = Scan(lanes, blocks(part="train", overlap=SLICE_ROWS), blocks(part="holdout"), **options)
+    return Scan(lanes, blocks(part="train", overlap=SLICE_ROWS), blocks(part="holdout"), **options)
+
+
+def train(lanes: Sequence[Lane], table: Table, scaler: Scaler, **options: Any) -> list[History]:
+    """Run one scan of `lanes` over `table`."""
     found = [History() for _ in lanes]
-    for event in scan.run():
-        if isinstance(event, EpochEnd):
-            found[event.lane].epochs.append(event)
-        elif isinstance(event, Stopped):
-            found[event.lane].weights[event.epoch] = event.model.get_weights()
-        elif isinstance(event, Diverged):
-            found[event.lane].diverged = event.update
-        elif isinstance(event, Failed):
-            found[event.lane].error = event.error
+    for event in make_scan(lanes, table, scaler, **options).run():
+        note(found, event)
     return found
+
+
+def note(found: Sequence[History], event: Event) -> None:
+    """Add an event to the histories of all lanes."""
+    if isinstance(event, EpochEnd):
+        found[event.lane].epochs.append(event)
+    elif isinstance(event, Stopped):
+        found[event.lane].weights[event.epoch] = event.model.get_weights()
+    elif isinstance(event, Diverged):
+        found[event.lane].diverged = event.update
+    elif isinstance(event, Failed):
+        found[event.lane].error = event.error

@@ -12,7 +12,7 @@ import pytest
 
 from harness import blocks as module
 from harness.blocks import SLICE_ROWS, Block, Blocks, Scaler
-from harness.config import ConfigError, Scaling
+from harness.config import ConfigError, Order, Scaling
 from harness.parts import PARTS, Part, column_path
 from harness.table import Table
 
@@ -118,6 +118,27 @@ def test_a_part_of_one_block_is_read_once(table: Table) -> None:
     shutil.rmtree(table.folder)
     assert [id(block) for block in blocks.read(1)] == [id(block) for block in first]
     assert len(first) == 1
+
+
+@pytest.mark.parametrize("overlap", [0, SLICE_ROWS])
+@pytest.mark.parametrize("order", ["file", "shuffled"])
+def test_a_pass_may_begin_where_a_block_ended(
+    make_table: Callable[..., Table], monkeypatch: pytest.MonkeyPatch, order: str, overlap: int
+) -> None:
+    for place in ("harness.order", "harness.blocks", "harness.parts"):
+        monkeypatch.setattr(f"{place}.PAGE_ROWS", 600, raising=False)
+    frame = pd.DataFrame({"a": np.arange(4000.0), "y": np.arange(4000.0)})
+    table = make_table(frame.to_csv(index=False), features=["a"], holdout=0.0, order=Order(order))
+    blocks = blocks_of(table, block_rows=SLICE_ROWS, overlap=overlap)
+    whole = list(blocks.read(2))
+    assert len(whole) == 4
+    for index in range(4):
+        rest = list(blocks.read(2, whole[index].start))
+        assert [block.start for block in rest] == [block.start for block in whole[index:]]
+        for block, expected in zip(rest, whole[index:], strict=True):
+            np.testing.assert_array_equal(block.x, expected.x)
+            np.testing.assert_array_equal(block.y, expected.y)
+    assert list(blocks.read(2, table.train_rows)) == []
 
 
 def test_blocks_are_read_by_another_thread(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,10 +134,14 @@ def test_a_run_alone_has_the_numbers_that_it_had_in_a_sweep(left: Left, name: st
     assert now.data.params["runtime.rerun"] == "True"
     assert now.data.tags.get("diverged_at") == ("2" if name == "diverged" else None)
     assert now.info.experiment_id == MlflowClient().get_run(left.ids[name]).info.experiment_id
-    # It is no run of the sweep.
+    # It is no run of the sweep, nor will another sweep take it for one of its own.
     assert "sweep" not in now.data.tags
-    ids = Records(f"sqlite:///{left.folder}/mlflow.db").load([left.ids["sweep"]]).runs["run_id"]
+    records = Records(f"sqlite:///{left.folder}/mlflow.db")
+    ids = records.load([left.ids["sweep"]]).runs["run_id"]
     assert sorted(ids) == sorted(left.ids[key] for key in CONFIGS)
+    signature = now.data.tags["signature"]
+    known = records.of_signatures(now.info.experiment_id, [signature])[signature]
+    assert [run.info.run_id for run in known] == [left.ids[name]]
 
 
 def test_the_smallest_difference_anywhere_on_a_curve_is_found(left: Left) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import io
+
 import keras
 import numpy as np
 import pandas as pd
@@ -13,7 +16,8 @@ from harness.loops import WholeChunks
 from harness.models import linear, mlp
 from harness.table import open_table
 from harness.tile import CURVE_POINTS, Lane, thinned
-from tests.helpers import lane, recipe, train
+from harness.trainer import Progress
+from tests.helpers import History, lane, make_scan, note, recipe, train
 from tests.reference import eager_keras
 
 FEATURES = ["a", "b", "c"]
@@ -38,6 +42,10 @@ def scaler(table, scaling=Scaling.standard, **options):
 
 
 CHUNKS = (7, 100, 1000, 1024, 1025, 2500, 10**6)
+
+
+def with_dropout(inputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
 
 
 BUILDS = [linear, pytest.param(mlp, marks=pytest.mark.slow)]
@@ -72,6 +80,44 @@ def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
     )
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize("build", [linear, pytest.param(with_dropout, marks=pytest.mark.slow)])
+def test_a_scan_goes_on_from_any_state_to_the_bit(table, build):
+    """In other blocks, too; two lanes leave on the way, one by diverging, one at its stop."""
+    data = table()
+    momentum = recipe(build, {"name": "sgd", "momentum": 0.9})
+    lanes = [lane(100, stops=(1, 3), recipe_=recipe(build)), lane(100, rate=1e30, recipe_=recipe(build))]
+    lanes += [lane(2500, stops=(3,), recipe_=momentum), lane(data.train_rows, stops=(2,), recipe_=recipe(build))]
+    scan = make_scan(lanes, data, scaler(data), block_rows=1024)
+    whole = [History() for _ in lanes]
+    states, heard = [scan.state()], [copy.deepcopy(whole)]
+    for event in scan.run():
+        note(whole, event)
+        if isinstance(event, Progress):
+            states.append(scan.state())
+            heard.append(copy.deepcopy(whole))
+    assert len(states) == 1 + 3 * (4 + 1)
+    # Within the first epoch, before its evaluation, and within the second.
+    for state, before in [(states[place], heard[place]) for place in (2, 4, 7)]:
+        with io.BytesIO() as file:
+            np.savez(file, allow_pickle=False, **state)
+            file.seek(0)
+            plain = dict(np.load(file, allow_pickle=False))
+        again = make_scan(lanes, data, scaler(data), block_rows=2048)
+        again.restore(plain)
+        for event in again.run():
+            note(before, event)
+        assert [history.numbers for history in before] == [history.numbers for history in whole]
+        assert again.clocks.train > float(state["clocks"][2]) > 0
+
+
+def test_a_state_of_other_lanes_is_refused(table):
+    data = table()
+    state = make_scan([lane(100)], data, scaler(data)).state()
+    for lanes in ([lane(2500)], [lane(100), lane(200)], [lane(100, recipe_=recipe(mlp))]):
+        with pytest.raises(ValueError, match="other lanes"):
+            make_scan(lanes, data, scaler(data)).restore(state)
 
 
 def test_shorter_run_is_the_beginning_of_a_longer_one(table):
@@ -147,10 +193,6 @@ def test_equals_eager_keras(table, loss, chunk):
     np.testing.assert_allclose(list(found[0].curve.values()), plain.losses, rtol=2e-4)
     for value, expected in zip(found[0].weights[1], plain.weights[0], strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
-
-
-def with_dropout(inputs):
-    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
 
 
 def with_batch_norm(inputs):
