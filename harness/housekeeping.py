@@ -149,8 +149,9 @@ def _checkpoints(cache: Path) -> Iterator[Item]:
     for folder in checkpoints(cache):
         known = manifest(folder)
         lock = folder / "lock"
-        kept = IN_USE if _is_locked(lock) else NEEDED if known else ""
-        state = known.get("command", "") if known else "left by a process that was killed as it began"
+        is_begun = bool(known) or (folder / "state.npz").exists()
+        kept = IN_USE if _is_locked(lock) else NEEDED if is_begun else ""
+        state = known.get("command", "") if is_begun else "left by a process that was killed as it began"
         yield Item("checkpoints", folder.name, state, _size(folder), _newest(folder), kept, _removal(folder, lock=lock))
 
 

@@ -49,7 +49,7 @@ def checkpoint(cache: Path, table: str, key: str = "0123456789abcdef") -> Path:
     folder = cache / "checkpoints" / key
     folder.mkdir(parents=True)
     (folder / "lock").touch()
-    (folder / "state.npy").write_bytes(b"0" * 1000)
+    (folder / "state.npz").write_bytes(b"0" * 1000)
     manifest = {"table": table, "command": "harness train -m seed=0,1", "experiment": "harness"}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -89,6 +89,8 @@ def test_a_sweep_that_can_go_on_keeps_what_it_needs(cache: Path, shelve: Callabl
     assert said[0] == f"{folder.name} {NEEDED}, and stays; --force frees it"
     assert said[-1].endswith("B freed")
     assert (folder.is_dir(), kept.folder.is_dir(), other.folder.is_dir()) == (True, True, False)
+    (folder / "manifest.json").write_text("")  # It was being written anew when the process was killed.
+    assert [item.kept for item in survey(cache, ["checkpoints"])] == [NEEDED]
     list(free(survey(cache), force=True, dry_run=False))
     assert (folder.exists(), kept.folder.exists()) == (False, False)
 
@@ -109,6 +111,7 @@ def test_generated_data_stays_as_long_as_its_table_is_needed(cache: Path, shelve
     list(free_tables(cache, [], everything=True, age=None))
     assert table.source.is_file()
     (folder / "manifest.json").unlink()
+    (folder / "state.npz").unlink()
     assert [item.kept for item in survey(cache)] == [""] * 3
     list(free_tables(cache, [], everything=True, age=None))
     assert not table.source.exists()
@@ -129,7 +132,7 @@ def test_what_a_process_uses_stays_even_if_forced(cache: Path, shelve: Callable[
                 f"{table.folder.name[:8]} is in use, and stays",
                 "0B freed",
             ]
-    assert (folder / "state.npy").exists()
+    assert (folder / "state.npz").exists()
 
 
 def test_records_stay_until_they_are_delivered(cache: Path) -> None:
