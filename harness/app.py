@@ -28,7 +28,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from harness.compose import task_config
 from harness.config import Config
+from harness.hide import hide_passwords, logged_without_passwords
 from harness.refusal import ConfigError, require
+from harness.trust import WORD, check_functions, check_packages
 
 if TYPE_CHECKING:
     from harness.plan import Run
@@ -55,6 +57,7 @@ class App:
         self._settings: list[Config] = []
         self._signature = ""
         self._options = _options(arguments)
+        self._is_trusted = WORD in arguments
         self._sweep: Sweep | None = None
         self._process = os.getpid()
 
@@ -128,8 +131,11 @@ class App:
 
         for cache in {config.runtime.cache for config in settings}:
             _check_folder("runtime.cache", cache)
+        targets = {} if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in settings)
+        check_packages(targets)
         keep_small()
         import_tensorflow()
+        check_functions(targets)
         return settings
 
 
@@ -156,6 +162,7 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
 
     def task(config: DictConfig) -> float:
         hydra_config = HydraConfig.get()
+        hide_passwords(hydra_config)
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
         job = config.copy()
         with open_dict(job):
@@ -168,8 +175,7 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
             errors.append(error)
             return math.inf
 
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # A model of the user's own may lie in the working folder.
+    look_here()
     task.app = app  # type: ignore[attr-defined]  # The sweeper and the launcher find it there.
     ConfigStore.instance().store("schema", Config)
     full_error = os.environ.get("HYDRA_FULL_ERROR")
@@ -178,8 +184,9 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
         # Hydra would print errors and exit in its own way; this makes it raise them.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         # Hydra's parser takes options at one place only, and -m is written anywhere.
-        sys.argv = ["harness train", *sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))]
-        with app:
+        words = [word for word in arguments if word != WORD]
+        sys.argv = ["harness train", *sorted(words, key=lambda word: word not in ("-m", "--multirun"))]
+        with logged_without_passwords(), app:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
             if errors:
                 raise errors[0]
@@ -196,6 +203,12 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
         if full_error is None:
             del os.environ["HYDRA_FULL_ERROR"]
     return app.runs
+
+
+def look_here() -> None:
+    """Let Python find a model of the user's own in the working folder, after all else."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
 
 
 def to_config(config: DictConfig) -> Config:
@@ -278,8 +291,8 @@ def _groups() -> list[str]:
 
 
 def _options(arguments: Sequence[str]) -> list[str]:
-    """Return those of Hydra's options among the words of a call that say where configurations lie."""
-    found = []
+    """Return those among the words of a call that any job of it needs: where configurations lie, and trust."""
+    found = [WORD] if WORD in arguments else []
     for word, following in itertools.pairwise([*arguments, ""]):
         name, equals, _ = word.partition("=")
         if name in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"):

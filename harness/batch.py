@@ -43,11 +43,13 @@ class Place:
     claims: Claims
 
 
-def checkpoint_folder(runs: Sequence[Run], device: str, experiment_id: str, uri: str) -> Path:
+def checkpoint_folder(
+    runs: Sequence[Run], device: str, experiment_id: str, uri: str, tags: Mapping[str, str] | None = None
+) -> Path:
     """Return where the checkpoint of these runs is: another one if anything differs that could show in a number."""
     runtime = runs[0].config.runtime
     versions = [FORMAT, tf.__version__, keras.__version__]
-    settings = [device, runtime.lane_tile, runtime.threads, runtime.rerun]
+    settings = [device, runtime.lane_tile, runtime.threads, runtime.deterministic, runtime.rerun, tags or {}]
     identity = hashed([versions, settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
     return Path(runtime.cache).absolute() / FOLDER / identity
 
@@ -69,7 +71,9 @@ class Batch:
         self._checkpoint: Checkpoint | None = None
         self._is_first_turn = True
         config = runs[0].config
-        self._folder = checkpoint_folder(runs, device, place.tracker.experiment_id, place.tracker.uri)
+        self._folder = checkpoint_folder(
+            runs, device, place.tracker.experiment_id, place.tracker.uri, place.recorder.tags
+        )
         self._about = {
             "command": command,
             "experiment": config.tracking.experiment or "",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.address import tracking_uri
+from harness.cli_data import clean, data, uri_option
 from harness.outbox import Undelivered
-from harness.refusal import ConfigError, require
+from harness.refusal import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,9 +31,6 @@ WIDTH = 100
 """Columns of text where the output is no terminal."""
 
 _ANY = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-
-_uri_option = click.option("--uri", help="Tracking store; else MLFLOW_TRACKING_URI, else mlflow.db here.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,6 +51,7 @@ def train(words: tuple[str, ...]) -> int:
     harness train chunksize=100 epochs=5
     harness train -m chunksize=full,1000,100 learning_rate=0.01,0.1 epochs=5,20
     harness train experiment=house_prices sweep=full_vs_batch
+    harness train --trust model=custom model._target_=package.module.function
     harness train --help       all keys and groups
     """
     from harness import app
@@ -86,7 +86,7 @@ def plan(words: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("ids", nargs=-1)
-@_uri_option
+@uri_option
 @click.option("--target", type=float, help="Say when the runs come to this loss: epochs, updates, seconds.")
 @click.option("--csv", "form", flag_value="csv", help="A line a run; with --target, a line a chunksize and setting.")
 @click.option("--json", "form", flag_value="json", help="Runs, comparisons, and the way to the target.")
@@ -107,7 +107,7 @@ def compare(ids: tuple[str, ...], uri: str | None, target: float | None, form: s
 
 
 @cli.command()
-@_uri_option
+@uri_option
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest ones.")
 def sweeps(uri: str | None, limit: int) -> None:
     """List sweeps, newest first: their runs, how they ended, the best of them."""
@@ -119,21 +119,22 @@ def sweeps(uri: str | None, limit: int) -> None:
 
 @cli.command()
 @click.argument("sweep", required=False)
-@_uri_option
+@uri_option
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder; else harness-report-SWEEP.")
 def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
     """Write the report of SWEEP, by default the newest: a page and its figures."""
     from harness import report as page
 
     found = _records(uri).load([sweep] if sweep else [], with_sample=True)
-    folder = output or Path(f"harness-report-{(found.sweep_id or sweep or '')[:8]}")
+    name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # An id is the store's word.
+    folder = output or Path(f"harness-report-{name}")
     click.echo(str(page.write(found, folder)))
 
 
 @cli.command()
 @click.argument("run_id")
 @click.argument("path", type=click.Path(path_type=Path))
-@_uri_option
+@uri_option
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A CSV; else standard output.")
 @click.option("--keep", is_flag=True, help="Repeat the columns of the input before the prediction.")
 def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep: bool) -> None:
@@ -144,7 +145,28 @@ def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep:
 
 
 @cli.command()
-@_uri_option
+@click.argument("run_id")
+@uri_option
+@click.option("--data", multiple=True, metavar="PATH", help="Where the data lies now; again for more files.")
+@click.option("--strict", is_flag=True, help="Refuse if data, code or packages are not those of the record.")
+@click.option("--trust", is_flag=True, help="Run the model's function wherever it comes from.")
+def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool, trust: bool) -> int:
+    """Train a recorded run again, alone, and say metric by metric whether the numbers are the same.
+
+    The exit code is 0 where they are, to the bit, and 1 where they are not.
+    """
+    from rich.console import Console
+
+    from harness.progress import Display
+    from harness.reproduce import Wish
+    from harness.reproduce import reproduce as again
+
+    is_equal = again(_records(uri), Wish(run_id, uri, data, strict, trust), Display(Console()))
+    return 0 if is_equal else 1
+
+
+@cli.command()
+@uri_option
 @click.option("--port", type=int, help="Else 5000, or a free one if that is taken.")
 def ui(uri: str | None, port: int | None) -> int:
     """Open the MLflow UI on the right store, for this machine only."""
@@ -153,97 +175,8 @@ def ui(uri: str | None, port: int | None) -> int:
     return serve(tracking_uri(uri), port, click.echo)
 
 
-@cli.group()
-def data() -> None:
-    """Look at data, and generate some."""
-
-
-@data.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--rows", type=float, default=21613, show_default=True, help="1e8 is a way to say it.")
-@click.option("--seed", type=int, default=0, show_default=True)
-def generate(path: Path, rows: float, seed: int) -> None:
-    """Write synthetic houses of King County's kind to the CSV PATH, in constant memory."""
-    from rich.console import Console
-
-    from harness import houses
-    from harness.ingest import State
-    from harness.progress import Display
-
-    require(rows >= 1 and rows == rows // 1, "--rows expected a whole, positive number", f"{rows:g}")
-    require(seed >= 0, "--seed expected a number that is not negative", seed)
-    require(path.parent.is_dir(), "PATH expected a file in a folder that is there", path)
-    display = Display(Console())
-    houses.generate(path, int(rows), seed=seed, progress=lambda rows: display.reading(State("generating", rows)))
-    display.clear()
-    click.echo(f"{path}: {int(rows):,} rows, {path.stat().st_size:,} bytes")
-
-
-@data.command()
-@click.argument("path", type=click.Path(path_type=Path))
-def describe(path: Path) -> None:
-    """Say what is in a CSV, what could go wrong, and how to train on it."""
-    from rich.console import Console
-
-    from harness.describe import describe as look
-    from harness.describe import render
-
-    Console().print(render(look(path)), soft_wrap=True)
-
-
-_CACHE = click.option("--cache", type=click.Path(path_type=Path), default=".harness", help="Else .harness here.")
-
-
-@data.command("list")
-@_CACHE
-def list_tables(cache: Path) -> None:
-    """Show the tables that sources were parsed into, and the space they take."""
-    from rich.console import Console
-
-    from harness.shelf import list_tables, render
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 500  # Whoever reads it wants paths whole.
-    console.print(render(list_tables(cache)))
-
-
-@data.command()
-@click.argument("tables", nargs=-1)
-@_CACHE
-def verify(tables: tuple[str, ...], cache: Path) -> int:
-    """Read tables and their sources from end to end, and say whether they still agree.
-
-    TABLES are names that `harness data list` shows, or sources; none means all.
-    """
-    from rich.console import Console
-
-    from harness.progress import Display
-    from harness.shelf import select_tables, verify_table
-
-    display, faults = Display(Console()), 0
-    for shelved in select_tables(cache, tables):
-        fault = verify_table(shelved, display.reading)
-        display.clear()
-        display.say(f"{shelved.name}: {fault or 'as it was'}")
-        faults += bool(fault)
-    return 1 if faults else 0
-
-
-@data.command()
-@click.argument("tables", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Also tables whose source is as it was, and generated data.")
-@click.option("--older-than", type=click.IntRange(0), metavar="DAYS", help="Only what was not used for so many days.")
-@_CACHE
-def clean(tables: tuple[str, ...], everything: bool, older_than: int | None, cache: Path) -> None:
-    """Free the space of tables: those named, else those whose source is gone or has changed.
-
-    What a running process uses stays. A table that is needed again is made again.
-    """
-    from harness.shelf import free
-
-    for line in free(cache, tables, everything=everything, days=older_than):
-        click.echo(line)
+cli.add_command(data)
+cli.add_command(clean)
 
 
 def main() -> None:

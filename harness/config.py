@@ -217,6 +217,8 @@ class RuntimeConfig:
         threads: Threads inside one operation; it changes rounding.
         workers: Tiles of lanes updated side by side; None means one a core.
         cache: Folder of tables, generated data, checkpoints and undelivered records.
+        deterministic: Have TensorFlow use only operations that give the same bits each time, which costs time on a GPU;
+            a CPU does so anyhow.
         rerun: Train again what is finished.
     """
 
@@ -229,6 +231,7 @@ class RuntimeConfig:
     threads: int = 1
     workers: int | None = None
     cache: str = ".harness"
+    deterministic: bool = False
     rerun: bool = False
 
     def __post_init__(self) -> None:

@@ -29,6 +29,8 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
         tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
         for gpu in gpus:
             _set_memory(gpu, runtime.device_memory_mb)
+        if runtime.deterministic:
+            tf.config.experimental.enable_op_determinism()
     except RuntimeError:
         raise ConfigError(
             "runtime.threads and runtime.device_memory_mb expected one value in a process. "

@@ -15,6 +15,7 @@ import pandas as pd
 
 from harness.lines import read_header
 from harness.readers import Chunk, Selection, Words, read
+from harness.recorded import data_of
 from harness.records import Records
 from harness.refusal import ConfigError, require
 from harness.sources import is_parquet
@@ -40,11 +41,11 @@ def predict(records: Records, run_id: str, path: Path, output: Path | None, *, k
     """
     with tempfile.TemporaryDirectory() as folder:
         model = load(records.model(run_id, Path(folder)))
-        data = records.settings(run_id, Path(folder))["data"]
+        data = data_of(records.settings(run_id, Path(folder)))
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string")
-    written = [data[key] for key in ("delimiter", "encoding", "decimal")]
-    selection = Selection(names, texts, frozenset(data["dates"]), data["date_format"], *written)
+    written = data.delimiter, data.encoding, data.decimal
+    selection = Selection(names, texts, frozenset(data.dates), data.date_format, *written)
     readable = path.is_file() and not is_parquet(path)
     require(readable, "PATH expected a CSV file", f"{path}, which is none that can be read twice")
     header = read_header(path, selection.delimiter, selection.encoding)

@@ -22,6 +22,16 @@ def packages() -> str:
     return "\n".join([*versions, *(f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES)]) + "\n"
 
 
+def commits(targets: Iterable[str]) -> str:
+    """Return the commits of the harness and of the repositories of models, a line each.
+
+    Args:
+        targets: Dotted names of the models' functions.
+    """
+    found = {root: _git(root, "rev-parse", "HEAD").strip() for root in _sources(targets)}
+    return "".join(f"{root.name}=={commit}\n" for root, commit in found.items() if commit)
+
+
 def patches(targets: Iterable[str]) -> dict[str, str]:
     """Return what is not committed of the harness and of the repositories of models, by the name of a file for it.
 
@@ -29,16 +39,23 @@ def patches(targets: Iterable[str]) -> dict[str, str]:
         targets: Dotted names of the models' functions.
     """
     found: dict[Path, str] = {}
+    for root, sources in _sources(targets).items():
+        found[root] = _git(root, "diff", "HEAD")
+        for source in sources:
+            if not _git(source.parent, "ls-files", source.name):
+                path = source.relative_to(root.resolve())
+                found[root] += _git(root, "diff", "--no-index", "/dev/null", str(path))
+    return {f"uncommitted-{root.name}.patch": patch[:PATCH_BYTES] for root, patch in found.items() if patch}
+
+
+def _sources(targets: Iterable[str]) -> dict[Path, list[Path]]:
+    """Return this file and those of models by the repository that they are in, without those that it ignores."""
+    found: dict[Path, list[Path]] = {}
     for source in dict.fromkeys([Path(__file__), *filter(None, map(_file, targets))]):
         root = _git(source.parent, "rev-parse", "--show-toplevel").strip()
-        ignored = _git(source.parent, "check-ignore", source.name)
-        if not root or ignored:
-            continue
-        found.setdefault(Path(root), _git(Path(root), "diff", "HEAD"))
-        if not _git(source.parent, "ls-files", source.name):
-            path = source.relative_to(Path(root).resolve())
-            found[Path(root)] += _git(Path(root), "diff", "--no-index", "/dev/null", str(path))
-    return {f"uncommitted-{root.name}.patch": patch[:PATCH_BYTES] for root, patch in found.items() if patch}
+        if root and not _git(source.parent, "check-ignore", source.name):
+            found.setdefault(Path(root), []).append(source)
+    return found
 
 
 def _file(target: str) -> Path | None:

@@ -19,7 +19,7 @@ from harness.known import HOST
 from harness.models import kernel_and_bias
 from harness.note import Ended
 from harness.plan import Run, model_builder
-from harness.provenance import packages, patches
+from harness.provenance import commits, packages, patches
 from harness.summary import Summary
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
@@ -42,9 +42,13 @@ class Recorder:
         device: str,
         signature: str = "",
         known: Record | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Start a summary run if the sweep has a `folder`; see `Summary` for the last two."""
-        self._tracker, self._command, self._device = tracker, command, device
+        """Start a summary run if the sweep has a `folder`; see `Summary` for `signature` and `known`.
+
+        Runs have `tags` besides their own.
+        """
+        self._tracker, self._command, self._device, self.tags = tracker, command, device, tags or {}
         self._runs: list[Run] = []
         self._spaces: set[tuple] = set()
         self._best: dict[Run, dict[str, tuple[float, int]]] = {}  # by metric: the value, and the epoch
@@ -249,6 +253,7 @@ class Recorder:
             "device": self._device,
             "host": HOST,
             "mlflow.runColor": colour(str(run.config.flat()["chunksize"])),
+            **self.tags,
         }
         if run.table.dropped or run.table.filled:
             tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
@@ -258,8 +263,9 @@ class Recorder:
 
     def _record_code(self, run_id: str) -> None:
         """Keep what tells the code that the numbers come from."""
-        targets = {run.config.model["_target_"] for run in self._runs}
-        for file, text in {"packages.txt": packages(), **patches(sorted(targets))}.items():
+        targets = sorted({run.config.model["_target_"] for run in self._runs})
+        texts = {"packages.txt": packages(), "commits.txt": commits(targets), **patches(targets)}
+        for file, text in texts.items():
             self._tracker.log_text(run_id, text, file)
 
     def _ended(self, run: Run) -> Ended:

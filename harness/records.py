@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pandas as pd
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -28,6 +29,11 @@ FEW = 100
 
 BULK_POINTS, BULK_RUNS = 25_000, 25
 """Points that one request for histories returns at most, and runs that one asks for: a curve has up to 1,000 points."""
+
+REPRODUCES = "reproduces"
+"""Tag of a run that only shows whether another can be had again."""
+
+_CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
 
 
 class Records:
@@ -50,25 +56,13 @@ class Records:
             received = f"{masked(uri)} ({reason(error)})"
             raise ConfigError(f"--uri expected a store that answers. Received: {received}.") from error
 
-    def runs(self, ids: Sequence[str] = ()) -> pd.DataFrame:
-        """Return the runs that `ids` name: a sweep's summary run means the sweep's runs, none the newest sweep.
-
-        Returns:
-            A row a run: `run_id`, `name`, `status`, `sample`, `diverged_at`, and all params and metrics by their own
-            names, params as text.
-
-        Raises:
-            ConfigError: There is no such run, or no sweep.
-        """
-        return pd.DataFrame([row(run) for run in self._find(ids)[0]])
-
     def load(
         self, ids: Sequence[str] = (), metrics: Sequence[str] = EPOCH_METRICS, *, with_sample: bool = False
     ) -> Sweep:
-        """Return the runs that `ids` name as `runs` does, typed, with the curves of `metrics`.
+        """Return the runs that `ids` name, with the curves of `metrics`.
 
         Args:
-            ids: Of runs or sweeps.
+            ids: Of runs, or of sweeps, whose summary run stands for their runs; none means the newest sweep.
             metrics: Those that no run has are left out.
             with_sample: Whether to fetch the sample of the data too, which is a file.
 
@@ -125,9 +119,7 @@ class Records:
         """
         import mlflow.artifacts
 
-        runs, sweeps = self._find([run_id])
-        require(not sweeps, "RUN_ID expected a run", f"{run_id}, a sweep", "`harness compare --csv` lists its runs.")
-        run = runs[0]
+        run = self.run(run_id)
         outputs = run.outputs.model_outputs if run.outputs else []
         command = run.data.tags.get("command", "harness train ...")
         require(
@@ -141,19 +133,85 @@ class Records:
         whole = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
         return next(Path(whole).rglob("*.keras"))
 
+    def run(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            ConfigError: There is no such run, or it is a sweep.
+        """
+        runs, sweeps = self._find([run_id])
+        require(not sweeps, "RUN_ID expected a run", f"{run_id}, a sweep", "`harness compare --csv` lists its runs.")
+        return runs[0]
+
+    def experiment(self, run: Run) -> str:
+        """Return the name of a run's experiment."""
+        return self._client.get_experiment(run.info.experiment_id).name
+
     def settings(self, run_id: str, folder: Path) -> dict[str, Any]:
         """Fetch the configuration of a run by way of `folder`, as plain values.
 
         Raises:
-            ConfigError: There is no such run.
+            ConfigError: There is no such run, or its configuration is not there or cannot be read.
         """
-        import mlflow.artifacts
         import yaml
 
-        (run,) = self._find([run_id])[0]
-        place = f"{run.info.artifact_uri}/config.yaml"
+        run = self.run(run_id)
+        try:
+            settings = yaml.safe_load(self._text(run, "config.yaml", folder))
+        except Exception as error:
+            fault = f"config.yaml ({type(error).__name__}: {reason(error)})"
+            raise ConfigError(f"RUN_ID expected a run whose configuration can be read. Received: {fault}.") from error
+        require(isinstance(settings, dict), "RUN_ID expected a run whose config.yaml holds a configuration", run_id)
+        return settings
+
+    def code(self, run: Run, folder: Path) -> dict[str, str]:
+        """Fetch what is recorded of a run's packages, commits and uncommitted changes, by the file's name.
+
+        It is with the run, or with its sweep; the answer is empty where it is with neither.
+        """
+        for run_id in [run.info.run_id, *filter(None, run.data.tags.get("sweep", "").split(","))]:
+            try:
+                holder = self._client.get_run(run_id)
+                names = [file.path for file in self._client.list_artifacts(run_id) if _CODE.fullmatch(file.path)]
+                if names:
+                    return {name: self._text(holder, name, folder) for name in names}
+            except (MlflowException, OSError):
+                continue  # The sweep may have been deleted.
+        return {}
+
+    @property
+    def artifacts(self) -> Path | None:
+        """The folder beside a store in a file in which the artifacts lie; None for any other store."""
+        path = self._uri.removeprefix("sqlite:///")
+        return None if path == self._uri else (Path(path).absolute().parent / "mlartifacts").resolve()
+
+    def discarded(self) -> Iterator[tuple[Run, list[str]]]:
+        """Yield runs that failed or were deleted, with the addresses of their artifacts and models.
+
+        One that diverged has not failed: that is its result.
+        """
+        experiments = [each.experiment_id for each in self._client.search_experiments(ViewType.ALL)]
+        failed = "tags.kind = 'run' AND attributes.status = 'FAILED'"
+        found = [run for run in self._all(experiments, failed) if "diverged_at" not in run.data.tags]
+        for run in [*found, *self._all(experiments, "", which=ViewType.DELETED_ONLY)]:
+            models = run.outputs.model_outputs if run.outputs else []
+            places = [self._client.get_logged_model(model.model_id).artifact_location for model in models]
+            yield run, [run.info.artifact_uri or "", *places]
+
+    def curves(self, run: Run) -> dict[str, dict[int, float]]:
+        """Return all points of a run's metrics by their step."""
+        points = self.histories([run.info.run_id], list(run.data.metrics))
+        curves: dict[str, dict[int, float]] = {metric: {} for metric in run.data.metrics}
+        for point in points.itertuples():
+            curves[point.metric][int(point.step)] = float(point.value)  # type: ignore[arg-type, index]
+        return curves
+
+    def _text(self, run: Run, name: str, folder: Path) -> str:
+        import mlflow.artifacts
+
+        place = f"{run.info.artifact_uri}/{name}"
         path = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
-        return yaml.safe_load(Path(path).read_text())
+        return Path(path).read_text(errors="replace")
 
     def experiment_id(self, name: str) -> str:
         """Return the id of an experiment, empty if there is none of that name."""
@@ -161,7 +219,7 @@ class Records:
         return found.experiment_id if found else ""
 
     def of_signatures(self, experiment_id: str, signatures: Sequence[str]) -> dict[str, list[Run]]:
-        """Return an experiment's runs by signature, the newest first; those without any are left out."""
+        """Return an experiment's runs by signature, the newest first, without those that only reproduce another."""
         found: dict[str, list[Run]] = {}
         wanted, condition = set(signatures), "tags.kind = 'run'"
         page = self._client.search_runs([experiment_id], condition, max_results=PAGE)
@@ -174,7 +232,7 @@ class Records:
         else:
             runs = self._all([experiment_id], condition) if page.token else page
         for run in sorted(runs, key=lambda run: -run.info.start_time):
-            if (signature := run.data.tags.get("signature", "")) in wanted:
+            if (signature := run.data.tags.get("signature", "")) in wanted and REPRODUCES not in run.data.tags:
                 found.setdefault(signature, []).append(run)
         return found
 
@@ -219,12 +277,18 @@ class Records:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
         return self._all([sweep.info.experiment_id], condition, "attributes.start_time ASC")
 
-    def _all(self, experiments: Sequence[str], condition: str, order: str = "attributes.start_time DESC") -> list[Run]:
+    def _all(
+        self,
+        experiments: Sequence[str],
+        condition: str,
+        order: str = "attributes.start_time DESC",
+        which: int = ViewType.ACTIVE_ONLY,
+    ) -> list[Run]:
         """Return all runs that a condition holds of, page by page."""
         runs, token = [], None
         while True:
             page = self._client.search_runs(
-                list(experiments), condition, order_by=[order], max_results=PAGE, page_token=token
+                list(experiments), condition, which, order_by=[order], max_results=PAGE, page_token=token
             )
             runs += page
             token = page.token

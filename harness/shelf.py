@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,6 +24,8 @@ from harness.progress import millions
 from harness.refusal import ConfigError, require
 from harness.sources import fingerprint
 from harness.table import Table, load_table, room_for, write_table, written_aside
+
+NEEDED = "is needed by a sweep that can go on"
 
 
 @dataclass(frozen=True)
@@ -100,31 +103,65 @@ def verify_table(shelved: Shelved, progress: Progress) -> str:
     return ""
 
 
-def free(cache: Path, names: Sequence[str], *, everything: bool, days: int | None) -> Iterator[str]:
+def free(cache: Path, names: Sequence[str], *, everything: bool, age: float | None) -> Iterator[str]:
     """Remove tables that no process is using, and say what was done, line by line.
 
     Args:
         cache: Where they lie.
         names: Which ones; none means those that are stale or broken.
         everything: Whether also tables that are ready go, and generated data.
-        days: Only those that were not used for so long.
+        age: Only those that were not used for so many seconds.
     """
     chosen = [table for table in select_tables(cache, names) if names or everything or table.state != "ready"]
-    chosen = [table for table in chosen if days is None or time.time() - table.used >= days * 86_400]
+    chosen = [table for table in chosen if age is None or time.time() - table.used >= age]
+    tables, sources = needed(cache)
     freed = 0
     for table in chosen:
-        if _remove(table):
+        if table.folder.name in tables:
+            yield f"{table.name} {NEEDED}, and stays"
+        elif remove_table(table):
             freed += table.bytes
         else:
             yield f"{table.name} is in use, and stays"
-    if everything and days is None and not names:
-        houses = cache / "houses"
-        freed += sum(file.stat().st_size for file in houses.glob("*"))
-        shutil.rmtree(houses, ignore_errors=True)
+    if everything and age is None and not names:
+        for file in generated(cache):
+            if str(file.absolute()) not in sources:
+                freed += file.stat().st_size
+                file.unlink()
     yield f"{millions(freed)}B freed"
 
 
-def _remove(shelved: Shelved) -> bool:
+def generated(cache: Path) -> list[Path]:
+    """Return the files of generated data in a cache."""
+    return sorted((cache / "houses").glob("*.csv"))
+
+
+def needed(cache: Path) -> tuple[set[str], set[str]]:
+    """Return the names of the tables, and the files they come from, without which a broken sweep could not go on."""
+    tables = {checkpoint.get("table", "") for checkpoint in map(manifest, checkpoints(cache))}
+    sources: set[str] = set()
+    for name in tables:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            states = json.loads((cache / "tables" / name / "table.json").read_text())["files"]
+            sources |= {state[0] for state in states}
+    return tables, sources
+
+
+def checkpoints(cache: Path) -> list[Path]:
+    """Return the folders of scans that are not finished."""
+    return sorted(folder for folder in (cache / "checkpoints").glob("*") if folder.is_dir())
+
+
+def manifest(checkpoint: Path) -> dict[str, str]:
+    """Return what a scan's folder says of itself; nothing if it cannot be read."""
+    try:
+        known = json.loads((checkpoint / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {key: str(value) for key, value in known.items()} if isinstance(known, dict) else {}
+
+
+def remove_table(shelved: Shelved) -> bool:
     """Remove a table; return False if a process is using it."""
     if shelved.table:
         try:

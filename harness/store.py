@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -122,6 +124,14 @@ def _first_contact(uri: str) -> Iterator[None]:
         yield
 
 
+def _folder_name(name: str) -> str:
+    """Return a folder's name for an experiment: its own, or a like one where that would lead elsewhere."""
+    like = re.sub(r"[^\w .-]", "_", name)
+    if like == name and name.strip(". "):
+        return name
+    return f"{like.strip('. ')[:100]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
 def _make(path: Path) -> None:
     """Make a local store whole or not at all: one that MLflow was killed in the making of would never open."""
     aside = path.with_name(path.name + ".new")
@@ -140,7 +150,7 @@ def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:
     if found is None:
         location = None
         if uri.startswith(_SQLITE):
-            location = (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts" / name).as_uri()
+            location = (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts" / _folder_name(name)).as_uri()
         experiment_id = client.create_experiment(name, artifact_location=location)
         for key, value in _EXPERIMENT_TAGS.items():
             client.set_experiment_tag(experiment_id, key, value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import exhibit
@@ -28,7 +28,15 @@ from harness.tracking import Tracker
 class Sweep:
     """A sweep, whose configurations may come in several batches; as a context manager it ends with its block."""
 
-    def __init__(self, display: Display, *, command: str, folder: Path | None = None, signature: str = "") -> None:
+    def __init__(
+        self,
+        display: Display,
+        *,
+        command: str,
+        folder: Path | None = None,
+        signature: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         """Do nothing yet.
 
         Args:
@@ -36,8 +44,10 @@ class Sweep:
             command: What repeats the sweep.
             folder: The sweep's; it gives the sweep a summary run, to which later calls with the same folder add.
             signature: Of the whole sweep, where its runs come in several batches and all are known.
+            tags: Of its runs, besides their own.
         """
-        self._display, self._command, self._folder, self._signature = display, command, folder, signature
+        self._display, self._command, self._folder = display, command, folder
+        self._signature, self._tags = signature, tags
         self._opened = contextlib.ExitStack()
         self._recorder: Recorder | None = None
         self._batches: list[Batch] = []
@@ -123,7 +133,7 @@ class Sweep:
             known = None
             if self._folder and not config.runtime.rerun:
                 known = self._records.sweep_of_signature(tracker.experiment_id, signature)
-            self._recorder = Recorder(tracker, self._command, self._folder, device, self._signature, known)
+            self._recorder = Recorder(tracker, self._command, self._folder, device, self._signature, known, self._tags)
             self._claims.keep(claim_of(self._recorder.sweep_id, tracker.experiment_id))
         return self._recorder
 
@@ -155,7 +165,14 @@ def _rarer_collections() -> Iterator[None]:
         gc.unfreeze()  # Else connections would not be closed when the interpreter ends.
 
 
-def train(configs: Sequence[Config], display: Display, *, command: str, folder: Path | None = None) -> list[Run]:
+def train(
+    configs: Sequence[Config],
+    display: Display,
+    *,
+    command: str,
+    folder: Path | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> list[Run]:
     """Train all `configs` as one sweep; as `Sweep` and its `train`."""
-    with Sweep(display, command=command, folder=folder) as sweep:
+    with Sweep(display, command=command, folder=folder, tags=tags) as sweep:
         return sweep.train(configs)

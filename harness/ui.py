@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.address import masked
 from harness.refusal import ConfigError, require
 
 HOST = "127.0.0.1"
@@ -36,9 +37,9 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         ConfigError: There is no store, or the server does not start.
     """
     if uri.startswith(("http://", "https://")):
-        require(port is None, "--port expected a store that is no server yet", uri, "Leave --port out.")
-        lines = _newest(uri, uri)
-        say(f"{uri}  (the store's own UI)")
+        require(port is None, "--port expected a store that is no server yet", masked(uri), "Leave --port out.")
+        lines = _newest(uri, masked(uri))
+        say(f"{masked(uri)}  (the store's own UI)")
         for line in lines:
             say(line)
         return 0
@@ -51,8 +52,6 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         "-m",
         "mlflow",
         "server",
-        "--backend-store-uri",
-        uri,
         "--host",
         HOST,
         "--port",
@@ -60,11 +59,12 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         "--workers",
         "1",
     ]
-    # One person looks at runs and charts: a single process will do, and jobs for traces are not run.
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # One person looks at runs and charts: a single process will do, and jobs for traces are not run. The store is no
+    # argument: everybody on the machine can read those.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": uri}
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        say(f"store: {uri}")
+        say(f"store: {masked(uri)}")
         say("the MLflow UI is starting ...")
         address = f"http://{HOST}:{port}"
         lines = _newest(uri, address)
@@ -72,7 +72,7 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         while not _answers(address):
             if server.poll() is not None or time.monotonic() > deadline:
                 last = (server.communicate(timeout=5)[1].strip().splitlines() or ["no reason given"])[-1]
-                raise ConfigError(f"the MLflow UI expected to start on {address}. Received: {last}.")
+                raise ConfigError(f"the MLflow UI expected to start on {address}. Received: {masked(last)}.")
             time.sleep(0.2)
         say(f"{address}  (Ctrl-C ends it)")
         for line in lines:

@@ -9,12 +9,14 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from harness.compose import compose_jobs, task_config
+from harness.hide import hide_passwords
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,10 @@ class HarnessSweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Check all jobs and their data, unless the launcher will."""
-        if isinstance(self.launcher, FusedLauncher) or not self.hydra_context or not self.config:
+        if not self.hydra_context or not self.config:
+            return
+        hide_passwords(self.config.hydra)  # In what the sweep's folder was just given.
+        if isinstance(self.launcher, FusedLauncher):
             return
         configs = compose_jobs(self.hydra_context.config_loader, self.config, batch, 0)
         self._app.check([task_config(config) for config in configs])
@@ -66,6 +71,7 @@ def _reporter(run: Any) -> TaskFunction:
     """Return the task of a job whose run has ended: it writes the job's log and returns the objective."""
 
     def report(_: DictConfig) -> float:
+        hide_passwords(HydraConfig.get())
         log.info("%s: %s %s", run.name, run.status, run.reason)
         return run.objective
 

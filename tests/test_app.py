@@ -93,6 +93,7 @@ def test_defaults_whole() -> None:
         "runtime.threads": 1,
         "runtime.workers": None,
         "runtime.cache": ".harness",
+        "runtime.deterministic": False,
         "runtime.rerun": False,
     }
 
@@ -186,8 +187,8 @@ REFUSED = {
     "holdout=0.1": f"no configuration key holdout. Did you mean data.holdout? The keys there: {ROOT_KEYS}.",
     "runtme.device=cpu": f"no configuration key runtme. Did you mean runtime? The keys there: {ROOT_KEYS}.",
     "runtime.devce=cpu": "no configuration key runtime.devce. Did you mean runtime.device? "
-    "The keys there: block_rows, cache, device, device_memory_mb, full_sample, lane_tile, reader, rerun, threads, "
-    "workers.",
+    "The keys there: block_rows, cache, deterministic, device, device_memory_mb, full_sample, lane_tile, reader, "
+    "rerun, threads, workers.",
     "model.inti=0.5": "no configuration key model.inti. Did you mean model.init? The keys there: _target_, init.",
     "model.units=[8]": "no configuration key model.units. The keys there: _target_, init. "
     "Write +model.units=VALUE to add one.",
@@ -571,7 +572,7 @@ def test_a_typo_in_it_is_found(calls: Calls, own_conf: Callable[[str], Path]) ->
 
 def test_a_model_may_lie_in_the_working_folder(calls: Calls, tmp_path: Path) -> None:
     (tmp_path / "model_that_lies_here.py").write_text("def build(inputs): ...\n")
-    run("model=custom", "model._target_=model_that_lies_here.build")
+    run("model=custom", "--trust", "model._target_=model_that_lies_here.build")
     from harness.signature import find_target
 
     assert find_target("model_that_lies_here.build").__name__ == "build"

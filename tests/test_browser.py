@@ -80,10 +80,12 @@ def test_the_table_shows_the_runs_with_what_was_swept_and_measured(
     cells = f"{read}.map(cell => [cell.getAttribute('col-id'), cell.innerText])]"
     found = rows.evaluate_all(f"rows => rows.map(row => {cells})")
     shown = [dict(pairs) for _, pairs in sorted(found, key=lambda row: int(row[0]))]
-    runs = Records(f"sqlite:///{folder}/mlflow.db").runs()
+    runs = Records(f"sqlite:///{folder}/mlflow.db").load().runs
     keys = [*(f"params.`{key}`" for key in wanted[:3]), "metrics.`val/loss`"]
     assert sorted([row[key] for key in keys] for row in shown) == sorted(
-        [row["chunksize"], row["learning_rate"], row["epochs"], str(row["val/loss"])] for row in runs.to_dict("records")
+        ["full" if row["sample"] == "full" else str(row["chunksize"])]
+        + [str(row[key]) for key in ("learning_rate", "epochs", "val/loss")]
+        for row in runs.to_dict("records")
     )
     losses = [float(row["metrics.`val/loss`"]) for row in shown]
     assert losses == sorted(losses)

@@ -510,11 +510,15 @@ REFUSED = {
     "Received: {here}/kc_house_data.csv. Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
     "loss=binary_crossentropy": "loss=binary_crossentropy expected labels 0 and 1 in y. Received: 5.5.",
     "model=custom": "model._target_ expected a value. Received: none. Set model._target_=VALUE.",
-    "model._target_=nowhere.build": "model._target_ expected the dotted name of a function. "
+    "--trust model._target_=nowhere.build": "model._target_ expected the dotted name of a function. "
     "Received: 'nowhere.build' (ModuleNotFoundError: No module named 'nowhere').",
     "model._target_=harness.models.liner": "model._target_ expected the dotted name of a function. "
     "Received: 'harness.models.liner' (AttributeError: module 'harness.models' has no attribute 'liner').",
-    "model._target_=math.pi": "model._target_ expected a function. Received: math.pi.",
+    "--trust model._target_=math.pi": "model._target_ expected a function. Received: math.pi.",
+    "model._target_=stranger.build": "model._target_ expected a function of harness, keras or experiments. "
+    "Received: stranger.build. Add --trust if you know what it does.",
+    "model._target_=keras.utils.get_file +model.origin=http://127.0.0.1:9/": "model._target_ expected a function whose "
+    "first argument is `inputs`. Received: keras.utils.get_file. Add --trust if you know what it does.",
     "+model.units=[8]": "model expected arguments of harness.models.linear. Received: ['init', 'units'] "
     "(got an unexpected keyword argument 'units'). It has: init.",
     "runtime.device=gpu": "runtime.device=gpu expected a GPU. Received: none that TensorFlow sees.",
@@ -595,7 +599,7 @@ def test_a_run_that_fails_does_not_take_others_along(trainer: Harness, tmp_path:
         "        raise RuntimeError('no width of 2')\n"
         "    return linear(inputs)\n"
     )
-    words = ["model=custom", "model._target_=breaks.build", "+model.width=1,2", "epochs=1", "chunksize=4"]
+    words = ["--trust", "model=custom", "model._target_=breaks.build", "+model.width=1,2", "epochs=1", "chunksize=4"]
     answer = trainer(*words, "-m")
     assert answer.code == 1
     assert answer.err == "failed: chunk=4 lr=0.01 epochs=1 width=2: RuntimeError: no width of 2\n"

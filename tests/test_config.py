@@ -190,6 +190,7 @@ def test_flat_values_whole() -> None:
         "runtime.threads": 1,
         "runtime.workers": None,
         "runtime.cache": ".harness",
+        "runtime.deterministic": False,
         "runtime.rerun": False,
     }
     assert config(chunksize=10).flat()["chunksize"] == 10

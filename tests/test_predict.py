@@ -20,7 +20,8 @@ from harness.tracking import Tracker
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
 EXPECTED = [10 * 2 + 1, 10 * 4 + 3, 10 * 6.5 + 5]
-CONFIG = "data: {dates: [], date_format: null, delimiter: ',', encoding: utf-8, decimal: .}"
+WRITTEN = "dates: [], date_format: null, delimiter: ',', encoding: utf-8, decimal: ."
+CONFIG = f"data: {{features: [a, b, c, d], target: y, {WRITTEN}}}"
 Write = Callable[..., Path]
 
 
@@ -149,3 +150,21 @@ def test_names_and_dates_are_taken_as_they_are(write: Write, tmp_path: Path) -> 
     path = write("d;c\n02.01.1970;v\n01.01.1970;w\n03.01.1970;\n")
     predict(Records(uri), run_id, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n201\n0\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ("data: 1", "config.yaml expected a run's configuration. Received: '1'."),
+        (CONFIG.replace("utf-8", "'${oc.env:HOME}'"), "config.yaml expected plain values. Received: ${oc.env:HOME}."),
+        (CONFIG.replace("utf-8", "no-such"), "data.encoding expected an encoding that Python knows"),
+    ],
+)
+def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sentence: str) -> None:
+    with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "question") as tracker:
+        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
+        tracker.log_text(run_id, config, "config.yaml")
+        tracker.log_model(run_id, model(), {name: np.ones((1, 1)) for name in ("a", "b")}, "y")
+    with pytest.raises(ConfigError) as refusal:
+        predict(Records(tracker.uri), run_id, write(FILE), None, keep=False)
+    assert str(refusal.value).startswith(sentence)

@@ -41,6 +41,12 @@ def test_what_is_committed_needs_no_patch(repository: Path) -> None:
     assert own_patches("own_model.build") == {}
 
 
+def test_a_models_repository_has_its_commit_told(repository: Path) -> None:
+    head = subprocess.run(["git", "-C", repository, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    assert f"research=={head}" in provenance.commits(["own_model.build", "own_model.build"]).splitlines(keepends=True)
+    assert "research" not in provenance.commits(["harness.models.linear"])
+
+
 def test_the_patch_makes_the_commit_what_was_run(repository: Path, tmp_path: Path) -> None:
     (repository / "own_model.py").write_text("def build(inputs):\n    return 2\n")
     (repository / "helper.py").write_text("A = 2\n")

@@ -71,28 +71,27 @@ def records(store: dict[str, str]) -> Records:
     ids=str,
 )
 def test_ids_name_runs_or_sweeps(records: Records, store: dict[str, str], named: list[str], found: list[str]) -> None:
-    runs = records.runs([store[name] for name in named])
+    runs = records.load([store[name] for name in named]).runs
     assert list(runs["name"]) == found
     assert list(runs["run_id"]) == [store[name] for name in found]
 
 
 def test_a_row_holds_all_that_is_known_of_a_run(records: Records, store: dict[str, str]) -> None:
-    (row,) = records.runs([store["a"]]).to_dict("records")
+    (row,) = records.load([store["a"]]).runs.to_dict("records")
     assert row == {
         "run_id": store["a"],
         "name": "a",
         "status": "FINISHED",
         "sample": "batch",
         "diverged_at": None,
-        **PARAMS,
-        "seed": row["seed"],
+        **{"chunksize": 4, "learning_rate": 0.1, "epochs": 2, "seed": row["seed"], "data.features": "[x]"},
         "val/loss": 0.25,  # the last epoch's
     }
 
 
 def test_what_a_run_does_not_have_is_empty(records: Records, store: dict[str, str]) -> None:
-    runs = records.runs([store["lost"], store["a"]]).set_index("name")
-    assert runs.loc["lost", "diverged_at"] == "7"
+    runs = records.load([store["lost"], store["a"]]).runs.set_index("name")
+    assert runs.loc["lost", "diverged_at"] == 7
     assert math.isnan(runs.loc["lost", "val/loss"])
     assert runs.loc["lost", "status"] == "FAILED"
 
@@ -104,13 +103,13 @@ def test_the_newest_sweep_is_the_one_started_last(records: Records, store: dict[
 @pytest.mark.parametrize("unknown", ["0" * 32, "nonsense", "../..", "%"])
 def test_an_unknown_id_is_refused(records: Records, unknown: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        records.runs([unknown])
+        records.load([unknown])
     assert str(refusal.value) == f"IDS expected the ids of runs or of a sweep. Received: {unknown}."
 
 
 def test_a_run_of_somebody_else_is_refused(records: Records, store: dict[str, str]) -> None:
     with pytest.raises(ConfigError) as refusal:
-        records.runs([store["stranger"]])
+        records.load([store["stranger"]])
     assert str(refusal.value) == f"IDS expected runs of the harness. Received: {store['stranger']}, which is another's."
 
 
@@ -147,7 +146,7 @@ def test_a_store_without_a_sweep(tmp_path: Path) -> None:
     with Tracker(uri, "harness") as tracker:
         tracker.start_run("alone", {}, {"kind": "run"})
     with pytest.raises(ConfigError) as refusal:
-        Records(uri).runs()
+        Records(uri).load()
     assert str(refusal.value) == (
         "the store expected a sweep. Received: none. Train one with `harness train -m ...`, or name runs by their ids."
     )
@@ -162,7 +161,7 @@ def test_a_sweep_of_more_runs_than_a_page(tmp_path: Path) -> None:
     names = [str(number) for number in range(PAGE + 3)]
     for name in names:
         client.create_run(tracker.experiment_id, run_name=name, tags={"kind": "run", "sweep": sweep})
-    assert sorted(Records(uri).runs()["name"], key=int) == names
+    assert sorted(Records(uri).load().runs["name"], key=int) == names
 
 
 # The table.

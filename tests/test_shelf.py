@@ -79,7 +79,7 @@ def test_what_another_version_made_is_listed_and_can_be_freed(shelve, write, tmp
     (table.folder / "table.json").write_text(manifest)
     assert states(tmp_path / "cache") == ["broken"]
     assert verify(tmp_path / "cache") == ["no table of this version: `harness data clean` removes it"]
-    list(free(tmp_path / "cache", [], everything=False, days=None))
+    list(free(tmp_path / "cache", [], everything=False, age=None))
     assert not table.folder.exists()
 
 
@@ -137,11 +137,11 @@ def test_only_what_is_of_no_use_is_freed_unless_told_so(shelve, write, tmp_path:
     (tmp_path / "gone.csv").unlink()
     leftover(cache, dead)
     at_work = leftover(cache, os.getpid())
-    assert list(free(cache, [], everything=False, days=1)) == ["0B freed"]
+    assert list(free(cache, [], everything=False, age=86_400)) == ["0B freed"]
     size = sum(file.stat().st_size for file in gone.folder.iterdir()) + 4
-    assert list(free(cache, [], everything=False, days=None)) == [f"{size / 1000:.3g}kB freed"]
+    assert list(free(cache, [], everything=False, age=None)) == [f"{size / 1000:.3g}kB freed"]
     assert sorted((cache / "tables").iterdir()) == sorted([ready.folder, at_work])
-    list(free(cache, [], everything=True, days=None))
+    list(free(cache, [], everything=True, age=None))
     assert list((cache / "tables").iterdir()) == [at_work]
 
 
@@ -149,10 +149,10 @@ def test_a_table_that_is_used_stays(shelve, write, tmp_path: Path) -> None:
     table = shelve(write(SMALL))
     with (table.folder / "table.json").open() as user:
         fcntl.flock(user, fcntl.LOCK_SH)
-        said = list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, days=None))
+        said = list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, age=None))
         assert said == [f"{table.folder.name[:8]} is in use, and stays", "0B freed"]
         assert table.folder.is_dir()
-    assert len(list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, days=None))) == 1
+    assert len(list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, age=None))) == 1
     assert not table.folder.exists()
 
 
@@ -160,7 +160,7 @@ def test_old_tables_are_freed(shelve, write, tmp_path: Path) -> None:
     old, new = shelve(write(SMALL, "old.csv")), shelve(write(SMALL, "new.csv"))
     week = time.time() - 7 * 86_400 - 60
     os.utime(old.folder / "table.json", (week, week))
-    list(free(tmp_path / "cache", [], everything=True, days=7))
+    list(free(tmp_path / "cache", [], everything=True, age=7 * 86_400))
     assert not old.folder.exists()
     assert new.folder.is_dir()
 
