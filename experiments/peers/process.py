@@ -28,6 +28,7 @@ class Peer:
         work: Module and function.
         needs: The package that it cannot do without.
         updates: Timed on as many, or fewer; what is longer is scaled from them. None means that it is run whole.
+        rows: Timed on at most as many.
         chunks: Whether it makes one update a chunk; else one a row.
         adam: Whether it has Adam, and so must come to the reference's weights.
     """
@@ -36,6 +37,7 @@ class Peer:
     work: str
     needs: str = "tensorflow"
     updates: int | None = None
+    rows: int = 2_000_000
     chunks: bool = True
     adam: bool = True
 
@@ -45,7 +47,7 @@ PEERS = {
     "jax": Peer("JAX, vmap and scan, polars", "scan:train", "jax"),
     "fit_memory": Peer("Keras fit, in memory", "fit:memory", updates=2000),
     "fit_generator": Peer("Keras fit, generator", "fit:generator", updates=500),
-    "fit_csv": Peer("Keras fit, make_csv_dataset", "fit:csv", updates=500),
+    "fit_csv": Peer("Keras fit, make_csv_dataset", "fit:csv", updates=500, rows=100_000),
     "compiled": Peer("pandas chunks, compiled step", "loops:compiled", updates=500),
     "loop": Peer("plain loop: pandas chunks, eager Adam", "loops:eager", updates=200),
     "sgd": Peer("scikit-learn partial_fit", "sgd:train", "sklearn", updates=500, adam=False),

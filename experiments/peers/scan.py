@@ -86,7 +86,7 @@ class _Scan:
                 state, loss = one_pass(state, self._rates, *part)
                 losses.append(loss)
             if number in task.stops:
-                means, lanes = sum(map(np.asarray, losses)) / task.rows, np.asarray(state[0])
+                means, lanes = np.sum(losses, axis=0) / task.rows, np.asarray(state[0])
                 for rate, loss, lane in zip(task.rates, means, lanes, strict=True):
                     weights = [] if task.units else list(map(float, lane))
                     fits.append(Fit(self._chunk, rate, number, weights, float(loss)))
