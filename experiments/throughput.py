@@ -46,8 +46,8 @@ in epochs only are one lane in JAX as in the harness. scikit-learn and Vowpal Wa
 by rules of their own; they were checked by the loss that they came to, the others by their weights."""
 
 
-def main(size: str = "", results: Path = RESULTS) -> None:
-    """Measure, and tell of it everywhere."""
+def main(size: str = "", results: Path = RESULTS) -> int:
+    """Measure, and tell of it everywhere; return the exit code, which is 1 if a case failed."""
     sizes = SIZES[size]
     started = time.strftime("%Y-%m-%d")
     with tempfile.TemporaryDirectory() as folder:
@@ -86,6 +86,7 @@ def main(size: str = "", results: Path = RESULTS) -> None:
     written.figure(rows).savefig(path.with_suffix(".png"))
     record(size, rows, reached, [path, path.with_suffix(".png")], machine)
     console.print(f"written: {path}")
+    return int(any(line.startswith("failed: ") for line in remarks))
 
 
 def measure_parts(sizes: Sizes) -> tuple[str, dict[str, float]]:
@@ -199,4 +200,4 @@ def processor_name() -> str:
 
 
 if __name__ == "__main__":
-    main(os.environ.get("BENCH", ""))
+    sys.exit(main(os.environ.get("BENCH", "")))

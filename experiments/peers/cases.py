@@ -115,7 +115,8 @@ def cases(sizes: Sizes) -> list[Case]:
         *(Case("", replace(small, stops=(epochs,)), peers=LINEAR) for epochs in sizes.epochs),
         Case("wide", replace(small, chunks=CHUNKS, rates=wide), peers=("jax",)),
         Case("", many, peers=SOME),
-        Case("", replace(many, chunks=(1000,), units=UNITS), peers=NETWORK),
+        # Enough updates to come to something, however small the file.
+        Case("", replace(many, chunks=(min(1000, sizes.small // 200),), units=UNITS, stops=(3,)), peers=NETWORK),
         Case("first", large, True, LINEAR),
         Case("there", large, peers=LINEAR),
         Case("longest", replace(large, stops=STOPS[-1:]), True, LINEAR),

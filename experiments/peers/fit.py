@@ -41,7 +41,7 @@ def memory(task: Task) -> Outcome:
     x, y = np.ascontiguousarray(values[:, :-1]), np.ascontiguousarray(values[:, -1])
     read = time.perf_counter() - start
     size = task.size(task.chunks[0])
-    return _fit(task, x, read, y=y, batch_size=size, shuffle=False)
+    return _fit(task, x, read, y=y, batch_size=size)
 
 
 def generator(task: Task) -> Outcome:
@@ -73,7 +73,8 @@ def csv(task: Task) -> Outcome:
         num_epochs=1,
         shuffle=False,
     )
-    return _fit(task, rows.take(_steps(task)).map(scaled))
+    steps = _steps(task)
+    return _fit(task, rows.take(steps).map(scaled).apply(tf.data.experimental.assert_cardinality(steps)))
 
 
 def _steps(task: Task) -> int:
@@ -97,7 +98,7 @@ def _fit(task: Task, source: Any, read: float = 0.0, **options: Any) -> Outcome:
         jit_compile=True,
         steps_per_execution=min(STEPS_PER_EXECUTION, _steps(task)) if "batch_size" in options else 1,
     )
-    history = model.fit(source, epochs=task.passes, verbose=0, callbacks=[laps], **options)
+    history = model.fit(source, epochs=task.passes, shuffle=False, verbose=0, callbacks=[laps], **options)
     compiling, epochs = apart(laps.seconds)
     weights = []
     if not task.units:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from experiments.peers.cases import Case, Sizes, cases, gpu_cases
 from experiments.peers.process import PEERS, measure, missing
@@ -54,9 +55,10 @@ class Rounds:
         self._kept: dict[tuple, list[Outcome]] = {}
         self._there: dict[tuple, Path] = {}
         self.device = ""
-        self.remarks = [line for name in PEERS if (line := missing(name))]
-        for line in self.remarks:
-            say(line)
+        self.remarks: list[str] = []
+        self._out = {name for name in PEERS if missing(name)}
+        for name in sorted(self._out):
+            self._remark(missing(name))
 
     def all(self) -> list[Row]:
         """Measure every case; those of a GPU where there is one."""
@@ -67,9 +69,17 @@ class Rounds:
                     part for case in found if name in case.peers for part in self._parts(name, self._ready(case.task))
                 ]
                 self._measure_new(name, tasks)
-        rows = [self.row(case) for case in found]
-        if self.device.startswith("GPU"):
-            rows += [self.row(case) for case in gpu_cases(self._sizes)]
+        rows = self._rows(found)
+        return rows + self._rows(gpu_cases(self._sizes)) if self.device.startswith("GPU") else rows
+
+    def _rows(self, found: Sequence[Case]) -> list[Row]:
+        """Measure cases; one that fails is named and left out."""
+        rows = []
+        for case in found:
+            try:
+                rows.append(self.row(case))
+            except RuntimeError as error:
+                self._remark(f"failed: {case.name}: {error}")
         return rows
 
     def row(self, case: Case) -> Row:
@@ -83,7 +93,7 @@ class Rounds:
         ours = whole("ours", self._ours(case, task))
         row = Row(replace(case, task=task), ours)
         for name in case.peers:
-            if not missing(name) and (standing := self._peer(name, task)):
+            if standing := self._try(name, self._peer, name, task):
                 row.peers[name] = standing
         row.least = self._limits(task).least(task)
         return row
@@ -184,18 +194,32 @@ class Rounds:
         """Check results; a peer with a wrong one is named, and does not count."""
         for task, outcome in zip(tasks, outcomes, strict=True):
             if wrong := fault(name, task, outcome, self._reference(task)):
-                line = f"not counted: {wrong}"
-                if line not in self.remarks:
-                    self.remarks.append(line)
-                    self._say(line)
+                self._remark(f"not counted: {wrong}")
                 return False
         return True
+
+    def _try(self, name: str, work: Callable[..., Standing | None], *arguments: Any) -> Standing | None:
+        """Call something of a peer; one that fails is named, and takes no part any more."""
+        if name in self._out:
+            return None
+        try:
+            return work(*arguments)
+        except RuntimeError as error:
+            self._out.add(name)
+            self._remark(f"not counted: {error}")
+            return None
+
+    def _remark(self, line: str) -> None:
+        """Say a line, and keep it for whoever reads the results."""
+        if line not in self.remarks:
+            self.remarks.append(line)
+            self._say(line)
 
     def _limits(self, task: Task) -> Limits:
         plain = replace(_of_columns(task), repeats=max(self._sizes.repeats, 1))
         parses = {}
         for name in ("parse_pandas", "parse_polars"):
-            if not missing(name):
+            if name not in self._out:
                 parses[name] = Span.of(self._once(name, [plain])[0].laps)
         anything = Task("", (), "", (), (), 1, ())
         found = {name: self._once(name, [anything]) for name in ("copy", "matmul")}
