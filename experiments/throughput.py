@@ -150,7 +150,7 @@ def parameters(row: Row, standing: Standing) -> dict[str, object]:
         "features": len(task.features),
         "units": list(task.units),
         "chunksize": ",".join(map(str, task.chunks)),
-        "learning_rates": len(task.rates),
+        "learning_rate": ",".join(f"{rate:g}" for rate in task.rates),
         "epochs": ",".join(map(str, task.stops)),
         "configurations": task.configurations,
         "table": "not there" if row.case.fresh else "there",

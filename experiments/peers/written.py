@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from experiments.peers.process import PEERS
 from experiments.peers.rounds import Row
 from experiments.peers.standing import Goal, Standing, ratio, seconds
 from experiments.peers.task import Task
+from harness.progress import millions
 
 Cells = list[list[str]]
 """A table: its header, then its rows."""
@@ -25,7 +27,12 @@ LIMITS = {
     "copy": "memory bandwidth",
     "matmul": "arithmetic peak",
 }
-OURS_COLOUR, PEER_COLOUR, SCALED_COLOUR = "#D55E00", "#0072B2", "#9ECAE9"
+MARKS: dict[str, dict[str, Any]] = {
+    "harness": {"marker": "D", "color": "#D55E00"},
+    "peer, run whole": {"marker": "o", "color": "#0072B2"},
+    "peer, timed on a part and scaled": {"marker": "o", "color": "#0072B2", "markerfacecolor": "none"},
+}
+"""In colours and shapes that the colour-blind tell apart."""
 
 
 def measured(rows: Sequence[Row]) -> Cells:
@@ -102,29 +109,31 @@ def markdown(cells: Cells) -> str:
 def figure(rows: Sequence[Row]) -> Figure:
     """Draw the configuration-rows a second, everything included, of all that do one run, and the sweep."""
     shown = [row for key in ("first", "sweep") for row in rows if row.case.key == key] or list(rows[:1])
-    drawn = Figure(figsize=(6.2 * len(shown), 4.6), dpi=150, layout="constrained")
+    drawn = Figure(figsize=(6.6 * max(len(shown), 1), 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(drawn)
     for number, row in enumerate(shown):
         axis = drawn.add_subplot(1, len(shown), number + 1)
         standings = sorted([row.ours, *row.peers.values()], key=lambda each: each.rate(row.case.task))
         rates = [each.rate(row.case.task) for each in standings]
-        colours = [_colour(each) for each in standings]
-        axis.barh([PEERS[each.name].label for each in standings], rates, color=colours, height=0.7)
-        for place, rate in enumerate(rates):
-            axis.text(rate * 1.15, place, f"{rate / 1e6:,.3g} M/s", va="center", fontsize=8)
+        for place, (standing, rate) in enumerate(zip(standings, rates, strict=True)):
+            axis.plot(rate, place, linestyle="none", markersize=8, **MARKS[_kind(standing)])
+            axis.annotate(f"{millions(rate)}/s", (rate, place), (8, -3), textcoords="offset points", fontsize=8)
+        axis.set_yticks(range(len(standings)), [PEERS[each.name].label for each in standings])
         axis.set_xscale("log")
-        axis.set_xlim(min(rates) / 3, max(rates) * 12)
-        axis.set_xlabel("configuration-rows a second, everything included")
+        axis.set_xlim(min(rates) / 2, max(rates) * 6)
+        axis.set_xlabel("configuration-rows a second, everything included", fontsize=9)
         axis.set_title(row.case.name.replace(", chunk", "\nchunk").replace(", first", "\nfirst"), fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-    kinds = {"harness": OURS_COLOUR, "peer, run whole": PEER_COLOUR, "peer, scaled from a part": SCALED_COLOUR}
-    handles = [Patch(color=colour, label=label) for label, colour in kinds.items()]
+        axis.grid(color="#DDDDDD", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(labelsize=8, length=0)
+    handles = [Line2D([], [], linestyle="none", label=label, **style) for label, style in MARKS.items()]
     drawn.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return drawn
 
 
-def _colour(standing: Standing) -> str:
+def _kind(standing: Standing) -> str:
+    harness, run_whole, from_a_part = MARKS
     if standing.name == "ours":
-        return OURS_COLOUR
-    return SCALED_COLOUR if standing.measured_rows else PEER_COLOUR
+        return harness
+    return from_a_part if standing.measured_rows else run_whole
