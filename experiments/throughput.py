@@ -1,7 +1,7 @@
 """How fast is the harness, against what else one could take, and against the limits of the machine?
 
     make bench                 2 and 20 million rows
-    BENCH=full make bench      200 million rows too, 100 epochs: 30 GB in the folder for temporary files, and hours
+    BENCH=full make bench      200 million rows too, 100 epochs: 26 GB in the folder for temporary files, and hours
     BENCH=tiny make bench      shows that it works; its figures mean nothing
 
 Each peer works in a process of its own, on the same file, columns, scaled values, chunk sizes and, where it has one,
@@ -35,6 +35,7 @@ from experiments.peers.goals import goals
 from experiments.peers.process import ENVIRONMENT, PEERS
 from experiments.peers.rounds import Rounds, Row
 from experiments.peers.standing import Goal, Standing, ratio
+from harness.config import ConfigError, require, tracking_uri
 
 RESULTS = Path(__file__).with_suffix("")
 EXPERIMENT = "throughput"
@@ -48,6 +49,7 @@ by rules of their own; they were checked by the loss that they came to, the othe
 
 def main(size: str = "", results: Path = RESULTS) -> int:
     """Measure, and tell of it everywhere; return the exit code, which is 1 if a case failed."""
+    require(size in SIZES, f"BENCH expected nothing or one of {', '.join(filter(None, SIZES))}", size)
     sizes = SIZES[size]
     started = time.strftime("%Y-%m-%d")
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +67,7 @@ def main(size: str = "", results: Path = RESULTS) -> int:
         "Goals": written.wanted(reached),
     }
     console = Console(width=max(150, Console().width))
-    console.print(f"{machine}, {started}", NOTES, *remarks, parts, sep="\n")
+    console.print(f"{machine}, {started}", NOTES, *remarks, parts, sep="\n", markup=False, highlight=False)
     for title, cells in tables.items():
         written.show(title, cells, console)
     tables["All, as measured"] = written.peers(rows)
@@ -85,7 +87,7 @@ def main(size: str = "", results: Path = RESULTS) -> int:
     path.write_text(f"{text}\n\n![Configuration-rows a second]({path.stem}.png)\n")
     written.figure(rows).savefig(path.with_suffix(".png"))
     record(size, rows, reached, [path, path.with_suffix(".png")], machine)
-    console.print(f"written: {path}")
+    console.print(f"written: {path}", markup=False, highlight=False)
     return int(any(line.startswith("failed: ") for line in remarks))
 
 
@@ -119,7 +121,6 @@ def device_remarks(rows: Sequence[Row], device: str) -> list[str]:
 def record(size: str, rows: Sequence[Row], reached: Sequence[Goal], files: Sequence[Path], machine: str) -> None:
     """Record a summary run, and a run for everyone in every row."""
     os.environ.update(ENVIRONMENT)
-    from harness.config import tracking_uri
     from harness.tracking import Tracker
 
     with Tracker(tracking_uri(), EXPERIMENT) as tracker:
@@ -200,4 +201,8 @@ def processor_name() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ.get("BENCH", "")))
+    try:
+        sys.exit(main(os.environ.get("BENCH", "")))
+    except ConfigError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)

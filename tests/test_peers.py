@@ -19,6 +19,7 @@ from experiments.peers.rounds import Rounds, Row
 from experiments.peers.standing import Goal, Limits, Span, Standing, fault, ratio, scaled, whole
 from experiments.peers.task import FULL, Fit, Outcome, Task, apart
 from harness import houses
+from harness.config import ConfigError
 
 ROWS = 2030
 TASK = Task("", ("sqft_living",), "price", (), (), ROWS, (100,), stops=(3,))
@@ -229,8 +230,11 @@ def test_results_are_a_table_a_file_a_figure_and_runs(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Rounds, "all", lambda self: made_up)
+    monkeypatch.setattr(rounds, "missing", lambda name: "no JAX: .[bench]" if name == "jax" else "")
     throughput.main("tiny", tmp_path / "results")
-    assert "timed on a part and scaled" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "timed on a part and scaled" in out
+    assert "no JAX: .[bench]" in out
     (page,) = (tmp_path / "results").glob("*.md")
     assert "| sweep of 4, times scikit-learn | at least 100 | 10 | not reached |" in page.read_text()
     assert page.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
@@ -270,7 +274,7 @@ def test_a_missing_or_wrong_peer_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(found, "_there", {(str(tmp_path / "harness-bench-500.csv"), TASK.features): tmp_path / "there"})
     row = found.row(Case("", replace(TASK, rows=500), peers=("jax", "loop", "sgd")))
     assert list(row.peers) == ["loop"]
-    assert "JAX, vmap and scan, polars: skipped, jax is not installed (pip install -e '.[bench]')" in found.remarks
+    assert "JAX, vmap and scan, polars: skipped, no jax here (pip install -e '.[bench]')" in found.remarks
     assert any(line.startswith("not counted: scikit-learn partial_fit") for line in found.remarks)
     assert set(said) >= set(found.remarks)
 
@@ -283,6 +287,11 @@ def test_sizes_have_what_goals_ask_for() -> None:
     assert (sweep.task.configurations, sweep.task.rows, sweep.fresh) == (64, 20_000_000, True)
     wide = next(case for case in cases(SIZES[""]) if case.key == "wide")
     assert len(set(wide.task.rates)) * len(wide.task.chunks) == 1024
+
+
+def test_a_size_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"BENCH expected nothing or one of full, tiny\. Received: long\."):
+        throughput.main("long")
 
 
 def test_no_gpu_is_said(made_up: list[Row]) -> None:

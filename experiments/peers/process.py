@@ -26,7 +26,7 @@ class Peer:
     Attributes:
         label: In a few words.
         work: Module and function.
-        needs: The package that it cannot do without.
+        needs: Packages that it cannot do without.
         updates: Timed on as many, or fewer; what is longer is scaled from them. None means that it is run whole.
         rows: Timed on at most as many.
         chunks: Whether it makes one update a chunk; else one a row.
@@ -35,7 +35,7 @@ class Peer:
 
     label: str
     work: str
-    needs: str = "tensorflow"
+    needs: tuple[str, ...] = ()
     updates: int | None = None
     rows: int = 2_000_000
     chunks: bool = True
@@ -44,21 +44,23 @@ class Peer:
 
 PEERS = {
     "ours": Peer("harness", "ours:train"),
-    "jax": Peer("JAX, vmap and scan, polars", "scan:train", "jax"),
+    "jax": Peer("JAX, vmap and scan, polars", "scan:train", ("jax", "polars")),
     "fit_memory": Peer("Keras fit, in memory", "fit:memory", updates=2000),
     "fit_generator": Peer("Keras fit, generator", "fit:generator", updates=500),
     "fit_csv": Peer("Keras fit, make_csv_dataset", "fit:csv", updates=500, rows=100_000),
     "compiled": Peer("pandas chunks, compiled step", "loops:compiled", updates=500),
     "loop": Peer("plain loop: pandas chunks, eager Adam", "loops:eager", updates=200),
-    "sgd": Peer("scikit-learn partial_fit", "sgd:train", "sklearn", updates=500, adam=False),
-    "vw": Peer("Vowpal Wabbit, cache", "vowpal:train", "vowpalwabbit", updates=5000, chunks=False, adam=False),
-    "reference": Peer("float64 reference", "reference:train", "numpy"),
-    "constants": Peer("means and deviations", "reference:constants", "numpy"),
-    "parse_pandas": Peer("bare parse, pandas", "limits:parse_pandas", "pandas"),
-    "parse_polars": Peer("bare parse, polars", "limits:parse_polars", "polars"),
-    "table": Peer("bare read of the table", "limits:read_table", "numpy"),
-    "copy": Peer("memory bandwidth", "limits:copy", "numpy"),
-    "matmul": Peer("arithmetic peak", "limits:matmul", "numpy"),
+    "sgd": Peer("scikit-learn partial_fit", "sgd:train", updates=500, adam=False),
+    "vw": Peer(
+        "Vowpal Wabbit, cache", "vowpal:train", ("vowpalwabbit", "polars"), updates=5000, chunks=False, adam=False
+    ),
+    "reference": Peer("float64 reference", "reference:train"),
+    "constants": Peer("means and deviations", "reference:constants"),
+    "parse_pandas": Peer("bare parse, pandas", "limits:parse_pandas"),
+    "parse_polars": Peer("bare parse, polars", "limits:parse_polars", ("polars",)),
+    "table": Peer("bare read of the table", "limits:read_table"),
+    "copy": Peer("memory bandwidth", "limits:copy"),
+    "matmul": Peer("arithmetic peak", "limits:matmul"),
 }
 PER_CHUNK = ("loop", "compiled", "fit_generator", "sgd")
 """Those that update every so many rows from pandas chunks."""
@@ -67,9 +69,8 @@ PER_CHUNK = ("loop", "compiled", "fit_generator", "sgd")
 def missing(name: str) -> str:
     """Return why a peer cannot take part, or nothing."""
     peer = PEERS[name]
-    if importlib.util.find_spec(peer.needs):
-        return ""
-    return f"{peer.label}: skipped, {peer.needs} is not installed (pip install -e '.[bench]')"
+    gone = [package for package in peer.needs if importlib.util.find_spec(package) is None]
+    return f"{peer.label}: skipped, no {' and no '.join(gone)} here (pip install -e '.[bench]')" if gone else ""
 
 
 def measure(name: str, tasks: Sequence[Task]) -> list[Outcome]:

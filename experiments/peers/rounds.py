@@ -185,13 +185,11 @@ class Rounds:
 
     def _reference(self, task: Task) -> Outcome:
         """Return what a task must come to, as far as the reference can tell."""
-        stops = task.stops[:1]
-        updates = sum(stops[0] * -(-task.rows // task.size(chunk)) for chunk in task.chunks)
-        chunks = task.chunks if updates <= MOST_UPDATES else ()
-        return self._once("reference", [replace(task, stops=stops, chunks=chunks, device="auto")])[0]
+        return self._once("reference", [_known_of(task)])[0]
 
     def _is_right(self, name: str, tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> bool:
         """Check results; a peer with a wrong one is named, and does not count."""
+        self._measure_new("reference", [_known_of(task) for task in tasks])
         for task, outcome in zip(tasks, outcomes, strict=True):
             if wrong := fault(name, task, outcome, self._reference(task)):
                 self._remark(f"not counted: {wrong}")
@@ -232,3 +230,11 @@ class Rounds:
 def _of_columns(task: Task) -> Task:
     """Return a task of which nothing but the file and its columns matters."""
     return Task(task.path, task.features, task.target, (), (), task.rows, ())
+
+
+def _known_of(task: Task) -> Task:
+    """Return what the reference is to do for a task: as much of it as does not take it minutes."""
+    stops = task.stops[:1]
+    updates = sum(stops[0] * -(-task.rows // task.size(chunk)) for chunk in task.chunks)
+    chunks = task.chunks if updates <= MOST_UPDATES else ()
+    return replace(task, stops=stops, chunks=chunks, device="auto")

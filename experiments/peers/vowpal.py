@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import pandas as pd
+import polars as pl
 from vowpalwabbit import Workspace
 
 from experiments.peers.task import Fit, Outcome, Task
@@ -32,13 +32,15 @@ def train(task: Task) -> Outcome:
 
 
 def _write(task: Task, path: Path) -> None:
-    with path.open("w") as sink:
-        for frame in pd.read_csv(task.path, usecols=task.columns, nrows=task.rows, chunksize=100_000):
-            scaled = ((frame[task.columns] - task.mean) / task.std).astype("float32").astype("str")
-            line = scaled[task.target] + " | b"
-            for number, name in enumerate(task.features):
-                line = line + f" x{number}:" + scaled[name]
-            sink.write("\n".join(line) + "\n")
+    numbers = dict.fromkeys(task.columns, pl.Float64)
+    scaled = [
+        ((pl.col(name) - mean) / std).cast(pl.Float32)
+        for name, mean, std in zip(task.columns, task.mean, task.std, strict=True)
+    ]
+    names = "".join(f" x{number}:{{}}" for number in range(len(task.features)))
+    line = pl.format("{} | b" + names, scaled[-1], *scaled[:-1])
+    rows = pl.scan_csv(task.path, schema_overrides=numbers, n_rows=task.rows).select(line)
+    rows.sink_csv(path, include_header=False, quote_style="never")
 
 
 def _pass(task: Task, text: Path, cache: Path, passes: int) -> list[float]:
