@@ -279,6 +279,23 @@ def test_a_missing_or_wrong_peer_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_
     assert set(said) >= set(found.remarks)
 
 
+def test_a_case_or_peer_that_fails_does_not_take_the_rest_along(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(name: str, tasks: list[Task]) -> list[Outcome]:
+        if name in ("ours", "loop"):
+            raise RuntimeError(f"{name} ended with 1")
+        return [reference.constants(task) for task in tasks]
+
+    monkeypatch.setattr(rounds, "measure", broken)
+    found = Rounds(replace(SIZES["tiny"], small=300, large=400), tmp_path, tmp_path, lambda line: None)
+    assert found.all() == []
+    failed = [line for line in found.remarks if line.startswith("failed: ")]
+    assert len(failed) == len(cases(SIZES["tiny"]))
+    assert failed[0] == "failed: 300 rows, 1 feature, chunk 100, 1 epoch, table there: ours ended with 1"
+    assert "not counted: loop ended with 1" in found.remarks
+
+
 def test_sizes_have_what_goals_ask_for() -> None:
     for sizes in SIZES.values():
         keys = {case.key for case in cases(sizes)}

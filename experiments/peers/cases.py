@@ -78,12 +78,14 @@ class Case:
         task: Its columns' constants and its folder are still missing.
         fresh: Whether the table is not there yet.
         peers: Their names.
+        alone: Whether each repetition has a process of its own; a fresh one always has.
     """
 
     key: str
     task: Task
     fresh: bool = False
     peers: tuple[str, ...] = ()
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -118,7 +120,7 @@ def cases(sizes: Sizes) -> list[Case]:
         # Enough updates to come to something, however small the file.
         Case("", replace(many, chunks=(min(1000, sizes.small // 200),), units=UNITS, stops=(3,)), peers=NETWORK),
         Case("first", large, True, LINEAR),
-        Case("there", large, peers=LINEAR),
+        Case("there", large, peers=LINEAR, alone=True),
         Case("longest", replace(large, stops=STOPS[-1:]), True, LINEAR),
         Case("sweep", replace(large, **sweep), True, LINEAR),
     ]

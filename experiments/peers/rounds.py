@@ -64,11 +64,9 @@ class Rounds:
         """Measure every case; those of a GPU where there is one."""
         found = cases(self._sizes)
         for name, peer in PEERS.items():
-            if peer.updates and not missing(name):
-                tasks = [
-                    part for case in found if name in case.peers for part in self._parts(name, self._ready(case.task))
-                ]
-                self._measure_new(name, tasks)
+            if peer.updates:
+                tasks = [self._ready(case.task) for case in found if name in case.peers]
+                self._try(name, self._measure_new, name, [part for task in tasks for part in self._parts(name, task)])
         rows = self._rows(found)
         return rows + self._rows(gpu_cases(self._sizes)) if self.device.startswith("GPU") else rows
 
@@ -112,15 +110,14 @@ class Rounds:
     def _ours(self, case: Case, task: Task) -> list[Outcome]:
         """Have the harness do a task again and again.
 
-        What a goal asks for is done in a process of its own each time, with `fresh` in a new folder, of which the last
-        one is kept. Other cases are repeated by one process.
+        A fresh case is done in a new folder each time, of which the last one is kept.
         """
         key, repeats = (task.path, task.features), self._sizes.repeats
         outcomes = []
         if not case.fresh and key not in self._there:
             with self._new_folder(key) as folder:
                 measure("ours", [replace(task, folder=str(folder), stops=(1,), rates=task.rates[:1])])
-        if not case.fresh and not case.key:
+        if not case.fresh and not case.alone:
             outcomes = measure("ours", [replace(task, folder=str(self._there[key]))] * repeats)
         else:
             for _ in range(repeats):
