@@ -5,7 +5,8 @@ compiled once, buffers are donated, and chunk sizes run side by side. Runs that 
 too, told of at each stop.
 """
 
-# pyright: reportCallIssue=false
+# It is an optional package.
+# pyright: reportCallIssue=false, reportMissingImports=false
 from __future__ import annotations
 
 import itertools

@@ -1,5 +1,7 @@
 """Vowpal Wabbit: rows as its own text, then its cache, then passes over it; one step a row, by its own rule."""
 
+# It is an optional package.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import tempfile
