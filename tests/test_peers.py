@@ -196,7 +196,7 @@ def made_up() -> list[Row]:
 
 
 def test_goals_are_reached_missed_or_not_measured(made_up: list[Row]) -> None:
-    found = {goal.what: (goal.measured, goal.reached) for goal in goals(made_up, {"update_us": 11.0})}
+    found = {goal.what: (goal.measured, goal.reached) for goal in goals(made_up, {"update_us": 11.0, "lanes": 1024})}
     run, sweep = "one run, chunk 100, times the best loop over pandas chunks", "sweep of 4"
     assert found[f"{run}, first contact, compilation counted"] == (25, True)
     assert found[f"{run}, first contact, compilation apart"] == (50, True)
@@ -207,6 +207,7 @@ def test_goals_are_reached_missed_or_not_measured(made_up: list[Row]) -> None:
     assert found[f"{sweep}, first contact, in bare pandas parses, compilation apart"] == (2.5, False)
     assert found["T(4)/T(1), compilation counted"] == (1.5, True)
     assert found["64 lanes, chunk 100, microseconds an update"] == (11.0, False)
+    assert found["lanes that ran together"] == (1024, True)
     assert found["composing, folders and MLflow for 64 runs, seconds"] == (None, None)
 
 
@@ -299,11 +300,11 @@ def test_a_case_or_peer_that_fails_does_not_take_the_rest_along(
 def test_sizes_have_what_goals_ask_for() -> None:
     for sizes in SIZES.values():
         keys = {case.key for case in cases(sizes)}
-        assert keys >= {"first", "there", "longest", "sweep", "wide"}
+        assert keys >= {"first", "there", "longest", "sweep"}
     sweep = next(case for case in cases(SIZES[""]) if case.key == "sweep")
     assert (sweep.task.configurations, sweep.task.rows, sweep.fresh) == (64, 20_000_000, True)
-    wide = next(case for case in cases(SIZES[""]) if case.key == "wide")
-    assert len(set(wide.task.rates)) * len(wide.task.chunks) == 1024
+    widest = max(cases(SIZES["full"]), key=lambda case: len(set(case.task.rates)))
+    assert len(set(widest.task.rates)) * len(widest.task.chunks) == 1024
 
 
 def test_a_size_that_is_not_known_is_refused() -> None:

@@ -48,7 +48,6 @@ class Sizes:
         huge: Rows of one more file; 0 means none.
         epochs: Of the long runs on the small file.
         repeats: Of each measurement.
-        lanes: Of the widest sweep.
         gigabytes: Of CSV, for the peak of memory.
     """
 
@@ -57,14 +56,13 @@ class Sizes:
     huge: int = 0
     epochs: tuple[int, ...] = (10,)
     repeats: int = 3
-    lanes: int = 1024
     gigabytes: tuple[int, ...] = (1,)
 
 
 SIZES = {
     "": Sizes(2_000_000, 20_000_000),
     "full": Sizes(2_000_000, 20_000_000, 200_000_000, (10, 100), gigabytes=(1, 10, 100)),
-    "tiny": Sizes(20_000, 40_000, repeats=1, lanes=16, gigabytes=()),
+    "tiny": Sizes(20_000, 40_000, repeats=1, gigabytes=()),
 }
 """By the value of `BENCH`; `tiny` shows within two minutes that all of it works, and its figures mean nothing."""
 
@@ -111,7 +109,6 @@ def cases(sizes: Sizes) -> list[Case]:
     small, large = _task(sizes.small), _task(sizes.large)
     many = replace(small, features=MANY)
     sweep = {"chunks": CHUNKS, "rates": RATES, "stops": STOPS}
-    wide = tuple(float(f"{0.001 * 100 ** (i / sizes.lanes):.6g}") for i in range(sizes.lanes // len(CHUNKS)))
     found = [
         *(Case("", replace(small, chunks=(chunk,)), peers=LINEAR) for chunk in CHUNKS),
         *(Case("", replace(small, stops=(epochs,)), peers=LINEAR) for epochs in sizes.epochs),
@@ -125,8 +122,10 @@ def cases(sizes: Sizes) -> list[Case]:
         Case("sweep", replace(large, **sweep), True, LINEAR),
     ]
     if sizes.huge:
+        wide = tuple(float(f"{0.001 * 100 ** (i / 256):.6g}") for i in range(256))
         huge = _task(sizes.huge)
         found += [
+            Case("", replace(small, chunks=CHUNKS, rates=wide), peers=("jax",)),
             Case("", replace(large, chunks=CHUNKS, rates=wide), peers=("jax",)),
             Case("", huge, True, LINEAR),
             Case("", replace(huge, stops=STOPS[-1:]), peers=LINEAR),

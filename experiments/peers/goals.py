@@ -16,10 +16,10 @@ def goals(rows: Sequence[Row], parts: Mapping[str, float]) -> list[Goal]:
 
     Args:
         rows: Of the table.
-        parts: Figures of single parts: `update_us` and `beside_s`.
+        parts: Figures of single parts: `update_us`, `lanes` and `beside_s`.
     """
     found = {row.case.key: row for row in rows if row.case.key}
-    first, there, longest, sweep, wide = (found.get(key) for key in ("first", "there", "longest", "sweep", "wide"))
+    first, there, longest, sweep = (found.get(key) for key in ("first", "there", "longest", "sweep"))
     size = sweep.case.task.configurations if sweep else 64
     run, all_runs = "one run, chunk 100, times the best loop over pandas chunks", f"sweep of {size}"
     return [
@@ -35,7 +35,7 @@ def goals(rows: Sequence[Row], parts: Mapping[str, float]) -> list[Goal]:
         Goal(f"{all_runs}, first contact, in bare pandas parses, compilation apart", 2, _parses(sweep), False),
         Goal(f"{all_runs}, first contact, in bare pandas parses, compilation counted", 3, _parses(sweep, True), False),
         Goal(f"T({size})/T(1), compilation counted", 1.5, _against(sweep, longest), False),
-        Goal("lanes that ran together", 1024, wide.case.task.configurations if wide else None),
+        Goal("lanes that ran together", 1024, parts.get("lanes")),
         Goal("64 lanes, chunk 100, microseconds an update", 10, parts.get("update_us"), False),
         Goal("composing, folders and MLflow for 64 runs, seconds", 3, parts.get("beside_s"), False),
     ]
