@@ -112,7 +112,6 @@ def cases(sizes: Sizes) -> list[Case]:
     found = [
         *(Case("", replace(small, chunks=(chunk,)), peers=LINEAR) for chunk in CHUNKS),
         *(Case("", replace(small, stops=(epochs,)), peers=LINEAR) for epochs in sizes.epochs),
-        Case("wide", replace(small, chunks=CHUNKS, rates=wide), peers=("jax",)),
         Case("", many, peers=SOME),
         # Enough updates to come to something, however small the file.
         Case("", replace(many, chunks=(min(1000, sizes.small // 200),), units=UNITS, stops=(3,)), peers=NETWORK),
@@ -138,7 +137,8 @@ def gpu_cases(sizes: Sizes) -> list[Case]:
     """Return what shows whether `device=auto` gives good advice, where there is a GPU."""
     linear = _task(sizes.small)
     lanes = tuple(float(f"{0.0001 * 100 ** (i / 1000):.6g}") for i in range(1000))
-    network = replace(linear, features=MANY, units=UNITS, chunks=(1000,), rates=lanes)
+    # On a CPU a thousand of them go through some three thousand rows a second.
+    network = replace(_task(sizes.small // 10), features=MANY, units=UNITS, chunks=(1000,), rates=lanes)
     return [
         Case(f"{key} {device}", replace(task, device=device))
         for key, task in (("linear", linear), ("network", network))

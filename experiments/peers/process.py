@@ -91,6 +91,7 @@ def measure(name: str, tasks: Sequence[Task]) -> list[Outcome]:
             env=ENVIRONMENT | os.environ,
         )
         if done.returncode:
-            raise RuntimeError(f"{PEERS[name].label} ended with {done.returncode}: {done.stderr[-2000:]}")
+            *_, last = ["nothing said", *done.stderr.strip().splitlines()]
+            raise RuntimeError(f"{PEERS[name].label} ended with {done.returncode}: {last}")
         found = json.loads(result.read_text())
     return [Outcome(**outcome | {"fits": [Fit(**fit) for fit in outcome["fits"]]}) for outcome in found]
