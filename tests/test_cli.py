@@ -656,7 +656,9 @@ def test_columns_of_any_name(trainer: Harness, tmp_path: Path, monkeypatch: pyte
     np.testing.assert_allclose(predictions, (metrics["intercept"] + values @ slopes)[:, None], rtol=1e-5)
 
 
-def test_names_and_dates_out_of_a_fifo_in_another_order(trainer: Harness, tmp_path: Path) -> None:
+def test_names_and_dates_out_of_a_fifo_in_another_order(
+    trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The kept model takes raw columns; each name that was trained on has its weight."""
     import mlflow
 
@@ -676,10 +678,9 @@ def test_names_and_dates_out_of_a_fifo_in_another_order(trainer: Harness, tmp_pa
     assert metrics["weight/where/north"] - metrics["weight/where/south"] == pytest.approx(10, rel=0.01)
     assert metrics["val/r2"] > 0.999
     with warnings.catch_warnings(action="ignore"):
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+        # Not by `set_tracking_uri`, which leaves a variable in the environment for the tests that follow.
+        monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", f"sqlite:///{tmp_path}/mlflow.db")
         model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
-        mlflow.set_tracking_uri(before)
         raw = {"when": np.array([[4.0], [4.0]]), "where": np.array([["north"], ["south"]])}
         north, south = np.ravel(model.predict(raw))
     assert (north, south) == (pytest.approx(3 * 5 + 10, rel=0.02), pytest.approx(3 * 5, rel=0.02))
