@@ -82,17 +82,19 @@ class Batch:
 
     def run(self, display: Display) -> None:
         """Bring all runs to their ends: each is trained here, or by another process while this one waits, or known."""
-        claims = {claim_of(run.signature, self._place.tracker.experiment_id): run for run in self._runs}
-        said = False
-        while pending := {name: run for name, run in claims.items() if not run.status}:
-            mine = [pending[name] for name in self._place.claims.take(pending)] if self._open() else []
-            mine.sort(key=self._runs.index)
-            if not (mine and self._turn(mine, display)):
-                if not said:
-                    display.say(f"waiting: another process trains {len(pending)} of these runs")
+        named = {claim_of(run.signature, self._place.tracker.experiment_id): run for run in self._runs}
+        claims, said = self._place.claims, False
+        while pending := {name: run for name, run in named.items() if not run.status}:
+            mine = sorted(claims.take(pending) if self._open() else [], key=list(named).index)
+            if mine and self._turn([pending[name] for name in mine], display):
+                continue
+            # Only what is on record can be known to others.
+            self._place.tracker.flush()
+            claims.drop(named)
+            if not said:
+                display.say(f"waiting: another process trains {len(pending)} of these runs")
                 said = True
-                time.sleep(POLL)
-            self._place.claims.take(())
+            time.sleep(POLL)
 
     def forget(self) -> None:
         """Remove the checkpoint: all is on record."""

@@ -28,7 +28,7 @@ class Claims:
         """
         self._folder = _place() / hashlib.blake2b(store.encode(), digest_size=8).hexdigest()
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._kept: set[str] = set()
+        self._mine: set[str] = set()
         self._is_alone = False
         self._path = self._folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
         with self.alone():
@@ -44,17 +44,21 @@ class Claims:
             self._file.close()
 
     def take(self, names: Iterable[str]) -> set[str]:
-        """Claim those of `names` that nobody else has, instead of what was taken before, and return them."""
+        """Claim those of `names` that nobody else has, and return them."""
         with self.alone():
             mine = set(names) - self.others()
-            self._write(mine)
+            self._write(self._mine | mine)
         return mine
 
     def keep(self, name: str) -> None:
-        """Claim a name for as long as this lives, whoever else has."""
+        """Claim a name, whoever else has."""
         with self.alone():
-            self._kept.add(name)
-            self._write(set())
+            self._write(self._mine | {name})
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Let others have names."""
+        with self.alone():
+            self._write(self._mine - set(names))
 
     def others(self) -> set[str]:
         """Return what processes that are alive have claimed, this one left out."""
@@ -85,9 +89,10 @@ class Claims:
                 self._is_alone = False
 
     def _write(self, names: set[str]) -> None:
+        self._mine = names
         self._file.seek(0)
         self._file.truncate()
-        json.dump(sorted(names | self._kept), self._file)
+        json.dump(sorted(names), self._file)
         self._file.flush()
 
 

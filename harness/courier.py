@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from harness.address import masked
 from harness.delivery import Call, Delivery
 from harness.outbox import Outbox, Undelivered
-from harness.store import is_gone, reason
+from harness.store import is_gone, is_stuck, reason
 
 INTERVAL = 2.0
 """Seconds in which records are gathered, so that requests are few and large."""
@@ -51,6 +51,7 @@ class Courier:
         self._wait, self._say = wait, say
         self._error: Exception | None = None
         self._gone = False  # At the last attempt the store did not answer.
+        self._stuck = False  # And waiting alone will not mend that.
         self._owing = False  # It has answered since, and has not got all yet.
         self._changed = threading.Condition()
         self._asked = False  # Somebody waits for what there is to be delivered.
@@ -85,7 +86,7 @@ class Courier:
         with self._changed:
             self._closing = True
             self._deadline = time.monotonic() + (self._wait if wait is None else wait)
-            gone = self._gone and self._thread.is_alive() and self._deadline > time.monotonic()
+            gone = self._gone and not self._stuck and self._thread.is_alive() and self._deadline > time.monotonic()
             self._changed.notify_all()
         if gone:
             seconds = self._wait if wait is None else wait
@@ -108,7 +109,7 @@ class Courier:
             self._asked = True
             self._changed.notify_all()
             while any(outbox.pending for outbox in outboxes) and self._thread.is_alive():
-                if self._gone and time.monotonic() >= deadline:
+                if self._gone and (self._stuck or time.monotonic() >= deadline):
                     raise self._undelivered()
                 self._changed.wait(POLL)
 
@@ -169,8 +170,9 @@ class Courier:
             self._gone = True
             self._say(f"store:  it does not answer ({reason(error)}); records are kept in {self._outbox.path.parent}")
         with self._changed:
+            self._stuck = is_stuck(error)
             was_closing = self._closing
-            if time.monotonic() >= self._deadline:
+            if time.monotonic() >= self._deadline or (self._closing and self._stuck):
                 raise self._undelivered()
             until = time.monotonic() + seconds
             while (left := min(until, self._deadline) - time.monotonic()) > 0 and self._closing == was_closing:

@@ -121,11 +121,12 @@ class Sweep:
         uri = tracking_uri(tracking.uri)
         experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
         outbox = Path(config.runtime.cache).absolute() / "outbox"
+        # Until all is on record, no other process may think that a run is nobody's.
+        self._claims = self._opened.enter_context(Claims(masked(uri)))
         tracker = Tracker(uri, experiment, outbox, wait=tracking.wait, say=self._display.say)
         self._tracker = self._opened.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
         self._records = Records(uri)
-        self._claims = self._opened.enter_context(Claims(masked(uri)))
         tracker.settle()
         with self._claims.alone():
             self._end_abandoned()

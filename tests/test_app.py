@@ -364,7 +364,7 @@ def test_a_sweep_of_the_conf_folder(calls: Calls) -> None:
 
 def test_other_launchers_train_one_by_one_into_the_same_folder(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
-    monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: checked.append(len(configs)))
+    monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: checked.append(len(configs)) or [])
     ended = run("-m", "hydra/launcher=basic", "chunksize=full,4", "learning_rate=0.1,0.2")
     assert checked == [4]
     assert [len(call.configs) for call in calls] == [1, 1, 1, 1]
@@ -398,7 +398,7 @@ def test_callbacks_see_each_job_with_what_it_returned(
     calls: Calls, launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / f"spy_{launcher}.py").write_text(SPY)
-    monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: None)
+    monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: [])
     words = [f"hydra/launcher={launcher}", "hydra.sweep.dir=out", f"+hydra.callbacks.spy._target_=spy_{launcher}.Spy"]
     monkeypatch.syspath_prepend(tmp_path)
     run("-m", *words, "chunksize=full,4", "learning_rate=0.1,1", "epochs=2")
@@ -503,7 +503,7 @@ def test_an_error_in_training_is_raised_as_it_is_and_ends_the_sweep(
         raise OSError("the disk is full")
 
     monkeypatch.setattr("harness.sweep.Sweep.train", fail)
-    monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: None)
+    monkeypatch.setattr("harness.plan.prepare", lambda configs, progress: [])
     with pytest.raises(OSError, match="the disk is full"):
         run(*words)
     assert len(tried) == 1
