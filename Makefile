@@ -19,7 +19,7 @@ ui: $(READY)
 	$(BIN)/harness ui
 
 bench: $(READY)
-	TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 $(BIN)/python -m experiments.throughput
+	$(BIN)/python -m experiments.throughput
 
 lint: $(READY)
 	$(BIN)/ruff check .

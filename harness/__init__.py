@@ -25,7 +25,7 @@ def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequen
         ConfigError: There is no such store, or no such sweep.
     """
     # MLflow and pandas take seconds to import, and most that import this package need neither.
-    from harness.config import tracking_uri
+    from harness.address import tracking_uri
     from harness.records import Records
     from harness.tidy import EPOCH_METRICS
 

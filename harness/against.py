@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.apart import varying
 from harness.tidy import Sweep
-from harness.views import varying
 
 AXES = ("epochs", "rows", "updates", "time")
 _COLUMNS = {"epochs": "epoch", "rows": "rows", "updates": "updates", "time": "seconds"}

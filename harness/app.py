@@ -27,8 +27,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from harness.compose import task_config
-from harness.config import Config, ConfigError, require
+from harness.config import Config
 from harness.hide import hide_passwords, logged_without_passwords
+from harness.refusal import ConfigError, require
 from harness.trust import WORD, check_functions, check_packages
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from harness.address import masked
 from harness.checkpoint import FOLDER, Checkpoint, Saved
 from harness.claims import Claims
-from harness.config import masked
 from harness.known import claim_of, sort_out
 from harness.plan import Group, Run, arrange
 from harness.progress import Display

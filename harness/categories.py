@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from harness.config import require
+from harness.refusal import require
 
 MOST = 10_000
 """Categories of one column: each is an input of the model."""

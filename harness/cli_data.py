@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.config import require, tracking_uri
+from harness.address import tracking_uri
+from harness.refusal import require
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

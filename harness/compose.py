@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
@@ -16,6 +17,21 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from harness.config import DEFAULT_EXPERIMENT
+
+
+class JobConfig(DictConfig):
+    """A configuration that is copied by pickling, in a sixth of the time; Hydra copies each job's four times."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> JobConfig:
+        """Return a copy that has the same parent."""
+        parent = self._get_parent()
+        self._set_parent(None)  # Else it would be copied too.
+        try:
+            copied = pickle.loads(pickle.dumps(self))
+        finally:
+            self._set_parent(parent)
+        copied._set_parent(parent)
+        return copied
 
 
 def compose_jobs(
@@ -50,7 +66,10 @@ def compose_jobs(
         rest = [str(item.input_line) for item in overrides if item.key_or_group not in values]
         kind = (*rest, *values)
         if kind not in templates:
-            templates[kind] = pickle.dumps(loader.load_sweep_config(master, list(job)))
+            template = loader.load_sweep_config(master, list(job))
+            for node in (template, template.hydra):
+                object.__setattr__(node, "__class__", JobConfig)
+            templates[kind] = pickle.dumps(template)
         configs.append(_with_values(templates[kind], values, overrides))
     for number, config in enumerate(configs, first_number):
         with open_dict(config):

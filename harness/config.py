@@ -7,20 +7,12 @@ could not compose frozen ones; nothing changes them once they are made.
 from __future__ import annotations
 
 import importlib.util
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
-
-class ConfigError(ValueError):
-    """A refusal: the command line, a configuration or the data cannot be used as they are.
-
-    Its text is one sentence for a person: what was expected, what was received, and the mend.
-    """
+from harness.refusal import ConfigError, require
 
 
 class Scaling(Enum):
@@ -87,28 +79,6 @@ class FullSample(Enum):
 FULL = "full"
 DEFAULT_EXPERIMENT = "harness"
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
-
-
-def require(condition: bool, expected: str, received: object, remedy: str = "") -> None:
-    """Raise `ConfigError` in the project's one form unless `condition` holds."""
-    if not condition:
-        raise ConfigError(f"{expected}. Received: {received}." + (f" {remedy}" if remedy else ""))
-
-
-def tracking_uri(uri: str | None = None) -> str:
-    """Return the tracking URI in force: `uri`, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
-
-    The path of a local file is made absolute, so that it names one store wherever it is used.
-    """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    scheme, found, path = uri.partition(":///")
-    return f"sqlite:///{Path(path).absolute()}" if found and scheme == "sqlite" else uri
-
-
-def masked(text: str) -> str:
-    """Return `text` with `***` for each password in an address."""
-    text = re.sub(r"(://[^\s:/@]*:)(?:[^\s/]*|[^\s@]*)@", r"\1***@", text)
-    return re.sub(r"([?&](?:\w*password|token|secret)=)[^&\s'\"]*", r"\1***", text)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from harness.config import masked
+from harness.address import masked
 from harness.delivery import Call, Delivery
 from harness.outbox import Outbox, Undelivered
 from harness.store import is_gone, reason

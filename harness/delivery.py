@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from mlflow.models import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
+from harness.local import Batch, LocalStore
 from harness.outbox import Record
+from harness.store import is_gone
 
 METRICS, PARAMS, TAGS = 800, 100, 100
 """What one request may carry; MLflow takes a thousand things together."""
@@ -23,55 +26,77 @@ METRICS, PARAMS, TAGS = 800, 100, 100
 Call = Callable[[], object]
 
 
-@dataclass
-class _Batch:
-    """What a run's records of a round add up to."""
-
-    metrics: list[Metric] = field(default_factory=list)
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-
-
 class Delivery:
     """Turns records into calls."""
 
     def __init__(self, client: MlflowClient, uri: str) -> None:
         self._client, self._uri = client, uri
+        self._local = LocalStore.of(client)
         self._places: dict[str, str] = {}
 
-    def place(self, run_id: str, artifact_uri: str) -> None:
-        """Tell where a run's artifacts go, so that the store need not be asked."""
-        self._places[run_id] = artifact_uri
+    def start(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
+        """Start runs of the names and with the tags that are given, and return their ids."""
+        started = self._start_locally(experiment_id, runs)
+        if not started:
+            made = [self._client.create_run(experiment_id, run_name=name, tags=dict(tags)) for name, tags in runs]
+            started = [(run.info.run_id, run.info.artifact_uri or "") for run in made]
+        self._places |= started  # The store need not be asked for them.
+        return [run_id for run_id, _ in started]
 
     def calls(self, records: Sequence[Record]) -> Iterator[Call]:
-        """Yield the calls that deliver `records`; those of a run are in its records' order, and its ending is last."""
-        batches: dict[str, _Batch] = {}
+        """Yield the calls that deliver `records`, each to be made before the next is asked for.
+
+        Those of a run are in its records' order, but its ending is last.
+        """
+        batches: dict[str, Batch] = defaultdict(Batch)
         for record in records:
-            kind, run_id = record["kind"], record["run"]
-            batch = batches.setdefault(run_id, _Batch())
+            kind, batch = record["kind"], batches[record["run"]]
             if kind == "metrics":
-                for key, value in record["values"].items():
-                    batch.metrics.append(Metric(key, value, record["ms"], record["step"]))
+                batch.metrics += [(key, value, record["ms"], record["step"]) for key, value in record["values"].items()]
             elif kind == "curve":
-                key, time = record["key"], record["ms"]
-                batch.metrics += [Metric(key, value, time, step) for step, value in record["points"]]
+                batch.metrics += [(record["key"], value, record["ms"], step) for step, value in record["points"]]
             elif kind in ("params", "tags"):
                 getattr(batch, kind).update(record["values"])
+            elif kind == "end":
+                batch.ending = record["status"], record["ms"]
             else:
-                if kind == "end":
-                    yield from self._batches(run_id, batches.pop(run_id))
                 yield functools.partial(getattr(self, f"_{kind}"), record)
+        if self._local:
+            refused: list[Exception] = []
+            yield functools.partial(_write, self._local, batches, refused)
+            if not refused:
+                return
         for run_id, batch in batches.items():
             yield from self._batches(run_id, batch)
 
-    def _batches(self, run_id: str, batch: _Batch) -> Iterator[Call]:
-        metrics = _slices(batch.metrics, METRICS)
+    def _start_locally(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]]) -> list:
+        if not self._local or not runs:
+            return []
+        place = self._client.get_experiment(experiment_id).artifact_location
+        try:
+            return self._local.start(experiment_id, place, runs, int(time.time() * 1000))
+        except Exception as error:
+            if is_gone(error):
+                raise
+            self._local = None  # These are not the tables that we know.
+            return []
+
+    def end(self) -> None:
+        """Leave the store in good order."""
+        if self._local:
+            self._local.measure()
+
+    def _batches(self, run_id: str, batch: Batch) -> Iterator[Call]:
+        points = [Metric(*point) for point in batch.metrics]
+        metrics = _slices(points, METRICS)
         params = _slices([Param(*pair) for pair in batch.params.items()], PARAMS)
         tags = _slices([RunTag(*pair) for pair in batch.tags.items()], TAGS)
         for some in itertools.zip_longest(metrics, params, tags, fillvalue=()):
             yield functools.partial(
                 self._client.log_batch, run_id, **dict(zip(("metrics", "params", "tags"), some, strict=True))
             )
+        if batch.ending:
+            yield functools.partial(self._client.set_terminated, run_id, *batch.ending)
 
     def _text(self, record: Record) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -115,9 +140,6 @@ class Delivery:
     def _experiment(self, record: Record) -> None:
         self._client.set_experiment_tag(record["experiment"], record["key"], record["value"])
 
-    def _end(self, record: Record) -> None:
-        self._client.set_terminated(record["run"], record["status"], record["ms"])
-
     def _artifacts(self, run_id: str) -> Any:
         if run_id not in self._places:
             self._places[run_id] = self._client.get_run(run_id).info.artifact_uri or ""
@@ -126,3 +148,13 @@ class Delivery:
 
 def _slices(things: list, length: int) -> Iterator[list]:
     return (things[start : start + length] for start in range(0, len(things), length))
+
+
+def _write(store: LocalStore, batches: Mapping[str, Batch], refused: list[Exception]) -> None:
+    """Write all of a round at once; what is wrong with one of its runs is for MLflow's own calls to say."""
+    try:
+        store.write(batches)
+    except Exception as error:
+        if is_gone(error):
+            raise
+        refused.append(error)

@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from harness.config import ConfigError, Device, RuntimeConfig, require
+from harness.config import Device, RuntimeConfig
+from harness.refusal import ConfigError, require
 
 
 def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:

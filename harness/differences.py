@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.config import masked
+from harness.address import masked
 from harness.provenance import commits, packages, patches
 from harness.signature import signature
 from harness.tidy import datasets

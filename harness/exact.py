@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from harness.config import ConfigError, require
 from harness.lines import LONGEST, Block
+from harness.refusal import ConfigError, require
 
 EMPTY = frozenset(
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from harness import report, sample
 from harness.against import settings
+from harness.apart import sweep_name, varying
 from harness.config import Loss
 from harness.plan import Run
 from harness.progress import Display
 from harness.records import Records
 from harness.tracking import Tracker
-from harness.views import saved_views, varying
+from harness.views import saved_views
 
 
 def announce(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
@@ -21,10 +22,9 @@ def announce(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run])
     first = runs[0]
     if rows := sample.sample_csv(first.table):
         tracker.log_text(sweep_id, rows, sample.FILE)
-    swept = varying([{key: str(value) for key, value in run.config.flat().items()} for run in runs])
+    swept = varying([run.config.flat() for run in runs])
     labels = first.config.loss is Loss.binary_crossentropy
-    name = command.removeprefix("harness train ")
-    _save_views(tracker, sweep_id, name, swept, held_out=first.table.holdout_rows > 0, labels=labels)
+    _save_views(tracker, sweep_id, sweep_name(command), swept, held_out=first.table.holdout_rows > 0, labels=labels)
 
 
 def conclude(tracker: Tracker, sweep_id: str, display: Display) -> None:

@@ -26,7 +26,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.against import objective
 from harness.progress import millions
 from harness.tidy import Sweep
-from harness.views import colours
+from harness.views import colour
 
 LEGEND_ENTRIES = 6
 _CELL = ("size", "learning_rate", "epochs")
@@ -249,7 +249,7 @@ def _best_of_sizes(runs: pd.DataFrame, key: str) -> set[str]:
 
 
 def _shades(runs: pd.DataFrame) -> dict[str, str]:
-    return colours(list(runs.apply(_size, axis=1).unique()))
+    return {size: colour(size) for size in runs.apply(_size, axis=1).unique()}
 
 
 def _size(run: Any) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from harness.config import ConfigError, require
 from harness.records import REPRODUCES, Records
+from harness.refusal import ConfigError, require
 from harness.store import reason
 
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")

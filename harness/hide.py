@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from harness.config import masked
+from harness.address import masked
 
 
 def hide_passwords(hydra_config: Any) -> None:

@@ -17,8 +17,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
-from harness.config import masked, require
+from harness.address import masked
 from harness.progress import millions
+from harness.refusal import require
 from harness.shelf import NEEDED, checkpoints, generated, list_tables, manifest, needed, remove_table
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from harness.config import require
+from harness.refusal import require
 
 ROWS = 21_613
 # Rows drawn and written at once. Each block has a random stream of its own, so this number is part of the data.

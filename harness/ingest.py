@@ -15,9 +15,10 @@ import numpy as np
 
 from harness.ahead import prefetch
 from harness.categories import Vocabulary
-from harness.config import ConfigError, DataConfig, Missing, Order, Reader, require
+from harness.config import DataConfig, Missing, Order, Reader
 from harness.parts import PARTS, PartWriter
 from harness.readers import Chunk, Selection, Words, read
+from harness.refusal import ConfigError, require
 from harness.sources import is_stream
 from harness.statistics import Column, Drift, Moments
 

@@ -18,10 +18,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harness.config import Loss, require
+from harness.config import Loss
 from harness.encoding import Encoding
 from harness.models import row_losses
 from harness.optimizers import make_optimizer, make_schedule, pure
+from harness.refusal import require
 
 BATCH_LAYERS = (keras.layers.BatchNormalization,)
 """Layers whose output for one row depends on the other rows of the batch."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.config import ConfigError, require
+from harness.refusal import ConfigError, require
 from harness.sources import open_text
 
 BLOCK_BYTES = 16 << 20

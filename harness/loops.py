@@ -15,8 +15,8 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.python.xla import dynamic_slice
 
 from harness.blocks import SLICE_ROWS
-from harness.config import require
 from harness.lanes import BATCH_LAYERS, Stack, State
+from harness.refusal import require
 
 
 class Rows(NamedTuple):

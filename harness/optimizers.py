@@ -12,7 +12,7 @@ import keras
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
-from harness.config import require
+from harness.refusal import require
 
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,

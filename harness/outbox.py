@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.config import masked
+from harness.address import masked
 
 ROUND_BYTES = 1 << 20
 """Records that are in memory at once."""

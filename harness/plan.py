@@ -12,20 +12,21 @@ from pathlib import Path
 
 import keras
 
+from harness.apart import ALWAYS, differing
 from harness.blocks import SLICE_ROWS, Blocks, Scaler
-from harness.config import Config, ConfigError, FullSample, Loss, require
+from harness.config import Config, FullSample, Loss
 from harness.device import available_bytes
 from harness.ingest import Progress
 from harness.lanes import Recipe
 from harness.optimizers import check_settings
 from harness.parts import PARTS
+from harness.refusal import ConfigError, require
 from harness.signature import find_target, signature
 from harness.table import Table, check_streams, open_table
 from harness.tile import Lane
 from harness.trainer import Scan
 
 LABEL_ROWS = 1 << 20
-_ALWAYS_NAMED = ("chunksize", "learning_rate", "epochs")
 
 
 @dataclass(eq=False)
@@ -201,13 +202,11 @@ def _check_labels(config: Config, table: Table) -> None:
 def _name(runs: Sequence[Run]) -> None:
     """Name runs by chunksize, learning rate, epochs, and whatever else they do not all share."""
     flat = [run.config.flat() for run in runs]
-    keys = dict.fromkeys(key for values in flat for key in values if key not in _ALWAYS_NAMED)
-    # What only some runs have, others of another model or optimizer, comes with what these have chosen.
-    varying = [key for key in keys if len({str(values[key]) for values in flat if key in values}) > 1]
+    others = [key for key in differing(flat) if key not in ALWAYS]
     for run, values in zip(runs, flat, strict=True):
         parts = ["full" if run.config.is_full else f"chunk={values['chunksize']}"]
         parts += [f"lr={values['learning_rate']:g}", f"epochs={values['epochs']}"]
-        parts += [_named(key, values.get(key)) for key in varying if values.get(key) is not None]
+        parts += [_named(key, values.get(key)) for key in others if values.get(key) is not None]
         run.name = " ".join(parts)
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from harness import files
-from harness.config import ConfigError, require
 from harness.lines import read_header
 from harness.readers import Chunk, Selection, Words, read
 from harness.recorded import data_of
 from harness.records import Records
+from harness.refusal import ConfigError, require
 from harness.sources import is_parquet
 
 if TYPE_CHECKING:

@@ -16,14 +16,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.address import masked, tracking_uri
 from harness.batch import checkpoint_folder
 from harness.claims import Claims
-from harness.config import DEFAULT_EXPERIMENT, Config, ConfigError, masked, tracking_uri
+from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.device import choose_device
 from harness.known import Known, sort_out
 from harness.plan import Group, Run, arrange, prepare
 from harness.progress import Display, millions
 from harness.records import Records
+from harness.refusal import ConfigError
 from harness.tile import CURVE_POINTS
 from harness.trainer import Progress
 

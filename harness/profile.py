@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.config import ConfigError, require
 from harness.readers import read_chunks
+from harness.refusal import ConfigError, require
 
 READ_ROWS = 100_000
 MANY = 1000

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from harness import exact
 from harness.ahead import ahead
-from harness.config import ConfigError, DataConfig, Reader, require
+from harness.config import DataConfig, Reader
 from harness.lines import Block, check_names, read_blocks
+from harness.refusal import ConfigError, require
 from harness.sources import is_parquet
 
 PARQUET_ROWS = 1 << 17

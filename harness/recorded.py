@@ -12,7 +12,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config import Config, ConfigError, DataConfig, require
+from harness.config import Config, DataConfig
+from harness.refusal import ConfigError, require
 
 RESTORED = ("lane_tile", "threads", "deterministic")
 """What of `runtime` can change a bit, besides the device."""

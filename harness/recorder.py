@@ -24,7 +24,7 @@ from harness.summary import Summary
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
 from harness.trainer import Clocks
-from harness.views import colours
+from harness.views import colour
 
 MOST_WEIGHTS = 200
 """Inputs of a linear model whose weights are recorded."""
@@ -67,31 +67,20 @@ class Recorder:
         self._take_in(runs)
         if self._summary:
             self._summary.watch()
-        shades = colours([str(run.config.flat()["chunksize"]) for run in runs])
-        for run in runs:
-            if run.status:
-                continue
-            tags = {
-                "kind": "run",
-                "sample": "full" if run.config.is_full else "batch",
-                "signature": run.signature,
-                "command": run.command or self._command,
-                "device": self._device,
-                "host": HOST,
-                "mlflow.runColor": shades[str(run.config.flat()["chunksize"])],
-                **self.tags,
-            }
-            if run.table.dropped or run.table.filled:
-                tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
-            if run.sweeps:
-                tags["sweep"] = ",".join(run.sweeps)
+        under_way = [run for run in runs if not run.status]
+        tags = {run: self._tags(run) for run in under_way}
+        new = [run for run in under_way if not run.run_id]
+        ids = self._tracker.start_runs([(run.name, _params(run.config.flat()), tags[run]) for run in new])
+        for run in under_way:
             if run.run_id:
                 self._tracker.resume_run(run.run_id)
-                self._tracker.tag(run.run_id, tags)
-            else:
-                run.run_id = self._tracker.start_run(run.name, _params(run.config.flat()), tags)
-            config = OmegaConf.to_yaml(OmegaConf.create(asdict(run.config)))
-            self._tracker.log_text(run.run_id, config, "config.yaml")
+                self._tracker.tag(run.run_id, tags[run])
+        for run, run_id in zip(new, ids, strict=True):
+            run.run_id = run_id
+        written: dict[str, str] = {}
+        for run in under_way:
+            config = [_in_yaml(part, written) for part in asdict(run.config).items()]
+            self._tracker.log_text(run.run_id, "".join(config), "config.yaml")
             self._tracker.log_dataset(
                 run.run_id,
                 run.table.source.stem,
@@ -255,6 +244,23 @@ class Recorder:
         if self._summary:
             self._summary.end([self._ended(run) for run in self._runs], status)
 
+    def _tags(self, run: Run) -> dict[str, str]:
+        tags = {
+            "kind": "run",
+            "sample": "full" if run.config.is_full else "batch",
+            "signature": run.signature,
+            "command": run.command or self._command,
+            "device": self._device,
+            "host": HOST,
+            "mlflow.runColor": colour(str(run.config.flat()["chunksize"])),
+            **self.tags,
+        }
+        if run.table.dropped or run.table.filled:
+            tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
+        if run.sweeps:
+            tags["sweep"] = ",".join(run.sweeps)
+        return tags
+
     def _record_code(self, run_id: str) -> None:
         """Keep what tells the code that the numbers come from."""
         targets = sorted({run.config.model["_target_"] for run in self._runs})
@@ -290,6 +296,14 @@ class Recorder:
     def _end(self, run: Run, status: str) -> None:
         run.status = status
         self._tracker.end_run(run.run_id, status)
+
+
+def _in_yaml(part: tuple[str, Any], written: dict[str, str]) -> str:
+    """Write a key and its value as YAML, each once: it takes long, and the runs of a sweep share most of theirs."""
+    told = repr(part)
+    if told not in written:
+        written[told] = OmegaConf.to_yaml(OmegaConf.create(dict([part])))
+    return written[told]
 
 
 def _params(flat: Mapping[str, Any]) -> dict[str, Any]:

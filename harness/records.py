@@ -16,7 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness import sample
-from harness.config import ConfigError, masked, require
+from harness.address import masked
+from harness.refusal import ConfigError, require
 from harness.store import reason
 from harness.tidy import EPOCH_AXES, EPOCH_METRICS, NOTHING, Sweep, curves_of, datasets, row, typed
 

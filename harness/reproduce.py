@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table as View
 
 from harness import files
-from harness.config import ConfigError, Device, masked, require, tracking_uri
+from harness.address import masked, tracking_uri
+from harness.config import Device
 from harness.equality import Pair, pairs, verdict
 from harness.recorded import config_of
 from harness.records import REPRODUCES, Records
+from harness.refusal import ConfigError, require
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

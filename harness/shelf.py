@@ -17,10 +17,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
-from harness.config import ConfigError, DataConfig, Missing, Order, Reader, Scaling, require
+from harness.config import DataConfig, Missing, Order, Reader, Scaling
 from harness.ingest import Progress, digest_of
 from harness.parts import PARTS, column_path, digest_file
 from harness.progress import millions
+from harness.refusal import ConfigError, require
 from harness.sources import fingerprint
 from harness.table import Table, load_table, room_for, write_table, written_aside
 

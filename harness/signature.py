@@ -8,7 +8,8 @@ import inspect
 import json
 from collections.abc import Callable, Iterable
 
-from harness.config import Config, ConfigError, require
+from harness.config import Config
+from harness.refusal import ConfigError, require
 from harness.table import Table
 
 _WRITTEN = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")

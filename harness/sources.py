@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.config import ConfigError, require
+from harness.refusal import ConfigError, require
 
 EDGE_BYTES = 1 << 20
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"

@@ -16,7 +16,8 @@ import sqlalchemy.exc
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import ConfigError, masked, require
+from harness.address import masked
+from harness.refusal import ConfigError, require
 
 # A server's store would have two lines printed for each run that ends.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

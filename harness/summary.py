@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mlflow.entities import Run as Record
 
-from harness.config import masked
+from harness.address import masked
+from harness.apart import sweep_name
 from harness.known import HOST
 from harness.note import Ended, Note
 from harness.plan import Run
@@ -57,9 +58,8 @@ class Summary:
             tags = {"kind": "sweep", "command": command, "host": HOST}
             if signature:
                 tags["signature"] = signature
-            name = command.removeprefix("harness train ").removeprefix("-m ")[:200]
             self.note.started = time.time()
-            self.note.run_id = tracker.start_run(name, {}, tags)
+            self.note.run_id = tracker.start_run(sweep_name(command), {}, tags)
         # Metrics of the summary have the number of the call as their step, so that none is ever there twice.
         self.note.calls += 1
         tracker.tag(self.note.run_id, {"calls": str(self.note.calls), "host": HOST})

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import exhibit
+from harness.address import masked, tracking_uri
 from harness.batch import Batch, Place
 from harness.claims import Claims, only_one
-from harness.config import DEFAULT_EXPERIMENT, Config, masked, tracking_uri
+from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.device import choose_device
 from harness.known import claim_of, is_abandoned
 from harness.plan import Run, arrange, prepare

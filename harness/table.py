@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from harness import houses
-from harness.config import ConfigError, DataConfig, Order, Reader, flatten, require
+from harness.config import DataConfig, Order, Reader, flatten
 from harness.ingest import Ingested, Progress, State, ingest
 from harness.memory import give_back
 from harness.parts import Part, column_path
+from harness.refusal import ConfigError, require
 from harness.sources import find_files, fingerprint, is_stream
 from harness.statistics import Column
 

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from mlflow.exceptions import MlflowException
 
-from harness.config import ConfigError, masked
+from harness.address import masked
 from harness.courier import Courier
 from harness.delivery import Delivery
 from harness.outbox import Record, Undelivered, left_behind, new_outbox
+from harness.refusal import ConfigError
 from harness.statistics import Column
 from harness.store import FIRST_CONTACT, environment, open_store
 
@@ -83,13 +84,17 @@ class Tracker:
         except Exception:  # There is one already.
             pass
 
+    def start_runs(self, runs: Sequence[tuple[str, Mapping[str, Any], Mapping[str, str]]]) -> list[str]:
+        """Start runs, each of a name, params and tags, and return their ids."""
+        named = [(masked(name), _source_tags() | _masked(tags)) for name, _, tags in runs]
+        ids = self._delivery.start(self.experiment_id, named)
+        for run_id, (_, params, _) in zip(ids, runs, strict=True):
+            self._put("params", run_id, values=_masked(params))
+        return ids
+
     def start_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Start a run and return its id."""
-        run = self._client.create_run(self.experiment_id, run_name=masked(name), tags=_source_tags() | _masked(tags))
-        run_id = run.info.run_id
-        self._delivery.place(run_id, run.info.artifact_uri or "")
-        self._put("params", run_id, values=_masked(params))
-        return run_id
+        """Start one run and return its id."""
+        return self.start_runs([(name, params, tags)])[0]
 
     def resume_run(self, run_id: str) -> None:
         """Set a run that has ended to running again.
@@ -261,6 +266,7 @@ class Tracker:
         """
         with self._resources:
             self._courier.close(wait)
+            self._delivery.end()
 
     def _put(self, kind: str, run_id: str, **values: object) -> None:
         record = {"kind": kind, "run": run_id, **values}

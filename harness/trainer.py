@@ -17,11 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from harness.blocks import Block, Blocks
-from harness.config import ConfigError
 from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
 from harness.loops import Rows, make_loop
 from harness.memory import give_back
+from harness.refusal import ConfigError
 from harness.tile import Diverged, EpochEnd, Failed, Lane, Stopped, Tile
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 
-from harness.config import require
+from harness.refusal import require
 
 WORD = "--trust"
 PACKAGES = ("harness", "keras", "experiments")

@@ -13,7 +13,8 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.config import ConfigError, masked, require
+from harness.address import masked
+from harness.refusal import ConfigError, require
 
 HOST = "127.0.0.1"
 START_SECONDS = 120

@@ -15,34 +15,26 @@ from typing import Any
 FULL_COLOUR = "#D55E00"
 """Of full-sample runs; the vermilion of Okabe and Ito's palette, which the colour-blind tell from every blue."""
 
-_LIGHT, _DARK = (0x6F, 0xC1, 0xF2), (0x00, 0x2F, 0x5C)
+_SHADES = ("A9DDB8", "7ACFC4", "4DB8DC", "1C74C4", "1E469C", "1B2A70", "131549", "07071F")
+"""Of chunks of 1, 10, 100 and so on up to 10 million rows: from green by blue to black, ever darker."""
+
 _FIRST_COLUMNS = ("attributes.`Run Name`",)
-_ALWAYS = ("chunksize", "learning_rate", "epochs")
-_APART = ("runtime.", "tracking.", "data.path", "data.rows", "data.origin")
 
 
-def varying(params: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the params that set a sweep's runs apart: chunksize, learning rate, epochs, and what else differs.
+def colour(chunksize: str) -> str:
+    """Return the colour of the runs of a chunksize: `full` has its own; of the others, longer chunks have darker ones.
 
-    A setting that only some runs have, one of an optimizer for example, is no difference: the optimizer's name is.
+    It follows from the chunksize alone, on a logarithmic scale, so that it is the same in all sweeps.
     """
-    keys = dict.fromkeys(key for values in params for key in values if not key.startswith(_APART))
-    differ = (key for key in keys if len({str(values[key]) for values in params if key in values}) > 1)
-    return [*_ALWAYS, *(key for key in differ if key not in _ALWAYS)]
-
-
-def colours(chunksizes: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each chunksize: `full` has its own, numbers are blues, darker the longer the chunk.
-
-    One number alone has the blue of its magnitude, so that runs of jobs that know nothing of each other differ too.
-    """
-    numbers = sorted({size for size in chunksizes if size != "full"}, key=int)
-    shades = {"full": FULL_COLOUR}
-    for place, size in enumerate(numbers):
-        depth = place / (len(numbers) - 1) if len(numbers) > 1 else min(math.log10(int(size)) / 6, 1)
-        mixed = (round(light + depth * (dark - light)) for light, dark in zip(_LIGHT, _DARK, strict=True))
-        shades[size] = "#" + "".join(f"{channel:02X}" for channel in mixed)
-    return shades
+    if chunksize == "full":
+        return FULL_COLOUR
+    place = min(math.log10(int(chunksize)), len(_SHADES) - 1)
+    start = min(int(place), len(_SHADES) - 2)
+    mixed = (
+        round(low + (place - start) * (high - low))
+        for low, high in zip(*(bytes.fromhex(shade) for shade in _SHADES[start : start + 2]), strict=True)
+    )
+    return "#" + "".join(f"{channel:02X}" for channel in mixed)
 
 
 def saved_views(sweep_id: str, name: str, swept: Sequence[str], *, held_out: bool, labels: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from harness.ahead import ahead, prefetch
-from harness.config import ConfigError
+from harness.refusal import ConfigError
 
 
 def prefetching() -> list[threading.Thread]:

@@ -25,7 +25,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harness import app
-from harness.config import Config, ConfigError, Device, FullSample, LogModel, Loss, Missing, Scaling
+from harness.config import Config, Device, FullSample, LogModel, Loss, Missing, Scaling
+from harness.refusal import ConfigError
 
 CSV = ["data=csv", "data.path=houses.csv", "data.features=[a,b]", "data.target=y"]
 GROUPS = ("data", "experiment", "model", "optimizer", "runtime", "sweep", "tracking")

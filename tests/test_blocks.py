@@ -12,8 +12,9 @@ import pytest
 
 from harness import blocks as module
 from harness.blocks import SLICE_ROWS, Block, Blocks, Scaler
-from harness.config import ConfigError, Order, Scaling
+from harness.config import Order, Scaling
 from harness.parts import PARTS, Part, column_path
+from harness.refusal import ConfigError
 from harness.table import Table
 
 # Of 3,700 rows; neither is a number of whole slices.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.records import Records
-from harness.views import colours
+from harness.views import colour
 
 pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -101,12 +101,11 @@ def test_the_charts_draw_full_sample_and_batch_runs(addresses: dict[str, str], p
     )
     read = "line.name, (line.line && line.line.color) || (line.marker && line.marker.color), line.x.length"
     lines = plots.first.evaluate(f"plot => plot.data.map(line => [{read}])")
-    drawn = {name: colour for name, colour, points in lines if points in (5, 20) and colour}
+    drawn = {name: shade for name, shade, points in lines if points in (5, 20) and shade}
     assert len(drawn) == 24
-    shades = colours(["full", "1000", "100"])
-    for name, colour in drawn.items():
+    for name, shade in drawn.items():
         size = name.split()[0].removeprefix("chunk=")
-        assert colour[:7].upper() == shades[size], name  # Some are drawn faintly.
+        assert shade[:7].upper() == colour(size), name  # Some are drawn faintly.
     axes = plots.evaluate_all("plots => plots.map(plot => plot.layout.xaxis.title.text || plot.layout.xaxis.title)")
     assert {"Step", "updates"} <= set(axes)
 

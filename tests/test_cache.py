@@ -16,9 +16,10 @@ import pytest
 
 from harness import lines, sources
 from harness import table as module
-from harness.config import ConfigError, DataConfig, Missing, Scaling
+from harness.config import DataConfig, Missing, Scaling
 from harness.ingest import State
 from harness.parts import column_path
+from harness.refusal import ConfigError
 from harness.table import Table, open_table
 from tests.tables import SMALL, rows
 

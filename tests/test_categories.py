@@ -11,10 +11,11 @@ import pytest
 
 from harness.blocks import Scaler
 from harness.categories import Vocabulary
-from harness.config import ConfigError, Loss, Missing, Order, Scaling
+from harness.config import Loss, Missing, Order, Scaling
 from harness.encoding import Encoding
 from harness.export import raw_model
 from harness.ingest import held_out
+from harness.refusal import ConfigError
 from tests.helpers import lane, train
 from tests.tables import refusal, rows
 

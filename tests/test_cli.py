@@ -37,7 +37,7 @@ from omegaconf import OmegaConf
 from harness import cli
 from harness.config import Config
 from harness.ingest import held_out
-from harness.views import addresses, colours
+from harness.views import addresses, colour
 
 # The command sets this, and only before anything computes: here another test may have been first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -207,9 +207,8 @@ def test_tags(left: Left) -> None:
 
 
 def test_each_chunksize_has_its_colour_and_the_sweep_its_views(left: Left) -> None:
-    shades = colours(["full", "4"])
     for (chunksize, _, _), run in left.runs.items():
-        assert run.data.tags["mlflow.runColor"] == shades[chunksize]
+        assert run.data.tags["mlflow.runColor"] == colour(chunksize)
     tags = left.client.get_experiment(left.summary.info.experiment_id).tags
     for address in addresses("", left.summary.info.experiment_id, left.summary.info.run_id).values():
         share = address.split("viewStateShareKey=")[1].split("&")[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
@@ -54,7 +56,8 @@ def test_equals_hydra(loader, jobs):
         expected = loader.load_sweep_config(master, list(job))
         with open_dict(expected):
             expected.hydra.job.id = expected.hydra.job.num = number
-        assert OmegaConf.to_yaml(config) == OmegaConf.to_yaml(expected)
+        assert OmegaConf.to_yaml(config) == OmegaConf.to_yaml(copy.deepcopy(config)) == OmegaConf.to_yaml(expected)
+        assert copy.deepcopy(config.hydra)._get_parent() is config
         assert config.hydra.job.override_dirname == ",".join(sorted(job))
 
 

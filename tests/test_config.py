@@ -8,20 +8,9 @@ from typing import Any
 
 import pytest
 
-from harness.config import (
-    Config,
-    ConfigError,
-    DataConfig,
-    Loss,
-    Missing,
-    RuntimeConfig,
-    Scaling,
-    TrackingConfig,
-    flatten,
-    masked,
-    require,
-    tracking_uri,
-)
+from harness.address import masked, tracking_uri
+from harness.config import Config, DataConfig, Loss, Missing, RuntimeConfig, Scaling, TrackingConfig, flatten
+from harness.refusal import ConfigError, require
 
 
 def data(**changes: Any) -> DataConfig:

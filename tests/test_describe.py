@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from harness import profile
-from harness.config import ConfigError
 from harness.describe import Description, describe, render
+from harness.refusal import ConfigError
 
 NO_COMMAND = "Training needs two columns of numbers that vary, so there is no command to suggest."
 NO_CSV = "data.path expected a CSV in UTF-8 with a header line. Received: "

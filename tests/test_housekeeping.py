@@ -14,10 +14,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from harness import cli
-from harness.config import ConfigError, DataConfig
+from harness.config import DataConfig
 from harness.housekeeping import IN_USE, UNDELIVERED, Item, free, look, seconds, survey
 from harness.outbox import new_outbox
 from harness.records import Records
+from harness.refusal import ConfigError
 from harness.shelf import NEEDED
 from harness.shelf import free as free_tables
 from harness.table import Table, _held, open_table

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from harness import houses
-from harness.config import ConfigError
+from harness.refusal import ConfigError
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT / os.environ.get("KING_COUNTY_CSV", "../shared/data/kc_house_data.csv")

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from harness.blocks import Scaler
-from harness.config import ConfigError, DataConfig, Scaling
+from harness.config import DataConfig, Scaling
 from harness.models import mlp
 from harness.optimizers import OPTIMIZERS, SCHEDULES, check_settings, make_optimizer
+from harness.refusal import ConfigError
 from harness.table import open_table
 from tests.helpers import lane, recipe, train
 from tests.reference import eager_keras

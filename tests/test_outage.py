@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from harness.config import ConfigError
 from harness.outbox import Outbox, Undelivered, left_behind, new_outbox
+from harness.refusal import ConfigError
 from harness.statistics import Column
 from harness.store import open_store
 from harness.tracking import Tracker

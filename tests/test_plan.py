@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from harness import plan
-from harness.config import Config, ConfigError, DataConfig, FullSample, Loss, RuntimeConfig, Scaling, TrackingConfig
+from harness.config import Config, DataConfig, FullSample, Loss, RuntimeConfig, Scaling, TrackingConfig
 from harness.plan import arrange, prepare
+from harness.refusal import ConfigError
 
 
 @pytest.fixture

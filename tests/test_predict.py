@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from harness import lines
-from harness.config import ConfigError
 from harness.predict import predict
 from harness.records import Records
+from harness.refusal import ConfigError
 from harness.tracking import Tracker
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"

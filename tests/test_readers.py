@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import lines, readers
-from harness.config import ConfigError, Reader
+from harness.config import Reader
 from harness.exact import EMPTY
 from harness.readers import Selection, Words, read
+from harness.refusal import ConfigError
 
 HOUSES = """\
 id,date,price,sqft,floors

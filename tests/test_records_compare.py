@@ -13,8 +13,8 @@ from rich.console import Console
 
 from harness.against import objective
 from harness.compare import ranked, summary
-from harness.config import ConfigError
 from harness.records import PAGE, Records
+from harness.refusal import ConfigError
 from harness.show import show
 from harness.tidy import Sweep
 from harness.tracking import Tracker

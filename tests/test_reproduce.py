@@ -20,11 +20,12 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from harness import cli, differences, files, sweep
-from harness.config import Config, ConfigError, DataConfig, LogModel, Loss, TrackingConfig
+from harness.config import Config, DataConfig, LogModel, Loss, TrackingConfig
 from harness.equality import pairs, verdict
 from harness.progress import Display
 from harness.recorded import config_of
 from harness.records import Records
+from harness.refusal import ConfigError
 from harness.reproduce import Wish, reproduce
 from harness.tracking import Tracker
 

@@ -15,8 +15,8 @@ import pytest
 from harness import sources
 from harness import table as table_module
 from harness.cli import cli
-from harness.config import ConfigError
 from harness.parts import column_path
+from harness.refusal import ConfigError
 from harness.shelf import Shelved, free, list_tables, select_tables, verify_table
 from harness.table import Table
 from tests.tables import SMALL

@@ -14,7 +14,6 @@ import pytest
 
 from harness.config import (
     Config,
-    ConfigError,
     DataConfig,
     Device,
     LogModel,
@@ -25,6 +24,7 @@ from harness.config import (
     Scaling,
     TrackingConfig,
 )
+from harness.refusal import ConfigError
 from harness.signature import find_target, signature, sweep_signature
 from harness.statistics import Column
 from harness.table import Table

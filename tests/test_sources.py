@@ -18,7 +18,8 @@ import pytest
 
 from harness import lines
 from harness import table as module
-from harness.config import ConfigError, DataConfig
+from harness.config import DataConfig
+from harness.refusal import ConfigError
 from harness.sources import find_files, fingerprint
 from harness.table import Table, open_table
 from tests.tables import refusal, rows

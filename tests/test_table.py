@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from harness import houses, lines
 from harness import table as module
-from harness.config import ConfigError, DataConfig, Missing, Reader, Scaling
+from harness.config import DataConfig, Missing, Reader, Scaling
 from harness.ingest import held_out
+from harness.refusal import ConfigError
 from harness.table import open_table
 from tests.tables import SMALL, refusal, rows
 

@@ -22,8 +22,9 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from harness.config import ConfigError, tracking_uri
+from harness.address import tracking_uri
 from harness.delivery import METRICS
+from harness.refusal import ConfigError
 from harness.statistics import Column
 from harness.tracking import Tracker
 
@@ -117,6 +118,7 @@ def test_curves_of_any_length_arrive_whole_and_in_order(
     tracker: Tracker, client: MlflowClient, points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
+    monkeypatch.setattr(tracker._delivery, "_local", None)
     log_batch = tracker._client.log_batch
 
     def count(run_id: str, metrics: Any = (), **others: Any) -> None:
@@ -139,6 +141,7 @@ def test_many_small_records_are_sent_together(
     """What comes within two seconds goes in one request a run."""
     runs = [tracker.start_run(name, {"a": 1}, {}) for name in "ab"]
     requests: list[str] = []
+    monkeypatch.setattr(tracker._delivery, "_local", None)
     log_batch = tracker._client.log_batch
     monkeypatch.setattr(
         tracker._client, "log_batch", lambda run_id, **these: (requests.append(run_id), log_batch(run_id, **these))

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from harness.blocks import SLICE_ROWS, Scaler
-from harness.config import ConfigError, DataConfig, Loss, Scaling
+from harness.config import DataConfig, Loss, Scaling
 from harness.loops import WholeChunks
 from harness.models import linear, mlp
+from harness.refusal import ConfigError
 from harness.table import open_table
 from harness.tile import CURVE_POINTS, Lane, thinned
 from harness.trainer import Progress

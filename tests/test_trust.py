@@ -13,8 +13,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from harness import ui
-from harness.config import ConfigError
 from harness.predict import load
+from harness.refusal import ConfigError
 from harness.store import open_store
 from harness.trust import check_functions, check_packages
 

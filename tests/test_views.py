@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
 
-from harness.views import FULL_COLOUR, addresses, colours, saved_views, varying
+from harness.views import FULL_COLOUR, addresses, colour, saved_views
 
 SWEEP = "0123456789abcdef" * 2
 SWEPT = ["chunksize", "learning_rate", "epochs", "optimizer.name"]
@@ -89,20 +91,35 @@ def test_a_view_is_small_enough_for_a_tag() -> None:
     assert max(map(len, views.values())) < 5000
 
 
-def test_what_sets_runs_apart() -> None:
-    common = {"chunksize": "1", "learning_rate": "0.1", "epochs": "2", "runtime.threads": "1"}
-    runs = [
-        common | {"optimizer.name": "adam", "optimizer.beta_1": "0.9", "seed": "0"},
-        common | {"optimizer.name": "sgd", "seed": "0", "runtime.threads": "2", "data.path": "elsewhere"},
-    ]
-    assert varying(runs) == ["chunksize", "learning_rate", "epochs", "optimizer.name"]
+# As the colour-blind see it: linear RGB times these (Machado, Oliveira and Fernandes, 2009; no green, no red, no blue).
+SIGHTS = [
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+]
 
 
-def test_colours() -> None:
-    found = colours(["1000", "full", "100", "10", "100"])
-    assert found["full"] == FULL_COLOUR
-    assert sorted(found) == ["10", "100", "1000", "full"]
-    blues = [found[size] for size in ("10", "100", "1000")]
-    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in blues)
-    assert blues == sorted(blues, reverse=True)  # Darker and darker.
-    assert colours(["10"])["10"] != colours(["100000"])["100000"]
+def seen(shade: str, sight: list[list[float]]) -> np.ndarray:
+    """A colour in CIELAB, in which a distance of 2 is just seen."""
+    channels = np.array(list(bytes.fromhex(shade[1:]))) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(sight) @ linear, 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+    x, y, z = np.cbrt(np.maximum(xyz / [0.9505, 1.0, 1.089], 0.008856))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_colours_can_be_told_apart_by_all(sight: list[list[float]]) -> None:
+    shades = [seen(colour(str(10**power)), sight) for power in range(8)]
+    steps = [np.linalg.norm(after - before) for before, after in itertools.pairwise(shades)]
+    assert min(steps) > 8
+    assert min(np.linalg.norm(shade - seen(FULL_COLOUR, sight)) for shade in shades) > 30
+    assert np.all(np.diff([lightness for lightness, *_ in shades]) < 0)
+
+
+def test_a_colour_follows_from_the_chunksize() -> None:
+    assert colour("full") == FULL_COLOUR
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour(size)) for size in ("1", "50", "1000", "123456789"))
+    assert colour("10000000") == colour("20000000")

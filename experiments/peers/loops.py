@@ -1,0 +1,47 @@
+"""Loops over pandas chunks, as a lesson has them: eager, and with a compiled step."""
+
+# The stubs that pyright has for TensorFlow take no plain numbers.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from experiments.peers.chunks import chunks
+from experiments.peers.task import Fit, Outcome, Task, apart
+
+
+def eager(task: Task) -> Outcome:
+    """Train step by step, nothing compiled."""
+    return _train(task, lambda step: step)
+
+
+def compiled(task: Task) -> Outcome:
+    """Train with a step that XLA compiles."""
+    return _train(task, lambda step: tf.function(step, jit_compile=True))
+
+
+def _train(task: Task, wrap: Callable) -> Outcome:
+    intercept, slopes = tf.Variable(0.1), tf.Variable(tf.fill([len(task.features)], 0.1))
+    optimizer = keras.optimizers.Adam(task.rates[0])
+    optimizer.build([intercept, slopes])
+
+    def step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((intercept + tf.linalg.matvec(x, slopes) - y) ** 2)
+        optimizer.apply(tape.gradient(loss, [intercept, slopes]), [intercept, slopes])
+
+    step = wrap(step)
+    epochs = []
+    for _ in range(task.passes):
+        start = time.perf_counter()
+        for x, y in chunks(task):
+            step(tf.constant(x), tf.constant(y))
+        epochs.append(time.perf_counter() - start)
+    compiling, laps = apart(epochs)
+    weights = [float(intercept.numpy()), *map(float, slopes.numpy())]
+    fit = Fit(task.chunks[0], task.rates[0], task.passes, weights)
+    return Outcome(task.rows, compile=compiling, laps=laps, fits=[fit])

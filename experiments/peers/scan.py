@@ -1,0 +1,149 @@
+"""JAX, as one who knows it would write it.
+
+Polars reads, everything stays in memory, all configurations of a chunk size are stacked by `vmap` in one `scan` that is
+compiled once, buffers are donated, and chunk sizes run side by side. Runs that differ in epochs only are one lane here
+too, told of at each stop.
+"""
+
+# It is an optional package.
+# pyright: reportCallIssue=false, reportMissingImports=false
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax.flatten_util import ravel_pytree
+
+from experiments.peers.task import Fit, Outcome, Task
+
+ELEMENTWISE_LANES = range(2, 17)
+"""For one feature and so many lanes a product of elements is faster than one of matrices, as measured."""
+
+
+def train(task: Task) -> Outcome:
+    """Train all configurations."""
+    start = time.perf_counter()
+    x, y = _read(task)
+    read = time.perf_counter() - start
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        start = time.perf_counter()
+        scans = list(pool.map(lambda chunk: _Scan(task, chunk, x, y), task.chunks))
+        compiling = time.perf_counter() - start
+        start = time.perf_counter()
+        fits = list(pool.map(lambda scan: scan.run(), scans))
+        seconds = time.perf_counter() - start
+    return Outcome(
+        task.rows,
+        compile=compiling,
+        read=read,
+        laps=[seconds],
+        lap_epochs=task.passes,
+        fits=[fit for some in fits for fit in some],
+    )
+
+
+def _read(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    frame = (
+        pl.scan_csv(task.path, schema_overrides=dict.fromkeys(task.columns, pl.Float32), n_rows=task.rows)
+        .select((pl.col(name) - mean) / std for name, mean, std in zip(task.columns, task.mean, task.std, strict=True))
+        .collect()
+    )
+    return frame.select(task.features).to_numpy(order="c"), frame[task.target].to_numpy()
+
+
+class _Scan:
+    """All lanes of one chunk size."""
+
+    def __init__(self, task: Task, chunk: int | str, x: np.ndarray, y: np.ndarray) -> None:
+        """Compile."""
+        self._task, self._chunk = task, chunk
+        size = task.size(chunk)
+        whole = task.rows // size * size
+        self._rates = jnp.asarray(np.array(task.rates, np.float32))
+        initial, unravel = ravel_pytree(_initial(task))
+        lanes = np.tile(initial, (len(task.rates), 1))
+        self._state = (*(jnp.asarray(each) for each in (lanes, 0 * lanes, 0 * lanes)), jnp.float32(0))
+        epoch = jax.jit(_epoch(_loss(task, unravel)), donate_argnums=0)
+        parts = [(x[:whole].reshape(-1, size, x.shape[1]), y[:whole].reshape(-1, size))]
+        if whole < task.rows:
+            parts.append((x[None, whole:], y[None, whole:]))
+        self._parts = [tuple(map(jnp.asarray, part)) for part in parts]
+        self._passes = [epoch.lower(self._state, self._rates, *part).compile() for part in self._parts]
+
+    def run(self) -> list[Fit]:
+        """Train, and return what the lanes have come to at each stop."""
+        state, task = self._state, self._task
+        fits: list[Fit] = []
+        for number in range(1, task.passes + 1):
+            losses = []
+            for part, one_pass in zip(self._parts, self._passes, strict=True):
+                state, loss = one_pass(state, self._rates, *part)
+                losses.append(loss)
+            if number in task.stops:
+                means, lanes = np.sum(losses, axis=0) / task.rows, np.asarray(state[0])
+                for rate, loss, lane in zip(task.rates, means, lanes, strict=True):
+                    weights = [] if task.units else list(map(float, lane))
+                    fits.append(Fit(self._chunk, rate, number, weights, float(loss)))
+        jax.block_until_ready(state)
+        return fits
+
+
+def _initial(task: Task) -> list:
+    """Return a bias and a kernel for each layer; those of a linear model are 0.1, bias first."""
+    if not task.units:
+        return [np.float32(0.1), np.full(len(task.features), 0.1, np.float32)]
+    widths = [len(task.features), *task.units, 1]
+    keys = jax.random.split(jax.random.key(0), len(widths) - 1)
+    glorot = jax.nn.initializers.glorot_uniform()
+    layers = zip(keys, itertools.pairwise(widths), strict=True)
+    return [(jnp.zeros(shape[1]), glorot(key, shape)) for key, shape in layers]
+
+
+def _loss(task: Task, unravel: Callable) -> Callable:
+    """Return the mean squared error of a lane's flat weights on a chunk."""
+    elementwise = len(task.features) == 1 and len(task.rates) in ELEMENTWISE_LANES
+
+    def linear(weights: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        product = x[:, 0] * weights[1] if elementwise else x @ weights[1:]
+        return jnp.mean((weights[0] + product - y) ** 2)
+
+    def perceptron(weights: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        *hidden, (bias, kernel) = unravel(weights)
+        for before, weight in hidden:
+            x = jax.nn.relu(x @ weight + before)
+        return jnp.mean(((x @ kernel)[:, 0] + bias[0] - y) ** 2)
+
+    return perceptron if task.units else linear
+
+
+def _epoch(loss: Callable) -> Callable:
+    """Return a pass over chunks that gives the new state and the sum of each lane's losses over all rows."""
+
+    def update(state: tuple, x: jax.Array, y: jax.Array, rate: jax.Array) -> tuple:
+        weights, first, second, count = state
+        value, gradient = jax.value_and_grad(loss)(weights, x, y)
+        count = count + 1
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        step = rate * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+        return (weights - step * first / (jnp.sqrt(second) + 1e-7), first, second, count), value
+
+    axes = (0, 0, 0, None)
+    stacked = jax.vmap(update, in_axes=(axes, None, None, 0), out_axes=(axes, 0))
+
+    def epoch(state: tuple, rates: jax.Array, x: jax.Array, y: jax.Array) -> tuple:
+        def body(carry: tuple, chunk: tuple) -> tuple:
+            state, losses = stacked(carry[0], *chunk, rates)
+            return (state, carry[1] + losses), None
+
+        state, losses = jax.lax.scan(body, (state, jnp.zeros(len(rates))), (x, y))[0]
+        return state, losses * y.shape[1]
+
+    return epoch

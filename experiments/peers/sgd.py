@@ -1,0 +1,27 @@
+"""scikit-learn's `partial_fit` on pandas chunks: one step a row, by its own rule, as it has no Adam."""
+
+# scikit-learn has no types, and pyright guesses from its defaults.
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
+from __future__ import annotations
+
+import time
+
+from sklearn.linear_model import SGDRegressor
+
+from experiments.peers.chunks import chunks
+from experiments.peers.task import Fit, Outcome, Task
+
+RATE = 0.001
+
+
+def train(task: Task) -> Outcome:
+    """Train, chunk after chunk."""
+    model = SGDRegressor(penalty=None, learning_rate="constant", eta0=RATE, random_state=0)
+    laps = []
+    for _ in range(task.passes):
+        start = time.perf_counter()
+        for x, y in chunks(task):
+            model.partial_fit(x, y)
+        laps.append(time.perf_counter() - start)
+    weights = [float(model.intercept_[0]), *map(float, model.coef_)]
+    return Outcome(task.rows, laps=laps, fits=[Fit(task.chunks[0], RATE, task.passes, weights)])
