@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 import pandas as pd
 
+from harness import files
 from harness.lines import read_header
 from harness.readers import Chunk, Selection, Words, read
 from harness.recorded import data_of
@@ -40,8 +41,8 @@ def predict(records: Records, run_id: str, path: Path, output: Path | None, *, k
         ConfigError: The run has no model, or a row cannot be used.
     """
     with tempfile.TemporaryDirectory() as folder:
-        model = load(records.model(run_id, Path(folder)))
-        data = data_of(records.settings(run_id, Path(folder)))
+        model = load(files.model(records, run_id, Path(folder)))
+        data = data_of(files.settings(records, run_id, Path(folder)))
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string")
     written = data.delimiter, data.encoding, data.decimal

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -33,11 +31,14 @@ BULK_POINTS, BULK_RUNS = 25_000, 25
 REPRODUCES = "reproduces"
 """Tag of a run that only shows whether another can be had again."""
 
-_CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
-
 
 class Records:
-    """The runs of a tracking store."""
+    """The runs of a tracking store.
+
+    Attributes:
+        uri: Of the store.
+        client: MLflow's.
+    """
 
     def __init__(self, uri: str) -> None:
         """Reach the store.
@@ -48,10 +49,10 @@ class Records:
         if uri.startswith("sqlite:///"):
             path = uri.removeprefix("sqlite:///")
             require(Path(path).is_file(), "--uri expected a store", f"{path}, which is not there", "Train first.")
-        self._uri = uri
+        self.uri = uri
         try:
-            self._client = MlflowClient(uri)
-            self._client.search_experiments(max_results=1)
+            self.client = MlflowClient(uri)
+            self.client.search_experiments(max_results=1)
         except Exception as error:
             received = f"{masked(uri)} ({reason(error)})"
             raise ConfigError(f"--uri expected a store that answers. Received: {received}.") from error
@@ -107,31 +108,9 @@ class Records:
 
     def newest_sweeps(self, limit: int) -> list[Run]:
         """Return the summary runs that were started last, at most `limit` of them, the newest first."""
-        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         order = ["attributes.start_time DESC"]
-        return list(self._client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit))
-
-    def model(self, run_id: str, folder: Path) -> Path:
-        """Fetch the Keras model of a run into `folder` and return its path.
-
-        Raises:
-            ConfigError: There is no such run, or none of its models was kept.
-        """
-        import mlflow.artifacts
-
-        run = self.run(run_id)
-        outputs = run.outputs.model_outputs if run.outputs else []
-        command = run.data.tags.get("command", "harness train ...")
-        require(
-            bool(outputs),
-            "RUN_ID expected a run whose model was kept",
-            f"{run.info.run_name}, whose was not",
-            f"Repeat it so that it is: {command} tracking.log_model=all",
-        )
-        # Not by `models:/`, which MLflow looks up in the process's own store.
-        place = self._client.get_logged_model(outputs[0].model_id).artifact_location
-        whole = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
-        return next(Path(whole).rglob("*.keras"))
+        return list(self.client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit))
 
     def run(self, run_id: str) -> Run:
         """Return a run.
@@ -145,57 +124,25 @@ class Records:
 
     def experiment(self, run: Run) -> str:
         """Return the name of a run's experiment."""
-        return self._client.get_experiment(run.info.experiment_id).name
-
-    def settings(self, run_id: str, folder: Path) -> dict[str, Any]:
-        """Fetch the configuration of a run by way of `folder`, as plain values.
-
-        Raises:
-            ConfigError: There is no such run, or its configuration is not there or cannot be read.
-        """
-        import yaml
-
-        run = self.run(run_id)
-        try:
-            settings = yaml.safe_load(self._text(run, "config.yaml", folder))
-        except Exception as error:
-            fault = f"config.yaml ({type(error).__name__}: {reason(error)})"
-            raise ConfigError(f"RUN_ID expected a run whose configuration can be read. Received: {fault}.") from error
-        require(isinstance(settings, dict), "RUN_ID expected a run whose config.yaml holds a configuration", run_id)
-        return settings
-
-    def code(self, run: Run, folder: Path) -> dict[str, str]:
-        """Fetch what is recorded of a run's packages, commits and uncommitted changes, by the file's name.
-
-        It is with the run, or with its sweep; the answer is empty where it is with neither.
-        """
-        for run_id in [run.info.run_id, *filter(None, run.data.tags.get("sweep", "").split(","))]:
-            try:
-                holder = self._client.get_run(run_id)
-                names = [file.path for file in self._client.list_artifacts(run_id) if _CODE.fullmatch(file.path)]
-                if names:
-                    return {name: self._text(holder, name, folder) for name in names}
-            except (MlflowException, OSError):
-                continue  # The sweep may have been deleted.
-        return {}
+        return self.client.get_experiment(run.info.experiment_id).name
 
     @property
     def artifacts(self) -> Path | None:
         """The folder beside a store in a file in which the artifacts lie; None for any other store."""
-        path = self._uri.removeprefix("sqlite:///")
-        return None if path == self._uri else (Path(path).absolute().parent / "mlartifacts").resolve()
+        path = self.uri.removeprefix("sqlite:///")
+        return None if path == self.uri else (Path(path).absolute().parent / "mlartifacts").resolve()
 
     def discarded(self) -> Iterator[tuple[Run, list[str]]]:
         """Yield runs that failed or were deleted, with the addresses of their artifacts and models.
 
         One that diverged has not failed: that is its result.
         """
-        experiments = [each.experiment_id for each in self._client.search_experiments(ViewType.ALL)]
+        experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
         failed = "tags.kind = 'run' AND attributes.status = 'FAILED'"
         found = [run for run in self._all(experiments, failed) if "diverged_at" not in run.data.tags]
         for run in [*found, *self._all(experiments, "", which=ViewType.DELETED_ONLY)]:
             models = run.outputs.model_outputs if run.outputs else []
-            places = [self._client.get_logged_model(model.model_id).artifact_location for model in models]
+            places = [self.client.get_logged_model(model.model_id).artifact_location for model in models]
             yield run, [run.info.artifact_uri or "", *places]
 
     def curves(self, run: Run) -> dict[str, dict[int, float]]:
@@ -206,23 +153,16 @@ class Records:
             curves[point.metric][int(point.step)] = float(point.value)  # type: ignore[arg-type, index]
         return curves
 
-    def _text(self, run: Run, name: str, folder: Path) -> str:
-        import mlflow.artifacts
-
-        place = f"{run.info.artifact_uri}/{name}"
-        path = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=self._uri)
-        return Path(path).read_text(errors="replace")
-
     def experiment_id(self, name: str) -> str:
         """Return the id of an experiment, empty if there is none of that name."""
-        found = self._client.get_experiment_by_name(name)
+        found = self.client.get_experiment_by_name(name)
         return found.experiment_id if found else ""
 
     def of_signatures(self, experiment_id: str, signatures: Sequence[str]) -> dict[str, list[Run]]:
         """Return an experiment's runs by signature, the newest first, without those that only reproduce another."""
         found: dict[str, list[Run]] = {}
         wanted, condition = set(signatures), "tags.kind = 'run'"
-        page = self._client.search_runs([experiment_id], condition, max_results=PAGE)
+        page = self.client.search_runs([experiment_id], condition, max_results=PAGE)
         if page.token and len(wanted) <= FEW:
             runs = [
                 run
@@ -239,7 +179,7 @@ class Records:
     def sweep_of_signature(self, experiment_id: str, signature: str) -> Run | None:
         """Return the newest summary run of a sweep with this signature."""
         condition = f"tags.kind = 'sweep' AND tags.signature = '{signature}'"
-        return next(iter(self._client.search_runs([experiment_id], condition, max_results=1)), None)
+        return next(iter(self.client.search_runs([experiment_id], condition, max_results=1)), None)
 
     def running(self, experiment_id: str) -> list[Run]:
         """Return an experiment's runs and summary runs that have not ended."""
@@ -263,7 +203,7 @@ class Records:
         sweeps = []
         for run_id in ids or [self.newest_sweep()]:
             try:
-                run = self._client.get_run(run_id)
+                run = self.client.get_run(run_id)
             except MlflowException:
                 raise ConfigError(f"IDS expected the ids of runs or of a sweep. Received: {run_id}.") from None
             kind = run.data.tags.get("kind")
@@ -287,7 +227,7 @@ class Records:
         """Return all runs that a condition holds of, page by page."""
         runs, token = [], None
         while True:
-            page = self._client.search_runs(
+            page = self.client.search_runs(
                 list(experiments), condition, which, order_by=[order], max_results=PAGE, page_token=token
             )
             runs += page
@@ -297,7 +237,7 @@ class Records:
 
     def _bulk(self, run_ids: Sequence[str], metric: str) -> list[tuple[str, int, float]]:
         """Return one metric's points of several runs at once, as MLflow's own pages ask for them."""
-        store = self._client._tracking_client.store
+        store = self.client._tracking_client.store
         if hasattr(store, "get_metric_history_bulk"):
             found = store.get_metric_history_bulk(run_ids, metric, BULK_POINTS)
             points = [(point.run_id, point.step, point.value) for point in found]
@@ -315,12 +255,12 @@ class Records:
         if len(run_ids) > 1:
             half = len(run_ids) // 2
             return self._bulk(run_ids[:half], metric) + self._bulk(run_ids[half:], metric)
-        return [(run_ids[0], point.step, point.value) for point in self._client.get_metric_history(run_ids[0], metric)]
+        return [(run_ids[0], point.step, point.value) for point in self.client.get_metric_history(run_ids[0], metric)]
 
     def _sample(self, sweep_id: str) -> pd.DataFrame | None:
         try:
             with tempfile.TemporaryDirectory() as folder:
-                return pd.read_csv(self._client.download_artifacts(sweep_id, sample.FILE, folder))
+                return pd.read_csv(self.client.download_artifacts(sweep_id, sample.FILE, folder))
         except Exception:
             # Sweeps over several features have none; nor has one whose artifacts are out of reach, which is no reason
             # to show nothing.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table as View
 
+from harness import files
 from harness.address import masked, tracking_uri
 from harness.config import Device
 from harness.equality import Pair, pairs, verdict
@@ -63,7 +64,8 @@ def reproduce(records: Records, wish: Wish, display: Display) -> bool:
     """
     run = records.run(wish.run_id)
     with tempfile.TemporaryDirectory() as folder:
-        settings, code = records.settings(wish.run_id, Path(folder)), records.code(run, Path(folder))
+        settings = files.settings(records, wish.run_id, Path(folder))
+        code = files.code(records, run, Path(folder))
     config = config_of(
         settings,
         path=list(wish.data) or None,
@@ -124,14 +126,14 @@ def _prepare(config: Config, run: Run, wish: Wish, display: Display) -> plan.Run
 
     remedy = "Name where the data lies now: --data PATH."
     try:
-        files = [] if config.data.path is None else find_files(config.data.path)
+        places = [] if config.data.path is None else find_files(config.data.path)
     except ConfigError as error:
         raise ConfigError(f"{error} {remedy}") from error
     try:
         (ready,) = prepare([config], display.reading)
     finally:
         display.clear()
-    elsewhere = [str(file) for file in files if not file.resolve().is_relative_to(Path.cwd())]
+    elsewhere = [str(file) for file in places if not file.resolve().is_relative_to(Path.cwd())]
     known = bool(wish.data) or not elsewhere or not differences.data(ready, run)
     require(known, "data.path expected the data of the record", f"{', '.join(elsewhere)}, with another digest", remedy)
     return ready

@@ -19,7 +19,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from harness import cli, differences, sweep
+from harness import cli, differences, files, sweep
 from harness.config import Config, DataConfig, LogModel, Loss, TrackingConfig
 from harness.equality import pairs, verdict
 from harness.progress import Display
@@ -184,7 +184,7 @@ def evil(left: Left, change_of: Callable[[dict[str, Any]], object] | str | None)
     """Record a run as somebody else might, from what a real one recorded; return its id."""
     with Tracker(f"sqlite:///{left.folder}/mlflow.db", "a question") as tracker:
         run_id = tracker.start_run("evil", {}, {"kind": "run", "sample": "batch"})
-        settings = Records(tracker.uri).settings(left.ids["batch"], left.folder)
+        settings = files.settings(Records(tracker.uri), left.ids["batch"], left.folder)
         if callable(change_of):
             change_of(settings)
         if change_of is not None:
