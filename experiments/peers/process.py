@@ -37,7 +37,7 @@ class Peer:
     work: str
     needs: tuple[str, ...] = ()
     updates: int | None = None
-    rows: int = 2_000_000
+    rows: int = 1_000_000
     chunks: bool = True
     adam: bool = True
 

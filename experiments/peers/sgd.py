@@ -11,7 +11,7 @@ from sklearn.linear_model import SGDRegressor
 from experiments.peers.chunks import chunks
 from experiments.peers.task import Fit, Outcome, Task
 
-RATE = 0.001
+RATE = 0.0002
 
 
 def train(task: Task) -> Outcome:
