@@ -35,7 +35,8 @@ from experiments.peers.goals import goals
 from experiments.peers.process import ENVIRONMENT, PEERS
 from experiments.peers.rounds import Rounds, Row
 from experiments.peers.standing import Goal, Standing, ratio
-from harness.config import ConfigError, require, tracking_uri
+from harness.address import tracking_uri
+from harness.refusal import ConfigError, require
 
 RESULTS = Path(__file__).with_suffix("")
 EXPERIMENT = "throughput"

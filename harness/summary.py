@@ -16,7 +16,7 @@ from harness.known import HOST
 from harness.note import Ended, Note
 from harness.plan import Run
 from harness.signature import sweep_signature
-from harness.system import SECONDS, SystemMonitor
+from harness.system import SystemMonitor
 from harness.tracking import Tracker
 from harness.trainer import Clocks
 
@@ -86,9 +86,12 @@ class Summary:
 
     def watch(self) -> None:
         """Record how busy the machine is from now on."""
-        if not self._monitor:
-            first = int((time.time() - self.note.started) / SECONDS) + 1 if self.goes_on else 0
-            self._monitor = SystemMonitor(lambda metrics, n: self._tracker.log(self.run_id, metrics, n), first=first)
+
+        def log(metrics: Mapping[str, float]) -> None:
+            """By the seconds since the sweep began, so that what another call recorded is not there twice."""
+            self._tracker.log(self.run_id, metrics, int(time.time() - self.note.started))
+
+        self._monitor = self._monitor or SystemMonitor(log)
 
     def resume(self, seconds: Mapping[str, float]) -> None:
         """Take over what an earlier process, that is gone, had spent."""

@@ -19,17 +19,14 @@ SECONDS = 10.0
 class SystemMonitor:
     """Takes samples in a thread of its own; MLflow's own loop would ask the store before each."""
 
-    def __init__(
-        self, log: Callable[[Mapping[str, float], int], None], seconds: float = SECONDS, first: int = 0
-    ) -> None:
+    def __init__(self, log: Callable[[Mapping[str, float]], None], seconds: float = SECONDS) -> None:
         """Start.
 
         Args:
-            log: Called with the metrics of a sample and its number.
+            log: Called with the metrics of a sample.
             seconds: Between samples.
-            first: The number of the first sample.
         """
-        self._log, self._seconds, self._first = log, seconds, first
+        self._log, self._seconds = log, seconds
         self._collectors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         with contextlib.suppress(Exception):  # There is no GPU, or nothing to ask it with.
             self._collectors.append(GPUMonitor())
@@ -44,14 +41,12 @@ class SystemMonitor:
 
     def _work(self) -> None:
         self._sample()  # How busy the cores are is counted since the last time it was asked for.
-        number = self._first
         while True:
             over = self._over.wait(self._seconds)
             metrics = self._sample()
-            self._log({f"system/{key}": value for key, value in metrics.items()}, number)
+            self._log({f"system/{key}": value for key, value in metrics.items()})
             if over:
                 return
-            number += 1
 
     def _sample(self) -> dict[str, float]:
         metrics: dict[str, float] = {}

@@ -19,7 +19,7 @@ from experiments.peers.rounds import Rounds, Row
 from experiments.peers.standing import Goal, Limits, Span, Standing, fault, ratio, scaled, whole
 from experiments.peers.task import FULL, Fit, Outcome, Task, apart
 from harness import houses
-from harness.config import ConfigError
+from harness.refusal import ConfigError
 
 ROWS = 2030
 TASK = Task("", ("sqft_living",), "price", (), (), ROWS, (100,), stops=(3,))
