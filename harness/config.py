@@ -213,7 +213,8 @@ class RuntimeConfig:
         reader: The library that parses CSV; polars is an extra of its own.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
         full_sample: `resident` keeps the whole sample in the device's memory between epochs.
-        lane_tile: Lanes updated by one call; it changes rounding, so runs are comparable to the bit at one value only.
+        lane_tile: Lanes updated by one call; None means 8 for small models, and 1 for those of over 1,000 weights,
+            which keep a core busy alone. It changes rounding: runs are equal to the bit at one value only.
         threads: Threads inside one operation; it changes rounding.
         workers: Tiles of lanes updated side by side; None means one a core.
         cache: Folder of tables, generated data, checkpoints and undelivered records.
@@ -227,7 +228,7 @@ class RuntimeConfig:
     reader: Reader = Reader.pandas
     block_rows: int | None = None
     full_sample: FullSample = FullSample.streamed
-    lane_tile: int = 8
+    lane_tile: int | None = None
     threads: int = 1
     workers: int | None = None
     cache: str = ".harness"

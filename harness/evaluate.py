@@ -15,6 +15,7 @@ from harness.blocks import SLICE_ROWS, Scaler
 from harness.config import Loss
 from harness.lanes import Stack, State
 from harness.loops import Rows
+from harness.xla import compiled
 
 BINS = 4096
 """Intervals of probability in which positives and negatives are counted for the area under the ROC curve."""
@@ -50,7 +51,7 @@ class Evaluation:
         self._stack, self._tile = stack, tile
         self._labels = stack.recipe.loss is Loss.binary_crossentropy
         self._mean, self._std, self._log = float(scaler.mean[-1]), float(scaler.std[-1]), scaler.log_target
-        self._compiled = tf.function(self._add_block, jit_compile=True, autograph=False)
+        self._compiled = compiled(self._add_block)
 
     def start(self) -> Sums:
         """Return the sums over no row."""

@@ -24,6 +24,8 @@ from harness.models import row_losses
 from harness.optimizers import make_optimizer, make_schedule, pure
 from harness.refusal import require
 
+SMALL_TILE, SMALL_WEIGHTS = 8, 1000
+
 BATCH_LAYERS = (keras.layers.BatchNormalization,)
 """Layers whose output for one row depends on the other rows of the batch."""
 
@@ -84,6 +86,11 @@ class Stack:
         self._row_losses = row_losses(recipe.loss)
         # A random layer draws from a variable of its lane, which tf.vectorized_map cannot batch.
         self._draws = any(hasattr(layer, "seed_generator") for layer in self.layers())
+
+    @property
+    def suited_tile(self) -> int:
+        """Lanes that are best updated by one call: of a small model, the call takes longer than its arithmetic."""
+        return SMALL_TILE if self.model.count_params() <= SMALL_WEIGHTS else 1
 
     def layers(self) -> list[keras.layers.Layer]:
         """Return all layers of the model, nested ones too."""

@@ -17,6 +17,7 @@ from tensorflow.compiler.tf2xla.python.xla import dynamic_slice
 from harness.blocks import SLICE_ROWS
 from harness.lanes import BATCH_LAYERS, Stack, State
 from harness.refusal import require
+from harness.xla import compiled
 
 
 class Rows(NamedTuple):
@@ -60,7 +61,7 @@ class WholeChunks:
         self._stack, self._chunk, self._rows = stack, chunk, rows
         self.updates = -(-rows // chunk)
         self._tail = rows % chunk
-        self._compiled = tf.function(self._updates, jit_compile=True, autograph=False)
+        self._compiled = compiled(self._updates)
 
     def start(self, state: State) -> Carry:
         """Return the carry before the first row."""
@@ -122,7 +123,7 @@ class SlicedChunks:
         self._stack, self._chunk, self._rows = stack, chunk, rows
         self.updates = -(-rows // chunk)
         self._slices = -(-chunk // SLICE_ROWS)
-        self._compiled = tf.function(self._updates, jit_compile=True, autograph=False)
+        self._compiled = compiled(self._updates)
 
     def start(self, state: State) -> Carry:
         """Return the carry before the first row."""

@@ -104,15 +104,17 @@ def _describe(groups: Sequence[Group], display: Display, console: Console) -> No
     for number, group in enumerate(groups, 1):
         run = group.lanes[0][0]
         rows = f"{run.table.train_rows:,} rows to train on, {run.table.holdout_rows:,} held out"
-        tile = run.config.runtime.lane_tile
         display.say("", f"scan {number}: {run.table.source.name}, {rows}, {group.scan.epochs} epochs")
         table = Table("  cohort", box=None, padding=(0, 2, 0, 0))
-        for column in ("lanes", f"tiles of {tile}", "runs"):
+        for column in ("lanes", "tiles", "runs"):
             table.add_column(column, justify="right")
         for cohort in group.scan.cohorts:
-            lanes = [group.lanes[index] for index in cohort]
+            lanes = [group.lanes[index] for index in cohort.lanes]
             table.add_row(
-                f"  {_cohort(lanes[0][0])}", str(len(lanes)), str(-(-len(lanes) // tile)), str(sum(map(len, lanes)))
+                f"  {_cohort(lanes[0][0])}",
+                str(len(lanes)),
+                f"{-(-len(lanes) // cohort.tile)} of {cohort.tile}",
+                str(sum(map(len, lanes))),
             )
         console.print(table)
         estimates.append(_estimate(group))

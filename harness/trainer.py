@@ -55,6 +55,14 @@ class Clocks:
             setattr(self, name, getattr(self, name) + time.perf_counter() - start)
 
 
+@dataclass(frozen=True)
+class Cohort:
+    """Lanes by index that share compiled loops, `tile` of them a call."""
+
+    lanes: list[int]
+    tile: int
+
+
 class Scan:
     """Lanes that are trained by the same passes over the same rows.
 
@@ -62,7 +70,7 @@ class Scan:
         clocks: What it has taken so far.
         rows: Of an epoch.
         epochs: Of the longest-lived lane.
-        cohorts: Lanes by index, those together that share compiled loops.
+        cohorts: Of its lanes.
     """
 
     def __init__(
@@ -71,7 +79,7 @@ class Scan:
         train: Blocks,
         holdout: Blocks,
         *,
-        tile: int = 8,
+        tile: int | None = None,
         workers: int | None = None,
         device: str = "/CPU:0",
     ) -> None:
@@ -81,7 +89,7 @@ class Scan:
             lanes: The runs; events name them by index.
             train: The rows that are trained on.
             holdout: The rows that are not; there may be none.
-            tile: Lanes updated by one call.
+            tile: Lanes updated by one call; None means as many as suit the model.
             workers: Calls side by side; None means one a core.
             device: TensorFlow's name of the device.
 
@@ -94,7 +102,7 @@ class Scan:
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
         self._tiles: list[Tile] = []
-        self.cohorts: list[list[int]] = []
+        self.cohorts: list[Cohort] = []
         self._failures: list[Failed] = []
         self._epoch, self._row = 1, 0  # What is trained on next.
         self._build(tile)
@@ -172,23 +180,24 @@ class Scan:
         shapes = feed.empty(self._train), feed.empty(self._holdout) if self._holdout.rows else None
         list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
 
-    def _build(self, length: int) -> None:
+    def _build(self, tile: int | None) -> None:
         """Sort lanes into cohorts, and those into tiles, long-lived lanes together; small, slow chunks come first."""
 
         @functools.cache
-        def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation]:
+        def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation, int]:
             stack = Stack(recipe, self._train.encoding)
-            return stack, Evaluation(stack, self._train.scaler, length)
+            length = tile or stack.suited_tile
+            return stack, Evaluation(stack, self._train.scaler, length), length
 
         cohorts: dict[tuple[int, Recipe], list[int]] = {}
         for index, lane in enumerate(self._lanes):
             cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
         for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
             try:
-                stack, evaluation = stack_of(recipe)
+                stack, evaluation, length = stack_of(recipe)
                 loop = make_loop(stack, chunk, self.rows)
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
-                self.cohorts.append(members)
+                self.cohorts.append(Cohort(members, length))
                 for start in range(0, len(members), length):
                     lanes = {index: self._lanes[index] for index in members[start : start + length]}
                     self._tiles.append(Tile(lanes, length, stack, loop, evaluation))

@@ -89,7 +89,7 @@ def test_defaults_whole() -> None:
         "runtime.reader": "pandas",
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
-        "runtime.lane_tile": 8,
+        "runtime.lane_tile": None,
         "runtime.threads": 1,
         "runtime.workers": None,
         "runtime.cache": ".harness",

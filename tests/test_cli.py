@@ -252,7 +252,6 @@ def test_params_are_the_flat_configuration(left: Left) -> None:
         "data.scaling": "standard",
         "model._target_": "harness.models.linear",
         "optimizer.name": "adam",
-        "runtime.lane_tile": "8",
     }
     assert expected.items() <= params.items()
     assert left.summary.data.params == {}

@@ -82,6 +82,14 @@ class Folder:
         return found
 
 
+@pytest.fixture(autouse=True, scope="module")
+def cpu() -> Iterator[None]:
+    """TensorFlow is set up once in a process, and other tests may have been first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.sweep.choose_device", lambda runtime: ("/CPU:0", "CPU"))
+        yield
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
