@@ -63,7 +63,9 @@ class Checkpoint:
         except OSError:
             self._lock.close()
             raise
-        (folder / "manifest.json").write_text(json.dumps(dict(about)))
+        aside = folder / "manifest.aside"
+        aside.write_text(json.dumps(dict(about)))
+        aside.replace(folder / "manifest.json")
         self._next = time.monotonic() + SECONDS
 
     @property
