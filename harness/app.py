@@ -55,7 +55,7 @@ class App:
         self.composed = False
         self.previews = previews
         self._settings: list[Config] = []
-        self._signature = ""
+        self._signatures: list[str] = []
         self._options = _options(arguments)
         self._is_trusted = WORD in arguments
         self._sweep: Sweep | None = None
@@ -76,10 +76,9 @@ class App:
 
         from harness.plan import prepare
         from harness.progress import Display
-        from harness.signature import sweep_signature
 
         display = Display(Console())
-        self._signature = sweep_signature(run.signature for run in prepare(settings, display.reading))
+        self._signatures = [run.signature for run in prepare(settings, display.reading)]
         display.clear()
 
     def train(self, jobs: Sequence[DictConfig], folder: Path | None) -> list[Run]:
@@ -95,7 +94,7 @@ class App:
 
         if self._sweep is None:
             display = Display(Console())
-            self._sweep = sweep.Sweep(display, command=self.command, folder=folder, signature=self._signature)
+            self._sweep = sweep.Sweep(display, command=self.command, folder=folder, signatures=self._signatures)
         try:
             runs = self._sweep.train(settings, [self._command_of(job) for job in jobs])
             self.runs += runs

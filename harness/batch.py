@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from mlflow.entities import Run as Record
 
 from harness.address import masked
 from harness.checkpoint import FOLDER, Checkpoint, Saved
@@ -90,7 +91,7 @@ class Batch:
                 continue
             # Only what is on record can be known to others.
             self._place.tracker.flush()
-            claims.drop(named)
+            claims.drop()
             if not said:
                 display.say(f"waiting: another process trains {len(pending)} of these runs")
                 said = True
@@ -125,9 +126,12 @@ class Batch:
                 return False
             groups, scan = self._arranged(todo), saved.facts["scan"]
             try:
-                self._restore(saved, groups, scan)
+                self._check_records(todo, states)
+                if scan < len(groups):
+                    groups[scan].scan.restore(_part(saved.arrays, "scan/"))
             except (KeyError, ValueError) as error:
                 display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error}); training starts anew")
+                self._groups = ()  # They may be half restored.
             else:
                 self._is_first_turn = False
                 self._place.recorder.restore(self._runs, saved.facts["recorder"], _part(saved.arrays, "kept/"))
@@ -157,10 +161,12 @@ class Batch:
                 self._place.recorder.adopt(run, known.record)
             elif not run.run_id:
                 run.run_id = known.reusable
+        # They are on record: nobody needs to wait for this process.
+        self._place.claims.drop(claim_of(run.signature, tracker.experiment_id) for run in runs if run.status)
         return [run for run in runs if not run.status]
 
     def _arranged(self, runs: list[Run]) -> Sequence[Group]:
-        return self._groups if runs == self._runs else arrange(runs, self._device)
+        return self._groups if self._groups and runs == self._runs else arrange(runs, self._device)
 
     def _train(self, runs: Sequence[Run], groups: Sequence[Group], first: int, display: Display) -> None:
         """Run scans, from the number `first` on."""
@@ -201,6 +207,8 @@ class Batch:
                 elif isinstance(event, Failed):
                     for run in lane:
                         recorder.failed(run, f"{type(event.error).__name__}: {event.error}")
+            if stop:
+                stop.obey()
         display.clear()
 
     def _save(self, runs: Sequence[Run], number: int, group: Group | None = None) -> None:
@@ -219,9 +227,16 @@ class Batch:
         )
         self._place.tracker.put(records)
 
-    def _restore(self, saved: Saved, groups: Sequence[Group], scan: int) -> None:
-        if scan < len(groups):
-            groups[scan].scan.restore(_part(saved.arrays, "scan/"))
+    def _check_records(self, runs: Sequence[Run], states: Mapping[str, Mapping[str, str]]) -> None:
+        """See that the records that are to be gone on with are still there."""
+        wanted = {run.signature: states[run.signature]["run_id"] for run in runs if not states[run.signature]["status"]}
+        found = self._place.records.of_signatures(self._place.tracker.experiment_id, list(wanted))
+        if lost := [name for name, run_id in wanted.items() if run_id not in _ids(found.get(name, ()))]:
+            raise ValueError(f"the store has no more of {len(lost)} of its runs")
+
+
+def _ids(records: Sequence[Record]) -> set[str]:
+    return {record.info.run_id for record in records}
 
 
 def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

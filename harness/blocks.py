@@ -138,7 +138,7 @@ class Blocks:
         if self.rows > self.block_rows:
             with contextlib.closing(prefetch(self._read(epoch, begin))) as blocks:
                 yield from blocks
-        elif self._turns:
+        elif self._turns or begin:
             yield from self._read(epoch, begin)
         else:
             self._only_block = self._only_block or next(self._read(epoch, begin))

@@ -29,6 +29,7 @@ class Claims:
         self._folder = _place() / hashlib.blake2b(store.encode(), digest_size=8).hexdigest()
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._mine: set[str] = set()
+        self._kept: set[str] = set()
         self._is_alone = False
         self._path = self._folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
         with self.alone():
@@ -40,7 +41,7 @@ class Claims:
 
     def __exit__(self, *_: object) -> None:
         with self.alone():
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)
             self._file.close()
 
     def take(self, names: Iterable[str]) -> set[str]:
@@ -51,14 +52,15 @@ class Claims:
         return mine
 
     def keep(self, name: str) -> None:
-        """Claim a name, whoever else has."""
+        """Claim a name for as long as this lives, whoever else has."""
         with self.alone():
-            self._write(self._mine | {name})
+            self._kept.add(name)
+            self._write(self._mine)
 
-    def drop(self, names: Iterable[str]) -> None:
-        """Let others have names."""
+    def drop(self, names: Iterable[str] | None = None) -> None:
+        """Let others have names, or all that were taken."""
         with self.alone():
-            self._write(self._mine - set(names))
+            self._write(set() if names is None else self._mine - set(names))
 
     def others(self) -> set[str]:
         """Return what processes that are alive have claimed, this one left out."""
@@ -92,7 +94,7 @@ class Claims:
         self._mine = names
         self._file.seek(0)
         self._file.truncate()
-        json.dump(sorted(names), self._file)
+        json.dump(sorted(names | self._kept), self._file)
         self._file.flush()
 
 

@@ -34,7 +34,7 @@ class Known:
     @property
     def reusable(self) -> str:
         """The id of a run that was started and has recorded nothing yet: it can still become this one."""
-        if self.record is None or self.is_settled or self.state == "running" or self.record.data.metrics:
+        if self.record is None or self.state != "interrupted" or self.record.data.metrics:
             return ""
         return self.record.info.run_id
 

@@ -40,11 +40,11 @@ class Recorder:
         command: str,
         folder: Path | None,
         device: str,
-        signature: str = "",
+        signatures: Sequence[str] = (),
         known: Record | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Start a summary run if the sweep has a `folder`; see `Summary` for `signature` and `known`.
+        """Start a summary run if the sweep has a `folder`; see `Summary` for `signatures` and `known`.
 
         Runs have `tags` besides their own.
         """
@@ -54,7 +54,7 @@ class Recorder:
         self._best: dict[Run, dict[str, tuple[float, int]]] = {}  # by metric: the value, and the epoch
         self._last: dict[Run, Mapping[str, float]] = {}
         self._kept: tuple[Run, list[np.ndarray]] | None = None
-        self._summary = Summary(tracker, command, folder, signature, known) if folder else None
+        self._summary = Summary(tracker, command, folder, signatures, known) if folder else None
         self._has_code = False
 
     @property
@@ -74,6 +74,7 @@ class Recorder:
         for run in under_way:
             if run.run_id:
                 self._tracker.resume_run(run.run_id)
+                self._tracker.log_params(run.run_id, _params(run.config.flat()))
                 self._tracker.tag(run.run_id, tags[run])
         for run, run_id in zip(new, ids, strict=True):
             run.run_id = run_id
@@ -127,6 +128,7 @@ class Recorder:
             },
             "kept": self._kept[0].signature if self._kept else None,
             "seconds": self._summary.seconds if self._summary else {},
+            "best": self._summary.note.best if self._summary else None,
         }
         return facts, {str(index): value for index, value in enumerate(self._kept[1] if self._kept else [])}
 
@@ -143,8 +145,13 @@ class Recorder:
                 self._best[run] = {key: (value, epoch) for key, (value, epoch) in values["best"].items()}
         if kept := by_signature.get(facts["kept"]):
             self._kept = kept, [arrays[str(index)] for index in range(len(arrays))]
+        for run in runs:
+            before = list(run.sweeps)
+            self._take_in([run] if run.run_id else [])
+            if run.status and run.sweeps != before:
+                self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
         if self._summary:
-            self._summary.resume(facts["seconds"])
+            self._summary.resume(facts["seconds"], facts["best"])
 
     def _take_in(self, runs: Sequence[Run]) -> None:
         for run in runs:
@@ -239,7 +246,7 @@ class Recorder:
     def abort(self, status: str) -> None:
         """End all that is still under way, because the program ends."""
         for run in self._runs:
-            if not run.status:
+            if not run.status or run.run_id in self._tracker.unended:
                 self._end(run, status)
         if self._summary:
             self._summary.end([self._ended(run) for run in self._runs], status)

@@ -28,7 +28,7 @@ class Summary:
     """The summary run of the sweep that a folder belongs to; later calls for the folder go on with it."""
 
     def __init__(
-        self, tracker: Tracker, command: str, folder: Path, signature: str = "", known: Record | None = None
+        self, tracker: Tracker, command: str, folder: Path, signatures: Sequence[str] = (), known: Record | None = None
     ) -> None:
         """Start it, or go on with the one that an earlier call started.
 
@@ -36,12 +36,13 @@ class Summary:
             tracker: Of the sweep's experiment.
             command: What repeats the sweep.
             folder: The sweep's.
-            signature: Of the whole sweep, if it is known before all of its runs are.
+            signatures: Of the runs that are known from the start.
             known: What the store has of an equal sweep.
         """
-        self._tracker, self._command, self._folder, self._signature = tracker, command, folder, signature
+        self._tracker, self._command, self._folder = tracker, command, folder
         self._began = time.monotonic()
         self._monitor: SystemMonitor | None = None
+        self._sampled = -1
         self.note = Note.read(folder)
         if not self.note.run_id and known:
             seconds = {
@@ -55,11 +56,10 @@ class Summary:
         if self.goes_on:
             tracker.resume_run(self.note.run_id)
         else:
-            tags = {"kind": "sweep", "command": command, "host": HOST}
-            if signature:
-                tags["signature"] = signature
+            tags = {"kind": "sweep", "command": command, "host": HOST, "signature": sweep_signature(signatures)}
             self.note.started = time.time()
             self.note.run_id = tracker.start_run(sweep_name(command), {}, tags)
+        self.note.signatures = list(dict.fromkeys([*self.note.signatures, *signatures]))
         # Metrics of the summary have the number of the call as their step, so that none is ever there twice.
         self.note.calls += 1
         tracker.tag(self.note.run_id, {"calls": str(self.note.calls), "host": HOST})
@@ -78,10 +78,11 @@ class Summary:
 
     def add(self, runs: Sequence[Run]) -> None:
         """Take runs in."""
-        self.note.signatures = list(dict.fromkeys([*self.note.signatures, *(run.signature for run in runs)]))
+        new = {run.signature for run in runs} - set(self.note.signatures)
+        self.note.signatures += sorted(new)
         self.note.data = list(dict.fromkeys([*self.note.data, *map(_data, runs)]))
         self.note.write(self._folder)
-        if not self._signature:
+        if new:
             self._tracker.tag(self.run_id, {"signature": sweep_signature(self.note.signatures)})
 
     def watch(self) -> None:
@@ -89,13 +90,14 @@ class Summary:
 
         def log(metrics: Mapping[str, float]) -> None:
             """By the seconds since the sweep began, so that what another call recorded is not there twice."""
-            self._tracker.log(self.run_id, metrics, int(time.time() - self.note.started))
+            self._sampled = max(self._sampled + 1, int(time.time() - self.note.started))
+            self._tracker.log(self.run_id, metrics, self._sampled)
 
         self._monitor = self._monitor or SystemMonitor(log)
 
-    def resume(self, seconds: Mapping[str, float]) -> None:
-        """Take over what an earlier process, that is gone, had spent."""
-        self.note.seconds = dict(seconds)
+    def resume(self, seconds: Mapping[str, float], best: float | None) -> None:
+        """Take over what an earlier process, that is gone, had spent, and the merit of the best model that is kept."""
+        self.note.seconds, self.note.best = dict(seconds), best
 
     def spent(self, clocks: Sequence[Clocks]) -> None:
         """Add up what scans have taken."""

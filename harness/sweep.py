@@ -34,7 +34,7 @@ class Sweep:
         *,
         command: str,
         folder: Path | None = None,
-        signature: str = "",
+        signatures: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Do nothing yet.
@@ -43,14 +43,15 @@ class Sweep:
             display: Where a person looks.
             command: What repeats the sweep.
             folder: The sweep's; it gives the sweep a summary run, to which later calls with the same folder add.
-            signature: Of the whole sweep, where its runs come in several batches and all are known.
+            signatures: Of all of the sweep's runs, where they come in several batches and are known before.
             tags: Of its runs, besides their own.
         """
         self._display, self._command, self._folder = display, command, folder
-        self._signature, self._tags = signature, tags
+        self._signatures, self._tags = list(signatures), tags
         self._opened = contextlib.ExitStack()
         self._recorder: Recorder | None = None
         self._batches: list[Batch] = []
+        self._ended: dict[str, Run] = {}
         self._said: set[str] = set()
 
     def __enter__(self) -> Sweep:
@@ -93,7 +94,11 @@ class Sweep:
         runs = prepare(configs, self._display.reading)
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
-        distinct = list(dict.fromkeys(runs))
+        # What an earlier batch has brought to its end is not asked for again.
+        runs = [self._ended.get(run.signature, run) for run in runs]
+        distinct = [run for run in dict.fromkeys(runs) if not run.status]
+        if not distinct:
+            return runs
         for table in {run.table.folder: run.table for run in distinct}.values():
             if table.dropped or table.filled:
                 self._say(f"data:   {table.dropped:,} rows dropped, {table.filled:,} empty fields filled")
@@ -112,6 +117,7 @@ class Sweep:
             batch.run(self._display)
         finally:
             self._display.clear()
+        self._ended |= {run.signature: run for run in distinct}
         return runs
 
     def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Recorder:
@@ -130,11 +136,11 @@ class Sweep:
         tracker.settle()
         with self._claims.alone():
             self._end_abandoned()
-            signature = self._signature or sweep_signature(run.signature for run in runs)
+            signatures = self._signatures or [run.signature for run in runs]
             known = None
             if self._folder and not config.runtime.rerun:
-                known = self._records.sweep_of_signature(tracker.experiment_id, signature)
-            self._recorder = Recorder(tracker, self._command, self._folder, device, self._signature, known, self._tags)
+                known = self._records.sweep_of_signature(tracker.experiment_id, sweep_signature(signatures))
+            self._recorder = Recorder(tracker, self._command, self._folder, device, signatures, known, self._tags)
             self._claims.keep(claim_of(self._recorder.sweep_id, tracker.experiment_id))
         return self._recorder
 

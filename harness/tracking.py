@@ -35,7 +35,13 @@ HELD = ("metrics", "curve", "tags", "end")
 
 
 class Tracker:
-    """Writes runs of one MLflow experiment; everything but the start of a run happens in the background."""
+    """Writes runs of one MLflow experiment; everything but the start of a run happens in the background.
+
+    Attributes:
+        uri: MLflow's tracking URI.
+        experiment_id: The experiment's.
+        unended: Runs whose endings `hold` has dropped.
+    """
 
     def __init__(
         self,
@@ -60,6 +66,7 @@ class Tracker:
         """
         self.uri, self._say = uri, say
         self._held: list[Record] | None = None
+        self.unended: set[str] = set()
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(environment(PATIENCE))
@@ -89,7 +96,7 @@ class Tracker:
         named = [(masked(name), _source_tags() | _masked(tags)) for name, _, tags in runs]
         ids = self._delivery.start(self.experiment_id, named)
         for run_id, (_, params, _) in zip(ids, runs, strict=True):
-            self._put("params", run_id, values=_masked(params))
+            self.log_params(run_id, params)
         return ids
 
     def start_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
@@ -109,6 +116,10 @@ class Tracker:
                 f"tracking.uri expected the store that holds run {run_id}, with which the folder's sweep began. "
                 f"Received: {masked(self.uri)}. Use that store, or another hydra.sweep.dir."
             ) from error
+
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Record params; those that are there already must be the same."""
+        self._put("params", run_id, values=_masked(params))
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at one step; one that is not finite is left out, since MLflow's pages break on it."""
@@ -226,6 +237,7 @@ class Tracker:
         try:
             yield
         finally:
+            self.unended = {record["run"] for record in self._held if record["kind"] == "end"}
             self._held = None
 
     def take_held(self) -> list[Record]:

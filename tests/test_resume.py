@@ -23,7 +23,7 @@ from harness.known import HOST, claim_of
 from harness.plan import Run
 from harness.progress import Display
 from harness.stop import Stop
-from harness.sweep import train
+from harness.sweep import Sweep, train
 from harness.tracking import Tracker
 from harness.trainer import Scan
 
@@ -278,3 +278,44 @@ def test_what_another_process_trains_is_waited_for(folder: Folder, monkeypatch: 
     assert [run.status for run in answer] == ["FINISHED"] * 2
     assert answer[0].run_id == first.run_id
     assert len(folder.records()) == 2
+
+
+def test_batches_of_one_sweep_may_ask_for_the_same_again(folder: Folder) -> None:
+    one, other = folder.config(epochs=1), folder.config(epochs=2)
+    with Sweep(Display(Console(file=StringIO())), command="harness train -m ...", folder=folder.path / "m") as sweep:
+        batches = [sweep.train(configs) for configs in ([one], [one], [one, other])]
+    assert [[run.config.epochs for run in batch] for batch in batches] == [[1], [1], [1, 2]]
+    assert batches[0] == batches[1] == batches[2][:1]
+    assert folder.statuses() == ["FINISHED"] * 2
+    assert len(folder.records("sweep")) == 1
+
+
+def test_a_checkpoint_of_runs_that_were_deleted_is_not_gone_on_from(
+    folder: Folder, stop_after: Callable[[int | None], None]
+) -> None:
+    stop_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train([folder.config()])
+    (record,) = folder.records()
+    MlflowClient(folder.uri).delete_run(record.info.run_id)
+    stop_after(None)
+    folder.train([folder.config()])
+    assert "the store has no more of 1 of its runs); training starts anew" in folder.said
+    assert folder.statuses() == ["FINISHED"]
+
+
+def test_a_stopped_sweep_keeps_what_it_took_from_the_records(
+    folder: Folder, stop_after: Callable[[int | None], None]
+) -> None:
+    folder.train([folder.config(500, rate=1e30)], alone=True)
+    configs = [folder.config(500, rate=1e30), folder.config()]
+    stop_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs)
+    stop_after(None)
+    assert [run.status for run in folder.train(configs)] == ["FAILED", "FINISHED"]
+    (summary,) = folder.records("sweep")
+    assert summary.info.status == "FAILED"
+    assert [record.data.tags["sweep"] for record in folder.records()] == [summary.info.run_id] * 2
+    folder.train(configs)
+    assert len(folder.records("sweep")) == 1

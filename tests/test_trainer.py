@@ -100,12 +100,13 @@ def test_a_scan_goes_on_from_any_state_to_the_bit(table, build):
             heard.append(copy.deepcopy(whole))
     assert len(states) == 1 + 3 * (4 + 1)
     # Within the first epoch, before its evaluation, and within the second.
-    for state, before in [(states[place], heard[place]) for place in (2, 4, 7)]:
+    for place, rows in ((2, None), (4, 2048), (7, 2048)):
+        state, before = states[place], heard[place]
         with io.BytesIO() as file:
             np.savez(file, allow_pickle=False, **state)
             file.seek(0)
             plain = dict(np.load(file, allow_pickle=False))
-        again = make_scan(lanes, data, scaler(data), block_rows=2048)
+        again = make_scan(lanes, data, scaler(data), block_rows=rows)
         again.restore(plain)
         for event in again.run():
             note(before, event)
