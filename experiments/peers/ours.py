@@ -15,7 +15,7 @@ import tensorflow as tf  # noqa: E402
 
 from experiments.peers.task import FULL, Fit, Outcome, Task  # noqa: E402
 from harness import app, sweep, trainer  # noqa: E402, F401
-from harness.config import tracking_uri  # noqa: E402
+from harness.address import tracking_uri  # noqa: E402
 from harness.records import Records  # noqa: E402
 from harness.tracking import Tracker  # noqa: E402
 
