@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import tensorflow as tf
 
+from harness.ahead import prefetch
 from harness.blocks import Block, Blocks
 from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
@@ -127,16 +128,14 @@ class Scan:
                 active = [tile for tile in self._tiles if tile.active(epoch)]
                 if not active:
                     break
-                for block in self._timed(self._train.read(epoch, self._row)):
+                for rows in self._timed(feed.read(self._train, epoch, self._row)):
                     with self.clocks.time("train"):
-                        rows = feed(block, self._train.overlap)
                         list(pool.map(lambda tile: tile.advance(rows), active))  # noqa: B023
                     yield from self._fail()
-                    self._row = block.stop
-                    yield Progress((epoch - 1) * self.rows + block.stop, epoch)
-                for block in self._timed(self._holdout.read(epoch)):
+                    self._row = rows.stop
+                    yield Progress((epoch - 1) * self.rows + rows.stop, epoch)
+                for rows in self._timed(feed.read(self._holdout, epoch)):
                     with self.clocks.time("evaluate"):
-                        rows = feed(block, self._holdout.overlap)
                         list(pool.map(lambda tile: tile.evaluate(rows), active))  # noqa: B023
                 yield from self._fail()
                 for tile in active:
@@ -206,14 +205,15 @@ class Scan:
             except Exception as error:
                 self._failures += [Failed(index, error) for index in members]
 
-    def _timed(self, blocks: Iterator[Block]) -> Iterator[Block]:
+    def _timed(self, blocks: Generator[Rows]) -> Iterator[Rows]:
         """Yield `blocks`, counting the wait for each as reading."""
-        while True:
-            with self.clocks.time("read"):
-                block = next(blocks, None)
-            if block is None:
-                return
-            yield block
+        with contextlib.closing(blocks):
+            while True:
+                with self.clocks.time("read"):
+                    rows = next(blocks, None)
+                if rows is None:
+                    return
+                yield rows
 
 
 class _Feed:
@@ -223,7 +223,12 @@ class _Feed:
         self._device = device
         self._kept: dict[int, tuple[Block, Rows]] = {}
 
-    def __call__(self, block: Block, overlap: int) -> Rows:
+    def read(self, blocks: Blocks, epoch: int, begin: int = 0) -> Generator[Rows]:
+        """Read a part once, from row `begin`; the next block is brought to the device while this one is in use."""
+        rows = (self._rows(block, blocks.overlap) for block in blocks.read(epoch, begin))
+        yield from prefetch(rows) if blocks.rows > blocks.block_rows else rows
+
+    def _rows(self, block: Block, overlap: int) -> Rows:
         kept = self._kept.get(overlap)
         if kept is None or kept[0] is not block:
             with tf.device(self._device):
