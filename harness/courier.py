@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from harness.address import masked
 from harness.delivery import Call, Delivery
 from harness.outbox import Outbox, Undelivered
-from harness.store import is_gone, is_stuck, reason
+from harness.store import is_clash, is_gone, is_stuck, reason
 
 INTERVAL = 2.0
 """Seconds in which records are gathered, so that requests are few and large."""
@@ -19,6 +19,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
 POLL = 0.2
 GRACE = 5.0
 """Seconds beyond its deadline for which a request that is under way is waited for."""
+
+ATTEMPTS_AT_CLASH = 3
+"""Attempts at a record that another process writes at the same moment."""
 
 ATTEMPTS_AT_ERROR = 5
 """Attempts at a record at which a server has an inner error; then it is taken for a refusal."""
@@ -154,6 +157,8 @@ class Courier:
             except Exception as error:
                 attempts += 1
                 inner = "500 error" in reason(error) and attempts >= ATTEMPTS_AT_ERROR
+                if is_clash(error) and attempts < ATTEMPTS_AT_CLASH:
+                    continue
                 if not is_gone(error) or inner:
                     if outbox is self._outbox:
                         self._error = self._error or error

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
@@ -113,11 +112,7 @@ class Delivery:
             DatasetInput(Dataset(**entry["dataset"]), [InputTag("mlflow.data.context", entry["context"])])
             for entry in record["inputs"]
         ]
-        try:
-            self._client.log_inputs(record["run"], datasets=inputs)
-        except MlflowException:
-            # Another process has recorded the same dataset at the same moment; now it is found.
-            self._client.log_inputs(record["run"], datasets=inputs)
+        self._client.log_inputs(record["run"], datasets=inputs)
 
     def _model(self, record: Record) -> None:
         """Upload a saved model; what an earlier attempt came to is gone on with."""

@@ -84,6 +84,11 @@ def is_gone(error: BaseException) -> bool:
     return unavailable or any(isinstance(cause, _GONE) for cause in _chain(error))
 
 
+def is_clash(error: BaseException) -> bool:
+    """Whether an error says that another process has just written what a call wanted to; made again, it finds it."""
+    return any(word in reason(error) for word in ("UNIQUE constraint", "duplicate key", "Duplicate entry"))
+
+
 def is_stuck(error: BaseException) -> bool:
     """Whether an error says that a store cannot write, which waiting alone will not mend."""
     return any(word in reason(error) for word in ("disk is full", "readonly database", "No space left", "Read-only"))
