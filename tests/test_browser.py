@@ -72,7 +72,9 @@ def test_the_table_shows_the_runs_with_what_was_swept_and_measured(
     rows = page.locator(".ag-center-cols-container [role=row]")
     rows.nth(23).wait_for(timeout=WAIT)
     assert rows.count() == 24
-    titles = page.locator("[role=columnheader]").all_inner_texts()
+    # Headers, too, stand in the page in any order.
+    read = "cells => cells.map(cell => [cell.getBoundingClientRect().left, cell.innerText])"
+    titles = [title for _, title in sorted(page.locator("[role=columnheader]").evaluate_all(read))]
     wanted = ["chunksize", "learning_rate", "epochs", "val/loss", "val/rmse", "val/r2"]
     assert [title for title in dict.fromkeys(titles) if title in wanted] == wanted
     # Rows stand in the page in any order, and are placed by their index.
