@@ -300,7 +300,7 @@ def test_what_a_command_could_not_deliver_the_next_one_does(
     server: Server, way: Way, client: MlflowClient, tmp_path: Path
 ) -> None:
     words = ["data.rows=100000", f"tracking.uri={way.uri}", "tracking.wait=1", "tracking.experiment=left"]
-    process = command(tmp_path, *words, "chunksize=1000", "epochs=400")
+    process = command(tmp_path, *words, "chunksize=1000", "epochs=2000")
     try:
         ids = wait_for_metrics(client, "left")
         way.cut()
@@ -319,7 +319,7 @@ def test_what_a_command_could_not_deliver_the_next_one_does(
     assert process.communicate(timeout=200)[1] == ""
     first, second = client.search_runs(ids, order_by=["attributes.start_time ASC"])
     assert [run.info.status for run in (first, second)] == ["FINISHED"] * 2
-    assert [step for step, _ in history(client, first.info.run_id, "val/loss")] == list(range(1, 401))
+    assert [step for step, _ in history(client, first.info.run_id, "val/loss")] == list(range(1, 2001))
     assert [len(run.outputs.model_outputs) for run in (first, second)] == [1, 1]
     assert not (tmp_path / ".harness" / "outbox").exists()
 
