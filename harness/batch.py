@@ -118,37 +118,44 @@ class Batch:
         """Go on from the checkpoint, or bring `mine` to their ends; return False if others have to come first."""
         saved = self._checkpoint.load() if self._checkpoint and self._is_first_turn else None
         self._place.tracker.settle()
+        by_signature = {run.signature: run for run in self._runs}
+        todo = [by_signature[signature] for signature in saved.facts["runs"]] if saved else []
         if saved:
-            by_signature = {run.signature: run for run in self._runs}
-            todo = [by_signature[signature] for signature in saved.facts["runs"]]
             states = saved.facts["recorder"]["runs"]
             if not {run for run in todo if not states[run.signature]["status"]} <= set(mine):
                 return False
-            groups, scan = self._arranged(todo), saved.facts["scan"]
-            try:
-                self._check_records(todo, states)
-                if scan < len(groups):
-                    groups[scan].scan.restore(_part(saved.arrays, "scan/"))
-            except (KeyError, ValueError) as error:
-                display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error}); training starts anew")
-                self._groups = ()  # They may be half restored.
-            else:
-                self._is_first_turn = False
-                self._place.recorder.restore(self._runs, saved.facts["recorder"], _part(saved.arrays, "kept/"))
-                self._place.tracker.put(saved.facts["records"])
-                self._adopt([run for run in todo if not run.status])
-                ended = sum(bool(run.status) for run in todo)
-                display.say(f"resume: from the checkpoint, {ended} of {len(todo)} runs have ended")
-                self._train(todo, groups, scan, display)
-                return True
         self._is_first_turn = False
-        todo = self._adopt(mine)
-        if len(todo) < len(mine):
-            some = f"{len(mine) - len(todo)} of {len(mine)} runs have"
+        if not (saved and self._go_on(todo, saved, display)):
+            self._begin(mine, display)
+        return True
+
+    def _go_on(self, runs: list[Run], saved: Saved, display: Display) -> bool:
+        """Train what a checkpoint holds from there on; return False if that cannot be."""
+        groups, number = self._arranged(runs), saved.facts["scan"]
+        try:
+            self._check_records(runs, saved.facts["recorder"]["runs"])
+            if number < len(groups):
+                groups[number].scan.restore(_part(saved.arrays, "scan/"))
+        except (KeyError, ValueError) as error:
+            display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error}); training starts anew")
+            self._groups = ()  # They may be half restored.
+            return False
+        self._place.recorder.restore(self._runs, saved.facts["recorder"], _part(saved.arrays, "kept/"))
+        self._place.tracker.put(saved.facts["records"])
+        self._adopt([run for run in runs if not run.status])
+        ended = sum(bool(run.status) for run in runs)
+        display.say(f"resume: from the checkpoint, {ended} of {len(runs)} runs have ended")
+        self._train(runs, groups, number, display)
+        return True
+
+    def _begin(self, runs: Sequence[Run], display: Display) -> None:
+        """Train those of `runs` that have no result on record."""
+        todo = self._adopt(runs)
+        if len(todo) < len(runs):
+            some = f"{len(runs) - len(todo)} of {len(runs)} runs have"
             display.say(f"known:  {some} a result on record; runtime.rerun=true trains them again")
         if todo:
             self._train(todo, self._arranged(todo), 0, display)
-        return True
 
     def _adopt(self, runs: Sequence[Run]) -> list[Run]:
         """Take what has a result from the records, and return the others."""

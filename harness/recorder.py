@@ -103,10 +103,7 @@ class Recorder:
         measure = "val/loss" if run.table.holdout_rows else "train/loss"
         run.objective = math.inf if run.reason else metrics.get(measure, math.inf)
         self._last[run] = metrics
-        before = list(run.sweeps)
-        self._take_in([run])
-        if run.sweeps != before:
-            self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
+        self._let_belong(run)
         if self._summary and record.outputs and record.outputs.model_outputs:
             note = self._summary.note
             note.best = min(self._merit(run), math.inf if note.best is None else note.best)
@@ -146,12 +143,19 @@ class Recorder:
         if kept := by_signature.get(facts["kept"]):
             self._kept = kept, [arrays[str(index)] for index in range(len(arrays))]
         for run in runs:
-            before = list(run.sweeps)
-            self._take_in([run] if run.run_id else [])
-            if run.status and run.sweeps != before:
-                self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
+            if run.status:
+                self._let_belong(run)
+            elif run.run_id:
+                self._take_in([run])
         if self._summary:
             self._summary.resume(facts["seconds"], facts["best"])
+
+    def _let_belong(self, run: Run) -> None:
+        """Take in a run that has ended, and tag it with this sweep if it was not one of it."""
+        before = list(run.sweeps)
+        self._take_in([run])
+        if run.sweeps != before:
+            self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
 
     def _take_in(self, runs: Sequence[Run]) -> None:
         for run in runs:

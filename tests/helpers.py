@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 
 from harness.blocks import SLICE_ROWS, Blocks, Scaler
@@ -49,6 +50,18 @@ def lane(
     chunk: int, rate: float = 0.01, stops: tuple[int, ...] = (2,), seed: int = 0, recipe_: Recipe | None = None
 ) -> Lane:
     return Lane(chunk, recipe_ or recipe(), seed, rate, stops)
+
+
+def breaks_in_training(inputs: int) -> keras.Model:
+    """Build a model that fails when it is trained, and not before."""
+
+    class Layer(keras.layers.Layer):
+        def call(self, x, training=False):
+            if training:
+                raise RuntimeError("not in training")
+            return x[:, :1]
+
+    return keras.Sequential([keras.Input((inputs,)), Layer()])
 
 
 def make_scan(

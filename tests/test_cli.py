@@ -37,6 +37,7 @@ from omegaconf import OmegaConf
 from harness import cli
 from harness.config import Config
 from harness.ingest import held_out
+from harness.stop import STOPPING
 from harness.views import addresses, colour
 
 # The command sets this, and only before anything computes: here another test may have been first.
@@ -954,7 +955,7 @@ def test_an_interrupt_of_the_real_command(tmp_path: Path, number: signal.Signals
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, err) == (code, said)
+    assert (process.returncode, err) == (code, f"\nharness: {STOPPING}\n{said}")
     assert endings(tmp_path) == ENDINGS
 
 
@@ -981,7 +982,8 @@ def test_the_ui_is_a_store_too_and_ends_when_told(left: Left, harness: Harness, 
         client = MlflowClient(f"http://127.0.0.1:{port}")
         assert client.get_run(left.best.info.run_id).data.metrics == left.best.data.metrics
         uri = f"http://127.0.0.1:{port}"
-        answer = harness("train", *DATA, "chunksize=4", "epochs=3", "learning_rate=0.1", f"tracking.uri={uri}")
+        words = ["chunksize=4", "epochs=3", "learning_rate=0.1", "runtime.rerun=true", f"tracking.uri={uri}"]
+        answer = harness("train", *DATA, *words)
         assert (answer.code, answer.err) == (0, "")
         assert answer.out.splitlines()[1] == f"store:  {uri}, experiment harness"
         run = client.search_runs([left.summary.info.experiment_id], max_results=1)[0]  # the newest

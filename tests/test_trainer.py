@@ -18,7 +18,7 @@ from harness.refusal import ConfigError
 from harness.table import open_table
 from harness.tile import CURVE_POINTS, Lane, thinned
 from harness.trainer import Progress
-from tests.helpers import History, lane, make_scan, note, recipe, train
+from tests.helpers import History, breaks_in_training, lane, make_scan, note, recipe, train
 from tests.reference import eager_keras
 
 FEATURES = ["a", "b", "c"]
@@ -252,16 +252,6 @@ def broken(inputs):
 
 def two_outputs(inputs):
     return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(2)])
-
-
-def breaks_in_training(inputs):
-    class Layer(keras.layers.Layer):
-        def call(self, x, training=False):
-            if training:
-                raise RuntimeError("not in training")
-            return x[:, :1]
-
-    return keras.Sequential([keras.Input((inputs,)), Layer()])
 
 
 @pytest.mark.parametrize(("build", "reason"), [(broken, "no such luck"), (breaks_in_training, "not in training")])

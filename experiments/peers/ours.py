@@ -66,6 +66,7 @@ def words(task: Task) -> list[str]:
         *(f"{key}={','.join(map(str, values))}" for key, values in axes.items()),
         *model,
         f"tracking.experiment={EXPERIMENT}",
+        "runtime.rerun=true",
         f"runtime.device={task.device}",
     ]
 
@@ -85,12 +86,12 @@ def _listen() -> list[trainer.Clocks]:
 
 def _fits(task: Task, ids: list[str]) -> list[Fit]:
     """Return what is on record, for scaled values."""
-    found = Records(tracking_uri()).runs(ids)
+    found = Records(tracking_uri()).load(ids, metrics=()).runs
     fits = []
     *mean, target_mean = task.mean
     *std, target_std = task.std
     for run in found.to_dict("records"):
-        chunk = run["chunksize"] if run["chunksize"] == FULL else int(run["chunksize"])
+        chunk = FULL if run["sample"] == "full" else int(run["chunksize"])
         weights = []
         if not task.units:
             names = ["slope"] if len(mean) == 1 else [f"weight/{name}" for name in task.features]
