@@ -30,12 +30,13 @@ from experiments.measuring import REPEATS, fresh_folder, measure, middle
 from experiments.reading import COLUMNS
 from harness import app, houses
 from harness.blocks import SLICE_ROWS, Scaler
+from harness.chunks import Rows
 from harness.config import Loss, RuntimeConfig
 from harness.device import choose_device
 from harness.encoding import Encoding
 from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
-from harness.loops import Rows, make_loop
+from harness.loops import make_loop
 from harness.models import linear
 from harness.note import Note
 from harness.statistics import Column

@@ -27,7 +27,7 @@ from harness.tile import Diverged, EpochEnd, Failed, Stopped
 from harness.tracking import Tracker
 from harness.trainer import Progress
 
-FORMAT = 1
+FORMAT = 2
 """Of checkpoints; another one is not gone on from."""
 
 POLL = 1.0
@@ -50,7 +50,15 @@ def checkpoint_folder(
     """Return where the checkpoint of these runs is: another one if anything differs that could show in a number."""
     runtime = runs[0].config.runtime
     versions = [FORMAT, tf.__version__, keras.__version__]
-    settings = [device, runtime.lane_tile, runtime.threads, runtime.deterministic, runtime.rerun, tags or {}]
+    settings = [
+        device,
+        runtime.lane_tile,
+        runtime.gram,
+        runtime.threads,
+        runtime.deterministic,
+        runtime.rerun,
+        tags or {},
+    ]
     identity = hashed([versions, settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
     return Path(runtime.cache).absolute() / FOLDER / identity
 

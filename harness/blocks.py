@@ -125,8 +125,7 @@ class Blocks:
         self.block_rows = -(-wanted // SLICE_ROWS) * SLICE_ROWS
         self._table = table
         self._part: Part = part
-        self._turns = part == "train" and table.order is Order.shuffled and self.rows > PAGE_ROWS
-        self._only_block: Block | None = None
+        self.turns = part == "train" and table.order is Order.shuffled and self.rows > PAGE_ROWS
 
     @property
     def capacity(self) -> int:
@@ -139,7 +138,7 @@ class Blocks:
         return self.capacity * (self.features + 1) * 4
 
     def read(self, epoch: int, begin: int = 0) -> Iterator[Block]:
-        """Read the part once from row `begin`, one block ahead; what is one block in one order is read once for all.
+        """Read the part once from row `begin`, one block ahead.
 
         Args:
             epoch: From 1; of shuffled rows it says which pages come when.
@@ -150,14 +149,11 @@ class Blocks:
         if self.rows > self.block_rows:
             with contextlib.closing(prefetch(self._read(epoch, begin))) as blocks:
                 yield from blocks
-        elif self._turns or begin:
-            yield from self._read(epoch, begin)
         else:
-            self._only_block = self._only_block or next(self._read(epoch, begin))
-            yield self._only_block
+            yield from self._read(epoch, begin)
 
     def _read(self, epoch: int, begin: int) -> Iterator[Block]:
-        pages = _Pages(self.rows, page_order(self.rows, self._table.split_seed, epoch)) if self._turns else None
+        pages = _Pages(self.rows, page_order(self.rows, self._table.split_seed, epoch)) if self.turns else None
         before: Block | None = None
         for start in range(begin, self.rows, self.block_rows):
             stop = min(start + self.block_rows, self.rows)

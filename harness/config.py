@@ -215,6 +215,8 @@ class RuntimeConfig:
         full_sample: `resident` keeps the whole sample in the device's memory between epochs.
         lane_tile: Lanes updated by one call; None means 8 for small models, and 1 for those of over 1,000 weights,
             which keep a core busy alone. It changes rounding: runs are equal to the bit at one value only.
+        gram: Update linear models with the squared error by the Gram matrices of their chunks, where that is faster;
+            false takes the rows, as for any other model. It changes rounding.
         threads: Threads inside one operation; it changes rounding.
         workers: Tiles of lanes updated side by side; None means one a core.
         cache: Folder of tables, generated data, checkpoints and undelivered records.
@@ -229,6 +231,7 @@ class RuntimeConfig:
     block_rows: int | None = None
     full_sample: FullSample = FullSample.streamed
     lane_tile: int | None = None
+    gram: bool = True
     threads: int = 1
     workers: int | None = None
     cache: str = ".harness"

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from harness.blocks import SLICE_ROWS, Scaler
+from harness.chunks import Rows
 from harness.config import Loss
 from harness.lanes import Stack, State
-from harness.loops import Rows
 from harness.xla import compiled
 
 BINS = 4096

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from harness.config import Loss
 from harness.encoding import Encoding
-from harness.models import row_losses
+from harness.models import is_linear, row_losses
 from harness.optimizers import make_optimizer, make_schedule, pure
 from harness.refusal import require
 
@@ -92,6 +92,16 @@ class Stack:
         """Lanes that are best updated by one call: of a small model, the call takes longer than its arithmetic."""
         return SMALL_TILE if self.model.count_params() <= SMALL_WEIGHTS else 1
 
+    @property
+    def inputs(self) -> int:
+        """Inputs of the models."""
+        return self._encoding.inputs
+
+    @property
+    def is_least_squares(self) -> bool:
+        """Whether the models are one linear layer each, trained with the squared error and nothing else."""
+        return self.recipe.loss is Loss.mse and is_linear(self.model)
+
     def layers(self) -> list[keras.layers.Layer]:
         """Return all layers of the model, nested ones too."""
         return self.model._flatten_layers(include_self=False, recursive=True)
@@ -130,7 +140,7 @@ class Stack:
         Returns:
             The loss of each lane before the step, float32 `[tile]`, and the state after it.
         """
-        inputs, rows = self._encoding(x), x.shape[0]
+        inputs, rows = self.encode(x), x.shape[0]
 
         def one(lane: State) -> tuple[tf.Tensor, State]:
             total, gradients, extra = self._loss_and_gradients(lane, inputs, y, tf.ones(rows))
@@ -144,7 +154,7 @@ class Stack:
         Returns:
             Loss sums `[tile]`, gradient sums `[tile, ...]` for each weight, and the state with its `extra` moved on.
         """
-        inputs = self._encoding(x)
+        inputs = self.encode(x)
 
         def one(lane: State) -> tuple[tf.Tensor, list, State]:
             total, gradients, extra = self._loss_and_gradients(lane, inputs, y, mask)
@@ -156,9 +166,13 @@ class Stack:
         """Take one optimizer step a lane with the given gradients, each `[tile, ...]`."""
         return self._map(lambda both: self._step(*both), (state, gradients))
 
+    def encode(self, x: tf.Tensor) -> tf.Tensor:
+        """Turn features, `[rows, features]`, into the models' inputs, `[rows, inputs]`."""
+        return self._encoding(x)
+
     def predict(self, state: State, x: tf.Tensor) -> tf.Tensor:
         """Return the models' outputs for `x`, `[rows, features]`, as `[tile, rows, 1]`."""
-        inputs = self._encoding(x)
+        inputs = self.encode(x)
         return self._map(
             lambda lane: self.model.stateless_call(lane.weights, lane.extra, inputs, training=False)[0], state
         )

@@ -55,6 +55,17 @@ def row_losses(loss: Loss) -> Callable:
     }[loss]
 
 
+def is_linear(model: keras.Model) -> bool:
+    """Say whether `model` is one linear layer and nothing else: no penalty, no constraint, no code of its own."""
+    if type(model) is not keras.Sequential or [type(layer) for layer in model.layers] != [keras.layers.Dense]:
+        return False
+    (layer,) = model.layers
+    extras = ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "kernel_constraint", "bias_constraint")
+    has_extras = any(getattr(layer, name) is not None for name in extras)
+    is_plain = layer.use_bias and layer.trainable and layer.dtype_policy.name == "float32" and not has_extras
+    return is_plain and layer.activation is keras.activations.linear
+
+
 def kernel_and_bias(model: keras.Model) -> tuple[np.ndarray, float] | None:
     """Return slopes `[features]` and intercept if `model` is one linear layer, else None."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]

@@ -146,6 +146,7 @@ def _group(lanes: list[list[Run]], device: str) -> Group:
         train,
         Blocks(first.table, "holdout", first.scaler, block_rows=runtime.block_rows),
         tile=runtime.lane_tile,
+        gram=runtime.gram,
         workers=runtime.workers,
         device=device,
     )

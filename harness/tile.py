@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from harness.chunks import Rows
 from harness.evaluate import Evaluation
 from harness.lanes import Recipe, Stack
-from harness.loops import Loop, Rows
+from harness.loops import Loop
 
 CURVE_POINTS = 1000
 """Points that a curve over updates is thinned to."""
@@ -104,8 +105,9 @@ class Tile:
         padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
         self.lanes = dict(lanes)
         self.error: Exception | None = None
+        self._chunk = padded[0].chunk
         self._places = {lane: place for place, lane in enumerate(lanes)}
-        self._stack, self._loop, self._evaluation = stack, loop, evaluation
+        self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._carry = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
         self._sums = evaluation.start()
         self._updates = 0
@@ -121,7 +123,7 @@ class Tile:
     def compile(self, train: Rows, holdout: Rows | None) -> None:
         """Compile for blocks of these shapes, without a trace in any number."""
         nothing = train._replace(start=0, stop=0)
-        self._attempt(lambda: self._loop.advance(self._carry, nothing))
+        self._attempt(lambda: self.loop.advance(self._carry, nothing))
         if holdout is not None:
             self._attempt(
                 lambda: self._evaluation.add(self._sums, self._carry.state, holdout._replace(stop=0, start=0))
@@ -151,6 +153,7 @@ class Tile:
         return {
             "places": np.array(list(self._places.items()), np.int64).reshape(-1, 2),
             "diverged": np.array(list(self._diverged.items()), np.int64).reshape(-1, 2),
+            "chunk": np.array(self._chunk),
             "updates": np.array(self._updates),
             "curve/numbers": numbers,
             "curve/values": values,
@@ -164,7 +167,8 @@ class Tile:
             ValueError: It is of other lanes.
         """
         carry = [state[f"carry/{index}"] for index in range(sum(key.startswith("carry/") for key in state))]
-        if [(*value.shape,) for value in tf.nest.flatten(self._carry)] != [value.shape for value in carry]:
+        shapes = [(*value.shape,) for value in tf.nest.flatten(self._carry)]
+        if shapes != [value.shape for value in carry] or state["chunk"] != self._chunk:
             raise ValueError("a tile's state is of other lanes")
         self._carry = tf.nest.pack_sequence_as(self._carry, [tf.constant(value) for value in carry])
         self._places, self._diverged = (dict(state[name].tolist()) for name in ("places", "diverged"))
@@ -209,14 +213,14 @@ class Tile:
         return np.concatenate([numbers for numbers, _ in self._curve]), np.concatenate([v for _, v in self._curve])
 
     def _advance(self, rows: Rows) -> None:
-        self._carry, losses, first, stop = self._loop.advance(self._carry, rows)
+        self._carry, losses, first, stop = self.loop.advance(self._carry, rows)
         values = losses.numpy()[: stop - first]
         numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
         self._updates += len(values)
         for lane, place in self._places.items():
             if lane not in self._diverged and not (finite := np.isfinite(values[:, place])).all():
                 self._diverged[lane] = int(numbers[finite.argmin()])
-        totals = {stop * self._loop.updates for spec in self.lanes.values() for stop in spec.stops}
+        totals = {stop * self.loop.updates for spec in self.lanes.values() for stop in spec.stops}
         keep = np.any([thinned(numbers, total) for total in totals], axis=0)
         self._curve.append((numbers[keep], values[keep]))
 

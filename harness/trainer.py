@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import tensorflow as tf
 
-from harness.ahead import prefetch
-from harness.blocks import Block, Blocks
+from harness.blocks import Blocks
+from harness.chunks import Rows
 from harness.evaluate import Evaluation
+from harness.feed import Feed
 from harness.lanes import Recipe, Stack
-from harness.loops import Rows, make_loop
+from harness.loops import make_loop
 from harness.memory import give_back
 from harness.refusal import ConfigError
 from harness.tile import Diverged, EpochEnd, Failed, Lane, Stopped, Tile
@@ -81,6 +81,7 @@ class Scan:
         holdout: Blocks,
         *,
         tile: int | None = None,
+        gram: bool = True,
         workers: int | None = None,
         device: str = "/CPU:0",
     ) -> None:
@@ -91,6 +92,7 @@ class Scan:
             train: The rows that are trained on.
             holdout: The rows that are not; there may be none.
             tile: Lanes updated by one call; None means as many as suit the model.
+            gram: Whether models that allow it are updated by the Gram matrices of their chunks.
             workers: Calls side by side; None means one a core.
             device: TensorFlow's name of the device.
 
@@ -106,7 +108,7 @@ class Scan:
         self.cohorts: list[Cohort] = []
         self._failures: list[Failed] = []
         self._epoch, self._row = 1, 0  # What is trained on next.
-        self._build(tile)
+        self._build(tile, gram)
 
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops, reading each block once an epoch.
@@ -118,23 +120,24 @@ class Scan:
             `Stopped`; or once `Diverged` or `Failed`, after which a lane is heard of no more.
         """
         yield from self._failures
-        feed = _Feed(self._device)
+        train = Feed(self._train, self._device, {tile.loop for tile in self._tiles})
+        holdout = Feed(self._holdout, self._device)
         with ThreadPoolExecutor(self._workers) as pool:
             with self.clocks.time("compile"):
-                self._compile(feed, pool)
+                self._compile(train, holdout, pool)
                 give_back()
             yield from self._fail()
             for epoch in range(self._epoch, self.epochs + 1):
                 active = [tile for tile in self._tiles if tile.active(epoch)]
                 if not active:
                     break
-                for rows in self._timed(feed.read(self._train, epoch, self._row)):
+                for rows in self._timed(train.read(epoch, self._row)):
                     with self.clocks.time("train"):
                         list(pool.map(lambda tile: tile.advance(rows), active))  # noqa: B023
                     yield from self._fail()
                     self._row = rows.stop
                     yield Progress((epoch - 1) * self.rows + rows.stop, epoch)
-                for rows in self._timed(feed.read(self._holdout, epoch)):
+                for rows in self._timed(holdout.read(epoch)):
                     with self.clocks.time("evaluate"):
                         list(pool.map(lambda tile: tile.evaluate(rows), active))  # noqa: B023
                 yield from self._fail()
@@ -174,12 +177,12 @@ class Scan:
         for tile in self._tiles:
             yield from tile.fail()
 
-    def _compile(self, feed: _Feed, pool: ThreadPoolExecutor) -> None:
+    def _compile(self, train: Feed, holdout: Feed, pool: ThreadPoolExecutor) -> None:
         """Compile all tiles; what stands for rows in it is let go of afterwards."""
-        shapes = feed.empty(self._train), feed.empty(self._holdout) if self._holdout.rows else None
+        shapes = train.empty(pool), holdout.empty(pool) if self._holdout.rows else None
         list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
 
-    def _build(self, tile: int | None) -> None:
+    def _build(self, tile: int | None, gram: bool) -> None:
         """Sort lanes into cohorts, and those into tiles, long-lived lanes together; small, slow chunks come first."""
 
         @functools.cache
@@ -194,7 +197,7 @@ class Scan:
         for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
             try:
                 stack, evaluation, length = stack_of(recipe)
-                loop = make_loop(stack, chunk, self.rows)
+                loop = make_loop(stack, chunk, self.rows, gram=gram)
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
                 self.cohorts.append(Cohort(members, length))
                 for start in range(0, len(members), length):
@@ -214,30 +217,3 @@ class Scan:
                 if rows is None:
                     return
                 yield rows
-
-
-class _Feed:
-    """Blocks as tensors on a device; the last one of each part is kept, for parts of one block."""
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-        self._kept: dict[int, tuple[Block, Rows]] = {}
-
-    def read(self, blocks: Blocks, epoch: int, begin: int = 0) -> Generator[Rows]:
-        """Read a part once, from row `begin`; the next block is brought to the device while this one is in use."""
-        rows = (self._rows(block, blocks.overlap) for block in blocks.read(epoch, begin))
-        yield from prefetch(rows) if blocks.rows > blocks.block_rows else rows
-
-    def _rows(self, block: Block, overlap: int) -> Rows:
-        kept = self._kept.get(overlap)
-        if kept is None or kept[0] is not block:
-            with tf.device(self._device):
-                rows = Rows(block.start, block.stop, overlap, tf.constant(block.x), tf.constant(block.y))
-            kept = self._kept[overlap] = block, rows
-        return kept[1]
-
-    def empty(self, blocks: Blocks) -> Rows:
-        """Return rows of the shape of a block, all zero."""
-        x, y = (np.zeros((blocks.capacity, width), np.float32) for width in (blocks.features, 1))
-        with tf.device(self._device):
-            return Rows(0, 0, blocks.overlap, tf.constant(x), tf.constant(y))

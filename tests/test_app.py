@@ -90,6 +90,7 @@ def test_defaults_whole() -> None:
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
         "runtime.lane_tile": None,
+        "runtime.gram": True,
         "runtime.threads": 1,
         "runtime.workers": None,
         "runtime.cache": ".harness",
@@ -187,7 +188,7 @@ REFUSED = {
     "holdout=0.1": f"no configuration key holdout. Did you mean data.holdout? The keys there: {ROOT_KEYS}.",
     "runtme.device=cpu": f"no configuration key runtme. Did you mean runtime? The keys there: {ROOT_KEYS}.",
     "runtime.devce=cpu": "no configuration key runtime.devce. Did you mean runtime.device? "
-    "The keys there: block_rows, cache, deterministic, device, device_memory_mb, full_sample, lane_tile, reader, "
+    "The keys there: block_rows, cache, deterministic, device, device_memory_mb, full_sample, gram, lane_tile, reader, "
     "rerun, threads, workers.",
     "model.inti=0.5": "no configuration key model.inti. Did you mean model.init? The keys there: _target_, init.",
     "model.units=[8]": "no configuration key model.units. The keys there: _target_, init. "

@@ -187,6 +187,7 @@ def test_flat_values_whole() -> None:
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
         "runtime.lane_tile": None,
+        "runtime.gram": True,
         "runtime.threads": 1,
         "runtime.workers": None,
         "runtime.cache": ".harness",

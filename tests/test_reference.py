@@ -43,22 +43,30 @@ def read(chunk: int, rows: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(frame[["sqft_living"]].to_numpy(float), frame["price"].to_numpy(float)) for frame in frames]
 
 
-@pytest.fixture(scope="module", params=LOGS)
+WAYS = [
+    ("plain", True),
+    ("logs", False),
+    *(pytest.param(way, marks=pytest.mark.slow) for way in [("plain", False), ("logs", True)]),
+]
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=str)
 def trained(request, tmp_path_factory):
     """All configurations on the whole file, in one scan; the file's rows are read in two blocks."""
+    kind, gram = request.param
     data = DataConfig(
         features=["sqft_living"],
         target="price",
         path=str(KING_COUNTY),
-        log_columns=LOGS[request.param],
+        log_columns=LOGS[kind],
         scaling=Scaling.none,
         holdout=0.0,
     )
     table = open_table(data, tmp_path_factory.mktemp("cache"))
-    keys = list(itertools.product(CHUNKS, RATES[request.param]))
+    keys = list(itertools.product(CHUNKS, RATES[kind]))
     lanes = [lane(ROWS if chunk == "full" else min(int(chunk), ROWS), rate, EPOCHS) for chunk, rate in keys]
-    found = train(lanes, table, Scaler.of(table, data.scaling), block_rows=15_000)
-    return request.param, dict(zip(keys, found, strict=True))
+    found = train(lanes, table, Scaler.of(table, data.scaling), block_rows=15_000, gram=gram)
+    return kind, dict(zip(keys, found, strict=True))
 
 
 @pytest.mark.parametrize("chunk", [pytest.param(CHUNKS[0], marks=pytest.mark.slow), *CHUNKS[1:]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 
 import keras
@@ -12,6 +13,7 @@ import pytest
 
 from harness.blocks import SLICE_ROWS, Scaler
 from harness.config import DataConfig, Loss, Scaling
+from harness.gram import GramChunks
 from harness.loops import WholeChunks
 from harness.models import linear, mlp
 from harness.refusal import ConfigError
@@ -42,35 +44,40 @@ def scaler(table, scaling=Scaling.standard, **options):
     return Scaler.of(table, scaling, **options)
 
 
-CHUNKS = (7, 100, 1000, 1024, 1025, 2500, 10**6)
-
-
 def with_dropout(inputs):
     return keras.Sequential([keras.Input((inputs,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
 
 
-BUILDS = [linear, pytest.param(mlp, marks=pytest.mark.slow)]
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("build", BUILDS)
-def test_block_size_does_not_show(table, build):
+@pytest.mark.parametrize(
+    ("build", "gram", "chunks"),
+    [
+        (linear, False, (7, 1000, 1025, 10**6)),
+        (linear, True, (100, 1024, 1025, 2500, 10**6)),
+        slow(linear, False, (100, 1024, 2500)),
+        slow(mlp, False, (7, 1025)),
+    ],
+)
+def test_block_size_does_not_show(table, build, gram, chunks):
     data = table()
-    chunks = CHUNKS if build is linear else (7, 1025)
     lanes = [lane(min(chunk, data.train_rows), recipe_=recipe(build)) for chunk in chunks]
-    whole, *others = [train(lanes, data, scaler(data), block_rows=rows) for rows in (None, 1, 2000)]
+    whole, *others = [train(lanes, data, scaler(data), block_rows=rows, gram=gram) for rows in (None, 1, 2000)]
     for other in others:
         assert [history.numbers for history in other] == [history.numbers for history in whole]
 
 
-@pytest.mark.parametrize("build", BUILDS)
-def test_companions_do_not_show(table, build):
+@pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(mlp, False)])
+def test_companions_do_not_show(table, build, gram):
+    """Some of them need the rows themselves, and 100 rows a chunk with three features may be had by their matrix."""
     data = table()
     mine = lane(100, recipe_=recipe(build), rate=0.02)
-    alone = train([mine], data, scaler(data))[0]
+    alone = train([mine], data, scaler(data), gram=gram)[0]
     others = [lane(100, rate=rate, seed=seed, recipe_=recipe(build)) for rate, seed in ((1e30, 3), (0.5, 1), (0.1, 2))]
     others += [lane(1000, recipe_=recipe(build))] * 9 + [lane(100, recipe_=recipe(build), stops=(1, 3))] * 11
-    for place in (0, 2, len(others)):
-        found = train([*others[:place], mine, *others[place:]], data, scaler(data))
+    for place, more in ((0, []), (2, [lane(7, recipe_=recipe(build))]), (len(others), [])):
+        found = train([*others[:place], mine, *others[place:], *more], data, scaler(data), gram=gram)
         assert found[place].numbers == alone.numbers
 
 
@@ -83,14 +90,15 @@ def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
     assert first != other
 
 
-@pytest.mark.parametrize("build", [linear, pytest.param(with_dropout, marks=pytest.mark.slow)])
-def test_a_scan_goes_on_from_any_state_to_the_bit(table, build):
+@pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(with_dropout, False)])
+def test_a_scan_goes_on_from_any_state_to_the_bit(table, monkeypatch, build, gram):
     """In other blocks, too; two lanes leave on the way, one by diverging, one at its stop."""
+    monkeypatch.setattr("harness.feed.SPAN_BLOCKS", 1)
     data = table()
     momentum = recipe(build, {"name": "sgd", "momentum": 0.9})
     lanes = [lane(100, stops=(1, 3), recipe_=recipe(build)), lane(100, rate=1e30, recipe_=recipe(build))]
     lanes += [lane(2500, stops=(3,), recipe_=momentum), lane(data.train_rows, stops=(2,), recipe_=recipe(build))]
-    scan = make_scan(lanes, data, scaler(data), block_rows=1024)
+    scan = make_scan(lanes, data, scaler(data), block_rows=1024, gram=gram)
     whole = [History() for _ in lanes]
     states, heard = [scan.state()], [copy.deepcopy(whole)]
     for event in scan.run():
@@ -106,7 +114,7 @@ def test_a_scan_goes_on_from_any_state_to_the_bit(table, build):
             np.savez(file, allow_pickle=False, **state)
             file.seek(0)
             plain = dict(np.load(file, allow_pickle=False))
-        again = make_scan(lanes, data, scaler(data), block_rows=rows)
+        again = make_scan(lanes, data, scaler(data), block_rows=rows, gram=gram)
         again.restore(plain)
         for event in again.run():
             note(before, event)
@@ -163,7 +171,7 @@ def test_second_epoch_sees_the_same_rows(table):
 def test_epoch_loss_weighs_chunks_by_their_rows(table):
     """Without learning, the mean over updates is the mean over rows, whatever the chunk and its remainder."""
     data = table()
-    lanes = [lane(min(chunk, data.train_rows), rate=1e-30, stops=(1,)) for chunk in CHUNKS]
+    lanes = [lane(min(chunk, data.train_rows), rate=1e-30, stops=(1,)) for chunk in (7, 1000, 1025, 10**6)]
     losses = [history.epochs[0].loss for history in train(lanes, data, scaler(data))]
     np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
 
@@ -264,11 +272,12 @@ def test_model_that_fails_fails_alone(table, build, reason):
     assert found[1].numbers == alone.numbers
 
 
-@pytest.mark.parametrize("block", [0, 2])
-def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, block):
+@pytest.mark.parametrize(("gram", "block"), [(False, 2), (True, 0)])
+def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, gram, block):
     data = table()
-    alone = train([lane(100)], data, scaler(data), block_rows=1024)[0]
-    advance, calls = WholeChunks.advance, []
+    alone = train([lane(100)], data, scaler(data), block_rows=1024, gram=gram)[0]
+    loop = GramChunks if gram else WholeChunks
+    advance, calls = loop.advance, []
 
     def fail(self, carry, rows):
         if self.updates == -(-data.train_rows // 200) and rows.stop:
@@ -277,8 +286,8 @@ def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, block
                 raise MemoryError("no room")
         return advance(self, carry, rows)
 
-    monkeypatch.setattr(WholeChunks, "advance", fail)
-    found = train([lane(200), lane(100)], data, scaler(data), block_rows=1024)
+    monkeypatch.setattr(loop, "advance", fail)
+    found = train([lane(200), lane(100)], data, scaler(data), block_rows=1024, gram=gram)
     assert str(found[0].error) == "no room"
     assert found[0].epochs == []
     assert found[1].numbers == alone.numbers
