@@ -15,7 +15,7 @@ import numpy as np
 from harness.refusal import ConfigError, require
 from harness.sources import open_text
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 """Bytes of text parsed at once: enough to hide what a call costs, few enough for three of them to be in memory."""
 
 LONGEST = 48 << 20

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 _MMAP_THRESHOLD = -3  # The GNU C library's M_MMAP_THRESHOLD.
 _ARENA_MAX = -8  # M_ARENA_MAX.
-_LARGE = 1 << 18
+_LARGE = 12 << 20
 
 
 def keep_small() -> None:
