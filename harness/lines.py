@@ -79,7 +79,7 @@ def read_blocks(path: Path, columns: Sequence[str], delimiter: str = ",", encodi
             if data[-1:] != b"\n":
                 data += stream.readline(LONGEST)
                 _check_length(path, data, line, stream)
-            quotes = _count(data, '"')
+            quotes = _count(data, '"') if b'"' in data else 0
             while quotes % 2 and len(data) < BLOCK_BYTES + LONGEST and (more := stream.readline(LONGEST)):
                 # A field goes on in the next line.
                 data += more
@@ -178,6 +178,8 @@ def check_names(path: Path, names: Sequence[str], columns: Sequence[str], delimi
 
 def _check_text(path: Path, view: memoryview, line: int, encoding: str) -> None:
     """Refuse what is no UTF-8; other encodings have been checked on their way to it."""
+    if isinstance(view.obj, bytearray) and view.obj.isascii():
+        return  # Ten times as fast to see.
     try:
         codecs.utf_8_decode(view, "strict", True)
     except UnicodeDecodeError as error:
