@@ -8,6 +8,7 @@ Which rows make an update follows from row numbers alone; where a block ends doe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -27,7 +28,9 @@ class Rows(NamedTuple):
         overlap: Rows in front of row `start`.
         x: float32 `[capacity, features]`; None where `grams` say all that is wanted of the rows.
         y: float32 `[capacity, 1]`, likewise.
-        grams: By chunk, the matrices of the slices that end in the block; see `harness.gram`.
+        capacity: Rows of `x` and `y`; of several blocks together, if there are only `grams`.
+        grams: By chunk, the matrices of the slices that end there, float64 `[slices, columns, columns]`; see
+            `harness.gram`.
     """
 
     start: int
@@ -35,7 +38,8 @@ class Rows(NamedTuple):
     overlap: int
     x: tf.Tensor | None
     y: tf.Tensor | None
-    grams: Mapping[int, tf.Tensor] = MappingProxyType({})
+    capacity: int
+    grams: Mapping[int, np.ndarray] = MappingProxyType({})
 
 
 class Carry(NamedTuple):
@@ -59,16 +63,18 @@ class Slices:
         length: Rows of a slice.
         each: Slices of a whole chunk.
         updates: Chunks of an epoch.
+        count: Slices of an epoch.
     """
 
     def __init__(self, chunk: int, rows: int, length: int) -> None:
         self.length, self.each, self.updates = length, -(-chunk // length), -(-rows // chunk)
         self._chunk, self._rows = chunk, rows
+        self.count = self._before(rows)
 
     def most(self, capacity: int) -> int:
         """Return how many slices can end in a block whose arrays have `capacity` rows."""
-        # A chunk of several ends in a slice of its own, which may be short.
-        return (2 if self.each > 1 else 1) * (capacity // self.length) + 2
+        # Where a chunk has several, its last one may be short.
+        return capacity // self.length + 2 + (capacity // self._chunk + 1 if self.each > 1 else 0)
 
     def of(self, rows: Rows, most: int) -> Plan:
         """Lay out the slices that end in a block, in arrays of the length `most`."""
@@ -84,9 +90,9 @@ class Slices:
         )
         padded = np.zeros((3, most))
         padded[:, : len(numbers)] = columns
-        windows, inside = (tf.constant(values, tf.int32) for values in padded[:2])
-        first, last = (self._updates_before(row) for row in (rows.start, rows.stop))
-        return Plan(windows, inside, tf.constant(padded[2]), tf.constant(len(numbers)), first, last)
+        windows, inside = padded[:2].astype(np.int32)
+        updates = self._updates_before(rows.stop) - self._updates_before(rows.start)
+        return Plan(windows, inside, padded[2], len(numbers), updates)
 
     def _updates_before(self, row: int) -> int:
         return -(-row // self._chunk) if row == self._rows else row // self._chunk
@@ -96,7 +102,8 @@ class Slices:
         return chunks * self.each + (-(-rest // self.length) if row == self._rows else rest // self.length)
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """The slices that end in a block.
 
     Attributes:
@@ -104,17 +111,15 @@ class Plan(NamedTuple):
             ends where the slice ends.
         inside: Rows of the window that are the slice's, int32.
         of_chunk: Rows of the slice's chunk, float64, if it ends there, else 0.
-        slices: How many of these there are; what follows them is padding.
-        first: The number (from 0, within the epoch) of the first update in the block.
-        stop: The number after its last.
+        count: How many of these there are; what follows them is padding.
+        updates: How many chunks end in the block.
     """
 
-    windows: tf.Tensor
-    inside: tf.Tensor
-    of_chunk: tf.Tensor
-    slices: tf.Tensor
-    first: int
-    stop: int
+    windows: np.ndarray
+    inside: np.ndarray
+    of_chunk: np.ndarray
+    count: int
+    updates: int
 
 
 def zeros(state: State) -> tf.Tensor:

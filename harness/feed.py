@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -24,15 +24,16 @@ KEPT_BYTES = 32 << 20
 class Feed:
     """Blocks, read ahead; where all loops want matrices only, and those have room, all rows are read just once."""
 
-    def __init__(self, blocks: Blocks, device: str, loops: Collection[Loop] = ()) -> None:
+    def __init__(self, blocks: Blocks, device: str, pool: Executor, loops: Collection[Loop] = ()) -> None:
         """Read nothing yet.
 
         Args:
             blocks: Of the part.
             device: TensorFlow's name.
+            pool: Makes matrices.
             loops: Those that will be given the rows.
         """
-        self._blocks, self._device = blocks, device
+        self._blocks, self._device, self._pool = blocks, device, pool
         self._grams = {loop.chunk: loop for loop in loops if isinstance(loop, GramChunks)}
         self._is_lean = bool(loops) and all(isinstance(loop, GramChunks) for loop in loops)
         length = max(blocks.block_rows, 1)
@@ -50,26 +51,23 @@ class Feed:
         else:
             yield from self._spans(epoch, begin)
 
-    def empty(self, pool: Executor) -> Rows:
+    def empty(self) -> Rows:
         """Return rows of the shape of all others, all zero, with the making of matrices compiled."""
         blocks = self._blocks
         x, y = (np.zeros((blocks.capacity, width), np.float32) for width in (blocks.features, 1))
-        rows = self._rows(Block(0, 0, x, y))
-        grams = pool.map(lambda loop: loop.reduce(rows), self._grams.values())
-        return self._joined([(rows, dict(zip(self._grams, grams, strict=True)))])
+        return self._joined([self._rows(Block(0, 0, x, y))])
 
     @property
     def _keeps(self) -> bool:
         """Whether spans are kept: the only one there is, or all of them if they have room, and come again."""
-        spans = -(-self._blocks.rows // self._span)
-        size = sum(loop.bytes(self._capacity) for loop in self._grams.values())
-        return not self._blocks.turns and (spans == 1 or (self._is_lean and spans * size <= KEPT_BYTES))
+        size = sum(loop.bytes() for loop in self._grams.values())
+        is_one = self._blocks.rows <= self._span
+        return not self._blocks.turns and (is_one or (self._is_lean and size <= KEPT_BYTES))
 
     def _spans(self, epoch: int, begin: int) -> Generator[Rows]:
         group = []
         for block in self._blocks.read(epoch, begin):
-            rows = self._rows(block)
-            group.append((rows, {chunk: loop.reduce(rows) for chunk, loop in self._grams.items()}))
+            group.append(self._rows(block))
             if block.stop % self._span == 0 or block.stop == self._blocks.rows:
                 span = self._joined(group)
                 if self._keeps:
@@ -78,16 +76,16 @@ class Feed:
                 group = []
 
     def _rows(self, block: Block) -> Rows:
+        """Bring a block to the device, and make the matrices of its slices there."""
+        blocks = self._blocks
         with tf.device(self._device):
-            return Rows(block.start, block.stop, self._blocks.overlap, tf.constant(block.x), tf.constant(block.y))
+            x, y = tf.constant(block.x), tf.constant(block.y)
+        rows = Rows(block.start, block.stop, blocks.overlap, x, y, blocks.capacity)
+        grams = self._pool.map(lambda loop: loop.reduce(rows), self._grams.values())
+        rows = rows._replace(grams=dict(zip(self._grams, grams, strict=True)))
+        return rows._replace(x=None, y=None) if self._is_lean else rows
 
-    def _joined(self, group: list[tuple[Rows, dict[int, np.ndarray]]]) -> Rows:
-        """Make one of the rows of successive blocks, which are left out if they are not wanted any more."""
-        (first, _), (last, _) = group[0], group[-1]
-        with tf.device(self._device):
-            grams = {
-                chunk: loop.join([grams[chunk] for _, grams in group], self._capacity)
-                for chunk, loop in self._grams.items()
-            }
-        span = first._replace(stop=last.stop, grams=grams)
-        return span._replace(x=None, y=None) if self._is_lean else span
+    def _joined(self, group: Sequence[Rows]) -> Rows:
+        """Make one of the rows of successive blocks."""
+        grams = {chunk: np.concatenate([rows.grams[chunk] for rows in group]) for chunk in self._grams}
+        return group[0]._replace(stop=group[-1].stop, capacity=self._capacity, grams=grams)

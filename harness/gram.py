@@ -11,8 +11,6 @@ it.
 # pyright: reportAssignmentType=false, reportOptionalIterable=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow as tf
 
@@ -27,8 +25,74 @@ MOST_COLUMNS = 32
 ROWS_A_COLUMN = 5
 """Rows of a chunk, for each of its columns, from which on a step by its matrix is the cheaper one."""
 
+CALL_STEPS, CALL_BYTES = (1024, 16384), 1 << 21
+"""Steps of a call, of few sizes since each is compiled, and what their matrices may take."""
+
 FEW_COLUMNS = 4
 """Up to these, XLA adds up a matrix faster column by column, in half the time for one feature."""
+
+
+class GramSteps:
+    """Steps by given matrices, for chunks of all lengths.
+
+    Attributes:
+        stack: Of the lanes.
+        columns: Of a matrix: the models' inputs, the intercept, the target.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack, self.columns = stack, stack.inputs + 2
+        self._compiled = compiled(self._take)
+
+    def pays(self, chunk: int) -> bool:
+        """Say whether models and loss allow it, and a step by a matrix takes less than one by the rows of a chunk."""
+        few = self.columns <= MOST_COLUMNS and chunk >= ROWS_A_COLUMN * self.columns
+        return few and self.stack.is_least_squares
+
+    def size(self, most: int) -> int:
+        """Return how many steps a call has room for, where at most so many are asked for."""
+        few, many = CALL_STEPS
+        return min(few if most <= few else many, max(CALL_BYTES // (8 * self.columns**2), 1))
+
+    def take(self, carry: Carry, grams: np.ndarray, rows: np.ndarray, size: int) -> tuple[Carry, np.ndarray]:
+        """Take steps.
+
+        Args:
+            carry: Before them.
+            grams: Of the chunks, float64 `[chunks, columns, columns]`.
+            rows: Of the chunks, float64 `[chunks]`.
+            size: Of a call, for which it is compiled.
+
+        Returns:
+            The carry after them, and their losses, float32 `[chunks, tile]`.
+        """
+        losses = [np.zeros((0, len(carry.epoch_loss)), np.float32)]
+        for start in range(0, len(grams), size):
+            some = grams[start : start + size]
+            carry, values = self._call(carry, some, rows[start : start + size], size)
+            losses.append(values.numpy()[: len(some)])
+        return carry, np.concatenate(losses)
+
+    def compile(self, carry: Carry, size: int) -> None:
+        """Compile for lanes with this carry."""
+        self._call(carry, np.zeros((0, self.columns, self.columns)), np.zeros(0), size)
+
+    def _call(self, carry: Carry, grams: np.ndarray, rows: np.ndarray, size: int) -> tuple[Carry, tf.Tensor]:
+        return self._compiled(carry, padded(grams, size), padded(rows, size), tf.constant(len(grams)))
+
+    def _take(self, carry: Carry, grams: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tuple[Carry, tf.Tensor]:
+        def step(number: tf.Tensor, carry: Carry, losses: tf.Tensor) -> tuple[tf.Tensor, Carry, tf.Tensor]:
+            kernel, bias = carry.state.weights
+            v = tf.cast(tf.concat([kernel[:, :, 0], bias, -tf.ones_like(bias)], axis=1), tf.float64)
+            half = tf.reduce_sum(v[:, :, None] * grams[number], axis=1)
+            loss = tf.maximum(tf.reduce_sum(v * half, axis=1), 0)
+            gradient = tf.cast(2 * half[:, :-1] / rows[number], tf.float32)
+            state = self.stack.step(carry.state, [gradient[:, :-1, None], gradient[:, -1:]])
+            losses = put(losses, number, tf.cast(loss / rows[number], tf.float32))
+            return number + 1, carry._replace(state=state, epoch_loss=carry.epoch_loss + loss), losses
+
+        start = (tf.constant(0), carry, tf.zeros([grams.shape[0], carry.epoch_loss.shape[0]]))
+        return tf.while_loop(lambda number, *_: number < count, step, start)[1:]
 
 
 class GramChunks:
@@ -39,91 +103,73 @@ class GramChunks:
         updates: Of an epoch.
     """
 
-    def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
-        self._stack, self._columns = stack, stack.inputs + 2
+    def __init__(self, steps: GramSteps, chunk: int, rows: int) -> None:
+        self._steps = steps
         self._slices = Slices(chunk, rows, min(chunk, SLICE_ROWS))
         self.chunk, self.updates = chunk, self._slices.updates
-        self._reduced, self._compiled = compiled(self._reduce), compiled(self._updates)
-
-    @staticmethod
-    def pays(stack: Stack, chunk: int) -> bool:
-        """Say whether models and loss allow it, and a step by a matrix takes less than one by the rows of a chunk."""
-        columns = stack.inputs + 2
-        return stack.is_least_squares and columns <= MOST_COLUMNS and chunk >= ROWS_A_COLUMN * columns
+        self._reduced, self._joined = compiled(self._reduce), compiled(self._join)
 
     def start(self, state: State) -> Carry:
         """Return the carry before the first row."""
-        return Carry(state, zeros(state), [tf.zeros([self._columns, self._columns], tf.float64)])
+        return Carry(state, zeros(state), [tf.zeros([self._steps.columns] * 2, tf.float64)])
 
     def reduce(self, rows: Rows) -> np.ndarray:
         """Return the matrices of the slices that end in a block, float64 `[slices, columns, columns]`."""
-        plan = self._slices.of(rows, self._slices.most(rows.x.shape[0]))
-        grams = self._reduced(rows.x, rows.y, plan.windows, plan.inside, plan.slices)
-        return grams.numpy()[: int(plan.slices)]
+        plan = self._slices.of(rows, self._slices.most(rows.capacity))
+        windows, inside = tf.constant(plan.windows), tf.constant(plan.inside)
+        grams = self._reduced(rows.x, rows.y, windows, inside, tf.constant(plan.count))
+        return grams.numpy()[: plan.count]
 
-    def bytes(self, capacity: int) -> int:
-        """Return what the matrices of a span of blocks take, whose arrays have `capacity` rows together."""
-        return self._slices.most(capacity) * self._columns**2 * 8
+    def bytes(self) -> int:
+        """Return what the matrices of an epoch take."""
+        return self._slices.count * self._steps.columns**2 * 8
 
-    def join(self, grams: Sequence[np.ndarray], capacity: int) -> tf.Tensor:
-        """Return the matrices of successive blocks as one tensor, of one shape for all spans of a capacity."""
-        joined = np.zeros((self._slices.most(capacity), self._columns, self._columns))
-        np.concatenate(grams, out=joined[: sum(map(len, grams))])
-        return tf.constant(joined)
-
-    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, tf.Tensor, int, int]:
+    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
         """Take all updates that end in a span of blocks; see `WholeChunks.advance`."""
-        grams = rows.grams[self.chunk]
-        plan = self._slices.of(rows, grams.shape[0])
-        updates = tf.constant(plan.stop - plan.first)
-        carry, losses = self._compiled(carry, grams, plan.of_chunk, plan.slices, updates)
-        return carry, losses, plan.first, plan.stop
+        grams, size = rows.grams[self.chunk], self._size(rows.capacity)
+        plan = self._slices.of(rows, len(grams))
+        of_chunk, left = plan.of_chunk, carry.partial
+        if self._slices.each > 1:
+            most = self._slices.most(rows.capacity)
+            sums = self._joined(carry.partial[0], padded(grams, most), padded(of_chunk, most), tf.constant(plan.count))
+            grams, of_chunk = (values.numpy() for values in sums)
+            left = [tf.constant(grams[plan.updates])]
+        carry, losses = self._steps.take(carry, grams[: plan.updates], of_chunk[: plan.updates], size)
+        return carry._replace(partial=left), losses
+
+    def compile(self, carry: Carry, rows: Rows) -> None:
+        """Compile for lanes with this carry, and spans of this capacity."""
+        self.advance(carry, rows._replace(start=0, stop=0))
+        self._steps.compile(carry, self._size(rows.capacity))
+
+    def _size(self, capacity: int) -> int:
+        return self._steps.size(capacity // self.chunk + 2)
 
     def _reduce(self, x: tf.Tensor, y: tf.Tensor, windows: tf.Tensor, inside: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        length = self._slices.length
+        length, columns = self._slices.length, self._steps.columns
 
         def add(number: tf.Tensor, grams: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             mine = tf.range(length) >= length - inside[number]
             x_slice, y_slice = (rows_of(values, windows[number], length) for values in (x, y))
-            z = tf.concat([self._stack.encode(x_slice), tf.ones([length, 1]), y_slice], axis=1)
+            z = tf.concat([self._steps.stack.encode(x_slice), tf.ones([length, 1]), y_slice], axis=1)
             z = tf.cast(tf.where(mine[:, None], z, 0.0), tf.float64)
-            if self._columns > FEW_COLUMNS:
+            if columns > FEW_COLUMNS:
                 gram = tf.matmul(z, z, transpose_a=True)
             else:
                 gram = tf.stack([tf.linalg.matvec(z, column, transpose_a=True) for column in tf.unstack(z, axis=1)])
             return number + 1, put(grams, number, gram)
 
-        start = tf.zeros([windows.shape[0], self._columns, self._columns], tf.float64)
+        start = tf.zeros([windows.shape[0], columns, columns], tf.float64)
         return tf.while_loop(lambda number, _: number < count, add, (tf.constant(0), start))[1]
 
-    def _updates(
-        self, carry: Carry, grams: tf.Tensor, of_chunk: tf.Tensor, count: tf.Tensor, updates: tf.Tensor
-    ) -> tuple[Carry, tf.Tensor]:
-        """Take the steps of the chunks that end here; what is left of the last slices is of the next chunk."""
-        left = carry.partial
-        if self._slices.each > 1:
-            grams, of_chunk = self._chunks(carry.partial[0], grams, of_chunk, count)
-            left = [grams[updates]]
-
-        def update(number: tf.Tensor, carry: Carry, losses: tf.Tensor) -> tuple[tf.Tensor, Carry, tf.Tensor]:
-            kernel, bias = carry.state.weights
-            v = tf.cast(tf.concat([kernel[:, :, 0], bias, -tf.ones_like(bias)], axis=1), tf.float64)
-            half = tf.reduce_sum(v[:, :, None] * grams[number], axis=1)
-            loss = tf.maximum(tf.reduce_sum(v * half, axis=1), 0)
-            gradient = tf.cast(2 * half[:, :-1] / of_chunk[number], tf.float32)
-            state = self._stack.step(carry.state, [gradient[:, :-1, None], gradient[:, -1:]])
-            carry = Carry(state, carry.epoch_loss + loss, left)
-            return number + 1, carry, put(losses, number, tf.cast(loss / of_chunk[number], tf.float32))
-
-        losses = tf.zeros([grams.shape[0], carry.epoch_loss.shape[0]])
-        start = (tf.constant(0), carry._replace(partial=left), losses)
-        return tf.while_loop(lambda number, *_: number < updates, update, start)[1:]
-
     @staticmethod
-    def _chunks(
+    def _join(
         partial: tf.Tensor, grams: tf.Tensor, of_chunk: tf.Tensor, count: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Add up slices, and return matrices and rows of the chunks that end here, in order, and the sum left over."""
+        """Add up slices, and return matrices and rows of the chunks that end here, in order; the sum left over follows.
+
+        `partial` is what was left over before.
+        """
 
         def add(number: tf.Tensor, chunk: tf.Tensor, sums: tf.Tensor, rows: tf.Tensor) -> tuple:
             sums, rows = put(sums, chunk, sums[chunk] + grams[number]), put(rows, chunk, of_chunk[number])
@@ -133,3 +179,12 @@ class GramChunks:
         sums = put(tf.zeros_like(grams), zero, partial)
         start = (zero, zero, sums, tf.zeros_like(of_chunk))
         return tf.while_loop(lambda number, *_: number < count, add, start)[2:]
+
+
+def padded(values: np.ndarray, length: int) -> tf.Tensor:
+    """Return `values` with zeros up to a length."""
+    if len(values) == length:
+        return tf.constant(values)
+    longer = np.zeros((length, *values.shape[1:]), values.dtype)
+    longer[: len(values)] = values
+    return tf.constant(longer)

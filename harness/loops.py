@@ -5,11 +5,12 @@
 # pyright: reportAssignmentType=false, reportOptionalIterable=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from harness.blocks import SLICE_ROWS
 from harness.chunks import Carry, Rows, Slices, put, rows_of, zeros
-from harness.gram import GramChunks
+from harness.gram import GramChunks, GramSteps
 from harness.lanes import BATCH_LAYERS, Stack, State
 from harness.refusal import require
 from harness.xla import compiled
@@ -28,12 +29,11 @@ class WholeChunks:
         """Return the carry before the first row."""
         return Carry(state, zeros(state), [])
 
-    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, tf.Tensor, int, int]:
+    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
         """Take all updates that end in a block.
 
         Returns:
-            The carry after them, their losses float32 `[updates or more, tile]`, the number (from 0, within the epoch)
-            of the first update and the number after the last.
+            The carry after them, and their losses, float32 `[updates, tile]`.
         """
         first, stop = rows.start // self._chunk, rows.stop // self._chunk
         tail = self._tail > 0 and rows.stop == self._rows
@@ -41,7 +41,11 @@ class WholeChunks:
         carry, losses = self._compiled(
             carry, rows.x, rows.y, tf.constant(begin), tf.constant(stop - first), tf.constant(int(tail))
         )
-        return carry, losses, first, stop + tail
+        return carry, losses.numpy()[: stop - first + tail]
+
+    def compile(self, carry: Carry, rows: Rows) -> None:
+        """Compile for lanes with this carry and blocks of these shapes."""
+        self.advance(carry, rows._replace(start=0, stop=0))
 
     def _updates(
         self, carry: Carry, x: tf.Tensor, y: tf.Tensor, begin: tf.Tensor, steps: tf.Tensor, tail: tf.Tensor
@@ -90,11 +94,16 @@ class SlicedChunks:
         sums = [tf.zeros(weight.shape, tf.float64) for weight in state.weights]
         return Carry(state, zeros(state), [zeros(state), *sums])
 
-    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, tf.Tensor, int, int]:
+    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
         """Take all updates that end in a block; see `WholeChunks.advance`."""
-        plan = self._slices.of(rows, self._slices.most(rows.x.shape[0]))
-        carry, losses = self._compiled(carry, rows.x, rows.y, plan.windows, plan.inside, plan.of_chunk, plan.slices)
-        return carry, losses, plan.first, plan.stop
+        plan = self._slices.of(rows, self._slices.most(rows.capacity))
+        slices = (tf.constant(values) for values in (plan.windows, plan.inside, plan.of_chunk, plan.count))
+        carry, losses = self._compiled(carry, rows.x, rows.y, *slices)
+        return carry, losses.numpy()[: plan.updates]
+
+    def compile(self, carry: Carry, rows: Rows) -> None:
+        """Compile for lanes with this carry and blocks of these shapes."""
+        self.advance(carry, rows._replace(start=0, stop=0))
 
     def _updates(
         self,
@@ -137,8 +146,8 @@ class SlicedChunks:
 Loop = WholeChunks | SlicedChunks | GramChunks
 
 
-def make_loop(stack: Stack, chunk: int, rows: int, *, gram: bool = True) -> Loop:
+def make_loop(stack: Stack, chunk: int, rows: int, gram: GramSteps | None = None) -> Loop:
     """Return the loop for updates of `chunk` rows over a part of `rows` rows; with `gram`, by matrices if that pays."""
-    if gram and GramChunks.pays(stack, chunk):
-        return GramChunks(stack, chunk, rows)
+    if gram and gram.pays(chunk):
+        return GramChunks(gram, chunk, rows)
     return (WholeChunks if chunk <= SLICE_ROWS else SlicedChunks)(stack, chunk, rows)

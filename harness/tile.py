@@ -122,8 +122,7 @@ class Tile:
 
     def compile(self, train: Rows, holdout: Rows | None) -> None:
         """Compile for blocks of these shapes, without a trace in any number."""
-        nothing = train._replace(start=0, stop=0)
-        self._attempt(lambda: self.loop.advance(self._carry, nothing))
+        self._attempt(lambda: self.loop.compile(self._carry, train))
         if holdout is not None:
             self._attempt(
                 lambda: self._evaluation.add(self._sums, self._carry.state, holdout._replace(stop=0, start=0))
@@ -213,8 +212,7 @@ class Tile:
         return np.concatenate([numbers for numbers, _ in self._curve]), np.concatenate([v for _, v in self._curve])
 
     def _advance(self, rows: Rows) -> None:
-        self._carry, losses, first, stop = self.loop.advance(self._carry, rows)
-        values = losses.numpy()[: stop - first]
+        self._carry, values = self.loop.advance(self._carry, rows)
         numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
         self._updates += len(values)
         for lane, place in self._places.items():

@@ -19,6 +19,7 @@ from harness.blocks import Blocks
 from harness.chunks import Rows
 from harness.evaluate import Evaluation
 from harness.feed import Feed
+from harness.gram import GramSteps
 from harness.lanes import Recipe, Stack
 from harness.loops import make_loop
 from harness.memory import give_back
@@ -120,9 +121,9 @@ class Scan:
             `Stopped`; or once `Diverged` or `Failed`, after which a lane is heard of no more.
         """
         yield from self._failures
-        train = Feed(self._train, self._device, {tile.loop for tile in self._tiles})
-        holdout = Feed(self._holdout, self._device)
         with ThreadPoolExecutor(self._workers) as pool:
+            train = Feed(self._train, self._device, pool, {tile.loop for tile in self._tiles})
+            holdout = Feed(self._holdout, self._device, pool)
             with self.clocks.time("compile"):
                 self._compile(train, holdout, pool)
                 give_back()
@@ -179,25 +180,25 @@ class Scan:
 
     def _compile(self, train: Feed, holdout: Feed, pool: ThreadPoolExecutor) -> None:
         """Compile all tiles; what stands for rows in it is let go of afterwards."""
-        shapes = train.empty(pool), holdout.empty(pool) if self._holdout.rows else None
+        shapes = train.empty(), holdout.empty() if self._holdout.rows else None
         list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
 
     def _build(self, tile: int | None, gram: bool) -> None:
         """Sort lanes into cohorts, and those into tiles, long-lived lanes together; small, slow chunks come first."""
 
         @functools.cache
-        def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation, int]:
+        def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
             stack = Stack(recipe, self._train.encoding)
             length = tile or stack.suited_tile
-            return stack, Evaluation(stack, self._train.scaler, length), length
+            return stack, Evaluation(stack, self._train.scaler, length), length, GramSteps(stack) if gram else None
 
         cohorts: dict[tuple[int, Recipe], list[int]] = {}
         for index, lane in enumerate(self._lanes):
             cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
         for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
             try:
-                stack, evaluation, length = stack_of(recipe)
-                loop = make_loop(stack, chunk, self.rows, gram=gram)
+                stack, evaluation, length, steps = stack_of(recipe)
+                loop = make_loop(stack, chunk, self.rows, steps)
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
                 self.cohorts.append(Cohort(members, length))
                 for start in range(0, len(members), length):
