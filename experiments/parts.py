@@ -35,6 +35,7 @@ from harness.config import Loss, RuntimeConfig
 from harness.device import choose_device
 from harness.encoding import Encoding
 from harness.evaluate import Evaluation
+from harness.gram import GramChunks, GramSteps
 from harness.lanes import Recipe, Stack
 from harness.loops import make_loop
 from harness.models import linear
@@ -49,10 +50,13 @@ UPDATES = ((1, 100, 1), (1, 1000, 1), (1, 10_000, 1), (64, 100, 1), (64, 1000, 1
 """Lanes, chunk, features."""
 
 
-def update_seconds(lanes: int, chunk: int, features: int, rows: int = 1_000_000) -> list[float]:
-    """Measure an update of `lanes` lanes inside the compiled loop, tiles of 8, on one thread, in seconds."""
+def update_seconds(lanes: int, chunk: int, features: int, rows: int = 1_000_000, *, gram: bool = False) -> list[float]:
+    """Measure an update of `lanes` lanes inside the compiled loop, tiles of 8, on one thread, in seconds.
+
+    With `gram`, from matrices that are there; else from the rows, as any model is trained.
+    """
     stack = Stack(Recipe("linear", linear, {"name": "adam"}, Loss.mse), Encoding((0,) * features))
-    loop = make_loop(stack, chunk, rows)
+    loop = make_loop(stack, chunk, rows, GramSteps(stack) if gram else None)
     scaler = Scaler(np.zeros(features + 1), np.ones(features + 1), log_target=False)
     lane = Lane(chunk, stack.recipe, 0, 0.01, (1,))
     tiles = [
@@ -61,6 +65,8 @@ def update_seconds(lanes: int, chunk: int, features: int, rows: int = 1_000_000)
     ]
     x, y = tf.random.normal([rows + SLICE_ROWS, features]), tf.random.normal([rows + SLICE_ROWS, 1])
     block = Rows(0, rows, SLICE_ROWS, x, y, rows + SLICE_ROWS)
+    if isinstance(loop, GramChunks):
+        block = block._replace(grams={chunk: loop.reduce(block)})
 
     def work() -> None:
         for tile in tiles:
@@ -119,11 +125,12 @@ def main(result: str = "", *gigabytes: str) -> None:
         houses.generate(path, ROWS)
     report = Table("part", "median (range)", "unit", "against", box=None, padding=(0, 2, 0, 0))
     found = {}
-    for lanes, chunk, features in UPDATES:
-        seconds = update_seconds(lanes, chunk, features)
-        what = f"update: {lanes} lanes, chunk {chunk}, {features} features, one thread"
+    for gram, (lanes, chunk, features) in itertools.product((False, True), UPDATES):
+        seconds = update_seconds(lanes, chunk, features, gram=gram)
+        source = "from matrices" if gram else "from rows"
+        what = f"update {source}: {lanes} lanes, chunk {chunk}, {features} features, one thread"
         report.add_row(what, middle(seconds, 1e-6), "us", "")
-        if (lanes, chunk, features) == (64, 100, 1):
+        if not gram and (lanes, chunk, features) == (64, 100, 1):
             found["update_us"] = statistics.median(seconds) / 1e-6
     found["lanes"] = max(lanes for lanes, _, _ in UPDATES)
     reading.add_speeds(report, path, ROWS)

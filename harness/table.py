@@ -194,7 +194,7 @@ def _drain(files: list[Path]) -> None:
 
 
 _drained: set[tuple[str, ...]] = set()
-_held: dict[Path, Any] = {}
+_held: dict[Path, int] = {}
 
 
 def hold(folder: Path) -> None:
@@ -205,7 +205,7 @@ def hold(folder: Path) -> None:
     """
     path = folder / "table.json"
     if folder not in _held or not path.exists():
-        file = path.open("rb")
+        file = os.open(path, os.O_RDONLY)
         fcntl.flock(file, fcntl.LOCK_SH)
         path.stat()  # Whoever had the lock may have removed it.
         _held[folder] = file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable
 
@@ -111,14 +110,6 @@ def test_a_block_has_4_mib_unless_told_otherwise(table: Table, monkeypatch: pyte
 def test_a_part_without_rows_has_no_blocks(make_table) -> None:
     blocks = blocks_of(make_table(SMALL), "holdout", overlap=5)
     assert (blocks.rows, list(blocks.read(1))) == (0, [])
-
-
-def test_a_part_of_one_block_is_read_once(table: Table) -> None:
-    blocks = blocks_of(table)
-    first = list(blocks.read(1))
-    shutil.rmtree(table.folder)
-    assert [id(block) for block in blocks.read(1)] == [id(block) for block in first]
-    assert len(first) == 1
 
 
 @pytest.mark.parametrize("overlap", [0, SLICE_ROWS])

@@ -97,6 +97,7 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Have Ctrl-C pressed after so many blocks and epochs."""
+    monkeypatch.setattr("harness.feed.SPAN_BLOCKS", 1)
 
     class After(Stop):
         def __init__(self, looks: int | None) -> None:

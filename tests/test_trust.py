@@ -64,18 +64,27 @@ def test_what_a_module_imports_is_out_of_reach(name: str) -> None:
         check_functions([name])
 
 
-def test_a_strangers_module_is_not_imported(tmp_path: Path) -> None:
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """Return a command that trains a stranger's model."""
     (tmp_path / "small.csv").write_text(CSV)
     (tmp_path / "stranger.py").write_text(
         "from pathlib import Path\nfrom harness.models import linear\nPath('was-here').touch()\n"
         "def build(inputs):\n    return linear(inputs)\n"
     )
-    words = [COMMAND, "train", *DATA, "tracking.log_model=none", "model=custom", "model._target_=stranger.build"]
-    refused = subprocess.run([*words], cwd=tmp_path, capture_output=True, text=True)
+    return [COMMAND, "train", *DATA, "tracking.log_model=none", "model=custom", "model._target_=stranger.build"]
+
+
+def test_a_strangers_module_is_not_imported(words: list[str], tmp_path: Path) -> None:
+    refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "was-here").exists()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_a_stranger_who_is_trusted_is(words: list[str], tmp_path: Path) -> None:
     trusted = subprocess.run([*words, "--trust", "-m", "seed=0"], cwd=tmp_path, capture_output=True, text=True)
     assert (trusted.returncode, trusted.stderr) == (0, "")
     assert (tmp_path / "was-here").exists()
