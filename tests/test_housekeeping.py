@@ -40,7 +40,7 @@ def shelve(cache: Path, tmp_path: Path) -> Callable[..., Table]:
     def make(name: str = "small.csv", **data: Any) -> Table:
         (tmp_path / name).write_text(CSV)
         found = open_table(DataConfig(**{"features": ["x"], "target": "y", "path": str(tmp_path / name)} | data), cache)
-        _held.pop(found.folder).close()
+        os.close(_held.pop(found.folder))
         return found
 
     return make
