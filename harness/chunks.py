@@ -18,6 +18,9 @@ from tensorflow.compiler.tf2xla.python.xla import dynamic_slice
 
 from harness.lanes import State
 
+Grams = np.ndarray | Exception
+"""Matrices of slices, float64 `[slices, columns, columns]` (see `harness.gram`), or why there are none."""
+
 
 class Rows(NamedTuple):
     """A block as tensors.
@@ -29,8 +32,7 @@ class Rows(NamedTuple):
         x: float32 `[capacity, features]`; None where `grams` say all that is wanted of the rows.
         y: float32 `[capacity, 1]`, likewise.
         capacity: Rows of `x` and `y`; of several blocks together, if there are only `grams`.
-        grams: By chunk, the matrices of the slices that end there, float64 `[slices, columns, columns]`; see
-            `harness.gram`.
+        grams: By chunk, the matrices of the slices that end there.
     """
 
     start: int
@@ -39,7 +41,7 @@ class Rows(NamedTuple):
     x: tf.Tensor | None
     y: tf.Tensor | None
     capacity: int
-    grams: Mapping[int, np.ndarray] = MappingProxyType({})
+    grams: Mapping[int, Grams] = MappingProxyType({})
 
 
 class Carry(NamedTuple):
@@ -63,13 +65,11 @@ class Slices:
         length: Rows of a slice.
         each: Slices of a whole chunk.
         updates: Chunks of an epoch.
-        count: Slices of an epoch.
     """
 
     def __init__(self, chunk: int, rows: int, length: int) -> None:
         self.length, self.each, self.updates = length, -(-chunk // length), -(-rows // chunk)
         self._chunk, self._rows = chunk, rows
-        self.count = self._before(rows)
 
     def most(self, capacity: int) -> int:
         """Return how many slices can end in a block whose arrays have `capacity` rows."""

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from harness.blocks import SLICE_ROWS
-from harness.chunks import Carry, Rows, Slices, put, rows_of, zeros
+from harness.chunks import Carry, Grams, Rows, Slices, put, rows_of, zeros
 from harness.lanes import Stack, State
 from harness.xla import compiled
 
@@ -113,20 +113,25 @@ class GramChunks:
         """Return the carry before the first row."""
         return Carry(state, zeros(state), [tf.zeros([self._steps.columns] * 2, tf.float64)])
 
-    def reduce(self, rows: Rows) -> np.ndarray:
-        """Return the matrices of the slices that end in a block, float64 `[slices, columns, columns]`."""
+    def reduce(self, rows: Rows) -> Grams:
+        """Return the matrices of the slices that end in a block."""
         plan = self._slices.of(rows, self._slices.most(rows.capacity))
         windows, inside = tf.constant(plan.windows), tf.constant(plan.inside)
-        grams = self._reduced(rows.x, rows.y, windows, inside, tf.constant(plan.count))
+        try:
+            grams = self._reduced(rows.x, rows.y, windows, inside, tf.constant(plan.count))
+        except Exception as error:
+            return error
         return grams.numpy()[: plan.count]
 
-    def bytes(self) -> int:
-        """Return what the matrices of an epoch take."""
-        return self._slices.count * self._steps.columns**2 * 8
+    def bytes(self, rows: int) -> int:
+        """Return about what the matrices of so many rows take."""
+        return -(-rows // self._slices.length) * self._steps.columns**2 * 8
 
     def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
         """Take all updates that end in a span of blocks; see `WholeChunks.advance`."""
         grams, size = rows.grams[self.chunk], self._size(rows.capacity)
+        if isinstance(grams, Exception):
+            raise grams
         plan = self._slices.of(rows, len(grams))
         of_chunk, left = plan.of_chunk, carry.partial
         if self._slices.each > 1:

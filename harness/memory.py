@@ -9,12 +9,13 @@ import pyarrow as pa
 _MMAP_THRESHOLD = -3  # The GNU C library's M_MMAP_THRESHOLD.
 _ARENA_MAX = -8  # M_ARENA_MAX.
 _LARGE = 12 << 20
+"""More than a text or table block, which come again and again: what goes back has its pages made anew each time."""
 
 
 def keep_small() -> None:
-    """Have large blocks of memory go back to the system when they are freed.
+    """Have large pieces of memory go back to the system when they are freed, and threads share what is kept.
 
-    By default the GNU C library comes to keep them, for each thread apart: tens of megabytes more after each epoch.
+    By default the GNU C library comes to keep pieces of up to 32 MiB, for each thread apart.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

@@ -56,14 +56,18 @@ def row_losses(loss: Loss) -> Callable:
 
 
 def is_linear(model: keras.Model) -> bool:
-    """Say whether `model` is one linear layer and nothing else: no penalty, no constraint, no code of its own."""
+    """Say whether `model` is one linear layer in float32 and no more: no penalty, constraint or code of its own."""
     if type(model) is not keras.Sequential or [type(layer) for layer in model.layers] != [keras.layers.Dense]:
         return False
     (layer,) = model.layers
     extras = ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "kernel_constraint", "bias_constraint")
-    has_extras = any(getattr(layer, name) is not None for name in extras)
-    is_plain = layer.use_bias and layer.trainable and layer.dtype_policy.name == "float32" and not has_extras
-    return is_plain and layer.activation is keras.activations.linear
+    names = [variable.path.rpartition("/")[-1] for variable in model.trainable_variables]
+    return (
+        layer.activation is keras.activations.linear
+        and (names, model.non_trainable_variables) == (["kernel", "bias"], [])
+        and {layer.dtype_policy.name, model.inputs[0].dtype} == {"float32"}
+        and all(getattr(layer, name) is None for name in extras)
+    )
 
 
 def kernel_and_bias(model: keras.Model) -> tuple[np.ndarray, float] | None:

@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.config import Config, DataConfig
 from harness.refusal import ConfigError, require
 
-RESTORED = ("lane_tile", "threads", "deterministic")
-"""What of `runtime` can change a bit, besides the device."""
+RESTORED = {"lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
+"""What of `runtime` can change a bit, besides the device, and what it was before it could be set."""
 
 
 def config_of(
@@ -36,7 +36,7 @@ def config_of(
     known = isinstance(settings, Mapping) and all(isinstance(settings.get(key), Mapping) for key in ("data", "runtime"))
     require(known, "config.yaml expected a run's configuration", f"{str(settings)[:80]!r}")
     values: dict[str, Any] = dict(settings)  # type: ignore[call-overload]
-    values["runtime"] = {key: values["runtime"][key] for key in RESTORED if key in values["runtime"]} | dict(runtime)
+    values["runtime"] = {key: values["runtime"].get(key, before) for key, before in RESTORED.items()} | dict(runtime)
     values["tracking"] = dict(tracking)
     if path is not None:
         values["data"] = {**values["data"], "path": path}

@@ -205,9 +205,15 @@ def hold(folder: Path) -> None:
     """
     path = folder / "table.json"
     if folder not in _held or not path.exists():
+        if (before := _held.pop(folder, None)) is not None:
+            os.close(before)
         file = os.open(path, os.O_RDONLY)
-        fcntl.flock(file, fcntl.LOCK_SH)
-        path.stat()  # Whoever had the lock may have removed it.
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            path.stat()  # Whoever had the lock may have removed it.
+        except OSError:
+            os.close(file)
+            raise
         _held[folder] = file
     with contextlib.suppress(PermissionError):
         os.utime(path)  # Its time tells when it was last used.

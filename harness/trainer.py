@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from harness.blocks import Blocks
 from harness.chunks import Rows
@@ -112,17 +113,17 @@ class Scan:
         self._build(tile, gram)
 
     def run(self) -> Generator[Event]:
-        """Train all lanes to their last stops, reading each block once an epoch.
+        """Train all lanes to their last stops, reading each block once an epoch at most.
 
         Time between events is the consumer's, and on no clock.
 
         Yields:
-            `Progress` after each block and each epoch; after each epoch, for each lane, `EpochEnd` and at a stop
-            `Stopped`; or once `Diverged` or `Failed`, after which a lane is heard of no more.
+            `Progress` after each block, or span of blocks, and each epoch; after each epoch, for each lane, `EpochEnd`
+            and at a stop `Stopped`; or once `Diverged` or `Failed`, after which a lane is heard of no more.
         """
         yield from self._failures
-        with ThreadPoolExecutor(self._workers) as pool:
-            train = Feed(self._train, self._device, pool, {tile.loop for tile in self._tiles})
+        with ThreadPoolExecutor(self._workers, initializer=self._pin) as pool:
+            train = Feed(self._train, self._device, pool)
             holdout = Feed(self._holdout, self._device, pool)
             with self.clocks.time("compile"):
                 self._compile(train, holdout, pool)
@@ -132,7 +133,8 @@ class Scan:
                 active = [tile for tile in self._tiles if tile.active(epoch)]
                 if not active:
                     break
-                for rows in self._timed(train.read(epoch, self._row)):
+                loops = {tile.loop for tile in active}
+                for rows in self._timed(train.read(epoch, loops, self._row)):
                     with self.clocks.time("train"):
                         list(pool.map(lambda tile: tile.advance(rows), active))  # noqa: B023
                     yield from self._fail()
@@ -174,13 +176,17 @@ class Scan:
         self._epoch, self._row = map(int, state["position"])
         self.clocks = Clocks(*map(float, state["clocks"]))
 
+    def _pin(self) -> None:
+        """Have a thread of TensorFlow's compute on the scan's device."""
+        tf.device(self._device).__enter__()
+
     def _fail(self) -> Iterator[Failed]:
         for tile in self._tiles:
             yield from tile.fail()
 
     def _compile(self, train: Feed, holdout: Feed, pool: ThreadPoolExecutor) -> None:
         """Compile all tiles; what stands for rows in it is let go of afterwards."""
-        shapes = train.empty(), holdout.empty() if self._holdout.rows else None
+        shapes = train.empty({tile.loop for tile in self._tiles}), holdout.empty() if self._holdout.rows else None
         list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
 
     def _build(self, tile: int | None, gram: bool) -> None:

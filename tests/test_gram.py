@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -12,13 +13,16 @@ import pytest
 from harness.blocks import Blocks, Scaler
 from harness.config import DataConfig, Loss, Order, Scaling
 from harness.encoding import Encoding
-from harness.gram import GramSteps
+from harness.feed import Feed
+from harness.gram import GramChunks, GramSteps
 from harness.lanes import Stack
 from harness.models import is_linear, linear, mlp
 from harness.table import Table, open_table
-from tests.helpers import History, lane, recipe, train
+from harness.trainer import Progress
+from tests.helpers import History, lane, make_scan, note, recipe, train
 
 DECAY = {"name": "adamw", "weight_decay": 0.1}
+TOWNS = {"features": ["a", "town"], "categorical": ["town"]}
 MOMENTUM = {"name": "sgd", "momentum": 0.9}
 
 
@@ -67,6 +71,12 @@ def frozen(inputs: int) -> keras.Model:
     return model
 
 
+def half_frozen(inputs: int) -> keras.Model:
+    model = linear(inputs)
+    model.layers[0].bias.trainable = False
+    return model
+
+
 @pytest.mark.parametrize(
     ("build", "suits"),
     [
@@ -81,7 +91,10 @@ def frozen(inputs: int) -> keras.Model:
         (dense(kernel_constraint="non_neg"), False),
         (dense(bias_constraint="non_neg"), False),
         (dense(dtype="float16"), False),
+        (dense(lora_rank=2), False),
+        (lambda inputs: keras.Sequential([keras.Input((inputs,), dtype="int32"), keras.layers.Dense(1)]), False),
         (frozen, False),
+        (half_frozen, False),
         (lambda inputs: Doubled([keras.Input((inputs,)), keras.layers.Dense(1)]), False),
         (lambda inputs: keras.Sequential([keras.Input((inputs,)), *[keras.layers.Dense(1)] * 2]), False),
         (mlp, False),
@@ -118,7 +131,7 @@ def close(some: list[History], others: list[History]) -> None:
     [
         ({}, DECAY, Scaling.none),
         ({"order": Order.shuffled}, MOMENTUM, Scaling.standard),
-        ({"features": ["a", "town"], "categorical": ["town"]}, {"name": "adam"}, Scaling.standard),
+        (TOWNS, {"name": "adam"}, Scaling.standard),
     ],
     ids=["decay", "shuffled", "categories"],
 )
@@ -131,10 +144,11 @@ def test_it_comes_to_what_rows_come_to(folder, settings, optimizer, scaling):
 
 @pytest.mark.parametrize(
     ("settings", "room", "expected"),
-    [({}, 1 << 25, [1]), ({}, 0, [1, 2, 3]), ({"order": Order.shuffled}, 1 << 25, [1, 2, 3])],
-    ids=["kept", "no room", "another order"],
+    [({}, 1 << 25, [1]), ({}, 0, [1, 2, 3]), (TOWNS, 1 << 25, [1]), ({"order": Order.shuffled}, 1 << 25, [1, 2, 3])],
+    ids=["kept", "no room", "categories", "another order"],
 )
 def test_rows_are_read_once_if_their_matrices_may_be_kept(folder, monkeypatch, passes, settings, room, expected):
+    """In other blocks, of which a call takes more steps, too: that does not show."""
     data = table(folder, **settings)
     monkeypatch.setattr("harness.feed.KEPT_BYTES", room)
     monkeypatch.setattr("harness.feed.SPAN_BLOCKS", 2)
@@ -146,11 +160,73 @@ def test_rows_are_read_once_if_their_matrices_may_be_kept(folder, monkeypatch, p
     assert [history.numbers for history in found] == [history.numbers for history in again]
 
 
-def test_a_companion_that_needs_the_rows_has_them_read_again(folder, passes):
+def test_spans_take_no_more_than_they_may(folder, monkeypatch):
     data = table(folder)
-    found = train([lane(1000), lane(1000, recipe_=recipe(loss=Loss.mae))], data, Scaler.of(data, Scaling.standard))
+    lanes = [lane(100)]
+
+    def spans() -> int:
+        scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000)
+        return sum(isinstance(event, Progress) and event.rows < data.train_rows for event in scan.run())
+
+    assert spans() == 0
+    # A matrix of 4 columns takes 128 bytes, those of a block 25.6 kB.
+    monkeypatch.setattr("harness.feed.SPAN_BYTES", 60_000)
+    assert spans() == 3
+
+
+def test_a_scan_goes_on_within_an_epoch_in_other_spans(folder, monkeypatch):
+    data = table(folder)
+    monkeypatch.setattr("harness.feed.SPAN_BLOCKS", 2)
+    lanes = [lane(100), lane(30_000)]
+    scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=10_240)
+    whole, state = [History() for _ in lanes], None
+    for event in scan.run():
+        note(whole, event)
+        if isinstance(event, Progress):
+            state = state or scan.state()
+    again = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=12_288)
+    again.restore(state)
+    found = [History() for _ in lanes]
+    for event in again.run():
+        note(found, event)
+    assert [history.numbers for history in found] == [history.numbers for history in whole]
+
+
+def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, passes):
+    data = table(folder)
+    scaler = Scaler.of(data, Scaling.standard)
+    found = train([lane(1000), lane(1000, recipe_=recipe(loss=Loss.mae))], data, scaler)
     assert passes == [1]  # One block, which is kept.
-    passes.clear()
-    again = train([lane(1000), lane(10)], data, Scaler.of(data, Scaling.standard), block_rows=50_000)
-    assert passes == [1, 2]
-    assert found[0].numbers == again[0].numbers
+    for stops, expected in (((2,), [1, 2]), ((1,), [1])):
+        passes.clear()
+        again = train([lane(1000), lane(10, stops=stops)], data, scaler, block_rows=50_000)
+        assert passes == expected
+        assert found[0].numbers == again[0].numbers
+
+
+def test_matrices_that_cannot_be_made_fail_their_own_lanes(folder, monkeypatch):
+    data = table(folder)
+    scaler = Scaler.of(data, Scaling.standard)
+    reduce = GramChunks._reduce
+
+    def fail(self, *tensors):
+        if self.chunk == 200:
+            raise MemoryError("no room")
+        return reduce(self, *tensors)
+
+    alone = train([lane(1000)], data, scaler)[0]
+    monkeypatch.setattr(GramChunks, "_reduce", fail)
+    found = train([lane(200), lane(1000)], data, scaler)
+    assert str(found[0].error) == "no room"
+    assert found[0].epochs == []
+    assert found[1].numbers == alone.numbers
+
+
+def test_a_part_of_one_block_is_brought_to_the_device_once(folder):
+    data = table(folder)
+    blocks = Blocks(data, "holdout", Scaler.of(data, Scaling.standard))
+    with ThreadPoolExecutor() as pool:
+        feed = Feed(blocks, "/CPU:0", pool)
+        (first,), (second,) = feed.read(1), feed.read(2)
+    assert first.x is second.x
+    assert (first.stop, first.x.shape) == (data.holdout_rows, (blocks.capacity, 2))

@@ -318,6 +318,7 @@ def test_curves_are_compared_point_by_point() -> None:
 def test_what_can_change_a_bit_is_restored_and_nothing_else() -> None:
     values = {
         "lane_tile": 16,
+        "gram": True,
         "threads": 2,
         "deterministic": True,
         "cache": "/elsewhere",
@@ -338,6 +339,9 @@ def test_what_can_change_a_bit_is_restored_and_nothing_else() -> None:
     }
     found = config_of(settings, path=["b.csv"], runtime={"rerun": True}, tracking={"experiment": "e"})
     assert (found.runtime.lane_tile, found.runtime.threads, found.runtime.deterministic) == (16, 2, True)
+    assert found.runtime.gram
+    del values["gram"]  # As in records from before there was a choice.
+    assert not config_of(settings, runtime={}, tracking={}).runtime.gram
     assert (found.runtime.cache, found.runtime.workers, found.runtime.block_rows) == (".harness", None, None)
     assert (found.runtime.rerun, found.runtime.device.value) == (True, "auto")
     assert (found.data.path, found.tracking.experiment, found.loss) == (["b.csv"], "e", Loss.mae)
