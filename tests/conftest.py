@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+# JAX, where it is installed, would have TensorFlow say more, in the commands that tests call, too.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
 import pytest
 
 from harness.config import DataConfig
