@@ -11,6 +11,8 @@ it.
 # pyright: reportAssignmentType=false, reportOptionalIterable=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -43,6 +45,9 @@ class GramSteps:
     def __init__(self, stack: Stack) -> None:
         self.stack, self.columns = stack, stack.inputs + 2
         self._compiled = compiled(self._take)
+        # By the length of a slice: chunks of one length share what is compiled.
+        self.reducer = functools.cache(lambda length: compiled(functools.partial(self._reduce, length)))
+        self.joined = compiled(_join)
 
     def pays(self, chunk: int) -> bool:
         """Say whether models and loss allow it, and a step by a matrix takes less than one by the rows of a chunk."""
@@ -94,6 +99,23 @@ class GramSteps:
         start = (tf.constant(0), carry, tf.zeros([grams.shape[0], carry.epoch_loss.shape[0]]))
         return tf.while_loop(lambda number, *_: number < count, step, start)[1:]
 
+    def _reduce(
+        self, length: int, x: tf.Tensor, y: tf.Tensor, windows: tf.Tensor, inside: tf.Tensor, count: tf.Tensor
+    ) -> tf.Tensor:
+        def add(number: tf.Tensor, grams: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            mine = tf.range(length) >= length - inside[number]
+            x_slice, y_slice = (rows_of(values, windows[number], length) for values in (x, y))
+            z = tf.concat([self.stack.encode(x_slice), tf.ones([length, 1]), y_slice], axis=1)
+            z = tf.cast(tf.where(mine[:, None], z, 0.0), tf.float64)
+            if self.columns > FEW_COLUMNS:
+                gram = tf.matmul(z, z, transpose_a=True)
+            else:
+                gram = tf.stack([tf.linalg.matvec(z, column, transpose_a=True) for column in tf.unstack(z, axis=1)])
+            return number + 1, put(grams, number, gram)
+
+        start = tf.zeros([windows.shape[0], self.columns, self.columns], tf.float64)
+        return tf.while_loop(lambda number, _: number < count, add, (tf.constant(0), start))[1]
+
 
 class GramChunks:
     """Updates of chunks of any length.
@@ -107,7 +129,7 @@ class GramChunks:
         self._steps = steps
         self._slices = Slices(chunk, rows, min(chunk, SLICE_ROWS))
         self.chunk, self.updates = chunk, self._slices.updates
-        self._reduced, self._joined = compiled(self._reduce), compiled(self._join)
+        self._reduced = steps.reducer(self._slices.length)
 
     def start(self, state: State) -> Carry:
         """Return the carry before the first row."""
@@ -136,7 +158,9 @@ class GramChunks:
         of_chunk, left = plan.of_chunk, carry.partial
         if self._slices.each > 1:
             most = self._slices.most(rows.capacity)
-            sums = self._joined(carry.partial[0], padded(grams, most), padded(of_chunk, most), tf.constant(plan.count))
+            sums = self._steps.joined(
+                carry.partial[0], padded(grams, most), padded(of_chunk, most), tf.constant(plan.count)
+            )
             grams, of_chunk = (values.numpy() for values in sums)
             left = [tf.constant(grams[plan.updates])]
         carry, losses = self._steps.take(carry, grams[: plan.updates], of_chunk[: plan.updates], size)
@@ -150,41 +174,6 @@ class GramChunks:
     def _size(self, capacity: int) -> int:
         return self._steps.size(capacity // self.chunk + 2)
 
-    def _reduce(self, x: tf.Tensor, y: tf.Tensor, windows: tf.Tensor, inside: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        length, columns = self._slices.length, self._steps.columns
-
-        def add(number: tf.Tensor, grams: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            mine = tf.range(length) >= length - inside[number]
-            x_slice, y_slice = (rows_of(values, windows[number], length) for values in (x, y))
-            z = tf.concat([self._steps.stack.encode(x_slice), tf.ones([length, 1]), y_slice], axis=1)
-            z = tf.cast(tf.where(mine[:, None], z, 0.0), tf.float64)
-            if columns > FEW_COLUMNS:
-                gram = tf.matmul(z, z, transpose_a=True)
-            else:
-                gram = tf.stack([tf.linalg.matvec(z, column, transpose_a=True) for column in tf.unstack(z, axis=1)])
-            return number + 1, put(grams, number, gram)
-
-        start = tf.zeros([windows.shape[0], columns, columns], tf.float64)
-        return tf.while_loop(lambda number, _: number < count, add, (tf.constant(0), start))[1]
-
-    @staticmethod
-    def _join(
-        partial: tf.Tensor, grams: tf.Tensor, of_chunk: tf.Tensor, count: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Add up slices, and return matrices and rows of the chunks that end here, in order; the sum left over follows.
-
-        `partial` is what was left over before.
-        """
-
-        def add(number: tf.Tensor, chunk: tf.Tensor, sums: tf.Tensor, rows: tf.Tensor) -> tuple:
-            sums, rows = put(sums, chunk, sums[chunk] + grams[number]), put(rows, chunk, of_chunk[number])
-            return number + 1, chunk + tf.cast(of_chunk[number] > 0, tf.int32), sums, rows
-
-        zero = tf.constant(0)
-        sums = put(tf.zeros_like(grams), zero, partial)
-        start = (zero, zero, sums, tf.zeros_like(of_chunk))
-        return tf.while_loop(lambda number, *_: number < count, add, start)[2:]
-
 
 def padded(values: np.ndarray, length: int) -> tf.Tensor:
     """Return `values` with zeros up to a length."""
@@ -193,3 +182,19 @@ def padded(values: np.ndarray, length: int) -> tf.Tensor:
     longer = np.zeros((length, *values.shape[1:]), values.dtype)
     longer[: len(values)] = values
     return tf.constant(longer)
+
+
+def _join(partial: tf.Tensor, grams: tf.Tensor, of_chunk: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Add up slices, and return matrices and rows of the chunks that end here, in order; the sum left over follows.
+
+    `partial` is what was left over before.
+    """
+
+    def add(number: tf.Tensor, chunk: tf.Tensor, sums: tf.Tensor, rows: tf.Tensor) -> tuple:
+        sums, rows = put(sums, chunk, sums[chunk] + grams[number]), put(rows, chunk, of_chunk[number])
+        return number + 1, chunk + tf.cast(of_chunk[number] > 0, tf.int32), sums, rows
+
+    zero = tf.constant(0)
+    sums = put(tf.zeros_like(grams), zero, partial)
+    start = (zero, zero, sums, tf.zeros_like(of_chunk))
+    return tf.while_loop(lambda number, *_: number < count, add, start)[2:]

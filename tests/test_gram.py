@@ -14,7 +14,7 @@ from harness.blocks import Blocks, Scaler
 from harness.config import DataConfig, Loss, Order, Scaling
 from harness.encoding import Encoding
 from harness.feed import Feed
-from harness.gram import GramChunks, GramSteps
+from harness.gram import GramSteps
 from harness.lanes import Stack
 from harness.models import is_linear, linear, mlp
 from harness.table import Table, open_table
@@ -207,15 +207,15 @@ def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, p
 def test_matrices_that_cannot_be_made_fail_their_own_lanes(folder, monkeypatch):
     data = table(folder)
     scaler = Scaler.of(data, Scaling.standard)
-    reduce = GramChunks._reduce
+    reduce = GramSteps._reduce
 
-    def fail(self, *tensors):
-        if self.chunk == 200:
+    def fail(self, length, *tensors):
+        if length == 200:
             raise MemoryError("no room")
-        return reduce(self, *tensors)
+        return reduce(self, length, *tensors)
 
     alone = train([lane(1000)], data, scaler)[0]
-    monkeypatch.setattr(GramChunks, "_reduce", fail)
+    monkeypatch.setattr(GramSteps, "_reduce", fail)
     found = train([lane(200), lane(1000)], data, scaler)
     assert str(found[0].error) == "no room"
     assert found[0].epochs == []

@@ -64,7 +64,7 @@ SIZES = {
     "full": Sizes(2_000_000, 20_000_000, 200_000_000, (10, 100), gigabytes=(1, 10, 100)),
     "tiny": Sizes(20_000, 40_000, repeats=1, gigabytes=()),
 }
-"""By the value of `BENCH`; `tiny` shows within two minutes that all of it works, and its figures mean nothing."""
+"""By the value of `BENCH`; `tiny` shows within some minutes that all of it works, and its figures mean nothing."""
 
 
 @dataclass(frozen=True)
