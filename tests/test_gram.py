@@ -129,11 +129,10 @@ def close(some: list[History], others: list[History]) -> None:
 @pytest.mark.parametrize(
     ("settings", "optimizer", "scaling"),
     [
-        ({}, DECAY, Scaling.none),
-        ({"order": Order.shuffled}, MOMENTUM, Scaling.standard),
-        (TOWNS, {"name": "adam"}, Scaling.standard),
+        pytest.param({}, DECAY, Scaling.none, id="decay"),
+        pytest.param({"order": Order.shuffled}, MOMENTUM, Scaling.standard, id="shuffled", marks=pytest.mark.slow),
+        pytest.param(TOWNS, {"name": "adam"}, Scaling.standard, id="categories"),
     ],
-    ids=["decay", "shuffled", "categories"],
 )
 def test_it_comes_to_what_rows_come_to(folder, settings, optimizer, scaling):
     data = table(folder, **settings)
