@@ -73,8 +73,8 @@ class Slices:
 
     def most(self, capacity: int) -> int:
         """Return how many slices can end in a block whose arrays have `capacity` rows."""
-        # Where chunks have several, the last one of each may be short; all such chunks have arrays of one length.
-        return capacity // self.length * (2 if self.each > 1 else 1) + 2
+        # Where a chunk is not one slice, its last one may be short; all such chunks have arrays of one length.
+        return capacity // self.length * (1 if self._chunk == self.length else 2) + 2
 
     def of(self, rows: Rows, most: int) -> Plan:
         """Lay out the slices that end in a block, in arrays of the length `most`."""

@@ -27,8 +27,11 @@ MOST_COLUMNS = 32
 ROWS_A_COLUMN = 5
 """Rows of a chunk, for each of its columns, from which on a step by its matrix is the cheaper one."""
 
-CALL_STEPS, CALL_BYTES = (1024, 16384), 1 << 21
-"""Steps of a call, of few sizes since each is compiled, and what their matrices may take."""
+CALL_STEPS, CALL_BYTES = 8192, 1 << 21
+"""Steps of a call, and what their matrices may take."""
+
+NEARLY = 0.9
+"""Chunks of this much of a slice are summed up in slices of full length, by what is compiled for longer chunks."""
 
 FEW_COLUMNS = 4
 """Up to these, XLA adds up a matrix faster column by column, in half the time for one feature."""
@@ -40,10 +43,12 @@ class GramSteps:
     Attributes:
         stack: Of the lanes.
         columns: Of a matrix: the models' inputs, the intercept, the target.
+        size: Steps of a call.
     """
 
     def __init__(self, stack: Stack) -> None:
         self.stack, self.columns = stack, stack.inputs + 2
+        self.size = min(CALL_STEPS, CALL_BYTES // (8 * self.columns**2))
         self._compiled = compiled(self._take)
         # By the length of a slice: chunks of one length share what is compiled.
         self.reducer = functools.cache(lambda length: compiled(functools.partial(self._reduce, length)))
@@ -54,36 +59,30 @@ class GramSteps:
         few = self.columns <= MOST_COLUMNS and chunk >= ROWS_A_COLUMN * self.columns
         return few and self.stack.is_least_squares
 
-    def size(self, most: int) -> int:
-        """Return how many steps a call has room for, where at most so many are asked for."""
-        few, many = CALL_STEPS
-        return min(few if most <= few else many, max(CALL_BYTES // (8 * self.columns**2), 1))
-
-    def take(self, carry: Carry, grams: np.ndarray, rows: np.ndarray, size: int) -> tuple[Carry, np.ndarray]:
+    def take(self, carry: Carry, grams: np.ndarray, rows: np.ndarray) -> tuple[Carry, np.ndarray]:
         """Take steps.
 
         Args:
             carry: Before them.
             grams: Of the chunks, float64 `[chunks, columns, columns]`.
             rows: Of the chunks, float64 `[chunks]`.
-            size: Of a call, for which it is compiled.
 
         Returns:
             The carry after them, and their losses, float32 `[chunks, tile]`.
         """
         losses = [np.zeros((0, len(carry.epoch_loss)), np.float32)]
-        for start in range(0, len(grams), size):
-            some = grams[start : start + size]
-            carry, values = self._call(carry, some, rows[start : start + size], size)
+        for start in range(0, len(grams), self.size):
+            some = grams[start : start + self.size]
+            carry, values = self._call(carry, some, rows[start : start + self.size])
             losses.append(values.numpy()[: len(some)])
         return carry, np.concatenate(losses)
 
-    def compile(self, carry: Carry, size: int) -> None:
+    def compile(self, carry: Carry) -> None:
         """Compile for lanes with this carry."""
-        self._call(carry, np.zeros((0, self.columns, self.columns)), np.zeros(0), size)
+        self._call(carry, np.zeros((0, self.columns, self.columns)), np.zeros(0))
 
-    def _call(self, carry: Carry, grams: np.ndarray, rows: np.ndarray, size: int) -> tuple[Carry, tf.Tensor]:
-        return self._compiled(carry, padded(grams, size), padded(rows, size), tf.constant(len(grams)))
+    def _call(self, carry: Carry, grams: np.ndarray, rows: np.ndarray) -> tuple[Carry, tf.Tensor]:
+        return self._compiled(carry, padded(grams, self.size), padded(rows, self.size), tf.constant(len(grams)))
 
     def _take(self, carry: Carry, grams: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tuple[Carry, tf.Tensor]:
         def step(number: tf.Tensor, carry: Carry, losses: tf.Tensor) -> tuple[tf.Tensor, Carry, tf.Tensor]:
@@ -127,7 +126,7 @@ class GramChunks:
 
     def __init__(self, steps: GramSteps, chunk: int, rows: int) -> None:
         self._steps = steps
-        self._slices = Slices(chunk, rows, min(chunk, SLICE_ROWS))
+        self._slices = Slices(chunk, rows, chunk if chunk < NEARLY * SLICE_ROWS else SLICE_ROWS)
         self.chunk, self.updates = chunk, self._slices.updates
         self._reduced = steps.reducer(self._slices.length)
 
@@ -147,11 +146,11 @@ class GramChunks:
 
     def bytes(self, rows: int) -> int:
         """Return about what the matrices of so many rows take."""
-        return -(-rows // self._slices.length) * self._steps.columns**2 * 8
+        return -(-rows // min(self.chunk, self._slices.length)) * self._steps.columns**2 * 8
 
     def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
         """Take all updates that end in a span of blocks; see `WholeChunks.advance`."""
-        grams, size = rows.grams[self.chunk], self._size(rows.capacity)
+        grams = rows.grams[self.chunk]
         if isinstance(grams, Exception):
             raise grams
         plan = self._slices.of(rows, len(grams))
@@ -163,16 +162,13 @@ class GramChunks:
             )
             grams, of_chunk = (values.numpy() for values in sums)
             left = [tf.constant(grams[plan.updates])]
-        carry, losses = self._steps.take(carry, grams[: plan.updates], of_chunk[: plan.updates], size)
+        carry, losses = self._steps.take(carry, grams[: plan.updates], of_chunk[: plan.updates])
         return carry._replace(partial=left), losses
 
     def compile(self, carry: Carry, rows: Rows) -> None:
         """Compile for lanes with this carry, and spans of this capacity."""
         self.advance(carry, rows._replace(start=0, stop=0))
-        self._steps.compile(carry, self._size(rows.capacity))
-
-    def _size(self, capacity: int) -> int:
-        return self._steps.size(capacity // self.chunk + 2)
+        self._steps.compile(carry)
 
 
 def padded(values: np.ndarray, length: int) -> tf.Tensor:
