@@ -28,7 +28,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from harness.compose import task_config
 from harness.config import Config
-from harness.hide import hide_passwords, logged_without_passwords
+from harness.hide import folder_of_job, hide_passwords, logged_without_passwords
 from harness.refusal import ConfigError, require
 from harness.trust import WORD, check_functions, check_packages
 
@@ -161,8 +161,9 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
 
     def task(config: DictConfig) -> float:
         hydra_config = HydraConfig.get()
-        hide_passwords(hydra_config)
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
+        hide_passwords(folder)
+        hide_passwords(folder_of_job(hydra_config))
         job = config.copy()
         with open_dict(job):
             job.hydra = hydra_config

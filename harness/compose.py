@@ -6,6 +6,7 @@ Hydra composes the first of them, and the others are copies of it with their own
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,6 +50,7 @@ def compose_jobs(
         A configuration for each job, `hydra` node included, equal to what `loader.load_sweep_config` returns.
     """
     parser = OverridesParser.create(config_loader=loader)
+    parsed = functools.cache(lambda word: parser.parse_overrides([word])[0])  # Jobs of a grid have most words in common.
     templates: dict[tuple[str, ...], bytes] = {}
     groups: dict[str, bool] = {}
 
@@ -61,7 +63,7 @@ def compose_jobs(
 
     configs = []
     for job in jobs:
-        overrides = parser.parse_overrides(list(job))
+        overrides = [parsed(word) for word in job]
         values = {item.key_or_group: item.value() for item in overrides if sets_a_value(item)}
         rest = [str(item.input_line) for item in overrides if item.key_or_group not in values]
         kind = (*rest, *values)

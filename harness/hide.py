@@ -13,15 +13,19 @@ from omegaconf import OmegaConf
 from harness.address import masked
 
 
-def hide_passwords(hydra_config: Any) -> None:
-    """Mask the passwords in what Hydra has written of a call or a job so far."""
-    folders = [Path(hydra_config.sweep.dir)]
-    if not OmegaConf.is_missing(hydra_config.runtime, "output_dir") and hydra_config.output_subdir is not None:
-        folders.append(Path(hydra_config.runtime.output_dir) / hydra_config.output_subdir)
-    for path in (path for folder in folders for path in folder.glob("*.yaml")):
+def hide_passwords(folder: Path | None) -> None:
+    """Mask the passwords in what Hydra has written into a folder of a sweep or a job so far."""
+    for path in folder.glob("*.yaml") if folder else ():
         text = path.read_text()
         if (hidden := masked(text)) != text:
             path.write_text(hidden)
+
+
+def folder_of_job(hydra_config: Any) -> Path | None:
+    """Return where Hydra writes a job's configuration; None if nowhere."""
+    if OmegaConf.is_missing(hydra_config.runtime, "output_dir") or hydra_config.output_subdir is None:
+        return None
+    return Path(hydra_config.runtime.output_dir) / hydra_config.output_subdir
 
 
 class _Masked(logging.LogRecord):

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from harness.compose import compose_jobs, task_config
-from harness.hide import hide_passwords
+from harness.hide import folder_of_job, hide_passwords
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,9 @@ class FusedLauncher(Launcher):
         setup_globals()
         configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         app = self._task.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
-        runs = app.train(configs, Path(self._config.hydra.sweep.dir))
+        folder = Path(self._config.hydra.sweep.dir)
+        hide_passwords(folder)
+        runs = app.train(configs, folder)
         if app.previews:
             return []
         return [
@@ -60,7 +62,7 @@ class HarnessSweeper(BasicSweeper):
         """Check all jobs and their data, unless the launcher will."""
         if not self.hydra_context or not self.config:
             return
-        hide_passwords(self.config.hydra)  # In what the sweep's folder was just given.
+        hide_passwords(Path(self.config.hydra.sweep.dir))  # In what the sweep's folder was just given.
         if isinstance(self.launcher, FusedLauncher):
             return
         configs = compose_jobs(self.hydra_context.config_loader, self.config, batch, 0)
@@ -71,7 +73,7 @@ def _reporter(run: Any) -> TaskFunction:
     """Return the task of a job whose run has ended: it writes the job's log and returns the objective."""
 
     def report(_: DictConfig) -> float:
-        hide_passwords(HydraConfig.get())
+        hide_passwords(folder_of_job(HydraConfig.get()))
         log.info("%s: %s %s", run.name, run.status, run.reason)
         return run.objective
 
