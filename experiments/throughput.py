@@ -43,6 +43,7 @@ EXPERIMENT = "throughput"
 NOTES = """\
 Times are seconds, medians with their range. Start-up is imports and MLflow's first contact; the rest has composing,
 reading, training and the records in it. Rates have everything in them. Ratios leave start-up and compilation out.
+When a clock starts the file is in the system's cache, if half of the memory has room for it.
 Linear models of the harness step by the chunks' Gram matrices (runtime.gram), its peers take the rows.
 Peers train on values scaled by constants that they are given; the harness takes them from the data. Runs that differ
 in epochs only are one lane in JAX as in the harness. scikit-learn and Vowpal Wabbit have no Adam and update each row
