@@ -56,12 +56,11 @@ class Feed:
         yield from prefetch(rows) if self._blocks.rows > self._blocks.block_rows else rows
 
     def empty(self, loops: Iterable[Loop] = ()) -> Rows:
-        """Return rows of the shape of those that these loops are given, with the making of matrices compiled."""
+        """Return an empty block, with the capacity of what these loops are given."""
         makers, is_lean = _makers(loops)
         x, y = (np.zeros((self._blocks.capacity, width), np.float32) for width in (self._blocks.features, 1))
         rows = self._rows(Block(0, 0, x, y))
-        capacity = self._blocks.overlap + self._span(makers) if is_lean else rows.capacity
-        return rows._replace(capacity=capacity, grams=self._made(rows, makers))
+        return rows._replace(capacity=self._blocks.overlap + self._span(makers)) if is_lean else rows
 
     def _read(self, epoch: int, makers: Makers, begin: int, *, with_rows: bool) -> Generator[Rows]:
         """Read blocks, and have their matrices with them."""

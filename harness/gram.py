@@ -52,7 +52,6 @@ class GramSteps:
         self._compiled = compiled(self._take)
         # By the length of a slice: chunks of one length share what is compiled.
         self.reducer = functools.cache(lambda length: compiled(functools.partial(self._reduce, length)))
-        self.joined = compiled(_join)
 
     def pays(self, chunk: int) -> bool:
         """Say whether models and loss allow it, and a step by a matrix takes less than one by the rows of a chunk."""
@@ -136,7 +135,7 @@ class GramChunks:
 
     def reduce(self, rows: Rows) -> Grams:
         """Return the matrices of the slices that end in a block."""
-        plan = self._slices.of(rows, self._slices.most(rows.capacity))
+        plan = self._slices.of(rows, self._slices.most(len(rows.x)))
         windows, inside = tf.constant(plan.windows), tf.constant(plan.inside)
         try:
             grams = self._reduced(rows.x, rows.y, windows, inside, tf.constant(plan.count))
@@ -156,18 +155,14 @@ class GramChunks:
         plan = self._slices.of(rows, len(grams))
         of_chunk, left = plan.of_chunk, carry.partial
         if self._slices.each > 1:
-            most = self._slices.most(rows.capacity)
-            sums = self._steps.joined(
-                carry.partial[0], padded(grams, most), padded(of_chunk, most), tf.constant(plan.count)
-            )
-            grams, of_chunk = (values.numpy() for values in sums)
-            left = [tf.constant(grams[plan.updates])]
+            grams, of_chunk = joined(carry.partial[0].numpy(), grams, of_chunk)
+            left = [tf.constant(grams[-1])]
         carry, losses = self._steps.take(carry, grams[: plan.updates], of_chunk[: plan.updates])
         return carry._replace(partial=left), losses
 
     def compile(self, carry: Carry, rows: Rows) -> None:
-        """Compile for lanes with this carry, and spans of this capacity."""
-        self.advance(carry, rows._replace(start=0, stop=0))
+        """Compile for lanes with this carry, blocks of these shapes, and spans of this capacity."""
+        self.advance(carry, rows._replace(start=0, stop=0, grams={self.chunk: self.reduce(rows)}))
         self._steps.compile(carry)
 
 
@@ -180,17 +175,21 @@ def padded(values: np.ndarray, length: int) -> tf.Tensor:
     return tf.constant(longer)
 
 
-def _join(partial: tf.Tensor, grams: tf.Tensor, of_chunk: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Add up slices, and return matrices and rows of the chunks that end here, in order; the sum left over follows.
+def joined(partial: np.ndarray, grams: np.ndarray, of_chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the slices of chunks, one after the other.
 
-    `partial` is what was left over before.
+    Args:
+        partial: The sum of what came before of the first chunk, `[columns, columns]`.
+        grams: Of the slices, `[slices, columns, columns]`.
+        of_chunk: Rows of a slice's chunk if it is the last one of it, else 0.
+
+    Returns:
+        The matrices of the chunks that end here, and at last of the one that does not, `[chunks + 1, columns, columns]`;
+        and the rows of those that end.
     """
-
-    def add(number: tf.Tensor, chunk: tf.Tensor, sums: tf.Tensor, rows: tf.Tensor) -> tuple:
-        sums, rows = put(sums, chunk, sums[chunk] + grams[number]), put(rows, chunk, of_chunk[number])
-        return number + 1, chunk + tf.cast(of_chunk[number] > 0, tf.int32), sums, rows
-
-    zero = tf.constant(0)
-    sums = put(tf.zeros_like(grams), zero, partial)
-    start = (zero, zero, sums, tf.zeros_like(of_chunk))
-    return tf.while_loop(lambda number, *_: number < count, add, start)[2:]
+    ends = of_chunk > 0
+    chunk = np.append(0, np.cumsum(ends) - ends)
+    entries = np.concatenate([partial[None], grams]).reshape(len(chunk), -1).T
+    # Other sums of NumPy's add pairs first, so that it would show where a block ends.
+    sums = [np.bincount(chunk, entry, minlength=int(ends.sum()) + 1) for entry in entries]
+    return np.stack(sums, axis=1).reshape(-1, *partial.shape), of_chunk[ends]
