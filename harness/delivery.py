@@ -57,6 +57,11 @@ class Delivery:
                 batch.metrics += [(record["key"], value, record["ms"], step) for step, value in record["points"]]
             elif kind in ("params", "tags"):
                 getattr(batch, kind).update(record["values"])
+            elif kind == "dataset":
+                batch.inputs += [
+                    DatasetInput(Dataset(**entry["dataset"]), [InputTag("mlflow.data.context", entry["context"])])
+                    for entry in record["inputs"]
+                ]
             elif kind == "end":
                 batch.ending = record["status"], record["ms"]
             else:
@@ -95,6 +100,8 @@ class Delivery:
             yield functools.partial(
                 self._client.log_batch, run_id, **dict(zip(("metrics", "params", "tags"), some, strict=True))
             )
+        if batch.inputs:
+            yield functools.partial(self._client.log_inputs, run_id, datasets=batch.inputs)
         if batch.ending:
             yield functools.partial(self._client.set_terminated, run_id, *batch.ending)
 
@@ -106,13 +113,6 @@ class Delivery:
 
     def _artifact(self, record: Record) -> None:
         self._artifacts(record["run"]).log_artifact(record["path"], record["folder"])
-
-    def _dataset(self, record: Record) -> None:
-        inputs = [
-            DatasetInput(Dataset(**entry["dataset"]), [InputTag("mlflow.data.context", entry["context"])])
-            for entry in record["inputs"]
-        ]
-        self._client.log_inputs(record["run"], datasets=inputs)
 
     def _model(self, record: Record) -> None:
         """Upload a saved model; what an earlier attempt came to is gone on with."""

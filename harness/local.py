@@ -10,22 +10,37 @@ import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
-from mlflow.entities import Param, RunTag
+from mlflow.entities import DatasetInput, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
+from mlflow.store.tracking.dbmodels.models import (
+    SqlDataset,
+    SqlInput,
+    SqlInputTag,
+    SqlLatestMetric,
+    SqlMetric,
+    SqlParam,
+    SqlRun,
+    SqlTag,
+)
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from mlflow.utils.uri import append_to_uri_path
-from mlflow.utils.validation import _validate_param, _validate_tag
-from sqlalchemy import Table, bindparam, tuple_, update
+from mlflow.utils.validation import _validate_dataset_inputs, _validate_param, _validate_tag
+from sqlalchemy import Connection, Table, bindparam, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 
-_RUNS, _METRICS, _LATEST, _PARAMS, _TAGS = (
-    model.__table__ for model in (SqlRun, SqlMetric, SqlLatestMetric, SqlParam, SqlTag)
+_RUNS, _METRICS, _LATEST, _PARAMS, _TAGS, _DATASETS, _INPUTS, _INPUT_TAGS = (
+    model.__table__
+    for model in (SqlRun, SqlMetric, SqlLatestMetric, SqlParam, SqlTag, SqlDataset, SqlInput, SqlInputTag)
 )
+
+_POINTS = (
+    f"INSERT INTO {_METRICS.name} (run_uuid, key, value, timestamp, step, is_nan) VALUES (?, ?, ?, ?, ?, 0) "
+    "ON CONFLICT DO NOTHING"
+)
+"""There are so many points that it shows what SQLAlchemy does to each row."""
 
 _ORDER = ("step", "timestamp", "value")
 """Which of a metric's points is the latest, as MLflow has it."""
@@ -41,6 +56,7 @@ class Batch:
     metrics: list[Point] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    inputs: list[DatasetInput] = field(default_factory=list)
     ending: tuple[str, int] | None = None  # status, and when it ended
 
 
@@ -105,29 +121,38 @@ class LocalStore:
         Args:
             batches: By the run's id; of a metric's points at one place only one is kept, as MLflow does.
         """
-        metrics, latest, params, tags, endings = [], [], [], [], []
+        metrics, latest, params, tags, endings = [], {}, [], [], []
         for run_id, batch in batches.items():
-            rows = [
-                {"run_uuid": run_id, "key": key, "value": value, "timestamp": ms, "step": step, "is_nan": False}
-                for key, value, ms, step in batch.metrics
-            ]
-            metrics += rows
-            latest += {row["key"]: row for row in sorted(rows, key=itemgetter(*_ORDER))}.values()
+            for key, value, ms, step in batch.metrics:
+                metrics.append((run_id, key, value, ms, step))
+                before = latest.get((run_id, key))
+                if before is None or (step, ms, value) > before:
+                    latest[run_id, key] = step, ms, value
             params += _pairs(run_id, _legal(_validate_param, batch.params))
             tags += _pairs(run_id, _legal(_validate_tag, batch.tags))
+            _validate_dataset_inputs(batch.inputs)
             if batch.ending:
                 endings.append({"ended": run_id, "status": batch.ending[0], "end_time": batch.ending[1]})
+        newest = [
+            {"run_uuid": run_id, "key": key, "is_nan": False, **dict(zip(_ORDER, place, strict=True))}
+            for (run_id, key), place in latest.items()
+        ]
         statements = (
             (insert(_PARAMS).on_conflict_do_nothing(), params),
-            (insert(_METRICS).on_conflict_do_nothing(), metrics),
-            (_newest(_LATEST, _ORDER), latest),
+            (_newest(_LATEST, _ORDER), newest),
             (_newest(_TAGS, ()), tags),
             (update(_RUNS).where(_RUNS.c.run_uuid == bindparam("ended")), endings),
         )
         with self._open(read_only=False) as session:
+            connection = session.connection()
+            if metrics:
+                connection.exec_driver_sql(_POINTS, metrics)
             for statement, rows in statements:
                 if rows:
-                    session.connection().execute(statement, rows)
+                    connection.execute(statement, rows)
+            for run_id, batch in batches.items():
+                if batch.inputs:
+                    _put_inputs(connection, run_id, batch.inputs)
 
     def measure(self) -> None:
         """Have the file know how its rows spread, a matter of milliseconds.
@@ -138,6 +163,26 @@ class LocalStore:
         with contextlib.suppress(MlflowException), self._open(read_only=False) as session:
             for statement in ("PRAGMA analysis_limit = 400", "ANALYZE"):
                 session.connection().exec_driver_sql(statement)
+
+
+def _put_inputs(connection: Connection, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+    """Give a run its datasets; those that its experiment knows by name and digest are taken from there."""
+    experiment = connection.execute(select(_RUNS.c.experiment_id).where(_RUNS.c.run_uuid == run_id)).scalar_one()
+    for each in inputs:
+        data = each.dataset
+        key = {"experiment_id": experiment, "name": data.name, "digest": data.digest}
+        known = select(_DATASETS.c.dataset_uuid).filter_by(**key)
+        data_id = connection.execute(known).scalar()
+        if data_id is None:
+            data_id = uuid.uuid4().hex
+            facts = {f"dataset_{name}": getattr(data, name) for name in ("source_type", "source", "schema", "profile")}
+            connection.execute(insert(_DATASETS), {"dataset_uuid": data_id, **key, **facts})
+        # The same input has the same id, so that it and its tags are there once.
+        edge_id = uuid.uuid5(uuid.UUID(run_id), data_id).hex
+        edge = {"source_type": "DATASET", "source_id": data_id, "destination_type": "RUN", "destination_id": run_id}
+        connection.execute(insert(_INPUTS).on_conflict_do_nothing(), {"input_uuid": edge_id, **edge})
+        marks = [{"input_uuid": edge_id, "name": tag.key, "value": tag.value} for tag in each.tags]
+        connection.execute(insert(_INPUT_TAGS).on_conflict_do_nothing(), marks)
 
 
 def _newest(table: Table, order: Sequence[str]) -> Any:

@@ -20,7 +20,9 @@ TABLES = {
     "params": "runs.name, key, value",
     "metrics": "runs.name, key, value, step, is_nan, timestamp > 0",
     "latest_metrics": "runs.name, key, value, step, is_nan, timestamp > 0",
-    "inputs": "runs.name, inputs.source_type, destination_type",
+    "inputs": "runs.name, inputs.source_type, destination_type, step",
+    "input_tags": "runs.name, input_tags.name, value",
+    "datasets": "name, digest, dataset_source_type, dataset_source, dataset_schema, dataset_profile, experiment_id",
 }
 """What must be the same, whatever ids and times are."""
 
@@ -28,6 +30,7 @@ TABLES = {
 def rows(path: Path) -> dict[str, list]:
     joined = dict.fromkeys(("tags", "params", "metrics", "latest_metrics"), "JOIN runs USING (run_uuid)")
     joined["inputs"] = "JOIN runs ON destination_id = run_uuid"
+    joined["input_tags"] = "JOIN inputs USING (input_uuid) JOIN runs ON destination_id = run_uuid"
     with closing(sqlite3.connect(path)) as store:
         return {
             table: sorted(store.execute(f"SELECT {what} FROM {table} {joined.get(table, '')}"), key=repr)
@@ -48,6 +51,7 @@ def record(tracker: Tracker) -> None:
     tracker.log_curve(one, "chunk", [2, 1], [9.0, 8.0])
     tracker.tag(one, {"new": "2"})
     tracker.log_dataset(one, "data", Path("data.csv"), "0" * 32, [], {"training": 8})
+    tracker.log_dataset(two, "data", Path("data.csv"), "0" * 32, [], {"training": 8, "holdout": 2})
     tracker.end_run(one, "FINISHED")
     tracker.end_run(two, "FAILED")
     tracker.flush()
