@@ -70,11 +70,12 @@ class Tracker:
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(environment(PATIENCE))
-        place = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
+        scratch = Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
+        place = folder or scratch / "outbox"
         self._place = place
         left = list(left_behind(place, uri))
         self._outbox = new_outbox(place, uri)
-        self._delivery = Delivery(self._client, uri)
+        self._delivery = Delivery(self._client, uri, scratch)
         self._courier = Courier(self._outbox, left, self._delivery, uri, wait=wait, say=say)
 
     def __enter__(self) -> Tracker:
