@@ -50,7 +50,8 @@ def compose_jobs(
         A configuration for each job, `hydra` node included, equal to what `loader.load_sweep_config` returns.
     """
     parser = OverridesParser.create(config_loader=loader)
-    parsed = functools.cache(lambda word: parser.parse_overrides([word])[0])  # Jobs of a grid have most words in common.
+    # The jobs of a grid have most words in common.
+    parsed = functools.cache(lambda word: parser.parse_overrides([word])[0])
     templates: dict[tuple[str, ...], bytes] = {}
     groups: dict[str, bool] = {}
 

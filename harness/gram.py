@@ -184,8 +184,8 @@ def joined(partial: np.ndarray, grams: np.ndarray, of_chunk: np.ndarray) -> tupl
         of_chunk: Rows of a slice's chunk if it is the last one of it, else 0.
 
     Returns:
-        The matrices of the chunks that end here, and at last of the one that does not, `[chunks + 1, columns, columns]`;
-        and the rows of those that end.
+        The matrices of the chunks that end here, and at last of the one that does not, as
+        `[chunks + 1, columns, columns]`; and the rows of those that end.
     """
     ends = of_chunk > 0
     chunk = np.append(0, np.cumsum(ends) - ends)

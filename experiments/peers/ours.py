@@ -12,7 +12,7 @@ from harness.app import import_tensorflow
 
 import_tensorflow()
 # A command imports some of these when it is about to use them; here, too, they count as start-up.
-import mlflow.tensorflow  # noqa: E402
+import mlflow.tensorflow  # noqa: E402, F401
 import tensorflow as tf  # noqa: E402
 
 from experiments.peers.task import FULL, Fit, Outcome, Task  # noqa: E402
