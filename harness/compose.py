@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
@@ -18,6 +19,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from harness.config import DEFAULT_EXPERIMENT
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 class JobConfig(DictConfig):
