@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from harness.compose import compose_jobs, task_config
 from harness.hide import folder_of_job, hide_passwords
+from harness.jobs import files_in_parts
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +39,17 @@ class FusedLauncher(Launcher):
         runs = app.train(configs, folder)
         if app.previews:
             return []
-        return [
-            run_job(
-                hydra_context=self._context,
-                task_function=_reporter(run),
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
-            for config, run in zip(configs, runs, strict=True)
-        ]
+        with files_in_parts():
+            return [
+                run_job(
+                    hydra_context=self._context,
+                    task_function=_reporter(run),
+                    config=config,
+                    job_dir_key="hydra.sweep.dir",
+                    job_subdir_key="hydra.sweep.subdir",
+                )
+                for config, run in zip(configs, runs, strict=True)
+            ]
 
 
 class HarnessSweeper(BasicSweeper):

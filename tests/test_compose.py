@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
 from hydra._internal.hydra import Hydra
+from hydra.core import utils
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import setup_globals
@@ -15,6 +17,7 @@ from omegaconf import OmegaConf, open_dict
 from harness.app import CONF
 from harness.compose import compose_jobs
 from harness.config import Config
+from harness.jobs import files_in_parts, in_yaml
 
 JOBS = {
     "values": [
@@ -71,3 +74,35 @@ def test_values_are_copied_not_composed(loader, monkeypatch):
         chunk * 10 + epochs for chunk in range(1, 9) for epochs in range(1, 9)
     ]
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("jobs", JOBS.values(), ids=JOBS)
+def test_files_in_parts_are_hydras(loader, jobs, tmp_path):
+    master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+    for number, config in enumerate(compose_jobs(loader, master, jobs, first_number=0)):
+        own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        hydras = OmegaConf.masked_copy(config, "hydra")
+        for file, part in {"own": own, "hydra": hydras, "overrides": config.hydra.overrides.task}.items():
+            saved = {}
+            for way in ("hydra", "parts"):
+                with files_in_parts() if way == "parts" else contextlib.nullcontext():
+                    utils._save_config(part, file, tmp_path / way / str(number))
+                saved[way] = (tmp_path / way / str(number) / file).read_text()
+            assert saved["parts"] == saved["hydra"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, [], {"a": {}}, {"a": 1}, {"a": {"b": None}}, {"a": {"b": {"c": "d: e"}, "f": []}}, {"ä": "x" * 200 + " y"}],
+    ids=repr,
+)
+def test_parts_make_the_whole(values):
+    config = OmegaConf.create(values)
+    assert in_yaml(config, {}) == OmegaConf.to_yaml(config)
+
+
+def test_values_that_are_equal_but_not_the_same_are_told_apart():
+    written = {}
+    for value in (1, True, 1.0, "1", "true", None, "null"):
+        config = OmegaConf.create({"a": value, "b": 0})
+        assert in_yaml(config, written) == OmegaConf.to_yaml(config)
