@@ -27,6 +27,7 @@ from harness.compose import CONF, task_config
 from harness.config import Config
 from harness.explain import check_keys, explain
 from harness.hide import folder_of_job, hide_passwords, logged_without_passwords
+from harness.memory import keep_small, rarer_collections
 from harness.refusal import ConfigError, require
 from harness.trust import WORD, check_functions, check_packages
 
@@ -122,8 +123,6 @@ class App:
     def _settle(self, configs: Sequence[DictConfig]) -> list[Config]:
         self.composed = True
         settings = [to_config(config) for config in configs]
-        from harness.memory import keep_small
-
         for cache in {config.runtime.cache for config in settings}:
             _check_folder("runtime.cache", cache)
         targets = {} if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in settings)
@@ -182,7 +181,7 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
         # Hydra's parser takes options at one place only, and -m is written anywhere.
         words = [word for word in arguments if word != WORD]
         sys.argv = ["harness train", *sorted(words, key=lambda word: word not in ("-m", "--multirun"))]
-        with logged_without_passwords(), app:
+        with rarer_collections(), logged_without_passwords(), app:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
             if errors:
                 raise errors[0]

@@ -9,6 +9,7 @@ the tile: what a lane computes depends on the tile's length in the last bit, and
 # pyright: reportAssignmentType=false, reportOptionalIterable=false
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ class Stack:
         names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
         self._row_losses = row_losses(recipe.loss)
+        # A sweep's lanes start from few seeds.
+        self._started = functools.lru_cache(self.suited_tile)(self._build)
         # A random layer draws from a variable of its lane, which tf.vectorized_map cannot batch.
         self._draws = any(hasattr(layer, "seed_generator") for layer in self.layers())
 
@@ -108,7 +111,7 @@ class Stack:
 
     def start(self, seeds: Sequence[int], learning_rates: Sequence[float]) -> State:
         """Return the state before the first update of lanes with these seeds and rates."""
-        models = {seed: self._build(seed) for seed in set(seeds)}
+        models = {seed: self._started(seed) for seed in set(seeds)}
         optimizer = [
             np.float32(learning_rates) if index == self._rate else np.repeat(variable.numpy()[None], len(seeds), axis=0)
             for index, variable in enumerate(self._optimizer.variables)

@@ -1,10 +1,11 @@
-"""The process's memory: what reading, parsing and compiling are done with goes back to the system."""
+"""The process's memory: what reading and compiling are done with goes back, and Python seldom looks for more."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-
-import pyarrow as pa
+import gc
+from collections.abc import Iterator
 
 _MMAP_THRESHOLD = -3  # The GNU C library's M_MMAP_THRESHOLD.
 _ARENA_MAX = -8  # M_ARENA_MAX.
@@ -25,5 +26,20 @@ def keep_small() -> None:
 
 def give_back() -> None:
     """Return free memory to the system, Arrow's and that of the C library."""
+    import pyarrow as pa
+
     for pool in (pa.default_memory_pool(), pa.system_memory_pool()):
         pool.release_unused()
+
+
+@contextlib.contextmanager
+def rarer_collections() -> Iterator[None]:
+    """Spare Python's collector going through all that is loaded, again and again, while jobs and records are made."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()  # Else connections would not be closed when the interpreter ends.

@@ -6,8 +6,7 @@ One configuration is a sweep of one; there is no second path.
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import exhibit
@@ -122,7 +121,6 @@ class Sweep:
 
     def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Recorder:
         """Reach the store, and see what became of those who wrote to it."""
-        self._opened.enter_context(_rarer_collections())
         tracking = config.tracking
         uri = tracking_uri(tracking.uri)
         experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
@@ -157,19 +155,6 @@ class Sweep:
         if line not in self._said:
             self._said.add(line)
             self._display.say(line)
-
-
-@contextlib.contextmanager
-def _rarer_collections() -> Iterator[None]:
-    """Spare Python's collector going through all that is loaded, again and again, while records are made."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()  # Else connections would not be closed when the interpreter ends.
 
 
 def train(
