@@ -102,7 +102,7 @@ def test_full_sample_equals_one_chunk_of_all_rows(trained):
     ("chunk", "rows"),
     [
         pytest.param(1, 500, marks=pytest.mark.slow),
-        (7, 500),
+        pytest.param(7, 500, marks=pytest.mark.slow),
         (100, 500),
         ("full", 500),
         (1000, ROWS),

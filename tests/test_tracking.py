@@ -364,6 +364,7 @@ def test_a_second_tracker_goes_on_in_the_same_experiment(
     assert len(client.search_runs([tracker.experiment_id])) == 2
 
 
+@pytest.mark.slow
 def test_processes_that_make_the_store_at_once_share_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     code = """
