@@ -118,14 +118,14 @@ def cases(sizes: Sizes) -> list[Case]:
         Case("first", large, True, LINEAR),
         Case("there", large, peers=LINEAR, alone=True),
         Case("longest", replace(large, stops=STOPS[-1:]), True, LINEAR),
-        Case("sweep", replace(large, **sweep), True, LINEAR),
+        Case("sweep", replace(large, **sweep), True, ("jax_tracked", *LINEAR)),
     ]
     if sizes.huge:
         wide = tuple(float(f"{0.001 * 100 ** (i / 256):.6g}") for i in range(256))
         huge = _task(sizes.huge)
         found += [
-            Case("", replace(small, chunks=CHUNKS, rates=wide), peers=("jax",)),
-            Case("", replace(large, chunks=CHUNKS, rates=wide), peers=("jax",)),
+            Case("", replace(small, chunks=CHUNKS, rates=wide), peers=("jax", "jax_tracked")),
+            Case("", replace(large, chunks=CHUNKS, rates=wide), peers=("jax", "jax_tracked")),
             Case("", huge, True, LINEAR),
             Case("", replace(huge, stops=STOPS[-1:]), peers=LINEAR),
             Case("", replace(huge, **sweep), True, LINEAR),

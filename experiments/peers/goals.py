@@ -32,6 +32,7 @@ def goals(rows: Sequence[Row], parts: Mapping[str, float]) -> list[Goal]:
         Goal(f"{all_runs}, times the plain loop", 10_000, _best(sweep, ("loop",))),
         Goal(f"{all_runs}, times JAX, compilation counted", 1, _best(sweep, ("jax",), compiling=True)),
         Goal(f"{all_runs}, times JAX, compilation apart", 1, _best(sweep, ("jax",))),
+        Goal(f"{all_runs}, times JAX with its runs in MLflow, compilation apart", 1, _best(sweep, ("jax_tracked",))),
         Goal(f"{all_runs}, first contact, in bare pandas parses, compilation apart", 2, _parses(sweep), False),
         Goal(f"{all_runs}, first contact, in bare pandas parses, compilation counted", 3, _parses(sweep, True), False),
         Goal(f"T({size})/T(1), compilation counted", 1.5, _against(sweep, longest), False),

@@ -45,6 +45,7 @@ class Peer:
 PEERS = {
     "ours": Peer("harness", "ours:train"),
     "jax": Peer("JAX, vmap and scan, polars", "scan:train", ("jax", "polars")),
+    "jax_tracked": Peer("JAX, its runs in MLflow", "scan:tracked", ("jax", "polars")),
     "fit_memory": Peer("Keras fit, in memory", "fit:memory", updates=2000),
     "fit_generator": Peer("Keras fit, generator", "fit:generator", updates=500),
     "fit_csv": Peer("Keras fit, make_csv_dataset", "fit:csv", updates=500, rows=100_000),

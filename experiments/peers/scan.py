@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +51,30 @@ def train(task: Task) -> Outcome:
         lap_epochs=task.passes,
         fits=[fit for some in fits for fit in some],
     )
+
+
+def tracked(task: Task) -> Outcome:
+    """Train all configurations, and have a run of each in MLflow: its params, its loss and its weights at the end."""
+    import mlflow
+    from mlflow.entities import Metric, Param
+
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+        experiment = client.create_experiment("jax", f"{folder}/artifacts")
+        contact = time.perf_counter() - start
+        outcome = train(task)
+        start = time.perf_counter()
+        for fit in outcome.fits:
+            run_id = client.create_run(experiment).info.run_id
+            measures = {"loss": fit.loss or 0.0} | {f"weight/{index}": each for index, each in enumerate(fit.weights)}
+            metrics = [Metric(key, value, int(time.time() * 1000), fit.epochs) for key, value in measures.items()]
+            settings = {"chunksize": fit.chunk, "learning_rate": fit.rate, "epochs": fit.epochs}
+            params = [Param(key, str(value)) for key, value in settings.items()]
+            client.log_batch(run_id, metrics=metrics, params=params)
+            client.set_terminated(run_id)
+        recording = time.perf_counter() - start
+    return replace(outcome, startup=contact, laps=[lap + recording for lap in outcome.laps])
 
 
 def _read(task: Task) -> tuple[np.ndarray, np.ndarray]:
