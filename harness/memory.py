@@ -7,6 +7,7 @@ import ctypes
 import gc
 from collections.abc import Iterator
 
+_TRIM_THRESHOLD = -1  # M_TRIM_THRESHOLD.
 _MMAP_THRESHOLD = -3  # The GNU C library's M_MMAP_THRESHOLD.
 _ARENA_MAX = -8  # M_ARENA_MAX.
 _LARGE = 12 << 20
@@ -16,11 +17,13 @@ _LARGE = 12 << 20
 def keep_small() -> None:
     """Have large pieces of memory go back to the system when they are freed, and threads share what is kept.
 
-    By default the GNU C library comes to keep pieces of up to 32 MiB, for each thread apart.
+    By default the GNU C library comes to keep pieces of up to 32 MiB, for each thread apart; with a threshold of our
+    own, it would give back all that is free at the top, down to 128 KiB, and blocks would have their pages made anew.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_MMAP_THRESHOLD, _LARGE)
+        library.mallopt(_TRIM_THRESHOLD, 4 * _LARGE)
         library.mallopt(_ARENA_MAX, 2)
 
 
