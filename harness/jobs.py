@@ -1,7 +1,8 @@
 """A sweep's jobs as Hydra runs them, with their files written faster.
 
 Hydra writes all of each job's configuration, in pure Python, which is half of what it takes for a job. The jobs of a
-sweep share most of it: here each part is turned into YAML once. The files are the same to the letter.
+sweep share most of it: here each part is turned into YAML once. The files are the same to the letter, but for
+passwords.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
+from harness.address import masked
+
 
 @contextlib.contextmanager
 def files_in_parts() -> Iterator[None]:
@@ -24,7 +27,7 @@ def files_in_parts() -> Iterator[None]:
 
     def save(config: DictConfig | ListConfig, file: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(in_yaml(config, written), encoding="utf-8")
+        (folder / file).write_text(masked(in_yaml(config, written)), encoding="utf-8")
 
     with mock.patch("hydra.core.utils._save_config", save):
         yield

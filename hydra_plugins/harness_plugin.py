@@ -9,14 +9,13 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from harness.compose import compose_jobs, task_config
-from harness.hide import folder_of_job, hide_passwords
+from harness.hide import hide_passwords
 from harness.jobs import files_in_parts
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,6 @@ def _reporter(run: Any) -> TaskFunction:
     """Return the task of a job whose run has ended: it writes the job's log and returns the objective."""
 
     def report(_: DictConfig) -> float:
-        hide_passwords(folder_of_job(HydraConfig.get()))
         log.info("%s: %s %s", run.name, run.status, run.reason)
         return run.objective
 

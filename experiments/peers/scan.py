@@ -153,7 +153,6 @@ def _loss(task: Task, unravel: Callable) -> Callable:
 
 def _epoch(loss: Callable) -> Callable:
     """Return a pass over chunks that gives the new state and the sum of each lane's losses over all rows."""
-
     measure = jax.value_and_grad(loss)
 
     def whole(weights: jax.Array, x: jax.Array, y: jax.Array) -> tuple:
