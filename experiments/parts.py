@@ -64,7 +64,7 @@ def update_seconds(lanes: int, chunk: int, features: int, rows: int = 1_000_000,
         for i in range(0, lanes, 8)
     ]
     x, y = tf.random.normal([rows + SLICE_ROWS, features]), tf.random.normal([rows + SLICE_ROWS, 1])
-    block = Rows(0, rows, SLICE_ROWS, x, y, rows + SLICE_ROWS)
+    block = Rows(0, rows, SLICE_ROWS, x, y)
     if isinstance(loop, GramChunks):
         block = block._replace(grams={chunk: loop.reduce(block)})
 

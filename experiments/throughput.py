@@ -47,7 +47,8 @@ When a clock starts the file is in the system's cache, if half of the memory has
 Linear models of the harness step by the chunks' Gram matrices (runtime.gram), its peers take the rows.
 Peers train on values scaled by constants that they are given; the harness takes them from the data. Runs that differ
 in epochs only are one lane in JAX as in the harness. scikit-learn and Vowpal Wabbit have no Adam and update each row
-by rules of their own; they were checked by the loss that they came to, the others by their weights."""
+by rules of their own; they were checked by the loss that they came to, the others by their weights, of long runs and
+of many rates those of a part."""
 
 
 def main(size: str = "", results: Path = RESULTS) -> int:

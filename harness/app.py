@@ -26,8 +26,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from harness.compose import CONF, task_config
 from harness.config import Config
 from harness.explain import check_keys, explain
-from harness.hide import folder_of_job, hide_passwords, logged_without_passwords
-from harness.memory import keep_small, rarer_collections
+from harness.hide import JOB_FILES, SWEEP_FILES, folder_of_job, hide_passwords, logged_without_passwords
+from harness.memory import keep_small, rarer_collections, spare_what_is_loaded
 from harness.refusal import ConfigError, require
 from harness.trust import WORD, check_functions, check_packages
 
@@ -129,6 +129,7 @@ class App:
         check_packages(targets)
         keep_small()
         import_tensorflow()
+        spare_what_is_loaded()
         check_functions(targets)
         return settings
 
@@ -157,8 +158,8 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
     def task(config: DictConfig) -> float:
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
-        hide_passwords(folder)
-        hide_passwords(folder_of_job(hydra_config))
+        hide_passwords(folder, SWEEP_FILES)
+        hide_passwords(folder_of_job(hydra_config), JOB_FILES)
         job = config.copy()
         with open_dict(job):
             job.hydra = hydra_config

@@ -31,7 +31,6 @@ class Rows(NamedTuple):
         overlap: Rows in front of row `start`.
         x: float32 `[capacity, features]`; None where `grams` say all that is wanted of the rows.
         y: float32 `[capacity, 1]`, likewise.
-        capacity: Rows of `x` and `y`; of several blocks together, if there are only `grams`.
         grams: By chunk, the matrices of the slices that end there.
     """
 
@@ -40,7 +39,6 @@ class Rows(NamedTuple):
     overlap: int
     x: tf.Tensor | None
     y: tf.Tensor | None
-    capacity: int
     grams: Mapping[int, Grams] = MappingProxyType({})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +29,8 @@ Call = Callable[[], object]
 class Delivery:
     """Turns records into calls."""
 
-    def __init__(self, client: MlflowClient, uri: str, scratch: Path) -> None:
-        self._client, self._uri, self._scratch = client, uri, scratch
+    def __init__(self, client: MlflowClient, uri: str) -> None:
+        self._client, self._uri = client, uri
         self._local = LocalStore.of(client)
         self._places: dict[str, str] = {}
 
@@ -105,9 +106,10 @@ class Delivery:
             yield functools.partial(self._client.set_terminated, run_id, *batch.ending)
 
     def _text(self, record: Record) -> None:
-        path = self._scratch / record["file"]
-        path.write_text(record["text"])
-        self._artifacts(record["run"]).log_artifact(str(path))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / record["file"]
+            path.write_text(record["text"])
+            self._artifacts(record["run"]).log_artifact(str(path))
 
     def _artifact(self, record: Record) -> None:
         self._artifacts(record["run"]).log_artifact(record["path"], record["folder"])

@@ -55,12 +55,10 @@ class Feed:
         rows = self._joined(rows, makers) if is_lean else rows
         yield from prefetch(rows) if self._blocks.rows > self._blocks.block_rows else rows
 
-    def empty(self, loops: Iterable[Loop] = ()) -> Rows:
-        """Return an empty block, with the capacity of what these loops are given."""
-        makers, is_lean = _makers(loops)
+    def empty(self) -> Rows:
+        """Return an empty block."""
         x, y = (np.zeros((self._blocks.capacity, width), np.float32) for width in (self._blocks.features, 1))
-        rows = self._rows(Block(0, 0, x, y))
-        return rows._replace(capacity=self._blocks.overlap + self._span(makers)) if is_lean else rows
+        return self._rows(Block(0, 0, x, y))
 
     def _read(self, epoch: int, makers: Makers, begin: int, *, with_rows: bool) -> Generator[Rows]:
         """Read blocks, and have their matrices with them."""
@@ -85,7 +83,7 @@ class Feed:
         blocks = self._blocks
         for start, grams in self._grams.items():
             stop = min(start + blocks.block_rows, blocks.rows)
-            yield Rows(start, stop, blocks.overlap, None, None, blocks.capacity, grams)
+            yield Rows(start, stop, blocks.overlap, None, None, grams)
 
     def _joined(self, blocks: Iterable[Rows], makers: Makers) -> Generator[Rows]:
         """Make spans of successive blocks."""
@@ -95,7 +93,7 @@ class Feed:
             group.append(rows)
             if rows.stop - group[0].start >= span or rows.stop == self._blocks.rows:
                 grams = {chunk: _concatenated([each.grams[chunk] for each in group]) for chunk in makers}
-                yield group[0]._replace(stop=rows.stop, capacity=self._blocks.overlap + span, grams=grams)
+                yield group[0]._replace(stop=rows.stop, grams=grams)
                 group = []
 
     def _span(self, makers: Makers) -> int:
@@ -108,7 +106,7 @@ class Feed:
         """Bring a block to the device."""
         with tf.device(self._device):
             x, y = tf.constant(block.x), tf.constant(block.y)
-        return Rows(block.start, block.stop, self._blocks.overlap, x, y, self._blocks.capacity)
+        return Rows(block.start, block.stop, self._blocks.overlap, x, y)
 
     def _made(self, rows: Rows, makers: Makers) -> dict[int, Grams]:
         return dict(zip(makers, self._pool.map(lambda loop: loop.reduce(rows), makers.values()), strict=True))

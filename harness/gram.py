@@ -145,7 +145,7 @@ class GramChunks:
 
     def bytes(self, rows: int) -> int:
         """Return about what the matrices of so many rows take."""
-        return -(-rows // min(self.chunk, self._slices.length)) * self._steps.columns**2 * 8
+        return -(-rows * self._slices.each // self.chunk) * self._steps.columns**2 * 8
 
     def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
         """Take all updates that end in a span of blocks; see `WholeChunks.advance`."""
@@ -161,7 +161,7 @@ class GramChunks:
         return carry._replace(partial=left), losses
 
     def compile(self, carry: Carry, rows: Rows) -> None:
-        """Compile for lanes with this carry, blocks of these shapes, and spans of this capacity."""
+        """Compile for lanes with this carry and blocks of these shapes."""
         self.advance(carry, rows._replace(start=0, stop=0, grams={self.chunk: self.reduce(rows)}))
         self._steps.compile(carry)
 

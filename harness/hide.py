@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from omegaconf import OmegaConf
 
 from harness.address import masked
 
+JOB_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
+SWEEP_FILES = ("multirun.yaml",)
 
-def hide_passwords(folder: Path | None) -> None:
-    """Mask the passwords in what Hydra has written into a folder of a sweep or a job so far."""
-    for path in folder.glob("*.yaml") if folder else ():
+
+def hide_passwords(folder: Path | None, files: Sequence[str]) -> None:
+    """Mask the passwords in the `files` that Hydra has written into a folder so far."""
+    for path in (folder / file for file in files if folder and (folder / file).is_file()):
         text = path.read_text()
         if (hidden := masked(text)) != text:
             path.write_text(hidden)

@@ -11,9 +11,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import yaml
+from hydra.core import utils
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
@@ -29,8 +29,13 @@ def files_in_parts() -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(masked(in_yaml(config, written)), encoding="utf-8")
 
-    with mock.patch("hydra.core.utils._save_config", save):
+    # Hydra has no place for another way to write them.
+    before = utils._save_config
+    utils._save_config = save
+    try:
         yield
+    finally:
+        utils._save_config = before
 
 
 def in_yaml(config: DictConfig | ListConfig, written: dict[str, str]) -> str:

@@ -9,7 +9,6 @@ the tile: what a lane computes depends on the tile's length in the last bit, and
 # pyright: reportAssignmentType=false, reportOptionalIterable=false
 from __future__ import annotations
 
-import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,8 +84,8 @@ class Stack:
         names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
         self._row_losses = row_losses(recipe.loss)
-        # A sweep's lanes start from few seeds.
-        self._started = functools.lru_cache(self.suited_tile)(self._build)
+        # By seed, of which a sweep has few.
+        self._first: dict[int, keras.Model] = {}
         # A random layer draws from a variable of its lane, which tf.vectorized_map cannot batch.
         self._draws = any(hasattr(layer, "seed_generator") for layer in self.layers())
 
@@ -111,7 +110,7 @@ class Stack:
 
     def start(self, seeds: Sequence[int], learning_rates: Sequence[float]) -> State:
         """Return the state before the first update of lanes with these seeds and rates."""
-        models = {seed: self._started(seed) for seed in set(seeds)}
+        models = self._first = {seed: self._first[seed] if seed in self._first else self._build(seed) for seed in seeds}
         optimizer = [
             np.float32(learning_rates) if index == self._rate else np.repeat(variable.numpy()[None], len(seeds), axis=0)
             for index, variable in enumerate(self._optimizer.variables)
@@ -121,6 +120,10 @@ class Stack:
             _stacked([models[seed].non_trainable_variables for seed in seeds]),
             [tf.constant(values) for values in optimizer],
         )
+
+    def started(self) -> None:
+        """Let go of what further lanes would start from."""
+        self._first = {}
 
     def load(self, state: State, lane: int) -> keras.Model:
         """Return the stack's model holding the weights of one lane; it is the same model at each call."""

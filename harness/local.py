@@ -171,18 +171,16 @@ def _put_inputs(connection: Connection, run_id: str, inputs: Sequence[DatasetInp
     for each in inputs:
         data = each.dataset
         key = {"experiment_id": experiment, "name": data.name, "digest": data.digest}
-        known = select(_DATASETS.c.dataset_uuid).filter_by(**key)
-        data_id = connection.execute(known).scalar()
-        if data_id is None:
-            data_id = uuid.uuid4().hex
-            facts = {f"dataset_{name}": getattr(data, name) for name in ("source_type", "source", "schema", "profile")}
-            connection.execute(insert(_DATASETS), {"dataset_uuid": data_id, **key, **facts})
-        # The same input has the same id, so that it and its tags are there once.
-        edge_id = uuid.uuid5(uuid.UUID(run_id), data_id).hex
+        facts = {f"dataset_{name}": getattr(data, name) for name in ("source_type", "source", "schema", "profile")}
+        row = {"dataset_uuid": uuid.uuid4().hex, **key, **facts}
+        connection.execute(insert(_DATASETS).on_conflict_do_nothing(), row)
+        data_id = connection.execute(select(_DATASETS.c.dataset_uuid).filter_by(**key)).scalar_one()
         edge = {"source_type": "DATASET", "source_id": data_id, "destination_type": "RUN", "destination_id": run_id}
-        connection.execute(insert(_INPUTS).on_conflict_do_nothing(), {"input_uuid": edge_id, **edge})
-        marks = [{"input_uuid": edge_id, "name": tag.key, "value": tag.value} for tag in each.tags]
-        connection.execute(insert(_INPUT_TAGS).on_conflict_do_nothing(), marks)
+        edge_id = uuid.uuid4().hex
+        made = connection.execute(insert(_INPUTS).on_conflict_do_nothing(), {"input_uuid": edge_id, **edge})
+        if made.rowcount:  # Else it is there, and its tags with it.
+            marks = [{"input_uuid": edge_id, "name": tag.key, "value": tag.value} for tag in each.tags]
+            connection.execute(insert(_INPUT_TAGS), marks)
 
 
 def _newest(table: Table, order: Sequence[str]) -> Any:

@@ -96,7 +96,7 @@ class SlicedChunks:
 
     def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
         """Take all updates that end in a block; see `WholeChunks.advance`."""
-        plan = self._slices.of(rows, self._slices.most(rows.capacity))
+        plan = self._slices.of(rows, self._slices.most(len(rows.x)))
         slices = (tf.constant(values) for values in (plan.windows, plan.inside, plan.of_chunk, plan.count))
         carry, losses = self._compiled(carry, rows.x, rows.y, *slices)
         return carry, losses.numpy()[: plan.updates]

@@ -37,12 +37,16 @@ def give_back() -> None:
 
 @contextlib.contextmanager
 def rarer_collections() -> Iterator[None]:
-    """Spare Python's collector going through all that is loaded, again and again, while jobs and records are made."""
+    """Have Python's collector come seldom, while jobs and records are made."""
     before = gc.get_threshold()
-    gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     try:
         yield
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()  # Else connections would not be closed when the interpreter ends.
+
+
+def spare_what_is_loaded() -> None:
+    """Have the collector not go through what there is now, until `rarer_collections` ends."""
+    gc.freeze()

@@ -70,12 +70,11 @@ class Tracker:
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(environment(PATIENCE))
-        scratch = Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
-        place = folder or scratch / "outbox"
+        place = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
         self._place = place
         left = list(left_behind(place, uri))
         self._outbox = new_outbox(place, uri)
-        self._delivery = Delivery(self._client, uri, scratch)
+        self._delivery = Delivery(self._client, uri)
         self._courier = Courier(self._outbox, left, self._delivery, uri, wait=wait, say=say)
 
     def __enter__(self) -> Tracker:

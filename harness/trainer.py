@@ -186,7 +186,7 @@ class Scan:
 
     def _compile(self, train: Feed, holdout: Feed, pool: ThreadPoolExecutor) -> None:
         """Compile all tiles; what stands for rows in it is let go of afterwards."""
-        shapes = train.empty({tile.loop for tile in self._tiles}), holdout.empty() if self._holdout.rows else None
+        shapes = train.empty(), holdout.empty() if self._holdout.rows else None
         list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
 
     def _build(self, tile: int | None, gram: bool) -> None:
@@ -195,9 +195,11 @@ class Scan:
         @functools.cache
         def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
             stack = Stack(recipe, self._train.encoding)
+            stacks.append(stack)
             length = tile or stack.suited_tile
             return stack, Evaluation(stack, self._train.scaler, length), length, GramSteps(stack) if gram else None
 
+        stacks: list[Stack] = []
         cohorts: dict[tuple[int, Recipe], list[int]] = {}
         for index, lane in enumerate(self._lanes):
             cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
@@ -214,6 +216,8 @@ class Scan:
                 raise
             except Exception as error:
                 self._failures += [Failed(index, error) for index in members]
+        for stack in stacks:
+            stack.started()
 
     def _timed(self, blocks: Generator[Rows]) -> Iterator[Rows]:
         """Yield `blocks`, counting the wait for each as reading."""

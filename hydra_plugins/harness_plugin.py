@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from harness.compose import compose_jobs, task_config
-from harness.hide import hide_passwords
+from harness.hide import SWEEP_FILES, hide_passwords
 from harness.jobs import files_in_parts
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class FusedLauncher(Launcher):
         configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         app = self._task.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
         folder = Path(self._config.hydra.sweep.dir)
-        hide_passwords(folder)
+        hide_passwords(folder, SWEEP_FILES)
         runs = app.train(configs, folder)
         if app.previews:
             return []
@@ -63,7 +63,7 @@ class HarnessSweeper(BasicSweeper):
         """Check all jobs and their data, unless the launcher will."""
         if not self.hydra_context or not self.config:
             return
-        hide_passwords(Path(self.config.hydra.sweep.dir))  # In what the sweep's folder was just given.
+        hide_passwords(Path(self.config.hydra.sweep.dir), SWEEP_FILES)  # In what the sweep's folder was just given.
         if isinstance(self.launcher, FusedLauncher):
             return
         configs = compose_jobs(self.hydra_context.config_loader, self.config, batch, 0)

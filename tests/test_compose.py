@@ -106,3 +106,10 @@ def test_values_that_are_equal_but_not_the_same_are_told_apart():
     for value in (1, True, 1.0, "1", "true", None, "null"):
         config = OmegaConf.create({"a": value, "b": 0})
         assert in_yaml(config, written) == OmegaConf.to_yaml(config)
+
+
+def test_files_in_parts_have_no_passwords(tmp_path):
+    config = OmegaConf.create({"tracking": {"uri": "mysql://me:secret@host/db"}})
+    with files_in_parts():
+        utils._save_config(config, "config.yaml", tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "tracking:\n  uri: mysql://me:***@host/db\n"

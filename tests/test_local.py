@@ -72,6 +72,24 @@ def test_both_ways_leave_the_same_rows(tmp_path: Path) -> None:
     assert stores["local"] == stores["calls"]
 
 
+@pytest.mark.parametrize("ways", [("calls", "local"), ("local", "local"), ("local", "calls")], ids="-".join)
+def test_what_is_delivered_twice_is_there_once(tmp_path: Path, ways: tuple[str, str]) -> None:
+    path = tmp_path / "mlflow.db"
+    counts: list[list[int]] = []
+    started: list[str] = []
+    for way in ways:
+        with Tracker(f"sqlite:///{path}", "twice") as tracker:
+            if way == "calls":
+                tracker._delivery._local = None
+            run_id = started[0] if started else tracker.start_run("one", {}, {})
+            started.append(run_id)
+            tracker.log_dataset(run_id, "data", Path("data.csv"), "0" * 32, [], {"training": 8, "holdout": 2})
+        with closing(sqlite3.connect(path)) as store:
+            tables = ("datasets", "inputs", "input_tags")
+            counts.append([store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables])
+    assert counts == [[2, 2, 2]] * 2
+
+
 def test_a_run_that_is_gone_stops_no_other(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracker = Tracker(uri, "gone")

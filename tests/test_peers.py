@@ -78,19 +78,29 @@ def test_peers_of_keras_come_to_the_reference(name: str, chunk: int | str, task:
     assert len(outcome.laps) == 2  # The first epoch's compilation is told apart.
 
 
-@pytest.mark.parametrize("name", ["jax", "sgd", "vw"])
+@pytest.mark.parametrize("name", ["jax", "jax_tracked", "sgd", "vw"])
 def test_other_peers_come_to_the_reference_in_a_process_of_their_own(name: str, task: Task) -> None:
     if missing(name):
         pytest.skip(missing(name))
     task = replace(task, stops=(5, 20))
-    if name == "jax":
+    if name.startswith("jax"):
         task = replace(task, chunks=(100, 1000, FULL), rates=(0.01, 0.1), stops=(1, 3))
     (outcome,) = measure(name, [task])
     assert fault(name, task, outcome, reference.train(task)) == ""
     assert outcome.startup > 0
     assert outcome.peak_mb > 10
-    if name == "jax":
+    if name.startswith("jax"):
         assert len(outcome.fits) == task.configurations
+
+
+@pytest.mark.slow
+def test_jax_comes_to_the_reference_in_slices(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jax")
+    from experiments.peers import scan
+
+    monkeypatch.setattr(scan, "SLICE_ROWS", 64)
+    task = replace(task, chunks=(100, 128, FULL), rates=(0.01, 0.1), stops=(3,))
+    assert fault("jax", task, scan.train(task), reference.train(task)) == ""
 
 
 @pytest.mark.slow
