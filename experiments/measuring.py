@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 REPEATS = 3
+READ_BYTES = 4 << 20
 
 
 def measure(work: Callable[[], object], repeats: int = REPEATS) -> list[float]:
@@ -20,6 +21,14 @@ def measure(work: Callable[[], object], repeats: int = REPEATS) -> list[float]:
         work()
         seconds.append(time.perf_counter() - start)
     return sorted(seconds)
+
+
+def read_through(path: Path) -> None:
+    """Read a file from end to end, in pieces, and keep nothing of it."""
+    piece = bytearray(READ_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(piece):
+            pass
 
 
 def middle(seconds: list[float], unit: float = 1.0) -> str:

@@ -19,6 +19,7 @@ import click
 
 from harness.address import tracking_uri
 from harness.cli_data import clean, data, uri_option
+from harness.memory import SELDOM
 from harness.outbox import Undelivered
 from harness.refusal import ConfigError
 
@@ -182,7 +183,7 @@ cli.add_command(clean)
 def main() -> None:
     """Run the command and exit with its code."""
     signal.signal(signal.SIGTERM, _terminate)
-    gc.set_threshold(50_000, 20, 50)  # A quarter of an import of MLflow is the collector going through it.
+    gc.set_threshold(*SELDOM)  # A quarter of an import of MLflow is the collector going through it.
     try:
         code = cli.main(standalone_mode=False)
     except ConfigError as error:

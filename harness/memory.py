@@ -13,6 +13,9 @@ _ARENA_MAX = -8  # M_ARENA_MAX.
 _LARGE = 12 << 20
 """More than a text or table block, which come again and again: what goes back has its pages made anew each time."""
 
+SELDOM = 50_000, 20, 50
+"""Thresholds of Python's collector, by which it comes once in 50,000 new objects."""
+
 
 def keep_small() -> None:
     """Have large pieces of memory go back to the system when they are freed, and threads share what is kept.
@@ -39,7 +42,7 @@ def give_back() -> None:
 def rarer_collections() -> Iterator[None]:
     """Have Python's collector come seldom, while jobs and records are made."""
     before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(*SELDOM)
     try:
         yield
     finally:

@@ -16,10 +16,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from experiments.measuring import read_through
 from experiments.peers.process import PEERS
 from experiments.peers.task import Task
-
-READ_BYTES = 4 << 20
 
 
 def peak_mb() -> float:
@@ -35,12 +34,8 @@ def peak_mb() -> float:
 def warm(path: str) -> None:
     """Have the system's cache hold a file, if half of the memory has room for it: disks are not what is measured."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if not path or Path(path).stat().st_size > memory / 2:
-        return
-    piece = bytearray(READ_BYTES)
-    with Path(path).open("rb", buffering=0) as file:
-        while file.readinto(piece):
-            pass
+    if path and Path(path).stat().st_size <= memory / 2:
+        read_through(Path(path))
 
 
 def main(name: str, started: str, result: str) -> None:

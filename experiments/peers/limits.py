@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from experiments.measuring import read_through
 from experiments.peers.task import Outcome, Task
 
-READ_BYTES = 4 << 20
 COPIED_BYTES = 256 << 20
 SIDE = 3072
 
@@ -45,14 +45,7 @@ def read_table(task: Task) -> Outcome:
     """Read the largest file of the table that the harness has made, in pieces; it is in the system's cache."""
     files = [path for path in (Path(task.folder) / ".harness").rglob("*") if path.is_file()]
     path = max(files, key=lambda path: path.stat().st_size)
-    piece = bytearray(READ_BYTES)
-
-    def work() -> None:
-        with path.open("rb", buffering=0) as source:
-            while source.readinto(piece):
-                pass
-
-    return _laps(task, work, path.stat().st_size)
+    return _laps(task, lambda: read_through(path), path.stat().st_size)
 
 
 def copy(task: Task) -> Outcome:
