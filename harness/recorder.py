@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from mlflow.entities import Run as Record
-from omegaconf import OmegaConf
 
 from harness.config import LogModel
 from harness.export import raw_example, raw_model
@@ -25,6 +25,7 @@ from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
 from harness.trainer import Clocks
 from harness.views import colour
+from harness.yaml_parts import in_yaml
 
 MOST_WEIGHTS = 200
 """Inputs of a linear model whose weights are recorded."""
@@ -78,10 +79,10 @@ class Recorder:
                 self._tracker.tag(run.run_id, tags[run])
         for run, run_id in zip(new, ids, strict=True):
             run.run_id = run_id
-        written: dict[str, str] = {}
+        written: dict[tuple[Any, ...], str] = {}
         for run in under_way:
-            config = [_in_yaml(part, written) for part in asdict(run.config).items()]
-            self._tracker.log_text(run.run_id, "".join(config), "config.yaml")
+            config = asdict(run.config, dict_factory=_plain)
+            self._tracker.log_text(run.run_id, in_yaml(config, written), "config.yaml")
             self._tracker.log_dataset(
                 run.run_id,
                 run.table.source.stem,
@@ -93,6 +94,8 @@ class Recorder:
         if not self._has_code and not (self._summary and self._summary.goes_on):
             self._has_code = True
             self._record_code(self._summary.run_id if self._summary else runs[0].run_id)
+        if any(run.config.tracking.log_model is not LogModel.none for run in under_way):
+            self._tracker.expect_models()
 
     def adopt(self, run: Run, record: Record) -> None:
         """Take a run's result from what the store has of it, and let it belong to this sweep too."""
@@ -309,12 +312,8 @@ class Recorder:
         self._tracker.end_run(run.run_id, status)
 
 
-def _in_yaml(part: tuple[str, Any], written: dict[str, str]) -> str:
-    """Write a key and its value as YAML, each once: it takes long, and the runs of a sweep share most of theirs."""
-    told = repr(part)
-    if told not in written:
-        written[told] = OmegaConf.to_yaml(OmegaConf.create(dict([part])))
-    return written[told]
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value.name if isinstance(value, Enum) else value for key, value in pairs}
 
 
 def _params(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import posixpath
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ class Tracker:
         """
         self.uri, self._say = uri, say
         self._held: list[Record] | None = None
+        self._looking: threading.Thread | None = None
         self.unended: set[str] = set()
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
@@ -191,6 +193,12 @@ class Tracker:
         ]
         self._put("dataset", run_id, inputs=inputs)
 
+    def expect_models(self) -> None:
+        """Have MLflow look now, beside all else, at what is installed: for its first model it takes 0.3 s to do so."""
+        if self._looking is None:
+            self._looking = threading.Thread(target=_look_at_packages, name="packages", daemon=True)
+            self._looking.start()
+
     def log_model(self, run_id: str, model: Any, example: Mapping[str, np.ndarray], target: str) -> None:
         """Keep a Keras model with its signature.
 
@@ -209,6 +217,8 @@ class Tracker:
         from mlflow.tensorflow import save_model
         from mlflow.types import Schema, TensorSpec
 
+        if self._looking:
+            self._looking.join()
         kinds = {name: np.dtype("str" if values.dtype.kind == "U" else "float64") for name, values in example.items()}
         folder = self._outbox.room() / "model"
         save_model(
@@ -290,6 +300,12 @@ class Tracker:
 
 def _masked(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: masked(str(value)) for key, value in values.items()}
+
+
+def _look_at_packages() -> None:
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    warn_dependency_requirement_mismatches(["mlflow"])  # It keeps the list that it makes for this.
 
 
 def _now() -> int:

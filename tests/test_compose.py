@@ -17,7 +17,7 @@ from omegaconf import OmegaConf, open_dict
 from harness.app import CONF
 from harness.compose import compose_jobs
 from harness.config import Config
-from harness.jobs import files_in_parts, in_yaml
+from harness.jobs import files_in_parts
 
 JOBS = {
     "values": [
@@ -89,23 +89,6 @@ def test_files_in_parts_are_hydras(loader, jobs, tmp_path):
                     utils._save_config(part, file, tmp_path / way / str(number))
                 saved[way] = (tmp_path / way / str(number) / file).read_text()
             assert saved["parts"] == saved["hydra"]
-
-
-@pytest.mark.parametrize(
-    "values",
-    [{}, [], {"a": {}}, {"a": 1}, {"a": {"b": None}}, {"a": {"b": {"c": "d: e"}, "f": []}}, {"ä": "x" * 200 + " y"}],
-    ids=repr,
-)
-def test_parts_make_the_whole(values):
-    config = OmegaConf.create(values)
-    assert in_yaml(config, {}) == OmegaConf.to_yaml(config)
-
-
-def test_values_that_are_equal_but_not_the_same_are_told_apart():
-    written = {}
-    for value in (1, True, 1.0, "1", "true", None, "null"):
-        config = OmegaConf.create({"a": value, "b": 0})
-        assert in_yaml(config, written) == OmegaConf.to_yaml(config)
 
 
 def test_files_in_parts_have_no_passwords(tmp_path):
