@@ -17,9 +17,9 @@ from harness.config import LogModel
 from harness.export import raw_example, raw_model
 from harness.known import HOST
 from harness.models import kernel_and_bias
-from harness.note import Ended
 from harness.plan import Run, model_builder
 from harness.provenance import commits, packages, patches
+from harness.standings import Standings
 from harness.summary import Summary
 from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
@@ -29,7 +29,6 @@ from harness.yaml_parts import in_yaml
 
 MOST_WEIGHTS = 200
 """Inputs of a linear model whose weights are recorded."""
-MORE_IS_BETTER = ("r2", "accuracy", "auc")
 
 
 class Recorder:
@@ -50,11 +49,7 @@ class Recorder:
         Runs have `tags` besides their own.
         """
         self._tracker, self._command, self._device, self.tags = tracker, command, device, tags or {}
-        self._runs: list[Run] = []
-        self._spaces: set[tuple] = set()
-        self._best: dict[Run, dict[str, tuple[float, int]]] = {}  # by metric: the value, and the epoch
-        self._last: dict[Run, Mapping[str, float]] = {}
-        self._kept: tuple[Run, list[np.ndarray]] | None = None
+        self._standings = Standings()
         self._summary = Summary(tracker, command, folder, signatures, known) if folder else None
         self._has_code = False
 
@@ -105,46 +100,24 @@ class Recorder:
         run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
         measure = "val/loss" if run.table.holdout_rows else "train/loss"
         run.objective = math.inf if run.reason else metrics.get(measure, math.inf)
-        self._last[run] = metrics
+        self._standings.know(run, metrics)
         self._let_belong(run)
         if self._summary and record.outputs and record.outputs.model_outputs:
             note = self._summary.note
-            note.best = min(self._merit(run), math.inf if note.best is None else note.best)
+            note.best = min(self._standings.merit(run), math.inf if note.best is None else note.best)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return what another process needs to go on recording: facts for JSON, and arrays."""
-        facts: dict[str, Any] = {
-            "runs": {
-                run.signature: {
-                    "run_id": run.run_id,
-                    "sweeps": run.sweeps,
-                    "status": run.status,
-                    "reason": run.reason,
-                    "objective": run.objective,
-                    "best": self._best.get(run, {}),
-                    "last": self._last.get(run, {}),
-                }
-                for run in self._runs
-            },
-            "kept": self._kept[0].signature if self._kept else None,
+        facts, arrays = self._standings.state()
+        facts |= {
             "seconds": self._summary.seconds if self._summary else {},
             "best": self._summary.note.best if self._summary else None,
         }
-        return facts, {str(index): value for index, value in enumerate(self._kept[1] if self._kept else [])}
+        return facts, arrays
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from the state of a recorder of an earlier process, as far as it is of `runs`."""
-        by_signature = {run.signature: run for run in [*self._runs, *runs]}
-        for run in runs:
-            if (values := facts["runs"].get(run.signature)) is None:
-                continue
-            for name in ("run_id", "sweeps", "status", "reason", "objective"):
-                setattr(run, name, values[name])
-            self._last[run] = values["last"]
-            if not run.status:
-                self._best[run] = {key: (value, epoch) for key, (value, epoch) in values["best"].items()}
-        if kept := by_signature.get(facts["kept"]):
-            self._kept = kept, [arrays[str(index)] for index in range(len(arrays))]
+        self._standings.restore(runs, facts, arrays)
         for run in runs:
             if run.status:
                 self._let_belong(run)
@@ -162,11 +135,9 @@ class Recorder:
 
     def _take_in(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            # Losses of one kind, in one space, can be compared; others have only the target's own units in common.
-            self._spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
             if self.sweep_id and self.sweep_id not in run.sweeps:
                 run.sweeps.append(self.sweep_id)
-        self._runs = list(dict.fromkeys([*self._runs, *runs]))
+        self._standings.add(runs)
         if self._summary:
             self._summary.add(runs)
 
@@ -175,17 +146,8 @@ class Recorder:
         for run in runs:
             if run.status or run.config.epochs < event.epoch:
                 continue
-            measures = {"train/loss": event.loss, **event.metrics}
-            held_out = run.table.holdout_rows > 0
-            run.objective = measures.get("val/loss", math.inf) if held_out else event.loss
-            self._last[run] = measures
-            best = self._best.setdefault(run, {})
-            for key, value in measures.items():
-                sign = -1 if key.rpartition("/")[-1] in MORE_IS_BETTER else 1
-                if math.isfinite(value) and (key not in best or sign * value < sign * best[key][0]):
-                    best[key] = value, event.epoch
             metrics = {
-                **measures,
+                **self._standings.measure(run, event),
                 "updates": event.updates,
                 "rows": event.epoch * run.table.train_rows,
                 "time/train_s": event.train_seconds,
@@ -207,13 +169,13 @@ class Recorder:
                 **_coefficients(run, event.model),
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
-            for key, (value, epoch) in self._best.pop(run, {}).items():
+            for key, (value, epoch) in self._standings.take_best(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
             keep = run.config.tracking.log_model
             if keep is LogModel.all:
                 self._log_model(run, event.model)
-            elif keep is LogModel.best and (self._kept is None or self._merit(run) < self._merit(self._kept[0])):
-                self._kept = run, event.model.get_weights()
+            elif keep is LogModel.best:
+                self._standings.offer(run, event.model)
             self._end(run, "FINISHED")
 
     def diverged(self, runs: Sequence[Run], event: Diverged) -> None:
@@ -238,9 +200,9 @@ class Recorder:
     def finish(self) -> None:
         """Keep the best run's model, and end the summary run."""
         note = self._summary.note if self._summary else None
-        if self._kept:
-            run, weights = self._kept
-            merit = self._merit(run)
+        if self._standings.kept:
+            run, weights = self._standings.kept
+            merit = self._standings.merit(run)
             if note is None or note.best is None or merit < note.best:
                 model = model_builder(run.config)(len(run.table.inputs))
                 model.set_weights(weights)
@@ -248,15 +210,15 @@ class Recorder:
                 if note:
                     note.best = merit
         if self._summary:
-            self._summary.end([self._ended(run) for run in self._runs])
+            self._summary.end(self._standings.ended())
 
     def abort(self, status: str) -> None:
         """End all that is still under way, because the program ends."""
-        for run in self._runs:
+        for run in self._standings.runs:
             if not run.status or run.run_id in self._tracker.unended:
                 self._end(run, status)
         if self._summary:
-            self._summary.end([self._ended(run) for run in self._runs], status)
+            self._summary.end(self._standings.ended(), status)
 
     def _tags(self, run: Run) -> dict[str, str]:
         tags = {
@@ -277,27 +239,10 @@ class Recorder:
 
     def _record_code(self, run_id: str) -> None:
         """Keep what tells the code that the numbers come from."""
-        targets = sorted({run.config.model["_target_"] for run in self._runs})
+        targets = sorted({run.config.model["_target_"] for run in self._standings.runs})
         texts = {"packages.txt": packages(), "commits.txt": commits(targets), **patches(targets)}
         for file, text in texts.items():
             self._tracker.log_text(run_id, text, file)
-
-    def _ended(self, run: Run) -> Ended:
-        finished = run.status == "FINISHED"
-        return Ended(
-            run.run_id,
-            run.name,
-            "full" if run.config.is_full else "batch",
-            "" if finished else run.reason or run.status.lower(),
-            self._merit(run) if finished else None,
-            run.objective if finished else None,
-            self._last[run].get("val/rmse") if finished else None,
-            run.updates,
-        )
-
-    def _merit(self, run: Run) -> float:
-        """Return the measure by which the best run is chosen; less is better."""
-        return run.objective if len(self._spaces) == 1 else self._last[run].get("val/rmse", math.inf)
 
     def _log_model(self, run: Run, model: keras.Model) -> None:
         try:
