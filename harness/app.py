@@ -5,13 +5,14 @@ TensorFlow and MLflow are imported when there is something to train, not before.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,13 +239,18 @@ def _check_folder(key: str, folder: str) -> None:
     require(there.is_dir() and os.access(there, os.W_OK), f"{key} expected a folder that can be written to", path)
 
 
+NOT_NEEDED = ("sklearn", "jax")
+"""What Keras, for wrappers, and TensorFlow Lite import if it is installed; it takes a second or two."""
+
+
 def import_tensorflow() -> None:
-    """Import TensorFlow without the notes that it writes to the terminal before it can be told not to."""
+    """Import TensorFlow and Keras on it, without notes on the terminal and what nothing here needs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # Whatever it is for other programs.
     sys.stderr.flush()
     terminal = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere, _hidden(NOT_NEEDED):
         os.dup2(nowhere.fileno(), 2)
         try:
             import tensorflow as tf
@@ -252,3 +258,16 @@ def import_tensorflow() -> None:
             os.dup2(terminal, 2)
             os.close(terminal)
     tf.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def _hidden(names: Sequence[str]) -> Iterator[None]:
+    """Have packages that are not imported yet be as if they were not installed, inside the block."""
+    modules: dict[str, Any] = sys.modules
+    hidden = [name for name in names if name not in modules]
+    modules |= dict.fromkeys(hidden)  # None there makes an import fail.
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del modules[name]

@@ -14,6 +14,7 @@ from pathlib import Path
 import requests
 import sqlalchemy.exc
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
 from harness.address import masked
@@ -70,6 +71,12 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         # Whatever MLflow, SQLAlchemy or a driver that is not installed says, there is no store to write to.
         received = f"{masked(uri)} ({reason(error)})"
         raise ConfigError(f"tracking.uri expected a store that answers. Received: {received}.") from error
+
+
+def close_files() -> None:
+    """Close the files of local stores; one that is left open at the end of a process has others left beside it."""
+    for engine in SqlAlchemyStore._engine_map.values():
+        engine.dispose()
 
 
 def reason(error: BaseException) -> str:

@@ -944,6 +944,14 @@ def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[
     assert not modules & heavy
 
 
+def test_tensorflow_is_imported_without_what_nothing_needs() -> None:
+    code = "import sys; from harness.app import import_tensorflow; import_tensorflow(); import keras; "
+    code += "print(keras.backend.backend(), 'sklearn' in sys.modules); import sklearn.base"
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "tensorflow False\n"
+
+
 @pytest.mark.slow
 @INTERRUPTS
 def test_an_interrupt_of_the_real_command(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:

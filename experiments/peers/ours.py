@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import sys
 import time
 from pathlib import Path
 
 from harness.app import import_tensorflow
+from harness.memory import SELDOM
 
+gc.set_threshold(*SELDOM)  # As the command does.
 import_tensorflow()
 # A command imports some of these when it is about to use them; here, too, they count as start-up.
 import mlflow.tensorflow  # noqa: E402, F401
