@@ -138,7 +138,18 @@ class DataConfig:
     order: Order = Order.file
 
     def __post_init__(self) -> None:
-        columns = [*self.features, self.target]
+        self._check_columns()
+        self._check_source()
+        require(0 <= self.holdout < 1, "data.holdout expected a fraction in [0, 1)", self.holdout)
+        require(self.rows is None or self.rows >= 1, "data.rows expected a positive number", self.rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read, target last."""
+        return [*self.features, self.target]
+
+    def _check_columns(self) -> None:
+        columns = self.columns
         require(bool(self.features), "data.features expected at least one column", self.features)
         require(bool(self.target), "data.target expected a column", repr(self.target))
         require(len(set(columns)) == len(columns), "data.features and data.target expected distinct columns", columns)
@@ -149,6 +160,12 @@ class DataConfig:
         require(
             not twice, "data.categorical, data.dates and data.log_columns expected different columns", sorted(twice)
         )
+
+    def _check_names(self, key: str, columns: list[str], among: str) -> None:
+        unknown = [name for name in getattr(self, key) if name not in columns]
+        require(not unknown, f"data.{key} expected names among {among}", unknown, f"Use: {columns}.")
+
+    def _check_source(self) -> None:
         names = self.path if isinstance(self.path, list) else [self.path]
         require(
             self.path is None or (bool(names) and all(isinstance(name, str) and name for name in names)),
@@ -169,17 +186,6 @@ class DataConfig:
             raise ConfigError(
                 f"data.encoding expected an encoding that Python knows, as latin-1. Received: {self.encoding}."
             ) from None
-        require(0 <= self.holdout < 1, "data.holdout expected a fraction in [0, 1)", self.holdout)
-        require(self.rows is None or self.rows >= 1, "data.rows expected a positive number", self.rows)
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that are read, target last."""
-        return [*self.features, self.target]
-
-    def _check_names(self, key: str, columns: list[str], among: str) -> None:
-        unknown = [name for name in getattr(self, key) if name not in columns]
-        require(not unknown, f"data.{key} expected names among {among}", unknown, f"Use: {columns}.")
 
 
 @dataclass

@@ -7,6 +7,7 @@ STARTED is the clock's time when the process was started.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -56,3 +57,4 @@ def main(name: str, started: str, result: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    gc.freeze()  # The interpreter need not go through all that was imported once more.
