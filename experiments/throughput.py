@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -205,6 +206,7 @@ def processor_name() -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that the peer that is at work ends, too.
     try:
         sys.exit(main(os.environ.get("BENCH", "")))
     except ConfigError as error:

@@ -240,17 +240,23 @@ def _check_folder(key: str, folder: str) -> None:
 
 
 NOT_NEEDED = ("sklearn", "jax")
-"""What Keras, for wrappers, and TensorFlow Lite import if it is installed; it takes a second or two."""
+"""What Keras, for `keras.wrappers`, and TensorFlow Lite import if it is installed; it takes a second or two."""
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras on it, without notes on the terminal and what nothing here needs."""
+    """Import TensorFlow, and Keras on it, without notes on the terminal and without `NOT_NEEDED`.
+
+    Those can be imported afterwards, but `keras.wrappers` of this process does without scikit-learn.
+
+    Raises:
+        ConfigError: Keras has been imported before, on something else.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # Whatever it is for other programs.
     sys.stderr.flush()
     terminal = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere, _hidden(NOT_NEEDED):
+    with Path(os.devnull).open("w") as nowhere, _hidden(() if "tensorflow" in sys.modules else NOT_NEEDED):
         os.dup2(nowhere.fileno(), 2)
         try:
             import tensorflow as tf
@@ -258,6 +264,8 @@ def import_tensorflow() -> None:
             os.dup2(terminal, 2)
             os.close(terminal)
     tf.get_logger().setLevel("ERROR")
+    backend = tf.keras.backend.backend()
+    require(backend == "tensorflow", "harness expected Keras on tensorflow", backend, "Unset KERAS_BACKEND.")
 
 
 @contextlib.contextmanager
@@ -270,4 +278,4 @@ def _hidden(names: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         for name in hidden:
-            del modules[name]
+            modules.pop(name, None)

@@ -240,12 +240,16 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 
 def _end_soon() -> None:
-    """Spare the interpreter, as it ends, the two seconds of going through all that was imported once more."""
-    if "harness.store" in sys.modules:
-        from harness.store import close_files
+    """Spare the interpreter, as it ends, the two seconds of going through all that was imported once more.
 
-        close_files()
+    What only a cycle of references holds is not finalized then. A connection to a store is such a thing, and an SQLite
+    file whose connection is not closed has a `-wal` and a `-shm` left beside it.
+    """
     gc.freeze()
+    if "harness.store" in sys.modules:
+        from harness.store import close_connections
+
+        close_connections()
 
 
 def _say(sentence: str, code: int) -> int:

@@ -63,7 +63,7 @@ class Order(Enum):
 
 
 class Reader(Enum):
-    """The library that parses CSV."""
+    """What parses CSV."""
 
     pandas = "pandas"
     polars = "polars"
@@ -216,7 +216,8 @@ class RuntimeConfig:
         device: `auto` takes a GPU that TensorFlow sees, else the CPU.
         device_memory_mb: What TensorFlow may take of a GPU's memory, and a resident sample of the device's, in
             megabytes of 1,000,000 bytes; None means as much as there is.
-        reader: The library that parses CSV: pandas' parser from Arrow, or polars, which is an extra of its own.
+        reader: What parses CSV: `pandas` is Arrow's parser, as behind pandas' own `engine="pyarrow"`; `polars` is an
+            extra of its own.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
         full_sample: `resident` keeps the whole sample in the device's memory between epochs.
         lane_tile: Lanes updated by one call; None means 8 for small models, and 1 for those of over 1,000 weights,

@@ -141,6 +141,7 @@ class _Rows:
         logs = [index for index, name in enumerate(self._data.columns) if name in self._data.log_columns]
         if logs:
             self._take_logs(values, logs, keep, chunk)
+        values += 0.0  # Makes -0 a 0: whether a parser keeps its sign depends on what else is in a column.
         return values, keep
 
     def _settle_empty(self, values: np.ndarray, chunk: Chunk) -> np.ndarray | None:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from hydra.core import utils
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harness.address import masked
-from harness.yaml_parts import in_yaml
+from harness.yaml_parts import Written, in_yaml
 
 
 @contextlib.contextmanager
 def files_in_parts() -> Iterator[None]:
     """Have `run_job` write its files in parts inside the block."""
-    written: dict[tuple[Any, ...], str] = {}
+    written: Written = {}
 
     def save(config: DictConfig | ListConfig, file: str, folder: Path) -> None:
         values = OmegaConf.to_container(config, enum_to_str=True)

@@ -47,7 +47,7 @@ def rarer_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()  # Else connections would not be closed when the interpreter ends.
+        gc.unfreeze()  # For programs that go on; the command itself freezes all once more as it ends.
 
 
 def spare_what_is_loaded() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import inspect
 import platform
@@ -11,15 +12,18 @@ from pathlib import Path
 
 from harness.signature import find_target
 
-PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "mlflow", "hydra-core")
+PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
 PATCH_BYTES = 1 << 20
 """A patch that is longer is data, and is cut."""
 
 
 def packages() -> str:
     """Return the versions of Python and of all packages that numbers come from, a line each."""
-    versions = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]
-    return "\n".join([*versions, *(f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES)]) + "\n"
+    lines = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # polars is an extra.
+            lines.append(f"{name}=={importlib.metadata.version(name)}")
+    return "\n".join(lines) + "\n"
 
 
 def commits(targets: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ from harness.tile import Diverged, EpochEnd, Stopped, thinned
 from harness.tracking import Tracker
 from harness.trainer import Clocks
 from harness.views import colour
-from harness.yaml_parts import in_yaml
+from harness.yaml_parts import Written, in_yaml
 
 MOST_WEIGHTS = 200
 """Inputs of a linear model whose weights are recorded."""
@@ -74,7 +74,7 @@ class Recorder:
                 self._tracker.tag(run.run_id, tags[run])
         for run, run_id in zip(new, ids, strict=True):
             run.run_id = run_id
-        written: dict[tuple[Any, ...], str] = {}
+        written: Written = {}
         for run in under_way:
             config = asdict(run.config, dict_factory=_plain)
             self._tracker.log_text(run.run_id, in_yaml(config, written), "config.yaml")

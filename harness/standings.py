@@ -13,8 +13,8 @@ from harness.note import Ended
 from harness.plan import Run
 from harness.tile import EpochEnd
 
-MORE_IS_BETTER = ("r2", "accuracy", "auc")
-_FIELDS = ("run_id", "sweeps", "status", "reason", "objective")
+_MORE_IS_BETTER = ("r2", "accuracy", "auc")
+_OF_A_RUN = ("run_id", "sweeps", "status", "reason", "objective")
 
 
 class Standings:
@@ -46,7 +46,7 @@ class Standings:
         self._last[run] = measures
         best = self._best.setdefault(run, {})
         for key, value in measures.items():
-            sign = -1 if key.rpartition("/")[-1] in MORE_IS_BETTER else 1
+            sign = -1 if key.rpartition("/")[-1] in _MORE_IS_BETTER else 1
             if math.isfinite(value) and (key not in best or sign * value < sign * best[key][0]):
                 best[key] = value, event.epoch
         return measures
@@ -60,7 +60,7 @@ class Standings:
         return self._best.pop(run, {})
 
     def offer(self, run: Run, model: keras.Model) -> None:
-        """Keep the weights of the model of a run that has ended, if there are no better ones."""
+        """Keep the weights of the model of a run that has ended, if it is the best so far."""
         if self.kept is None or self.merit(run) < self.merit(self.kept[0]):
             self.kept = run, model.get_weights()
 
@@ -88,7 +88,7 @@ class Standings:
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return all of it: facts for JSON, and arrays."""
         runs = {
-            run.signature: {name: getattr(run, name) for name in _FIELDS}
+            run.signature: {name: getattr(run, name) for name in _OF_A_RUN}
             | {"best": self._best.get(run, {}), "last": self._last.get(run, {})}
             for run in self.runs
         }
@@ -100,7 +100,7 @@ class Standings:
         for run in runs:
             if (values := facts["runs"].get(run.signature)) is None:
                 continue
-            for name in _FIELDS:
+            for name in _OF_A_RUN:
                 setattr(run, name, values[name])
             self._last[run] = values["last"]
             if values["best"]:

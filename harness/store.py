@@ -8,13 +8,13 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import requests
 import sqlalchemy.exc
 from mlflow.exceptions import MlflowException
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
 from harness.address import masked
@@ -73,10 +73,12 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         raise ConfigError(f"tracking.uri expected a store that answers. Received: {received}.") from error
 
 
-def close_files() -> None:
-    """Close the files of local stores; one that is left open at the end of a process has others left beside it."""
-    for engine in SqlAlchemyStore._engine_map.values():
-        engine.dispose()
+def close_connections() -> None:
+    """Close this process's connections to databases."""
+    module = sys.modules.get("mlflow.store.tracking.sqlalchemy_store")
+    if module:  # It is not there where all stores are servers.
+        for engine in module.SqlAlchemyStore._engine_map.values():
+            engine.dispose()
 
 
 def reason(error: BaseException) -> str:

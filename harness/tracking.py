@@ -211,14 +211,14 @@ class Tracker:
         Raises:
             Exception: It cannot be saved.
         """
+        if self._looking:
+            self._looking.join()
         import keras
         import tensorflow as tf
         from mlflow.models import ModelSignature
         from mlflow.tensorflow import save_model
         from mlflow.types import Schema, TensorSpec
 
-        if self._looking:
-            self._looking.join()
         kinds = {name: np.dtype("str" if values.dtype.kind == "U" else "float64") for name, values in example.items()}
         folder = self._outbox.room() / "model"
         save_model(
@@ -303,9 +303,10 @@ def _masked(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _look_at_packages() -> None:
-    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+    with contextlib.suppress(Exception):  # Then saving will say it, or does without.
+        from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 
-    warn_dependency_requirement_mismatches(["mlflow"])  # It keeps the list that it makes for this.
+        warn_dependency_requirement_mismatches(["mlflow"])  # It keeps the list that it makes for this.
 
 
 def _now() -> int:

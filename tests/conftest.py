@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-# JAX, where it is installed, would have TensorFlow say more, in the commands that tests call, too.
+# TensorFlow would say more where JAX is installed, and some tests import it themselves.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import pytest

@@ -35,8 +35,10 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 from harness import cli
+from harness.app import import_tensorflow
 from harness.config import Config
 from harness.ingest import held_out
+from harness.refusal import ConfigError
 from harness.stop import STOPPING
 from harness.views import addresses, colour
 
@@ -382,7 +384,7 @@ def test_the_summary_keeps_versions_and_how_busy_the_machine_was(left: Left) -> 
     packages = Path(left.client.download_artifacts(run_id, "packages.txt")).read_text().splitlines()
     assert f"tensorflow=={tf.__version__}" in packages
     assert [line.split("==")[0] for line in packages] == [
-        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "mlflow", "hydra-core")
+        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
     ]
     assert 0 < left.summary.data.metrics["system/system_memory_usage_percentage"] < 100
     for run in left.runs.values():
@@ -946,10 +948,16 @@ def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[
 
 def test_tensorflow_is_imported_without_what_nothing_needs() -> None:
     code = "import sys; from harness.app import import_tensorflow; import_tensorflow(); import keras; "
-    code += "print(keras.backend.backend(), 'sklearn' in sys.modules); import sklearn.base"
+    code += "print(keras.backend.backend(), {'sklearn', 'jax'} & {*sys.modules}); import sklearn.base"
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "tensorflow False\n"
+    assert done.stdout == "tensorflow set()\n"
+
+
+def test_keras_on_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ConfigError, match=r"expected Keras on tensorflow\. Received: torch\. Unset KERAS_BACKEND\."):
+        import_tensorflow()
 
 
 @pytest.mark.slow

@@ -154,6 +154,10 @@ def test_digits_beyond_a_float_are_rounded_alike(write, reader: Reader) -> None:
             (field, f"y expected numbers. Received: {field!r} in file.csv, line 6.")
             for field in ("five", "?", "7 Average", "1_000", "0x10", "1 2", "1e", "$5", "2014-10-13", "1+2j", "True")
         ),
+        *(
+            (field, f"y expected numbers. Received: {field!r} in file.csv, line 6.")
+            for field in ("NAN", "Nan", " nan", "-NAN", "nan(ind)")
+        ),
         ('"2,21,900.00"', "y expected numbers. Received: '2,21,900.00' in file.csv, line 6."),
         ("\0", "y expected numbers. Received: '\\x00' in file.csv, line 6."),
         ("１２", "y expected numbers. Received: '１２' in file.csv, line 6."),  # noqa: RUF001

@@ -115,13 +115,15 @@ def test_the_digest_does_not_depend_on_how_the_values_came(
     assert make_table(BASE.replace("10\n", '"1e+001"\r\n')).digest == expected
     assert make_table("\ufeff" + BASE.replace(",7,", ",text,")).digest == expected
     assert make_table(BASE, scaling=Scaling.none, missing=Missing.mean, split_seed=9).digest == expected
+    zeros = {make_table(BASE.replace("\n1,", f"\n{zero},")).digest for zero in ("0", "-0", "-0.0")}
+    assert len(zeros) == 1
     path = write(BASE)
     assert open_table(DataConfig(["a"], "y", str(path), holdout=0.0), tmp_path / "elsewhere").digest == expected
     monkeypatch.setattr(lines, "BLOCK_BYTES", 2)
     os.utime(path, (1, 1))
     again = make_table(path)
     assert again.digest == expected
-    assert len(list((tmp_path / "cache" / "tables").iterdir())) == 6
+    assert len(list((tmp_path / "cache" / "tables").iterdir())) == 9
 
 
 def test_the_digest_depends_on_values_names_and_parts(make_table) -> None:

@@ -264,6 +264,29 @@ def test_a_model_is_the_runs_and_leaves_its_ending_alone(tracker: Tracker, clien
     assert model.params == {"chunksize": "4"}
 
 
+def test_what_is_installed_is_looked_at_once_and_before_a_model_is_saved(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = []
+
+    def look(_: list[str]) -> None:
+        time.sleep(0.2)
+        events.append("looked")
+        raise ImportError  # It need not come to anything.
+
+    def save(*_: object, **__: object) -> None:
+        events.append("saved")
+        raise OSError("full")
+
+    monkeypatch.setattr("mlflow.utils.requirements_utils.warn_dependency_requirement_mismatches", look)
+    monkeypatch.setattr("mlflow.tensorflow.save_model", save)
+    tracker.expect_models()
+    tracker.expect_models()
+    with pytest.raises(OSError, match="full"):
+        tracker.log_model(tracker.start_run("a", {}, {}), small_model(), {"x": np.array([[1.0]])}, "y")
+    assert events == ["looked", "saved"]
+
+
 def test_a_model_that_cannot_be_saved_does_not_fail_its_run(tracker: Tracker, client: MlflowClient) -> None:
     run_id = tracker.start_run("a", {}, {})
     tracker.end_run(run_id, "FINISHED")

@@ -21,6 +21,8 @@ LONG = "word " * 40
         {"a": {"b": {"c": LONG}}, "b": LONG},
         {"on": {"1": {"": "two\nlines\n"}, "null": [{"a": LONG}, [1, [2]], "- x"]}},
         {1: {True: "?", 2.5: {"x": "#"}}},
+        {"a": {"loggers": {"": {"level": "INFO", "handlers": ["b"]}, "c": {"d": 1}}}},
+        {"k" * 200: {"a": {"b": 1}}, "two\nlines": {"a": {"b": 1}}, "?x": {"y": 1}, "? x:": {"y": 1}, ":": {"y": 1}},
     ],
     ids=repr,
 )
@@ -31,14 +33,14 @@ def test_parts_make_the_whole(values):
 def test_values_that_are_equal_but_not_the_same_are_told_apart():
     written = {}
     for value in (1, True, 1.0, "1", "true", None, "null"):
-        values = {"a": value, "b": {"c": {"d": 0}, "e": {"d": value}}}
+        values = {"a": value, "b": {"c": {"d": 0}, "e": {"d": value}}, "f": {value or 0: {"g": 0}}}
         assert in_yaml(values, written) == OmegaConf.to_yaml(OmegaConf.create(values))
 
 
 def test_a_part_is_written_once(monkeypatch):
     written = {}
     first = in_yaml({"a": {"b": 1, "c": 2}, "d": 3}, written)
-    dumped = []
+    dumped: list[dict] = []
     monkeypatch.setattr("harness.yaml_parts._dumped", lambda values: dumped.append(values) or f"{values}\n")
     assert in_yaml({"a": {"b": 1, "c": 2}, "d": 3}, written) == first
     assert not dumped
