@@ -110,7 +110,9 @@ class Stack:
 
     def start(self, seeds: Sequence[int], learning_rates: Sequence[float]) -> State:
         """Return the state before the first update of lanes with these seeds and rates."""
-        models = self._first = {seed: self._first[seed] if seed in self._first else self._build(seed) for seed in seeds}
+        models = self._first = {
+            seed: self._first[seed] if seed in self._first else self._build(seed) for seed in dict.fromkeys(seeds)
+        }
         optimizer = [
             np.float32(learning_rates) if index == self._rate else np.repeat(variable.numpy()[None], len(seeds), axis=0)
             for index, variable in enumerate(self._optimizer.variables)

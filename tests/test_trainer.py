@@ -13,7 +13,9 @@ import pytest
 
 from harness.blocks import SLICE_ROWS, Scaler
 from harness.config import DataConfig, Loss, Scaling
+from harness.encoding import Encoding
 from harness.gram import GramChunks
+from harness.lanes import Stack
 from harness.loops import WholeChunks
 from harness.models import linear, mlp
 from harness.refusal import ConfigError
@@ -49,6 +51,23 @@ def with_dropout(inputs):
 
 
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+def test_lanes_of_one_seed_start_from_one_model() -> None:
+    seeds: list[int] = []
+
+    def build(inputs: int) -> keras.Model:
+        return mlp(inputs, units=[2])
+
+    stack = Stack(recipe(build), Encoding((0,)))
+    made = stack._build
+    stack._build = lambda seed: seeds.append(seed) or made(seed)
+    first, second = (stack.start(some, [0.1] * len(some)) for some in ([3, 3, 4, 3], [4, 5]))
+    assert seeds == [3, 4, 5]
+    kernel = first.weights[0].numpy()
+    assert (kernel[0] == kernel[[1, 3]]).all()
+    assert (kernel[2] == second.weights[0].numpy()[0]).all()
+    assert (kernel[0] != kernel[2]).any()
 
 
 @pytest.mark.parametrize(
