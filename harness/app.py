@@ -5,14 +5,13 @@ TensorFlow and MLflow are imported when there is something to train, not before.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from harness.compose import CONF, task_config
 from harness.config import Config
 from harness.explain import check_keys, explain
 from harness.hide import JOB_FILES, SWEEP_FILES, folder_of_job, hide_passwords, logged_without_passwords
+from harness.importing import import_tensorflow, look_here
 from harness.memory import keep_small, rarer_collections, spare_what_is_loaded
 from harness.refusal import ConfigError, require
 from harness.trust import WORD, check_functions, check_packages
@@ -202,12 +202,6 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
     return app.runs
 
 
-def look_here() -> None:
-    """Let Python find a model of the user's own in the working folder, after all else."""
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
-
-
 def to_config(config: DictConfig) -> Config:
     """Return a composed configuration as the dataclass that the library sees, checked."""
     try:
@@ -237,45 +231,3 @@ def _check_folder(key: str, folder: str) -> None:
     path = Path(folder).absolute()
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     require(there.is_dir() and os.access(there, os.W_OK), f"{key} expected a folder that can be written to", path)
-
-
-NOT_NEEDED = ("sklearn", "jax")
-"""What Keras, for `keras.wrappers`, and TensorFlow Lite import if it is installed; it takes a second or two."""
-
-
-def import_tensorflow() -> None:
-    """Import TensorFlow, and Keras on it, without notes on the terminal and without `NOT_NEEDED`.
-
-    Those can be imported afterwards, but `keras.wrappers` of this process does without scikit-learn.
-
-    Raises:
-        ConfigError: Keras has been imported before, on something else.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # Whatever it is for other programs.
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere, _hidden(() if "tensorflow" in sys.modules else NOT_NEEDED):
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            import tensorflow as tf
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-    tf.get_logger().setLevel("ERROR")
-    backend = tf.keras.backend.backend()
-    require(backend == "tensorflow", "harness expected Keras on tensorflow", backend, "Unset KERAS_BACKEND.")
-
-
-@contextlib.contextmanager
-def _hidden(names: Sequence[str]) -> Iterator[None]:
-    """Have packages that are not imported yet be as if they were not installed, inside the block."""
-    modules: dict[str, Any] = sys.modules
-    hidden = [name for name in names if name not in modules]
-    modules |= dict.fromkeys(hidden)  # None there makes an import fail.
-    try:
-        yield
-    finally:
-        for name in hidden:
-            modules.pop(name, None)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from harness import files
+from harness.importing import import_tensorflow
 from harness.lines import read_header
 from harness.readers import Chunk, Selection, Words, read
 from harness.recorded import data_of
@@ -71,8 +72,6 @@ def load(path: Path) -> keras.Model:
     Raises:
         ConfigError: It holds code, or a layer that is not known here.
     """
-    from harness.app import import_tensorflow
-
     import_tensorflow()
     import keras
 

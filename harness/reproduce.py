@@ -15,6 +15,7 @@ from harness import files
 from harness.address import masked, tracking_uri
 from harness.config import Device
 from harness.equality import Pair, pairs, verdict
+from harness.importing import import_tensorflow, look_here
 from harness.recorded import config_of
 from harness.records import REPRODUCES, Records
 from harness.refusal import ConfigError, require
@@ -88,15 +89,14 @@ def reproduce(records: Records, wish: Wish, display: Display) -> bool:
 
 def _load(config: Config, wish: Wish) -> None:
     """Import TensorFlow, once it is known that the model's function may be imported."""
-    from harness import app
     from harness.memory import keep_small
     from harness.trust import check_functions, check_packages
 
     targets = [] if wish.trusted else [config.model["_target_"]]
     check_packages(targets)
-    app.look_here()
+    look_here()
     keep_small()
-    app.import_tensorflow()
+    import_tensorflow()
     check_functions(targets)
 
 

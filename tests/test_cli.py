@@ -35,8 +35,8 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 from harness import cli
-from harness.app import import_tensorflow
 from harness.config import Config
+from harness.importing import import_tensorflow
 from harness.ingest import held_out
 from harness.refusal import ConfigError
 from harness.stop import STOPPING
@@ -947,7 +947,7 @@ def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[
 
 
 def test_tensorflow_is_imported_without_what_nothing_needs() -> None:
-    code = "import sys; from harness.app import import_tensorflow; import_tensorflow(); import keras; "
+    code = "import sys; from harness.importing import import_tensorflow; import_tensorflow(); import keras; "
     code += "print(keras.backend.backend(), {'sklearn', 'jax'} & {*sys.modules}); import sklearn.base"
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from harness import cli
-from harness.app import import_tensorflow
+from harness.importing import import_tensorflow
 
 
 def child(folder: str, log: str, words: list[str]) -> None:

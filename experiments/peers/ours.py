@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness.app import import_tensorflow
+from harness.importing import import_tensorflow
 from harness.memory import SELDOM, spare_what_is_loaded
 
 gc.set_threshold(*SELDOM)  # As the command does.
