@@ -280,6 +280,7 @@ def test_batches_of_one_sweep_may_ask_for_the_same_again(folder: Folder) -> None
     assert len(folder.records("sweep")) == 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_runs_that_were_deleted_is_not_gone_on_from(
     folder: Folder, stop_after: Callable[[int | None], None]
 ) -> None:
@@ -294,6 +295,7 @@ def test_a_checkpoint_of_runs_that_were_deleted_is_not_gone_on_from(
     assert folder.statuses() == ["FINISHED"]
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_keeps_what_it_took_from_the_records(
     folder: Folder, stop_after: Callable[[int | None], None]
 ) -> None:

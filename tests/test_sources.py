@@ -186,6 +186,7 @@ def test_a_fifo_is_read_once(tmp_path: Path, whole: Table, monkeypatch: pytest.M
     )
 
 
+@pytest.mark.slow
 def test_a_stream_that_nobody_writes_to_can_be_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
