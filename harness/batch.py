@@ -149,7 +149,7 @@ class Batch:
             self._groups = ()  # They may be half restored.
             return False
         self._place.recorder.restore(self._runs, saved.facts["recorder"], _part(saved.arrays, "kept/"))
-        self._place.tracker.put(saved.facts["records"])
+        self._place.tracker.held.put(saved.facts["records"])
         self._adopt([run for run in runs if not run.status])
         ended = sum(bool(run.status) for run in runs)
         display.say(f"resume: from the checkpoint, {ended} of {len(runs)} runs have ended")
@@ -187,7 +187,7 @@ class Batch:
         """Run scans, from the number `first` on."""
         recorder, tracker = self._place.recorder, self._place.tracker
         recorder.start(runs)
-        with tracker.hold():
+        with tracker.held.hold():
             for number, group in enumerate(groups[first:], first):
                 self._save(runs, number, group)
                 self._scan(runs, number, group, display)
@@ -232,7 +232,7 @@ class Batch:
         The records are in it too: if this process ends in between, they are made once more, to the letter.
         """
         assert self._checkpoint
-        records = self._place.tracker.take_held()
+        records = self._place.tracker.held.take()
         facts, kept = self._place.recorder.state()
         arrays = {f"scan/{name}": values for name, values in (group.scan.state() if group else {}).items()}
         arrays |= {f"kept/{name}": values for name, values in kept.items()}
@@ -240,7 +240,7 @@ class Batch:
         self._checkpoint.save(
             Saved({"runs": signatures, "scan": number, "records": records, "recorder": facts}, arrays)
         )
-        self._place.tracker.put(records)
+        self._place.tracker.held.put(records)
 
     def _check_records(self, runs: Sequence[Run], states: Mapping[str, Mapping[str, str]]) -> None:
         """See that the records that are to be gone on with are still there."""

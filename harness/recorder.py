@@ -215,7 +215,7 @@ class Recorder:
     def abort(self, status: str) -> None:
         """End all that is still under way, because the program ends."""
         for run in self._standings.runs:
-            if not run.status or run.run_id in self._tracker.unended:
+            if not run.status or run.run_id in self._tracker.held.unended:
                 self._end(run, status)
         if self._summary:
             self._summary.end(self._standings.ended(), status)

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from mlflow.exceptions import MlflowException
 from harness.address import masked
 from harness.courier import Courier
 from harness.delivery import Delivery
-from harness.outbox import Record, Undelivered, left_behind, new_outbox
+from harness.held import Held
+from harness.outbox import Undelivered, left_behind, new_outbox
 from harness.refusal import ConfigError
 from harness.statistics import Column
 from harness.store import FIRST_CONTACT, environment, open_store
@@ -31,17 +32,13 @@ PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """With a server that is slow or gone; training does not wait for it."""
 
 
-HELD = ("metrics", "curve", "tags", "end")
-"""Records that are kept back while a tracker holds; the others have the same content each time they are made."""
-
-
 class Tracker:
     """Writes runs of one MLflow experiment; everything but the start of a run happens in the background.
 
     Attributes:
         uri: MLflow's tracking URI.
         experiment_id: The experiment's.
-        unended: Runs whose endings `hold` has dropped.
+        held: Where records may be kept back on their way.
     """
 
     def __init__(
@@ -66,9 +63,7 @@ class Tracker:
             ConfigError: The store does not answer, or the experiment was deleted.
         """
         self.uri, self._say = uri, say
-        self._held: list[Record] | None = None
         self._looking: threading.Thread | None = None
-        self.unended: set[str] = set()
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(environment(PATIENCE))
@@ -76,6 +71,7 @@ class Tracker:
         self._place = place
         left = list(left_behind(place, uri))
         self._outbox = new_outbox(place, uri)
+        self.held = Held(self._outbox)
         self._delivery = Delivery(self._client, uri)
         self._courier = Courier(self._outbox, left, self._delivery, uri, wait=wait, say=say)
 
@@ -237,32 +233,6 @@ class Tracker:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""
         self._put("end", run_id, status=status, ms=_now())
 
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep back what would be doubled if this process ended and another did the same again, until `take_held`.
-
-        What is still held at the end of the block is dropped.
-        """
-        self._held = []
-        try:
-            yield
-        finally:
-            self.unended = {record["run"] for record in self._held if record["kind"] == "end"}
-            self._held = None
-
-    def take_held(self) -> list[Record]:
-        """Return what was kept back since the last call; `put` lets it go."""
-        if self._held is None:
-            return []
-        held, self._held = self._held, []
-        return held
-
-    def put(self, records: Iterable[Record]) -> None:
-        """Deliver records; it is no harm if they were delivered before, by any tracker."""
-        for record in records:
-            self._outbox.append(record)
-        self._outbox.sync()
-
     def settle(self) -> None:
         """Wait until what processes that are gone have left behind is delivered, for as long as `wait` says.
 
@@ -291,11 +261,7 @@ class Tracker:
             self._delivery.end()
 
     def _put(self, kind: str, run_id: str, **values: object) -> None:
-        record = {"kind": kind, "run": run_id, **values}
-        if self._held is not None and kind in HELD:
-            self._held.append(record)
-        else:
-            self._outbox.append(record)
+        self.held.append({"kind": kind, "run": run_id, **values})
 
 
 def _masked(values: Mapping[str, Any]) -> dict[str, str]:
