@@ -28,21 +28,22 @@ from rich.table import Table
 from experiments import reading
 from experiments.measuring import REPEATS, fresh_folder, measure, middle
 from experiments.reading import COLUMNS
-from harness import app, houses
-from harness.blocks import SLICE_ROWS, Scaler
-from harness.chunks import Rows
+from harness.cli import train
 from harness.config import Loss, RuntimeConfig
-from harness.device import choose_device
-from harness.encoding import Encoding
-from harness.evaluate import Evaluation
-from harness.gram import GramChunks, GramSteps
-from harness.lanes import Recipe, Stack
-from harness.loops import make_loop
+from harness.data import synthetic_houses
+from harness.data.blocks import SLICE_ROWS, Scaler
+from harness.data.statistics import Column
 from harness.models import linear
-from harness.note import Note
-from harness.statistics import Column
-from harness.tile import Lane, Tile
-from harness.tracking import Tracker
+from harness.runtime.device import choose_device
+from harness.sweep.summary_note import Note
+from harness.tracking.tracker import Tracker
+from harness.training.encoding import Encoding
+from harness.training.gram import GramChunks, GramSteps
+from harness.training.lanes import Recipe, Stack
+from harness.training.loops import make_loop
+from harness.training.metrics import Evaluation
+from harness.training.slices import Rows
+from harness.training.tile import Lane, Tile
 
 ROWS = 2_000_000
 RATES = (0.003, 0.01, 0.03, 0.1)
@@ -108,11 +109,11 @@ def command_seconds() -> float:
     The table is there already; composing, checks, models, output folders and records are in it.
     """
     with fresh_folder() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        app.run(["data.rows=20000", "epochs=1", "tracking.log_model=none"])
+        train.run(["data.rows=20000", "epochs=1", "tracking.log_model=none"])
         axes = {"chunksize": (100, 500, 1000, "full"), "learning_rate": RATES, "epochs": (5, 10, 15, 20)}
         words = [f"{key}={','.join(map(str, values))}" for key, values in axes.items()]
         start = time.perf_counter()
-        app.run(["-m", "data.rows=20000", *words, "hydra.sweep.dir=sweep"])
+        train.run(["-m", "data.rows=20000", *words, "hydra.sweep.dir=sweep"])
         spent = Note.read(folder / "sweep").seconds
         return time.perf_counter() - start - sum(spent[name] for name in ("compile", "read", "train", "evaluate"))
 
@@ -122,7 +123,7 @@ def main(result: str = "", *gigabytes: str) -> None:
     choose_device(RuntimeConfig())
     path = Path(tempfile.gettempdir()) / f"harness-bench-{ROWS}.csv"
     if not path.exists():
-        houses.generate(path, ROWS)
+        synthetic_houses.generate(path, ROWS)
     report = Table("part", "median (range)", "unit", "against", box=None, padding=(0, 2, 0, 0))
     found = {}
     for gram, (lanes, chunk, features) in itertools.product((False, True), UPDATES):

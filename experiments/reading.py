@@ -28,9 +28,9 @@ import pandas as pd
 from rich.table import Table
 
 from experiments.measuring import fresh_folder, measure, middle
-from harness import houses
 from harness.config import DataConfig, Reader
-from harness.table import open_table
+from harness.data import synthetic_houses
+from harness.data.table import open_table
 
 COLUMNS = ["sqft_living", "price"]
 PIECE_ROWS = 500_000
@@ -73,7 +73,7 @@ def train_from_fifo(gigabytes: float) -> tuple[int, Usage]:
     """Train on so much CSV out of a FIFO; return its rows, and what the command took."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        houses.generate(folder / "piece.csv", PIECE_ROWS)
+        synthetic_houses.generate(folder / "piece.csv", PIECE_ROWS)
         header, piece = (folder / "piece.csv").read_bytes().split(b"\n", 1)
         pieces = max(1, round(gigabytes * 1e9 / len(piece)))
         fifo = folder / "fifo"

@@ -36,8 +36,8 @@ from experiments.peers.goals import goals
 from experiments.peers.process import ENVIRONMENT, PEERS
 from experiments.peers.rounds import Rounds, Row
 from experiments.peers.standing import Goal, Standing, ratio
-from harness.address import tracking_uri
-from harness.refusal import ConfigError, require
+from harness.errors import ConfigError, require
+from harness.tracking.uri import tracking_uri
 
 RESULTS = Path(__file__).with_suffix("")
 EXPERIMENT = "throughput"
@@ -126,7 +126,7 @@ def device_remarks(rows: Sequence[Row], device: str) -> list[str]:
 def record(size: str, rows: Sequence[Row], reached: Sequence[Goal], files: Sequence[Path], machine: str) -> None:
     """Record a summary run, and a run for everyone in every row."""
     os.environ.update(ENVIRONMENT)
-    from harness.tracking import Tracker
+    from harness.tracking.tracker import Tracker
 
     with Tracker(tracking_uri(), EXPERIMENT) as tracker:
         tags = {"kind": "sweep", "command": command(size), "device": machine}

@@ -10,11 +10,11 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # It is read when MLf
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.tidy import Sweep
+    from harness.tracking.frames import Sweep
 
 
 def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequence[str] | None = None) -> Sweep:
-    """Return a sweep's runs and curves for a closer look in a notebook; `harness.figures` draws them.
+    """Return a sweep's runs and curves for a closer look in a notebook; `harness.analysis.figures` draws them.
 
     Args:
         sweep: The summary run's id, or a run's; None means the newest sweep.
@@ -25,9 +25,9 @@ def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequen
         ConfigError: There is no such store, or no such sweep.
     """
     # MLflow and pandas take seconds to import, and most that import this package need neither.
-    from harness.address import tracking_uri
-    from harness.records import Records
-    from harness.tidy import EPOCH_METRICS
+    from harness.tracking.frames import EPOCH_METRICS
+    from harness.tracking.reader import Records
+    from harness.tracking.uri import tracking_uri
 
     ids = [sweep] if sweep else []
     return Records(tracking_uri(uri)).load(ids, metrics or EPOCH_METRICS, with_sample=True)

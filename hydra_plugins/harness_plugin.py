@@ -14,9 +14,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from harness.compose import compose_jobs, task_config
-from harness.hide import SWEEP_FILES, hide_passwords
-from harness.jobs import files_in_parts
+from harness.cli.compose import compose_jobs, task_config
+from harness.cli.hide_passwords import SWEEP_FILES, hide_passwords
+from harness.cli.jobs import files_in_parts
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class FusedLauncher(Launcher):
         """Train the jobs; each job's folder, log and callbacks follow once its numbers are there."""
         setup_globals()
         configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
-        app = self._task.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
+        app = self._task.app  # type: ignore[attr-defined]  # `harness.cli.train.run` put it there.
         folder = Path(self._config.hydra.sweep.dir)
         hide_passwords(folder, SWEEP_FILES)
         runs = app.train(configs, folder)
@@ -57,7 +57,7 @@ class HarnessSweeper(BasicSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self._app = task_function.app  # type: ignore[attr-defined]  # `harness.app.run` put it there.
+        self._app = task_function.app  # type: ignore[attr-defined]  # `harness.cli.train.run` put it there.
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Check all jobs and their data, unless the launcher will."""

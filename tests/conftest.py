@@ -12,7 +12,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import pytest
 
 from harness.config import DataConfig
-from harness.table import Table, open_table
+from harness.data.table import Table, open_table
 
 ROOT = Path(__file__).parents[1]
 

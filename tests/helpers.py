@@ -10,13 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from harness.blocks import SLICE_ROWS, Blocks, Scaler
 from harness.config import Loss
-from harness.lanes import Recipe
+from harness.data.blocks import SLICE_ROWS, Blocks, Scaler
+from harness.data.table import Table
 from harness.models import linear
-from harness.table import Table
-from harness.tile import Diverged, EpochEnd, Failed, Lane, Stopped
-from harness.trainer import Event, Scan
+from harness.training.lanes import Recipe
+from harness.training.tile import Diverged, EpochEnd, Failed, Lane, Stopped
+from harness.training.trainer import Event, Scan
 
 
 @dataclass

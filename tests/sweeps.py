@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.tidy import NOTHING, Sweep, typed
+from harness.tracking.frames import NOTHING, Sweep, typed
 
 ROWS = 1000
 AXES = ["run_id", "metric", "step", "value", "epoch", "updates", "rows", "seconds"]

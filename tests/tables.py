@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.parts import Part
-from harness.refusal import ConfigError
-from harness.table import Table
+from harness.data.table import Table
+from harness.data.table_writer import Part
+from harness.errors import ConfigError
 
 SMALL = "a,text,b,y\n1,u,-1,10\n2,v,-2,2e1\n3,w,-3,30\n4,x,-4,40\n5,y,-5,50\n"
 

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from harness import cli
-from harness.importing import import_tensorflow
+from harness.cli import main as command
+from harness.runtime.imports import import_tensorflow
 
 
 def child(folder: str, log: str, words: list[str]) -> None:
@@ -25,7 +25,7 @@ def child(folder: str, log: str, words: list[str]) -> None:
     os.dup2(out, 1)
     os.dup2(out, 2)
     sys.argv = ["harness", *words]
-    cli.main()
+    command.main()
 
 
 def ended(pid: int, seconds: float) -> int | None:
@@ -42,9 +42,9 @@ def ended(pid: int, seconds: float) -> int | None:
 def main() -> None:
     """Load, and serve."""
     import_tensorflow()
-    import harness.figures
-    import harness.show
-    import harness.sweep  # noqa: F401
+    import harness.analysis.figures
+    import harness.analysis.render
+    import harness.sweep.runner  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:

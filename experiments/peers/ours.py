@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from harness.importing import import_tensorflow
-from harness.memory import SELDOM, spare_what_is_loaded
+from harness.runtime.imports import import_tensorflow
+from harness.runtime.memory import SELDOM, spare_what_is_loaded
 
 gc.set_threshold(*SELDOM)  # As the command does.
 import_tensorflow()
@@ -19,10 +19,13 @@ import mlflow.tensorflow  # noqa: E402, F401
 import tensorflow as tf  # noqa: E402
 
 from experiments.peers.task import FULL, Fit, Outcome, Task  # noqa: E402
-from harness import app, figures, sweep, trainer  # noqa: E402, F401
-from harness.address import tracking_uri  # noqa: E402
-from harness.records import Records  # noqa: E402
-from harness.tracking import Tracker  # noqa: E402
+from harness.analysis import figures  # noqa: E402, F401
+from harness.cli import train as command  # noqa: E402
+from harness.sweep import runner  # noqa: E402, F401
+from harness.tracking.reader import Records  # noqa: E402
+from harness.tracking.tracker import Tracker  # noqa: E402
+from harness.tracking.uri import tracking_uri  # noqa: E402
+from harness.training import trainer  # noqa: E402
 
 EXPERIMENT = "bench"
 
@@ -39,7 +42,7 @@ def train(task: Task) -> Outcome:
         clocks = _listen()
         start = time.perf_counter()
         with contextlib.redirect_stdout(sys.stderr):
-            runs = app.run(words(task))
+            runs = command.run(words(task))
         seconds = time.perf_counter() - start
         if any(run.status != "FINISHED" for run in runs):
             raise RuntimeError(f"a run failed: {[run.reason for run in runs if run.reason][:3]}")

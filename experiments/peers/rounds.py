@@ -14,7 +14,7 @@ from experiments.peers.cases import Case, Sizes, cases, gpu_cases
 from experiments.peers.process import PEERS, measure, missing
 from experiments.peers.standing import Limits, Span, Standing, fault, scaled, whole
 from experiments.peers.task import Outcome, Task
-from harness import houses
+from harness.data import synthetic_houses
 
 PASSES = 4
 """Epochs that a peer is timed on: the first may compile, the others are repeated measurements."""
@@ -103,7 +103,7 @@ class Rounds:
         path = self._files / f"harness-bench-{task.rows}.csv"
         if not path.exists():
             self._say(f"writing {path}")
-            houses.generate(path, task.rows)
+            synthetic_houses.generate(path, task.rows)
         task = replace(task, path=str(path))
         (found,) = self._once("constants", [_of_columns(task)])
         mean, std = (tuple(fit.weights) for fit in found.fits)

@@ -15,7 +15,7 @@ from experiments.peers.process import PEERS
 from experiments.peers.rounds import Row
 from experiments.peers.standing import Goal, Standing, ratio, seconds
 from experiments.peers.task import Task
-from harness.progress import millions
+from harness.formatting import millions
 
 Cells = list[list[str]]
 """A table: its header, then its rows."""

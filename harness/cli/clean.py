@@ -1,0 +1,255 @@
+"""What the harness keeps on disk, why, and room for more: checkpoints, tables, records, artifacts of failed runs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
+
+from rich.console import Group, RenderableType
+from rich.table import Table as View
+from rich.text import Text
+
+from harness.data.table_cache import NEEDED, checkpoints, generated, list_tables, manifest, needed, remove_table
+from harness.errors import require
+from harness.formatting import millions
+from harness.runtime.secrets import masked
+
+if TYPE_CHECKING:
+    from harness.tracking.reader import Records
+
+KINDS = ("checkpoints", "tables", "records", "artifacts")
+IN_USE, UNDELIVERED = "is in use", "is what no store has yet"
+SQLITE = "sqlite:///"
+
+_SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something on disk.
+
+    Attributes:
+        kind: One of `KINDS`; generated data counts as tables.
+        name: What it is called.
+        state: What became of it.
+        bytes: On disk.
+        used: When it was last written or opened, in seconds since 1970.
+        kept: Why it stays, `NEEDED`, `UNDELIVERED` or `IN_USE`; empty if it need not.
+        remove: Removes it; returns whether it could.
+    """
+
+    kind: str
+    name: str
+    state: str
+    bytes: int
+    used: float
+    kept: str
+    remove: Callable[[], bool]
+
+
+def seconds(age: str) -> float:
+    """Return the seconds of an age such as `7d`, `12h`, `2w`; a number alone means days.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw]?)", age)
+    require(bool(found), "--older-than expected an age, as 7d, 12h or 2w", age)
+    return float(found[1]) * _SECONDS[found[2] or "d"]  # type: ignore[index]
+
+
+def survey(cache: Path, kinds: Sequence[str] = KINDS, records: Records | None = None) -> list[Item]:
+    """Return what is on disk, kind by kind, the largest first.
+
+    Args:
+        cache: `runtime.cache`.
+        kinds: Of what.
+        records: Of a store in a file here, beside which its artifacts lie; None means that artifacts are left out.
+    """
+    found = {
+        "checkpoints": lambda: _checkpoints(cache),
+        "tables": lambda: _tables(cache),
+        "records": lambda: _records(cache),
+        "artifacts": lambda: _artifacts(records) if records else (),
+    }
+    return [item for kind in kinds for item in sorted(found[kind](), key=lambda item: -item.bytes)]
+
+
+def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
+    """Return what is on disk; artifacts only where the store is a file that is there.
+
+    Args:
+        cache: `runtime.cache`.
+        kinds: Of what.
+        uri: Tracking store.
+        is_asked: Whether artifacts are asked for by name.
+
+    Raises:
+        ConfigError: They are, and the store is none in a file, or does not answer.
+    """
+    records = None
+    is_file = uri.startswith(SQLITE)
+    require(
+        is_file or not is_asked, "--artifacts expected a store in a file", masked(uri), "Its server has `mlflow gc`."
+    )
+    if "artifacts" in kinds and is_file and (is_asked or Path(uri.removeprefix(SQLITE)).is_file()):
+        from harness.tracking.reader import Records
+
+        records = Records(uri)
+    return survey(cache, kinds, records)
+
+
+def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
+    """Remove items that nothing needs, and say what was done, line by line.
+
+    Args:
+        items: Which.
+        force: Whether also what a sweep needs that can go on; what a process is using stays.
+        dry_run: Say what would be done only.
+    """
+    freed = 0
+    for item in items:
+        kept = "" if force and item.kept != IN_USE else item.kept
+        if not kept and not dry_run and not item.remove():
+            kept = IN_USE
+        if kept:
+            yield f"{item.name} {kept}, and stays{'' if kept == IN_USE else '; --force frees it'}"
+        else:
+            freed += item.bytes
+            if dry_run:
+                yield f"{item.name}: {millions(item.bytes)}B, {item.state}"
+    yield f"{millions(freed)}B {'would be ' if dry_run else ''}freed"
+
+
+def render(items: Sequence[Item]) -> RenderableType:
+    """Return a table of items, and what the options of `harness clean` would free."""
+    view = View(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    view.add_column("kind")
+    view.add_column("name", overflow="fold")
+    view.add_column("size", justify="right")
+    view.add_column("age", justify="right")
+    view.add_column("state", overflow="fold")
+    for item in items:
+        state = ", ".join(filter(None, (item.state, item.kept)))
+        view.add_row(item.kind, Text(item.name), f"{millions(item.bytes)}B", _age(item.used), Text(state))
+    can_go = {kind: sum(item.bytes for item in items if item.kind == kind and not item.kept) for kind in KINDS}
+    frees = ", ".join(f"--{kind} {millions(can_go[kind])}B" for kind in KINDS if kind != "records")
+    total = millions(sum(item.bytes for item in items))
+    return Group(view, Text(f"{total}B in all; to be freed: {frees}, --all {millions(sum(can_go.values()))}B"))
+
+
+def _checkpoints(cache: Path) -> Iterator[Item]:
+    for folder in checkpoints(cache):
+        known = manifest(folder)
+        lock = folder / "lock"
+        is_begun = bool(known) or (folder / "state.npz").exists()
+        kept = IN_USE if _is_locked(lock) else NEEDED if is_begun else ""
+        state = known.get("command", "") if is_begun else "left by a process that was killed as it began"
+        yield Item("checkpoints", folder.name, state, _size(folder), _newest(folder), kept, _removal(folder, lock=lock))
+
+
+def _tables(cache: Path) -> Iterator[Item]:
+    tables, sources = needed(cache)
+    for shelved in list_tables(cache):
+        kept = NEEDED if shelved.folder.name in tables else ""
+        kept = IN_USE if _is_locked(shelved.folder / "table.json") else kept
+        state = f"{shelved.state}: {', '.join(shelved.files)}".removesuffix(": ")
+        remove = lambda shelved=shelved: remove_table(shelved)  # noqa: E731
+        yield Item("tables", shelved.name, state, shelved.bytes, shelved.used, kept, remove)
+    for file in generated(cache):
+        kept = NEEDED if str(file.absolute()) in sources else ""
+        yield Item("tables", file.name, "generated", _size(file), _newest(file), kept, _removal(file))
+
+
+def _records(cache: Path) -> Iterator[Item]:
+    for path in sorted((cache / "outbox").glob("*.jsonl")):
+        note, files = path.with_suffix(".delivered"), path.with_suffix(".files")
+        with contextlib.suppress(OSError, ValueError):  # It may be delivered just now.
+            delivered = int(note.read_text() or 0) if note.exists() else 0
+            pending = path.stat().st_size > delivered
+            kept = IN_USE if _is_locked(path) else UNDELIVERED if pending else ""
+            size = _size(path) + _size(files)
+            yield Item(
+                "records",
+                path.name,
+                "" if pending else "delivered",
+                size,
+                _newest(path),
+                kept,
+                _removal(path, note, files),
+            )
+
+
+def _artifacts(records: Records) -> Iterator[Item]:
+    """Yield what failed and deleted runs have beside the store; an address that leads elsewhere is not followed."""
+    root = records.artifacts
+    if root is None:
+        return
+    for run, addresses in records.discarded():
+        places = [Path(unquote(urlparse(address).path)) for address in addresses if address.startswith("file:")]
+        places = [place for place in places if place.name == "artifacts" and place.resolve().is_relative_to(root)]
+        size = sum(map(_size, places))
+        state = "deleted" if run.info.lifecycle_stage == "deleted" else "failed"
+        if size:
+            name = f"{run.info.run_id[:8]} {run.info.run_name}"
+            used = (run.info.end_time or run.info.start_time or 0) / 1000
+            yield Item("artifacts", name, state, size, used, "", _removal(*places))
+
+
+def _removal(*paths: Path, lock: Path | None = None) -> Callable[[], bool]:
+    """Return what removes files and folders, unless a process holds the lock."""
+
+    def remove() -> bool:
+        with contextlib.ExitStack() as held:
+            if lock and not _lock(lock, held):
+                return False
+            for path in paths:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        return True
+
+    return remove
+
+
+def _is_locked(path: Path) -> bool:
+    with contextlib.ExitStack() as held:
+        return not _lock(path, held)
+
+
+def _lock(path: Path, held: contextlib.ExitStack) -> bool:
+    """Lock a file, if it is there, until `held` ends; return False if a process has it."""
+    try:
+        fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        pass
+    return True
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _newest(path: Path) -> float:
+    return max((file.stat().st_mtime for file in [path, *_files(path)]), default=0.0)
+
+
+def _age(used: float) -> str:
+    past = max(0.0, time.time() - used)
+    unit = next((unit for unit in "dh" if past >= 2 * _SECONDS[unit]), "")
+    return f"{past / _SECONDS[unit]:.0f}{unit}" if unit else f"{past / 60:.0f}m"

@@ -1,0 +1,65 @@
+"""What is not here as a run's record says it was: data, packages, commits, changes, the model's source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.runtime.secrets import masked
+from harness.sweep.code_version import commits, packages, patches
+from harness.sweep.identity import signature
+from harness.tracking.frames import datasets
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from harness.sweep import plan
+
+
+def differ(what: str, recorded: object, here: object) -> list[str]:
+    """Return a line that says so if two things differ."""
+    return [] if recorded == here else [f"{what}: {recorded or 'none'} recorded, {here or 'none'} here"]
+
+
+def data(ready: plan.Run, run: Run) -> list[str]:
+    """Compare the content of the data that a recorded run would be trained on here."""
+    return differ("digest of the data", _digest(run), ready.table.digest)
+
+
+def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str]:
+    """Compare what the numbers follow from besides data.
+
+    Args:
+        ready: The run as it would be trained here.
+        run: The recorded one.
+        recorded: What is recorded of the code, by the file's name.
+    """
+    target = ready.config.model["_target_"]
+    then, now = _versions(recorded.get("packages.txt", "")), _versions(packages())
+    for name in {**then, **now}:
+        yield from differ(name, then.get(name), now.get(name))
+    then, now = _versions(recorded.get("commits.txt", "")), _versions(commits([target]))
+    for name in {**then, **now}:
+        yield from differ(f"commit of {name}", then.get(name), now.get(name))
+    changes = {name: masked(text) for name, text in patches([target]).items()}
+    for name in sorted({name for name in recorded if name.endswith(".patch")} | changes.keys()):
+        what = name.removesuffix(".patch").replace("-", " changes of ", 1)
+        if (before := recorded.get(name)) != (after := changes.get(name)):
+            yield f"{what}: {_lines(before)} recorded, {_lines(after)} here"
+    # With the recorded data, what is left is the configuration and the source of a model of the user's own.
+    here = signature(ready.config, replace(ready.table, digest=_digest(run)))
+    yield from differ(f"signature, of the source of {target} too", run.data.tags.get("signature"), here)
+
+
+def _digest(run: Run) -> str:
+    return next((known["digest"] for known in datasets([run])), "")
+
+
+def _versions(text: str) -> dict[str, str]:
+    """Return what lines of `name==version` say."""
+    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines()) if version}
+
+
+def _lines(patch: str | None) -> str:
+    return f"a patch of {len(patch.splitlines()):,} lines" if patch else "none"

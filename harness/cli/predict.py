@@ -1,0 +1,126 @@
+"""A logged model on new rows: a CSV in, its predictions out, in memory that does not depend on the file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+import pandas as pd
+
+from harness.data.csv_blocks import read_header
+from harness.data.readers import Chunk, Selection, Words, read
+from harness.data.sources import is_parquet
+from harness.errors import ConfigError, require
+from harness.runtime.imports import import_tensorflow
+from harness.tracking import artifacts
+from harness.tracking.reader import Records
+from harness.tracking.recorded_config import data_of
+
+if TYPE_CHECKING:
+    import keras
+
+COLUMN = "prediction"
+
+
+def predict(records: Records, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
+    """Write a prediction for each row of a CSV.
+
+    Args:
+        records: Of the store that holds the run.
+        run_id: The run whose model predicts.
+        path: A CSV with the model's columns, in any order and among others.
+        output: The CSV to write, aside first and renamed when it is whole; None means standard output.
+        keep: Repeat the columns of the input before the prediction.
+
+    Raises:
+        ConfigError: The run has no model, or a row cannot be used.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model = load(artifacts.model(records, run_id, Path(folder)))
+        data = data_of(artifacts.settings(records, run_id, Path(folder)))
+    names = tuple(model.input)
+    texts = frozenset(name for name in names if model.input[name].dtype == "string")
+    written = data.delimiter, data.encoding, data.decimal
+    selection = Selection(names, texts, frozenset(data.dates), data.date_format, *written)
+    readable = path.is_file() and not is_parquet(path)
+    require(readable, "PATH expected a CSV file", f"{path}, which is none that can be read twice")
+    header = read_header(path, selection.delimiter, selection.encoding)
+    require(not keep or COLUMN not in header, f"--keep expected a file without a column {COLUMN}", path, "Rename it.")
+    with (
+        _sink(output) as sink,
+        contextlib.closing(_rows(path, selection, keep)) as rows,
+        contextlib.closing(read(path, selection)) as chunks,
+    ):
+        next(rows)
+        pd.DataFrame(columns=[*header, COLUMN] if keep else [COLUMN]).to_csv(sink, index=False)
+        for chunk in chunks:
+            inputs = {name: _input(name, column, chunk) for name, column in zip(names, chunk.columns, strict=True)}
+            predictions = np.asarray(model(inputs, training=False))[:, 0]
+            frame = rows.send(len(predictions)).assign(**{COLUMN: predictions})
+            frame.to_csv(sink, index=False, header=False, float_format="%.9g")
+
+
+def load(path: Path) -> keras.Model:
+    """Load a Keras model without running any code that came with it.
+
+    Raises:
+        ConfigError: It holds code, or a layer that is not known here.
+    """
+    import_tensorflow()
+    import keras
+
+    try:
+        model: Any = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(f"RUN_ID expected a model that can be loaded safely. Received: {reason}.") from error
+    return model
+
+
+def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFrame, int]:
+    """Take a number of rows and give back as many of the file as text, or as many without any column."""
+    count = yield pd.DataFrame()
+    if not keep:
+        while True:
+            count = yield pd.DataFrame(index=range(count))
+    form: Any = {"sep": selection.delimiter, "encoding": selection.encoding}
+    reader: Any = pd.read_csv(path, dtype=str, keep_default_na=False, iterator=True, **form)
+    with reader:
+        while True:
+            count = yield reader.get_chunk(count).reset_index(drop=True)
+
+
+@contextlib.contextmanager
+def _sink(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    require(output.absolute().parent.is_dir(), "--output expected a file in a folder that is there", output)
+    aside = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        aside.replace(output)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _input(name: str, column: np.ndarray | Words, chunk: Chunk) -> Any:
+    """Return a column as the model takes it, `[rows, 1]`; an empty category is one that it does not know."""
+    import tensorflow as tf
+
+    if isinstance(column, Words):
+        return tf.constant(np.array([*column.values, ""], dtype=object)[column.codes][:, None], tf.string)
+    empty = np.isnan(column)
+    if empty.any():
+        raise ConfigError(
+            f"{name} expected a value in every row. Received: an empty field in {chunk.place(int(empty.argmax()))}. "
+            "Fill it, or leave the row out."
+        )
+    return tf.constant(column[:, None], tf.float32)

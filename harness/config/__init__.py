@@ -1,0 +1,39 @@
+"""One configuration as typed dataclasses, checked when it is made.
+
+In: values, composed from `conf/` or recorded with a run. Out: `Config`. Knows no other room.
+"""
+
+from harness.config.data import DataConfig, Missing, Order, Scaling
+from harness.config.schema import (
+    DEFAULT_EXPERIMENT,
+    FULL,
+    OPTIMIZERS,
+    Config,
+    Device,
+    FullSample,
+    LogModel,
+    Loss,
+    Reader,
+    RuntimeConfig,
+    TrackingConfig,
+    flatten,
+)
+
+__all__ = [
+    "DEFAULT_EXPERIMENT",
+    "FULL",
+    "OPTIMIZERS",
+    "Config",
+    "DataConfig",
+    "Device",
+    "FullSample",
+    "LogModel",
+    "Loss",
+    "Missing",
+    "Order",
+    "Reader",
+    "RuntimeConfig",
+    "Scaling",
+    "TrackingConfig",
+    "flatten",
+]

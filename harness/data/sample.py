@@ -1,0 +1,33 @@
+"""A few training rows in their own units, kept with a sweep for its figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from harness.data.table import Table
+
+FILE = "sample.csv"
+ROWS, PIECE = 2000, 100
+
+
+def sample_csv(table: Table) -> str:
+    """Return at most 2,000 training rows as a CSV; empty unless there is one feature, of numbers: no figure shows more.
+
+    Rows are taken in pieces from all over the table, which may be in any order.
+    """
+    if len(table.columns) != 2 or table.columns[0].categories:
+        return ""
+    if table.train_rows <= ROWS:
+        values = table.read("train", 0, table.train_rows)
+    else:
+        starts = np.linspace(0, table.train_rows - PIECE, ROWS // PIECE).astype(int)
+        values = np.concatenate([table.read("train", start, start + PIECE) for start in starts.tolist()], axis=1)
+    columns = {
+        column.name: np.exp(of_column) if column.log else of_column
+        for column, of_column in zip(table.columns, values.astype(np.float64), strict=True)
+    }
+    return pd.DataFrame(columns).to_csv(index=False, float_format="%.7g")

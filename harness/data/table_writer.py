@@ -1,0 +1,150 @@
+"""The parts of a table on their way to disk: training and holdout rows, measured and written page by page."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from harness.config import DataConfig, Order
+from harness.data.shuffle import PAGE_ROWS, Shuffle
+from harness.data.statistics import Column, Moments
+from harness.data.vocabulary import Vocabulary
+
+Part = Literal["train", "holdout"]
+PARTS: tuple[Part, Part] = ("train", "holdout")
+
+
+def column_path(folder: Path, part: Part, index: int) -> Path:
+    """Return the file of one column of one part."""
+    return folder / f"{part}.{index}.f32"
+
+
+def digest_file(path: Path) -> str:
+    """Return the digest of a column's file, as it was taken while it was written."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+class PartWriter:
+    """One part of a table on its way to disk: rows are measured and written page by page.
+
+    Pages are of training or holdout rows, so that statistics do not depend on how a source is read.
+    """
+
+    def __init__(self, folder: Path, part: Part, data: DataConfig, vocabularies: Mapping[str, Vocabulary]) -> None:
+        self.rows = 0
+        self.moments = [Moments() for _ in data.columns]
+        self._vocabularies = [vocabularies.get(name) for name in data.columns]
+        self._is_trained = part == "train"
+        self._page = np.empty((len(data.columns), PAGE_ROWS))
+        self._filled = 0
+        self._files = [_File(column_path(folder, part, index)) for index in range(len(data.columns))]
+        shuffled = self._is_trained and data.order is Order.shuffled
+        self._shuffle = Shuffle(folder / "shuffle", len(data.columns), data.split_seed) if shuffled else None
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files:
+            file.close()
+        if self._shuffle:
+            self._shuffle.close()
+
+    def add(self, values: np.ndarray, selected: np.ndarray) -> None:
+        """Add those rows of `values`, float64 `[columns, rows]`, that are `selected`, bool `[rows]`."""
+        places = np.flatnonzero(selected)
+        self.rows += len(places)
+        while len(places):
+            some, places = np.split(places, [PAGE_ROWS - self._filled])
+            end = self._filled + len(some)
+            for page, column in zip(self._page, values, strict=True):
+                np.take(column, some, out=page[self._filled : end])
+            self._filled = end
+            if end == PAGE_ROWS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Measure and write the rows that wait for their page to fill."""
+        page, self._filled = self._page[:, : self._filled], 0
+        if self._is_trained:
+            for moments, vocabulary, values in zip(self.moments, self._vocabularies, page, strict=True):
+                moments.add(values)
+                if vocabulary:
+                    vocabulary.mark_trained(values)
+        rounded = page.astype(np.float32)
+        if self._shuffle:
+            self._shuffle.add(rounded)
+        else:
+            self._write(rounded)
+
+    def finish(self, columns: Sequence[Column], filled: bool) -> list[str]:
+        """Put all rows in their order and all values in their final form; return a digest a column.
+
+        Empty fields become the column's mean, if some were `filled`, and preliminary codes of categories final ones.
+        """
+        changes = [
+            _change(column, vocabulary, filled) for column, vocabulary in zip(columns, self._vocabularies, strict=True)
+        ]
+        if self._shuffle:
+            for rows in self._shuffle.rows():
+                self._write(
+                    [change(values) if change else values for change, values in zip(changes, rows, strict=True)]
+                )
+        else:
+            for file, change in zip(self._files, changes, strict=True):
+                if change:
+                    file.rewrite(change)
+        return [file.finish() for file in self._files]
+
+    def _write(self, rows: Iterable[np.ndarray]) -> None:
+        for file, values in zip(self._files, rows, strict=True):
+            file.append(values)
+
+
+def _change(column: Column, vocabulary: Vocabulary | None, filled: bool) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what is still to be done to the written values of a column, if anything."""
+    if vocabulary:
+        # An empty category counts as one that was never seen.
+        codes = np.append(vocabulary.final_codes(), np.float32(0))
+        return lambda values: codes[np.where(np.isnan(values), -1, values).astype(np.int64)]
+    if filled:
+        return lambda values: np.where(np.isnan(values), np.float32(column.mean), values)
+    return None
+
+
+class _File:
+    """The file of one column of one part, hashed while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b")
+        self._hasher = hashlib.blake2b(digest_size=16)
+
+    def append(self, values: np.ndarray) -> None:
+        """Add float32 `[rows]`."""
+        values = np.ascontiguousarray(values)
+        self._file.write(values.data)
+        self._hasher.update(values.data)
+
+    def rewrite(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Change all values so far, page by page."""
+        self._hasher = hashlib.blake2b(digest_size=16)
+        self._file.seek(0)
+        while len(values := np.frombuffer(self._file.read(4 * PAGE_ROWS), np.float32)):
+            self._file.seek(-values.nbytes, os.SEEK_CUR)
+            self.append(change(values))
+
+    def finish(self) -> str:
+        """Bring the file to the disk; return its digest."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._hasher.hexdigest()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()

@@ -1,0 +1,65 @@
+"""Names that a categorical column takes, learned while its rows go by."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from harness.errors import require
+
+MOST = 10_000
+"""Categories of one column: each is an input of the model."""
+
+
+class Vocabulary:
+    """The names of one column, numbered as they come, until all are known and can be put in order."""
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._codes: dict[str, int] = {}
+        self._trained = np.zeros(0, bool)
+
+    def encode(self, codes: np.ndarray, words: list[str]) -> np.ndarray:
+        """Return preliminary codes, float64 `[rows]`, for indices `codes` of `words`; NaN for -1, an empty field."""
+        known = [self._codes.setdefault(word, len(self._codes)) for word in words]
+        require(
+            len(self._codes) <= MOST,
+            f"data.categorical expected at most {MOST:,} categories",
+            f"more in {self._column}",
+            "Take it out of data.features, or treat it as a number.",
+        )
+        # An empty field's -1 takes the last one of these.
+        return np.array([*known, np.nan])[codes]
+
+    def mark_trained(self, codes: np.ndarray) -> None:
+        """Take note that these preliminary codes, NaN among them, stand in training rows."""
+        present = codes[~np.isnan(codes)].astype(np.int64)
+        counts = np.bincount(present, minlength=len(self._codes)) > 0
+        counts[: len(self._trained)] |= self._trained
+        self._trained = counts
+
+    def categories(self) -> tuple[float, ...] | tuple[str, ...]:
+        """Return what stands in training rows, in ascending order: as numbers, if all are."""
+        words = [word for word, code in self._codes.items() if code < len(self._trained) and self._trained[code]]
+        numbers = [_number(word) for word in words]
+        exact = {float(word) for word, number in zip(words, numbers, strict=True) if not math.isnan(number)}
+        if len(exact) > len({*numbers}):
+            return tuple(sorted(words))  # Ids of so many digits that float32 takes several for one.
+        return tuple(sorted(words)) if any(map(math.isnan, numbers)) else tuple(sorted({*numbers}))
+
+    def final_codes(self) -> np.ndarray:
+        """Return for each preliminary code its place among `categories`, from 1, float32; 0 if it is not there."""
+        categories = self.categories()
+        places = {category: place for place, category in enumerate(categories, start=1)}
+        numeric = bool(categories) and isinstance(categories[0], float)
+        return np.array([places.get(_number(word) if numeric else word, 0) for word in self._codes], np.float32)
+
+
+def _number(word: str) -> float:
+    """Return a word as the number that a float32 would hold, NaN if it is none."""
+    try:
+        value = float(np.float32(word))
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) and "_" not in word else math.nan

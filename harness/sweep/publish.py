@@ -1,0 +1,53 @@
+"""What a sweep shows of itself in MLflow: saved views and a sample of its data from the start, a report at the end."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.analysis import report
+from harness.analysis.comparison import settings
+from harness.config import Loss
+from harness.config.naming import sweep_name, varying
+from harness.data import sample
+from harness.sweep.display import Display
+from harness.sweep.plan import Run
+from harness.tracking.reader import Records
+from harness.tracking.saved_views import saved_views
+from harness.tracking.tracker import Tracker
+
+
+def announce(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
+    """Keep a sample of the data for the figures, and the views that a person opens while the sweep runs."""
+    first = runs[0]
+    if rows := sample.sample_csv(first.table):
+        tracker.log_text(sweep_id, rows, sample.FILE)
+    swept = varying([run.config.flat() for run in runs])
+    labels = first.config.loss is Loss.binary_crossentropy
+    _save_views(tracker, sweep_id, sweep_name(command), swept, held_out=first.table.holdout_rows > 0, labels=labels)
+
+
+def conclude(tracker: Tracker, sweep_id: str, display: Display) -> None:
+    """Add the report to a sweep that has ended, and the columns that only all of its runs have to its views.
+
+    A report that cannot be made fails nothing.
+    """
+    try:
+        tracker.flush()
+        sweep = Records(tracker.uri).load([sweep_id], with_sample=True)
+        held_out, labels = "val/loss" in sweep.runs, "val/auc" in sweep.runs
+        _save_views(tracker, sweep_id, sweep.name, settings(sweep), held_out=held_out, labels=labels)
+        with tempfile.TemporaryDirectory() as folder:
+            report.write(sweep, Path(folder))
+            for path in sorted(Path(folder).iterdir()):
+                tracker.log_artifact(sweep_id, path, "report")
+            tracker.flush()
+    except Exception as error:
+        display.say(f"report: not made ({type(error).__name__}: {error}); `harness report` makes it")
+
+
+def _save_views(
+    tracker: Tracker, sweep_id: str, name: str, swept: Sequence[str], *, held_out: bool, labels: bool
+) -> None:
+    tracker.tag_experiment(dict(saved_views(sweep_id, name, swept, held_out=held_out, labels=labels)))

@@ -1,0 +1,136 @@
+"""The comparison for programs, the list of sweeps, and what stands on a page of text."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from harness.analysis.render import age, as_csv, as_json, as_markdown, show
+from harness.tracking.frames import Sweep
+from tests.sweeps import run, sweep_of
+
+LOST = run(10, [], rate="9", status="FAILED", diverged_at="3", epochs="5")
+SWEEP = sweep_of(run("full", [0.9, 0.5], shared_by=2), run(500, [0.6, 0.4], shared_by=2), LOST)
+
+
+def shown(sweep: Sweep, width: int = 100, target: float | None = None) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    show(sweep, console, width, target)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def seeds(losses: Sequence[tuple[float, float]]) -> Sweep:
+    rows = [
+        run(chunk, [loss], seed=str(seed))
+        for seed, pair in enumerate(losses)
+        for chunk, loss in zip(("full", 500), pair, strict=True)
+    ]
+    return sweep_of(*rows)
+
+
+def test_the_whole_page() -> None:
+    assert shown(SWEEP, target=0.5) == [
+        "                          val/ scan memory/",
+        "chunk  lr epochs  updates loss    s  update",
+        "  500 0.1      2        4  0.4    2     4kB",
+        " full 0.1      2        2  0.5    2     8kB",
+        "   10   9      5 diverged",
+        "",
+        "Best with chunks of 500 rows: val/loss 0.4 after 4 updates in 2 epochs, 4kB an update.",
+        "Best with the full sample: val/loss 0.5 after 2 updates in 2 epochs, 8kB an update.",
+        "scan s and rows/s are those of a scan that trained 2 lanes at once, no run's own; runs that differ in epochs "
+        "only are one lane.",
+        "",
+        "Full sample against the best batch run, val/loss (* the better):",
+        "             same   same   same                                  same    same    same    same",
+        "           epochs epochs epochs updates updates memory memory updates updates updates updates",
+        " lr epochs   full  batch  chunk    full   batch   full  batch            full   batch   chunk",
+        "0.1      2    0.5   0.4*    500       2       4    8kB    4kB       2    0.5*     0.6     500",
+        "",
+        "At the same epochs, and so the same rows, the best batch run is better in 1 of 1 settings, the full-sample "
+        "run in 0.",
+        "At the same updates the best batch run is better in 0 of 1 settings, the full-sample run in 1.",
+        "At the same time they cannot be compared: the runs shared a scan, and their times are equal by construction; "
+        "hydra/launcher=basic trains one after another and gives times of runs alone.",
+        "",
+        "To val/loss of 0.5:",
+        "chunk  lr epochs updates scan s",
+        " full 0.1      2       2      2",
+        "  500 0.1      2       4      2",
+    ]
+
+
+def test_what_is_left_out_at_a_narrow_width_is_said() -> None:
+    lines = shown(SWEEP, 34)
+    assert "Left out at this width: scan s, memory/update (--csv, --json and --markdown have all)." in lines
+    table = lines[: lines.index("")]
+    assert max(len(line) for line in table if not line.startswith("Left out")) <= 34
+
+
+def test_times_of_runs_alone_are_called_theirs_and_compared() -> None:
+    lines = shown(sweep_of(run("full", [0.9, 0.5]), run(500, [0.6, 0.4], seconds=2.0)))
+    assert "train" in lines[0]
+    assert not any("scan" in line for line in lines)
+    assert "At the same time the best batch run is better in 0 of 1 settings, the full-sample run in 1." in lines
+
+
+def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
+    lines = shown(seeds([(0.5, 0.4), (0.6, 0.41), (0.7, 0.42)]), 140)
+    row = next(line for line in lines if "±" in line)
+    assert "0.6±0.1" in row
+    assert "0.41±0.01*" in row
+    assert "-0.19 [-0.41, +0.034]" in row  # 4.303 times 0.09 / sqrt(3) to each side.
+
+
+def test_csv_has_a_line_a_run_and_everything_known() -> None:
+    rows = pd.read_csv(io.StringIO(as_csv(SWEEP)))
+    assert list(rows["chunksize"]) == ["500", "full", "10"]
+    assert list(rows["status"]) == ["FINISHED", "FINISHED", "FAILED"]
+    assert list(rows["val/loss"])[:2] == [0.4, 0.5]
+    assert set(SWEEP.runs.columns) == set(rows.columns)
+
+
+def test_csv_of_a_target_has_a_line_a_chunksize_and_setting() -> None:
+    rows = pd.read_csv(io.StringIO(as_csv(SWEEP, 0.5)))
+    assert rows[["chunksize", "learning_rate", "epochs", "updates", "shared_by"]].values.tolist() == [
+        ["full", 0.1, 2, 2, 2],
+        ["500", 0.1, 2, 4, 2],
+    ]
+
+
+def test_json_has_runs_comparisons_and_arrivals() -> None:
+    found = json.loads(as_json(SWEEP, 0.5))
+    assert found["objective"] == "val/loss"
+    assert [run["chunksize"] for run in found["runs"]] == [500, "full", 10]
+    assert [(each["axis"], each["better"]) for each in found["full_against_batch"]] == [
+        ("epochs", "batch"),
+        ("rows", "batch"),
+        ("updates", "full"),
+        ("time", ""),
+    ]
+    assert "shared a scan" in found["full_against_batch"][-1]["reason"]
+    assert [each["updates"] for each in found["to_target"]] == [2, 4]
+
+
+def test_markdown_is_the_terminals_tables() -> None:
+    lines = as_markdown(SWEEP, 0.5).splitlines()
+    assert lines[0] == "| chunk | lr | epochs | updates | val/loss | scan s | memory/update |"
+    assert lines[2] == "| 500 | 0.1 | 2 | 4 | 0.4 | 2 | 4kB |"
+    assert "| 0.1 | 2 | 0.5 | 0.4\\* | 500 | 2 | 4 | 8kB | 4kB | 2 | 0.5\\* | 0.6 | 500 |" in lines
+    assert lines[-2:] == ["| full | 0.1 | 2 | 2 | 2 |", "| 500 | 0.1 | 2 | 4 | 2 |"]
+
+
+@pytest.mark.parametrize("write", [as_csv, as_json, as_markdown])
+def test_a_sweep_without_runs_can_be_written(write) -> None:
+    assert write(sweep_of(), 0.5) is not None
+    assert write(sweep_of())
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-1, "0 s"), (59, "59 s"), (90, "2 min"), (7200, "2 h"), (1e6, "12 d")])
+def test_ages(seconds: float, text: str) -> None:
+    assert age(seconds) == text

@@ -1,0 +1,345 @@
+"""The reader against a store that the writer filled, and the table that a person compares runs by."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from harness.analysis.comparison import objective
+from harness.analysis.render import show
+from harness.analysis.tables import ranked, summary
+from harness.errors import ConfigError
+from harness.tracking.frames import Sweep
+from harness.tracking.reader import PAGE, Records
+from harness.tracking.tracker import Tracker
+from tests.sweeps import sweep_of
+
+PARAMS = {"chunksize": "4", "learning_rate": "0.1", "epochs": "2", "seed": "0", "data.features": "[x]"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Ids by name of two sweeps that share a run, a run of neither, and one of somebody else.
+
+    The first sweep is in an experiment of its own; `uri` is the store's address.
+    """
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    ids = {"uri": uri}
+    with Tracker(uri, "first question") as first, Tracker(uri, "second question") as second:
+
+        def start(tracker: Tracker, name: str, tags: Mapping[str, str], losses: Sequence[float] = ()) -> None:
+            ids[name] = tracker.start_run(name, PARAMS | {"seed": str(len(ids))}, tags)
+            for epoch, loss in enumerate(losses, 1):
+                tracker.log(ids[name], {"val/loss": loss}, epoch)
+            tracker.end_run(ids[name], "FINISHED" if losses else "FAILED")
+
+        start(first, "old sweep", {"kind": "sweep"})
+        start(first, "old", {"kind": "run", "sample": "batch", "sweep": ids["old sweep"]}, [0.5])
+        start(second, "sweep", {"kind": "sweep"})
+        start(second, "another sweep", {"kind": "sweep"})
+        both = f"{ids['sweep']},{ids['another sweep']}"
+        start(second, "a", {"kind": "run", "sample": "batch", "sweep": ids["sweep"]}, [0.75, 0.25])
+        start(second, "shared", {"kind": "run", "sample": "full", "sweep": both}, [0.5, 0.375])
+        start(second, "lost", {"kind": "run", "sample": "batch", "sweep": ids["another sweep"], "diverged_at": "7"})
+        start(second, "alone", {"kind": "run", "sample": "batch"}, [0.125])
+        start(second, "stranger", {}, [0.0])
+    return ids
+
+
+@pytest.fixture
+def records(store: dict[str, str]) -> Records:
+    return Records(store["uri"])
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ([], ["shared", "lost"]),  # the newest sweep's
+        (["another sweep"], ["shared", "lost"]),
+        (["sweep"], ["a", "shared"]),
+        (["old sweep"], ["old"]),  # from another experiment
+        (["alone"], ["alone"]),
+        (["lost", "a"], ["lost", "a"]),
+        (["sweep", "another sweep", "a"], ["a", "shared", "lost"]),  # each once
+    ],
+    ids=str,
+)
+def test_ids_name_runs_or_sweeps(records: Records, store: dict[str, str], named: list[str], found: list[str]) -> None:
+    runs = records.load([store[name] for name in named]).runs
+    assert list(runs["name"]) == found
+    assert list(runs["run_id"]) == [store[name] for name in found]
+
+
+def test_a_row_holds_all_that_is_known_of_a_run(records: Records, store: dict[str, str]) -> None:
+    (row,) = records.load([store["a"]]).runs.to_dict("records")
+    assert row == {
+        "run_id": store["a"],
+        "name": "a",
+        "status": "FINISHED",
+        "sample": "batch",
+        "diverged_at": None,
+        **{"chunksize": 4, "learning_rate": 0.1, "epochs": 2, "seed": row["seed"], "data.features": "[x]"},
+        "val/loss": 0.25,  # the last epoch's
+    }
+
+
+def test_what_a_run_does_not_have_is_empty(records: Records, store: dict[str, str]) -> None:
+    runs = records.load([store["lost"], store["a"]]).runs.set_index("name")
+    assert runs.loc["lost", "diverged_at"] == 7
+    assert math.isnan(runs.loc["lost", "val/loss"])
+    assert runs.loc["lost", "status"] == "FAILED"
+
+
+def test_the_newest_sweep_is_the_one_started_last(records: Records, store: dict[str, str]) -> None:
+    assert records.newest_sweep() == store["another sweep"]
+
+
+@pytest.mark.parametrize("unknown", ["0" * 32, "nonsense", "../..", "%"])
+def test_an_unknown_id_is_refused(records: Records, unknown: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        records.load([unknown])
+    assert str(refusal.value) == f"IDS expected the ids of runs or of a sweep. Received: {unknown}."
+
+
+def test_a_run_of_somebody_else_is_refused(records: Records, store: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        records.load([store["stranger"]])
+    assert str(refusal.value) == f"IDS expected runs of the harness. Received: {store['stranger']}, which is another's."
+
+
+def test_a_store_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    with pytest.raises(ConfigError) as refusal:
+        Records(f"sqlite:///{path}")
+    assert str(refusal.value) == f"--uri expected a store. Received: {path}, which is not there. Train first."
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("http://127.0.0.1:9", "[Errno 111] Connection refused"),
+        ("sqlite:///{folder}/text.csv", "file is not a database"),
+        ("nonsense://store", "got unsupported URI 'nonsense://store'"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_refused(
+    tmp_path: Path, uri: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (tmp_path / "text.csv").write_text("x,y\n1,2\n" * 1000)
+    uri = uri.format(folder=tmp_path)
+    with pytest.raises(ConfigError) as refusal:
+        Records(uri)
+    assert str(refusal.value).startswith(f"--uri expected a store that answers. Received: {uri} (")
+    assert reason in str(refusal.value)
+
+
+def test_a_store_without_a_sweep(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with Tracker(uri, "harness") as tracker:
+        tracker.start_run("alone", {}, {"kind": "run"})
+    with pytest.raises(ConfigError) as refusal:
+        Records(uri).load()
+    assert str(refusal.value) == (
+        "the store expected a sweep. Received: none. Train one with `harness train -m ...`, or name runs by their ids."
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_of_more_runs_than_a_page(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with Tracker(uri, "harness") as tracker:
+        sweep = tracker.start_run("sweep", {}, {"kind": "sweep"})
+    client = MlflowClient(uri)
+    names = [str(number) for number in range(PAGE + 3)]
+    for name in names:
+        client.create_run(tracker.experiment_id, run_name=name, tags={"kind": "run", "sweep": sweep})
+    assert sorted(Records(uri).load().runs["name"], key=int) == names
+
+
+# The table.
+
+HOUSES = {
+    "name": "a",
+    "status": "FINISHED",
+    "sample": "batch",
+    "diverged_at": None,
+    "chunksize": "100",
+    "learning_rate": "0.01",
+    "epochs": "20",
+    "seed": "0",
+    "loss": "mse",
+    "optimizer.name": "adam",
+    "model._target_": "harness.models.linear",
+    "updates": 3460.0,
+    "train/loss": 0.535183,
+    "val/loss": 0.572968,
+    "val/rmse": 280098.04,
+    "val/mae": 174988.7,
+    "val/r2": 0.4647158,
+    "intercept": -105417.754,
+    "slope": 300.6079,
+    "time/train_s": 0.0678384,
+    "rows_per_second": 1272066.9,
+    "memory/update_mb": 0.0008,
+}
+FULL = HOUSES | {
+    "name": "b",
+    "sample": "full",
+    "chunksize": "full",
+    "updates": 20.0,
+    "val/loss": 0.9,
+    "memory/update_mb": 0.138072,
+}
+LOST = {key: HOUSES[key] for key in ("chunksize", "epochs", "seed", "loss", "optimizer.name", "model._target_")} | {
+    "name": "c",
+    "status": "FAILED",
+    "sample": "batch",
+    "learning_rate": "1e+30",
+    "diverged_at": "2",
+}
+
+
+def shown(sweep: Sweep, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    show(sweep, console, width)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+
+
+TABLE = """
+                            train/  val/    val/  val/   inter-       train  rows memory/
+chunk    lr epochs  updates   loss  loss    rmse    r2     cept slope     s    /s  update
+  100  0.01     20    3,460 0.5352 0.573 280,098 0.465 -105,418 300.6 0.068 1.27M    800B
+ full  0.01     20       20 0.5352   0.9 280,098 0.465 -105,418 300.6 0.068 1.27M   138kB
+  100 1e+30     20 diverged
+
+Best with chunks of 100 rows: val/loss 0.573 after 3,460 updates in 20 epochs, 800B an update.
+Best with the full sample: val/loss 0.9 after 20 updates in 20 epochs, 138kB an update."""
+
+
+def test_a_table_whole() -> None:
+    assert "\n" + shown(sweep_of(LOST, FULL, HOUSES)) == TABLE
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_nothing_is_cut_at_any_width(width: int) -> None:
+    large = HOUSES | {"updates": 21613000.0, "val/rmse": 1.23e9, "val/r2": -9.9e60, "intercept": -1.5e300}
+    text = shown(sweep_of(HOUSES, FULL, LOST, large), width)
+    table = [line for line in text.split("\n\n")[0].splitlines() if not line.startswith("Left out")]
+    assert "…" not in text
+    assert max(map(len, table)) <= width
+    assert len(table) == 2 + 4
+    # What is left out is left out from the end: the losses stay.
+    for number in ("0.573", "0.9", "diverged", "21,613,000"):
+        assert number in text
+
+
+def test_all_columns_are_there_where_there_is_room() -> None:
+    titles = shown(sweep_of(HOUSES, FULL), 100).splitlines()[1].split()
+    assert titles == [
+        *("chunk", "lr", "epochs", "updates", "loss", "loss", "rmse", "r2", "cept", "slope", "s", "/s", "update"),
+    ]
+
+
+def test_the_best_is_first_and_what_did_not_finish_is_last() -> None:
+    rows = [
+        LOST | {"name": "lost"},
+        HOUSES | {"name": "second", "val/loss": 0.3},
+        HOUSES | {"name": "first", "val/loss": 0.2},
+        HOUSES | {"name": "under way", "status": "RUNNING", "val/loss": 0.1},
+        HOUSES | {"name": "third", "val/loss": 0.4},
+    ]
+    assert [row["name"] for row in ranked(sweep_of(*rows))] == ["first", "second", "third", "lost", "under way"]
+
+
+@pytest.mark.parametrize(
+    ("status", "diverged_at", "word"),
+    [("FAILED", "3", "diverged"), ("FAILED", None, "failed"), ("KILLED", None, "killed"), ("RUNNING", None, "running")],
+)
+def test_a_run_that_did_not_finish_says_so_and_shows_no_number(status: str, diverged_at: str | None, word: str) -> None:
+    other = HOUSES | {"status": status, "diverged_at": diverged_at, "val/loss": 0.111}
+    text = shown(sweep_of(other, FULL))
+    assert text.splitlines()[3].split() == ["100", "0.01", "20", word]
+    assert "0.111" not in text
+
+
+def test_without_a_holdout_runs_are_compared_by_their_training_loss() -> None:
+    rows = [{key: value for key, value in row.items() if not key.startswith("val/")} for row in (HOUSES, FULL)]
+    rows[1]["train/loss"] = 0.25
+    sweep = sweep_of(*rows)
+    assert objective(sweep.runs) == "train/loss"
+    assert [row["name"] for row in ranked(sweep)] == ["b", "a"]
+    assert summary(ranked(sweep), "train/loss") == [
+        "Best with chunks of 100 rows: train/loss 0.5352 after 3,460 updates in 20 epochs, 800B an update.",
+        "Best with the full sample: train/loss 0.25 after 20 updates in 20 epochs, 138kB an update.",
+    ]
+    assert "val/" not in shown(sweep)
+
+
+def test_sentences_are_of_the_best_of_each_kind() -> None:
+    rows = ranked(sweep_of(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST))
+    assert summary(rows, "val/loss") == [
+        "Best with chunks of 10 rows: val/loss 0.25 after 3,460 updates in 20 epochs, 800B an update."
+    ]
+
+
+def test_one_is_not_written_as_many() -> None:
+    (sentence,) = summary(ranked(sweep_of(FULL | {"updates": 1.0, "epochs": "1"})), "val/loss")
+    assert sentence == "Best with the full sample: val/loss 0.9 after 1 update in 1 epoch, 138kB an update."
+
+
+def test_large_numbers_are_written_short() -> None:
+    large = HOUSES | {"val/loss": 1.5e30, "val/rmse": 999_999_999.4, "val/r2": -9.87e60, "intercept": -1.5e300}
+    row = shown(sweep_of(large), 200).splitlines()[2].split()
+    assert row[5:9] == ["1.5e+30", "999,999,999", "-9.87e+60", "-1.5e+300"]
+
+
+def test_a_sweep_of_which_nothing_finished_has_no_sentence() -> None:
+    text = shown(sweep_of(LOST, LOST | {"diverged_at": None, "status": "KILLED"}))
+    assert [line.split() for line in text.strip().splitlines()] == [
+        ["chunk", "lr", "epochs"],
+        ["100", "1e+30", "20", "diverged"],
+        ["100", "1e+30", "20", "killed"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "title", "cells"),
+    [
+        ("seed", ("0", "1"), "seed", ["0", "1"]),
+        ("loss", ("mse", "huber"), "loss", ["mse", "huber"]),
+        ("optimizer.name", ("adam", "sgd"), "optimizer", ["adam", "sgd"]),
+        ("model._target_", ("harness.models.linear", "mine.deep"), "model", ["linear", "deep"]),
+        ("model.units", ("[8]", "[64, 64]"), "units", ["[8]", "[64, 64]"]),
+        ("data.scaling", ("standard", "none"), "scaling", ["standard", "none"]),
+        ("data.holdout", ("0.2", "0.25"), "holdout", ["0.2", "0.25"]),
+    ],
+)
+def test_what_else_runs_differ_in_is_shown(key: str, values: tuple[str, str], title: str, cells: list[str]) -> None:
+    text = shown(sweep_of(HOUSES | {key: values[0]}, FULL | {key: values[1]}), 120)
+    header, *rows = text.splitlines()[1:4]
+    assert header.split()[3] == title
+    for row, cell in zip(rows, cells, strict=True):
+        assert f" {cell} " in row
+
+
+@pytest.mark.parametrize("key", ["runtime.lane_tile", "tracking.experiment", "data.path", "data.rows", "run_id"])
+def test_what_changes_no_number_is_not_shown(key: str) -> None:
+    rows = (HOUSES | {key: "one"}, FULL | {key: "other"})
+    assert "other" not in shown(sweep_of(*rows))
+
+
+def test_a_setting_that_only_some_runs_have_is_no_difference() -> None:
+    """Each optimizer has settings of its own; its name says enough."""
+    assert "momentum" not in shown(sweep_of(HOUSES, FULL | {"optimizer.momentum": "0.9"}))
+
+
+def test_a_sweep_without_runs_is_a_header() -> None:
+    assert shown(sweep_of()).split() == ["chunk", "lr", "epochs"]

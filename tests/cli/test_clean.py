@@ -1,0 +1,252 @@
+"""What is kept on disk, what of it may go, and what a sweep that can go on keeps."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from harness.cli import main
+from harness.cli.clean import IN_USE, UNDELIVERED, Item, free, look, seconds, survey
+from harness.config import DataConfig
+from harness.data.table import Table, _held, open_table
+from harness.data.table_cache import NEEDED
+from harness.data.table_cache import free as free_tables
+from harness.errors import ConfigError
+from harness.tracking.outbox import new_outbox
+from harness.tracking.reader import Records
+from harness.tracking.tracker import Tracker
+
+WEEK = 604_800.0
+CSV = "x,y\n" + "".join(f"{x},{2 * x + 1}\n" for x in range(13))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / ".harness"
+
+
+@pytest.fixture
+def shelve(cache: Path, tmp_path: Path) -> Callable[..., Table]:
+    """Make a table as a process does that has ended since."""
+
+    def make(name: str = "small.csv", **data: Any) -> Table:
+        (tmp_path / name).write_text(CSV)
+        found = open_table(DataConfig(**{"features": ["x"], "target": "y", "path": str(tmp_path / name)} | data), cache)
+        os.close(_held.pop(found.folder))
+        return found
+
+    return make
+
+
+def checkpoint(cache: Path, table: str, key: str = "0123456789abcdef") -> Path:
+    folder = cache / "checkpoints" / key
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    (folder / "state.npz").write_bytes(b"0" * 1000)
+    manifest = {"table": table, "command": "harness train -m seed=0,1", "experiment": "harness"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def brief(items: list[Item]) -> list[tuple[str, str, str]]:
+    return [(item.kind, item.name, item.kept) for item in items]
+
+
+def test_nothing_is_nothing(cache: Path) -> None:
+    assert survey(cache) == []
+    assert list(free([], force=False, dry_run=False)) == ["0B freed"]
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"), [("7d", WEEK), ("1w", WEEK), ("7", WEEK), ("12h", 43200), ("0.5d", 43200)]
+)
+def test_ages(age: str, expected: float) -> None:
+    assert seconds(age) == expected
+
+
+@pytest.mark.parametrize("age", ["", "d", "-1d", "7 days", "1y", "nan"])
+def test_what_is_no_age(age: str) -> None:
+    with pytest.raises(ConfigError, match=r"--older-than expected an age, as 7d, 12h or 2w\. Received: "):
+        seconds(age)
+
+
+def test_a_sweep_that_can_go_on_keeps_what_it_needs(cache: Path, shelve: Callable[..., Table]) -> None:
+    kept, other = shelve("kept.csv"), shelve("other.csv")
+    folder = checkpoint(cache, kept.folder.name)
+    items = survey(cache)
+    assert brief(items)[0] == ("checkpoints", folder.name, NEEDED)
+    assert items[0].state == "harness train -m seed=0,1"
+    assert items[0].bytes == sum(file.stat().st_size for file in folder.iterdir())
+    assert {item.name: item.kept for item in items[1:]} == {kept.folder.name[:8]: NEEDED, other.folder.name[:8]: ""}
+    said = list(free(items, force=False, dry_run=False))
+    assert said[0] == f"{folder.name} {NEEDED}, and stays; --force frees it"
+    assert said[-1].endswith("B freed")
+    assert (folder.is_dir(), kept.folder.is_dir(), other.folder.is_dir()) == (True, True, False)
+    (folder / "manifest.json").write_text("")  # It was being written anew when the process was killed.
+    assert [item.kept for item in survey(cache, ["checkpoints"])] == [NEEDED]
+    list(free(survey(cache), force=True, dry_run=False))
+    assert (folder.exists(), kept.folder.exists()) == (False, False)
+
+
+def test_cleaning_tables_alone_keeps_it_too(cache: Path, shelve: Callable[..., Table], tmp_path: Path) -> None:
+    kept, other = shelve("kept.csv"), shelve("other.csv")
+    checkpoint(cache, kept.folder.name)
+    (tmp_path / "kept.csv").unlink()
+    said = list(free_tables(cache, [], everything=True, age=None))
+    assert said[0] == f"{kept.folder.name[:8]} {NEEDED}, and stays"
+    assert (kept.folder.is_dir(), other.folder.is_dir()) == (True, False)
+
+
+def test_generated_data_stays_as_long_as_its_table_is_needed(cache: Path, shelve: Callable[..., Table]) -> None:
+    table = shelve(features=["sqft_living"], target="price", path=None, rows=100)
+    folder = checkpoint(cache, table.folder.name)
+    assert [item.kept for item in survey(cache, ["tables"])] == [NEEDED] * 2
+    list(free_tables(cache, [], everything=True, age=None))
+    assert table.source.is_file()
+    (folder / "manifest.json").unlink()
+    (folder / "state.npz").unlink()
+    assert [item.kept for item in survey(cache)] == [""] * 3
+    list(free_tables(cache, [], everything=True, age=None))
+    assert not table.source.exists()
+
+
+def test_what_a_process_uses_stays_even_if_forced(cache: Path, shelve: Callable[..., Table]) -> None:
+    table = shelve()
+    folder = checkpoint(cache, table.folder.name)
+    before = survey(cache)
+    with (folder / "lock").open() as lock, (table.folder / "table.json").open() as user:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(user, fcntl.LOCK_SH)
+        assert [item.kept for item in survey(cache)] == [IN_USE, IN_USE]
+        for items in (survey(cache), before):  # Nor if it began since they were looked at.
+            said = list(free(items, force=True, dry_run=False))
+            assert said == [
+                f"{folder.name} is in use, and stays",
+                f"{table.folder.name[:8]} is in use, and stays",
+                "0B freed",
+            ]
+    assert (folder / "state.npz").exists()
+
+
+def test_records_stay_until_they_are_delivered(cache: Path) -> None:
+    outbox = new_outbox(cache / "outbox", "sqlite:///mlflow.db")
+    assert [item.kept for item in survey(cache, ["records"])] == [IN_USE]
+    outbox.append({"kind": "tags", "run": "1", "values": {}})
+    (outbox.room() / "model").write_text("0" * 1000)
+    outbox.close(discard=False)
+    (item,) = survey(cache)
+    assert (item.kind, item.kept) == ("records", UNDELIVERED)
+    assert item.bytes > 1000
+    said = list(free([item], force=False, dry_run=False))
+    assert said == [f"{outbox.path.name} is what no store has yet, and stays; --force frees it", "0B freed"]
+    list(free([item], force=True, dry_run=False))
+    assert list((cache / "outbox").iterdir()) == []
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> dict[str, str]:
+    """A run of each ending, with a file each, and a sweep that failed."""
+    ids = {}
+    with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "a question") as tracker:
+        for name in ("finished", "failed", "diverged", "gone"):
+            tags = {"kind": "run"} | ({"diverged_at": "2"} if name == "diverged" else {})
+            ids[name] = tracker.start_run(name, {}, tags)
+            tracker.log_text(ids[name], "0" * 1000, "config.yaml")
+            tracker.end_run(ids[name], "FAILED" if name in ("failed", "diverged") else "FINISHED")
+        ids["sweep"] = tracker.start_run("sweep", {}, {"kind": "sweep"})
+        tracker.log_text(ids["sweep"], "0" * 1000, "report.html")
+        tracker.end_run(ids["sweep"], "FAILED")
+    MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").delete_run(ids["gone"])
+    return ids
+
+
+def test_artifacts_of_failed_and_deleted_runs_may_go(tmp_path: Path, cache: Path, store: dict[str, str]) -> None:
+    def left() -> list[str]:
+        files = (tmp_path / "mlartifacts").rglob("*.*")
+        return sorted(name for file in files if file.is_file() for name in store if store[name] in file.parts)
+
+    items = survey(cache, ["artifacts"], Records(f"sqlite:///{tmp_path}/mlflow.db"))
+    names = [(f"{store['failed'][:8]} failed", "failed", 1000, ""), (f"{store['gone'][:8]} gone", "deleted", 1000, "")]
+    assert sorted((item.name, item.state, item.bytes, item.kept) for item in items) == sorted(names)
+    assert all(abs(time.time() - item.used) < 60 for item in items)
+    assert left() == ["diverged", "failed", "finished", "gone", "sweep"]
+    assert list(free(items, force=False, dry_run=False)) == ["2kB freed"]
+    assert left() == ["diverged", "finished", "sweep"]
+
+
+def test_an_address_that_leads_elsewhere_is_not_followed(tmp_path: Path, cache: Path) -> None:
+    """Whoever can write to a store could have any folder freed."""
+    uri, elsewhere = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "elsewhere"
+    client = MlflowClient(uri)
+    for place in (elsewhere, tmp_path / "mlartifacts" / ".." / "elsewhere", tmp_path / "mlartifacts" / "link"):
+        experiment = client.create_experiment(str(place), artifact_location=f"file://{place}")
+        run = client.create_run(experiment, tags={"kind": "run"})
+        folder = elsewhere / run.info.run_id / "artifacts"
+        folder.mkdir(parents=True)
+        (folder / "mine").write_text("mine")
+        client.set_terminated(run.info.run_id, "FAILED")
+    (tmp_path / "mlartifacts").mkdir()
+    (tmp_path / "mlartifacts" / "link").symlink_to(elsewhere)
+    assert len(list(Records(uri).discarded())) == 3
+    assert survey(cache, ["artifacts"], Records(uri)) == []
+
+
+def test_artifacts_of_a_server_are_its_own(cache: Path, tmp_path: Path) -> None:
+    uri = "http://me:secret@127.0.0.1:9"
+    assert look(cache, ["artifacts"], uri, is_asked=False) == []
+    with pytest.raises(ConfigError) as refusal:
+        look(cache, ["artifacts"], uri, is_asked=True)
+    assert str(refusal.value) == (
+        "--artifacts expected a store in a file. Received: http://me:***@127.0.0.1:9. Its server has `mlflow gc`."
+    )
+    assert look(cache, ["artifacts"], f"sqlite:///{tmp_path}/none.db", is_asked=False) == []
+    with pytest.raises(ConfigError, match="which is not there"):
+        look(cache, ["artifacts"], f"sqlite:///{tmp_path}/none.db", is_asked=True)
+
+
+def test_the_command(
+    cache: Path,
+    shelve: Callable[..., Table],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    old, new, kept = shelve("old.csv"), shelve("new.csv"), shelve("kept.csv")
+    folder = checkpoint(cache, kept.folder.name)
+    past = time.time() - 1.01 * WEEK
+    for table in (old, kept):
+        os.utime(table.folder / "table.json", (past, past))
+
+    def run(*words: str) -> list[str]:
+        assert not main.cli.main(["clean", *words], standalone_mode=False)
+        return capsys.readouterr().out.splitlines()
+
+    lines = run()
+    assert lines[0].split() == ["kind", "name", "size", "age", "state"]
+    assert [line.split()[:2] for line in lines[1:2]] == [["checkpoints", folder.name]]
+    assert lines[1].rstrip().endswith(f"harness train -m seed=0,1, {NEEDED}")
+    assert sorted(line.split()[1] for line in lines[2:5]) == sorted(table.folder.name[:8] for table in (old, new, kept))
+    assert [line.split()[3] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == ["7d"]
+    assert "in all; to be freed: --checkpoints 0B, --tables " in lines[5]
+    said = run("--all", "--older-than", "7d", "--dry-run")
+    assert said[0].startswith(f"{kept.folder.name[:8]} {NEEDED}") or said[1].startswith(
+        f"{kept.folder.name[:8]} {NEEDED}"
+    )
+    assert said[-1].endswith("B would be freed")
+    assert old.folder.is_dir()
+    run("--tables", "--older-than", "7d")
+    assert (old.folder.exists(), new.folder.exists(), kept.folder.exists()) == (False, True, True)
+    run("--checkpoints", "--force")
+    assert (folder.exists(), new.folder.exists()) == (False, True)
+    run("--all")
+    assert not list((cache / "tables").iterdir())

@@ -1,0 +1,1019 @@
+"""The command from the outside: its exit code, what it says, and what it leaves in the store and on disk.
+
+Most tests call it in this process, so that TensorFlow is loaded once; a few run the real command.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging.config
+import math
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
+
+from harness.cli import main
+from harness.config import Config
+from harness.data.ingest import held_out
+from harness.errors import ConfigError
+from harness.runtime.imports import import_tensorflow
+from harness.runtime.signals import STOPPING
+from harness.tracking.saved_views import addresses, colour
+
+# The command sets this, and only before anything computes: here another test may have been first.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+
+# Thirteen rows, ten of them to train on: chunks of four leave a remainder of two.
+X = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])
+Y = np.array([5.5, 6.5, 9.25, 11, 13.5, 14.5, 17.25, 19, 21.5, 22.5, 25.25, 27, 29.5])
+CSV = "x,y\n" + "".join(f"{x},{y}\n" for x, y in zip(X, Y, strict=True))
+HELD_OUT = held_out(0, len(X), 0.2, 0)
+ROWS, CHUNK = 10, 4
+DATA = ["data=csv", "data.path=small.csv", "data.features=[x]", "data.target=y"]
+GRID = ["chunksize=full,4", "learning_rate=0.1,1e30", "epochs=2,3"]
+UPDATES = {"full": 1, "4": 3}  # an epoch
+COMMAND = Path(sys.executable).with_name("harness")
+
+
+def environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "HYDRA_", "COLUMNS"))}
+
+
+def command(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
+    """Start the real command in a folder."""
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([COMMAND, *words], cwd=folder, env=environment(), **pipes | options)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a sweep left."""
+
+    folder: Path
+    places: list[str]  # in the folder, before anybody reads the store
+    answer: Answer
+    client: MlflowClient
+    summary: Run
+    runs: dict[tuple[str, str, str], Run]  # by chunksize, learning rate and epochs
+
+    def curve(self, run: Run, key: str) -> dict[int, float]:
+        return {point.step: point.value for point in self.client.get_metric_history(run.info.run_id, key)}
+
+    def order(self, run: Run) -> int:
+        """Where a run stands in the sweep."""
+        return list(self.runs.values()).index(run)
+
+    @property
+    def said(self) -> list[str]:
+        """The lines that are no progress, of which a slow machine has some."""
+        passing = ("compiling", "training", "reading", "generating")
+        return [line for line in self.answer.out.splitlines() if not line.startswith(passing)]
+
+    @property
+    def finished(self) -> dict[tuple[str, str, str], Run]:
+        return {key: run for key, run in self.runs.items() if key[1] == "0.1"}
+
+    @property
+    def diverged(self) -> dict[tuple[str, str, str], Run]:
+        return {key: run for key, run in self.runs.items() if key[1] == "1e+30"}
+
+    @property
+    def best(self) -> Run:
+        return min(self.finished.values(), key=lambda run: run.data.metrics["val/loss"])
+
+
+def stored(folder: Path) -> list[Run]:
+    """All runs of the store in a folder, oldest first; none if there is no store."""
+    if not (folder / "mlflow.db").exists():
+        return []
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(ids, order_by=["attributes.start_time ASC"], max_results=1000))
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
+    """The real command on a sweep of eight runs, four of which diverge."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "small.csv").write_text(CSV)
+    process = command(folder, "train", "-m", *DATA, *GRID)
+    out, err = process.communicate(timeout=300)
+    places = sorted(path.name for path in folder.iterdir())
+    summary, *runs = stored(folder)
+    by_key = {tuple(run.data.params[key] for key in ("chunksize", "learning_rate", "epochs")): run for run in runs}
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    return Left(folder, places, Answer(process.returncode, out, err), client, summary, by_key)  # type: ignore[arg-type]
+
+
+def test_the_exit_code_says_that_runs_failed(left: Left) -> None:
+    assert left.answer.code == 1
+
+
+def test_what_went_wrong_is_said_in_a_line_each(left: Left) -> None:
+    assert left.answer.err.splitlines() == [
+        f"failed: {name} lr=1e+30 epochs={epochs}: diverged at update 2"
+        for name in ("full", "chunk=4")
+        for epochs in (2, 3)
+    ]
+
+
+def test_what_is_shown(left: Left) -> None:
+    device, store, *table = left.said
+    assert device.startswith("device: ")
+    assert store == f"store:  sqlite:///{left.folder}/mlflow.db, experiment harness"
+    rows = [line.split() for line in table[2:10]]
+    losses = {key: run.data.metrics["val/loss"] for key, run in left.finished.items()}
+    assert [tuple(row[:3]) for row in rows[:4]] == sorted(losses, key=losses.__getitem__)
+    assert [row[5] for row in rows[:4]] == [f"{loss:.4g}" for loss in sorted(losses.values())]
+    assert sorted(row[:4] for row in rows[4:]) == sorted(
+        [chunksize, "1e+30", epochs, "diverged"] for chunksize in ("4", "full") for epochs in ("2", "3")
+    )
+    assert table[10] == ""
+    assert [line.split(":")[0] for line in table[11:13]] == ["Best with chunks of 4 rows", "Best with the full sample"]
+    assert table[13].startswith("scan s and rows/s are those of a scan that trained 4 lanes at once, no run's own")
+    assert table[15] == "Full sample against the best batch run, val/loss (* the better):"
+    better = {
+        epochs: "full" if losses["full", "0.1", epochs] < losses["4", "0.1", epochs] else "batch" for epochs in "23"
+    }
+    for epochs, line in zip("23", table[19:21], strict=True):
+        rate, count, *pair = line.split()[:4]
+        assert (rate, count) == ("0.1", epochs)
+        assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
+    assert "At the same time they cannot be compared: the runs shared a scan" in table[-1]
+
+
+def test_there_is_a_run_for_each_configuration_and_a_summary(left: Left) -> None:
+    assert sorted(left.runs) == sorted(
+        (chunksize, rate, epochs) for chunksize in ("4", "full") for rate in ("0.1", "1e+30") for epochs in ("2", "3")
+    )
+    assert {run.info.experiment_id for run in left.runs.values()} == {left.summary.info.experiment_id}
+    assert left.client.get_experiment(left.summary.info.experiment_id).name == "harness"
+
+
+def test_endings(left: Left) -> None:
+    assert {run.info.status for run in left.finished.values()} == {"FINISHED"}
+    assert {run.info.status for run in left.diverged.values()} == {"FAILED"}
+    assert left.summary.info.status == "FAILED"
+    for run in left.diverged.values():
+        # The first update's loss is finite, and its step is what leaves the numbers.
+        assert (run.data.tags["diverged_at"], run.data.tags["failure"]) == ("2", "diverged at update 2")
+    for run in left.finished.values():
+        assert not {"diverged_at", "failure", "model_not_logged"} & run.data.tags.keys()
+
+
+def test_tags(left: Left) -> None:
+    words = f"harness train -m data=csv data.path=small.csv 'data.features=[x]' data.target=y {' '.join(GRID)}"
+    assert left.summary.data.tags["kind"] == "sweep"
+    assert left.summary.data.tags["command"] == words
+    for (chunksize, rate, epochs), run in left.runs.items():
+        tags = run.data.tags
+        assert tags["kind"] == "run"
+        assert tags["sample"] == ("full" if chunksize == "full" else "batch")
+        assert tags["sweep"] == left.summary.info.run_id
+        own = f"chunksize={chunksize} learning_rate={rate} epochs={epochs}"
+        data = "data=csv data.path=small.csv 'data.features=[x]' data.target=y"
+        assert tags["command"] == f"harness train {data} {own}"
+        assert "mlflow.parentRunId" not in tags  # The UI hides what is nested.
+    signatures = [run.data.tags["signature"] for run in left.runs.values()]
+    assert len({*signatures, left.summary.data.tags["signature"]}) == 9
+
+
+def test_each_chunksize_has_its_colour_and_the_sweep_its_views(left: Left) -> None:
+    for (chunksize, _, _), run in left.runs.items():
+        assert run.data.tags["mlflow.runColor"] == colour(chunksize)
+    tags = left.client.get_experiment(left.summary.info.experiment_id).tags
+    for address in addresses("", left.summary.info.experiment_id, left.summary.info.run_id).values():
+        share = address.split("viewStateShareKey=")[1].split("&")[0]
+        assert f"mlflow.sharedViewState.{share}" in tags
+
+
+def test_the_sweep_has_a_report_and_a_sample(left: Left) -> None:
+    def names(folder: str | None) -> list[str]:
+        return [artifact.path for artifact in left.client.list_artifacts(left.summary.info.run_id, folder)]
+
+    assert names("report") == [
+        f"report/{name}" for name in ("costs.png", "fit.png", "heat_map.png", "losses.png", "report.html")
+    ]
+    sample = pd.read_csv(left.client.download_artifacts(left.summary.info.run_id, "sample.csv"))
+    assert sample["x"].tolist() == X[~HELD_OUT].tolist()
+    assert sample["y"].tolist() == Y[~HELD_OUT].tolist()
+
+
+def test_names(left: Left) -> None:
+    assert left.summary.info.run_name == left.summary.data.tags["command"].removeprefix("harness train -m ")
+    assert {run.info.run_name for run in left.runs.values()} == {
+        f"{chunk} lr={rate} epochs={epochs}"
+        for chunk in ("full", "chunk=4")
+        for rate in ("0.1", "1e+30")
+        for epochs in "23"
+    }
+
+
+def test_params_are_the_flat_configuration(left: Left) -> None:
+    params = left.runs["full", "0.1", "3"].data.params
+    expected = {
+        "chunksize": "full",
+        "learning_rate": "0.1",
+        "epochs": "3",
+        "seed": "0",
+        "loss": "mse",
+        "data.path": "small.csv",
+        "data.features": "[x]",
+        "data.target": "y",
+        "data.holdout": "0.2",
+        "data.scaling": "standard",
+        "model._target_": "harness.models.linear",
+        "optimizer.name": "adam",
+    }
+    assert expected.items() <= params.items()
+    assert left.summary.data.params == {}
+
+
+def test_a_run_can_be_repeated_from_its_record(left: Left) -> None:
+    for run in left.runs.values():
+        path = left.client.download_artifacts(run.info.run_id, "config.yaml")
+        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path)))
+        params = {key: str(value) for key, value in config.flat().items() if value is not None}
+        assert {
+            key: value for key, value in params.items() if not value.startswith("[")
+        }.items() <= run.data.params.items()
+        assert (config.data.features, config.data.log_columns) == (["x"], [])
+
+
+def test_metrics_of_each_epoch(left: Left) -> None:
+    for (chunksize, _, epochs), run in left.finished.items():
+        steps = list(range(1, int(epochs) + 1))
+        for key in ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2", "time/train_s"):
+            assert list(left.curve(run, key)) == steps
+        assert left.curve(run, "updates") == {step: step * UPDATES[chunksize] for step in steps}
+        assert left.curve(run, "rows") == {step: step * ROWS for step in steps}
+        chunk_losses = left.curve(run, "train/chunk_loss")
+        assert list(chunk_losses) == list(range(1, int(epochs) * UPDATES[chunksize] + 1))
+        last = {"rows_per_second", "memory/update_mb", "time/shared_by", "intercept", "slope"}
+        assert {key: list(left.curve(run, key)) for key in last} == dict.fromkeys(last, steps[-1:])
+        assert run.data.metrics["memory/update_mb"] == (ROWS if chunksize == "full" else CHUNK) * 2 * 4 / 1e6
+
+
+def test_the_losses_are_those_of_the_chunks(left: Left) -> None:
+    """Before the first update the model is 0.1 + 0.1 x after scaling; an epoch's loss is weighted by rows."""
+    x, y = ((values - values.mean()) / values.std() for values in (X[~HELD_OUT], Y[~HELD_OUT]))
+    losses = (0.1 + 0.1 * x - y) ** 2
+    batch, full = left.runs["4", "0.1", "3"], left.runs["full", "0.1", "3"]
+    assert left.curve(full, "train/loss")[1] == pytest.approx(losses.mean(), rel=1e-5)
+    chunks = left.curve(batch, "train/chunk_loss")
+    assert chunks[1] == pytest.approx(losses[:CHUNK].mean(), rel=1e-5)
+    weighted = (4 * chunks[1] + 4 * chunks[2] + 2 * chunks[3]) / ROWS
+    assert left.curve(batch, "train/loss")[1] == pytest.approx(weighted, rel=1e-6)
+
+
+def test_shorter_runs_are_the_beginning_of_longer_ones(left: Left) -> None:
+    for chunksize in ("4", "full"):
+        short, long = (left.runs[chunksize, "0.1", epochs] for epochs in ("2", "3"))
+        for key in ("train/loss", "val/loss", "train/chunk_loss"):
+            assert left.curve(short, key).items() < left.curve(long, key).items()
+
+
+def test_the_holdouts_metrics_follow_from_intercept_and_slope(left: Left) -> None:
+    x, y = X[HELD_OUT], Y[HELD_OUT]
+    for run in left.finished.values():
+        metrics = run.data.metrics
+        errors = metrics["intercept"] + metrics["slope"] * x - y
+        assert metrics["val/rmse"] == pytest.approx(math.sqrt((errors**2).mean()), rel=1e-5)
+        assert metrics["val/mae"] == pytest.approx(abs(errors).mean(), rel=1e-5)
+        assert metrics["val/r2"] == pytest.approx(1 - (errors**2).sum() / ((y - y.mean()) ** 2).sum(), rel=1e-4)
+        assert metrics["val/loss"] == pytest.approx((errors**2).mean() / Y[~HELD_OUT].var(), rel=1e-5)
+
+
+def test_no_number_in_the_store_is_not_one(left: Left) -> None:
+    with closing(sqlite3.connect(left.folder / "mlflow.db")) as store:
+        rows = store.execute("SELECT value, is_nan FROM metrics").fetchall()
+    assert len(rows) > 100
+    assert all(math.isfinite(value) and not is_nan for value, is_nan in rows)
+    assert all(abs(value) < 1e300 for value, _ in rows)  # MLflow writes an infinite one so.
+
+
+def test_the_data_is_an_input_with_its_digest(left: Left) -> None:
+    (manifest,) = left.folder.glob(".harness/tables/*/table.json")
+    digest = OmegaConf.load(manifest).digest
+    for run in left.runs.values():
+        inputs = [entry.dataset for entry in run.inputs.dataset_inputs]
+        assert [(entry.name, entry.digest) for entry in inputs] == [
+            ("small (training)", digest),
+            ("small (holdout)", digest),
+        ]
+        training, holdout = (json.loads(entry.profile) for entry in inputs)
+        x, y = training["columns"]["x"], training["columns"]["y"]
+        assert (training["num_rows"], holdout) == (10, {"num_rows": 3})
+        assert (x["min"], x["max"], x["log"]) == (X[~HELD_OUT].min(), X[~HELD_OUT].max(), False)
+        assert (x["mean"], y["std"]) == pytest.approx((X[~HELD_OUT].mean(), Y[~HELD_OUT].std()))
+
+
+def test_the_best_of_each_metric_is_there_with_its_epoch(left: Left) -> None:
+    for run in left.finished.values():
+        for key, best in (("train/loss", min), ("val/loss", min), ("val/rmse", min), ("val/mae", min), ("val/r2", max)):
+            curve = left.curve(run, key)
+            epoch = best(curve, key=curve.__getitem__)
+            assert left.curve(run, f"best/{key}") == {epoch: curve[epoch]}
+    assert not any(key.startswith("best/") for run in left.diverged.values() for key in run.data.metrics)
+
+
+def test_the_summary_says_in_markdown_what_came_of_it(left: Left) -> None:
+    def link(run: Run) -> str:
+        return f"[{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
+
+    def row(what: str, run: Run) -> str:
+        metrics = run.data.metrics
+        loss, rmse = f"{metrics['val/loss']:.4g}", f"{metrics['val/rmse']:,.6g}"
+        return f"| {what} | {link(run)} | {loss} | {rmse} | {metrics['updates']:,.0f} |"
+
+    def best(chunksize: str) -> Run:
+        runs = [run for key, run in left.finished.items() if key[0] == chunksize]
+        return min(runs, key=lambda run: run.data.metrics["val/loss"])
+
+    assert left.summary.data.tags["mlflow.note.content"].splitlines() == [
+        "| best of | run | loss | rmse | updates |",
+        "| --- | --- | ---: | ---: | ---: |",
+        row("chunks", best("4")),
+        row("the full sample", best("full")),
+        "",
+        "`small.csv`: y from x; 10 rows to train on, 3 held out.",
+        "",
+        "4 of 8 runs failed:",
+        "",
+        *[f"- {link(run)}: diverged at update 2" for run in sorted(left.diverged.values(), key=left.order)],
+        "",
+        "```",
+        left.summary.data.tags["command"],
+        "```",
+    ]
+
+
+def test_the_summary_keeps_versions_and_how_busy_the_machine_was(left: Left) -> None:
+    run_id = left.summary.info.run_id
+    packages = Path(left.client.download_artifacts(run_id, "packages.txt")).read_text().splitlines()
+    assert f"tensorflow=={tf.__version__}" in packages
+    assert [line.split("==")[0] for line in packages] == [
+        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
+    ]
+    assert 0 < left.summary.data.metrics["system/system_memory_usage_percentage"] < 100
+    for run in left.runs.values():
+        assert [file.path for file in left.client.list_artifacts(run.info.run_id)] == ["config.yaml"]
+
+
+def test_the_summary_has_the_clocks(left: Left) -> None:
+    metrics = left.summary.data.metrics
+    assert {"time/compile_s", "time/read_s", "time/train_s", "time/evaluate_s", "time/wall_s"} < metrics.keys()
+    assert metrics["memory/peak_mb"] > 100
+    assert {run.data.metrics["time/shared_by"] for run in left.finished.values()} == {4}  # two rates of two chunksizes
+
+
+def test_only_the_best_run_keeps_its_model(left: Left) -> None:
+    kept = [run.info.run_id for run in left.runs.values() if run.outputs.model_outputs]
+    assert kept == [left.best.info.run_id]
+
+
+def test_the_model_takes_raw_columns_and_gives_raw_predictions(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    monkeypatch.chdir(left.folder)
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", f"sqlite:///{left.folder}/mlflow.db")
+    metrics = left.best.data.metrics
+    model = mlflow.pyfunc.load_model(f"models:/{left.best.outputs.model_outputs[0].model_id}")
+    for values in (np.array([1, 2, 30]), np.array([0.5, -7.0, 1000.0]), np.array([4], np.float32)):
+        predictions = model.predict(pd.DataFrame({"x": values}))
+        np.testing.assert_allclose(predictions, (metrics["intercept"] + metrics["slope"] * values)[:, None], rtol=1e-5)
+
+
+def test_each_run_has_a_folder_and_nothing_else_is_left(left: Left) -> None:
+    assert left.places == [*(".harness", "mlartifacts", "mlflow.db", "mlflow.db.lock", "multirun", "small.csv")]
+    (folder,) = left.folder.glob("multirun/*/*")
+    assert sorted(path.name for path in folder.iterdir()) == [*"01234567", "multirun.yaml", "summary.json"]
+    logs = []
+    for number in range(8):
+        job = folder / str(number)
+        assert sorted(path.name for path in (job / ".hydra").iterdir()) == [
+            "config.yaml",
+            "hydra.yaml",
+            "overrides.yaml",
+        ]
+        logs.append((job / "train.log").read_text().split(" - ")[-1].strip())
+    assert logs == [
+        f"{chunk} lr={rate} epochs={epochs}: {ending}"
+        for chunk in ("full", "chunk=4")
+        for rate, ending in (("0.1", "FINISHED"), ("1e+30", "FAILED diverged at update 2"))
+        for epochs in (2, 3)
+    ]
+
+
+# In this process.
+
+Harness = Callable[..., Answer]
+
+
+@pytest.fixture
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Harness]:
+    """Call the command in an empty folder with the small file in it."""
+    (tmp_path / "small.csv").write_text(CSV)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def close_log() -> None:
+        for handler in set(logging.root.handlers) - set(handlers):
+            handler.close()
+
+    # Hydra sets logging up anew for each job, and would close pytest's own handlers too.
+    monkeypatch.setattr(logging.config, "_clearExistingHandlers", close_log)
+    terminate = signal.getsignal(signal.SIGTERM)
+
+    def call(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["harness", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main.main()
+        return Answer(end.value.code or 0, *capsys.readouterr())  # type: ignore[arg-type]
+
+    yield call
+    signal.signal(signal.SIGTERM, terminate)
+    close_log()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds nothing; it takes MLflow a second to make one."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
+    """Call `train` on the small file, with a store that is there already and keeps no model."""
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+
+    def call(*words: str) -> Answer:
+        return harness("train", *DATA, "tracking.log_model=none", *words)
+
+    return call
+
+
+REFUSED = {
+    "chunksze=4": "no configuration key chunksze. Did you mean chunksize? The keys there: chunksize, data, epochs, "
+    "experiment, learning_rate, loss, model, optimizer, runtime, seed, sweep, tracking.",
+    "model=linar": "model expected one of custom, linear, mlp. Received: linar. Did you mean linear?",
+    "optimizer=admw": "optimizer expected one of adam, adamw, rmsprop, sgd. Received: admw. Did you mean adamw?",
+    "epochs=abc": "epochs expected a whole number. Received: abc.",
+    "epochs=0": "epochs expected a positive number. Received: 0.",
+    "chunksize=0": "chunksize expected a positive number of rows or `full`. Received: 0.",
+    "chunksize=abc": "chunksize expected a positive number of rows or `full`. Received: abc.",
+    "learning_rate=-1": "learning_rate expected a positive number that float32 can hold. Received: -1.0.",
+    "learning_rate=nan": "learning_rate expected a positive number that float32 can hold. Received: nan.",
+    "data.features=[x,z]": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
+    "It has: x, y.",
+    "data.target=z": "data.features and data.target expected columns of {here}/small.csv. Received: z. It has: x, y.",
+    "data.path=none.csv": "data.path expected a file that is there. Received: {here}/none.csv.",
+    "data.path=.": "data.path expected a file. Received: {here}, a folder or device. Name files.",
+    "data=king_county data.path=kc_house_data.csv": "data.path expected a file that is there. "
+    "Received: {here}/kc_house_data.csv. Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
+    "loss=binary_crossentropy": "loss=binary_crossentropy expected labels 0 and 1 in y. Received: 5.5.",
+    "model=custom": "model._target_ expected a value. Received: none. Set model._target_=VALUE.",
+    "--trust model._target_=nowhere.build": "model._target_ expected the dotted name of a function. "
+    "Received: 'nowhere.build' (ModuleNotFoundError: No module named 'nowhere').",
+    "model._target_=harness.models.liner": "model._target_ expected the dotted name of a function. "
+    "Received: 'harness.models.liner' (AttributeError: module 'harness.models' has no attribute 'liner').",
+    "--trust model._target_=math.pi": "model._target_ expected a function. Received: math.pi.",
+    "model._target_=stranger.build": "model._target_ expected a function of harness, keras or experiments. "
+    "Received: stranger.build. Add --trust if you know what it does.",
+    "model._target_=keras.utils.get_file +model.origin=http://127.0.0.1:9/": "model._target_ expected a function whose "
+    "first argument is `inputs`. Received: keras.utils.get_file. Add --trust if you know what it does.",
+    "+model.units=[8]": "model expected arguments of harness.models.linear. Received: ['init', 'units'] "
+    "(got an unexpected keyword argument 'units'). It has: init.",
+    "runtime.device=gpu": "runtime.device=gpu expected a GPU. Received: none that TensorFlow sees.",
+    "runtime.cache=small.csv/cache": "runtime.cache expected a folder that can be written to. "
+    "Received: {here}/small.csv/cache.",
+    "hydra.run.dir=small.csv/out": "Hydra expected words and folders that it can use. "
+    "Received: [Errno 20] Not a directory: 'small.csv/out'.",
+    "tracking.uri=sqlite:///small.csv": "tracking.uri expected a store that answers. "
+    "Received: sqlite:///{here}/small.csv (file is not a database).",
+    "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri expected a store that answers. "
+    "Received: sqlite:///{here}/small.csv/mlflow.db ([Errno 17] File exists: '{here}/small.csv').",
+    "tracking.uri=http://127.0.0.1:9": "tracking.uri expected a store that answers. "
+    "Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+    "-m chunksize=4,0": "chunksize expected a positive number of rows or `full`. Received: 0.",
+    "-m data.target=y,z": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
+    "It has: x, y.",
+    "-m data.target=y,z hydra/launcher=basic": "data.features and data.target expected columns of {here}/small.csv. "
+    "Received: z. It has: x, y.",
+    "-m runtime.lane_tile=8,16": "runtime expected one value for all runs of a sweep. Received: 2 values.",
+    "-m tracking.experiment=a,b": "tracking expected one value for all runs of a sweep. Received: 2 values.",
+    "-m hydra.sweep.dir=small.csv/out seed=0,1": "Hydra expected words and folders that it can use. "
+    "Received: [Errno 20] Not a directory: 'small.csv/out'.",
+}
+
+
+@pytest.mark.parametrize(("words", "sentence"), REFUSED.items(), ids=list(REFUSED))
+def test_a_refusal_is_a_sentence_and_leaves_no_run(harness: Harness, words: str, sentence: str, tmp_path: Path) -> None:
+    if words == "runtime.device=gpu" and shutil.which("nvidia-smi"):
+        pytest.skip("there may be a GPU")
+    answer = harness("train", *DATA, *words.split())
+    assert (answer.code, answer.err) == (2, f"harness: {sentence.format(here=tmp_path)}\n")
+    assert [line for line in answer.out.splitlines() if not line.startswith("device: ")] == []
+    assert not list(tmp_path.rglob("mlflow.db"))
+    assert not list(tmp_path.rglob("mlartifacts"))
+
+
+@pytest.mark.parametrize(
+    "words", [["--bogus"], ["-m"], ["train", "--bogus"], ["trian"], ["compare", "--bogus"], ["ui", "--port", "x"]]
+)
+def test_words_that_are_no_command(harness: Harness, words: list[str], tmp_path: Path) -> None:
+    answer = harness(*words)
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+    assert stored(tmp_path) == []
+
+
+def test_king_county_says_where_to_get_the_file(harness: Harness) -> None:
+    answer = harness("train", "data=king_county")
+    assert answer.code == 2
+    assert "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0)." in answer.err
+
+
+def test_a_single_run_has_no_summary_and_the_numbers_that_it_has_in_a_sweep(
+    harness: Harness, left: Left, tmp_path: Path
+) -> None:
+    answer = harness("train", *DATA, "chunksize=4", "epochs=3", "learning_rate=0.1")
+    assert (answer.code, answer.err) == (0, "")
+    (run,) = stored(tmp_path)
+    assert (run.info.status, run.data.tags["kind"]) == ("FINISHED", "run")
+    assert "sweep" not in run.data.tags
+    assert len(run.outputs.model_outputs) == 1
+    companion = left.runs["4", "0.1", "3"]
+    for key in ("train/loss", "val/loss", "intercept", "slope"):
+        assert run.data.metrics[key] == companion.data.metrics[key]
+    assert run.data.tags["signature"] == companion.data.tags["signature"]
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert sorted(path.name for path in folder.iterdir()) == [".hydra", "train.log"]
+    again = harness("compare", run.info.run_id)
+    assert (again.code, again.err) == (0, "")
+    assert answer.out.endswith(again.out)
+
+
+def test_a_run_that_fails_does_not_take_others_along(trainer: Harness, tmp_path: Path) -> None:
+    (tmp_path / "breaks.py").write_text(
+        "from harness.models import linear\n"
+        "def build(inputs, width):\n"
+        "    if width == 2:\n"
+        "        raise RuntimeError('no width of 2')\n"
+        "    return linear(inputs)\n"
+    )
+    words = ["--trust", "model=custom", "model._target_=breaks.build", "+model.width=1,2", "epochs=1", "chunksize=4"]
+    answer = trainer(*words, "-m")
+    assert answer.code == 1
+    assert answer.err == "failed: chunk=4 lr=0.01 epochs=1 width=2: RuntimeError: no width of 2\n"
+    summary, *runs = stored(tmp_path)
+    assert [run.info.status for run in (summary, *runs)] == ["FAILED", "FINISHED", "FAILED"]
+    assert runs[1].data.tags["failure"] == "RuntimeError: no width of 2"
+    assert "diverged_at" not in runs[1].data.tags
+
+
+@pytest.mark.parametrize(("keep", "models"), [("all", 2), ("none", 0)])
+def test_every_model_is_kept_if_asked_for_or_none(trainer: Harness, tmp_path: Path, keep: str, models: int) -> None:
+    assert trainer("-m", "seed=0,1", "epochs=1", f"tracking.log_model={keep}").code == 0
+    _, *runs = stored(tmp_path)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
+    assert sum(len(run.outputs.model_outputs) for run in runs) == models
+
+
+def test_hydras_own_launcher_gives_the_same_numbers_one_by_one(trainer: Harness, left: Left, tmp_path: Path) -> None:
+    words = ["chunksize=4", "learning_rate=1e30,0.01,0.1", "epochs=3", "tracking.log_model=best"]
+    answer = trainer("-m", "hydra/launcher=basic", *words)
+    assert (answer.code, answer.err) == (1, "failed: chunk=4 lr=1e+30 epochs=3: diverged at update 2\n")
+    said = [line.split(":")[0] for line in answer.out.splitlines()]
+    assert (said.count("device"), said.count("store")) == (1, 1)
+    summary, lost, worse, run = stored(tmp_path)
+    assert [each.info.status for each in (summary, lost, worse, run)] == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+    assert [len(each.outputs.model_outputs) for each in (summary, lost, worse, run)] == [0, 0, 0, 1]
+    companion = left.runs["4", "0.1", "3"]
+    for key in ("train/loss", "val/loss", "intercept", "slope"):
+        assert run.data.metrics[key] == companion.data.metrics[key]
+    assert run.data.metrics["time/shared_by"] == 1
+    assert {each.data.tags["sweep"] for each in (lost, worse, run)} == {summary.info.run_id}
+    (folder,) = tmp_path.glob("multirun/*/*")
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "2", "multirun.yaml", "summary.json"]
+
+
+def test_columns_of_any_name(trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    names = ["living area", "a/b", "größe (€)"]
+    values = np.stack([X, X * X % 7, 3 * X % 5], axis=1)
+    rows = [*values.T, 5 + values @ [1, 2, 3]]
+    pd.DataFrame(dict(zip([*names, "price, total"], rows, strict=True))).to_csv(tmp_path / "small.csv", index=False)
+    columns = 'data.features=["living area","a/b","größe (€)"]', 'data.target="price, total"'
+    answer = trainer(*columns, "epochs=2", "tracking.log_model=best")
+    assert (answer.code, answer.err) == (0, "")
+    (run,) = stored(tmp_path)
+    metrics = run.data.metrics
+    slopes = [metrics[f"weight/{name}"] for name in ("living area", "a/b", "größe ___")]
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", f"sqlite:///{tmp_path}/mlflow.db")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)  # There is a slash.
+        model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
+    predictions = model.predict(pd.DataFrame(values, columns=names))
+    np.testing.assert_allclose(predictions, (metrics["intercept"] + values @ slopes)[:, None], rtol=1e-5)
+
+
+def test_names_and_dates_out_of_a_fifo_in_another_order(
+    trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kept model takes raw columns; each name that was trained on has its weight."""
+    import mlflow
+
+    lines = (f"{day}.1.1970;{name};{3 * day + (10 if name == 'north' else 0)}" for day, name in DAYS)
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=("when;where;y\n" + "\n".join(lines),))
+    writer.start()
+    words = ["data.features=[when,where]", "data.categorical=[where]", "data.dates=[when]", "data.date_format=%d.%m.%Y"]
+    words += ["data.delimiter=';'", "data.order=shuffled", "data.holdout=0.2", "tracking.log_model=best"]
+    answer = trainer(*words, f"data.path={path}", "chunksize=4", "epochs=60", "learning_rate=0.1")
+    writer.join()
+    assert (answer.code, answer.err) == (0, "")
+    (run,) = stored(tmp_path)
+    metrics = run.data.metrics
+    assert metrics["weight/when"] == pytest.approx(3, rel=0.01)
+    assert metrics["weight/where/north"] - metrics["weight/where/south"] == pytest.approx(10, rel=0.01)
+    assert metrics["val/r2"] > 0.999
+    with warnings.catch_warnings(action="ignore"):
+        # Not by `set_tracking_uri`, which leaves a variable in the environment for the tests that follow.
+        monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", f"sqlite:///{tmp_path}/mlflow.db")
+        model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
+        raw = {"when": np.array([[4.0], [4.0]]), "where": np.array([["north"], ["south"]])}
+        north, south = np.ravel(model.predict(raw))
+    assert (north, south) == (pytest.approx(3 * 5 + 10, rel=0.02), pytest.approx(3 * 5, rel=0.02))
+
+
+DAYS = [(day, ("north", "south")[day % 3 == 0]) for day in range(1, 32)]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--rows", "nan"], "--rows expected a whole, positive number. Received: nan."),
+        (["--rows", "inf"], "--rows expected a whole, positive number. Received: inf."),
+        (["--rows", "1.5"], "--rows expected a whole, positive number. Received: 1.5."),
+        (["--rows", "0"], "--rows expected a whole, positive number. Received: 0."),
+        (["--seed", "-1"], "--seed expected a number that is not negative. Received: -1."),
+    ],
+)
+def test_what_cannot_be_generated_is_refused(harness: Harness, words: list[str], sentence: str) -> None:
+    assert harness("data", "generate", "out.csv", *words) == Answer(2, "", f"harness: {sentence}\n")
+
+
+def test_generating_needs_a_folder(harness: Harness) -> None:
+    said = "harness: PATH expected a file in a folder that is there. Received: none/out.csv.\n"
+    assert harness("data", "generate", "none/out.csv") == Answer(2, "", said)
+
+
+def test_a_sweeps_folder_belongs_to_its_store(
+    trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.training.trainer.Scan.run", lambda scan: iter(()))
+    words = ["-m", "hydra.sweep.dir=out"]
+    trainer(*words, "seed=0")
+    trainer(*words, "seed=1")
+    summary, *runs = stored(tmp_path)
+    assert [run.data.tags["sweep"] for run in runs] == [summary.info.run_id] * 2
+    answer = trainer(*words, "seed=2", f"tracking.uri=sqlite:///{tmp_path}/other.db")
+    assert answer.code == 2
+    assert f"expected the store that holds run {summary.info.run_id}" in answer.err
+
+
+def test_the_store_is_where_the_environment_says(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere/mlflow.db")
+    monkeypatch.setattr("harness.training.trainer.Scan.run", lambda scan: iter(()))
+    answer = harness("train", *DATA)
+    assert f"store:  sqlite:///{tmp_path}/elsewhere/mlflow.db, experiment harness\n" in answer.out
+    assert not (tmp_path / "mlflow.db").exists()
+    assert (tmp_path / "elsewhere" / "mlartifacts").is_dir()
+    (run,) = stored(tmp_path / "elsewhere")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert harness("compare", run.info.run_id).code == 2
+    assert harness("compare", "--uri", "sqlite:///elsewhere/mlflow.db", run.info.run_id).code == 0
+
+
+def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
+    uri = f"sqlite:///{left.folder}/mlflow.db"
+    shown = "\n".join([*left.said[2:], ""])
+    for ids in ([], [left.summary.info.run_id], [run.info.run_id for run in left.runs.values()]):
+        assert harness("compare", "--uri", uri, *ids) == Answer(0, shown, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["compare"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (
+            ["compare", "--uri", "http://127.0.0.1:9"],
+            "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+        ),
+        (["compare", "--uri", "{store}", "unknown"], "IDS expected the ids of runs or of a sweep. Received: unknown."),
+        (["ui"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["report"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["sweeps"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (
+            ["ui", "--uri", "http://127.0.0.1:9"],
+            "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+        ),
+        (
+            ["predict", "--uri", "{store}", "unknown", "small.csv"],
+            "IDS expected the ids of runs or of a sweep. Received: unknown.",
+        ),
+        (
+            ["ui", "--port", "99999"],
+            "--port expected a free port on 127.0.0.1. Received: 99999. Leave it out for any free one.",
+        ),
+        (
+            ["data", "describe", "none.csv"],
+            "data.path expected a CSV file. Received: none.csv, which does not exist. Check name and folder.",
+        ),
+    ],
+)
+def test_other_commands_refuse_in_a_sentence_too(
+    harness: Harness, left: Left, words: list[str], sentence: str, tmp_path: Path
+) -> None:
+    answer = harness(*(word.format(store=f"sqlite:///{left.folder}/mlflow.db") for word in words))
+    assert answer == Answer(2, "", f"harness: {sentence.format(here=tmp_path)}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.csv"]
+
+
+def test_data_is_generated_and_described(harness: Harness, tmp_path: Path) -> None:
+    assert harness("data", "generate", "some.csv", "--rows", "1e3") == Answer(
+        0, f"some.csv: 1,000 rows, {(tmp_path / 'some.csv').stat().st_size:,} bytes\n", ""
+    )
+    answer = harness("data", "describe", "some.csv")
+    assert (answer.code, answer.err) == (0, "")
+    assert "data.path=some.csv" in answer.out
+
+
+def test_the_report_and_the_table_can_be_had_again(left: Left, harness: Harness, tmp_path: Path) -> None:
+    uri = f"sqlite:///{left.folder}/mlflow.db"
+    folder = f"harness-report-{left.summary.info.run_id[:8]}"
+    assert harness("report", "--uri", uri) == Answer(0, f"{folder}/report.html\n", "")
+    assert "4 diverged" in (tmp_path / folder / "report.html").read_text()
+    answer = harness("report", left.summary.info.run_id, "--uri", uri, "--output", str(tmp_path / "there"))
+    assert answer.out == f"{tmp_path}/there/report.html\n"
+    assert len(list((tmp_path / "there").iterdir())) == 5
+    rows = pd.read_csv(io.StringIO(harness("compare", "--uri", uri, "--csv").out))
+    assert set(rows["run_id"]) == {run.info.run_id for run in left.runs.values()}
+    assert harness("compare", "--uri", uri, "--markdown").out.startswith("| chunk | lr | epochs | updates |")
+    answer = harness("sweeps", "--uri", uri)
+    line = answer.out.splitlines()[1]
+    assert line.startswith(f"{left.summary.info.run_id} ")
+    assert "4 finished, 4 failed" in line
+    assert f" {left.best.info.run_name} " in line
+
+
+def test_the_best_runs_model_predicts(left: Left, harness: Harness, tmp_path: Path) -> None:
+    uri = f"sqlite:///{left.folder}/mlflow.db"
+    answer = harness("predict", left.best.info.run_id, "small.csv", "--uri", uri)
+    assert (answer.code, answer.err) == (0, "")
+    metrics = left.best.data.metrics
+    expected = metrics["intercept"] + metrics["slope"] * X
+    np.testing.assert_allclose(pd.read_csv(io.StringIO(answer.out))["prediction"], expected, rtol=1e-5)
+
+
+def test_a_report_that_cannot_be_made_fails_nothing(trainer: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("harness.analysis.report.write", fail)
+    answer = trainer("-m", "epochs=1,2", "chunksize=full")
+    assert (answer.code, answer.err) == (0, "")
+    assert "report: not made (OSError: no room); `harness report` makes it\n" in answer.out
+
+
+def crash(scan: object) -> None:
+    raise ZeroDivisionError("by nothing")
+
+
+def test_a_crash_has_a_sentence_on_top_and_ends_all_runs(
+    trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.training.trainer.Scan.run", crash)
+    answer = trainer("-m", "chunksize=full,4", "epochs=1")
+    assert answer.code == 1
+    assert answer.err == "harness: ZeroDivisionError: by nothing (HYDRA_FULL_ERROR=1 shows where)\n"
+    assert [run.info.status for run in stored(tmp_path)] == ["FAILED"] * 3
+
+
+def test_hydra_full_error_shows_where(trainer: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr("harness.training.trainer.Scan.run", crash)
+    with pytest.raises(ZeroDivisionError, match="by nothing"):
+        trainer("epochs=1")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    assert [run.info.status for run in stored(tmp_path)] == ["FAILED"]
+
+
+def epochs_so_far(folder: Path) -> int:
+    """Epochs that the store in a folder knows of."""
+    if not (folder / "mlflow.db").exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(folder / "mlflow.db")) as store:
+            return store.execute("SELECT count(*) FROM metrics WHERE key = 'val/loss'").fetchone()[0]
+    except sqlite3.OperationalError:  # It is being made.
+        return 0
+
+
+def is_under_way(folder: Path) -> bool:
+    """Wait until some epochs have been recorded, but not for ever."""
+    deadline = time.monotonic() + 90
+    while epochs_so_far(folder) < 20 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return time.monotonic() < deadline
+
+
+LONG = ["-m", "chunksize=full,4", "epochs=1,100000"]
+ENDINGS = {
+    (None, None): "KILLED",  # the summary
+    ("full", "1"): "FINISHED",
+    ("4", "1"): "FINISHED",
+    ("full", "100000"): "KILLED",
+    ("4", "100000"): "KILLED",
+}
+INTERRUPTS = pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "\nharness: interrupted\n")]
+)
+
+
+def endings(folder: Path) -> dict[tuple[str | None, str | None], str]:
+    return {
+        (run.data.params.get("chunksize"), run.data.params.get("epochs")): run.info.status for run in stored(folder)
+    }
+
+
+@INTERRUPTS
+def test_an_interrupted_sweep_leaves_no_run_under_way(
+    trainer: Harness, tmp_path: Path, number: signal.Signals, code: int, said: str
+) -> None:
+    over = threading.Event()
+
+    def interrupt() -> None:
+        is_under_way(tmp_path)
+        while not over.is_set():
+            os.kill(os.getpid(), number)
+            over.wait(60)  # An exception of a signal's handler is lost where Python ignores them, as in a finalizer.
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        answer = trainer(*LONG)
+    finally:
+        over.set()
+        thread.join()
+    assert (answer.code, answer.err) == (code, said)
+    assert endings(tmp_path) == ENDINGS
+
+
+# The real command again.
+
+
+def modules_after(*words: str) -> tuple[str, set[str]]:
+    """What the command prints, and the packages that it has loaded for that."""
+    code = (
+        "import sys\nfrom harness.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print('\\n' + ' '.join(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    out, _, modules = answer.stdout.rstrip().rpartition("\n")
+    return out, set(modules.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["--help"], {"tensorflow", "keras", "mlflow", "pandas", "numpy", "hydra", "rich"}),
+        (["train", "--help"], {"tensorflow", "keras", "mlflow", "pandas"}),
+        (["compare", "--help"], {"tensorflow", "keras", "mlflow", "pandas", "hydra"}),
+        (["--version"], {"tensorflow", "keras", "mlflow", "pandas", "numpy", "hydra"}),
+    ],
+    ids=lambda value: " ".join(sorted(value)),
+)
+def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[str]) -> None:
+    out, modules = modules_after(*words)
+    assert out
+    assert "click" in modules
+    assert not modules & heavy
+
+
+def test_tensorflow_is_imported_without_what_nothing_needs() -> None:
+    code = "import sys; from harness.runtime.imports import import_tensorflow; import_tensorflow(); import keras; "
+    code += "print(keras.backend.backend(), {'sklearn', 'jax'} & {*sys.modules}); import sklearn.base"
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "tensorflow set()\n"
+
+
+def test_keras_on_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ConfigError, match=r"expected Keras on tensorflow\. Received: torch\. Unset KERAS_BACKEND\."):
+        import_tensorflow()
+
+
+@pytest.mark.slow
+@INTERRUPTS
+def test_an_interrupt_of_the_real_command(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:
+    (tmp_path / "small.csv").write_text(CSV)
+    process = command(tmp_path, "train", *DATA, *LONG)
+    try:
+        assert is_under_way(tmp_path)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (code, f"\nharness: {STOPPING}\n{said}")
+    assert endings(tmp_path) == ENDINGS
+
+
+@pytest.mark.slow
+def test_the_ui_is_a_store_too_and_ends_when_told(left: Left, harness: Harness, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = command(left.folder, "ui", "--port", str(port))
+    try:
+        said = [process.stdout.readline() for _ in range(5)]  # type: ignore[union-attr]
+        views = addresses(f"http://127.0.0.1:{port}", left.summary.info.experiment_id, left.summary.info.run_id)
+        newest = [f"newest sweep's {what}: {address}\n" for what, address in views.items()]
+        assert said == [
+            f"store: sqlite:///{left.folder}/mlflow.db\n",
+            "the MLflow UI is starting ...\n",
+            f"http://127.0.0.1:{port}  (Ctrl-C ends it)\n",
+            *newest,
+        ]
+        answer = harness("ui", "--uri", f"http://127.0.0.1:{port}")
+        assert answer == Answer(0, "".join([f"http://127.0.0.1:{port}  (the store's own UI)\n", *newest]), "")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+            assert b"MLflow" in page.read()
+        client = MlflowClient(f"http://127.0.0.1:{port}")
+        assert client.get_run(left.best.info.run_id).data.metrics == left.best.data.metrics
+        uri = f"http://127.0.0.1:{port}"
+        words = ["chunksize=4", "epochs=3", "learning_rate=0.1", "runtime.rerun=true", f"tracking.uri={uri}"]
+        answer = harness("train", *DATA, *words)
+        assert (answer.code, answer.err) == (0, "")
+        assert answer.out.splitlines()[1] == f"store:  {uri}, experiment harness"
+        run = client.search_runs([left.summary.info.experiment_id], max_results=1)[0]  # the newest
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["val/loss"] == left.runs["4", "0.1", "3"].data.metrics["val/loss"]
+        assert len(run.outputs.model_outputs) == 1
+        assert answer.out.endswith(harness("compare", "--uri", uri, run.info.run_id).out)
+        assert not (tmp_path / "mlflow.db").exists()
+        taken = command(left.folder, "ui", "--port", str(port))
+        assert "--port expected a free port" in taken.communicate(timeout=30)[1]
+        assert taken.returncode == 2
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", port), timeout=1):
+        pass

@@ -1,0 +1,170 @@
+"""Predictions of a logged model, on files that a model was not trained on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.cli.predict import predict
+from harness.data import csv_blocks
+from harness.errors import ConfigError
+from harness.tracking.reader import Records
+from harness.tracking.tracker import Tracker
+
+FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
+EXPECTED = [10 * 2 + 1, 10 * 4 + 3, 10 * 6.5 + 5]
+WRITTEN = "dates: [], date_format: null, delimiter: ',', encoding: utf-8, decimal: ."
+CONFIG = f"data: {{features: [a, b, c, d], target: y, {WRITTEN}}}"
+Write = Callable[..., Path]
+
+
+def model() -> keras.Model:
+    """10 a + b, and columns taken by their names."""
+    inputs = {name: keras.Input((1,), name=name) for name in "ab"}
+    dense = keras.layers.Dense(1, kernel_initializer="ones")
+    tens = keras.layers.Rescaling(10.0)(inputs["a"])
+    return keras.Model(inputs, dense(keras.layers.Concatenate()([tens, inputs["b"]])))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A run with a model, one with a model that holds code, one without, and a sweep."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    ids = {"uri": uri}
+    unsafe = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x + 1)])
+    with Tracker(uri, "question") as tracker:
+        for name, kept in (("kept", model()), ("unsafe", unsafe), ("not kept", None)):
+            command = "harness train chunksize=4 epochs=2"
+            ids[name] = tracker.start_run(name, {}, {"kind": "run", "sample": "batch", "command": command})
+            tracker.log_text(ids[name], CONFIG, "config.yaml")
+            if kept is not None:
+                tracker.log_model(ids[name], kept, {name: np.ones((1, 1)) for name in ("a", "b")}, "y")
+            tracker.end_run(ids[name], "FINISHED")
+        ids["sweep"] = tracker.start_run("sweep", {}, {"kind": "sweep"})
+    return ids
+
+
+@pytest.fixture
+def records(store: dict[str, str]) -> Records:
+    return Records(store["uri"])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_a_prediction_a_row_in_order(
+    records: Records, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 5 * rows)
+    predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=False)
+    assert (tmp_path / "out.csv").read_text() == "prediction\n21\n43\n70\n"
+
+
+@pytest.mark.parametrize("rows", [2, 100])
+def test_columns_are_kept_as_they_were(
+    records: Records, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 5 * rows)
+    predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=True)
+    expected = zip(FILE.splitlines(), ["prediction", "21", "43", "70"], strict=True)
+    assert (tmp_path / "out.csv").read_text() == "".join(f"{line},{value}\n" for line, value in expected)
+
+
+def test_standard_output(
+    records: Records, store: dict[str, str], write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict(records, store["kept"], write(FILE), None, keep=False)
+    rows = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    np.testing.assert_allclose(rows["prediction"], EXPECTED)
+
+
+@pytest.mark.parametrize(("keep", "out"), [(False, "prediction\n"), (True, "id,b,a,y,prediction\n")])
+def test_a_file_without_rows(
+    records: Records, store: dict[str, str], write: Write, tmp_path: Path, keep: bool, out: str
+) -> None:
+    predict(records, store["kept"], write("id,b,a,y\n"), tmp_path / "out.csv", keep=keep)
+    assert (tmp_path / "out.csv").read_text() == out
+
+
+@pytest.mark.parametrize(
+    ("run", "content", "keep", "sentence"),
+    [
+        ("kept", "a,c\n1,2\n", False, "Received: b. It has: a, c."),
+        ("kept", "a,b\n1,2\n1,x\n", False, "b expected numbers. Received: 'x' in "),
+        ("kept", "a,b\n1,2\n3,\n", False, "b expected a value in every row. Received: an empty field in "),
+        ("kept", "a,b,prediction\n1,2,3\n", True, "--keep expected a file without a column prediction."),
+        ("unsafe", "a,b\n1,2\n", False, "RUN_ID expected a model that can be loaded safely. Received: "),
+        (
+            "not kept",
+            "a,b\n1,2\n",
+            False,
+            "RUN_ID expected a run whose model was kept. Received: not kept, whose was not. "
+            "Repeat it so that it is: harness train chunksize=4 epochs=2 tracking.log_model=all",
+        ),
+        ("sweep", "a,b\n1,2\n", False, "RUN_ID expected a run. Received: "),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused_and_leaves_no_file(
+    records: Records,
+    store: dict[str, str],
+    write: Write,
+    tmp_path: Path,
+    run: str,
+    content: str,
+    keep: Any,
+    sentence: str,
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        predict(records, store[run], write(content), tmp_path / "out.csv", keep=keep)
+    assert sentence in str(refusal.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.csv"]
+
+
+def test_a_file_or_folder_that_is_not_there(
+    records: Records, store: dict[str, str], write: Write, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="expected a CSV file"):
+        predict(records, store["kept"], tmp_path / "none.csv", None, keep=False)
+    with pytest.raises(ConfigError, match="--output expected a file in a folder that is there"):
+        predict(records, store["kept"], write(FILE), tmp_path / "none" / "out.csv", keep=False)
+
+
+def test_names_and_dates_are_taken_as_they_are(write: Write, tmp_path: Path) -> None:
+    """A name that the model does not know counts 0, one day counts 1."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    inputs = {"c": keras.Input((1,), name="c", dtype="string"), "d": keras.Input((1,), name="d")}
+    names = keras.layers.StringLookup(vocabulary=["u", "v"])(inputs["c"])
+    outputs = keras.layers.Add()([100.0 * keras.ops.cast(names, "float32"), inputs["d"]])
+    with Tracker(uri, "question") as tracker:
+        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
+        written = CONFIG.replace("[]", "[d]").replace("null", '"%d.%m.%Y"').replace("','", "';'")
+        tracker.log_text(run_id, written, "config.yaml")
+        example = {"c": np.array([["u"]]), "d": np.array([[1.0]])}
+        tracker.log_model(run_id, keras.Model(inputs, outputs), example, "y")
+        tracker.end_run(run_id, "FINISHED")
+    path = write("d;c\n02.01.1970;v\n01.01.1970;w\n03.01.1970;\n")
+    predict(Records(uri), run_id, path, tmp_path / "out.csv", keep=False)
+    assert (tmp_path / "out.csv").read_text() == "prediction\n201\n0\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ("data: 1", "config.yaml expected a run's configuration. Received: '1'."),
+        (CONFIG.replace("utf-8", "'${oc.env:HOME}'"), "config.yaml expected plain values. Received: ${oc.env:HOME}."),
+        (CONFIG.replace("utf-8", "no-such"), "data.encoding expected an encoding that Python knows"),
+    ],
+)
+def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sentence: str) -> None:
+    with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "question") as tracker:
+        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
+        tracker.log_text(run_id, config, "config.yaml")
+        tracker.log_model(run_id, model(), {name: np.ones((1, 1)) for name in ("a", "b")}, "y")
+    with pytest.raises(ConfigError) as refusal:
+        predict(Records(tracker.uri), run_id, write(FILE), None, keep=False)
+    assert str(refusal.value).startswith(sentence)

@@ -1,0 +1,376 @@
+"""Recorded runs once more: from their record alone, to the bit, and without harm from what somebody else recorded."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+import yaml
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from harness.cli import differences, main
+from harness.cli.metric_diff import pairs, verdict
+from harness.cli.reproduce import Wish, reproduce
+from harness.config import Config, DataConfig, LogModel, Loss, TrackingConfig
+from harness.errors import ConfigError
+from harness.sweep import runner
+from harness.sweep.display import Display
+from harness.tracking import artifacts
+from harness.tracking.reader import Records
+from harness.tracking.recorded_config import config_of
+from harness.tracking.tracker import Tracker
+
+# The command sets this, and only before anything computes: here another test may have been first.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+
+CSV = "x,z,y\n" + "".join(f"{x},{x * x % 7},{3 * x + x % 3}\n" for x in range(23))
+MODELS = {
+    "linear": {"_target_": "harness.models.linear", "init": 0.1},
+    "mlp": {"_target_": "harness.models.mlp", "units": [4]},
+}
+
+
+def config(model: str, **settings: Any) -> Config:
+    defaults: dict[str, Any] = {"chunksize": 4, "learning_rate": 0.1, "epochs": 2, "seed": 0, "loss": Loss.mse}
+    return Config(
+        data=DataConfig(features=["x", "z"], target="y", path="small.csv"),
+        model=MODELS[model],
+        optimizer={"name": "adam"},
+        tracking=TrackingConfig(experiment="a question", log_model=LogModel.none),
+        **defaults | settings,
+    )
+
+
+CONFIGS = {
+    "batch": config("linear"),
+    "full": config("linear", chunksize="full"),
+    "mlp": config("mlp", seed=3),
+    "diverged": config("linear", learning_rate=1e30),
+}
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a sweep left in a folder."""
+
+    folder: Path
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Left:
+    """A sweep, and a run of somebody else."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "small.csv").write_text(CSV)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        display = Display(Console(file=io.StringIO()))
+        runs = runner.train(list(CONFIGS.values()), display, command="harness train -m ...", folder=folder / "multirun")
+        with Tracker(f"sqlite:///{folder}/mlflow.db", "a question") as tracker:
+            stranger = tracker.start_run("stranger", {}, {})
+    ids = dict(zip(CONFIGS, (run.run_id for run in runs), strict=True))
+    (summary,) = Records(f"sqlite:///{folder}/mlflow.db").newest_sweeps(2)
+    return Left(folder, ids | {"sweep": summary.info.run_id, "stranger": stranger})
+
+
+@pytest.fixture
+def left(trained: Left, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Left:
+    """The store and the data in a folder of their own, where the command is called."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    shutil.copyfile(trained.folder / "small.csv", folder / "small.csv")
+    with (
+        closing(sqlite3.connect(trained.folder / "mlflow.db")) as one,
+        closing(sqlite3.connect(folder / "mlflow.db")) as other,
+    ):
+        one.backup(other)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    return Left(folder, trained.ids)
+
+
+def again(left: Left, name: str, **wish: Any) -> tuple[bool, list[str]]:
+    """Reproduce a run; return whether it was equal, and what was said."""
+    out = io.StringIO()
+    wish = {"run_id": left.ids.get(name, name), **wish}
+    display = Display(Console(file=out, width=200))
+    return reproduce(Records(f"sqlite:///{left.folder}/mlflow.db"), Wish(**wish), display), out.getvalue().splitlines()
+
+
+def others(said: list[str]) -> list[str]:
+    return [line.removeprefix("other:  ").split(":")[0] for line in said if line.startswith("other:")]
+
+
+def change(left: Left, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(left.folder / "mlflow.db")) as store, store:
+        assert store.execute(statement, values).rowcount > 0
+
+
+def count(left: Left) -> int:
+    with closing(sqlite3.connect(left.folder / "mlflow.db")) as store:
+        return store.execute("SELECT count(*) FROM runs").fetchone()[0]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_run_alone_has_the_numbers_that_it_had_in_a_sweep(left: Left, name: str) -> None:
+    is_equal, said = again(left, name)
+    assert is_equal
+    assert others(said) == []
+    words = said[-1].split()
+    assert (words[1], words[-4:-1] == ["to", "the", "bit;"]) == ("equal:", name != "diverged")
+    assert (int(words[2]) > 12) == (name != "diverged")
+    now = MlflowClient().get_run(said[-1].split()[0])
+    assert now.data.tags["reproduces"] == left.ids[name]
+    assert now.data.tags["command"] == f"harness reproduce {left.ids[name]}"
+    assert now.data.params["runtime.rerun"] == "True"
+    assert now.data.tags.get("diverged_at") == ("2" if name == "diverged" else None)
+    assert now.info.experiment_id == MlflowClient().get_run(left.ids[name]).info.experiment_id
+    # It is no run of the sweep, nor will another sweep take it for one of its own.
+    assert "sweep" not in now.data.tags
+    records = Records(f"sqlite:///{left.folder}/mlflow.db")
+    ids = records.load([left.ids["sweep"]]).runs["run_id"]
+    assert sorted(ids) == sorted(left.ids[key] for key in CONFIGS)
+    signature = now.data.tags["signature"]
+    known = records.of_signatures(now.info.experiment_id, [signature])[signature]
+    assert [run.info.run_id for run in known] == [left.ids[name]]
+
+
+def test_the_smallest_difference_anywhere_on_a_curve_is_found(left: Left) -> None:
+    scale = "UPDATE metrics SET value = value * 1.0000001 WHERE key = 'train/loss' AND step = 1 AND run_uuid = ?"
+    change(left, scale, left.ids["batch"])
+    is_equal, said = again(left, "batch")
+    assert not is_equal
+    assert "different: 1 of " in said[-1]
+    assert re.search(r"metrics, by up to [\d.]+e-0[78] \(train/loss\)\.$", said[-1])
+    (row,) = [line for line in said if line.startswith("train/loss ")]
+    assert row.endswith("at step 1")
+    assert next(line for line in said if line.startswith("val/loss ")).endswith(" 0")
+
+
+def test_other_data_is_said_and_not_the_same(left: Left) -> None:
+    (left.folder / "small.csv").write_text(CSV + "23,1,99\n")
+    before = count(left)
+    with pytest.raises(ConfigError, match=r"--strict expected what the record says\. Received: digest of the data: "):
+        again(left, "batch", strict=True)
+    assert count(left) == before
+    is_equal, said = again(left, "batch")
+    assert (is_equal, others(said)) == (False, ["digest of the data"])
+
+
+def test_data_that_has_moved_is_named(left: Left, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.csv"
+    shutil.move(left.folder / "small.csv", moved)
+    with pytest.raises(ConfigError) as refusal:
+        again(left, "batch")
+    assert str(refusal.value) == (
+        f"data.path expected a file that is there. Received: {left.folder}/small.csv. "
+        "Name where the data lies now: --data PATH."
+    )
+    is_equal, said = again(left, "batch", data=(str(moved),))
+    assert (is_equal, others(said)) == (True, [])
+
+
+def evil(left: Left, change_of: Callable[[dict[str, Any]], object] | str | None) -> str:
+    """Record a run as somebody else might, from what a real one recorded; return its id."""
+    with Tracker(f"sqlite:///{left.folder}/mlflow.db", "a question") as tracker:
+        run_id = tracker.start_run("evil", {}, {"kind": "run", "sample": "batch"})
+        settings = artifacts.settings(Records(tracker.uri), left.ids["batch"], left.folder)
+        if callable(change_of):
+            change_of(settings)
+        if change_of is not None:
+            text = change_of if isinstance(change_of, str) else yaml.safe_dump(settings)
+            tracker.log_text(run_id, text, "config.yaml")
+        tracker.end_run(run_id, "FINISHED")
+    return run_id
+
+
+def test_data_elsewhere_is_not_measured_for_others(left: Left, tmp_path: Path) -> None:
+    private = tmp_path / "private.csv"
+    private.write_text(CSV.replace("2", "1"))
+    run_id, before = evil(left, lambda settings: settings["data"].update(path=str(private))), count(left)
+    with pytest.raises(ConfigError, match=f"Received: {private}, with another digest. Name where the data lies now"):
+        again(left, run_id)
+    assert count(left) == before
+    assert not again(left, run_id, data=(str(private),))[0]
+
+
+def test_what_a_record_says_of_places_is_not_heeded(left: Left, tmp_path: Path) -> None:
+    def lead_away(settings: dict[str, Any]) -> None:
+        settings["runtime"]["cache"] = str(tmp_path / "cache")
+        settings["tracking"]["uri"] = f"sqlite:///{tmp_path}/other/mlflow.db"
+        settings["tracking"]["experiment"] = "../../other"
+
+    (left.folder / "here.csv").write_text(CSV)
+    is_equal, _ = again(left, evil(left, lead_away))
+    assert not is_equal  # It has no metrics.
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    assert (left.folder / ".harness" / "tables").is_dir()
+    assert not (tmp_path / "other").exists()
+
+
+OTHER_MODEL = {"_target_": "stranger.build"}
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (None, "RUN_ID expected a run whose configuration can be read"),
+        ("[1, 2]", "RUN_ID expected a run whose config.yaml holds a configuration"),
+        ("{a: 1}", "config.yaml expected a run's configuration"),
+        ("a: [", "RUN_ID expected a run whose configuration can be read"),
+        ("!!python/object/apply:os.mkdir [evil]", "RUN_ID expected a run whose configuration can be read"),
+        (lambda settings: settings.update(bogus=1), "config.yaml expected a configuration of this version"),
+        (lambda settings: settings.update(epochs="many"), "config.yaml expected a configuration of this version"),
+        (lambda settings: settings.update(epochs=0), "epochs expected a positive number. Received: 0."),
+        (lambda settings: settings["data"].update(target="${oc.env:HOME}"), "config.yaml expected plain values"),
+        (lambda settings: settings["model"].update({"${oc.env:HOME}": 1}), "config.yaml expected plain values"),
+        (
+            lambda settings: settings["model"].update(OTHER_MODEL),
+            "expected a function of harness, keras or experiments",
+        ),
+        (lambda settings: settings["model"].update(_target_="keras.utils.get_file"), "first argument is `inputs`"),
+        (lambda settings: settings["runtime"].update(lane_tile=-1), "runtime.lane_tile expected a positive number"),
+    ],
+)
+def test_a_bad_record_is_refused(left: Left, made: Any, sentence: str) -> None:
+    run_id = evil(left, made)
+    before = count(left)
+    with pytest.raises(ConfigError, match=sentence):
+        again(left, run_id)
+    assert count(left) == before
+    assert not (left.folder / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("unknown", "IDS expected the ids of runs or of a sweep. Received: unknown."),
+        ("sweep", "RUN_ID expected a run. Received: {id}, a sweep. `harness compare --csv` lists its runs."),
+        ("stranger", "IDS expected runs of the harness. Received: {id}, which is another's."),
+    ],
+)
+def test_what_is_no_run_of_ours_is_refused(left: Left, name: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        again(left, name)
+    assert str(refusal.value) == sentence.format(id=left.ids.get(name))
+
+
+def test_other_packages_and_commits_are_said(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(differences, "packages", lambda: "python==2.7\nnew==1\n")
+    monkeypatch.setattr(differences, "commits", lambda targets: "elsewhere==abc\n")
+    monkeypatch.setattr(differences, "patches", lambda targets: {"uncommitted-elsewhere.patch": "one\ntwo\n"})
+    is_equal, said = again(left, "full")
+    assert is_equal
+    lines = [line.removeprefix("other:  ") for line in said if line.startswith("other:")]
+    assert any(line.endswith("recorded, 2.7 here") and line.startswith("python: ") for line in lines)
+    assert {"new: none recorded, 1 here", "commit of elsewhere: none recorded, abc here"} <= set(lines)
+    assert "uncommitted changes of elsewhere: none recorded, a patch of 2 lines here" in lines
+
+
+def test_a_killed_run_is_compared_as_far_as_it_came(left: Left) -> None:
+    change(left, "UPDATE runs SET status = 'KILLED' WHERE run_uuid = ?", left.ids["full"])
+    change(left, "DELETE FROM metrics WHERE step = 2 AND run_uuid = ?", left.ids["full"])
+    change(left, "DELETE FROM latest_metrics WHERE key LIKE 'best/%' AND run_uuid = ?", left.ids["full"])
+    change(left, "DELETE FROM latest_metrics WHERE key IN ('slope', 'intercept') AND run_uuid = ?", left.ids["full"])
+    is_equal, said = again(left, "full")
+    assert is_equal
+    assert said[-1].endswith("It was killed: what it came to is compared.")
+
+
+@pytest.fixture
+def command(left: Left) -> Callable[..., object]:
+    return lambda *words: main.cli.main(["reproduce", *words], standalone_mode=False)
+
+
+def test_the_command_says_by_its_code_whether_they_are_equal(
+    command: Callable[..., object], left: Left, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(left.ids["batch"]) == 0
+    change(left, "UPDATE metrics SET value = 0 WHERE key = 'updates' AND run_uuid = ?", left.ids["batch"])
+    assert command(left.ids["batch"], "--uri", f"sqlite:///{left.folder}/mlflow.db", "--data", "small.csv") == 1
+    tags = MlflowClient().get_run(capsys.readouterr().out.splitlines()[-1].split()[0]).data.tags
+    assert tags["command"].endswith(f"--uri sqlite:///{left.folder}/mlflow.db --data small.csv")
+
+
+def test_curves_are_compared_point_by_point() -> None:
+    one = {"a": {1: 1.0, 2: 4.0}, "b": {1: 1.0}, "time/train_s": {1: 3.0}, "rows_per_second": {1: 3.0}}
+    other = {"a": {1: 1.5, 2: 4.0}, "c": {1: 1.0}, "time/train_s": {1: 4.0}, "rows_per_second": {1: 4.0}}
+    a, b, c = pairs(one, other)
+    assert (a.metric, a.recorded, a.now, a.difference, a.step, a.missing) == ("a", 4.0, 4.0, 0.5, 1, 0)
+    assert (b.recorded, b.now, b.missing) == (1.0, None, 1)
+    assert (c.recorded, c.now, c.missing) == (None, 1.0, 1)
+    assert verdict([a], ("finished", "finished")) == (False, "different: 1 of 1 metrics, by up to 0.12 (a).")
+    assert verdict([a, b], ("finished", "finished"))[1] == "different: 2 of 2 metrics, b lacks points."
+    assert not verdict([], ("finished", "diverged at update 2"))[0]
+    assert [pair.metric for pair in pairs(one, other, so_far=True)] == ["a", "b"]
+
+
+def test_what_can_change_a_bit_is_restored_and_nothing_else() -> None:
+    values = {
+        "lane_tile": 16,
+        "gram": True,
+        "threads": 2,
+        "deterministic": True,
+        "cache": "/elsewhere",
+        "device": "gpu",
+        "workers": 99,
+        "block_rows": 5,
+    }
+    settings: dict[str, Any] = {
+        "chunksize": "full",
+        "learning_rate": 1e-07,
+        "epochs": 1,
+        "seed": 0,
+        "loss": "mae",
+        "data": {"features": ["a"], "target": "y", "path": "a.csv"},
+        "model": MODELS["linear"],
+        "optimizer": {"name": "adam"},
+        "runtime": values,
+    }
+    found = config_of(settings, path=["b.csv"], runtime={"rerun": True}, tracking={"experiment": "e"})
+    assert (found.runtime.lane_tile, found.runtime.threads, found.runtime.deterministic) == (16, 2, True)
+    assert found.runtime.gram
+    del values["gram"]  # As in records from before there was a choice.
+    assert not config_of(settings, runtime={}, tracking={}).runtime.gram
+    assert (found.runtime.cache, found.runtime.workers, found.runtime.block_rows) == (".harness", None, None)
+    assert (found.runtime.rerun, found.runtime.device.value) == (True, "auto")
+    assert (found.data.path, found.tracking.experiment, found.loss) == (["b.csv"], "e", Loss.mae)
+
+
+OWN_MODEL = "from harness.models import linear\ndef build(inputs):\n    return linear(inputs, init={init})\n"
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_needs_trust_and_its_source_counts(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(init: float) -> None:
+        monkeypatch.delitem(sys.modules, "own_once_more", raising=False)
+        sys.path_importer_cache.clear()
+        (left.folder / "own_once_more.py").write_text(OWN_MODEL.format(init=init))
+
+    monkeypatch.setattr(sys, "path", [*sys.path, str(left.folder)])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write(0.25)
+    own = replace(CONFIGS["full"], model={"_target_": "own_once_more.build"})
+    (run,) = runner.train([own], Display(Console(file=io.StringIO())), command="harness train --trust ...")
+    monkeypatch.delitem(sys.modules, "own_once_more")
+    with pytest.raises(ConfigError, match="expected a function of harness, keras or experiments"):
+        again(left, run.run_id)
+    assert "own_once_more" not in sys.modules
+    is_equal, said = again(left, run.run_id, trusted=True)
+    assert (is_equal, others(said)) == (True, [])
+    write(0.5)
+    is_equal, said = again(left, run.run_id, trusted=True)
+    assert not is_equal
+    assert others(said) == ["signature, of the source of own_once_more.build too"]

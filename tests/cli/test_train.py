@@ -1,0 +1,579 @@
+"""From the words of the command line to what reaches the library; nothing is trained here."""
+
+from __future__ import annotations
+
+import importlib
+import logging.config
+import math
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from harness.cli import train
+from harness.config import Config, Device, FullSample, LogModel, Loss, Missing, Scaling
+from harness.errors import ConfigError
+
+CSV = ["data=csv", "data.path=houses.csv", "data.features=[a,b]", "data.target=y"]
+GROUPS = ("data", "experiment", "model", "optimizer", "runtime", "sweep", "tracking")
+OPTIONS = [(path.parent.name, path.stem) for path in sorted(train.CONF.glob("*/*.yaml"))]
+NEEDED = {
+    ("data", "csv"): CSV[1:],
+    ("data", "king_county"): ["data.path=kc_house_data.csv"],
+    ("model", "custom"): ["model._target_=harness.models.linear"],
+}
+ROOT_KEYS = "chunksize, data, epochs, experiment, learning_rate, loss, model, optimizer, runtime, seed, sweep, tracking"
+
+
+def composed(*overrides: str, with_hydra: bool = False) -> DictConfig:
+    ConfigStore.instance().store("schema", Config)
+    with hydra.initialize_config_dir(str(train.CONF), version_base="1.3"):
+        return hydra.compose("config", list(overrides), return_hydra_config=with_hydra)
+
+
+def settings(*overrides: str) -> Config:
+    return train.to_config(composed(*overrides))
+
+
+def test_defaults_whole() -> None:
+    assert settings().flat() == {
+        "chunksize": 100,
+        "learning_rate": 0.01,
+        "epochs": 5,
+        "seed": 0,
+        "loss": "mse",
+        "data.path": None,
+        "data.rows": 21613,
+        "data.origin": None,
+        "data.features": ["sqft_living"],
+        "data.target": "price",
+        "data.delimiter": ",",
+        "data.encoding": "utf-8",
+        "data.decimal": ".",
+        "data.log_columns": [],
+        "data.categorical": [],
+        "data.dates": [],
+        "data.date_format": None,
+        "data.scaling": "standard",
+        "data.holdout": 0.2,
+        "data.split_seed": 0,
+        "data.missing": "error",
+        "data.order": "file",
+        "model._target_": "harness.models.linear",
+        "model.init": 0.1,
+        "optimizer.name": "adam",
+        "optimizer.beta_1": 0.9,
+        "optimizer.beta_2": 0.999,
+        "optimizer.epsilon": 1e-7,
+        "optimizer.schedule": None,
+        "tracking.uri": None,
+        "tracking.experiment": None,
+        "tracking.log_model": "best",
+        "tracking.wait": 600.0,
+        "runtime.device": "auto",
+        "runtime.device_memory_mb": None,
+        "runtime.reader": "pandas",
+        "runtime.block_rows": None,
+        "runtime.full_sample": "streamed",
+        "runtime.lane_tile": None,
+        "runtime.gram": True,
+        "runtime.threads": 1,
+        "runtime.workers": None,
+        "runtime.cache": ".harness",
+        "runtime.deterministic": False,
+        "runtime.rerun": False,
+    }
+
+
+def plain(value: Any) -> bool:
+    """Whether nothing of OmegaConf is in a value."""
+    if is_dataclass(value):
+        return all(plain(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, dict | list):
+        return all(plain(part) for part in (value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, DictConfig | ListConfig)
+
+
+def test_the_conf_folder_holds_the_groups_of_the_contract() -> None:
+    assert sorted({group for group, _ in OPTIONS}) == list(GROUPS)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=["=".join(pair) for pair in OPTIONS])
+def test_every_option_composes_into_the_dataclasses(group: str, option: str) -> None:
+    config = settings(f"{group}={option}", *NEEDED.get((group, option), []))
+    assert type(config) is Config
+    assert plain(config)
+    assert config.loss is Loss.mse
+
+
+@pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "sweep"])
+def test_every_point_of_a_sweep_is_a_configuration(option: str) -> None:
+    config = composed(f"sweep={option}", with_hydra=True)
+    assert config.hydra.mode is RunMode.MULTIRUN
+    parser = OverridesParser.create()
+    axes = [parser.parse_override(f"{key}={values}") for key, values in config.hydra.sweeper.params.items()]
+    for axis in axes:
+        for value in axis.sweep_string_iterator():
+            settings(f"{axis.key_or_group}={value}")
+
+
+@pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "experiment"])
+def test_an_experiment_has_a_file_of_its_name(option: str) -> None:
+    config = settings(f"experiment={option}")
+    assert config.model["_target_"] == f"experiments.{option}.build_model"
+    assert (train.CONF.parent / "experiments" / f"{option}.py").is_file()
+
+
+def test_the_command_line_has_the_last_word() -> None:
+    config = settings("experiment=house_prices", "chunksize=7", "optimizer=sgd", "tracking.experiment=mine")
+    assert (config.chunksize, config.optimizer["name"], config.tracking.experiment) == (7, "sgd", "mine")
+    assert config.model == {"_target_": "experiments.house_prices.build_model"}
+
+
+def test_types_are_the_schemas() -> None:
+    config = settings(
+        *CSV,
+        "learning_rate=1",
+        "loss=huber",
+        "data.scaling=none",
+        "data.missing=mean",
+        "data.log_columns=[y]",
+        "data.holdout=0",
+        "tracking.log_model=all",
+        "runtime.device=cpu",
+        "runtime.full_sample=resident",
+        "runtime.block_rows=2048",
+        "model=mlp",
+        "model.units=[8]",
+        "+optimizer.clipnorm=1.5",
+    )
+    assert (config.learning_rate, type(config.learning_rate)) == (1.0, float)
+    assert config.loss is Loss.huber
+    assert (config.data.scaling, config.data.missing) == (Scaling.none, Missing.mean)
+    assert (config.data.features, config.data.log_columns, config.data.holdout) == (["a", "b"], ["y"], 0.0)
+    assert config.tracking.log_model is LogModel.all
+    assert (config.runtime.device, config.runtime.full_sample) == (Device.cpu, FullSample.resident)
+    assert config.runtime.block_rows == 2048
+    assert config.model == {"_target_": "harness.models.mlp", "units": [8], "activation": "relu"}
+    assert config.optimizer["clipnorm"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("word", "chunksize", "is_full"), [("4", 4, False), ("full", "full", True), ("null", None, True)]
+)
+def test_a_chunksize_is_a_number_or_the_whole_sample(word: str, chunksize: int | str | None, is_full: bool) -> None:
+    config = settings(f"chunksize={word}")
+    assert (config.chunksize, config.is_full) == (chunksize, is_full)
+    assert config.flat()["chunksize"] == ("full" if is_full else chunksize)
+
+
+REFUSED = {
+    # A typo in a key: what was meant, and what there is.
+    "experimnt=house_prices": f"no configuration key experimnt. Did you mean experiment? The keys there: {ROOT_KEYS}.",
+    "qwerty=1": f"no configuration key qwerty. The keys there: {ROOT_KEYS}.",
+    "holdout=0.1": f"no configuration key holdout. Did you mean data.holdout? The keys there: {ROOT_KEYS}.",
+    "runtme.device=cpu": f"no configuration key runtme. Did you mean runtime? The keys there: {ROOT_KEYS}.",
+    "runtime.devce=cpu": "no configuration key runtime.devce. Did you mean runtime.device? "
+    "The keys there: block_rows, cache, deterministic, device, device_memory_mb, full_sample, gram, lane_tile, reader, "
+    "rerun, threads, workers.",
+    "model.inti=0.5": "no configuration key model.inti. Did you mean model.init? The keys there: _target_, init.",
+    "model.units=[8]": "no configuration key model.units. The keys there: _target_, init. "
+    "Write +model.units=VALUE to add one.",
+    # A + gets past Hydra, but nothing would read what it adds.
+    "+chunk=4": f"no configuration key chunk. Did you mean chunksize? The keys there: {ROOT_KEYS}.",
+    "+data.holdot=0.5": "no configuration key data.holdot. Did you mean data.holdout? The keys there: "
+    "categorical, date_format, dates, decimal, delimiter, encoding, features, holdout, log_columns, missing, order, "
+    "origin, path, rows, scaling, split_seed, target.",
+    # A typo in an option.
+    "experiment=nothing": "experiment expected one of house_prices. Received: nothing.",
+    "runtime.device=gpus": "runtime.device expected one of auto, cpu, gpu. Received: gpus. Did you mean gpu?",
+    "loss=mes": "loss expected one of mse, mae, huber, binary_crossentropy. Received: mes.",
+    # A wrong type.
+    "epochs=1.5": "epochs expected a whole number. Received: 1.5.",
+    "epochs=null": "epochs expected a value. Received: null.",
+    "learning_rate=fast": "learning_rate expected a number. Received: fast.",
+    "chunksize=1.5": "chunksize expected a whole number or a word. Received: 1.5.",
+    "chunksize=[1,2]": "chunksize expected a whole number or a word. Received: [1, 2].",
+    "data.features=a": "data.features expected a list, as in data.features=[a,b]. Received: a single value.",
+    "data.path=${nothing}": "data.path: Interpolation key 'nothing' not found.",
+    # A wrong value.
+    "data.log_columns=[rooms]": "data.log_columns expected names among data.features and data.target. "
+    "Received: ['rooms']. Use: ['sqft_living', 'price'].",
+    "model=custom": "model._target_ expected a value. Received: none. Set model._target_=VALUE.",
+    "data=csv": "data.features expected a value. Received: none. Set data.features=VALUE.",
+    # Words that Hydra does not take.
+    "chunksize": "the command line expected KEY=VALUE, as in chunksize=100. Received: chunksize.",
+    "epochs=[1": "the command line expected KEY=VALUE, as in chunksize=100. Received: epochs=[1.",
+    "epochs=1,2": "the command line expected one value. Received: epochs=1,2. Add -m to train with each of them.",
+    "data=null": "Hydra expected words and folders that it can use. "
+    "Received: Config group override must be a string or a list. Got NoneType.",
+    "--config-dir=nowhere": "Additional config directory '{here}/nowhere' not found",
+}
+
+
+@dataclass
+class FakeRun:
+    """As much of a run as is looked at before and after training."""
+
+    config: Config
+    name: str = "fake"
+    status: str = "FINISHED"
+    reason: str = ""
+
+    @property
+    def objective(self) -> float:
+        """What the run came to: it diverges at a rate of one."""
+        return self.config.learning_rate if self.config.learning_rate < 1 else math.inf
+
+
+@dataclass
+class Call:
+    """One call of the library."""
+
+    configs: list[Config]
+    command: str
+    folder: Path | None
+    commands: list[str]  # of each configuration alone
+
+
+Calls = list[Call]
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    """Every call that reaches `harness.sweep.runner`, which trains nothing here."""
+    from harness.sweep import runner
+
+    made: Calls = []
+
+    def train(self: Any, configs: Sequence[Config], commands: Sequence[str]) -> list[FakeRun]:
+        made.append(Call(list(configs), self._command, self._folder, list(commands)))
+        return [FakeRun(config) for config in configs]
+
+    monkeypatch.setattr(runner.Sweep, "train", train)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def close_log() -> None:
+        for handler in set(logging.root.handlers) - set(handlers):
+            handler.close()
+
+    # Hydra sets logging up anew for each job, and would close pytest's own handlers too.
+    monkeypatch.setattr(logging.config, "_clearExistingHandlers", close_log)
+    yield made
+    close_log()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+def run(*words: str) -> list[Any]:
+    """Run the application; whatever comes of it, nothing of Hydra's stays behind."""
+    arguments = sys.argv[:]
+    try:
+        return train.run(words)
+    finally:
+        assert (os.environ.get("HYDRA_FULL_ERROR"), sys.argv) == (None, arguments)
+        assert not GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize(("word", "sentence"), REFUSED.items(), ids=list(REFUSED))
+def test_a_refusal_is_a_sentence(
+    calls: Calls, word: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        run(word)
+    assert str(refusal.value) == sentence.format(here=tmp_path)
+    assert calls == []
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+@pytest.mark.parametrize("word", ["chunksize=4,0", "learning_rate=0.1,abc", "model=linear,custom", "+data.x=1,2"])
+def test_one_bad_configuration_refuses_the_sweep(calls: Calls, launcher: str, word: str) -> None:
+    with pytest.raises(ConfigError):
+        run("-m", f"hydra/launcher={launcher}", word)
+    assert calls == []
+
+
+def test_a_single_run(calls: Calls, tmp_path: Path) -> None:
+    (ended,) = run("chunksize=full", "data.features=[a b]", "tracking.experiment=x y")
+    (call,) = calls
+    assert ended.config is call.configs[0]
+    assert [(type(config), plain(config)) for config in call.configs] == [(Config, True)]
+    assert call.command == "harness train chunksize=full 'data.features=[a b]' 'tracking.experiment=x y'"
+    assert call.folder is None  # There is no summary run.
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert sorted(path.name for path in folder.iterdir()) == [".hydra", "train.log"]
+
+
+def test_a_sweep_reaches_the_library_in_one_call(calls: Calls, tmp_path: Path) -> None:
+    ended = run("-m", "chunksize=full,4", "learning_rate=0.1,0.2", "epochs=3")
+    (call,) = calls
+    grid = [(config.chunksize, config.learning_rate, config.epochs) for config in call.configs]
+    assert grid == [("full", 0.1, 3), ("full", 0.2, 3), (4, 0.1, 3), (4, 0.2, 3)]
+    assert all(type(config) is Config and plain(config) for config in call.configs)
+    assert [one.config for one in ended] == call.configs
+    (folder,) = tmp_path.glob("multirun/*/*")
+    assert tmp_path / (call.folder or "") == folder
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "2", "3", "multirun.yaml"]
+    for number, (chunksize, rate, epochs) in enumerate(grid):
+        job = folder / str(number)
+        overrides = [f"chunksize={chunksize}", f"learning_rate={rate}", f"epochs={epochs}"]
+        assert OmegaConf.load(job / ".hydra" / "overrides.yaml") == overrides
+        assert OmegaConf.load(job / ".hydra" / "config.yaml").chunksize == chunksize
+        assert OmegaConf.load(job / ".hydra" / "hydra.yaml").hydra.job.num == number
+        assert (job / "train.log").read_text().endswith(" - fake: FINISHED \n")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["experiment=house_prices"], "house_prices"),
+        (["-m", "experiment=house_prices", "seed=0,1"], "house_prices"),
+        (["experiment=house_prices", "tracking.experiment=mine"], "mine"),
+        (["tracking.experiment=mine"], "mine"),
+        ([], "harness"),
+    ],
+)
+def test_runs_are_recorded_under_the_experiments_name(calls: Calls, words: list[str], name: str) -> None:
+    run(*words)
+    assert {config.tracking.experiment for call in calls for config in call.configs} == {name}
+
+
+def test_a_sweep_of_the_conf_folder(calls: Calls) -> None:
+    run("experiment=house_prices", "sweep=full_vs_batch", "epochs=2")
+    (call,) = calls
+    assert len(call.configs) == 12  # The command line's epochs take the place of the sweep's.
+    assert {config.tracking.experiment for config in call.configs} == {"house_prices"}
+    assert call.folder is not None
+
+
+def test_other_launchers_train_one_by_one_into_the_same_folder(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress: checked.append(len(configs)) or [])
+    ended = run("-m", "hydra/launcher=basic", "chunksize=full,4", "learning_rate=0.1,0.2")
+    assert checked == [4]
+    assert [len(call.configs) for call in calls] == [1, 1, 1, 1]
+    assert len({call.folder for call in calls}) == 1
+    assert [one.config for one in ended] == [call.configs[0] for call in calls]
+
+
+SPY = """
+from hydra.experimental.callback import Callback
+
+seen = []
+
+
+class Spy(Callback):
+    def on_multirun_start(self, config, **others):
+        seen.append("sweep starts")
+
+    def on_multirun_end(self, config, **others):
+        seen.append("sweep ends")
+
+    def on_job_start(self, config, **others):
+        seen.append(f"{config.hydra.job.num} starts")
+
+    def on_job_end(self, config, job_return, **others):
+        seen.append((config.hydra.job.num, config.hydra.runtime.output_dir, job_return))
+"""
+
+
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_callbacks_see_each_job_with_what_it_returned(
+    calls: Calls, launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"spy_{launcher}.py").write_text(SPY)
+    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress: [])
+    words = [f"hydra/launcher={launcher}", "hydra.sweep.dir=out", f"+hydra.callbacks.spy._target_=spy_{launcher}.Spy"]
+    monkeypatch.syspath_prepend(tmp_path)
+    run("-m", *words, "chunksize=full,4", "learning_rate=0.1,1", "epochs=2")
+    seen = importlib.import_module(f"spy_{launcher}").seen
+    assert [event for event in seen if isinstance(event, str)] == [
+        *("sweep starts", "0 starts", "1 starts", "2 starts", "3 starts", "sweep ends")
+    ]
+    ends = [event for event in seen if not isinstance(event, str)]
+    grid = [("full", "0.1"), ("full", "1"), ("4", "0.1"), ("4", "1")]
+    for number, ((ended, folder, job), (chunksize, rate)) in enumerate(zip(ends, grid, strict=True)):
+        assert (ended, folder) == (number, str(tmp_path / "out" / str(number)))
+        assert job.status is JobStatus.COMPLETED
+        assert job.return_value == (0.1 if rate == "0.1" else math.inf)
+        assert list(job.overrides) == [f"chunksize={chunksize}", f"learning_rate={rate}", "epochs=2"]
+        assert (str(job.cfg.chunksize), job.cfg.epochs, "hydra" in job.cfg) == (chunksize, 2, False)
+        assert (job.hydra_cfg.hydra.job.num, job.working_dir) == (number, str(tmp_path))
+        hydra_folder = tmp_path / "out" / str(number) / ".hydra"
+        assert sorted(path.name for path in hydra_folder.iterdir()) == ["config.yaml", "hydra.yaml", "overrides.yaml"]
+        assert OmegaConf.load(hydra_folder / "overrides.yaml") == list(job.overrides)
+
+
+class TwoBatches(Sweeper):
+    """Tries two rates, and then chunks with the better one."""
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir).absolute().with_suffix(".yaml"))
+        first = self.launcher.launch([[*arguments, f"learning_rate={rate}"] for rate in (1, 0.2, 0.1)], 0)
+        best = min(first, key=lambda job: job.return_value)
+        second = self.launcher.launch([[*best.overrides, f"chunksize={chunk}"] for chunk in (4, 5)], len(first))
+        return [*first, *second]
+
+
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_another_sweeper_goes_on_from_what_jobs_returned(
+    calls: Calls, launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Hydra takes plugins of this package only.
+    monkeypatch.setitem(sys.modules, "hydra_plugins.two_batches", sys.modules[__name__])
+    monkeypatch.setattr(TwoBatches, "__module__", "hydra_plugins.two_batches")
+    Plugins.instance().register(TwoBatches)
+    node = {"_target_": "hydra_plugins.two_batches.TwoBatches"}
+    ConfigStore.instance().store("two_batches", node, group="hydra/sweeper")
+    run("-m", "hydra/sweeper=two_batches", f"hydra/launcher={launcher}", "hydra.sweep.dir=out", "epochs=3")
+    batches = [[(config.learning_rate, config.chunksize) for config in call.configs] for call in calls]
+    first, second = [(1.0, 100), (0.2, 100), (0.1, 100)], [(0.1, 4), (0.1, 5)]
+    assert batches == ([first, second] if launcher == "fused" else [[each] for each in first + second])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == [*"01234"]
+    assert OmegaConf.load(tmp_path / "out" / "4" / ".hydra" / "hydra.yaml").hydra.job.num == 4
+
+
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_hydras_own_sweeper(calls: Calls, launcher: str) -> None:
+    run("-m", "hydra/sweeper=basic", f"hydra/launcher={launcher}", "chunksize=full,4", "hydra.sweeper.max_batch_size=1")
+    assert [[config.chunksize for config in call.configs] for call in calls] == [["full"], [4]]
+
+
+@pytest.mark.parametrize(
+    ("words", "commands"),
+    [
+        (["chunksize=full", "data.features=[a b]"], ["chunksize=full 'data.features=[a b]'"]),
+        (["-m", "seed=0,1", "epochs=2"], ["seed=0 epochs=2", "seed=1 epochs=2"]),
+        (["-m", "seed=0", "hydra.sweep.dir=out"], ["seed=0"]),
+        (["--config-dir", "own", "seed=1"], ["--config-dir own seed=1"]),
+        (["--config-dir=own", "seed=1"], ["--config-dir=own seed=1"]),
+        (
+            ["experiment=house_prices", "sweep=full_vs_batch", "epochs=2", "learning_rate=0.1", "chunksize=full,4"],
+            [
+                f"chunksize={chunk} learning_rate=0.1 epochs=2 experiment=house_prices sweep=full_vs_batch "
+                "hydra.mode=RUN"
+                for chunk in ("full", "4")
+            ],
+        ),
+    ],
+)
+def test_each_run_has_a_command_that_trains_it_alone(
+    calls: Calls, words: list[str], commands: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    run(*words)
+    (call,) = calls
+    assert call.commands == [f"harness train {command}" for command in commands]
+    for config, command in zip(call.configs, call.commands, strict=True):
+        run(*shlex.split(command)[2:])
+        again = calls.pop()
+        assert (again.configs, again.folder) == ([config], None)
+
+
+@pytest.mark.parametrize("words", [["chunksize=4"], ["-m", "seed=0,1,2"], ["-m", "seed=0,1,2", "hydra/launcher=basic"]])
+def test_an_error_in_training_is_raised_as_it_is_and_ends_the_sweep(
+    calls: Calls, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = []
+
+    def fail(sweep: object, configs: Sequence[Config], *others: object) -> None:
+        tried.append(configs)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("harness.sweep.runner.Sweep.train", fail)
+    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress: [])
+    with pytest.raises(OSError, match="the disk is full"):
+        run(*words)
+    assert len(tried) == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_gets_through(calls: Calls, stop: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*others: object, **named: object) -> None:
+        raise stop
+
+    monkeypatch.setattr("harness.sweep.runner.Sweep.train", interrupt)
+    for words in (["chunksize=4"], ["-m", "seed=0,1"]):
+        with pytest.raises(stop):
+            run(*words)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(calls: Calls, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError) as refusal:
+        run("runtime.cache=file/cache")
+    assert str(refusal.value) == (
+        f"runtime.cache expected a folder that can be written to. Received: {tmp_path}/file/cache."
+    )
+    for words in (["hydra.run.dir=file/out"], ["-m", "hydra.sweep.dir=file/out"]):
+        with pytest.raises(ConfigError, match="Not a directory: 'file/out'"):
+            run(*words)
+    assert calls == []
+    assert not (tmp_path / ".harness").exists()
+
+
+def test_the_configuration_can_be_looked_at(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--cfg", "job", "chunksize=7") == []
+    shown = OmegaConf.create(capsys.readouterr().out)
+    assert train.to_config(OmegaConf.merge(OmegaConf.structured(Config), shown)) == settings("chunksize=7")
+    assert calls == []
+
+
+@pytest.fixture
+def own_conf(tmp_path: Path) -> Callable[[str], Path]:
+    """A configuration of the user's own, outside of the checkout."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "own" / "experiment" / "mine.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# @package _global_\n" + text)
+        return path.parent.parent
+
+    return write
+
+
+def test_a_folder_of_configurations_is_added(calls: Calls, own_conf: Callable[[str], Path]) -> None:
+    folder = own_conf("defaults:\n  - override /optimizer: sgd\nchunksize: 7\ntracking:\n  experiment: mine\n")
+    run("--config-dir", str(folder), "experiment=mine", "epochs=2")
+    config = calls[0].configs[0]
+    assert (config.chunksize, config.epochs, config.tracking.experiment) == (7, 2, "mine")
+    assert config.optimizer["name"] == "sgd"
+
+
+def test_a_typo_in_it_is_found(calls: Calls, own_conf: Callable[[str], Path]) -> None:
+    folder = own_conf("chunksze: 7\n")
+    with pytest.raises(ConfigError, match="chunksze"):
+        run("--config-dir", str(folder), "experiment=mine")
+    assert calls == []
+
+
+def test_a_model_may_lie_in_the_working_folder(calls: Calls, tmp_path: Path) -> None:
+    (tmp_path / "model_that_lies_here.py").write_text("def build(inputs): ...\n")
+    run("model=custom", "--trust", "model._target_=model_that_lies_here.build")
+    from harness.sweep.identity import find_target
+
+    assert find_target("model_that_lies_here.build").__name__ == "build"

@@ -1,0 +1,251 @@
+"""Every check of the schema refuses with its whole sentence, and lets the edge of what it allows pass."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import Config, DataConfig, Loss, Missing, RuntimeConfig, Scaling, TrackingConfig, flatten
+from harness.errors import ConfigError, require
+from harness.runtime.secrets import masked
+from harness.tracking.uri import tracking_uri
+
+
+def data(**changes: Any) -> DataConfig:
+    return DataConfig(**({"features": ["a", "b"], "target": "y"} | changes))
+
+
+def config(**changes: Any) -> Config:
+    values = {"chunksize": 100, "learning_rate": 0.01, "epochs": 5, "seed": 0, "loss": Loss.mse, "data": data()}
+    values |= {"model": {"_target_": "harness.models.linear", "init": 0.1}, "optimizer": {"name": "adam"}}
+    return Config(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"features": []}, "data.features expected at least one column. Received: []."),
+        ({"target": ""}, "data.target expected a column. Received: ''."),
+        (
+            {"target": "a"},
+            "data.features and data.target expected distinct columns. Received: ['a', 'b', 'a'].",
+        ),
+        (
+            {"features": ["a", "a"]},
+            "data.features and data.target expected distinct columns. Received: ['a', 'a', 'y'].",
+        ),
+        (
+            {"log_columns": ["a", "z"]},
+            "data.log_columns expected names among data.features and data.target. Received: ['z']. "
+            "Use: ['a', 'b', 'y'].",
+        ),
+        ({"holdout": 1.0}, "data.holdout expected a fraction in [0, 1). Received: 1.0."),
+        ({"holdout": -0.1}, "data.holdout expected a fraction in [0, 1). Received: -0.1."),
+        ({"holdout": math.nan}, "data.holdout expected a fraction in [0, 1). Received: nan."),
+        ({"rows": 0}, "data.rows expected a positive number. Received: 0."),
+        ({"encoding": "rot13"}, "data.encoding expected an encoding that Python knows, as latin-1. Received: rot13."),
+        *(
+            (
+                {key: mark},
+                f"data.{key} expected one ASCII character, no letter, digit, sign or quote. Received: {mark!r}.",
+            )
+            for key, mark in (("delimiter", "1"), ("delimiter", ""), ("decimal", "-"), ("delimiter", '"'))
+        ),
+        (
+            {"delimiter": ",", "decimal": ","},
+            "data.decimal expected another character than data.delimiter. Received: ','.",
+        ),
+        (
+            {"categorical": ["a"], "log_columns": ["a"]},
+            "data.categorical, data.dates and data.log_columns expected different columns. Received: ['a'].",
+        ),
+        ({"path": []}, "data.path expected a file, a pattern or a list of them. Received: []."),
+    ],
+)
+def test_data_refuses(changes: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        data(**changes)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("name", ["block_rows", "lane_tile", "threads", "workers"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_runtime_refuses(name: str, value: int) -> None:
+    with pytest.raises(ConfigError) as error:
+        RuntimeConfig(**{name: value})
+    assert str(error.value) == f"runtime.{name} expected a positive number. Received: {value}."
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        *(
+            ({"chunksize": value}, f"chunksize expected a positive number of rows or `full`. Received: {value}.")
+            for value in (0, -1, "all", "100", 1.5)
+        ),
+        *(
+            (
+                {"learning_rate": value},
+                f"learning_rate expected a positive number that float32 can hold. Received: {value}.",
+            )
+            for value in (0.0, -0.1, 3e38, math.inf, math.nan)
+        ),
+        ({"epochs": 0}, "epochs expected a positive number. Received: 0."),
+        ({"seed": -1}, "seed expected a number in [0, 2**32). Received: -1."),
+        ({"seed": 2**32}, "seed expected a number in [0, 2**32). Received: 4294967296."),
+        (
+            {"model": {"init": 0.1}},
+            "model expected a `_target_` that names a function. Received: {'init': 0.1}. "
+            "Choose one of conf/model, or set model._target_.",
+        ),
+        (
+            {"loss": Loss.binary_crossentropy, "data": data(log_columns=["y"])},
+            "loss=binary_crossentropy expected labels 0 and 1. Received: their logarithms. "
+            "Take the target out of data.log_columns.",
+        ),
+        (
+            {"optimizer": {"name": "adem"}},
+            "optimizer.name expected one of adam, adamw, rmsprop, sgd. Received: adem.",
+        ),
+        ({"optimizer": {}}, "optimizer.name expected one of adam, adamw, rmsprop, sgd. Received: None."),
+    ],
+)
+def test_config_refuses(changes: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        config(**changes)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chunksize": 1, "epochs": 1, "seed": 2**32 - 1, "learning_rate": 1e-30},
+        {"loss": Loss.binary_crossentropy, "data": data(log_columns=["a", "b"])},
+        {"data": data(holdout=0.0, rows=1, split_seed=-1, log_columns=["y", "a"])},
+        {"runtime": RuntimeConfig(block_rows=1, lane_tile=1, threads=1, workers=1)},
+    ],
+)
+def test_the_edges_of_what_is_allowed_pass(changes: dict) -> None:
+    found = config(**changes)
+    assert {name: getattr(found, name) for name in changes} == changes
+
+
+def test_defaults_of_the_data() -> None:
+    found = data()
+    assert (found.path, found.rows, found.origin, found.log_columns) == (None, None, None, [])
+    assert (found.scaling, found.missing) == (Scaling.standard, Missing.error)
+    assert (found.holdout, found.split_seed) == (0.2, 0)
+    assert found.columns == ["a", "b", "y"]
+
+
+@pytest.mark.parametrize(
+    ("chunksize", "is_full", "rows"),
+    [(1, False, 1), (7, False, 7), (8, False, 8), (9, False, 8), ("full", True, 8), (None, True, 8)],
+)
+def test_the_rows_of_a_chunk(chunksize: int | str | None, is_full: bool, rows: int) -> None:
+    found = config(chunksize=chunksize)
+    assert (found.is_full, found.chunk_rows(8)) == (is_full, rows)
+
+
+def test_flat_values_whole() -> None:
+    found = config(chunksize=None, data=data(path="f.csv"), tracking=TrackingConfig(experiment="question")).flat()
+    assert found == {
+        "chunksize": "full",
+        "learning_rate": 0.01,
+        "epochs": 5,
+        "seed": 0,
+        "loss": "mse",
+        "data.features": ["a", "b"],
+        "data.target": "y",
+        "data.path": "f.csv",
+        "data.rows": None,
+        "data.origin": None,
+        "data.delimiter": ",",
+        "data.encoding": "utf-8",
+        "data.decimal": ".",
+        "data.log_columns": [],
+        "data.categorical": [],
+        "data.dates": [],
+        "data.date_format": None,
+        "data.scaling": "standard",
+        "data.holdout": 0.2,
+        "data.split_seed": 0,
+        "data.missing": "error",
+        "data.order": "file",
+        "model._target_": "harness.models.linear",
+        "model.init": 0.1,
+        "optimizer.name": "adam",
+        "tracking.uri": None,
+        "tracking.experiment": "question",
+        "tracking.log_model": "best",
+        "tracking.wait": 600.0,
+        "runtime.device": "auto",
+        "runtime.device_memory_mb": None,
+        "runtime.reader": "pandas",
+        "runtime.block_rows": None,
+        "runtime.full_sample": "streamed",
+        "runtime.lane_tile": None,
+        "runtime.gram": True,
+        "runtime.threads": 1,
+        "runtime.workers": None,
+        "runtime.cache": ".harness",
+        "runtime.deterministic": False,
+        "runtime.rerun": False,
+    }
+    assert config(chunksize=10).flat()["chunksize"] == 10
+
+
+def test_flatten_goes_down_and_keeps_what_is_empty() -> None:
+    nested = {"a": {"b": {"c": 1}, "d": {}}, "e": Loss.mae, "f": [{"g": 2}]}
+    assert flatten(nested) == {"a.b.c": 1, "a.d": {}, "e": "mae", "f": [{"g": 2}]}
+
+
+def test_the_one_form_of_a_refusal() -> None:
+    require(True, "x expected a number", "anything")
+    with pytest.raises(ConfigError, match=r"^x expected a number\. Received: \[1\]\. Use 1\.$"):
+        require(False, "x expected a number", [1], "Use 1.")
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "found"),
+    [
+        (None, None, "sqlite:///{cwd}/mlflow.db"),
+        (None, "http://host:5000", "http://host:5000"),
+        ("", "http://host:5000", "http://host:5000"),
+        ("sqlite:///a/b.db", "http://host:5000", "sqlite:///{cwd}/a/b.db"),
+        (None, "sqlite:///b.db", "sqlite:///{cwd}/b.db"),
+        ("sqlite:////a/b.db", None, "sqlite:////a/b.db"),
+        ("file:///a/b", None, "file:///a/b"),
+        ("postgresql://user@host/db", None, "postgresql://user@host/db"),
+        ("databricks", None, "databricks"),
+    ],
+)
+def test_the_tracking_uri_in_force(
+    given: str | None, environment: str | None, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if environment:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", environment)
+    assert tracking_uri(given) == found.format(cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("mysql+pymysql://me:s3/cret@host/db", "mysql+pymysql://me:***@host/db"),
+        ("https://me:s3c@ret@host/path", "https://me:***@host/path"),
+        ("https://me:secret@host/path", "https://me:***@host/path"),
+        ("no tracking.uri=https://me:secret@host seed=1", "no tracking.uri=https://me:***@host seed=1"),
+        ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:////home/me/mlflow.db", "sqlite:////home/me/mlflow.db"),
+        ("data.features=[a:b,c@d]", "data.features=[a:b,c@d]"),
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(text: str, shown: str) -> None:
+    assert masked(text) == shown

@@ -1,0 +1,338 @@
+"""Every description is compared whole or by the one sentence in question."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from rich.console import Console
+
+from harness.data import profile
+from harness.data.describe import Description, describe, render
+from harness.errors import ConfigError
+
+NO_COMMAND = "Training needs two columns of numbers that vary, so there is no command to suggest."
+NO_CSV = "data.path expected a CSV in UTF-8 with a header line. Received: "
+HOUSES = """\
+id,sold,sqft,rooms,price
+"0100000001","20141013T000000",1000,2,100000
+"0200000002","20141209T000000",2000,,2.1e+005
+"0300000003","20150225T000000",3000,4,290000
+"9900000004","20150226T000000",4000,3,400000
+"9900000005","20150227T000000",5000,5,500000
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows a chunk, so that five rows leave a remainder and types meet values that would flip them."""
+    monkeypatch.setattr(profile, "READ_ROWS", 2)
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Write a file into the working folder and describe it."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(content: str | bytes, name: str = "file.csv") -> Description:
+        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+        return describe(Path(name))
+
+    return run
+
+
+def shown(description: Description, width: int, soft_wrap: bool = False) -> str:
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(width=width, record=True, file=nowhere)
+        console.print(render(description), soft_wrap=soft_wrap)
+        return console.export_text()
+
+
+def overrides(command: str) -> dict:
+    arguments = shlex.split(command)
+    assert arguments[:2] == ["harness", "train"]
+    parser = OverridesParser.create()
+    return {found.key_or_group: found.value() for found in map(parser.parse_override, arguments[2:])}
+
+
+def test_a_small_file_whole(write) -> None:
+    found = write(HOUSES)
+    assert (found.path, found.rows, found.bytes) == (Path("file.csv"), 5, len(HOUSES))
+    assert [(c.name, c.kind, c.empty, c.distinct, c.example) for c in found.columns] == [
+        ("id", "integer", 0, 5, "0100000001"),
+        ("sold", "date", 0, 5, "20141013T000000"),
+        ("sqft", "integer", 0, 5, "1000"),
+        ("rooms", "integer", 1, 4, "2"),
+        ("price", "number", 0, 5, "100000"),
+    ]
+    statistics = [(c.mean, c.std, c.min, c.max) for c in found.columns if c.name in ("sqft", "rooms", "price")]
+    np.testing.assert_allclose(
+        statistics,
+        [(3000, 2e6**0.5, 1000, 5000), (3.5, 1.25**0.5, 2, 5), (300000, 1.964e10**0.5, 100000, 500000)],
+    )
+    assert found.warnings == [
+        "Empty fields in rooms (1): data.missing=drop leaves those rows out, data.missing=mean fills features with "
+        "their mean.",
+        "No numbers in sold: use data.categorical or data.dates for them.",
+        "id has values up to 9,900,000,005, which float32 cannot tell apart beyond 16,777,216: keep id out of "
+        "data.features if it is an id.",
+    ]
+    assert found.command == "harness train data=csv data.path=file.csv 'data.features=[sqft]' data.target=price"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_the_chunk_does_not_show(write, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    content = "a,b,c,d\n1,1.5,1,u\n2.5,2,2,v\n3,n/a,x,w\n1e3,3,3,x\n-7,4,4,y\n8,5,5,z\n9,6,6,z\n"
+    monkeypatch.setattr(profile, "READ_ROWS", rows)
+    found = write(content)
+    assert [(c.kind, c.count, c.empty, c.distinct) for c in found.columns] == [
+        ("number", 7, 0, 7),
+        ("number", 6, 1, 6),
+        ("text", 7, 0, 7),
+        ("text", 7, 0, 6),
+    ]
+    assert [warning.split(":")[0] for warning in found.warnings] == [
+        "Empty fields in b (1)",
+        "No numbers in d",
+        "c has values that are no float32 numbers (1 of 7, the first 'x')",
+    ]
+    assert found.command == (
+        "harness train data=csv data.path=file.csv 'data.features=[a]' data.target=b data.missing=drop"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "distinct"),
+    [
+        ("1,2,-3,+4, 5 ", "integer", 5),
+        ("1,2.0,3,4,5", "number", 5),
+        ("1,.5,1e-3,-1E+3,5.", "number", 5),
+        ("1,2,3,4,five", "text", 5),
+        ("1,2,3,4,inf", "text", 5),
+        ("2014-10-13,2014-10-13,,2015-01-01 12:30,2015-01-02", "date", 3),
+        ("10/13/2014,1/2/2015,3.4.2015,3.4.2015,3.4.2015", "date", 3),
+        ("True,False,True,False,True", "text", 2),
+        (",,,NA,", "empty", 0),
+    ],
+)
+def test_kinds(write, values: str, kind: str, distinct: int) -> None:
+    rows = "".join(f"{i},{value}\n" for i, value in enumerate(values.split(",")))
+    column = write(f"a,b\n{rows}").columns[1]
+    assert (column.kind, column.distinct) == (kind, distinct)
+
+
+def test_distinct_is_bounded(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "READ_ROWS", 300)
+    found = write("a,b\n" + "".join(f"{i},{i % 1000}\n" for i in range(1001)))
+    assert [c.distinct for c in found.columns] == [None, 1000]
+    assert "1,000+" in shown(found, 80)
+
+
+def test_statistics_are_those_of_pandas(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "READ_ROWS", 17)
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": draw.lognormal(size=101), "b": draw.normal(1e6, 1, 101)})
+    frame["y"] = frame["a"] - frame["b"]
+    a, b, _ = write(frame.to_csv(index=False)).columns
+    np.testing.assert_allclose(
+        [a.mean, a.std, a.skewness, a.correlation, b.correlation],
+        [
+            frame["a"].mean(),
+            frame["a"].std(ddof=0),
+            ((frame["a"] - frame["a"].mean()) ** 3).mean() / frame["a"].std(ddof=0) ** 3,
+            frame["a"].corr(frame["y"]),
+            frame["b"].corr(frame["y"]),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "warning"),
+    [
+        (
+            "a,b,y\n1,,1\n2,x,2\n3,z,4\n",
+            "No numbers in b: use data.categorical or data.dates for them.",
+        ),
+        ("a,b,y\n1,,1\n2,,2\n3,,4\n", "b has no values: keep b out of data.features."),
+        ("a,b,y\n1,7,1\n2,7.0,2\n3,7,4\n", "b is 7 in every row: keep b out of data.features."),
+        (
+            "a,b,y\n1,7,1\n2,unknown,2\n3,8,4\n",
+            "b has values that are no float32 numbers (1 of 3, the first 'unknown'): empty those fields, or keep b out "
+            "of data.features.",
+        ),
+        (
+            "a,b,y\n1,7,1\n2,1e39,2\n3,8,4\n",
+            "b has values that are no float32 numbers (1 of 3, the first '1e39'): empty those fields, or keep b out of "
+            "data.features.",
+        ),
+        (
+            "plot,y\n" + "".join(f"{98000 + i % 3},{i % 7}\n" for i in range(31)),
+            "plot is a number by form (98000 to 98002) but perhaps a code by meaning: keep plot out of data.features "
+            "if its size says nothing.",
+        ),
+        (
+            "zipcode,y\n1,3\n2,4\n3,6\n",
+            "zipcode is a number by form (1 to 3) but perhaps a code by meaning: keep zipcode out of data.features if "
+            "its size says nothing.",
+        ),
+        (
+            "a,y\n1,1\n" + "2,1\n3,2\n" * 10 + "900,3\n",
+            "A few very large values in a: logarithms of those in use may train better, as in data.log_columns=[a].",
+        ),
+        (
+            "a,y\n1,1\n" + "2,0\n3,2\n" * 10 + "2,900\n",
+            "y has few very large values but is down to 0, so it cannot be in data.log_columns: try loss=huber.",
+        ),
+        (
+            "a,y\n" + "1,1\n2,2\n" * 90 + "3,8\n" * 20,
+            "y drifts along the file, its mean is 8 in rows 181 to 200 and 2.15 in all: batch runs follow that, so "
+            "use data.order=shuffled or keep learning_rate small.",
+        ),
+        ("a,a,y\n1,2,1\n3,5,2\n", "a stands twice in the header, its second column is shown as a.1: rename one."),
+        ("a,b,y\n1,2,3\n4,5\n6,7,8\n", "Line 3 has 2 of 3 fields: mend it."),
+        ("a;y\n1;2\n", "The header is one column, 'a;y': train with data.delimiter=';'."),
+        (
+            "1,2\n3,4\n5,6\n",
+            "The names in the header are numbers: put a line of names on top if the first line is data.",
+        ),
+        ("a,y\n", "The file has a header and no rows."),
+        ("a,b\n1,x\n2,z\n", NO_COMMAND),
+    ],
+)
+def test_warnings(write, monkeypatch: pytest.MonkeyPatch, content: str, warning: str) -> None:
+    monkeypatch.setattr(profile, "READ_ROWS", 13)
+    assert warning in write(content).warnings
+
+
+def test_nothing_is_wrong_with_a_good_file(write) -> None:
+    rows = np.random.default_rng(1).normal(size=(200, 2)).round(3)
+    assert write(pd.DataFrame(rows, columns=["a", "y"]).to_csv(index=False)).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("content", "feature", "target"),
+    [
+        ("price,a,b\n1,5,1\n2,1,2\n3,4,3.5\n", "b", "price"),
+        ("a,Label,b\n1,5,5\n2,1,1\n3,4,3\n", "b", "Label"),
+        ("a,b,c\n1,5,1\n2,1,x\n3,4,3\n", "a", "b"),
+        ("a,b,user_id\n1,5,1\n2,1,2\n3,4,3\n", "a", "b"),
+        ("user_id,y\n1,5\n2,1\n3,4\n", "user_id", "y"),
+        ("a,b,y\n1,5,7\n2,1,7\n3,4,7\n", "a", "b"),
+    ],
+)
+def test_guesses(write, content: str, feature: str, target: str) -> None:
+    found = overrides(write(content).command)
+    assert (found["data.features"], found["data.target"]) == ([feature], target)
+
+
+def test_the_command_drops_empty_rows_and_knows_a_yes_or_no(write) -> None:
+    found = overrides(write("a,bought\n1,0\n,1\n3,1\n4,0\n5,1\n").command)
+    assert found == {
+        "data": "csv",
+        "data.path": "file.csv",
+        "data.features": ["a"],
+        "data.target": "bought",
+        "data.missing": "drop",
+        "loss": "binary_crossentropy",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "[a]", "a,b", "a=b", "it's", 'a"b', "a\\", 'a\\"b', "größe", "1st", "true", "a:b", "{a}", "$a", " a"],
+)
+def test_odd_names_survive_shell_and_hydra(write, name: str) -> None:
+    frame = pd.DataFrame({name: [1, 2, 3], name + "y": [2, 4, 7]})
+    found = overrides(write(frame.to_csv(index=False, quoting=1, escapechar=None), f"{name}.csv").command)
+    assert (found["data.path"], found["data.features"], found["data.target"]) == (f"{name}.csv", [name], name + "y")
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [
+        (b"", NO_CSV + "file.csv, which is empty. Write the columns' names and rows into it."),
+        (
+            b"\x89PNG\r\n\x1a\n",
+            NO_CSV + "file.csv, which is binary or in another encoding. Unpack it, or save it as CSV in UTF-8.",
+        ),
+        (
+            "a,y\n1,2\n".encode("utf-16"),
+            NO_CSV + "file.csv, which is binary or in another encoding. Unpack it, or save it as CSV in UTF-8.",
+        ),
+        (
+            b"a,y\n" + b"1,2\n" * 20_000 + "é,3\n".encode("latin-1"),
+            NO_CSV + "file.csv, where 'utf-8' codec can't decode byte 0xe9 in position 0: unexpected end of data. "
+            "Unpack it, or save it as CSV in UTF-8.",
+        ),
+        (
+            b"a,y\n1,2\n3,4,5\n",
+            "data.path expected rows like the header. Received: file.csv, 3 fields in line 3 where the header has 2. "
+            "Mend the line, or quote the field that holds a comma or a line break.",
+        ),
+        (
+            b"a,y\n1,2,3\n4,5,6\n",
+            "data.path expected rows like the header. Received: file.csv, 3 fields in line 2 where the header has 2. "
+            "Mend the line, or quote the field that holds a comma or a line break.",
+        ),
+        (
+            b'a,y\n1,"2\n3,4\n',
+            "data.path expected rows like the header. Received: file.csv, EOF inside string starting at row 1. "
+            "Mend the line, or quote the field that holds a comma or a line break.",
+        ),
+    ],
+)
+def test_refusals(write, monkeypatch: pytest.MonkeyPatch, content: bytes, refusal: str) -> None:
+    monkeypatch.setattr(profile, "READ_ROWS", 1000)
+    with pytest.raises(ConfigError) as error:
+        write(content)
+    assert str(error.value) == refusal
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^data.path expected a CSV file. Received: .*, which is no regular file. Name"
+    ):
+        describe(tmp_path)
+    with pytest.raises(ConfigError, match=r"^data.path expected a CSV file. Received: .*, which does not exist. Check"):
+        describe(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_rendering_fits_and_keeps_the_command(write, width: int) -> None:
+    found = write(HOUSES)
+    text = shown(found, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert found.command in text.replace(" \\\n   ", "")
+    assert all(column.name in text for column in found.columns)
+    assert " ".join(" ".join(found.warnings).split()) in " ".join(text.replace("\n- ", " ").split())
+
+
+def test_a_long_path_is_neither_wrapped_nor_cut(write) -> None:
+    found = write(HOUSES, "a" * 120 + ".csv")
+    assert f"data.path={'a' * 120}.csv \\\n" in shown(found, 80, soft_wrap=True)
+
+
+def test_king_county(king_county: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "READ_ROWS", 5000)
+    found = describe(king_county)
+    columns = {column.name: column for column in found.columns}
+    price = columns["price"]
+    assert (found.rows, found.bytes, len(columns)) == (21_613, 2_515_206, 21)
+    assert (price.kind, round(price.mean, 2), price.min, price.max) == ("number", 540_088.14, 75_000, 7_700_000)
+    assert {name: c.kind for name, c in columns.items() if c.kind != "integer"} == {
+        "date": "date",
+        "price": "number",
+        "bathrooms": "number",
+        "floors": "number",
+        "lat": "number",
+        "long": "number",
+    }
+    assert sum(column.empty for column in found.columns) == 0
+    arguments = overrides(found.command)
+    assert (arguments["data.features"], arguments["data.target"]) == (["sqft_living"], "price")
+    assert [warning.split()[0] for warning in found.warnings] == ["No", "id", "zipcode", "A", "price"]

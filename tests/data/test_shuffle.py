@@ -1,0 +1,140 @@
+"""Shuffled rows are all rows, in an order that seed and epoch decide and neither reader nor block does."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.config import Missing, Order, Scaling
+from harness.data import blocks as module
+from harness.data import csv_blocks, shuffle, table_writer
+from harness.data.blocks import Blocks, Scaler
+from harness.data.shuffle import Shuffle, page_order
+from harness.data.statistics import Drift
+from tests.tables import numbered, rows
+
+SHUFFLED: dict = {"features": ["row"], "order": Order.shuffled}
+
+
+def shuffled(folder: Path, count: int, seed: int = 0, grain: int = 1000) -> list[int]:
+    deck = Shuffle(folder / f"{seed}.{grain}", 2, seed)
+    for start in range(0, count, grain):
+        numbers = np.arange(start, min(start + grain, count), dtype=np.float32)
+        deck.add(np.stack([numbers, -numbers]))
+    found = np.concatenate([np.zeros((2, 0)), *deck.rows()], axis=1)
+    np.testing.assert_array_equal(found[0], -found[1])
+    return found[0].astype(int).tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 5000])
+def test_every_row_comes_back_once(tmp_path: Path, count: int) -> None:
+    assert sorted(shuffled(tmp_path, count)) == list(range(count))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_order_follows_from_the_seed_alone(tmp_path: Path) -> None:
+    found = shuffled(tmp_path, 5000)
+    assert found != list(range(5000))
+    assert shuffled(tmp_path, 5000) == found
+    assert shuffled(tmp_path, 5000, seed=1) != found
+
+
+def test_a_deck_that_is_too_long_is_dealt_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shuffle, "DECK_BYTES", 160)
+    assert sorted(shuffled(tmp_path, 2000)) == list(range(2000))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_place_and_no_neighbour_is_kept_more_often_than_by_chance(tmp_path: Path) -> None:
+    found = np.array(shuffled(tmp_path, 20_000))
+    assert abs(np.corrcoef(found, np.arange(20_000))[0, 1]) < 4 / np.sqrt(20_000)
+    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4 / np.sqrt(20_000)
+
+
+@pytest.mark.parametrize("block_bytes", [100, 16 << 20])
+@pytest.mark.parametrize("page_rows", [7, 64])
+def test_a_shuffled_table_has_the_rows_statistics_and_holdout_of_the_file(
+    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, page_rows: int
+) -> None:
+    plain = make_table(numbered(501), features=["row"], holdout=0.2)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(table_writer, "PAGE_ROWS", page_rows)
+    mixed = make_table(numbered(501), holdout=0.2, **SHUFFLED)
+    assert rows(mixed).tolist() != rows(plain).tolist()
+    assert sorted(rows(mixed).tolist()) == rows(plain).tolist()
+    assert rows(mixed, "holdout").tolist() == rows(plain, "holdout").tolist()
+    np.testing.assert_allclose([c.std for c in mixed.columns], [c.std for c in plain.columns], rtol=1e-12)
+    assert mixed.digest != plain.digest
+
+
+def test_filled_fields_are_shuffled_too(make_table) -> None:
+    options: dict = {"features": ["a", "row"], "missing": Missing.mean}
+    plain, mixed = (make_table(numbered(50, gaps=7), **options, order=order) for order in (Order.file, Order.shuffled))
+    assert sorted(rows(mixed).tolist()) == sorted(rows(plain).tolist())
+
+
+# Pages.
+
+
+def test_each_epoch_has_an_order_of_its_own() -> None:
+    first, second = (page_order(65_536 * 20 + 1, 0, epoch) for epoch in (1, 2))
+    assert sorted(first) == sorted(second) == list(range(21))
+    assert first.tolist() != second.tolist()
+    assert page_order(65_536 * 20 + 1, 0, 1).tolist() == first.tolist()
+    assert page_order(65_536 * 20 + 1, 1, 1).tolist() != first.tolist()
+
+
+@pytest.mark.parametrize("block_rows", [1024, 2048, 10_000])
+def test_blocks_take_whole_pages_in_the_order_of_the_epoch(
+    make_table, monkeypatch: pytest.MonkeyPatch, block_rows: int
+) -> None:
+    for each in (shuffle, module):
+        monkeypatch.setattr(each, "PAGE_ROWS", 100)
+    table = make_table(numbered(4050), **SHUFFLED)
+    blocks = Blocks(table, "train", Scaler.of(table, Scaling.none), block_rows=block_rows, overlap=5)
+    written = rows(table)[:, 0]
+    for epoch in (1, 2, 1):
+        expected = np.concatenate([written[page * 100 : page * 100 + 100] for page in page_order(4050, 0, epoch)])
+        found = list(blocks.read(epoch))
+        joined = np.concatenate([block.x[5 : 5 + block.stop - block.start, 0] for block in found])
+        assert joined.tolist() == expected.tolist()
+        for before, after in itertools.pairwise(found):
+            np.testing.assert_array_equal(after.x[:5], before.x[blocks.block_rows :])
+
+
+# Drift.
+
+
+@pytest.mark.parametrize("grain", [1, 1000, 99_999])
+def test_drift_is_found_where_it_is(grain: int) -> None:
+    values = np.random.default_rng(0).normal(size=60_000)
+    values[54_000:] += 0.5
+    drift = Drift()
+    for start in range(0, len(values), grain):
+        drift.add(start, values[start : start + grain])
+    found = drift.worst(len(values), float(values.mean()), float(values.std()))
+    assert found is not None
+    first, last, mean = found
+    assert 53_990 <= first <= 54_010
+    assert last == 60_000
+    assert mean == pytest.approx(values[first - 1 :].mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 9, 1000, 60_000])
+def test_what_may_be_chance_is_no_drift(count: int) -> None:
+    values, drift = np.random.default_rng(1).normal(size=count), Drift()
+    values[::7] = np.nan
+    drift.add(0, values)
+    assert drift.worst(count, float(np.nanmean(values[1:])) if count > 1 else 0.0, 1.0) is None
+
+
+def test_a_table_says_that_its_target_drifts(make_table, king_county: Path) -> None:
+    assert make_table(numbered(2000), features=["a"]).drift.startswith("y drifts along the rows: its mean is ")
+    real = make_table(king_county, features=["sqft_living"], target="price", holdout=0.2)
+    assert "price drifts along the rows: its mean is 5.917e+05 in rows 19,449 to 21,613" in real.drift
+    logs = make_table(king_county, features=["sqft_living"], target="price", log_columns=["price"])
+    assert logs.drift.startswith("log(price) drifts")
+    assert make_table(numbered(2000), features=["a"], order=Order.shuffled).drift == ""

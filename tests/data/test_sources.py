@@ -1,0 +1,285 @@
+"""Files by name, pattern and list, packed files and streams give the same table, and what cannot be read is named."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harness.config import DataConfig
+from harness.data import csv_blocks
+from harness.data import table as module
+from harness.data.sources import find_files, fingerprint
+from harness.data.table import Table, open_table
+from harness.errors import ConfigError
+from tests.tables import refusal, rows
+
+WHOLE = "a,text,y\n" + "".join(f"{row},u,{row * row}\n" for row in range(100))
+
+
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+def make(path: object, cache: Path, **options: object) -> Table:
+    return open_table(DataConfig(["a"], "y", path=path, holdout=0.3, **options), cache)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def whole(write, tmp_path: Path) -> Table:
+    """The table of `WHOLE`, made from one plain file."""
+    return make(str(write(WHOLE, "whole.csv")), tmp_path / "plain")
+
+
+# Several files.
+
+
+@pytest.fixture
+def pieces(tmp_path: Path) -> Path:
+    """Give a folder with `WHOLE` in three files, each with its header, and with other things."""
+    header, *body = WHOLE.splitlines(keepends=True)
+    folder = tmp_path / "pieces"
+    (folder / "part-9.csv").mkdir(parents=True)
+    for name, start, stop in (("part-1.csv", 0, 30), ("part-2.csv", 30, 31), ("part-3.csv", 31, 100)):
+        (folder / name).write_text("".join([header, *body[start:stop]]))
+    (folder / "other.csv").write_text("b\n1\n")
+    return folder
+
+
+def test_a_pattern_is_its_files_in_the_order_of_their_names(pieces: Path, tmp_path: Path, whole: Table) -> None:
+    found = make(str(pieces / "part-*.csv"), tmp_path / "cache")
+    assert (found.digest, found.columns, found.drift) == (whole.digest, whole.columns, whole.drift)
+    assert found.source == pieces / "part-1.csv"
+
+
+def test_a_list_is_read_as_it_stands(pieces: Path, tmp_path: Path) -> None:
+    names = [str(pieces / f"part-{number}.csv") for number in (3, 1, 2)]
+    table = open_table(DataConfig(["a"], "y", path=names, holdout=0.0), tmp_path)
+    assert rows(table)[:, 0].tolist() == [*range(31, 100), *range(31)]
+
+
+def test_files_differ_in_the_order_of_their_columns_and_in_packing(pieces: Path, tmp_path: Path, whole: Table) -> None:
+    second = pieces / "part-2.csv"
+    second.write_text("y,a\n900,30\n")
+    third = pieces / "part-3.csv"
+    third.write_bytes(gzip.compress(third.read_bytes()))
+    assert make(str(pieces / "part-*.csv"), tmp_path / "cache").digest == whole.digest
+
+
+def test_a_fault_is_named_by_its_file(pieces: Path, tmp_path: Path) -> None:
+    (pieces / "part-2.csv").write_text("a,y\n1,x\n")
+    with pytest.raises(ConfigError) as error:
+        make(str(pieces / "part-*.csv"), tmp_path / "cache")
+    assert str(error.value) == f"y expected numbers. Received: 'x' in {pieces}/part-2.csv, line 2."
+
+
+def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Table) -> None:
+    pattern = str(pieces / "part-*.csv")
+    before = make(pattern, tmp_path / "cache")
+    with (pieces / "part-2.csv").open("a") as file:
+        file.write("5,u,6\n")
+    after = make(pattern, tmp_path / "cache")
+    assert after.train_rows + after.holdout_rows == before.train_rows + before.holdout_rows + 1
+
+
+def test_a_name_with_a_bracket_that_is_there_is_no_pattern(write) -> None:
+    path = write(WHOLE, "data[1].csv")
+    assert find_files(str(path)) == [path]
+
+
+# Packed files.
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
+@pytest.mark.parametrize("name", ["file.csv.gz", "file.csv"])
+@pytest.mark.parametrize("block_bytes", [50, 16 << 20])
+def test_a_packed_file(
+    write, tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch, pack, name: str, block_bytes: int
+) -> None:
+    """It is known by its content, whatever its name says."""
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+    assert make(str(write(pack(WHOLE.encode()), name)), tmp_path / "cache").digest == whole.digest
+
+
+def test_a_packed_file_of_two_members(write, tmp_path: Path, whole: Table) -> None:
+    content = WHOLE.encode()
+    for pack in (gzip.compress, zstd):
+        path = write(pack(content[:100]) + pack(content[100:]))
+        assert make(str(path), tmp_path / "cache").digest == whole.digest
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
+def test_a_packed_file_that_is_cut_off_is_refused(make_table, write, tmp_path: Path, pack) -> None:
+    noise = np.random.default_rng(0).random(20_000)
+    whole = pack(("a,y\n" + "".join(f"{value},1\n" for value in noise)).encode())
+    path = write(whole[: len(whole) // 2])
+    said = refusal(make_table, path)
+    assert said.startswith(f"data.path expected a whole file. Received: {path}, which ")
+    assert "cut off" in said or "Truncated" in said
+    assert list((tmp_path / "cache" / "tables").iterdir()) == []
+
+
+@pytest.mark.parametrize("start", [b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
+def test_what_only_begins_like_a_packed_file_is_refused(make_table, write, start: bytes) -> None:
+    path = write(start + b"a,y\n1,2\n" * 100)
+    assert refusal(make_table, path).startswith(f"data.path expected a whole file. Received: {path}, which cannot be ")
+
+
+@pytest.mark.parametrize(("start", "name"), [(b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz")])
+def test_other_packings_are_named(make_table, write, start: bytes, name: str) -> None:
+    path = write(start + b"a,y\n1,2\n")
+    assert refusal(make_table, path) == (
+        f"data.path expected text, gzip or zstd. Received: {path}, packed by {name}. Unpack it."
+    )
+
+
+# Other formats and encodings.
+
+
+def test_parquet(write, tmp_path: Path, whole: Table) -> None:
+    numbers = np.arange(100)
+    path = tmp_path / "file.parquet"
+    pq.write_table(pa.table({"y": numbers * numbers, "a": numbers.astype(np.float64)}), path, row_group_size=7)
+    assert make(str(path), tmp_path / "cache").digest == whole.digest
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "cp1252", "utf-8-sig"])
+@pytest.mark.parametrize("block_bytes", [50, 16 << 20])
+def test_other_encodings(
+    write, tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch, encoding: str, block_bytes: int
+) -> None:
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+    path = write(WHOLE.replace("u", "ü").encode(encoding))
+    assert make(str(path), tmp_path / "cache", encoding=encoding).digest == whole.digest
+
+
+# Streams.
+
+
+def test_a_fifo_is_read_once(tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(WHOLE,))
+    writer.start()
+    table = make(str(path), tmp_path / "cache")
+    writer.join()
+    assert table.digest == whole.digest
+    monkeypatch.setattr(module, "ingest", None)
+    assert make(str(path), tmp_path / "cache") == table, "within a process, it is the table of what was read"
+    with pytest.raises(ConfigError) as error:
+        make(str(path), tmp_path / "cache", split_seed=1)
+    assert str(error.value) == (
+        f"data.path expected a file to read more than once. Received: {path}, a stream. Save it."
+    )
+
+
+@pytest.mark.slow
+def test_a_stream_that_nobody_writes_to_can_be_interrupted(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    program = PROGRAM.replace('"/dev/stdin"', "sys.argv[2]").replace("import sys", "import signal, sys", 1)
+    program = program.replace("\nprint", "\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\nprint")
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path / "cache", path], stderr=-1) as process:
+        keep_open = os.open(path, os.O_RDWR)
+        os.write(keep_open, b"a,y\n1,2\n")
+        time.sleep(2)
+        process.terminate()
+        assert process.wait(timeout=30) == 143
+        os.close(keep_open)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from harness.config import DataConfig
+from harness.data.table import open_table
+
+print(open_table(DataConfig(["a"], "y", path="/dev/stdin", holdout=0.3), Path(sys.argv[1])).digest)
+"""
+
+
+def test_standard_input_is_another_source_in_each_process(tmp_path: Path, whole: Table) -> None:
+    def digest(content: str) -> str:
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path / "cache")]
+        return subprocess.run(command, input=content, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert digest(WHOLE) == whole.digest
+    assert digest(WHOLE + "1,u,2\n") != whole.digest
+    assert digest(WHOLE) == whole.digest
+
+
+# No access, no room.
+
+
+def test_a_file_without_permission_is_refused() -> None:
+    """Root may read everything, and is somebody else for the time being."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file.csv")
+        path.write_text(WHOLE)
+        path.chmod(0)
+        Path(folder).chmod(0o755)
+        user = os.geteuid()
+        os.seteuid(user or 65534)
+        try:
+            with pytest.raises(ConfigError) as error:
+                fingerprint(path)
+        finally:
+            os.seteuid(user)
+    assert str(error.value) == f"data.path expected a file that can be read. Received: {path} (Permission denied)."
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from harness.config import DataConfig
+from harness.data.table import open_table
+
+cache, path, other = map(Path, sys.argv[1:])
+table = open_table(DataConfig(["a"], "y", path=str(path), holdout=0.0), cache)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    open_table(DataConfig(["a"], "y", path=str(other), holdout=0.0), cache)
+except ValueError as error:
+    print(type(error).__name__, error)
+print(table.read("train", 0, 100).sum())
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_what_is_there_stays(write, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk."""
+    path, other = write(WHOLE), write("a,y\n" + "1,2\n" * 1000, "other.csv")
+    command = [sys.executable, "-c", FULL_DISK, tmp_path / "cache", path, other]
+    said, total = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said.startswith("ConfigError runtime.cache expected a folder with room for the table. Received: ")
+    assert "(File too large)" in said
+    assert total == str(float(sum(row + row * row for row in range(100))))
+    assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(make_table, write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(WHOLE)
+    real = module.ingest
+
+    def slow(*arguments):
+        found = real(*arguments)
+        with path.open("a") as file:
+            file.write("1,u,1\n")
+        return found
+
+    monkeypatch.setattr(module, "ingest", slow)
+    assert refusal(make_table, path) == (
+        f"data.path expected files that nobody writes to. Received: {path}. Train when they are complete."
+    )

@@ -1,0 +1,286 @@
+"""A table equals its CSV, whatever its source, and its digest says so."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.config import DataConfig, Missing, Reader, Scaling
+from harness.data import csv_blocks, synthetic_houses
+from harness.data import table as module
+from harness.data.ingest import held_out
+from harness.data.table import open_table
+from harness.errors import ConfigError
+from tests.tables import SMALL, refusal, rows
+
+# Rows.
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 100])
+@pytest.mark.parametrize("features", [["a"], ["b", "a"]])
+def test_a_table_equals_the_file(
+    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, features: list[str]
+) -> None:
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+    table = make_table(SMALL, features=features)
+    assert (table.train_rows, table.holdout_rows, table.dropped, table.filled) == (5, 0, 0, 0)
+    assert [column.name for column in table.columns] == [*features, "y"]
+    file = {"a": [1, 2, 3, 4, 5], "b": [-1, -2, -3, -4, -5]}
+    assert rows(table).T.tolist() == [*(file[name] for name in features), [10, 20, 30, 40, 50]]
+    assert rows(table).dtype == np.float32
+    assert rows(table, "holdout").shape == (0, len(features) + 1)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 0), (0, 5), (2, 4), (4, 5), (5, 5)])
+def test_any_rows_are_read(make_table, start: int, stop: int) -> None:
+    table = make_table(SMALL)
+    np.testing.assert_array_equal(table.read("train", start, stop), rows(table).T[:, start:stop])
+
+
+def test_values_are_rounded_to_float32_once(make_table) -> None:
+    values = ["0.1", "16777217", "1e-40", "3.4028234663852886e38", "-1e-50", "0.30000001192092896"]
+    table = make_table("a,y\n" + "".join(f"{value},1\n" for value in values))
+    assert rows(table)[:, 0].tolist() == np.array(values, np.float64).astype(np.float32).tolist()
+
+
+FIELDS = st.one_of(
+    st.integers(-(10**12), 10**12).map(str),
+    st.integers(-(10**6), 10**6).map(lambda number: f'"{number}"'),
+    st.floats(width=32, allow_nan=False, allow_infinity=False).map(repr),
+    st.floats(-1e30, 1e30).map(lambda number: f"{number:.3e}"),
+    st.floats(-1e6, 1e6).map(lambda number: f" {number:.2f}"),
+)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=5)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(data=st.data())
+def test_any_table_equals_pandas(data: st.DataObject) -> None:
+    """Both parts, in the order of their numbers, are what pandas reads at one go."""
+    count = data.draw(st.integers(1, 25), "rows")
+    empties = data.draw(st.booleans(), "empty fields")
+    field = st.one_of(FIELDS, st.sampled_from(["", "NA"])) if empties else FIELDS
+    columns = {name: data.draw(st.lists(field, min_size=count, max_size=count), name) for name in ("a", "b", "y")}
+    columns["text"] = [
+        '"' + text.replace('"', '""') + '"'
+        for text in data.draw(st.lists(TEXTS, min_size=count, max_size=count), "text")
+    ]
+    order = data.draw(st.permutations(sorted(columns)), "order")
+    end = data.draw(st.sampled_from(["\n", "\r\n"]), "line end")
+    content = end.join(",".join(line) for line in [order, *zip(*(columns[name] for name in order), strict=True)])
+    features = data.draw(st.permutations(["a", "b"]), "features")[: data.draw(st.integers(1, 2), "count")]
+    holdout = data.draw(st.sampled_from([0.0, 0.3]), "holdout")
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_blocks, "BLOCK_BYTES", data.draw(st.integers(1, 30), "block_bytes"))
+        path = Path(folder) / "file.csv"
+        reader = data.draw(st.sampled_from(Reader), "reader")
+        content = data.draw(st.sampled_from(["", "\ufeff"]), "mark") + content
+        last = data.draw(st.sampled_from(["", end, 3 * end]), "last line end")
+        path.write_bytes((content + last).encode())
+        frame = pd.read_csv(path, usecols=[*features, "y"], dtype=np.float64)[[*features, "y"]]
+        kept = frame.notna().all(axis=1).to_numpy()
+        out = held_out(0, count, holdout, 3)
+        expected = [frame[kept & ~out].to_numpy(np.float32), frame[kept & out].to_numpy(np.float32)]
+        source = DataConfig(features, "y", str(path), holdout=holdout, split_seed=3, missing=Missing.drop)
+        if len(expected[0]):
+            table = open_table(source, Path(folder) / "cache", reader=reader)
+            np.testing.assert_array_equal(rows(table), expected[0])
+            np.testing.assert_array_equal(rows(table, "holdout"), expected[1])
+            assert table.dropped == count - kept.sum()
+        else:
+            with pytest.raises(ConfigError, match="the split expected a training row"):
+                open_table(source, Path(folder) / "cache", reader=reader)
+
+
+# Digest.
+
+BASE = "a,b,y\n1,5,10\n2,6,20\n3,7,30\n4,8,40\n5,9,50\n"
+SPLIT = {"holdout": 0.3, "split_seed": 2}
+
+
+def test_the_digest_does_not_depend_on_how_the_values_came(
+    make_table, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = make_table(BASE).digest
+    assert len(expected) == 32
+    assert make_table(write(BASE, "another.csv")).digest == expected
+    assert make_table(BASE.replace("10\n", '"1e+001"\r\n')).digest == expected
+    assert make_table("\ufeff" + BASE.replace(",7,", ",text,")).digest == expected
+    assert make_table(BASE, scaling=Scaling.none, missing=Missing.mean, split_seed=9).digest == expected
+    zeros = {make_table(BASE.replace("\n1,", f"\n{zero},")).digest for zero in ("0", "-0", "-0.0")}
+    assert len(zeros) == 1
+    path = write(BASE)
+    assert open_table(DataConfig(["a"], "y", str(path), holdout=0.0), tmp_path / "elsewhere").digest == expected
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 2)
+    os.utime(path, (1, 1))
+    again = make_table(path)
+    assert again.digest == expected
+    assert len(list((tmp_path / "cache" / "tables").iterdir())) == 9
+
+
+def test_the_digest_depends_on_values_names_and_parts(make_table) -> None:
+    variants: list[tuple[str, dict]] = [
+        (BASE, {}),
+        (BASE.replace("5,9,50", "5.0000005,9,50"), {}),
+        (BASE.replace("1,5,10\n2,6,20", "2,6,20\n1,5,10"), {}),
+        (BASE + "6,10,60\n", {}),
+        (BASE, {"features": ["a", "b"]}),
+        (BASE, {"features": ["b", "a"]}),
+        (BASE, {"features": ["y"], "target": "a"}),
+        (BASE.replace("a,b", "b,a"), {"features": ["b"]}),
+        (BASE.replace("a,b", "b,a"), {"features": ["b", "a"]}),
+        (BASE, {"log_columns": ["a"]}),
+        (BASE, {"log_columns": ["a", "y"]}),
+        (BASE, SPLIT),
+        (BASE, SPLIT | {"split_seed": 3}),
+        (BASE, SPLIT | {"holdout": 0.6}),
+    ]
+    zeros, ones = "a,y\n0,1\n0,2\n", "a,y\n1,1\n1,2\n"
+    variants = [(zeros, {}), (ones, {"log_columns": ["a"]}), *variants]
+    found = [make_table(content, **options) for content, options in variants]
+    assert len({table.digest for table in found}) == len(variants)
+    assert all(table.holdout_rows for table in found[-3:])
+
+
+def test_the_digest_follows_filled_values(make_table) -> None:
+    filled = make_table("a,y\n1,1\n,2\n3,3\n", missing=Missing.mean)
+    assert filled.digest == make_table("a,y\n1,1\n2,2\n3,3\n").digest
+
+
+# Sources.
+
+
+def test_the_built_in_houses(make_table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    source = DataConfig(["sqft_living", "lat"], "price", rows=120)
+    table = open_table(source, tmp_path, said.append)
+    assert [(state.what, state.rows) for state in said] == [("generating", 120), ("reading", 120)]
+    assert (said[1].bytes, said[1].total) == (table.source.stat().st_size,) * 2
+    assert table.source == tmp_path / "houses" / f"houses-{synthetic_houses.VERSION}-120.csv"
+    frame = pd.read_csv(table.source)[["sqft_living", "lat", "price"]].to_numpy(np.float32)
+    out = held_out(0, 120, 0.2, 0)
+    np.testing.assert_array_equal(rows(table), frame[~out])
+    np.testing.assert_array_equal(rows(table, "holdout"), frame[out])
+    assert open_table(source, tmp_path / "elsewhere").digest == table.digest
+
+    monkeypatch.setattr(synthetic_houses, "generate", None)
+    monkeypatch.setattr(module, "ingest", None)
+    assert open_table(source, tmp_path) == table
+
+
+def test_the_real_file(king_county: Path, tmp_path: Path) -> None:
+    features = ["sqft_living", "floors", "zipcode", "lat"]
+    table = open_table(DataConfig(features, "price", str(king_county), holdout=0.0), tmp_path)
+    assert rows(table)[:, -1].sum(dtype=np.float64) == 11_672_925_008
+    assert round(table.columns[0].mean, 2) == 2079.90
+    assert round(table.columns[-1].mean, 2) == 540_088.14
+    frame = pd.read_csv(king_county, usecols=[*features, "price"], dtype=np.float64)[[*features, "price"]]
+    assert table.train_rows == 21_613
+    np.testing.assert_array_equal(rows(table), frame.to_numpy(np.float32))
+
+    split = open_table(DataConfig(["sqft_living"], "price", str(king_county)), tmp_path)
+    out = held_out(0, 21_613, 0.2, 0)
+    np.testing.assert_array_equal(rows(split), frame[["sqft_living", "price"]].to_numpy(np.float32)[~out])
+    np.testing.assert_array_equal(rows(split, "holdout"), frame[["sqft_living", "price"]].to_numpy(np.float32)[out])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"path": "none.csv", "origin": "Kaggle, a/b (CC0)"},
+            "data.path expected a file that is there. Received: {folder}/none.csv. Get it from Kaggle, a/b (CC0).",
+        ),
+        ({"path": "none.csv"}, "data.path expected a file that is there. Received: {folder}/none.csv."),
+        ({"path": "~/none.csv"}, "data.path expected a file that is there. Received: {folder}/home/none.csv."),
+        ({"path": "."}, "data.path expected a file. Received: {folder}, a folder or device. Name files."),
+        ({"path": "none*.csv"}, "data.path expected a pattern that fits some file. Received: none*.csv."),
+        ({}, "data.path expected a file. Received: nothing. Set data.path=FILE."),
+        ({"origin": "Kaggle"}, "data.path expected a file. Received: nothing. Get it from Kaggle."),
+    ],
+)
+def test_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, sentence: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(ConfigError) as error:
+        open_table(DataConfig(["a"], "y", **options), tmp_path / "cache")
+    assert str(error.value) == sentence.format(folder=tmp_path)
+
+
+NO_COLUMN = "data.features and data.target expected columns of {path}. Received: "
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "sentence"),
+    [
+        ("", {}, "data.path expected a CSV with a header line. Received: {path}, which is empty."),
+        ("\n \n", {}, "data.path expected a CSV with a header line. Received: {path}, which is empty."),
+        ("a,y\n", {}, "data.path expected rows below the header. Received: none in {path}."),
+        (
+            "a,y\n1,\n,2\n",
+            {"missing": Missing.drop},
+            "the split expected a training row. Received: 2 rows, 2 dropped, the rest held out.",
+        ),
+        (
+            "a,y\n1,2\n",
+            {"holdout": 0.999999},
+            "the split expected a training row. Received: 1 rows, 0 dropped, the rest held out.",
+        ),
+        ("b,y\n1,2\n", {}, NO_COLUMN + "a. It has: b, y."),
+        ("A,y\n1,2\n", {"features": ["aa"]}, NO_COLUMN + "aa. Did you mean A?"),
+        ("area,y\n1,2\n", {"features": ["aera"]}, NO_COLUMN + "aera. Did you mean area?"),
+        ("a;y\n1;2\n", {}, NO_COLUMN + "a, y. It has one column, 'a;y': set data.delimiter=';'."),
+        ("a,a,y\n1,2,3\n", {}, "data.path expected columns of different names. Received: a twice in {path}, line 1."),
+        (
+            "a,y\n1,2\n".encode("utf-16"),
+            {},
+            "data.path expected text. Received: {path}, which is binary or UTF-16. For text, set data.encoding=utf-16.",
+        ),
+        (
+            "a,y,b\n1,2,u\n3,4,ü\n".encode("latin-1"),
+            {},
+            "data.path expected text in utf-8. Received: the byte 0xfc in {path}, line 3. "
+            "Set data.encoding, as to latin-1.",
+        ),
+        (
+            "größe,a,y\n1,2,3\n".encode("latin-1"),
+            {},
+            "data.path expected text in utf-8. Received: {path}, where 'utf-8' codec can't decode byte 0xf6 in "
+            "position 2: invalid start byte. Set data.encoding, as to latin-1.",
+        ),
+        (
+            b"a,y\n1,2\n",
+            {"encoding": "utf-16"},
+            "data.path expected text in utf-16. Received: {path}, where UTF-16 stream does not start with BOM. "
+            "Set data.encoding, as to latin-1.",
+        ),
+        (
+            "a,y\n1,2\n3,4,5\n",
+            {},
+            "data.path expected 2 fields in each line, as in the header. Received: 3 in {path}, line 3. "
+            "Mend the line, or quote the field that holds a delimiter or a line break.",
+        ),
+        (
+            "a,y\n1,2\n3,inf\n",
+            {"missing": Missing.drop},
+            "y expected numbers that float32 can hold. Received: inf in {path}, line 3.",
+        ),
+        ("a,y\n1,2\nx,4\n", {}, "a expected numbers. Received: 'x' in {path}, line 3."),
+    ],
+)
+def test_a_refused_source_leaves_nothing(
+    make_table, tmp_path: Path, content: str | bytes, options: dict, sentence: str
+) -> None:
+    expected = sentence.format(path=tmp_path / "file.csv")
+    assert refusal(make_table, content, **options) == expected
+    assert list((tmp_path / "cache" / "tables").glob("*")) == []
+    assert refusal(make_table, content, **options) == expected
+    assert rows(make_table("a,y\n1,2\n3,4\n")).tolist() == [[1, 2], [3, 4]]

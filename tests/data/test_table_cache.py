@@ -1,0 +1,194 @@
+"""Tables are listed, verified from end to end, and freed unless somebody uses them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import cli
+from harness.data import sources
+from harness.data import table as module
+from harness.data.table import Table
+from harness.data.table_cache import Shelved, free, list_tables, select_tables, verify_table
+from harness.data.table_writer import column_path
+from harness.errors import ConfigError
+from tests.tables import SMALL
+
+
+@pytest.fixture
+def shelve(make_table, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Table]:
+    """Make a table as a process does that has ended since."""
+    monkeypatch.setattr(module, "hold", lambda folder: None)
+    return make_table
+
+
+def verify(cache: Path) -> list[str]:
+    return [verify_table(shelved, lambda state: None) for shelved in list_tables(cache)]
+
+
+def states(cache: Path) -> list[str]:
+    return sorted(shelved.state for shelved in list_tables(cache))
+
+
+def leftover(cache: Path, pid: int) -> Path:
+    folder = cache / "tables" / f".{'0' * 32}.{pid}.1"
+    folder.mkdir(parents=True)
+    (folder / "train.0.f32").write_bytes(b"1234")
+    return folder
+
+
+@pytest.fixture
+def dead() -> int:
+    """Return the number of a process that has ended."""
+    return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True).stdout)
+
+
+def test_tables_are_listed_the_last_used_first(shelve, write, tmp_path: Path, dead: int) -> None:
+    old, new = shelve(write(SMALL, "old.csv")), shelve(write(SMALL, "new.csv"))
+    os.utime(old.folder / "table.json", (1, 1))
+    left = leftover(tmp_path / "cache", dead)
+    leftover(tmp_path / "cache", os.getpid())
+    found = list_tables(tmp_path / "cache")
+    assert {shelved.folder for shelved in found} == {old.folder, new.folder, left}
+    assert [shelved.table for shelved in found][-1] == old
+    assert states(tmp_path / "cache") == ["broken", "ready", "ready"]
+    assert found[-1].files == (str(tmp_path / "old.csv"),)
+    assert found[-1].bytes == sum(file.stat().st_size for file in old.folder.iterdir())
+    assert list_tables(tmp_path / "nowhere") == []
+
+
+def test_a_use_of_a_table_is_noted(shelve, write, tmp_path: Path) -> None:
+    path = write(SMALL)
+    os.utime(shelve(path).folder / "table.json", (1, 1))
+    module.hold(list_tables(tmp_path / "cache")[0].folder)
+    before = time.time()
+    shelve(path)
+    assert list_tables(tmp_path / "cache")[0].used < before
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", '{"source": "file.csv", "columns": []}'])
+def test_what_another_version_made_is_listed_and_can_be_freed(shelve, write, tmp_path: Path, manifest: str) -> None:
+    table = shelve(write(SMALL))
+    (table.folder / "table.json").write_text(manifest)
+    assert states(tmp_path / "cache") == ["broken"]
+    assert verify(tmp_path / "cache") == ["no table of this version: `harness data clean` removes it"]
+    list(free(tmp_path / "cache", [], everything=False, age=None))
+    assert not table.folder.exists()
+
+
+@pytest.mark.parametrize("change", ["gone", "longer"])
+def test_a_table_whose_source_has_changed_is_stale(shelve, write, tmp_path: Path, change: str) -> None:
+    path = write(SMALL)
+    shelve(path)
+    path.unlink() if change == "gone" else path.write_text(SMALL + "6,z,-6,60\n")
+    assert states(tmp_path / "cache") == ["stale"]
+
+
+def test_tables_are_named_by_their_beginnings_or_their_sources(shelve, write, tmp_path: Path) -> None:
+    one, two = shelve(write(SMALL, "one.csv")), shelve(write(SMALL, "two.csv"))
+    cache = tmp_path / "cache"
+
+    def names(*words: str) -> list[Path]:
+        return [shelved.folder for shelved in select_tables(cache, words)]
+
+    assert names(one.folder.name[:6]) == [one.folder]
+    assert names(str(tmp_path / "two.csv"), one.folder.name[:8]) == [two.folder, one.folder]
+    assert sorted(names()) == sorted([one.folder, two.folder])
+    with pytest.raises(ConfigError, match=r"TABLES expected names of tables in .*cache. Received: none. There: "):
+        names("none")
+
+
+def test_a_table_that_is_as_it_was_verifies(shelve, write, tmp_path: Path) -> None:
+    shelve(write(SMALL), holdout=0.3, features=["a", "b"])
+    assert verify(tmp_path / "cache") == [""]
+
+
+def test_a_change_in_the_middle_is_found_by_verifying(
+    shelve, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "EDGE_BYTES", 10)
+    path = write(SMALL)
+    shelve(path)
+    before = path.stat()
+    path.write_text(SMALL.replace("3,w,-3,30", "3,w,-3,39"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert states(tmp_path / "cache") == ["ready"]
+    assert verify(tmp_path / "cache") == ["its source has other rows now: remove it, and it is made anew"]
+    assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
+
+
+def test_a_damaged_column_is_found_by_verifying(shelve, write, tmp_path: Path) -> None:
+    table = shelve(write(SMALL))
+    with column_path(table.folder, "train", 1).open("r+b") as file:
+        file.write(b"\1")
+    assert verify(tmp_path / "cache") == ["its files are not what they were: remove it, and it is made anew"]
+
+
+def test_only_what_is_of_no_use_is_freed_unless_told_so(shelve, write, tmp_path: Path, dead: int) -> None:
+    cache = tmp_path / "cache"
+    ready, gone = shelve(write(SMALL, "ready.csv")), shelve(write(SMALL, "gone.csv"))
+    (tmp_path / "gone.csv").unlink()
+    leftover(cache, dead)
+    at_work = leftover(cache, os.getpid())
+    assert list(free(cache, [], everything=False, age=86_400)) == ["0B freed"]
+    size = sum(file.stat().st_size for file in gone.folder.iterdir()) + 4
+    assert list(free(cache, [], everything=False, age=None)) == [f"{size / 1000:.3g}kB freed"]
+    assert sorted((cache / "tables").iterdir()) == sorted([ready.folder, at_work])
+    list(free(cache, [], everything=True, age=None))
+    assert list((cache / "tables").iterdir()) == [at_work]
+
+
+def test_a_table_that_is_used_stays(shelve, write, tmp_path: Path) -> None:
+    table = shelve(write(SMALL))
+    with (table.folder / "table.json").open() as user:
+        fcntl.flock(user, fcntl.LOCK_SH)
+        said = list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, age=None))
+        assert said == [f"{table.folder.name[:8]} is in use, and stays", "0B freed"]
+        assert table.folder.is_dir()
+    assert len(list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, age=None))) == 1
+    assert not table.folder.exists()
+
+
+def test_old_tables_are_freed(shelve, write, tmp_path: Path) -> None:
+    old, new = shelve(write(SMALL, "old.csv")), shelve(write(SMALL, "new.csv"))
+    week = time.time() - 7 * 86_400 - 60
+    os.utime(old.folder / "table.json", (week, week))
+    list(free(tmp_path / "cache", [], everything=True, age=7 * 86_400))
+    assert not old.folder.exists()
+    assert new.folder.is_dir()
+
+
+def test_the_commands(shelve, write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(SMALL)
+    name = shelve(path).folder.name[:8]
+
+    def run(*words: str) -> tuple[int | None, list[str]]:
+        code = cli.main(["data", *words, "--cache", str(tmp_path / "cache")], standalone_mode=False)
+        return code, capsys.readouterr().out.splitlines()
+
+    code, lines = run("list")
+    assert lines[1].split()[:5] == [name, "ready", "5", "2", lines[1].split()[4]]
+    assert lines[1].endswith(str(path))
+    assert run("verify") == (0, [f"{name}: as it was"])
+    path.write_text("")
+    code, lines = run("verify", name)
+    assert (code, lines) == (
+        1,
+        [
+            f"{name}: its source cannot be read again: data.path expected a CSV with a header line. "
+            f"Received: {path}, which is empty."
+        ],
+    )
+    assert run("clean")[1][0].endswith("B freed")
+    assert run("list") == (None, ["table  state  rows  columns  size  used  source", "0B in all"])
+
+
+def test_what_is_shelved_has_a_short_name() -> None:
+    assert Shelved(Path(".0123456789.7.1"), None, (), 0, 0.0, "broken").name == "01234567"

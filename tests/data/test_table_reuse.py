@@ -1,0 +1,222 @@
+"""A table is made once, and whole or not at all, whoever else makes it and whatever ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.config import DataConfig, Missing, Scaling
+from harness.data import csv_blocks, sources
+from harness.data import table as module
+from harness.data.ingest import State
+from harness.data.table import Table, open_table
+from harness.data.table_writer import column_path
+from harness.errors import ConfigError
+from tests.tables import SMALL, rows
+
+
+def test_a_table_is_made_once(make_table, write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(SMALL)
+    table = make_table(path, holdout=0.3)
+    monkeypatch.setattr(module, "ingest", None)
+    assert make_table(path, holdout=0.3) == table
+    assert make_table(path, holdout=0.3, scaling=Scaling.none, origin="elsewhere") == table
+
+
+def test_a_relative_path_and_a_home_are_the_same_source(
+    make_table, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = make_table(write(SMALL))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(module, "ingest", None)
+    assert make_table(Path("file.csv")) == make_table(Path("~/file.csv")) == table
+
+
+def test_each_choice_of_rows_and_columns_has_its_table(make_table, write, tmp_path: Path) -> None:
+    """None is mistaken for another one of the same source."""
+    path = write("a,b,y\n1,5,10\n2,6,20\n,7,30\n4,8,40\n5,9,50\n")
+    rest: dict = {"missing": Missing.drop}
+    choices = [
+        rest,
+        rest | {"missing": Missing.mean},
+        rest | {"features": ["a", "b"]},
+        rest | {"features": ["b", "a"]},
+        rest | {"features": ["y"], "target": "a"},
+        rest | {"log_columns": ["a"]},
+        rest | {"log_columns": ["y"]},
+        rest | {"holdout": 0.5},
+        rest | {"holdout": 0.5, "split_seed": 2},
+    ]
+    tables = [make_table(path, **choice) for choice in choices]
+    assert len({table.digest for table in tables}) == len(choices)
+    for choice, table in zip(choices, tables, strict=True):
+        assert make_table(path, **choice) == table
+        data = DataConfig(**({"features": ["a"], "target": "y", "holdout": 0.0, "path": str(path)} | choice))
+        alone = open_table(data, tmp_path / "alone" / table.folder.name)
+        assert (alone.digest, alone.columns) == (table.digest, table.columns)
+    assert make_table(path, **rest, log_columns=["y", "a"]) == make_table(path, **rest, log_columns=["a", "y"])
+
+
+@pytest.mark.parametrize("row", [1, 5000])
+def test_a_changed_source_is_noticed(make_table, write, monkeypatch: pytest.MonkeyPatch, row: int) -> None:
+    """Also where its name, size and time are the same, if it is near one of the ends."""
+    monkeypatch.setattr(sources, "EDGE_BYTES", 1000)
+    lines = ["a,y\n", *(f"{number},10\n" for number in range(1, 5001))]
+    path = write("".join(lines))
+    before, status = make_table(path), path.stat()
+    lines[row] = f"{row},99\n"
+    path.write_text("".join(lines))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    after = make_table(path)
+    assert after.digest != before.digest
+    assert rows(after)[row - 1].tolist() == [row, 99]
+    with path.open("a") as file:
+        file.write("7,70\n")
+    assert rows(make_table(path))[-1].tolist() == [7, 70]
+
+
+def test_a_column_file_that_lost_rows_is_named(make_table) -> None:
+    table = make_table(SMALL)
+    path = column_path(table.folder, "train", 1)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert table.read("train", 0, 4).shape == (2, 4)
+    with pytest.raises(ConfigError) as error:
+        table.read("train", 0, 5)
+    assert str(error.value) == f"a table's file expected more rows. Received: {path}. Remove its folder."
+
+
+def test_the_manifest_is_plain_json(make_table) -> None:
+    table = make_table(SMALL)
+    manifest = json.loads((table.folder / "table.json").read_text(), parse_constant=pytest.fail)
+    common = {"log": False, "count": 5, "categories": []}
+    data = manifest.pop("data")
+    assert (data["features"], data["target"], data["path"]) == (["a"], "y", str(table.source))
+    assert manifest.pop("files")[0][:2] == [str(table.source), len(SMALL)]
+    assert manifest == {
+        "columns": [
+            {"name": "a", "mean": 3.0, "std": 2.0**0.5, "min": 1.0, "max": 5.0} | common,
+            {"name": "y", "mean": 30.0, "std": 200.0**0.5, "min": 10.0, "max": 50.0} | common,
+        ],
+        "train_rows": 5,
+        "holdout_rows": 0,
+        "dropped": 0,
+        "filled": 0,
+        "drift": "",
+        "digest": table.digest,
+    }
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])
+def test_an_interrupted_ingest_leaves_nothing(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 2)
+    source = DataConfig(["a"], "y", str(write(SMALL)), holdout=0.0)
+
+    def interrupt(state: State) -> None:
+        if state.rows == 4:
+            raise error
+
+    with pytest.raises(error):
+        open_table(source, tmp_path / "cache", interrupt)
+    assert list((tmp_path / "cache" / "tables").iterdir()) == []
+    assert [thread.name for thread in threading.enumerate() if thread.name == "prefetch"] == []
+    assert open_table(source, tmp_path / "cache").train_rows == 5
+
+
+PROGRAM = """
+import os, signal, sys, time
+from pathlib import Path
+from harness.data import csv_blocks
+from harness.config import DataConfig
+from harness.data.table import open_table
+
+source, cache = sys.argv[1], Path(sys.argv[2])
+csv_blocks.BLOCK_BYTES = 5
+
+def die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def progress(state):
+    if state.rows == 4:
+        AT_ROW_4
+
+print(open_table(DataConfig(["a"], "y", source, holdout=0.0), cache, progress))
+"""
+MEET = """
+        (cache / str(os.getpid())).touch()
+        while len([path for path in cache.iterdir() if path.is_file()]) < 2:
+            time.sleep(0.001)
+"""
+
+
+def start(program: str, *arguments: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], stdout=-1, stderr=-1, text=True)
+
+
+@pytest.mark.parametrize("moment", ["while it reads", "before it has a name"])
+def test_a_killed_ingest_leaves_nothing_that_opens(make_table, write, tmp_path: Path, moment: str) -> None:
+    program = PROGRAM.replace("AT_ROW_4", "die()" if moment == "while it reads" else "Path.rename = die")
+    path, tables = write(SMALL), tmp_path / "cache" / "tables"
+    with start(program, path, tmp_path / "cache") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, errors
+    left = [folder.name for folder in tables.iterdir()]
+    assert len(left) == 1
+    table = make_table(path)
+    assert rows(table).tolist() == [[1, 10], [2, 20], [3, 30], [4, 40], [5, 50]]
+    assert sorted(folder.name for folder in tables.iterdir()) == sorted([*left, table.folder.name])
+
+
+def test_two_processes_ingest_at_once(make_table, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are in the middle of the file when they meet."""
+    path, program = write(SMALL), PROGRAM.replace("AT_ROW_4", MEET)
+    processes = [start(program, path, tmp_path / "cache") for _ in range(2)]
+    found = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], found
+    monkeypatch.setattr(module, "ingest", None)
+    table = make_table(path)
+    assert [text for text, _ in found] == [f"{table}\n"] * 2
+    assert rows(table).tolist() == [[1, 10], [2, 20], [3, 30], [4, 40], [5, 50]]
+    assert list((tmp_path / "cache" / "tables").iterdir()) == [table.folder]
+
+
+@pytest.mark.parametrize("data", [{"path": "file.csv"}, {"rows": 300}])
+def test_threads_ingest_at_once(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("sqft_living,price\n" + "1,2\n3,4\n" * 150)
+    meeting = threading.Barrier(4, timeout=30)
+    found: list[Table | BaseException] = []
+
+    def work() -> None:
+        try:
+            source = DataConfig(["sqft_living"], "price", holdout=0.0, **data)
+            found.append(
+                open_table(source, tmp_path / "cache", lambda state: state[:2] == ("reading", 300) and meeting.wait())
+            )
+        except BaseException as error:
+            meeting.abort()
+            found.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tables = [table for table in found if isinstance(table, Table)]
+    assert len(tables) == 4, found
+    assert len({table.digest for table in tables}) == 1
+    frame = pd.read_csv(tables[0].source)[["sqft_living", "price"]].to_numpy(np.float32)
+    for table in tables:
+        np.testing.assert_array_equal(rows(table), frame)

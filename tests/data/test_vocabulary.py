@@ -1,0 +1,174 @@
+"""Names are learned from training rows, put in order, trained on as 0 or 1, and taken raw by the exported model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.config import Loss, Missing, Order, Scaling
+from harness.data.blocks import Scaler
+from harness.data.ingest import held_out
+from harness.data.vocabulary import Vocabulary
+from harness.errors import ConfigError
+from harness.training.encoding import Encoding
+from harness.training.export import raw_model
+from tests.helpers import lane, train
+from tests.tables import refusal, rows
+
+TEXT = "c,a,y\nsouth,1,10\nnorth,2,20\nwest,3,30\nsouth,4,40\neast,5,50\nnorth,6,60\n"
+CATEGORICAL: dict = {"features": ["a", "c"], "categorical": ["c"]}
+
+
+def learned(*words: str, trained: int | None = None) -> Vocabulary:
+    """A vocabulary that has seen these words, the first `trained` of them in training rows."""
+    vocabulary = Vocabulary("c")
+    codes = vocabulary.encode(np.arange(len(words)), list(words))
+    vocabulary.mark_trained(codes[:trained])
+    return vocabulary
+
+
+@pytest.mark.parametrize(
+    ("words", "categories", "codes"),
+    [
+        (["b", "a", "c"], ("a", "b", "c"), [2, 1, 3]),
+        (["10", "9", "-1.5"], (-1.5, 9.0, 10.0), [3, 2, 1]),
+        (["3", "03", "3.0"], (3.0,), [1, 1, 1]),
+        (["10", "9", "x"], ("10", "9", "x"), [1, 2, 3]),
+        (["1_0", "2"], ("1_0", "2"), [1, 2]),
+        (["inf", "2"], ("2", "inf"), [2, 1]),
+        (["16777217", "16777216"], ("16777216", "16777217"), [2, 1]),
+    ],
+)
+def test_categories_are_in_ascending_order_and_numbers_if_all_are(
+    words: list[str], categories: tuple, codes: list[int]
+) -> None:
+    vocabulary = learned(*words)
+    assert vocabulary.categories() == categories
+    assert vocabulary.final_codes().tolist() == codes
+
+
+def test_what_stands_in_no_training_row_has_the_code_0() -> None:
+    vocabulary = learned("7", "5", "6", "x", "7.0", trained=2)
+    assert vocabulary.categories() == (5.0, 7.0)
+    assert vocabulary.final_codes().tolist() == [2, 1, 0, 0, 2]
+
+
+def test_too_many_categories_are_refused(make_table) -> None:
+    content = "c,a,y\n" + "".join(f"n{row},1,2\n" for row in range(10_001))
+    assert refusal(make_table, content, **CATEGORICAL) == (
+        "data.categorical expected at most 10,000 categories. Received: more in c. "
+        "Take it out of data.features, or treat it as a number."
+    )
+
+
+def test_a_table_holds_codes(make_table) -> None:
+    table = make_table(TEXT, **CATEGORICAL)
+    assert table.columns[1].categories == ("east", "north", "south", "west")
+    assert rows(table)[:, 1].tolist() == [3, 2, 4, 3, 1, 2]
+    assert table.inputs == ["a", "c/other", "c/east", "c/north", "c/south", "c/west"]
+    assert make_table(TEXT.replace("south", "s"), **CATEGORICAL).digest != table.digest
+    assert make_table(table.source, **CATEGORICAL).columns[1].categories == ("east", "north", "s", "west")
+
+
+@pytest.mark.parametrize("order", Order)
+def test_only_training_rows_are_learned_from(make_table, order: Order) -> None:
+    names = [f"n{row % 40}" if row < 40 else "n0" for row in range(100)]
+    content = "c,a,y\n" + "".join(f"{name},{row},{row}\n" for row, name in enumerate(names))
+    table = make_table(content, **CATEGORICAL, holdout=0.3, order=order)
+    out = held_out(0, 100, 0.3, 0)
+    known = sorted({name for name, held in zip(names, out, strict=True) if not held})
+    assert table.columns[1].categories == tuple(known)
+    codes = {name: code for code, name in enumerate(known, start=1)}
+    for part in ("train", "holdout"):
+        for a, code, _ in rows(table, part):
+            assert code == codes.get(names[int(a)], 0)
+    assert 0 in rows(table, "holdout")[:, 1]
+    assert 0 not in rows(table)[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("missing", "codes"), [(Missing.mean, [1, 0, 2, 0]), (Missing.drop, [1, 2]), (Missing.error, None)]
+)
+def test_an_empty_category(make_table, write, missing: Missing, codes: list | None) -> None:
+    path = write("c,a,y\nu,1,1\n,2,2\nv,3,3\nNA,4,4\n")
+    if codes is None:
+        assert refusal(make_table, path, **CATEGORICAL) == (
+            f"c expected a value in every row. Received: an empty field in {path}, line 3. "
+            "Use data.missing=drop or data.missing=mean."
+        )
+    else:
+        table = make_table(path, **CATEGORICAL, missing=missing)
+        assert rows(table)[:, 1].tolist() == codes
+        assert (table.dropped, table.filled) == (4 - len(codes), codes.count(0))
+
+
+def test_scaling_leaves_codes_alone(make_table) -> None:
+    table = make_table(TEXT, **CATEGORICAL)
+    scaler = Scaler.of(table, Scaling.standard)
+    assert (scaler.mean[1], scaler.std[1]) == (0, 1)
+    assert scaler.apply(table.read("train", 0, 6))[1].tolist() == [3, 2, 4, 3, 1, 2]
+
+
+def test_encoding_is_one_hot_in_place() -> None:
+    encoding = Encoding((0, 3, 0, 2))
+    x = np.float32([[0.5, 2, -1, 0], [1.5, 0, -2, 1]])
+    assert encoding.inputs == 7
+    assert np.asarray(encoding(x)).tolist() == [[0.5, 0, 0, 1, -1, 1, 0], [1.5, 1, 0, 0, -2, 0, 1]]
+    assert Encoding((0, 0))(x) is x
+
+
+@pytest.mark.parametrize("chunk", [7, 2000])
+def test_training_on_names_is_training_on_columns_of_0_and_1(make_table, write, chunk: int) -> None:
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": draw.normal(size=2000), "c": draw.choice(["u", "v", "w"], 2000)})
+    frame["y"] = frame["a"] + frame["c"].map({"u": 0, "v": 2, "w": 5}) + draw.normal(size=2000) / 10
+    options: dict = {"holdout": 0.2, "scaling": Scaling.none}
+    named = make_table(write(frame.to_csv(index=False), "named.csv"), **CATEGORICAL, **options)
+    for name in ("other", "u", "v", "w"):
+        frame[name] = (frame["c"] == name).astype(int)
+    plain = make_table(write(frame.to_csv(index=False), "plain.csv"), features=["a", "other", "u", "v", "w"], **options)
+    found, expected = (
+        train([lane(chunk, rate=0.05)], table, Scaler.of(table, Scaling.none))[0] for table in (named, plain)
+    )
+    np.testing.assert_allclose(list(found.curve.values()), list(expected.curve.values()), rtol=1e-6)
+    np.testing.assert_allclose(found.weights[2][0], expected.weights[2][0], rtol=1e-5, atol=1e-7)
+    assert found.epochs[-1].metrics["val/rmse"] == pytest.approx(expected.epochs[-1].metrics["val/rmse"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "raw", "codes"),
+    [
+        (TEXT, ["north", "west", "nowhere", ""], [2, 4, 0, 0]),
+        (TEXT.replace("south", "98101").replace("north", "7").replace("west", "0.1").replace("east", "-1"), None, None),
+    ],
+)
+@pytest.mark.parametrize("features", [["a", "c"], ["c", "a"], ["c"]])
+def test_the_exported_model_takes_names_as_they_are(
+    make_table, tmp_path: Path, content: str, raw: list | None, codes: list | None, features: list[str]
+) -> None:
+    table = make_table(content, features=features, categorical=["c"])
+    scaler = Scaler.of(table, Scaling.standard)
+    model = keras.Sequential([keras.Input((len(table.inputs),)), keras.layers.Dense(1)])
+    whole = raw_model(model, table, scaler, Loss.mse)
+    whole.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    if raw is None:
+        raw, codes = [7.0, 98101.0, 5.0, 0.1], [3, 4, 0, 2]
+    a = np.float32([[1], [2], [3], [4]])
+    kind = "U8" if isinstance(raw[0], str) else np.float32
+    given = {"a": a, "c": np.array([raw], kind).T}
+    given = {name: keras.ops.convert_to_tensor(given[name]) for name in features}
+    columns = {"a": a[:, 0], "c": np.float32(codes)}
+    trained = scaler.apply(np.stack([*(columns[name] for name in features), a[:, 0]]))[:-1].T
+    encoding = Encoding(tuple(column.inputs if column.categories else 0 for column in table.columns[:-1]))
+    expected = np.asarray(model(encoding(trained))) * scaler.std[-1] + scaler.mean[-1]
+    np.testing.assert_allclose(loaded(given), expected, rtol=1e-5)
+
+
+def test_the_target_cannot_be_a_category(make_table) -> None:
+    with pytest.raises(ConfigError, match=r"data.categorical expected names among data.features. Received: \['y'\]"):
+        make_table(TEXT, categorical=["y"])

@@ -1,0 +1,75 @@
+"""What is kept of code that no commit holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.sweep import code_version
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", folder, *identity, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One of the user's own, with a model and another file in it, committed."""
+    folder = tmp_path / "research"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "own_model.py").write_text("def build(inputs):\n    return 1\n")
+    (folder / "helper.py").write_text("A = 1\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "all")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "own_model", raising=False)
+    monkeypatch.delitem(sys.modules, "new_model", raising=False)
+    return folder
+
+
+def own_patches(*targets: str) -> dict[str, str]:
+    """Those but the harness's own, whose checkout may be in any state."""
+    return {name: text for name, text in code_version.patches(targets).items() if "research" in name}
+
+
+def test_what_is_committed_needs_no_patch(repository: Path) -> None:
+    assert own_patches("own_model.build") == {}
+
+
+def test_a_models_repository_has_its_commit_told(repository: Path) -> None:
+    head = subprocess.run(["git", "-C", repository, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    assert f"research=={head}" in code_version.commits(["own_model.build", "own_model.build"]).splitlines(keepends=True)
+    assert "research" not in code_version.commits(["harness.models.linear"])
+
+
+def test_the_patch_makes_the_commit_what_was_run(repository: Path, tmp_path: Path) -> None:
+    (repository / "own_model.py").write_text("def build(inputs):\n    return 2\n")
+    (repository / "helper.py").write_text("A = 2\n")
+    (repository / "new_model.py").write_text("def build(inputs):\n    return 3\n")
+    (repository / "data.csv").write_text("not,code\n")
+    (patch,) = own_patches("own_model.build", "new_model.build").values()
+    (tmp_path / "changes.patch").write_text(patch)
+    git(repository, "stash", "-q")
+    (repository / "new_model.py").unlink()
+    git(repository, "apply", str(tmp_path / "changes.patch"))
+    assert (repository / "own_model.py").read_text() == "def build(inputs):\n    return 2\n"
+    assert (repository / "helper.py").read_text() == "A = 2\n"
+    assert (repository / "new_model.py").read_text() == "def build(inputs):\n    return 3\n"
+    assert "data.csv" not in patch
+
+
+def test_a_model_outside_of_any_repository_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lone_model.py").write_text("def build(inputs):\n    return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert not any("lone_model" in patch for patch in code_version.patches(["lone_model.build"]).values())
+
+
+def test_without_git_there_is_no_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert code_version.patches(["harness.models.linear"]) == {}

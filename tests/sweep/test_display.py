@@ -1,0 +1,125 @@
+"""A clock that only the test moves, and the text that a person would read."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.data.ingest import State
+from harness.formatting import millions
+from harness.sweep import display
+from harness.sweep.display import Display
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(display, "time", clock)
+    return clock
+
+
+def plain(width: int = 80) -> Display:
+    return Display(Console(file=io.StringIO(), width=width))
+
+
+def text(display: Display) -> str:
+    return display.console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0, "0"),
+        (0.4, "0"),
+        (950, "950"),
+        (999.4, "999"),
+        (999.6, "1k"),
+        (1000, "1k"),
+        (21_613, "21.6k"),
+        (999_499, "999k"),
+        (999_500, "1M"),
+        (999_999, "1M"),
+        (3_200_000, "3.2M"),
+        (123_456_789, "123M"),
+        (999_999_999, "1G"),
+        (1e11, "100G"),
+        (2.5e12, "2.5T"),
+    ],
+)
+def test_counts_are_written_short_and_without_an_exponent(value: float, written: str) -> None:
+    assert millions(value) == written
+
+
+def test_without_a_terminal_training_says_a_line_every_ten_seconds(clock: Clock) -> None:
+    display = plain()
+    for second in range(0, 26, 5):
+        clock.now = 100.0 + second
+        display.training(epoch=1 + second // 10, epochs=3, rows=second * 1000, total=30_000, ended=second // 10, runs=8)
+    assert text(display) == (
+        "training: epoch 2/3, 1/8 runs, 1k rows/s, 0:00:20 left\n"  # after 10 s
+        "training: epoch 3/3, 2/8 runs, 1k rows/s, 0:00:10 left\n"  # after 20 s
+    )
+
+
+@pytest.mark.parametrize(
+    ("total", "left"), [(0, ""), (410_000_000, ", 0:00:10 left"), (80_010_000_000, ", 1:06:30 left")]
+)
+def test_without_a_terminal_reading_says_how_much_how_fast_and_how_long(clock: Clock, total: int, left: str) -> None:
+    display = plain()
+    display.reading(State("reading", 100_000, 10_000_000, total))
+    clock.now += 5
+    display.reading(State("reading", 1_000_000, 100_000_000, total))
+    assert text(display) == ""
+    clock.now += 5
+    display.reading(State("reading", 2_100_000, 210_000_000, total))
+    assert text(display) == f"reading data: 2.1M rows, 200k rows/s, 20 MB/s{left}\n"
+
+
+def test_generating_has_rows_only(clock: Clock) -> None:
+    display = plain()
+    display.reading(State("generating", 1000))
+    clock.now += 10
+    display.reading(State("generating", 2000))
+    assert text(display) == "generating data: 2k rows, 100 rows/s\n"
+
+
+def test_each_work_has_a_clock_of_its_own(clock: Clock) -> None:
+    display = plain()
+    clock.now += 90
+    display.clear()
+    display.training(1, 1, 0, 2000, 0, 1)
+    clock.now += 5  # Compilation is on no clock.
+    display.training(1, 1, 500, 2000, 0, 1)
+    assert text(display) == ""
+    clock.now += 10
+    display.training(1, 1, 1500, 2000, 0, 1)
+    assert text(display) == "training: epoch 1/1, 0/1 runs, 100 rows/s, 0:00:05 left\n"
+
+
+def test_lines_are_shown_as_they_are_at_any_width() -> None:
+    display = plain(width=20)
+    display.say("store:  sqlite:////a/very/long/folder/mlflow.db, experiment [bold]x[/bold]", "second")
+    assert text(display) == ("store:  sqlite:////a/very/long/folder/mlflow.db, experiment [bold]x[/bold]\nsecond\n")
+
+
+def test_on_a_terminal_there_is_a_live_line_and_nothing_of_it_stays(clock: Clock) -> None:
+    display = Display(Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None))
+    display.reading(State("reading", 1000, 10_000))
+    assert text(display) == ""  # A source that is read within a second shows nothing.
+    clock.now += 2
+    display.reading(State("reading", 1000, 10_000))
+    display.training(2, 3, 500, 1000, 1, 8)
+    display.clear()
+    assert "epoch 2/3, 1/8 runs" in text(display)
+    assert "rows/s" in text(display)
+    assert text(display).endswith("\x1b[2K")  # The line is erased.
+    display.clear()

@@ -1,0 +1,210 @@
+"""What makes two runs the same run, and what does not."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import (
+    Config,
+    DataConfig,
+    Device,
+    LogModel,
+    Loss,
+    Missing,
+    Order,
+    RuntimeConfig,
+    Scaling,
+    TrackingConfig,
+)
+from harness.data.statistics import Column
+from harness.data.table import Table
+from harness.errors import ConfigError
+from harness.sweep.identity import find_target, signature, sweep_signature
+
+MODEL = {"_target_": "harness.models.linear", "init": 0.1}
+OWN_MODEL = "def build(inputs):\n    return {value}\n"
+
+
+def table(digest: str = "0" * 32, folder: str = "here") -> Table:
+    columns = tuple(Column(name, False, 8, 0.0, 1.0, -1.0, 1.0) for name in ("a", "b", "y"))
+    return Table(Path(folder), Path(folder, "data.csv"), columns, 8, 3, 0, 0, "", digest, Order.file, 0)
+
+
+def config(data: dict[str, Any] | None = None, **settings: Any) -> Config:
+    defaults: dict[str, Any] = {
+        "chunksize": 100,
+        "learning_rate": 0.01,
+        "epochs": 5,
+        "seed": 0,
+        "loss": Loss.mse,
+        "model": MODEL,
+        "optimizer": {"name": "adam", "beta_1": 0.9, "beta_2": 0.999},
+    }
+    return Config(data=DataConfig(**{"features": ["a", "b"], "target": "y"} | (data or {})), **defaults | settings)
+
+
+ORIGINAL = signature(config(), table())
+
+
+def test_it_is_sixteen_hexadecimal_digits() -> None:
+    assert re.fullmatch("[0-9a-f]{16}", ORIGINAL)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        config(tracking=TrackingConfig("sqlite:///other.db", "other", LogModel.none)),
+        config(runtime=RuntimeConfig(Device.cpu, 2048, lane_tile=16, threads=2, workers=1, cache="elsewhere")),
+        config(data={"path": "moved.csv"}),
+        config(data={"rows": 21613}),
+        config(data={"origin": "a shop"}),
+        config(optimizer={"beta_2": 0.999, "beta_1": 0.9, "name": "adam"}),
+        config(model={"init": 0.1, "_target_": "harness.models.linear"}),
+        config(learning_rate=1e-2),
+    ],
+    ids=["tracking", "runtime", "path", "rows", "origin", "order of settings", "order of arguments", "spelling"],
+)
+def test_what_changes_no_number_does_not_change_it(other: Config) -> None:
+    assert signature(other, table()) == ORIGINAL
+
+
+def test_where_the_table_lies_does_not_change_it() -> None:
+    assert signature(config(), table(folder="elsewhere")) == ORIGINAL
+
+
+CHANGED = [
+    config(chunksize=101),
+    config(chunksize="full"),
+    config(learning_rate=0.02),
+    config(epochs=6),
+    config(seed=1),
+    config(loss=Loss.mae),
+    config(data={"features": ["b", "a"]}),
+    config(data={"features": ["a"]}),
+    config(data={"target": "z"}),
+    config(data={"log_columns": ["y"]}),
+    config(data={"scaling": Scaling.none}),
+    config(data={"holdout": 0.3}),
+    config(data={"split_seed": 1}),
+    config(data={"missing": Missing.drop}),
+    config(model=MODEL | {"init": 0.2}),
+    config(model={"_target_": "harness.models.mlp"}),
+    config(optimizer={"name": "adam", "beta_1": 0.9, "beta_2": 0.99}),
+    config(optimizer={"name": "adamw", "beta_1": 0.9, "beta_2": 0.999}),
+]
+
+
+def test_what_changes_numbers_changes_it() -> None:
+    signatures = [ORIGINAL, signature(config(), table("1" * 32)), *(signature(other, table()) for other in CHANGED)]
+    assert len(set(signatures)) == 2 + len(CHANGED)
+
+
+@pytest.mark.parametrize(("one", "other"), [(None, "full")])
+def test_two_ways_to_say_the_whole_sample_are_one(one: None, other: str) -> None:
+    assert signature(config(chunksize=one), table()) == signature(config(chunksize=other), table())
+
+
+def test_the_order_of_log_columns_does_not_matter() -> None:
+    orders = (["a", "y"], ["y", "a"])
+    assert len({signature(config(data={"log_columns": order}), table()) for order in orders}) == 1
+
+
+@pytest.fixture
+def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Write a module of the user's own and return the signature of a run with its function."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(source: str) -> str:
+        sys.modules.pop("own_model", None)
+        # As long as the old one or not: its time in the file system may be the same.
+        sys.path_importer_cache.clear()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        (tmp_path / "own_model.py").write_text(source)
+        return signature(config(model={"_target_": "own_model.build"}), table())
+
+    yield write
+    sys.modules.pop("own_model", None)
+
+
+def test_the_source_of_a_users_model_counts(own_model: Callable[[str], str]) -> None:
+    first = own_model(OWN_MODEL.format(value="1"))
+    assert own_model(OWN_MODEL.format(value="12345")) != first
+    assert own_model(OWN_MODEL.format(value="1")) == first
+
+
+def test_so_does_what_the_function_calls_in_its_module(own_model: Callable[[str], str]) -> None:
+    helper = "def help():\n    return {}\ndef build(inputs):\n    return help()\n"
+    assert own_model(helper.format(1)) != own_model(helper.format(23456))
+
+
+def test_it_is_the_same_in_every_process() -> None:
+    """A hash of strings or the order of a set would differ between these seeds of Python's own hash."""
+    code = "from tests.sweep.test_identity import ORIGINAL; print(ORIGINAL)"
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    ]
+    assert answers == [ORIGINAL, ORIGINAL]
+
+
+def test_a_sweeps_signature_is_of_the_set_of_its_runs() -> None:
+    assert sweep_signature(["a", "b"]) == sweep_signature(["b", "a", "b"])
+    assert len({sweep_signature(runs) for runs in ([], ["a"], ["b"], ["a", "b"], ["ab"])}) == 5
+
+
+def test_a_target_is_found() -> None:
+    assert find_target("os.path.join") is os.path.join
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nowhere.build", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("os.path.nothing", "AttributeError: module 'posixpath' has no attribute 'nothing'"),
+        ("build", "ValueError: Empty module name"),
+        ("", "ValueError: Empty module name"),
+        (".build", "ValueError: Empty module name"),
+    ],
+)
+def test_a_target_that_is_not_there(name: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        find_target(name)
+    assert str(refusal.value) == (
+        f"model._target_ expected the dotted name of a function. Received: {name!r} ({reason})."
+    )
+
+
+def test_a_target_that_is_no_function() -> None:
+    with pytest.raises(ConfigError, match=re.escape("model._target_ expected a function. Received: os.sep.")):
+        find_target("os.sep")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def build(inputs)\n    return 1\n", "SyntaxError: expected ':' (own_model.py, line 1)"),
+        ("import nowhere\n", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("raise RuntimeError('two\\nlines')\n", "RuntimeError: two lines"),
+    ],
+)
+def test_a_module_that_does_not_load(own_model: Callable[[str], str], source: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        own_model(source)
+    assert str(refusal.value) == (
+        f"model._target_ expected the dotted name of a function. Received: 'own_model.build' ({reason})."
+    )

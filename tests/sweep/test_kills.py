@@ -1,0 +1,223 @@
+"""Sweeps that are killed, starved of space and started twice: nothing is lost, doubled or changed."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+KILLS = 50
+WORDS = [
+    "train",
+    "-m",
+    "data.rows=300000",
+    "chunksize=full,1000,100",
+    "learning_rate=0.003,0.01,0.03,0.1",
+    "epochs=5,20",
+]
+RUNS = 24
+TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
+
+
+class Warm:
+    """A process that runs commands in children of its own; see `tests.warm`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.warm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._in, self._out = self._process.stdin, self._process.stdout
+        assert self._out.readline() == "ready\n"
+
+    def run(self, folder: Path, *words: str, seconds: float = 600, log: Path | None = None) -> int:
+        """Run a command for at most so many seconds, and return its exit status."""
+        print(json.dumps([seconds, str(folder), str(log or folder / "log"), words]), file=self._in, flush=True)
+        return int(self._out.readline())
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with closing(Warm()) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The folder of a sweep that nothing happened to, and the seconds that it took."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    start = time.monotonic()
+    assert warm.run(folder, *WORDS) == 0
+    return folder, time.monotonic() - start
+
+
+def rows(folder: Path, query: str) -> list[tuple]:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return database.execute(query).fetchall()
+
+
+def numbers(folder: Path) -> dict[tuple, float]:
+    """All metrics of all runs but times, by the run's name, key and step; each is there once."""
+    found = rows(
+        folder,
+        "SELECT tags.value, metrics.key, step, metrics.value FROM metrics JOIN tags ON tags.run_uuid = metrics.run_uuid"
+        " WHERE tags.key = 'mlflow.runName'",
+    )
+    twice = [place for place, count in Counter(row[:3] for row in found).items() if count > 1]
+    assert not twice
+    return {row[:3]: row[3] for row in found if not row[1].startswith(TIMES)}
+
+
+def check(folder: Path, expected: Path, caches: Sequence[str] = ("houses", "tables")) -> None:
+    """All runs are there once, as if nothing had happened."""
+    assert rows(folder, "SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 1)]
+    assert rows(folder, "SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
+    assert rows(folder, "SELECT count(*) FROM tags WHERE key = 'kind' AND value = 'sweep'") == [(1,)]
+    assert numbers(folder) == numbers(expected)
+    assert rows(folder, "SELECT count(*) FROM logged_models") == [(1,)]
+    assert list((folder / "mlartifacts").rglob("report.html"))
+    assert sorted(path.name for path in (folder / ".harness").iterdir()) == list(caches)
+
+
+def test_kills_at_random_moments(warm: Warm, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    expected, whole = undisturbed
+    draw = random.Random(0)
+    kills, sweeps = 0, 0
+    while kills < KILLS:
+        folder = tmp_path / str(sweeps)
+        status = -9
+        while status != 0 and kills < KILLS:
+            status = warm.run(folder, *WORDS, seconds=draw.uniform(0.02, 1.1) * whole)
+            assert status in (0, -9), (folder / "log").read_text()[-3000:]
+            kills += status != 0
+        assert status == 0 or warm.run(folder, *WORDS) == 0, (folder / "log").read_text()[-3000:]
+        check(folder, expected)
+        sweeps += 1
+    assert sweeps >= 2
+
+
+class Disk:
+    """A file system of its own; none can be made where this user may not mount."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "disk"
+        self.folder.mkdir()
+        if shutil.which("mount") is None or self._mount("-t", "tmpfs", "-o", "size=1g", "tmpfs", str(self.folder)):
+            pytest.skip("no file system can be mounted here")
+
+    def set(self, *options: str) -> None:
+        assert self._mount("-o", f"remount,{','.join(options)}", str(self.folder)) == 0
+
+    @property
+    def used(self) -> int:
+        return shutil.disk_usage(self.folder).used
+
+    def close(self) -> None:
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+    @staticmethod
+    def _mount(*words: str) -> int:
+        return subprocess.run(["mount", *words], stderr=subprocess.DEVNULL, check=False).returncode
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with closing(Disk(tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def houses(undisturbed: tuple[Path, float]) -> list[str]:
+    """Words for the same data from a file on another disk."""
+    (path,) = (undisturbed[0] / ".harness" / "houses").glob("*.csv")
+    return ["data=csv", f"data.path={path}", "data.features=[sqft_living]", "data.target=price"]
+
+
+def fails_in_a_line(warm: Warm, disk: Disk, log: Path, words: list[str]) -> None:
+    before = len(log.read_text()) if log.exists() else 0
+    status = warm.run(disk.folder, *words, log=log)
+    said = log.read_text()[before:]
+    assert "Traceback" not in said
+    if status == 0:  # There was room for all but the report.
+        assert "report: not made" in said
+        return
+    assert status in (1, 2), said
+    last = said.splitlines()[-1]
+    assert last.startswith("harness: ")
+    assert len(last) < 600
+
+
+def test_a_disk_that_is_full(
+    warm: Warm,
+    undisturbed: tuple[Path, float],
+    houses: list[str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    words, log = [*WORDS, *houses], tmp_path / "log"
+    words.remove("data.rows=300000")
+    with closing(Disk(tmp_path)) as disk:
+        assert warm.run(disk.folder, *words, log=log) == 0
+        needed = disk.used
+    for share in (0.02, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95):
+        folder = tmp_path_factory.mktemp("full")
+        with closing(Disk(folder)) as disk:
+            disk.set(f"size={int(share * needed) // 4096 * 4096}")
+            fails_in_a_line(warm, disk, log, words)
+            disk.set("size=1g")
+            assert warm.run(disk.folder, *words, log=log) == 0
+            check(disk.folder, undisturbed[0], caches=["tables"])
+
+
+def test_a_folder_that_is_read_only(
+    warm: Warm, undisturbed: tuple[Path, float], houses: list[str], disk: Disk, tmp_path: Path
+) -> None:
+    words, log = [*WORDS, *houses], tmp_path / "log"
+    words.remove("data.rows=300000")
+    for share in (0.0, 0.3, 0.5, 0.7, 0.9):
+        if share:
+            disk.set("rw")
+            warm.run(disk.folder, *words, seconds=share * undisturbed[1], log=log)
+        disk.set("ro")
+        fails_in_a_line(warm, disk, log, words)
+    disk.set("rw")
+    assert warm.run(disk.folder, *words, log=log) == 0
+    check(disk.folder, undisturbed[0], caches=["tables"])
+
+
+def test_the_same_sweep_twice_at_once(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    """One trains, and the other waits and has the same runs in the end."""
+    with closing(Warm()) as one, closing(Warm()) as other, ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda warm: warm.run(tmp_path, *WORDS), (one, other)))
+    assert found == [0, 0], (tmp_path / "log").read_text()
+    check(tmp_path, undisturbed[0])
+
+
+def test_two_sweeps_at_once_that_have_runs_in_common(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    with closing(Warm()) as one, closing(Warm()) as other, ThreadPoolExecutor() as pool:
+        more = [word.replace("chunksize=full,1000", "chunksize=full,500") for word in WORDS]
+        found = list(pool.map(lambda pair: pair[0].run(tmp_path, *pair[1]), ((one, WORDS), (other, more))))
+    assert found == [0, 0], (tmp_path / "log").read_text()
+    assert rows(tmp_path, "SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 8 + 2)]
+    assert numbers(undisturbed[0]).items() <= numbers(tmp_path).items()
+    shared = rows(tmp_path, "SELECT count(*) FROM tags WHERE key = 'sweep' AND value LIKE '%,%'")
+    assert shared == [(16,)]
+    assert "database is locked" not in (tmp_path / "log").read_text()

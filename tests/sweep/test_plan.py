@@ -1,0 +1,122 @@
+"""Which configurations share runs, lanes and scans, and what is refused before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.config import Config, DataConfig, FullSample, Loss, RuntimeConfig, Scaling, TrackingConfig
+from harness.errors import ConfigError
+from harness.sweep import plan
+from harness.sweep.plan import arrange, prepare
+
+
+@pytest.fixture
+def config(tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(103, 3)), columns=["a", "b", "y"])
+    frame.to_csv(tmp_path / "some.csv", index=False)
+    return Config(
+        chunksize=10,
+        learning_rate=0.1,
+        epochs=2,
+        seed=0,
+        loss=Loss.mse,
+        data=DataConfig(["a", "b"], "y", str(tmp_path / "some.csv")),
+        model={"_target_": "harness.models.linear", "init": 0.1},
+        optimizer={"name": "adam"},
+        runtime=RuntimeConfig(cache=str(tmp_path)),
+    )
+
+
+def prepared(configs):
+    return prepare(configs, lambda state: None)
+
+
+def test_runs_share_scans_by_data_and_lanes_by_all_but_epochs(config):
+    other = replace(config, data=replace(config.data, scaling=Scaling.none))
+    configs = [config, replace(config, epochs=5), replace(config, learning_rate=1.0), other, replace(config, seed=1)]
+    runs = prepared(configs)
+    groups = arrange(runs, "/CPU:0")
+    assert [[[runs.index(run) for run in lane] for lane in group.lanes] for group in groups] == [
+        [[0, 1], [2], [4]],
+        [[3]],
+    ]
+    assert [group.scan.epochs for group in groups] == [5, 2]
+    assert runs[0].table is runs[3].table
+
+
+def test_other_split_or_columns_is_another_scan(config):
+    others = [{"split_seed": 1}, {"holdout": 0.3}, {"features": ["a"]}, {"log_columns": []}]
+    runs = prepared([config, *(replace(config, data=replace(config.data, **other)) for other in others)])
+    assert len(arrange(list(dict.fromkeys(runs)), "/CPU:0")) == 4
+    assert runs[4] is runs[0]
+
+
+def test_equal_configurations_are_one_run(config):
+    full = replace(config, chunksize="full")
+    runs = prepared([full, config, replace(full, chunksize=None), config])
+    assert runs[0] is runs[2]
+    assert runs[1] is runs[3]
+    assert runs[0] is not runs[1]
+
+
+def test_full_sample_and_one_chunk_of_all_rows_are_two_runs_of_one_size(config):
+    full, chunk = prepared([replace(config, chunksize="full"), replace(config, chunksize=10**9)])
+    assert full is not chunk
+    assert full.chunk == chunk.chunk == full.table.train_rows
+    assert full.updates == chunk.updates == 2
+
+
+def test_names_say_what_differs(config):
+    configs = [
+        config,
+        replace(config, chunksize="full", learning_rate=1e-05),
+        replace(config, seed=3),
+        replace(config, optimizer={"name": "sgd", "momentum": 0.9}),
+    ]
+    assert [run.name for run in prepared(configs)] == [
+        "chunk=10 lr=0.1 epochs=2 seed=0 optimizer=adam",
+        "full lr=1e-05 epochs=2 seed=0 optimizer=adam",
+        "chunk=10 lr=0.1 epochs=2 seed=3 optimizer=adam",
+        "chunk=10 lr=0.1 epochs=2 seed=0 optimizer=sgd",
+    ]
+
+
+def test_a_stream_is_not_read_for_the_first_of_several_tables(config, tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    sweep = [replace(config, data=replace(config.data, path=str(path), split_seed=seed)) for seed in (0, 1)]
+    with pytest.raises(ConfigError) as error:
+        prepared(sweep)
+    assert str(error.value) == f"data.path expected a file to read more than once. Received: {path}, a stream. Save it."
+
+
+def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatch):
+    resident = replace(config, runtime=replace(config.runtime, full_sample=FullSample.resident))
+    (group,) = arrange(prepared([resident]), "/CPU:0")
+    assert group.scan.rows == len(range(103)) - prepared([resident])[0].table.holdout_rows
+    monkeypatch.setattr(plan, "available_bytes", lambda device, limit: 1000)
+    with pytest.raises(ConfigError, match=r"expected 24,576 bytes of memory for \d+ rows. Received: 1,000 bytes on"):
+        arrange(prepared([resident]), "/CPU:0")
+    monkeypatch.setattr(plan, "available_bytes", lambda device, limit: 0)  # Not known: it is tried.
+    assert arrange(prepared([resident]), "/CPU:0")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tracking": TrackingConfig(experiment="other")}, "tracking expected one value for all runs of a sweep"),
+        ({"runtime": RuntimeConfig(lane_tile=16)}, "runtime expected one value for all runs of a sweep"),
+        ({"loss": Loss.binary_crossentropy}, "expected labels 0 and 1 in y"),
+        ({"model": {"_target_": "harness.models.linear", "unit": 1}}, r"Received: \['unit'\] .* It has: init"),
+        ({"model": {"_target_": "harness.models.line"}}, "expected the dotted name of a function"),
+        ({"optimizer": {"name": "adam", "momentum": 1}}, "optimizer expected settings of adam"),
+    ],
+)
+def test_refused(config, change, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        prepared([config, replace(config, **change)])

@@ -1,0 +1,60 @@
+"""What `harness plan` says, and that it leaves nothing behind but the table."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.sweep.display import Display
+from harness.sweep.preview import preview
+from tests.sweep.test_resume import Folder
+
+WIDTH = 200
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    for place in ("harness.sweep.runner", "harness.sweep.preview"):
+        monkeypatch.setattr(f"{place}.choose_device", lambda runtime: ("/CPU:0", "CPU"))
+    return Folder(tmp_path)
+
+
+def said_of(folder: Folder, *configs) -> list[str]:
+    console = Console(file=StringIO(), width=WIDTH)
+    preview(configs, Display(console), console)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_states_scans_and_estimates(folder: Folder) -> None:
+    configs = [folder.config(100, epochs=1), folder.config(100, epochs=3), folder.config(500, rate=1e30)]
+    configs.append(folder.config("full"))
+    said = said_of(folder, *configs)
+    assert "4 runs: 4 new" in said
+    assert not (folder.path / "mlflow.db").exists()
+    assert sorted(path.name for path in (folder.path / "cache").iterdir()) == ["tables"]
+    folder.train([configs[0], configs[2]])
+    before = folder.numbers()
+    said = said_of(folder, *configs)
+    assert "4 runs: 1 finished, 2 new, 1 diverged" in said
+    rows = {line.split("  ")[0].strip(): line.split() for line in said if line}
+    assert rows["chunk=100 lr=0.01 epochs=1"][3:] == ["finished", "32", "800B"]
+    assert rows["chunk=500 lr=1e+30 epochs=2"][3:] == ["diverged", "14", "4kB"]
+    assert rows["full lr=0.01 epochs=2"][3:] == ["new", "2", "25.3kB"]
+    assert any(
+        re.fullmatch(r"scan 1: some.csv, 3,1\d\d rows to train on, 8\d\d held out, 3 epochs", line) for line in said
+    )
+    assert "chunk=100 linear adam mse 1 1 of 8 1" in [" ".join(line.split()) for line in said]
+    assert [line.split(":")[0] for line in said[-3:]] == ["time", "memory", "disk"]
+    assert folder.numbers() == before
+    assert len(folder.records("sweep")) == 1
+
+
+def test_what_is_finished_needs_no_scan(folder: Folder) -> None:
+    folder.train([folder.config(epochs=1)])
+    said = said_of(folder, folder.config(epochs=1))
+    assert "1 runs: 1 finished" in said
+    assert not any(line.startswith(("scan", "time")) for line in said)

@@ -1,0 +1,313 @@
+"""A sweep goes on where it stopped, in the same runs and to the same numbers, and trains nothing twice."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run as Record
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.runtime.signals import Stop
+from harness.sweep import batch
+from harness.sweep.display import Display
+from harness.sweep.plan import Run
+from harness.sweep.run_locks import Claims
+from harness.sweep.run_state import HOST, claim_of
+from harness.sweep.runner import Sweep, train
+from harness.tracking.tracker import Tracker
+from harness.training.trainer import Scan
+
+CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
+TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
+
+
+class Folder:
+    """A folder with a file, a store and a cache, and a sweep's folder for each call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.uri = path, f"sqlite:///{path}/mlflow.db"
+        (path / "some.csv").write_text(CSV)
+        self.said = ""
+        self._calls = itertools.count()
+
+    def config(self, chunk: int | str = 100, rate: float = 0.01, epochs: int = 2, **more: object) -> Config:
+        keep = more.pop("log_model", LogModel.best)
+        rerun = more.pop("rerun", False)
+        values = {"model": {"_target_": "harness.models.linear", "init": 0.1}, "optimizer": {"name": "adam"}} | more
+        return Config(
+            chunksize=chunk,
+            learning_rate=rate,
+            epochs=epochs,
+            seed=0,
+            loss=Loss.mse,
+            data=DataConfig(features=["x"], target="y", path=str(self.path / "some.csv")),
+            tracking=TrackingConfig(uri=self.uri, log_model=keep),  # type: ignore[arg-type]
+            runtime=RuntimeConfig(cache=str(self.path / "cache"), block_rows=1024, rerun=rerun),  # type: ignore[arg-type]
+            **values,  # type: ignore[arg-type]
+        )
+
+    def train(self, configs: Sequence[Config], *, alone: bool = False) -> list[Run]:
+        console = Console(file=StringIO(), width=200)
+        folder = None if alone else self.path / "multirun" / str(next(self._calls))
+        try:
+            return train(configs, Display(console), command="harness train -m ...", folder=folder)
+        finally:
+            self.said = console.file.getvalue()  # type: ignore[attr-defined]
+
+    def records(self, kind: str = "run") -> list[Record]:
+        return list(MlflowClient(self.uri).search_runs(["1"], f"tags.kind = '{kind}'"))
+
+    def statuses(self, kind: str = "run") -> list[str]:
+        return sorted(record.info.status for record in self.records(kind))
+
+    def numbers(self, records: Sequence[Record] | None = None) -> dict[tuple[str, str], list]:
+        """All metrics but times by run and key, steps and values; no step is there twice."""
+        client, found = MlflowClient(self.uri), {}
+        for record in self.records() if records is None else records:
+            for key in record.data.metrics:
+                points = client.get_metric_history(record.info.run_id, key)
+                assert max(Counter(point.step for point in points).values()) == 1
+                if not key.startswith(TIMES):
+                    found[record.info.run_name, key] = sorted((point.step, point.value) for point in points)
+        return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cpu() -> Iterator[None]:
+    """TensorFlow is set up once in a process, and other tests may have been first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.sweep.runner.choose_device", lambda runtime: ("/CPU:0", "CPU"))
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """Have Ctrl-C pressed after so many blocks and epochs."""
+    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 1)
+
+    class After(Stop):
+        def __init__(self, looks: int | None) -> None:
+            super().__init__()
+            self._looks = looks
+
+        def __bool__(self) -> bool:
+            if self._looks is not None:
+                self._looks -= 1
+                if self._looks == 0:
+                    self.ask(2)
+            return super().__bool__()
+
+    def arm(looks: int | None) -> None:
+        @contextlib.contextmanager
+        def deferred() -> Iterator[Stop]:
+            yield After(looks)
+
+        monkeypatch.setattr(batch, "deferred", deferred)
+
+    return arm
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    folder = Folder(tmp_path_factory.mktemp("undisturbed"))
+    folder.train(several(folder))
+    return folder
+
+
+def several(folder: Folder) -> list[Config]:
+    """One of them diverges, and one stops early."""
+    configs = [folder.config(100, epochs=1), folder.config(100, epochs=3), folder.config("full", rate=0.1)]
+    configs += [folder.config(500, rate=1e30), folder.config(500)]
+    return configs
+
+
+def test_a_stopped_sweep_goes_on_in_the_same_runs_to_the_same_numbers(
+    folder: Folder, undisturbed: Folder, stop_after: Callable[[int | None], None]
+) -> None:
+    ids: list[str] = []
+    for looks in (3, 7, None):
+        stop_after(looks)
+        with contextlib.nullcontext() if looks is None else pytest.raises(KeyboardInterrupt):
+            folder.train(several(folder))
+        now = sorted(record.info.run_id for record in [*folder.records(), *folder.records("sweep")])
+        assert ids in ([], now)
+        ids = now
+        if looks:
+            assert "KILLED" in folder.statuses()
+            assert folder.statuses("sweep") == ["KILLED"]
+            assert list((folder.path / "cache" / "checkpoints").glob("*/state.npz"))
+    assert "resume: from the checkpoint, 2 of 5 runs have ended" in folder.said
+    assert folder.statuses() == undisturbed.statuses() == ["FAILED", *["FINISHED"] * 4]
+    assert folder.numbers() == undisturbed.numbers()
+    assert folder.numbers(folder.records("sweep")).keys() == undisturbed.numbers(undisturbed.records("sweep")).keys()
+    tags = {record.info.run_name: record.data.tags.get("diverged_at") for record in folder.records()}
+    assert tags == {record.info.run_name: record.data.tags.get("diverged_at") for record in undisturbed.records()}
+    assert [bool(record.outputs.model_outputs) for record in folder.records()].count(True) == 1
+    assert not (folder.path / "cache" / "checkpoints").exists()
+
+
+def test_what_has_a_result_is_not_trained_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = [folder.config(), folder.config(500, rate=1e30)]
+    first = folder.train(configs)
+    monkeypatch.setattr(Scan, "run", lambda self: pytest.fail("trained again"))
+    before = folder.numbers(), folder.numbers(folder.records("sweep"))
+    again = folder.train(configs)
+    assert "known:  2 of 2 runs have a result on record" in folder.said
+    assert [(run.run_id, run.status, run.reason, run.objective) for run in again] == [
+        (run.run_id, run.status, run.reason, run.objective) for run in first
+    ]
+    assert again[1].reason.startswith("diverged at update")
+    assert (folder.numbers(), folder.numbers(folder.records("sweep"))) == before
+    (summary,) = folder.records("sweep")
+    assert summary.info.status == "FAILED"
+    assert {record.data.tags["sweep"] for record in folder.records()} == {summary.info.run_id}
+    alone = folder.train(configs[:1], alone=True)
+    assert alone[0].run_id == first[0].run_id
+
+
+def test_a_larger_sweep_takes_what_is_there(folder: Folder) -> None:
+    folder.train([folder.config(epochs=1)])
+    folder.train([folder.config(epochs=1), folder.config(epochs=2)])
+    assert "known:  1 of 2 runs have" in folder.said
+    sweeps = [record.info.run_id for record in folder.records("sweep")]
+    belongs = {record.data.params["epochs"]: record.data.tags["sweep"].split(",") for record in folder.records()}
+    assert len(sweeps) == 2
+    assert sorted(belongs["1"]) == sorted(sweeps)
+    assert belongs["2"] == sweeps[:1]
+    assert folder.statuses() == ["FINISHED"] * 2
+
+
+def test_rerun_trains_again_to_the_same_bits(folder: Folder) -> None:
+    (first,) = folder.train([folder.config()], alone=True)
+    (again,) = folder.train([folder.config(rerun=True)], alone=True)
+    assert first.run_id != again.run_id
+    records = {record.info.run_id: record for record in folder.records()}
+    assert folder.numbers([records[first.run_id]]) == folder.numbers([records[again.run_id]])
+
+
+def test_one_that_fails_among_many_fails_alone_and_is_trained_again_alone(folder: Folder) -> None:
+    configs = [folder.config(c, r, e) for c in ("full", 100, 500) for r in (0.001, 0.01, 0.1, 1) for e in (1, 2)]
+    configs[13] = folder.config(500, model={"_target_": "tests.helpers.breaks_in_training"})
+    for _ in range(2):
+        runs = folder.train(configs)
+        assert [run.status for run in runs] == ["FINISHED"] * 13 + ["FAILED"] + ["FINISHED"] * 10
+        assert "not in training" in runs[13].reason
+        tags = {record.info.run_id: record.data.tags for record in folder.records()}
+        assert "not in training" in tags[runs[13].run_id]["failure"]
+    assert "known:  23 of 24 runs have" in folder.said
+    assert folder.statuses("sweep") == ["FAILED"]
+
+
+def test_a_model_that_was_not_kept_is_a_reason_to_train(folder: Folder) -> None:
+    folder.train([folder.config(log_model=LogModel.none)], alone=True)
+    folder.train([folder.config(log_model=LogModel.all)], alone=True)
+    assert sorted(len(record.outputs.model_outputs) for record in folder.records()) == [0, 1]
+
+
+def test_a_checkpoint_that_cannot_be_read_is_none(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
+    stop_after(2)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train([folder.config()])
+    (path,) = (folder.path / "cache" / "checkpoints").glob("*/state.npz")
+    path.write_bytes(path.read_bytes()[:1000])
+    stop_after(None)
+    folder.train([folder.config()])
+    assert "resume" not in folder.said
+    assert folder.statuses().count("FINISHED") == 1
+    assert len(folder.numbers([record for record in folder.records() if record.info.status == "FINISHED"])) > 5
+
+
+def test_runs_of_processes_that_are_gone_are_ended(folder: Folder) -> None:
+    with Tracker(folder.uri, "harness", folder.path / "cache" / "outbox") as tracker:
+        common = {"kind": "run", "host": HOST, "signature": "0" * 16}
+        gone = tracker.start_run("gone", {}, common)
+        busy = tracker.start_run("busy", {}, common | {"signature": "1" * 16})
+        elsewhere = tracker.start_run("elsewhere", {}, common | {"host": "another"})
+        foreign = tracker.start_run("foreign", {}, {})
+        claim = claim_of("1" * 16, tracker.experiment_id)
+    with Claims(folder.uri) as claims:
+        assert claims.take([claim]) == {claim}
+        folder.train([folder.config()])
+    client = MlflowClient(folder.uri)
+    statuses = [client.get_run(run_id).info.status for run_id in (gone, busy, elsewhere, foreign)]
+    assert statuses == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
+
+
+def test_what_another_process_trains_is_waited_for(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one is this thread: it has claimed a run, and records its end while the sweep waits."""
+    monkeypatch.setattr(batch, "POLL", 0.05)
+    (first,) = folder.train([folder.config(epochs=1)], alone=True)
+    client = MlflowClient(folder.uri)
+    client.update_run(first.run_id, status="RUNNING")
+    configs, answer = [folder.config(epochs=1), folder.config(500)], []
+    with Claims(folder.uri) as claims:
+        claims.take([claim_of(first.signature, "1")])
+        thread = threading.Thread(target=lambda: answer.extend(folder.train(configs)))
+        thread.start()
+        while "FINISHED" not in folder.statuses():
+            thread.join(0.05)
+            assert thread.is_alive()
+        assert client.get_run(first.run_id).info.status == "RUNNING"
+        client.set_terminated(first.run_id)
+    thread.join()
+    assert "waiting: another process trains 1 of these runs" in folder.said
+    assert [run.status for run in answer] == ["FINISHED"] * 2
+    assert answer[0].run_id == first.run_id
+    assert len(folder.records()) == 2
+
+
+def test_batches_of_one_sweep_may_ask_for_the_same_again(folder: Folder) -> None:
+    one, other = folder.config(epochs=1), folder.config(epochs=2)
+    with Sweep(Display(Console(file=StringIO())), command="harness train -m ...", folder=folder.path / "m") as sweep:
+        batches = [sweep.train(configs) for configs in ([one], [one], [one, other])]
+    assert [[run.config.epochs for run in batch] for batch in batches] == [[1], [1], [1, 2]]
+    assert batches[0] == batches[1] == batches[2][:1]
+    assert folder.statuses() == ["FINISHED"] * 2
+    assert len(folder.records("sweep")) == 1
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_runs_that_were_deleted_is_not_gone_on_from(
+    folder: Folder, stop_after: Callable[[int | None], None]
+) -> None:
+    stop_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train([folder.config()])
+    (record,) = folder.records()
+    MlflowClient(folder.uri).delete_run(record.info.run_id)
+    stop_after(None)
+    folder.train([folder.config()])
+    assert "the store has no more of 1 of its runs); training starts anew" in folder.said
+    assert folder.statuses() == ["FINISHED"]
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_keeps_what_it_took_from_the_records(
+    folder: Folder, stop_after: Callable[[int | None], None]
+) -> None:
+    folder.train([folder.config(500, rate=1e30)], alone=True)
+    configs = [folder.config(500, rate=1e30), folder.config()]
+    stop_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs)
+    stop_after(None)
+    assert [run.status for run in folder.train(configs)] == ["FAILED", "FINISHED"]
+    (summary,) = folder.records("sweep")
+    assert summary.info.status == "FAILED"
+    assert [record.data.tags["sweep"] for record in folder.records()] == [summary.info.run_id] * 2
+    folder.train(configs)
+    assert len(folder.records("sweep")) == 1

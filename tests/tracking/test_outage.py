@@ -1,0 +1,358 @@
+"""A store that goes away: nothing is lost, nothing is there twice, and the command says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from mlflow.tracking import MlflowClient
+
+from harness.data.statistics import Column
+from harness.errors import ConfigError
+from harness.tracking.outbox import Outbox, Undelivered, left_behind, new_outbox
+from harness.tracking.store import open_store
+from harness.tracking.tracker import Tracker
+from tests.servers import Server, Way, running
+
+COLUMNS = [Column("x", False, 8, 3.0, 0.5, 1.0, 7.0), Column("y", False, 8, 1.0, 2.0, 0.0, 4.0)]
+GONE = r"store:  it does not answer \(.*Connection refused\); records are kept in {}"
+BACK = "store:  it answers again; all records are delivered"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def way(server: Server) -> Iterator[Way]:
+    way = Way(server.port)
+    yield way
+    way.cut()
+
+
+@pytest.fixture
+def client(server: Server) -> MlflowClient:
+    return MlflowClient(server.uri)
+
+
+def small_model() -> keras.Model:
+    entrance = keras.Input((1,), name="x")
+    return keras.Model({"x": entrance}, keras.layers.Dense(1)(entrance))
+
+
+def history(client: MlflowClient, run_id: str, key: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client.get_metric_history(run_id, key)]
+
+
+def test_what_comes_during_an_outage_arrives_once(way: Way, client: MlflowClient, tmp_path: Path) -> None:
+    said: list[str] = []
+    folder = tmp_path / "outbox"
+    with Tracker(way.uri, "outage", folder, wait=30, say=said.append) as tracker:
+        runs = [tracker.start_run(name, {"name": name}, {"kind": "run"}) for name in "ab"]
+        tracker.log(runs[0], {"loss": 1.0}, 1)
+        tracker.flush()
+        way.cut()
+        began = time.time()
+        for step in range(2, 52):
+            for run_id in runs:
+                tracker.log(run_id, {"loss": 1 / step}, step)
+                tracker.log_curve(run_id, "curve", range(step * 10, step * 10 + 10), np.full(10, 1 / step))
+            time.sleep(0.05)  # Two and a half seconds: more than it takes the writer to notice.
+        tracker.tag(runs[0], {"late": "yes"})
+        tracker.log_text(runs[0], "text", "note.txt")
+        tracker.log_dataset(runs[0], "houses", Path("/h.csv"), "0" * 32, COLUMNS, {"training": 8, "holdout": 3})
+        tracker.log_model(runs[0], small_model(), {"x": np.array([[1.0]])}, "y")
+        for run_id in runs:
+            tracker.end_run(run_id, "FINISHED")
+        ended = time.time()
+        assert re.fullmatch(GONE.format(folder), said[0])
+        assert client.get_run(runs[1]).info.status == "RUNNING"
+        way.mend()
+    assert said[1:] in ([BACK], ["store:  waiting up to 30 s for it; Ctrl-C leaves the records where they are", BACK])
+    assert not folder.exists()
+    for run_id in runs:
+        first = [(1, 1.0)] if run_id == runs[0] else []
+        assert history(client, run_id, "loss") == first + [(step, 1 / step) for step in range(2, 52)]
+        assert len(history(client, run_id, "curve")) == 500
+        info = client.get_run(run_id).info
+        assert info.status == "FINISHED"
+        assert began <= info.end_time / 1000 <= ended  # Not when it arrived.
+    times = [point.timestamp / 1000 for point in client.get_metric_history(runs[1], "loss")]
+    assert began - 0.001 <= min(times) <= max(times) <= ended
+    run = client.get_run(runs[0])
+    assert (run.data.tags["late"], run.data.params) == ("yes", {"name": "a"})
+    assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["houses (training)", "houses (holdout)"]
+    assert [entry.path for entry in client.list_artifacts(runs[0])] == ["note.txt"]
+    (output,) = run.outputs.model_outputs
+    assert str(client.get_logged_model(output.model_id).status) == "READY"
+
+
+def test_what_is_delivered_again_is_there_once(way: Way, client: MlflowClient, tmp_path: Path) -> None:
+    """As after a kill between a delivery and the note of it."""
+    uri, folder = way.uri, tmp_path / "outbox"
+    tracker = Tracker(uri, "again", folder)
+    run_id = tracker.start_run("a", {"a": 1}, {})
+    tracker.log_curve(run_id, "loss", range(1, 1001), 1 / np.arange(1, 1001))
+    tracker.log(run_id, {"x": 0.5, "y": -0.5}, 3)
+    tracker.log_text(run_id, "text", "note.txt")
+    tracker.log_dataset(run_id, "houses", Path("/h.csv"), "1" * 32, COLUMNS, {"training": 8, "holdout": 3})
+    tracker.log_model(run_id, small_model(), {"x": np.array([[1.0]])}, "y")
+    tracker.end_run(run_id, "FINISHED")
+    tracker.flush()
+    (kept,) = folder.glob("*.jsonl")
+    shutil.copytree(folder, tmp_path / "copy")
+    tracker.close()
+    before = client.get_run(run_id).to_dictionary()
+    shutil.copytree(tmp_path / "copy", folder)
+    kept.with_suffix(".delivered").unlink()
+    Tracker(uri, "again", folder).close()
+    assert not folder.exists()
+    assert client.get_run(run_id).to_dictionary() == before
+    assert history(client, run_id, "loss") == [(step, 1 / step) for step in range(1, 1001)]
+    assert len(history(client, run_id, "x")) == len(history(client, run_id, "y")) == 1
+    assert len(client.search_logged_models([tracker.experiment_id])) == 1
+
+
+def test_what_a_store_that_stays_away_has_not_got_is_delivered_by_the_next(
+    way: Way, client: MlflowClient, tmp_path: Path
+) -> None:
+    folder = tmp_path / "outbox"
+    tracker = Tracker(way.uri, "away", folder, wait=0.5)
+    run_id = tracker.start_run("a", {}, {})
+    tracker.flush()
+    way.cut()
+    tracker.log(run_id, {"loss": 0.5}, 1)
+    tracker.end_run(run_id, "FINISHED")
+    start = time.monotonic()
+    with pytest.raises(Undelivered, match="is kept in"):
+        tracker.flush()
+    with pytest.raises(Undelivered) as refusal:
+        tracker.close()
+    assert time.monotonic() - start < 10
+    (kept,) = folder.glob("*.jsonl")
+    assert str(kept) in str(refusal.value)
+    way.mend()
+    said: list[str] = []
+    with Tracker(way.uri, "another question", folder, say=said.append):
+        pass
+    run = client.get_run(run_id)
+    assert (run.info.status, history(client, run_id, "loss")) == ("FINISHED", [(1, 0.5)])
+    assert not folder.exists()
+    assert said == []
+
+
+def test_an_interrupt_does_not_wait_for_the_store(way: Way, tmp_path: Path) -> None:
+    said: list[str] = []
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Tracker(way.uri, "stop", tmp_path, say=said.append) as tracker:  # noqa: PT012
+        run_id = tracker.start_run("a", {}, {})
+        tracker.flush()
+        way.cut()
+        tracker.end_run(run_id, "KILLED")
+        raise KeyboardInterrupt
+    assert time.monotonic() - start < 10
+    assert "is kept in" in said[-1]
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+
+
+def test_a_record_that_was_left_and_is_refused_does_not_stop_others(way: Way, tmp_path: Path) -> None:
+    left = new_outbox(tmp_path, way.uri)
+    left.append({"kind": "metrics", "run": "0" * 32, "values": {"loss": 1.0}, "step": 1, "ms": 1})
+    left.close(discard=False)
+    said: list[str] = []
+    with Tracker(way.uri, "left", tmp_path, say=said.append) as tracker:
+        run_id = tracker.start_run("a", {}, {})
+        tracker.end_run(run_id, "FINISHED")
+    assert [line.split(" that was left")[0] for line in said] == ["store:  it refuses a record"]
+    assert list(tmp_path.glob("*.jsonl")) == []
+
+
+# The queue itself, without a store.
+
+URI = "postgresql://me:secret@host/db"
+
+
+def records(outbox: Outbox) -> list[int]:
+    found = []
+    while outbox.pending:
+        found += [record["n"] for record in outbox.take()]
+        outbox.delivered()
+    return found
+
+
+def test_an_outbox_gives_what_it_was_given_in_order_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.tracking.outbox.ROUND_BYTES", 100)  # some records
+    outbox = new_outbox(tmp_path, URI)
+    for n in range(50):
+        outbox.append({"n": n})
+    first = outbox.take()
+    assert 0 < len(first) < 50
+    assert outbox.take() == first  # It has not been delivered yet.
+    outbox.delivered()
+    outbox.append({"n": 50})
+    assert [record["n"] for record in first] + records(outbox) == list(range(51))
+    outbox.close(discard=True)
+    assert not tmp_path.exists()
+
+
+def test_an_outbox_does_not_grow_with_what_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.tracking.outbox.FILE_BYTES", 1000)
+    outbox = new_outbox(tmp_path, URI)
+    for n in range(1000):
+        outbox.append({"n": n})
+        if n % 7 == 0:
+            assert records(outbox)[-1] == n
+        assert outbox.path.stat().st_size < 1100
+    outbox.close(discard=False)
+    (left,) = left_behind(tmp_path, URI)
+    assert records(left) == [995, 996, 997, 998, 999]
+    left.close(discard=True)
+
+
+def test_an_outbox_is_one_processs_and_anybodys_when_that_is_gone(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from harness.tracking.outbox import new_outbox\n"
+        f"box = new_outbox(Path(sys.argv[1]), {URI!r})\n"
+        "for n in range(3): box.append({'n': n})\n"
+        "box.take(); box.delivered(); box.append({'n': 3})\n"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    assert list(left_behind(tmp_path, URI)) == []
+    process.kill()
+    process.communicate()
+    (path,) = tmp_path.glob("*.jsonl")
+    with path.open("a") as file:
+        file.write('{"n": 4')  # torn
+    assert list(left_behind(tmp_path, "postgresql://host/other")) == []
+    (left,) = left_behind(tmp_path, URI.replace("secret", "changed"))
+    assert records(left) == [3]
+    left.close(discard=True)
+
+
+def test_a_password_is_nowhere(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracker = Tracker(uri, "q", tmp_path / "outbox")
+    command = f"harness train tracking.uri={URI} seed=1"
+    run_id = tracker.start_run(command, {"tracking.uri": URI}, {"command": command})
+    tracker.tag(run_id, {"failure": f"no {URI}"})
+    tracker.log_text(run_id, f"tracking:\n  uri: {URI}\n", "config.yaml")
+    (kept,) = (tmp_path / "outbox").glob("*.jsonl")
+    assert "secret" not in kept.read_text() + kept.name
+    tracker.close()
+    run = open_store(uri, "q")[0].get_run(run_id)
+    assert "secret" not in json.dumps(run.to_dictionary())
+    assert run.data.params["tracking.uri"] == "postgresql://me:***@host/db"
+    assert run.info.run_name == "harness train tracking.uri=postgresql://me:***@host/db seed=1"
+    for file in tmp_path.rglob("config.yaml"):
+        assert "secret" not in file.read_text()
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@127.0.0.1:9", URI])
+def test_a_refusal_shows_no_password(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Tracker(uri, "q", tmp_path)
+    assert "://me:***@" in str(refusal.value)
+    assert "secret" not in str(refusal.value)
+
+
+COMMAND = Path(sys.executable).with_name("harness")
+
+
+def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start the real command in a folder."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "HYDRA_"))}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([COMMAND, "train", *words], cwd=folder, env=environment, **pipes)
+
+
+def wait_for_metrics(client: MlflowClient, experiment: str) -> list[str]:
+    """Wait until a run has some, but not for ever; return the experiment's id."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = client.get_experiment_by_name(experiment)
+        if found and any("val/loss" in run.data.metrics for run in client.search_runs([found.experiment_id])):
+            return [found.experiment_id]
+        time.sleep(0.1)
+    raise TimeoutError(experiment)
+
+
+@pytest.mark.slow
+def test_what_a_command_could_not_deliver_the_next_one_does(
+    server: Server, way: Way, client: MlflowClient, tmp_path: Path
+) -> None:
+    words = ["data.rows=100000", f"tracking.uri={way.uri}", "tracking.wait=1", "tracking.experiment=left"]
+    process = command(tmp_path, *words, "chunksize=1000", "epochs=2000")
+    try:
+        ids = wait_for_metrics(client, "left")
+        way.cut()
+        _, err = process.communicate(timeout=200)
+    finally:
+        process.kill()
+        process.communicate()
+    (kept,) = tmp_path.glob(".harness/outbox/*.jsonl")
+    assert process.returncode == 1
+    assert err == (
+        f"harness: the store {way.uri} does not answer; what it has not got is kept in {kept}, and the next "
+        "`harness train` with this store and runtime.cache delivers it\n"
+    )
+    way.mend()
+    process = command(tmp_path, *words, "chunksize=full", "epochs=1")
+    assert process.communicate(timeout=200)[1] == ""
+    first, second = client.search_runs(ids, order_by=["attributes.start_time ASC"])
+    assert [run.info.status for run in (first, second)] == ["FINISHED"] * 2
+    assert [step for step, _ in history(client, first.info.run_id, "val/loss")] == list(range(1, 2001))
+    assert [len(run.outputs.model_outputs) for run in (first, second)] == [1, 1]
+    assert not (tmp_path / ".harness" / "outbox").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [30])
+def test_a_sweep_outlives_the_killing_of_its_server(
+    server: Server, client: MlflowClient, tmp_path: Path, seconds: int
+) -> None:
+    words = ["chunksize=full,1000", "learning_rate=0.01,0.1", "epochs=3,300", "data.rows=200000"]
+    words += [f"tracking.uri={server.uri}", f"tracking.experiment=killed-{seconds}"]
+    process = command(tmp_path, "-m", *words)
+    try:
+        ids = wait_for_metrics(client, f"killed-{seconds}")
+        server.kill()
+        time.sleep(seconds)
+        server.start()
+        out, err = process.communicate(timeout=200)
+    finally:
+        process.kill()
+        process.communicate()
+    said = out.splitlines()
+    assert (process.returncode, err) == (0, "")
+    summary, *runs = client.search_runs(ids, order_by=["attributes.start_time ASC"])
+    assert summary.data.tags["kind"] == "sweep"
+    assert len(runs) == 8
+    assert {run.info.status for run in (summary, *runs)} == {"FINISHED"}
+    for run in runs:
+        epochs = int(run.data.params["epochs"])
+        for key in ("train/loss", "val/loss", "updates", "time/train_s"):
+            assert [point.step for point in client.get_metric_history(run.info.run_id, key)] == list(
+                range(1, epochs + 1)
+            )
+    gone = [line for line in said if "it does not answer" in line]
+    assert len(gone) == 1
+    assert said.count(BACK) == 1
+    assert not (tmp_path / ".harness" / "outbox").exists()

@@ -1,0 +1,25 @@
+"""Samples of how busy the machine is."""
+
+from __future__ import annotations
+
+import time
+
+from harness.tracking.system_metrics import SystemMonitor
+
+
+def test_samples_come_in_time_and_one_at_the_end() -> None:
+    samples: list[dict] = []
+    monitor = SystemMonitor(lambda metrics: samples.append(dict(metrics)), seconds=0.2)
+    time.sleep(0.5)
+    monitor.stop()
+    assert 2 <= len(samples) <= 3
+    for metrics in samples:
+        assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
+        assert 0 < metrics["system/system_memory_usage_percentage"] < 100
+        assert all(key.startswith("system/") for key in metrics)
+
+
+def test_a_short_sweep_has_a_sample_too() -> None:
+    samples: list[object] = []
+    SystemMonitor(samples.append).stop()
+    assert len(samples) == 1

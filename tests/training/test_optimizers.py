@@ -1,0 +1,102 @@
+"""Each optimizer that is offered, stacked in a compiled loop, against Keras's own on a single model."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.config import DataConfig, Scaling
+from harness.data.blocks import Scaler
+from harness.data.table import open_table
+from harness.errors import ConfigError
+from harness.models import mlp
+from harness.training.optimizers import OPTIMIZERS, SCHEDULES, check_settings, make_optimizer
+from tests.helpers import lane, recipe, train
+from tests.reference import eager_keras
+
+SETTINGS = [
+    {"name": "adam"},
+    {"name": "adamw", "weight_decay": 0.1},
+    {"name": "rmsprop", "momentum": 0.9, "centered": True},
+    {"name": "sgd"},
+    {"name": "sgd", "momentum": 0.9},
+    {"name": "adam", "schedule": {"name": "cosine_decay", "decay_steps": 30, "alpha": 0.1, "warmup_target": None}},
+]
+MORE_SETTINGS = [
+    {"name": "adam", "beta_1": 0.5, "amsgrad": True},
+    {"name": "sgd", "momentum": 0.9, "nesterov": True},
+    {"name": "adam", "clipnorm": 0.1},
+    {"name": "adam", "global_clipnorm": 0.1, "weight_decay": 0.1},
+    {"name": "sgd", "clipvalue": 0.01},
+    {"name": "adam", "schedule": {"name": "cosine_decay_restarts", "first_decay_steps": 7}},
+    {"name": "adam", "schedule": {"name": "exponential_decay", "decay_steps": 9, "decay_rate": 0.5, "staircase": True}},
+    {"name": "sgd", "schedule": {"name": "inverse_time_decay", "decay_steps": 9, "decay_rate": 0.5}},
+    {"name": "sgd", "schedule": {"name": "polynomial_decay", "decay_steps": 30, "end_learning_rate": 0.2}},
+]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(203, 3)), columns=["a", "b", "y"])
+    frame.to_csv(folder / "some.csv", index=False)
+    return open_table(DataConfig(["a", "b"], "y", str(folder / "some.csv"), holdout=0.0), folder)
+
+
+@pytest.mark.parametrize(
+    "settings", [*SETTINGS, *(pytest.param(settings, marks=pytest.mark.slow) for settings in MORE_SETTINGS)], ids=str
+)
+def test_stacked_equals_single(table, settings):
+    rates = (0.003, 0.03)
+    scaler = Scaler.of(table, Scaling.none)
+    kind = recipe(lambda inputs: mlp(inputs, units=[8]), settings)
+    found = train([lane(10, rate, (2,), recipe_=kind) for rate in rates], table, scaler)
+    values = table.read("train", 0, table.train_rows).T
+    for rate, history in zip(rates, found, strict=True):
+        keras.utils.set_random_seed(0)
+        learning_rate = rate
+        if "schedule" in settings:
+            arguments = {key: value for key, value in settings["schedule"].items() if key != "name"}
+            if "end_learning_rate" in arguments:
+                arguments["end_learning_rate"] *= rate
+            learning_rate = SCHEDULES[settings["schedule"]["name"]](rate, **arguments)
+        plain = eager_keras(
+            lambda: ((values[i : i + 10, :-1], values[i : i + 10, -1]) for i in range(0, len(values), 10)),
+            mlp(2, units=[8]),
+            make_optimizer(settings, learning_rate),
+            keras.losses.mean_squared_error,
+            2,
+        )
+        for value, expected in zip(history.weights[2], plain.weights[-1], strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_optimizer_that_is_offered_is_tested():
+    assert {settings["name"] for settings in [*SETTINGS, *MORE_SETTINGS]} == set(OPTIMIZERS)
+    assert {settings["schedule"]["name"] for settings in [*SETTINGS, *MORE_SETTINGS] if "schedule" in settings} == set(
+        SCHEDULES
+    )
+
+
+@pytest.mark.parametrize(
+    "key", ["momentun", "gradient_accumulation_steps", "use_ema", "loss_scale_factor", "learning_rate"]
+)
+def test_unknown_settings_are_refused(key):
+    with pytest.raises(ConfigError, match=rf"settings of sgd. Received: \['{key}'\]. It has: momentum, nesterov"):
+        check_settings({"name": "sgd", key: 2})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sentence"),
+    [
+        ("cosine_decay", r"optimizer.schedule expected the form '{name: cosine_decay, .* Received: cosine_decay"),
+        ({"name": "cosine"}, r"optimizer.schedule.name expected one of cosine_decay, .* Received: cosine"),
+        ({"name": "cosine_decay"}, r"optimizer.schedule expected decay_steps. Received: none"),
+        ({"name": "cosine_decay", "decay_step": 3}, r"Received: \['decay_step'\]. It has: decay_steps, alpha"),
+    ],
+)
+def test_bad_schedules_are_refused(schedule, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        check_settings({"name": "sgd", "schedule": schedule})

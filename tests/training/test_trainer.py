@@ -1,0 +1,343 @@
+"""What must hold of every scan: who trains beside whom, and in which blocks, does not show."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import io
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.config import DataConfig, Loss, Scaling
+from harness.data.blocks import SLICE_ROWS, Scaler
+from harness.data.table import open_table
+from harness.errors import ConfigError
+from harness.models import linear, mlp
+from harness.training.encoding import Encoding
+from harness.training.gram import GramChunks
+from harness.training.lanes import Stack
+from harness.training.loops import WholeChunks
+from harness.training.tile import CURVE_POINTS, Lane, thinned
+from harness.training.trainer import Progress
+from tests.helpers import History, breaks_in_training, lane, make_scan, note, recipe, train
+from tests.reference import eager_keras
+
+FEATURES = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """5,003 rows, of which 4,026 are trained on: three slices and a remainder."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(5003, 3)), columns=FEATURES)
+    frame["y"] = frame @ [1.0, -2.0, 0.5] + rng.normal(size=5003) + 3
+    frame["label"] = (frame["y"] > 3).astype(int)
+    frame.to_csv(folder / "some.csv", index=False)
+    return lambda **settings: open_table(
+        DataConfig(**{"features": FEATURES, "target": "y", "path": str(folder / "some.csv"), **settings}), folder
+    )
+
+
+def scaler(table, scaling=Scaling.standard, **options):
+    return Scaler.of(table, scaling, **options)
+
+
+def with_dropout(inputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+
+
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+def test_lanes_of_one_seed_start_from_one_model() -> None:
+    seeds: list[int] = []
+
+    def build(inputs: int) -> keras.Model:
+        return mlp(inputs, units=[2])
+
+    stack = Stack(recipe(build), Encoding((0,)))
+    made = stack._build
+    stack._build = lambda seed: seeds.append(seed) or made(seed)
+    first, second = (stack.start(some, [0.1] * len(some)) for some in ([3, 3, 4, 3], [4, 5]))
+    assert seeds == [3, 4, 5]
+    kernel = first.weights[0].numpy()
+    assert (kernel[0] == kernel[[1, 3]]).all()
+    assert (kernel[2] == second.weights[0].numpy()[0]).all()
+    assert (kernel[0] != kernel[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("build", "gram", "chunks"),
+    [
+        (linear, False, (7, 1025)),
+        (linear, True, (100, 1000, 1024, 1025, 2500, 10**6)),
+        slow(linear, False, (100, 1000, 1024, 2500, 10**6)),
+        slow(mlp, False, (7, 1025)),
+    ],
+)
+def test_block_size_does_not_show(table, build, gram, chunks):
+    data = table()
+    lanes = [lane(min(chunk, data.train_rows), recipe_=recipe(build)) for chunk in chunks]
+    whole, *others = [train(lanes, data, scaler(data), block_rows=rows, gram=gram) for rows in (None, 1, 2000)]
+    for other in others:
+        assert [history.numbers for history in other] == [history.numbers for history in whole]
+
+
+@pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(mlp, False)])
+def test_companions_do_not_show(table, build, gram):
+    """Some of them need the rows themselves, and 100 rows a chunk with three features may be had by their matrix."""
+    data = table()
+    mine = lane(100, recipe_=recipe(build), rate=0.02)
+    alone = train([mine], data, scaler(data), gram=gram)[0]
+    others = [lane(100, rate=rate, seed=seed, recipe_=recipe(build)) for rate, seed in ((1e30, 3), (0.5, 1), (0.1, 2))]
+    others += [lane(1000, recipe_=recipe(build))] * 9 + [lane(100, recipe_=recipe(build), stops=(1, 3))] * 11
+    for place, more in ((0, []), (2, [lane(7, recipe_=recipe(build))]), (len(others), [])):
+        found = train([*others[:place], mine, *others[place:], *more], data, scaler(data), gram=gram)
+        assert found[place].numbers == alone.numbers
+
+
+def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
+    data = table()
+    first, again, other = (
+        train([lane(100, seed=seed, recipe_=recipe(mlp))], data, scaler(data))[0].numbers for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(with_dropout, False)])
+def test_a_scan_goes_on_from_any_state_to_the_bit(table, monkeypatch, build, gram):
+    """In other blocks, too; two lanes leave on the way, one by diverging, one at its stop."""
+    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 1)
+    data = table()
+    momentum = recipe(build, {"name": "sgd", "momentum": 0.9})
+    lanes = [lane(100, stops=(1, 3), recipe_=recipe(build)), lane(100, rate=1e30, recipe_=recipe(build))]
+    lanes += [lane(size, stops=(3,), recipe_=momentum) for size in (1000, 2500)]
+    lanes += [lane(data.train_rows, stops=(2,), recipe_=recipe(build))]
+    scan = make_scan(lanes, data, scaler(data), block_rows=1024, gram=gram)
+    whole = [History() for _ in lanes]
+    states, heard = [scan.state()], [copy.deepcopy(whole)]
+    for event in scan.run():
+        note(whole, event)
+        if isinstance(event, Progress):
+            states.append(scan.state())
+            heard.append(copy.deepcopy(whole))
+    assert len(states) == 1 + 3 * (4 + 1)
+    # Within an epoch, and before its evaluation.
+    for place, rows in ((4, 2048), (7, None)):
+        state, before = states[place], heard[place]
+        with io.BytesIO() as file:
+            np.savez(file, allow_pickle=False, **state)
+            file.seek(0)
+            plain = dict(np.load(file, allow_pickle=False))
+        again = make_scan(lanes, data, scaler(data), block_rows=rows, gram=gram)
+        again.restore(plain)
+        for event in again.run():
+            note(before, event)
+        assert [history.numbers for history in before] == [history.numbers for history in whole]
+        assert again.clocks.train > float(state["clocks"][2]) > 0
+
+
+def test_a_state_of_other_lanes_is_refused(table):
+    data = table()
+    state = make_scan([lane(100)], data, scaler(data)).state()
+    for lanes in ([lane(2500)], [lane(100), lane(200)], [lane(100, recipe_=recipe(mlp))]):
+        with pytest.raises(ValueError, match="other lanes"):
+            make_scan(lanes, data, scaler(data)).restore(state)
+
+
+def test_shorter_run_is_the_beginning_of_a_longer_one(table):
+    data = table()
+    both = train([lane(100, stops=(1, 3))], data, scaler(data))[0]
+    short = train([lane(100, stops=(1,))], data, scaler(data))[0]
+    assert list(both.weights) == [1, 3]
+    assert short.numbers[0] == both.numbers[0][:1]
+    assert [value.tolist() for value in both.weights[1]] == [value.tolist() for value in short.weights[1]]
+
+
+def test_lane_that_diverges_is_named_and_heard_of_no_more(table):
+    data = table()
+    found = train([lane(100, rate=1e30, stops=(1, 3)), lane(100, stops=(1, 3))], data, scaler(data))
+    assert found[0].diverged == 2
+    assert found[0].epochs == []
+    assert found[0].weights == {}
+    assert len(found[1].epochs) == 3
+
+
+def test_divergence_in_the_last_update_is_seen(table):
+    data = table()
+    sgd = recipe(optimizer={"name": "sgd"})
+    history = train([lane(data.train_rows, rate=2e38, stops=(1,), recipe_=sgd)], data, scaler(data, Scaling.none))[0]
+    assert history.diverged == 1
+
+
+def test_second_epoch_sees_the_same_rows(table):
+    """With a rate of nothing, each epoch has the losses of the first."""
+    data = table()
+    for chunk in (7, 1025):
+        history = train([lane(chunk, rate=1e-30, stops=(2,))], data, scaler(data), block_rows=1024)[0]
+        curve = history.curve
+        updates = history.epochs[0].updates
+        assert history.epochs[0].loss == history.epochs[1].loss
+        assert [curve[n] for n in curve if n <= updates and n + updates in curve] == [
+            curve[n + updates] for n in curve if n <= updates and n + updates in curve
+        ]
+
+
+def test_epoch_loss_weighs_chunks_by_their_rows(table):
+    """Without learning, the mean over updates is the mean over rows, whatever the chunk and its remainder."""
+    data = table()
+    lanes = [lane(min(chunk, data.train_rows), rate=1e-30, stops=(1,)) for chunk in (7, 1000, 1025, 10**6)]
+    losses = [history.epochs[0].loss for history in train(lanes, data, scaler(data))]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "loss"),
+    [*((100, loss) for loss in Loss), (2500, Loss.mse), *(slow(2500, loss) for loss in Loss if loss is not Loss.mse)],
+)
+def test_equals_eager_keras(table, loss, chunk):
+    labels = loss is Loss.binary_crossentropy
+    data = table(target="label" if labels else "y", holdout=0.0)
+    found = train(
+        [lane(chunk, recipe_=recipe(mlp, loss=loss), stops=(1,))], data, scaler(data, scale_target=not labels)
+    )
+    values = scaler(data, scale_target=not labels).apply(data.read("train", 0, data.train_rows)).T
+    keras.utils.set_random_seed(0)
+    functions = {
+        Loss.mse: keras.losses.mean_squared_error,
+        Loss.mae: keras.losses.mean_absolute_error,
+        Loss.huber: keras.losses.huber,
+        Loss.binary_crossentropy: lambda y, z: keras.losses.binary_crossentropy(y, keras.ops.sigmoid(z)),
+    }
+    chunks = [values[start : start + chunk] for start in range(0, len(values), chunk)]
+    plain = eager_keras(
+        lambda: ((part[:, :-1], part[:, -1]) for part in chunks),
+        mlp(3),
+        keras.optimizers.Adam(0.01),
+        functions[loss],
+        1,
+    )
+    np.testing.assert_allclose(list(found[0].curve.values()), plain.losses, rtol=2e-4)
+    for value, expected in zip(found[0].weights[1], plain.weights[0], strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+
+
+def with_batch_norm(inputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+
+
+def with_penalty(inputs):
+    return keras.Sequential(
+        [keras.Input((inputs,)), keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.1))]
+    )
+
+
+@pytest.mark.slow
+def test_dropout_follows_the_seed(table):
+    data = table()
+    drops = recipe(with_dropout)
+    lanes = [lane(chunk, seed=seed, stops=(1,), recipe_=drops) for chunk in (100, 1025) for seed in (0, 0, 1)]
+    first, again, other, *sliced = train(lanes, data, scaler(data))
+    assert first.error is None
+    assert first.numbers == again.numbers
+    assert first.curve != other.curve
+    assert sliced[0].numbers == sliced[1].numbers
+    assert sliced[0].curve != sliced[2].curve
+
+
+@pytest.mark.parametrize(("build", "chunk"), [(with_batch_norm, 100), (with_penalty, 100), (with_penalty, 2500)])
+def test_layers_with_state_or_penalty_equal_eager_keras(table, build, chunk):
+    data = table(holdout=0.0)
+    history = train([lane(chunk, recipe_=recipe(build), stops=(1,))], data, scaler(data))[0]
+    values = scaler(data).apply(data.read("train", 0, data.train_rows)).T
+    keras.utils.set_random_seed(0)
+    model = build(3)
+    chunks = [values[start : start + chunk] for start in range(0, len(values), chunk)]
+    plain = eager_keras(
+        lambda: ((part[:, :-1], part[:, -1]) for part in chunks),
+        model,
+        keras.optimizers.Adam(0.01),
+        keras.losses.mean_squared_error,
+        1,
+    )
+    np.testing.assert_allclose(list(history.curve.values()), plain.losses, rtol=1e-4)
+    for value, expected in zip(history.weights[1], model.get_weights(), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_norm_is_refused_where_a_chunk_is_summed_in_slices(table):
+    data = table()
+    with pytest.raises(ConfigError, match=r"chunksize 1025 .*batch_normalization.* Use chunksize <= 1024"):
+        train([lane(SLICE_ROWS + 1, recipe_=recipe(with_batch_norm))], data, scaler(data))
+
+
+def broken(inputs):
+    raise RuntimeError("no such luck")
+
+
+def two_outputs(inputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(2)])
+
+
+@pytest.mark.parametrize(("build", "reason"), [(broken, "no such luck"), (breaks_in_training, "not in training")])
+def test_model_that_fails_fails_alone(table, build, reason):
+    data = table()
+    alone = train([lane(100)], data, scaler(data))[0]
+    found = train([lane(100, recipe_=recipe(build)), lane(100)], data, scaler(data))
+    assert reason in str(found[0].error)
+    assert found[0].epochs == []
+    assert found[1].numbers == alone.numbers
+
+
+@pytest.mark.parametrize(("gram", "block"), [(False, 2), (True, 0)])
+def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, gram, block):
+    data = table()
+    alone = train([lane(100)], data, scaler(data), block_rows=1024, gram=gram)[0]
+    loop = GramChunks if gram else WholeChunks
+    advance, calls = loop.advance, []
+
+    def fail(self, carry, rows):
+        if self.updates == -(-data.train_rows // 200) and rows.stop:
+            calls.append(rows.start)
+            if len(calls) > block:
+                raise MemoryError("no room")
+        return advance(self, carry, rows)
+
+    monkeypatch.setattr(loop, "advance", fail)
+    found = train([lane(200), lane(100)], data, scaler(data), block_rows=1024, gram=gram)
+    assert str(found[0].error) == "no room"
+    assert found[0].epochs == []
+    assert found[1].numbers == alone.numbers
+
+
+def test_model_of_another_shape_is_refused(table):
+    data = table()
+    with pytest.raises(ConfigError, match=r"shape \[rows, 1\]. Received: \[2, 2\]"):
+        train([lane(100, recipe_=recipe(two_outputs))], data, scaler(data))
+
+
+def test_curve_keeps_its_ends_and_at_most_a_thousand_points():
+    for total in (1, 2, 999, 1000, 1001, 1999, 3460, 10**6 + 7):
+        kept = np.arange(1, total + 1)[thinned(np.arange(1, total + 1), total)]
+        assert kept[0] == 1
+        assert kept[-1] == total
+        assert len(kept) <= CURVE_POINTS
+        assert len(kept) >= min(total, CURVE_POINTS // 2)
+
+
+@pytest.mark.slow
+def test_lanes_of_a_thousand(table):
+    data = table()
+    rates = np.geomspace(1e-4, 1e-1, 1024)
+    found = train([lane(1000, rate=float(rate), stops=(1,)) for rate in rates], data, scaler(data))
+    assert sum(len(history.epochs) for history in found) == 1024
+    assert found[700].numbers == train([lane(1000, rate=float(rates[700]), stops=(1,))], data, scaler(data))[0].numbers
+
+
+def test_lane_is_plain_data():
+    assert lane(100) == Lane(100, recipe(), 0, 0.01, (2,))
