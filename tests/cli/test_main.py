@@ -920,7 +920,7 @@ def test_an_interrupted_sweep_leaves_no_run_under_way(
 def modules_after(*words: str) -> tuple[str, set[str]]:
     """What the command prints, and the packages that it has loaded for that."""
     code = (
-        "import sys\nfrom harness.cli import main\n"
+        "import sys\nfrom harness.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "print('\\n' + ' '.join(sorted({name.split('.')[0] for name in sys.modules})))"
     )
