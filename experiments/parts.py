@@ -61,7 +61,7 @@ def update_seconds(lanes: int, chunk: int, features: int, rows: int = 1_000_000,
     scaler = Scaler(np.zeros(features + 1), np.ones(features + 1), log_target=False)
     lane = Lane(chunk, stack.recipe, 0, 0.01, (1,))
     tiles = [
-        Tile(dict.fromkeys(range(i, i + min(8, lanes)), lane), 8, stack, loop, Evaluation(stack, scaler, 8))
+        Tile(dict.fromkeys(range(i, i + min(8, lanes)), lane), 8, stack, loop, Evaluation(stack, scaler, 8), 1000)
         for i in range(0, lanes, 8)
     ]
     x, y = tf.random.normal([rows + SLICE_ROWS, features]), tf.random.normal([rows + SLICE_ROWS, 1])

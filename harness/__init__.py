@@ -25,9 +25,9 @@ def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequen
         ConfigError: There is no such store, or no such sweep.
     """
     # MLflow and pandas take seconds to import, and most that import this package need neither.
-    from harness.tracking.frames import EPOCH_METRICS
-    from harness.tracking.reader import Records
+    from harness.config.metrics import EPOCH_METRICS
+    from harness.tracking.reader import RunReader
     from harness.tracking.uri import tracking_uri
 
     ids = [sweep] if sweep else []
-    return Records(tracking_uri(uri)).load(ids, metrics or EPOCH_METRICS, with_sample=True)
+    return RunReader(tracking_uri(uri)).load(ids, metrics or EPOCH_METRICS, with_sample=True)

@@ -1,16 +1,21 @@
-"""Saying no: the one kind of error, and the one form of sentence, in which a person is refused."""
+"""`ConfigError`: the one kind of error with which a user's input is refused."""
 
 from __future__ import annotations
 
 
 class ConfigError(ValueError):
-    """A refusal: the command line, a configuration or the data cannot be used as they are.
+    """The command line, a configuration or the data cannot be used as they are.
 
-    Its text is one sentence for a person: what was expected, what was received, and the mend.
+    The message is one natural sentence or two for the user: what is wrong, where, and what to do.
     """
 
 
-def require(condition: bool, expected: str, received: object, remedy: str = "") -> None:
-    """Raise `ConfigError` in the project's one form unless `condition` holds."""
+_NOTHING = object()
+
+
+def require(condition: bool, message: str, received: object = _NOTHING, remedy: str = "") -> None:
+    """Raise `ConfigError` with `message` unless `condition` holds."""
     if not condition:
-        raise ConfigError(f"{expected}. Received: {received}." + (f" {remedy}" if remedy else ""))
+        if received is not _NOTHING:  # The old form; goes when the last message is rewritten.
+            message = f"{message}. Received: {received}." + (f" {remedy}" if remedy else "")
+        raise ConfigError(message)

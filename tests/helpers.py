@@ -14,9 +14,10 @@ from harness.config import Loss
 from harness.data.blocks import SLICE_ROWS, Blocks, Scaler
 from harness.data.table import Table
 from harness.models import linear
+from harness.training.events import Diverged, EpochEnd, Event, Failed, Stopped
 from harness.training.lanes import Recipe
-from harness.training.tile import Diverged, EpochEnd, Failed, Lane, Stopped
-from harness.training.trainer import Event, Scan
+from harness.training.tile import Lane
+from harness.training.trainer import Scan
 
 
 @dataclass
@@ -26,7 +27,7 @@ class History:
     epochs: list[EpochEnd] = field(default_factory=list)
     weights: dict[int, list[np.ndarray]] = field(default_factory=dict)  # by epoch
     diverged: int | None = None
-    error: Exception | None = None
+    error: str | None = None
 
     @property
     def curve(self) -> dict[int, float]:
@@ -85,8 +86,8 @@ def note(found: Sequence[History], event: Event) -> None:
     if isinstance(event, EpochEnd):
         found[event.lane].epochs.append(event)
     elif isinstance(event, Stopped):
-        found[event.lane].weights[event.epoch] = event.model.get_weights()
+        found[event.lane].weights[event.epoch] = event.weights
     elif isinstance(event, Diverged):
         found[event.lane].diverged = event.update
     elif isinstance(event, Failed):
-        found[event.lane].error = event.error
+        found[event.lane].error = event.reason

@@ -1,4 +1,4 @@
-"""Sweeps without a store: runs and curves as `Records.load` returns them."""
+"""Sweeps without a store: runs and curves as `RunReader.load` returns them."""
 
 from __future__ import annotations
 

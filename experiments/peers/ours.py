@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from harness.runtime.imports import import_tensorflow
-from harness.runtime.memory import SELDOM, spare_what_is_loaded
+from harness.runtime.memory import SELDOM, freeze_gc
 
 gc.set_threshold(*SELDOM)  # As the command does.
 import_tensorflow()
@@ -22,14 +22,14 @@ from experiments.peers.task import FULL, Fit, Outcome, Task  # noqa: E402
 from harness.analysis import figures  # noqa: E402, F401
 from harness.cli import train as command  # noqa: E402
 from harness.sweep import runner  # noqa: E402, F401
-from harness.tracking.reader import Records  # noqa: E402
+from harness.tracking.reader import RunReader  # noqa: E402
 from harness.tracking.tracker import Tracker  # noqa: E402
 from harness.tracking.uri import tracking_uri  # noqa: E402
 from harness.training import trainer  # noqa: E402
 
 EXPERIMENT = "bench"
 
-spare_what_is_loaded()  # As the command does, which imports at another time.
+freeze_gc()  # As the command does, which imports at another time.
 
 
 def train(task: Task) -> Outcome:
@@ -96,7 +96,7 @@ def _listen() -> list[trainer.Clocks]:
 
 def _fits(task: Task, ids: list[str]) -> list[Fit]:
     """Return what is on record, for scaled values."""
-    found = Records(tracking_uri()).load(ids, metrics=()).runs
+    found = RunReader(tracking_uri()).load(ids, metrics=()).runs
     fits = []
     *mean, target_mean = task.mean
     *std, target_std = task.std

@@ -23,7 +23,7 @@ from harness.formatting import millions
 from harness.runtime.secrets import masked
 
 if TYPE_CHECKING:
-    from harness.tracking.reader import Records
+    from harness.tracking.reader import RunReader
 
 KINDS = ("checkpoints", "tables", "records", "artifacts")
 IN_USE, UNDELIVERED = "is in use", "is what no store has yet"
@@ -66,7 +66,7 @@ def seconds(age: str) -> float:
     return float(found[1]) * _SECONDS[found[2] or "d"]  # type: ignore[index]
 
 
-def survey(cache: Path, kinds: Sequence[str] = KINDS, records: Records | None = None) -> list[Item]:
+def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None = None) -> list[Item]:
     """Return what is on disk, kind by kind, the largest first.
 
     Args:
@@ -101,9 +101,9 @@ def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list
         is_file or not is_asked, "--artifacts expected a store in a file", masked(uri), "Its server has `mlflow gc`."
     )
     if "artifacts" in kinds and is_file and (is_asked or Path(uri.removeprefix(SQLITE)).is_file()):
-        from harness.tracking.reader import Records
+        from harness.tracking.reader import RunReader
 
-        records = Records(uri)
+        records = RunReader(uri)
     return survey(cache, kinds, records)
 
 
@@ -188,7 +188,7 @@ def _records(cache: Path) -> Iterator[Item]:
             )
 
 
-def _artifacts(records: Records) -> Iterator[Item]:
+def _artifacts(records: RunReader) -> Iterator[Item]:
     """Yield what failed and deleted runs have beside the store; an address that leads elsewhere is not followed."""
     root = records.artifacts
     if root is None:

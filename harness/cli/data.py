@@ -33,7 +33,7 @@ def generate(path: Path, rows: float, seed: int) -> None:
     from rich.console import Console
 
     from harness.data import synthetic_houses
-    from harness.data.ingest import State
+    from harness.data.ingest import IngestProgress
     from harness.sweep.display import Display
 
     require(rows >= 1 and rows == rows // 1, "--rows expected a whole, positive number", f"{rows:g}")
@@ -41,7 +41,7 @@ def generate(path: Path, rows: float, seed: int) -> None:
     require(path.parent.is_dir(), "PATH expected a file in a folder that is there", path)
     display = Display(Console())
     synthetic_houses.generate(
-        path, int(rows), seed=seed, progress=lambda rows: display.reading(State("generating", rows))
+        path, int(rows), seed=seed, progress=lambda rows: display.reading(IngestProgress("generating", rows))
     )
     display.clear()
     click.echo(f"{path}: {int(rows):,} rows, {path.stat().st_size:,} bytes")

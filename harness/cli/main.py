@@ -27,7 +27,7 @@ from harness.tracking.uri import tracking_uri
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.tracking.reader import Records
+    from harness.tracking.reader import RunReader
 
 WIDTH = 100
 """Columns of text where the output is no terminal."""
@@ -159,11 +159,11 @@ def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool,
     """
     from rich.console import Console
 
-    from harness.cli.reproduce import Wish
+    from harness.cli.reproduce import Request
     from harness.cli.reproduce import reproduce as again
     from harness.sweep.display import Display
 
-    is_equal = again(_records(uri), Wish(run_id, uri, data, strict, trust), Display(Console()))
+    is_equal = again(_records(uri), Request(run_id, uri, data, strict, trust), Display(Console()))
     return 0 if is_equal else 1
 
 
@@ -218,12 +218,12 @@ def _show_runs(uri: str | None, ids: Sequence[str], target: float | None = None)
     show(_records(uri).load(ids), console, width, target)
 
 
-def _records(uri: str | None) -> Records:
-    from harness.tracking.reader import Records
+def _records(uri: str | None) -> RunReader:
+    from harness.tracking.reader import RunReader
 
     # Here a person waits; MLflow's own patience with a server is of minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    return Records(tracking_uri(uri))
+    return RunReader(tracking_uri(uri))
 
 
 def _console() -> tuple[Console, int]:

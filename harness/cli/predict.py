@@ -19,7 +19,7 @@ from harness.data.sources import is_parquet
 from harness.errors import ConfigError, require
 from harness.runtime.imports import import_tensorflow
 from harness.tracking import artifacts
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import data_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 COLUMN = "prediction"
 
 
-def predict(records: Records, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
+def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
     """Write a prediction for each row of a CSV.
 
     Args:

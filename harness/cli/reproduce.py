@@ -14,10 +14,10 @@ from rich.table import Table as View
 from harness.cli.metric_diff import Pair, pairs, verdict
 from harness.config import Device
 from harness.errors import ConfigError, require
-from harness.runtime.imports import import_tensorflow, look_here
+from harness.runtime.imports import add_cwd_to_path, import_tensorflow
 from harness.runtime.secrets import masked
 from harness.tracking import artifacts
-from harness.tracking.reader import REPRODUCES, Records
+from harness.tracking.reader import REPRODUCES, RunReader
 from harness.tracking.recorded_config import config_of
 from harness.tracking.uri import tracking_uri
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What is asked for.
 
     Attributes:
@@ -55,7 +55,7 @@ class Wish:
         return shlex.join([*words, *(["--strict"] if self.strict else []), *(["--trust"] if self.trusted else [])])
 
 
-def reproduce(records: Records, wish: Wish, display: Display) -> bool:
+def reproduce(records: RunReader, wish: Request, display: Display) -> bool:
     """Train a recorded run again, alone, and show what is different: surroundings first, then numbers.
 
     Returns:
@@ -89,15 +89,15 @@ def reproduce(records: Records, wish: Wish, display: Display) -> bool:
     return _compare(records, run, records.run(again.run_id), display)
 
 
-def _load(config: Config, wish: Wish) -> None:
+def _load(config: Config, wish: Request) -> None:
     """Import TensorFlow, once it is known that the model's function may be imported."""
     from harness.cli.trust import check_functions, check_packages
-    from harness.runtime.memory import keep_small
+    from harness.runtime.memory import tune_malloc
 
     targets = [] if wish.trusted else [config.model["_target_"]]
     check_packages(targets)
-    look_here()
-    keep_small()
+    add_cwd_to_path()
+    tune_malloc()
     import_tensorflow()
     check_functions(targets)
 
@@ -116,7 +116,7 @@ def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
     return config, differ("device", *(text.removesuffix(" (TensorFlow sees no GPU)") for text in (recorded, here)))
 
 
-def _prepare(config: Config, run: Run, wish: Wish, display: Display) -> plan.Run:
+def _prepare(config: Config, run: Run, wish: Request, display: Display) -> plan.Run:
     """Open the data and check that a run can be trained here.
 
     A file elsewhere that is not the record's data has to be named: else whoever wrote the record could have what is
@@ -141,7 +141,7 @@ def _prepare(config: Config, run: Run, wish: Wish, display: Display) -> plan.Run
     return ready
 
 
-def _compare(records: Records, run: Run, again: Run, display: Display) -> bool:
+def _compare(records: RunReader, run: Run, again: Run, display: Display) -> bool:
     """Show the numbers of two runs side by side, and return whether they are the same."""
     is_whole = run.info.status == "FINISHED" or "failure" in run.data.tags
     found = pairs(records.curves(run), records.curves(again), so_far=not is_whole)

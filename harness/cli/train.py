@@ -29,8 +29,8 @@ from harness.cli.hydra_errors import check_keys, explain
 from harness.cli.trust import WORD, check_functions, check_packages
 from harness.config import Config
 from harness.errors import ConfigError, require
-from harness.runtime.imports import import_tensorflow, look_here
-from harness.runtime.memory import keep_small, rarer_collections, spare_what_is_loaded
+from harness.runtime.imports import add_cwd_to_path, import_tensorflow
+from harness.runtime.memory import freeze_gc, reduce_gc, tune_malloc
 
 if TYPE_CHECKING:
     from harness.sweep.plan import Run
@@ -128,9 +128,9 @@ class App:
             _check_folder("runtime.cache", cache)
         targets = {} if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in settings)
         check_packages(targets)
-        keep_small()
+        tune_malloc()
         import_tensorflow()
-        spare_what_is_loaded()
+        freeze_gc()
         check_functions(targets)
         return settings
 
@@ -172,7 +172,7 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
             errors.append(error)
             return math.inf
 
-    look_here()
+    add_cwd_to_path()
     task.app = app  # type: ignore[attr-defined]  # The sweeper and the launcher find it there.
     ConfigStore.instance().store("schema", Config)
     full_error = os.environ.get("HYDRA_FULL_ERROR")
@@ -183,7 +183,7 @@ def _run(app: App, arguments: Sequence[str]) -> list[Run]:
         # Hydra's parser takes options at one place only, and -m is written anywhere.
         words = [word for word in arguments if word != WORD]
         sys.argv = ["harness train", *sorted(words, key=lambda word: word not in ("-m", "--multirun"))]
-        with rarer_collections(), logged_without_passwords(), app:
+        with reduce_gc(), logged_without_passwords(), app:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
             if errors:
                 raise errors[0]

@@ -32,7 +32,7 @@ def check_functions(targets: Iterable[str]) -> None:
     Raises:
         ConfigError: It names the first.
     """
-    from harness.sweep.identity import find_target
+    from harness.runtime.imports import find_target
 
     for target in targets:
         function = find_target(target)

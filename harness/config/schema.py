@@ -79,16 +79,19 @@ class TrackingConfig:
         uri: MLflow's tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
         experiment: The MLflow experiment's name; None means `harness`.
         log_model: Which runs of a sweep keep their model.
-        wait: Seconds that the end of training waits for a store that does not answer.
+        wait: Seconds to wait at the end of training for a store that is unreachable.
+        curve_points: Points that `train/chunk_loss` is thinned to, at least 3.
     """
 
     uri: str | None = None
     experiment: str | None = None
     log_model: LogModel = LogModel.best
     wait: float = 600.0
+    curve_points: int = 1000
 
     def __post_init__(self) -> None:
-        require(self.wait >= 0, "tracking.wait expected seconds, none or more", self.wait)
+        require(self.wait >= 0, f"tracking.wait must not be negative, but is {self.wait:g}.")
+        require(self.curve_points >= 3, f"tracking.curve_points must be at least 3, but is {self.curve_points}.")
 
 
 @dataclass

@@ -23,7 +23,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.prefetch import prefetch
 
 
-class State(NamedTuple):
+class IngestProgress(NamedTuple):
     """How far the work on a source is.
 
     Attributes:
@@ -39,7 +39,7 @@ class State(NamedTuple):
     total: int = 0
 
 
-Progress = Callable[[State], None]
+ProgressCallback = Callable[[IngestProgress], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class Ingested:
     digest: str
 
 
-def ingest(files: Sequence[Path], data: DataConfig, reader: Reader, folder: Path, progress: Progress) -> Ingested:
+def ingest(
+    files: Sequence[Path], data: DataConfig, reader: Reader, folder: Path, progress: ProgressCallback
+) -> Ingested:
     """Write the columns of `files` that `data` names into `folder`.
 
     Raises:
@@ -73,7 +75,7 @@ def ingest(files: Sequence[Path], data: DataConfig, reader: Reader, folder: Path
             rows.drift.add(first_row, np.where(keep, values[-1], np.nan) if keep is not None else values[-1])
             parts["train"].add(values, ~out if keep is None else keep & ~out)
             parts["holdout"].add(values, out if keep is None else keep & out)
-            progress(State("reading", rows.seen, position, total))
+            progress(IngestProgress("reading", rows.seen, position, total))
         require(rows.seen > 0, "data.path expected rows below the header", f"none in {', '.join(map(str, files))}")
         left = f"{rows.seen} rows, {rows.dropped} dropped, the rest held out"
         require(parts["train"].rows > 0, "the split expected a training row", left)

@@ -22,12 +22,12 @@ import numpy as np
 
 from harness.config import DataConfig, Order, Reader, flatten
 from harness.data import synthetic_houses
-from harness.data.ingest import Ingested, Progress, State, ingest
+from harness.data.ingest import Ingested, IngestProgress, ProgressCallback, ingest
 from harness.data.sources import find_files, fingerprint, is_stream
 from harness.data.statistics import Column
 from harness.data.table_writer import Part, column_path
 from harness.errors import ConfigError, require
-from harness.runtime.memory import give_back
+from harness.runtime.memory import release_memory
 
 FORMAT = 2
 
@@ -89,7 +89,7 @@ def _inputs(column: Column) -> list[str]:
 
 
 def open_table(
-    data: DataConfig, cache: Path, progress: Progress = lambda state: None, reader: Reader = Reader.pandas
+    data: DataConfig, cache: Path, progress: ProgressCallback = lambda state: None, reader: Reader = Reader.pandas
 ) -> Table:
     """Return the table of `data`, made now unless a complete one of the same source lies in `cache`.
 
@@ -134,11 +134,11 @@ def written_aside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_table(folder: Path, files: list[Path], data: DataConfig, reader: Reader, progress: Progress) -> None:
+def write_table(folder: Path, files: list[Path], data: DataConfig, reader: Reader, progress: ProgressCallback) -> None:
     """Write the table of `data`, whose source is `files`, into `folder`."""
     states = [fingerprint(file) for file in files]
     found = ingest(files, data, reader, folder, progress)
-    give_back()
+    release_memory()
     changed = [str(file) for file, state in zip(files, states, strict=True) if fingerprint(file) != state]
     remedy = "Train when they are complete."
     require(not changed, "data.path expected files that nobody writes to", ", ".join(changed), remedy)
@@ -219,7 +219,7 @@ def hold(folder: Path) -> None:
         os.utime(path)  # Its time tells when it was last used.
 
 
-def source_files(data: DataConfig, cache: Path, progress: Progress) -> list[Path]:
+def source_files(data: DataConfig, cache: Path, progress: ProgressCallback) -> list[Path]:
     """Return the files of the source, generated now if it is the built-in data."""
     if data.path is not None:
         return find_files(data.path, _remedy(data))
@@ -232,7 +232,7 @@ def source_files(data: DataConfig, cache: Path, progress: Progress) -> list[Path
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
                 synthetic_houses.generate(
-                    path, int(data.rows or 0), progress=lambda rows: progress(State("generating", rows))
+                    path, int(data.rows or 0), progress=lambda rows: progress(IngestProgress("generating", rows))
                 )
     return [path]
 

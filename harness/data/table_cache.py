@@ -18,7 +18,7 @@ from rich.table import Table as View
 from rich.text import Text
 
 from harness.config import DataConfig, Missing, Order, Reader, Scaling
-from harness.data.ingest import Progress, digest_of
+from harness.data.ingest import ProgressCallback, digest_of
 from harness.data.sources import fingerprint
 from harness.data.table import Table, load_table, room_for, write_table, written_aside
 from harness.data.table_writer import PARTS, column_path, digest_file
@@ -29,7 +29,7 @@ NEEDED = "is needed by a sweep that can go on"
 
 
 @dataclass(frozen=True)
-class Shelved:
+class CachedTable:
     """A table in a cache, or what an ingest that was killed left of one.
 
     Attributes:
@@ -54,21 +54,21 @@ class Shelved:
         return self.folder.name.removeprefix(".")[:8]
 
 
-def list_tables(cache: Path) -> list[Shelved]:
+def list_tables(cache: Path) -> list[CachedTable]:
     """Return all tables and leftovers in a cache, the one used last first."""
     folders = [folder for folder in (cache / "tables").glob("*") if folder.is_dir()]
     found = [_look(folder) for folder in folders if folder.name[0] != "." or not _is_at_work(folder)]
     return sorted(found, key=lambda shelved: -shelved.used)
 
 
-def select_tables(cache: Path, names: Sequence[str]) -> list[Shelved]:
+def select_tables(cache: Path, names: Sequence[str]) -> list[CachedTable]:
     """Return the tables whose names begin with one of `names`, or whose source is one of them; all for none.
 
     Raises:
         ConfigError: One of the names fits no table.
     """
     tables = list_tables(cache)
-    chosen: list[Shelved] = []
+    chosen: list[CachedTable] = []
     for name in names:
         fits = [table for table in tables if table.name.startswith(name) or str(Path(name).absolute()) in table.files]
         known = ", ".join(table.name for table in tables) or "none"
@@ -77,7 +77,7 @@ def select_tables(cache: Path, names: Sequence[str]) -> list[Shelved]:
     return chosen if names else tables
 
 
-def verify_table(shelved: Shelved, progress: Progress) -> str:
+def verify_table(shelved: CachedTable, progress: ProgressCallback) -> str:
     """Read a table and its source from end to end; return what is wrong, or nothing if they agree.
 
     Later uses of a table look at its source's size, times and ends only; this looks at all of it.
@@ -161,7 +161,7 @@ def manifest(checkpoint: Path) -> dict[str, str]:
     return {key: str(value) for key, value in known.items()} if isinstance(known, dict) else {}
 
 
-def remove_table(shelved: Shelved) -> bool:
+def remove_table(shelved: CachedTable) -> bool:
     """Remove a table; return False if a process is using it."""
     if shelved.table:
         try:
@@ -175,7 +175,7 @@ def remove_table(shelved: Shelved) -> bool:
     return True
 
 
-def render(tables: Sequence[Shelved]) -> RenderableType:
+def render(tables: Sequence[CachedTable]) -> RenderableType:
     """Return a table of `tables`."""
     view = View(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     view.add_column("table")
@@ -195,20 +195,20 @@ def render(tables: Sequence[Shelved]) -> RenderableType:
     return Group(view, Text(f"{millions(sum(table.bytes for table in tables))}B in all"))
 
 
-def _look(folder: Path) -> Shelved:
+def _look(folder: Path) -> CachedTable:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     try:
         states, table = json.loads((folder / "table.json").read_text())["files"], load_table(folder)
     except (OSError, ValueError, KeyError, TypeError):
         # What a killed ingest left, or another version made.
-        return Shelved(folder, None, (), size, folder.stat().st_mtime, "broken")
+        return CachedTable(folder, None, (), size, folder.stat().st_mtime, "broken")
     try:
         stale = any(fingerprint(Path(state[0])) != state for state in states)
     except (OSError, ConfigError):
         stale = True
     used = (folder / "table.json").stat().st_mtime
     files = tuple(state[0] for state in states)
-    return Shelved(folder, table, files, size, used, "stale" if stale else "ready")
+    return CachedTable(folder, table, files, size, used, "stale" if stale else "ready")
 
 
 def _is_at_work(folder: Path) -> bool:

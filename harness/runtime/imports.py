@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import require
+from harness.errors import ConfigError, require
 
 NOT_NEEDED = ("sklearn", "jax")
 """What Keras, for `keras.wrappers`, and TensorFlow Lite import if it is installed; it takes a second or two."""
@@ -40,10 +41,29 @@ def import_tensorflow() -> None:
     require(backend == "tensorflow", "harness expected Keras on tensorflow", backend, "Unset KERAS_BACKEND.")
 
 
-def look_here() -> None:
+def add_cwd_to_path() -> None:
     """Let Python find a model of the user's own in the working folder, after all else."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
+
+
+def find_target(name: str) -> Callable:
+    """Return the function that `model._target_` names.
+
+    Raises:
+        ConfigError: There is no such function.
+    """
+    module, _, attribute = name.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        # The module is the user's, and may fail in any way.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            f"model._target_ expected the dotted name of a function. Received: {name!r} ({reason})."
+        ) from error
+    require(callable(target), "model._target_ expected a function", name)
+    return target
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ SELDOM = 50_000, 20, 50
 """Thresholds of Python's collector, by which it comes once in 50,000 new objects."""
 
 
-def keep_small() -> None:
+def tune_malloc() -> None:
     """Have large pieces of memory go back to the system when they are freed, and threads share what is kept.
 
     By default the GNU C library comes to keep pieces of up to 32 MiB, for each thread apart; with a threshold of our
@@ -30,7 +30,7 @@ def keep_small() -> None:
         library.mallopt(_ARENA_MAX, 2)
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Return free memory to the system, Arrow's and that of the C library."""
     import pyarrow as pa
 
@@ -39,7 +39,7 @@ def give_back() -> None:
 
 
 @contextlib.contextmanager
-def rarer_collections() -> Iterator[None]:
+def reduce_gc() -> Iterator[None]:
     """Have Python's collector come seldom, while jobs and records are made."""
     before = gc.get_threshold()
     gc.set_threshold(*SELDOM)
@@ -50,6 +50,6 @@ def rarer_collections() -> Iterator[None]:
         gc.unfreeze()  # For programs that go on; the command itself freezes all once more as it ends.
 
 
-def spare_what_is_loaded() -> None:
-    """Have the collector not go through what there is now, until `rarer_collections` ends."""
+def freeze_gc() -> None:
+    """Have the collector not go through what there is now, until `reduce_gc` ends."""
     gc.freeze()

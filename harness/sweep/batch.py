@@ -20,12 +20,11 @@ from harness.sweep.display import Display
 from harness.sweep.identity import hashed
 from harness.sweep.plan import Group, Run, arrange
 from harness.sweep.recorder import Recorder
-from harness.sweep.run_locks import Claims
+from harness.sweep.run_locks import RunLocks
 from harness.sweep.run_state import claim_of, sort_out
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
-from harness.training.tile import Diverged, EpochEnd, Failed, Stopped
-from harness.training.trainer import Progress
+from harness.training.events import Diverged, EpochEnd, Failed, Progress, Stopped
 
 FORMAT = 2
 """Of checkpoints; another one is not gone on from."""
@@ -40,8 +39,8 @@ class Place:
 
     recorder: Recorder
     tracker: Tracker
-    records: Records
-    claims: Claims
+    records: RunReader
+    claims: RunLocks
 
 
 def checkpoint_folder(
@@ -221,7 +220,7 @@ class Batch:
                     recorder.diverged(lane, event)
                 elif isinstance(event, Failed):
                     for run in lane:
-                        recorder.failed(run, f"{type(event.error).__name__}: {event.error}")
+                        recorder.failed(run, event.reason)
             if stop:
                 stop.obey()
         display.clear()

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.sweep.identity import find_target
+from harness.runtime.imports import find_target
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
 PATCH_BYTES = 1 << 20

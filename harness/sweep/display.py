@@ -8,7 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from harness.data.ingest import State
+from harness.data.ingest import IngestProgress
 from harness.formatting import millions
 
 PLAIN_SECONDS = 10.0
@@ -30,7 +30,7 @@ class Display:
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def reading(self, state: State) -> None:
+    def reading(self, state: IngestProgress) -> None:
         """Show that a source is read or generated, from its first row on."""
         rows, size = self._rates(f"{state.what} data", state.rows, state.bytes)
         if self._bar is None and not self._is_due(first=1.0):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from harness.config import Config
 from harness.data.table import Table
-from harness.errors import ConfigError, require
+from harness.runtime.imports import find_target
 
 _WRITTEN = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
 _APART = ("tracking.", "runtime.", "data.date_format", *_WRITTEN)
@@ -33,25 +32,6 @@ def signature(config: Config, table: Table) -> str:
 def sweep_signature(signatures: Iterable[str]) -> str:
     """Hash the signatures of a sweep's runs."""
     return hashed(sorted(set(signatures)))
-
-
-def find_target(name: str) -> Callable:
-    """Return the function that `model._target_` names.
-
-    Raises:
-        ConfigError: There is no such function.
-    """
-    module, _, attribute = name.rpartition(".")
-    try:
-        target = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        # The module is the user's, and may fail in any way.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(
-            f"model._target_ expected the dotted name of a function. Received: {name!r} ({reason})."
-        ) from error
-    require(callable(target), "model._target_ expected a function", name)
-    return target
 
 
 def _source(target: str) -> str:

@@ -6,18 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
+from harness.config.metrics import greater_is_better
 from harness.sweep.plan import Run
 from harness.sweep.summary_note import Ended
-from harness.training.tile import EpochEnd
+from harness.training.events import EpochEnd
 
-_MORE_IS_BETTER = ("r2", "accuracy", "auc")
 _OF_A_RUN = ("run_id", "sweeps", "status", "reason", "objective")
 
 
-class Standings:
+class Leaderboard:
     """What is known of runs while they are trained; a checkpoint has it too.
 
     Attributes:
@@ -46,7 +45,7 @@ class Standings:
         self._last[run] = measures
         best = self._best.setdefault(run, {})
         for key, value in measures.items():
-            sign = -1 if key.rpartition("/")[-1] in _MORE_IS_BETTER else 1
+            sign = -1 if greater_is_better(key) else 1
             if math.isfinite(value) and (key not in best or sign * value < sign * best[key][0]):
                 best[key] = value, event.epoch
         return measures
@@ -59,10 +58,10 @@ class Standings:
         """Return the best value of each metric of a run that ends, and its epoch; they are not asked for again."""
         return self._best.pop(run, {})
 
-    def offer(self, run: Run, model: keras.Model) -> None:
-        """Keep the weights of the model of a run that has ended, if it is the best so far."""
+    def offer(self, run: Run, weights: list[np.ndarray]) -> None:
+        """Keep the weights of a run that has ended, if it is the best so far."""
         if self.kept is None or self.merit(run) < self.merit(self.kept[0]):
-            self.kept = run, model.get_weights()
+            self.kept = run, weights
 
     def merit(self, run: Run) -> float:
         """Return the measure by which the best run is chosen; less is better."""

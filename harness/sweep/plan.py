@@ -15,12 +15,13 @@ import keras
 from harness.config import Config, FullSample, Loss
 from harness.config.naming import ALWAYS, differing
 from harness.data.blocks import SLICE_ROWS, Blocks, Scaler
-from harness.data.ingest import Progress
+from harness.data.ingest import ProgressCallback
 from harness.data.table import Table, check_streams, open_table
 from harness.data.table_writer import PARTS
 from harness.errors import ConfigError, require
 from harness.runtime.device import available_bytes
-from harness.sweep.identity import find_target, signature
+from harness.runtime.imports import find_target
+from harness.sweep.identity import signature
 from harness.training.lanes import Recipe
 from harness.training.optimizers import check_settings
 from harness.training.tile import Lane
@@ -82,7 +83,7 @@ class Group:
     scan: Scan
 
 
-def prepare(configs: Sequence[Config], progress: Progress) -> list[Run]:
+def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
     """Check all `configs` and their data.
 
     Returns:
@@ -149,6 +150,7 @@ def _group(lanes: list[list[Run]], device: str) -> Group:
         gram=runtime.gram,
         workers=runtime.workers,
         device=device,
+        curve_points=first.config.tracking.curve_points,
     )
     return Group(lanes, scan)
 

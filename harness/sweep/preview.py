@@ -24,12 +24,11 @@ from harness.runtime.secrets import masked
 from harness.sweep.batch import checkpoint_folder
 from harness.sweep.display import Display
 from harness.sweep.plan import Group, Run, arrange, prepare
-from harness.sweep.run_locks import Claims
+from harness.sweep.run_locks import RunLocks
 from harness.sweep.run_state import Known, sort_out
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.uri import tracking_uri
-from harness.training.tile import CURVE_POINTS
-from harness.training.trainer import Progress
+from harness.training.events import Progress
 
 LOOK_SECONDS = 2.0
 """Training time that an estimate rests on, for each scan."""
@@ -79,14 +78,14 @@ def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, Know
     config = runs[0].config
     nothing = {run: Known("new") for run in runs}, False
     try:
-        records = Records(uri)
+        records = RunReader(uri)
     except ConfigError:  # There is no store yet.
         return nothing
     experiment = records.experiment_id(config.tracking.experiment or DEFAULT_EXPERIMENT)
     if not experiment:
         return nothing
     found = {} if config.runtime.rerun else records.of_signatures(experiment, [run.signature for run in runs])
-    with Claims(masked(uri)) as claims:
+    with RunLocks(masked(uri)) as claims:
         known = sort_out(runs, found, claims.others(), experiment)
     return known, (checkpoint_folder(runs, device, experiment, uri) / "state.npz").exists()
 
@@ -155,7 +154,8 @@ def _estimate(group: Group) -> Estimate:
     passes = sum(epochs) / len(epochs)
     evaluated = spent.evaluate / rows * scan.rows if spent.evaluate else a_row * run.table.holdout_rows
     points = sum(
-        run.config.epochs * EPOCH_POINTS + min(run.updates, CURVE_POINTS) for run in itertools.chain(*group.lanes)
+        run.config.epochs * EPOCH_POINTS + min(run.updates, run.config.tracking.curve_points)
+        for run in itertools.chain(*group.lanes)
     )
     return Estimate(
         spent.compile,

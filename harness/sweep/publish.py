@@ -13,7 +13,7 @@ from harness.config.naming import sweep_name, varying
 from harness.data import sample
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.saved_views import saved_views
 from harness.tracking.tracker import Tracker
 
@@ -35,7 +35,7 @@ def conclude(tracker: Tracker, sweep_id: str, display: Display) -> None:
     """
     try:
         tracker.flush()
-        sweep = Records(tracker.uri).load([sweep_id], with_sample=True)
+        sweep = RunReader(tracker.uri).load([sweep_id], with_sample=True)
         held_out, labels = "val/loss" in sweep.runs, "val/auc" in sweep.runs
         _save_views(tracker, sweep_id, sweep.name, settings(sweep), held_out=held_out, labels=labels)
         with tempfile.TemporaryDirectory() as folder:

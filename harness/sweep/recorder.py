@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,15 +17,16 @@ from mlflow.entities import Run as Record
 from harness.config import LogModel
 from harness.models import kernel_and_bias
 from harness.sweep.code_version import commits, packages, patches
-from harness.sweep.leaderboard import Standings
+from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.plan import Run, model_builder
 from harness.sweep.run_state import HOST
 from harness.sweep.summary import Summary
 from harness.sweep.yaml_parts import Written, in_yaml
 from harness.tracking.saved_views import colour
 from harness.tracking.tracker import Tracker
+from harness.training.events import Diverged, EpochEnd, Stopped
 from harness.training.export import raw_example, raw_model
-from harness.training.tile import Diverged, EpochEnd, Stopped, thinned
+from harness.training.tile import thinned
 from harness.training.trainer import Clocks
 
 MOST_WEIGHTS = 200
@@ -49,9 +51,10 @@ class Recorder:
         Runs have `tags` besides their own.
         """
         self._tracker, self._command, self._device, self.tags = tracker, command, device, tags or {}
-        self._standings = Standings()
+        self._standings = Leaderboard()
         self._summary = Summary(tracker, command, folder, signatures, known) if folder else None
         self._has_code = False
+        self._models: dict[str, keras.Model] = {}
 
     @property
     def sweep_id(self) -> str:
@@ -144,7 +147,7 @@ class Recorder:
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
         """Record an epoch of a lane for each of its runs that is still under way."""
         for run in runs:
-            if run.status or run.config.epochs < event.epoch:
+            if run.status:
                 continue
             metrics = {
                 **self._standings.measure(run, event),
@@ -154,28 +157,29 @@ class Recorder:
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
             updates, losses = event.curve
-            keep = thinned(updates, run.updates)
+            keep = thinned(updates, run.updates, run.config.tracking.curve_points)
             self._tracker.log_curve(run.run_id, "train/chunk_loss", updates[keep], losses[keep])
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
         """Record the end of those of a lane's runs whose last epoch this is."""
         for run in runs:
-            if run.status or run.config.epochs != event.epoch:
+            if run.status or run.config.epochs not in event.stops:
                 continue
+            model = self._model(run, event.weights)
             metrics = {
                 "rows_per_second": event.epoch * run.table.train_rows / max(train_seconds, 1e-9),
                 "memory/update_mb": run.chunk * len(run.table.columns) * 4 / 1e6,
                 "time/shared_by": shared_by,
-                **_coefficients(run, event.model),
+                **_coefficients(run, model),
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
             for key, (value, epoch) in self._standings.take_best(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
             keep = run.config.tracking.log_model
             if keep is LogModel.all:
-                self._log_model(run, event.model)
+                self._log_model(run, model)
             elif keep is LogModel.best:
-                self._standings.offer(run, event.model)
+                self._standings.offer(run, event.weights)
             self._end(run, "FINISHED")
 
     def diverged(self, runs: Sequence[Run], event: Diverged) -> None:
@@ -204,9 +208,7 @@ class Recorder:
             run, weights = self._standings.kept
             merit = self._standings.merit(run)
             if note is None or note.best is None or merit < note.best:
-                model = model_builder(run.config)(len(run.table.inputs))
-                model.set_weights(weights)
-                self._log_model(run, model)
+                self._log_model(run, self._model(run, weights))
                 if note:
                     note.best = merit
         if self._summary:
@@ -243,6 +245,14 @@ class Recorder:
         texts = {"packages.txt": packages(), "commits.txt": commits(targets), **patches(targets)}
         for file, text in texts.items():
             self._tracker.log_text(run_id, text, file)
+
+    def _model(self, run: Run, weights: list[np.ndarray]) -> keras.Model:
+        """Return a run's model with these weights; runs with equal models are given the same object."""
+        key = json.dumps([run.config.model, run.table.inputs])
+        if key not in self._models:
+            self._models[key] = model_builder(run.config)(len(run.table.inputs))
+        self._models[key].set_weights(weights)
+        return self._models[key]
 
     def _log_model(self, run: Run, model: keras.Model) -> None:
         try:

@@ -17,7 +17,7 @@ from typing import IO
 POLL = 0.5
 
 
-class Claims:
+class RunLocks:
     """What processes of this machine and user train with one store; as a context manager it ends with its block."""
 
     def __init__(self, store: str) -> None:
@@ -36,7 +36,7 @@ class Claims:
             self._file = self._path.open("w")
             fcntl.flock(self._file, fcntl.LOCK_EX)
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> RunLocks:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,9 +18,9 @@ from harness.sweep.display import Display
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run, arrange, prepare
 from harness.sweep.recorder import Recorder
-from harness.sweep.run_locks import Claims, only_one
+from harness.sweep.run_locks import RunLocks, only_one
 from harness.sweep.run_state import claim_of, is_abandoned
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
 
@@ -127,11 +127,11 @@ class Sweep:
         experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
         outbox = Path(config.runtime.cache).absolute() / "outbox"
         # Until all is on record, no other process may think that a run is nobody's.
-        self._claims = self._opened.enter_context(Claims(masked(uri)))
+        self._claims = self._opened.enter_context(RunLocks(masked(uri)))
         tracker = Tracker(uri, experiment, outbox, wait=tracking.wait, say=self._display.say)
         self._tracker = self._opened.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
-        self._records = Records(uri)
+        self._records = RunReader(uri)
         tracker.settle()
         with self._claims.alone():
             self._end_abandoned()

@@ -10,13 +10,13 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError, require
-from harness.tracking.reader import REPRODUCES, Records
+from harness.tracking.reader import REPRODUCES, RunReader
 from harness.tracking.store import reason
 
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
 
 
-def model(records: Records, run_id: str, folder: Path) -> Path:
+def model(records: RunReader, run_id: str, folder: Path) -> Path:
     """Fetch the Keras model of a run into `folder` and return its path.
 
     Raises:
@@ -40,7 +40,7 @@ def model(records: Records, run_id: str, folder: Path) -> Path:
     return next(Path(whole).rglob("*.keras"))
 
 
-def settings(records: Records, run_id: str, folder: Path) -> dict[str, Any]:
+def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
     """Fetch the configuration of a run by way of `folder`, as plain values.
 
     Raises:
@@ -58,7 +58,7 @@ def settings(records: Records, run_id: str, folder: Path) -> dict[str, Any]:
     return settings
 
 
-def code(records: Records, run: Run, folder: Path) -> dict[str, str]:
+def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
     """Fetch what is recorded of a run's packages, commits and uncommitted changes, by the file's name.
 
     It is with the run, or with its sweep; the answer is empty where it is with neither.
@@ -74,7 +74,7 @@ def code(records: Records, run: Run, folder: Path) -> dict[str, str]:
     return {}
 
 
-def _text(records: Records, run: Run, name: str, folder: Path) -> str:
+def _text(records: RunReader, run: Run, name: str, folder: Path) -> str:
     import mlflow.artifacts
 
     place = f"{run.info.artifact_uri}/{name}"

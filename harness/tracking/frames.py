@@ -18,7 +18,6 @@ NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "le
 """Columns of a table without runs."""
 
 EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
-EPOCH_METRICS = ("train/loss", "val/loss", "val/rmse", "val/mae", "val/r2", "val/accuracy", "val/auc")
 CHUNK_METRIC = "train/chunk_loss"
 
 

@@ -26,7 +26,7 @@ METRICS, PARAMS, TAGS = 800, 100, 100
 Call = Callable[[], object]
 
 
-class Delivery:
+class MlflowCalls:
     """Turns records into calls."""
 
     def __init__(self, client: MlflowClient, uri: str) -> None:

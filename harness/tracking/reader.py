@@ -15,10 +15,11 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness.config.metrics import EPOCH_METRICS
 from harness.data import sample
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
-from harness.tracking.frames import EPOCH_AXES, EPOCH_METRICS, NOTHING, Sweep, curves_of, datasets, row, typed
+from harness.tracking.frames import EPOCH_AXES, NOTHING, Sweep, curves_of, datasets, row, typed
 from harness.tracking.store import reason
 
 PAGE = 1000
@@ -32,7 +33,7 @@ REPRODUCES = "reproduces"
 """Tag of a run that only shows whether another can be had again."""
 
 
-class Records:
+class RunReader:
     """The runs of a tracking store.
 
     Attributes:

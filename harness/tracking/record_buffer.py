@@ -11,7 +11,7 @@ _HELD = ("metrics", "curve", "tags", "end")
 """Kinds of records that are kept back; the others have the same content each time they are made."""
 
 
-class Held:
+class RecordBuffer:
     """Records on their way into an outbox: all go on at once, but for what is kept back inside a `hold`.
 
     Attributes:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.runtime.secrets import masked
-from harness.tracking.mlflow_calls import Call, Delivery
+from harness.tracking.mlflow_calls import Call, MlflowCalls
 from harness.tracking.outbox import Outbox, Undelivered
 from harness.tracking.store import is_clash, is_gone, is_stuck, reason
 
@@ -27,14 +27,14 @@ ATTEMPTS_AT_ERROR = 5
 """Attempts at a record at which a server has an inner error; then it is taken for a refusal."""
 
 
-class Courier:
+class Sender:
     """Delivers what other processes left, and then, every two seconds or when asked to, what has come since."""
 
     def __init__(
         self,
         outbox: Outbox,
         left: Sequence[Outbox],
-        delivery: Delivery,
+        delivery: MlflowCalls,
         uri: str,
         *,
         wait: float,

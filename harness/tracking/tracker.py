@@ -22,10 +22,10 @@ from mlflow.exceptions import MlflowException
 from harness.data.statistics import Column
 from harness.errors import ConfigError
 from harness.runtime.secrets import masked
-from harness.tracking.mlflow_calls import Delivery
+from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.outbox import Undelivered, left_behind, new_outbox
-from harness.tracking.record_buffer import Held
-from harness.tracking.sender import Courier
+from harness.tracking.record_buffer import RecordBuffer
+from harness.tracking.sender import Sender
 from harness.tracking.store import FIRST_CONTACT, environment, open_store
 
 PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
@@ -71,9 +71,9 @@ class Tracker:
         self._place = place
         left = list(left_behind(place, uri))
         self._outbox = new_outbox(place, uri)
-        self.held = Held(self._outbox)
-        self._delivery = Delivery(self._client, uri)
-        self._courier = Courier(self._outbox, left, self._delivery, uri, wait=wait, say=say)
+        self.held = RecordBuffer(self._outbox)
+        self._delivery = MlflowCalls(self._client, uri)
+        self._courier = Sender(self._outbox, left, self._delivery, uri, wait=wait, say=say)
 
     def __enter__(self) -> Tracker:
         return self

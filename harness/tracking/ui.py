@@ -91,10 +91,10 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
 
 def _newest(uri: str, server: str) -> list[str]:
     """Say where `server` shows the newest sweep of the store, if there is one."""
-    from harness.tracking.reader import Records
+    from harness.tracking.reader import RunReader
     from harness.tracking.saved_views import addresses
 
-    newest = Records(uri).newest_sweeps(1)
+    newest = RunReader(uri).newest_sweeps(1)
     if not newest:
         return ["no sweep yet: `harness train -m ...` trains one"]
     found = addresses(server, newest[0].info.experiment_id, newest[0].info.run_id)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from harness.training.events import Diverged, EpochEnd, Failed, Stopped
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
 from harness.training.metrics import Evaluation
 from harness.training.slices import Rows
-
-CURVE_POINTS = 1000
-"""Points that a curve over updates is thinned to."""
 
 
 @dataclass(frozen=True)
@@ -37,62 +34,12 @@ class Lane:
     stops: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class EpochEnd:
-    """A lane after an epoch.
+def thinned(updates: np.ndarray, total: int, points: int) -> np.ndarray:
+    """Return which `updates` (numbers from 1) stay in a curve over `total` of them, thinned to at most `points`.
 
-    Attributes:
-        lane: Its index.
-        epoch: The epoch's number, from 1.
-        updates: Taken so far.
-        loss: Row-weighted mean over the epoch's updates of the loss before each.
-        metrics: On the holdout after the epoch.
-        train_seconds: The scan's training time so far, shared by all of its lanes.
-        curve: Numbers (from 1, over all epochs) and losses of the epoch's updates, thinned for each of the stops.
+    The first and the last update always stay.
     """
-
-    lane: int
-    epoch: int
-    updates: int
-    loss: float
-    metrics: dict[str, float]
-    train_seconds: float
-    curve: tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """A lane at one of its stops; `model` holds its weights until the next event is asked for."""
-
-    lane: int
-    epoch: int
-    model: keras.Model
-
-
-@dataclass(frozen=True)
-class Diverged:
-    """A lane whose loss or weights are no longer finite; nothing more comes of it.
-
-    Attributes:
-        lane: Its index.
-        update: The first such update, from 1, over all epochs.
-    """
-
-    lane: int
-    update: int
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A lane whose model could not be built, or whose tile failed in training; nothing more comes of it."""
-
-    lane: int
-    error: Exception
-
-
-def thinned(updates: np.ndarray, total: int) -> np.ndarray:
-    """Say which `updates` (numbers from 1) stay in a curve over `total` of them: at most 1,000, with both ends."""
-    stride = -(-total // (CURVE_POINTS - 2))
+    stride = -(-total // (points - 2))
     return (updates % stride == 0) | (updates == 1) | (updates == total)
 
 
@@ -100,12 +47,18 @@ class Tile:
     """At most `length` lanes of one cohort, by index; the places left are filled with copies of the last one."""
 
     def __init__(
-        self, lanes: Mapping[int, Lane], length: int, stack: Stack, loop: Loop, evaluation: Evaluation
+        self,
+        lanes: Mapping[int, Lane],
+        length: int,
+        stack: Stack,
+        loop: Loop,
+        evaluation: Evaluation,
+        curve_points: int,
     ) -> None:
         padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
         self.lanes = dict(lanes)
         self.error: Exception | None = None
-        self._chunk = padded[0].chunk
+        self._chunk, self._curve_points = padded[0].chunk, curve_points
         self._places = {lane: place for place, lane in enumerate(lanes)}
         self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._carry = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
@@ -143,7 +96,7 @@ class Tile:
     def fail(self) -> Iterator[Failed]:
         """Yield the lanes that an error has ended, once."""
         if self.error:
-            yield from (Failed(lane, self.error) for lane in self._places)
+            yield from (Failed.of(lane, self.error) for lane in self._places)
             self._places = {}
 
     def state(self) -> dict[str, np.ndarray]:
@@ -200,7 +153,7 @@ class Tile:
                 (updates, curve[:, place]),
             )
             if epoch in self.lanes[lane].stops:
-                yield Stopped(lane, epoch, self._stack.load(self._carry.state, place))
+                yield Stopped(lane, epoch, (epoch,), self._stack.load(self._carry.state, place).get_weights())
         self._carry = self._carry._replace(epoch_loss=self._carry.epoch_loss * 0)
         self._sums = self._evaluation.start()
         self._curve = []
@@ -219,7 +172,7 @@ class Tile:
             if lane not in self._diverged and not (finite := np.isfinite(values[:, place])).all():
                 self._diverged[lane] = int(numbers[finite.argmin()])
         totals = {stop * self.loop.updates for spec in self.lanes.values() for stop in spec.stops}
-        keep = np.any([thinned(numbers, total) for total in totals], axis=0)
+        keep = np.any([thinned(numbers, total, self._curve_points) for total in totals], axis=0)
         self._curve.append((numbers[keep], values[keep]))
 
     def _attempt(self, work) -> None:

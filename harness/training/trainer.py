@@ -18,26 +18,16 @@ import tensorflow as tf
 
 from harness.data.blocks import Blocks
 from harness.errors import ConfigError
-from harness.runtime.memory import give_back
+from harness.runtime.memory import release_memory
 from harness.training.encoding import Encoding
+from harness.training.events import Event, Failed, Progress
 from harness.training.feed import Feed
 from harness.training.gram import GramSteps
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import make_loop
 from harness.training.metrics import Evaluation
 from harness.training.slices import Rows
-from harness.training.tile import Diverged, EpochEnd, Failed, Lane, Stopped, Tile
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Rows trained on so far, over all epochs; here `Scan.state` is whole."""
-
-    rows: int
-    epoch: int
-
-
-Event = EpochEnd | Stopped | Diverged | Failed | Progress
+from harness.training.tile import Lane, Tile
 
 
 @dataclass
@@ -87,6 +77,7 @@ class Scan:
         gram: bool = True,
         workers: int | None = None,
         device: str = "/CPU:0",
+        curve_points: int = 1000,
     ) -> None:
         """Build the models of all lanes; nothing is compiled or trained yet.
 
@@ -98,6 +89,7 @@ class Scan:
             gram: Whether models that allow it are updated by the Gram matrices of their chunks.
             workers: Calls side by side; None means one a core.
             device: TensorFlow's name of the device.
+            curve_points: Points that the loss by update is thinned to, for each lane and stop.
 
         Raises:
             ConfigError: A model cannot be trained as it is asked for. Any other error in building one is an event.
@@ -107,6 +99,7 @@ class Scan:
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
+        self._curve_points = curve_points
         self._tiles: list[Tile] = []
         self.cohorts: list[Cohort] = []
         self._failures: list[Failed] = []
@@ -120,7 +113,7 @@ class Scan:
 
         Yields:
             `Progress` after each block, or span of blocks, and each epoch; after each epoch, for each lane, `EpochEnd`
-            and at a stop `Stopped`; or once `Diverged` or `Failed`, after which a lane is heard of no more.
+            and at a stop `Stopped`; or once `Diverged` or `Failed`, after which the lane emits no further events.
         """
         yield from self._failures
         with ThreadPoolExecutor(self._workers, initializer=self._pin) as pool:
@@ -128,7 +121,7 @@ class Scan:
             holdout = Feed(self._holdout, self._device, pool)
             with self.clocks.time("compile"):
                 self._compile(train, holdout, pool)
-                give_back()
+                release_memory()
             yield from self._fail()
             for epoch in range(self._epoch, self.epochs + 1):
                 active = [tile for tile in self._tiles if tile.active(epoch)]
@@ -212,11 +205,11 @@ class Scan:
                 self.cohorts.append(Cohort(members, length))
                 for start in range(0, len(members), length):
                     lanes = {index: self._lanes[index] for index in members[start : start + length]}
-                    self._tiles.append(Tile(lanes, length, stack, loop, evaluation))
+                    self._tiles.append(Tile(lanes, length, stack, loop, evaluation, self._curve_points))
             except ConfigError:
                 raise
             except Exception as error:
-                self._failures += [Failed(index, error) for index in members]
+                self._failures += [Failed.of(index, error) for index in members]
         for stack in stacks:
             stack.started()
 

@@ -16,7 +16,7 @@ from harness.analysis.render import show
 from harness.analysis.tables import ranked, summary
 from harness.errors import ConfigError
 from harness.tracking.frames import Sweep
-from harness.tracking.reader import PAGE, Records
+from harness.tracking.reader import PAGE, RunReader
 from harness.tracking.tracker import Tracker
 from tests.sweeps import sweep_of
 
@@ -53,8 +53,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
-def records(store: dict[str, str]) -> Records:
-    return Records(store["uri"])
+def records(store: dict[str, str]) -> RunReader:
+    return RunReader(store["uri"])
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def records(store: dict[str, str]) -> Records:
     ],
     ids=str,
 )
-def test_ids_name_runs_or_sweeps(records: Records, store: dict[str, str], named: list[str], found: list[str]) -> None:
+def test_ids_name_runs_or_sweeps(records: RunReader, store: dict[str, str], named: list[str], found: list[str]) -> None:
     runs = records.load([store[name] for name in named]).runs
     assert list(runs["name"]) == found
     assert list(runs["run_id"]) == [store[name] for name in found]
 
 
-def test_a_row_holds_all_that_is_known_of_a_run(records: Records, store: dict[str, str]) -> None:
+def test_a_row_holds_all_that_is_known_of_a_run(records: RunReader, store: dict[str, str]) -> None:
     (row,) = records.load([store["a"]]).runs.to_dict("records")
     assert row == {
         "run_id": store["a"],
@@ -89,25 +89,25 @@ def test_a_row_holds_all_that_is_known_of_a_run(records: Records, store: dict[st
     }
 
 
-def test_what_a_run_does_not_have_is_empty(records: Records, store: dict[str, str]) -> None:
+def test_what_a_run_does_not_have_is_empty(records: RunReader, store: dict[str, str]) -> None:
     runs = records.load([store["lost"], store["a"]]).runs.set_index("name")
     assert runs.loc["lost", "diverged_at"] == 7
     assert math.isnan(runs.loc["lost", "val/loss"])
     assert runs.loc["lost", "status"] == "FAILED"
 
 
-def test_the_newest_sweep_is_the_one_started_last(records: Records, store: dict[str, str]) -> None:
+def test_the_newest_sweep_is_the_one_started_last(records: RunReader, store: dict[str, str]) -> None:
     assert records.newest_sweep() == store["another sweep"]
 
 
 @pytest.mark.parametrize("unknown", ["0" * 32, "nonsense", "../..", "%"])
-def test_an_unknown_id_is_refused(records: Records, unknown: str) -> None:
+def test_an_unknown_id_is_refused(records: RunReader, unknown: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         records.load([unknown])
     assert str(refusal.value) == f"IDS expected the ids of runs or of a sweep. Received: {unknown}."
 
 
-def test_a_run_of_somebody_else_is_refused(records: Records, store: dict[str, str]) -> None:
+def test_a_run_of_somebody_else_is_refused(records: RunReader, store: dict[str, str]) -> None:
     with pytest.raises(ConfigError) as refusal:
         records.load([store["stranger"]])
     assert str(refusal.value) == f"IDS expected runs of the harness. Received: {store['stranger']}, which is another's."
@@ -116,7 +116,7 @@ def test_a_run_of_somebody_else_is_refused(records: Records, store: dict[str, st
 def test_a_store_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     with pytest.raises(ConfigError) as refusal:
-        Records(f"sqlite:///{path}")
+        RunReader(f"sqlite:///{path}")
     assert str(refusal.value) == f"--uri expected a store. Received: {path}, which is not there. Train first."
     assert list(tmp_path.iterdir()) == []
 
@@ -136,7 +136,7 @@ def test_a_store_that_does_not_answer_is_refused(
     (tmp_path / "text.csv").write_text("x,y\n1,2\n" * 1000)
     uri = uri.format(folder=tmp_path)
     with pytest.raises(ConfigError) as refusal:
-        Records(uri)
+        RunReader(uri)
     assert str(refusal.value).startswith(f"--uri expected a store that answers. Received: {uri} (")
     assert reason in str(refusal.value)
 
@@ -146,7 +146,7 @@ def test_a_store_without_a_sweep(tmp_path: Path) -> None:
     with Tracker(uri, "harness") as tracker:
         tracker.start_run("alone", {}, {"kind": "run"})
     with pytest.raises(ConfigError) as refusal:
-        Records(uri).load()
+        RunReader(uri).load()
     assert str(refusal.value) == (
         "the store expected a sweep. Received: none. Train one with `harness train -m ...`, or name runs by their ids."
     )
@@ -161,7 +161,7 @@ def test_a_sweep_of_more_runs_than_a_page(tmp_path: Path) -> None:
     names = [str(number) for number in range(PAGE + 3)]
     for name in names:
         client.create_run(tracker.experiment_id, run_name=name, tags={"kind": "run", "sweep": sweep})
-    assert sorted(Records(uri).load().runs["name"], key=int) == names
+    assert sorted(RunReader(uri).load().runs["name"], key=int) == names
 
 
 # The table.

@@ -21,7 +21,7 @@ from harness.data.table_cache import NEEDED
 from harness.data.table_cache import free as free_tables
 from harness.errors import ConfigError
 from harness.tracking.outbox import new_outbox
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
 WEEK = 604_800.0
@@ -173,7 +173,7 @@ def test_artifacts_of_failed_and_deleted_runs_may_go(tmp_path: Path, cache: Path
         files = (tmp_path / "mlartifacts").rglob("*.*")
         return sorted(name for file in files if file.is_file() for name in store if store[name] in file.parts)
 
-    items = survey(cache, ["artifacts"], Records(f"sqlite:///{tmp_path}/mlflow.db"))
+    items = survey(cache, ["artifacts"], RunReader(f"sqlite:///{tmp_path}/mlflow.db"))
     names = [(f"{store['failed'][:8]} failed", "failed", 1000, ""), (f"{store['gone'][:8]} gone", "deleted", 1000, "")]
     assert sorted((item.name, item.state, item.bytes, item.kept) for item in items) == sorted(names)
     assert all(abs(time.time() - item.used) < 60 for item in items)
@@ -195,8 +195,8 @@ def test_an_address_that_leads_elsewhere_is_not_followed(tmp_path: Path, cache: 
         client.set_terminated(run.info.run_id, "FAILED")
     (tmp_path / "mlartifacts").mkdir()
     (tmp_path / "mlartifacts" / "link").symlink_to(elsewhere)
-    assert len(list(Records(uri).discarded())) == 3
-    assert survey(cache, ["artifacts"], Records(uri)) == []
+    assert len(list(RunReader(uri).discarded())) == 3
+    assert survey(cache, ["artifacts"], RunReader(uri)) == []
 
 
 def test_artifacts_of_a_server_are_its_own(cache: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from harness.cli.predict import predict
 from harness.data import csv_blocks
 from harness.errors import ConfigError
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
@@ -52,13 +52,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
-def records(store: dict[str, str]) -> Records:
-    return Records(store["uri"])
+def records(store: dict[str, str]) -> RunReader:
+    return RunReader(store["uri"])
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
 def test_a_prediction_a_row_in_order(
-    records: Records, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 5 * rows)
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=False)
@@ -67,7 +67,7 @@ def test_a_prediction_a_row_in_order(
 
 @pytest.mark.parametrize("rows", [2, 100])
 def test_columns_are_kept_as_they_were(
-    records: Records, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 5 * rows)
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=True)
@@ -76,7 +76,7 @@ def test_columns_are_kept_as_they_were(
 
 
 def test_standard_output(
-    records: Records, store: dict[str, str], write: Write, capsys: pytest.CaptureFixture[str]
+    records: RunReader, store: dict[str, str], write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predict(records, store["kept"], write(FILE), None, keep=False)
     rows = pd.read_csv(io.StringIO(capsys.readouterr().out))
@@ -85,7 +85,7 @@ def test_standard_output(
 
 @pytest.mark.parametrize(("keep", "out"), [(False, "prediction\n"), (True, "id,b,a,y,prediction\n")])
 def test_a_file_without_rows(
-    records: Records, store: dict[str, str], write: Write, tmp_path: Path, keep: bool, out: str
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, keep: bool, out: str
 ) -> None:
     predict(records, store["kept"], write("id,b,a,y\n"), tmp_path / "out.csv", keep=keep)
     assert (tmp_path / "out.csv").read_text() == out
@@ -110,7 +110,7 @@ def test_a_file_without_rows(
     ],
 )
 def test_what_cannot_be_predicted_is_refused_and_leaves_no_file(
-    records: Records,
+    records: RunReader,
     store: dict[str, str],
     write: Write,
     tmp_path: Path,
@@ -126,7 +126,7 @@ def test_what_cannot_be_predicted_is_refused_and_leaves_no_file(
 
 
 def test_a_file_or_folder_that_is_not_there(
-    records: Records, store: dict[str, str], write: Write, tmp_path: Path
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="expected a CSV file"):
         predict(records, store["kept"], tmp_path / "none.csv", None, keep=False)
@@ -148,7 +148,7 @@ def test_names_and_dates_are_taken_as_they_are(write: Write, tmp_path: Path) -> 
         tracker.log_model(run_id, keras.Model(inputs, outputs), example, "y")
         tracker.end_run(run_id, "FINISHED")
     path = write("d;c\n02.01.1970;v\n01.01.1970;w\n03.01.1970;\n")
-    predict(Records(uri), run_id, path, tmp_path / "out.csv", keep=False)
+    predict(RunReader(uri), run_id, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n201\n0\n2\n"
 
 
@@ -166,5 +166,5 @@ def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sent
         tracker.log_text(run_id, config, "config.yaml")
         tracker.log_model(run_id, model(), {name: np.ones((1, 1)) for name in ("a", "b")}, "y")
     with pytest.raises(ConfigError) as refusal:
-        predict(Records(tracker.uri), run_id, write(FILE), None, keep=False)
+        predict(RunReader(tracker.uri), run_id, write(FILE), None, keep=False)
     assert str(refusal.value).startswith(sentence)

@@ -21,13 +21,13 @@ from rich.console import Console
 
 from harness.cli import differences, main
 from harness.cli.metric_diff import pairs, verdict
-from harness.cli.reproduce import Wish, reproduce
+from harness.cli.reproduce import Request, reproduce
 from harness.config import Config, DataConfig, LogModel, Loss, TrackingConfig
 from harness.errors import ConfigError
 from harness.sweep import runner
 from harness.sweep.display import Display
 from harness.tracking import artifacts
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
 from harness.tracking.tracker import Tracker
 
@@ -81,7 +81,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Left:
         with Tracker(f"sqlite:///{folder}/mlflow.db", "a question") as tracker:
             stranger = tracker.start_run("stranger", {}, {})
     ids = dict(zip(CONFIGS, (run.run_id for run in runs), strict=True))
-    (summary,) = Records(f"sqlite:///{folder}/mlflow.db").newest_sweeps(2)
+    (summary,) = RunReader(f"sqlite:///{folder}/mlflow.db").newest_sweeps(2)
     return Left(folder, ids | {"sweep": summary.info.run_id, "stranger": stranger})
 
 
@@ -106,7 +106,9 @@ def again(left: Left, name: str, **wish: Any) -> tuple[bool, list[str]]:
     out = io.StringIO()
     wish = {"run_id": left.ids.get(name, name), **wish}
     display = Display(Console(file=out, width=200))
-    return reproduce(Records(f"sqlite:///{left.folder}/mlflow.db"), Wish(**wish), display), out.getvalue().splitlines()
+    return reproduce(
+        RunReader(f"sqlite:///{left.folder}/mlflow.db"), Request(**wish), display
+    ), out.getvalue().splitlines()
 
 
 def others(said: list[str]) -> list[str]:
@@ -139,7 +141,7 @@ def test_a_run_alone_has_the_numbers_that_it_had_in_a_sweep(left: Left, name: st
     assert now.info.experiment_id == MlflowClient().get_run(left.ids[name]).info.experiment_id
     # It is no run of the sweep, nor will another sweep take it for one of its own.
     assert "sweep" not in now.data.tags
-    records = Records(f"sqlite:///{left.folder}/mlflow.db")
+    records = RunReader(f"sqlite:///{left.folder}/mlflow.db")
     ids = records.load([left.ids["sweep"]]).runs["run_id"]
     assert sorted(ids) == sorted(left.ids[key] for key in CONFIGS)
     signature = now.data.tags["signature"]
@@ -186,7 +188,7 @@ def evil(left: Left, change_of: Callable[[dict[str, Any]], object] | str | None)
     """Record a run as somebody else might, from what a real one recorded; return its id."""
     with Tracker(f"sqlite:///{left.folder}/mlflow.db", "a question") as tracker:
         run_id = tracker.start_run("evil", {}, {"kind": "run", "sample": "batch"})
-        settings = artifacts.settings(Records(tracker.uri), left.ids["batch"], left.folder)
+        settings = artifacts.settings(RunReader(tracker.uri), left.ids["batch"], left.folder)
         if callable(change_of):
             change_of(settings)
         if change_of is not None:

@@ -84,6 +84,7 @@ def test_defaults_whole() -> None:
         "tracking.experiment": None,
         "tracking.log_model": "best",
         "tracking.wait": 600.0,
+        "tracking.curve_points": 1000,
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
         "runtime.reader": "pandas",
@@ -574,6 +575,6 @@ def test_a_typo_in_it_is_found(calls: Calls, own_conf: Callable[[str], Path]) ->
 def test_a_model_may_lie_in_the_working_folder(calls: Calls, tmp_path: Path) -> None:
     (tmp_path / "model_that_lies_here.py").write_text("def build(inputs): ...\n")
     run("model=custom", "--trust", "model._target_=model_that_lies_here.build")
-    from harness.sweep.identity import find_target
+    from harness.runtime.imports import find_target
 
     assert find_target("model_that_lies_here.build").__name__ == "build"

@@ -182,6 +182,7 @@ def test_flat_values_whole() -> None:
         "tracking.experiment": "question",
         "tracking.log_model": "best",
         "tracking.wait": 600.0,
+        "tracking.curve_points": 1000,
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
         "runtime.reader": "pandas",

@@ -16,7 +16,7 @@ from harness.cli.main import cli
 from harness.data import sources
 from harness.data import table as module
 from harness.data.table import Table
-from harness.data.table_cache import Shelved, free, list_tables, select_tables, verify_table
+from harness.data.table_cache import CachedTable, free, list_tables, select_tables, verify_table
 from harness.data.table_writer import column_path
 from harness.errors import ConfigError
 from tests.tables import SMALL
@@ -191,4 +191,4 @@ def test_the_commands(shelve, write, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_what_is_shelved_has_a_short_name() -> None:
-    assert Shelved(Path(".0123456789.7.1"), None, (), 0, 0.0, "broken").name == "01234567"
+    assert CachedTable(Path(".0123456789.7.1"), None, (), 0, 0.0, "broken").name == "01234567"

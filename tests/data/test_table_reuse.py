@@ -17,7 +17,7 @@ import pytest
 from harness.config import DataConfig, Missing, Scaling
 from harness.data import csv_blocks, sources
 from harness.data import table as module
-from harness.data.ingest import State
+from harness.data.ingest import IngestProgress
 from harness.data.table import Table, open_table
 from harness.data.table_writer import column_path
 from harness.errors import ConfigError
@@ -124,7 +124,7 @@ def test_an_interrupted_ingest_leaves_nothing(
     monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 2)
     source = DataConfig(["a"], "y", str(write(SMALL)), holdout=0.0)
 
-    def interrupt(state: State) -> None:
+    def interrupt(state: IngestProgress) -> None:
         if state.rows == 4:
             raise error
 

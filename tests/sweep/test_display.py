@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from harness.data.ingest import State
+from harness.data.ingest import IngestProgress
 from harness.formatting import millions
 from harness.sweep import display
 from harness.sweep.display import Display
@@ -75,20 +75,20 @@ def test_without_a_terminal_training_says_a_line_every_ten_seconds(clock: Clock)
 )
 def test_without_a_terminal_reading_says_how_much_how_fast_and_how_long(clock: Clock, total: int, left: str) -> None:
     display = plain()
-    display.reading(State("reading", 100_000, 10_000_000, total))
+    display.reading(IngestProgress("reading", 100_000, 10_000_000, total))
     clock.now += 5
-    display.reading(State("reading", 1_000_000, 100_000_000, total))
+    display.reading(IngestProgress("reading", 1_000_000, 100_000_000, total))
     assert text(display) == ""
     clock.now += 5
-    display.reading(State("reading", 2_100_000, 210_000_000, total))
+    display.reading(IngestProgress("reading", 2_100_000, 210_000_000, total))
     assert text(display) == f"reading data: 2.1M rows, 200k rows/s, 20 MB/s{left}\n"
 
 
 def test_generating_has_rows_only(clock: Clock) -> None:
     display = plain()
-    display.reading(State("generating", 1000))
+    display.reading(IngestProgress("generating", 1000))
     clock.now += 10
-    display.reading(State("generating", 2000))
+    display.reading(IngestProgress("generating", 2000))
     assert text(display) == "generating data: 2k rows, 100 rows/s\n"
 
 
@@ -113,10 +113,10 @@ def test_lines_are_shown_as_they_are_at_any_width() -> None:
 
 def test_on_a_terminal_there_is_a_live_line_and_nothing_of_it_stays(clock: Clock) -> None:
     display = Display(Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None))
-    display.reading(State("reading", 1000, 10_000))
+    display.reading(IngestProgress("reading", 1000, 10_000))
     assert text(display) == ""  # A source that is read within a second shows nothing.
     clock.now += 2
-    display.reading(State("reading", 1000, 10_000))
+    display.reading(IngestProgress("reading", 1000, 10_000))
     display.training(2, 3, 500, 1000, 1, 8)
     display.clear()
     assert "epoch 2/3, 1/8 runs" in text(display)

@@ -27,7 +27,8 @@ from harness.config import (
 from harness.data.statistics import Column
 from harness.data.table import Table
 from harness.errors import ConfigError
-from harness.sweep.identity import find_target, signature, sweep_signature
+from harness.runtime.imports import find_target
+from harness.sweep.identity import signature, sweep_signature
 
 MODEL = {"_target_": "harness.models.linear", "init": 0.1}
 OWN_MODEL = "def build(inputs):\n    return {value}\n"

@@ -20,7 +20,7 @@ from harness.runtime.signals import Stop
 from harness.sweep import batch
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
-from harness.sweep.run_locks import Claims
+from harness.sweep.run_locks import RunLocks
 from harness.sweep.run_state import HOST, claim_of
 from harness.sweep.runner import Sweep, train
 from harness.tracking.tracker import Tracker
@@ -239,7 +239,7 @@ def test_runs_of_processes_that_are_gone_are_ended(folder: Folder) -> None:
         elsewhere = tracker.start_run("elsewhere", {}, common | {"host": "another"})
         foreign = tracker.start_run("foreign", {}, {})
         claim = claim_of("1" * 16, tracker.experiment_id)
-    with Claims(folder.uri) as claims:
+    with RunLocks(folder.uri) as claims:
         assert claims.take([claim]) == {claim}
         folder.train([folder.config()])
     client = MlflowClient(folder.uri)
@@ -254,7 +254,7 @@ def test_what_another_process_trains_is_waited_for(folder: Folder, monkeypatch: 
     client = MlflowClient(folder.uri)
     client.update_run(first.run_id, status="RUNNING")
     configs, answer = [folder.config(epochs=1), folder.config(500)], []
-    with Claims(folder.uri) as claims:
+    with RunLocks(folder.uri) as claims:
         claims.take([claim_of(first.signature, "1")])
         thread = threading.Thread(target=lambda: answer.extend(folder.train(configs)))
         thread.start()

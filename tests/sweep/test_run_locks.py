@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.sweep import run_locks as module
-from harness.sweep.run_locks import Claims, only_one
+from harness.sweep.run_locks import RunLocks, only_one
 
 PROGRAM = (
-    "import sys, time\nfrom harness.sweep.run_locks import Claims\nclaims = Claims(sys.argv[1])\n"
+    "import sys, time\nfrom harness.sweep.run_locks import RunLocks\nclaims = RunLocks(sys.argv[1])\n"
     "print(claims.take(sys.argv[2:]), flush=True)\ntime.sleep(60)\n"
 )
 
@@ -25,7 +25,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_one_has_no_other_gets_until_it_is_dropped() -> None:
-    with Claims("store") as one, Claims("store") as other, Claims("another store") as apart:
+    with RunLocks("store") as one, RunLocks("store") as other, RunLocks("another store") as apart:
         assert one.take(["a", "b"]) == {"a", "b"}
         assert other.take(["b", "c"]) == {"c"}
         assert other.others() == {"a", "b"}
@@ -34,7 +34,7 @@ def test_what_one_has_no_other_gets_until_it_is_dropped() -> None:
         assert one.take(["d"]) == {"d"}
         one.drop(["a", "d"])
         assert other.take(["a", "b", "d"]) == {"a", "d"}
-    with Claims("store") as later:
+    with RunLocks("store") as later:
         assert later.others() == set()
 
 
@@ -43,7 +43,7 @@ def test_a_process_that_is_killed_has_no_claims() -> None:
     try:
         assert process.stdout
         assert process.stdout.readline() == "{'a'}\n"
-        with Claims("store") as mine:
+        with RunLocks("store") as mine:
             assert mine.take(["a", "b"]) == {"b"}
             process.kill()
             process.wait()

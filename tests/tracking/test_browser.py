@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.saved_views import colour
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def test_the_table_shows_the_runs_with_what_was_swept_and_measured(
     cells = f"{read}.map(cell => [cell.getAttribute('col-id'), cell.innerText])]"
     found = rows.evaluate_all(f"rows => rows.map(row => {cells})")
     shown = [dict(pairs) for _, pairs in sorted(found, key=lambda row: int(row[0]))]
-    runs = Records(f"sqlite:///{folder}/mlflow.db").load().runs
+    runs = RunReader(f"sqlite:///{folder}/mlflow.db").load().runs
     keys = [*(f"params.`{key}`" for key in wanted[:3]), "metrics.`val/loss`"]
     assert sorted([row[key] for key in keys] for row in shown) == sorted(
         ["full" if row["sample"] == "full" else str(row["chunksize"])]
@@ -114,7 +114,7 @@ def test_the_charts_draw_full_sample_and_batch_runs(addresses: dict[str, str], p
 
 def test_the_report_opens_as_an_artifact(addresses: dict[str, str], folder: Path, page: Any) -> None:
     server, experiment = re.match(r"(http://[^/]+)/#/experiments/(\d+)/", addresses["runs"]).groups()  # type: ignore[union-attr]
-    sweep = Records(f"sqlite:///{folder}/mlflow.db").newest_sweep()
+    sweep = RunReader(f"sqlite:///{folder}/mlflow.db").newest_sweep()
     page.goto(f"{server}/#/experiments/{experiment}/runs/{sweep}/artifacts/report/report.html")
     report = page.frame_locator("iframe")
     report.get_by_text("The best run is").wait_for(timeout=WAIT)

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 import harness
 from harness.tracking import reader
-from harness.tracking.reader import Records
+from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
 CURVES = {"batch": [0.9, 0.5], "full": [0.8, 0.7, 0.6]}
@@ -97,7 +97,7 @@ def test_histories_are_whole_however_few_points_an_answer_holds(
     monkeypatch.setattr(reader, "BULK_POINTS", points)
     monkeypatch.setattr(reader, "BULK_RUNS", 2)
     ids = [store[name] for name in ("batch", "full", "lost")]
-    found = Records(store["uri"]).histories(ids, ["val/loss", "train/chunk_loss", "no such metric"])
+    found = RunReader(store["uri"]).histories(ids, ["val/loss", "train/chunk_loss", "no such metric"])
     client = MlflowClient(store["uri"])
     expected = {
         (run_id, metric, point.step, point.value)

@@ -15,10 +15,10 @@ from harness.data.blocks import Blocks, Scaler
 from harness.data.table import Table, open_table
 from harness.models import is_linear, linear, mlp
 from harness.training.encoding import Encoding
+from harness.training.events import Progress
 from harness.training.feed import Feed
 from harness.training.gram import GramSteps
 from harness.training.lanes import Stack
-from harness.training.trainer import Progress
 from tests.helpers import History, lane, make_scan, note, recipe, train
 
 DECAY = {"name": "adamw", "weight_decay": 0.1}
@@ -216,7 +216,7 @@ def test_matrices_that_cannot_be_made_fail_their_own_lanes(folder, monkeypatch):
     alone = train([lane(1000)], data, scaler)[0]
     monkeypatch.setattr(GramSteps, "_reduce", fail)
     found = train([lane(200), lane(1000)], data, scaler)
-    assert str(found[0].error) == "no room"
+    assert found[0].error == "MemoryError: no room"
     assert found[0].epochs == []
     assert found[1].numbers == alone.numbers
 
