@@ -1,12 +1,11 @@
-"""A sweep's whole state on disk, written aside and renamed: plain arrays and JSON, nothing that could run.
+"""A batch's whole state on disk, replaced atomically: arrays and JSON only, so loading it runs no code.
 
-A folder a sweep, in `<cache>/checkpoints`; it is there only as long as the sweep may have to go on from it.
+Each batch has a folder in `<cache>/checkpoints`, which exists only while the batch may have to be resumed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -18,63 +17,58 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 FOLDER = "checkpoints"
-SECONDS = 1.0
-"""At least, between two checkpoints."""
+INTERVAL = 1.0
+"""Least seconds between two checkpoints."""
 
-SHARE = 0.01
-"""Of the time that writing them may take."""
+TIME_SHARE = 0.01
+"""Most of the run time that writing checkpoints may take."""
 
 _STATE, _FACTS = "state.npz", "facts"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds.
-
-    Attributes:
-        facts: As JSON has them.
-        arrays: By name.
-    """
+    """The content of a checkpoint: `facts` that JSON can hold, and arrays by name."""
 
     facts: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
 
 class Checkpoint:
-    """The place of one sweep's checkpoints; one process at a time has it."""
+    """The checkpoint in one folder, held by one process at a time."""
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        """Take the place.
+        """Lock the folder, creating it if necessary.
+
+        The lock is a `flock` lock: it goes when the process ends, and on network file systems it holds only on mounts
+        that support `flock`; see `harness.sweep.run_locks`.
 
         Args:
-            folder: Its own, made where there is none.
-            about: Said in `manifest.json` to whoever looks at the folder.
+            folder: Used for this checkpoint only.
+            about: Written to `manifest.json`, for `harness clean` and people.
 
         Raises:
-            BlockingIOError: Another process has it.
+            filelock.Timeout: Another process holds the folder.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._lock = (folder / "lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise
+        self._lock = FileLock(folder / "lock")
+        self._lock.acquire(blocking=False)
         aside = folder / "manifest.aside"
         aside.write_text(json.dumps(dict(about)))
         aside.replace(folder / "manifest.json")
-        self._next = time.monotonic() + SECONDS
+        self._next = time.monotonic() + INTERVAL
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next one: writing them takes a small part of all time."""
+        """True once enough time has passed since the last save."""
         return time.monotonic() >= self._next
 
     def load(self) -> Saved | None:
-        """Return what was saved last; None if there is nothing, or nothing that can be read."""
+        """Return what was saved last, or None if there is nothing readable."""
         try:
             with (self._folder / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 arrays = {name: saved[name] for name in saved.files}
@@ -83,7 +77,7 @@ class Checkpoint:
             return None
 
     def save(self, saved: Saved) -> None:
-        """Replace what was saved before, whole or not at all."""
+        """Replace what was saved before, completely or not at all."""
         start = time.monotonic()
         facts = np.frombuffer(json.dumps(saved.facts).encode(), np.uint8)
         aside = self._folder / "state.aside"
@@ -98,22 +92,27 @@ class Checkpoint:
             raise
         _sync(self._folder)
         now = time.monotonic()
-        self._next = now + max(SECONDS, (now - start) / SHARE)
+        self._next = now + max(INTERVAL, (now - start) / TIME_SHARE)
 
     def discard(self) -> None:
-        """Remove the folder: nobody will have to go on from here."""
+        """Delete the folder and release it."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # Other sweeps have theirs there.
+        with contextlib.suppress(OSError):  # Other checkpoints are there.
             self._folder.parent.rmdir()
         self.close()
 
     def close(self) -> None:
-        """Let others have the place."""
-        self._lock.close()
+        """Release the folder for other processes."""
+        self._lock.release()
+
+
+def checkpoint_exists(folder: Path) -> bool:
+    """Return True if something was saved in a checkpoint's folder."""
+    return (folder / _STATE).exists()
 
 
 def _sync(folder: Path) -> None:
-    """Have a folder's entries reach the disk."""
+    """Flush a folder's entries to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

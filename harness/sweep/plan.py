@@ -1,47 +1,40 @@
-"""Configurations -> runs -> scans: all checks are here, and nothing is trained or recorded."""
+"""Configurations -> runs -> groups of runs that share a scan. Configurations and data are checked here."""
 
 from __future__ import annotations
 
 import functools
-import inspect
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import keras
-
 from harness.config import Config, FullSample, Loss
 from harness.config.naming import ALWAYS, differing
-from harness.data.blocks import SLICE_ROWS, Blocks, Scaler
+from harness.data.blocks import Scaler
 from harness.data.ingest import ProgressCallback
 from harness.data.table import Table, check_streams, open_table
 from harness.data.table_writer import PARTS
-from harness.errors import ConfigError, require
-from harness.runtime.device import available_bytes
-from harness.runtime.imports import find_target
+from harness.errors import require
+from harness.sweep.executor import LanePlan, ScanPlan
 from harness.sweep.identity import signature
-from harness.training.lanes import Recipe
+from harness.sweep.model_target import check_model
 from harness.training.optimizers import check_settings
-from harness.training.tile import Lane
-from harness.training.trainer import Scan
 
 LABEL_ROWS = 1 << 20
 
 
 @dataclass(eq=False)
 class Run:
-    """One configuration on its way to a record; configurations of one signature share one.
+    """One configuration and what became of it; configurations with the same signature share one run.
 
     Attributes:
         config: The configuration.
         table: Its data.
-        signature: What makes it this run.
-        name: What sets it apart from its companions.
-        command: What repeats it alone.
-        run_id: MLflow's, once it is started.
-        sweeps: The summary runs that it belongs to.
+        signature: Identifies the run; see `harness.sweep.identity`.
+        name: What distinguishes it from the other runs.
+        command: Trains it alone.
+        run_id: MLflow's id, once it has been started.
+        sweeps: Ids of the summary runs it belongs to.
         status: `FINISHED`, `FAILED` or `KILLED` once it has ended.
         reason: Why it failed.
         objective: Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
@@ -60,47 +53,49 @@ class Run:
 
     @property
     def chunk(self) -> int:
-        """Rows of one update."""
+        """Rows per update."""
         return self.config.chunk_rows(self.table.train_rows)
 
     @property
     def updates(self) -> int:
-        """Updates of the whole run."""
+        """Updates over the whole run."""
         return -(-self.table.train_rows // self.chunk) * self.config.epochs
+
+    @property
+    def update_bytes(self) -> int:
+        """Bytes of the rows that one update needs at once."""
+        return self.chunk * len(self.table.columns) * 4
 
     @functools.cached_property
     def scaler(self) -> Scaler:
-        """What scaling does to its data; labels are left as they are."""
+        """How its data are scaled; labels are not."""
         labels = self.config.loss is Loss.binary_crossentropy
         return Scaler.of(self.table, self.config.data.scaling, scale_target=not labels)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same data and split, and the scan that trains them; `lanes[i]` are the runs of its lane `i`."""
+    """Runs with the same data and split: `plan` is the scan that trains them, `lanes[i]` the runs of its lane `i`."""
 
     lanes: list[list[Run]]
-    scan: Scan
+    plan: ScanPlan
 
 
 def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
-    """Check all `configs` and their data.
-
-    Returns:
-        A run for each configuration, in order.
+    """Check `configs` and their data, and return the run of each, in order.
 
     Raises:
-        ConfigError: One of them cannot be trained.
+        ConfigError: A configuration cannot be trained.
     """
-    for part in ("runtime", "tracking"):
-        values = {repr(getattr(config, part)) for config in configs}
-        require(len(values) == 1, f"{part} expected one value for all runs of a sweep", f"{len(values)} values")
+    for section in ("runtime", "tracking"):
+        values = {repr(getattr(config, section)) for config in configs}
+        require(len(values) == 1, f"{section}.* must be the same for all runs of a sweep, but has {len(values)} values.")
     check_streams([config.data for config in configs])
     tables: dict[str, Table] = {}
     runs: dict[str, Run] = {}
     order = []
     for config in configs:
-        _check_model(config)
+        check_model(config.model)
         check_settings(config.optimizer)
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
         if key not in tables:
@@ -113,81 +108,52 @@ def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
     return order
 
 
-def arrange(runs: Sequence[Run], device: str) -> list[Group]:
-    """Sort runs into scans, and build those.
+def arrange(runs: Sequence[Run]) -> list[Group]:
+    """Group runs by scan, and within a scan by lane.
 
-    Runs that differ in `epochs` only are one lane: the shorter is the beginning of the longer.
-
-    Raises:
-        ConfigError: A model cannot be trained as it is asked for, or the sample has no room where it is to stay.
+    Runs that differ only in `epochs` share a lane: the shorter run is the beginning of the longer one.
     """
     scans: dict[tuple, dict[str, list[Run]]] = {}
     for run in runs:
         data = (run.table.folder, run.config.data.scaling, run.scaler.std[-1])
         lane = signature(replace(run.config, epochs=1), run.table)
         scans.setdefault(data, {}).setdefault(lane, []).append(run)
-    return [_group(list(lanes.values()), device) for lanes in scans.values()]
+    return [Group(lanes, _scan_plan(lanes)) for lanes in ([*scan.values()] for scan in scans.values())]
 
 
-def _group(lanes: list[list[Run]], device: str) -> Group:
-    first, runtime = lanes[0][0], lanes[0][0].config.runtime
-    resident = runtime.full_sample is FullSample.resident
-    block_rows = first.table.train_rows if resident else runtime.block_rows
-    train = Blocks(first.table, "train", first.scaler, block_rows=block_rows, overlap=SLICE_ROWS)
-    if resident:
-        free = available_bytes(device, runtime.device_memory_mb)
-        require(
-            not free or train.bytes <= free,
-            f"runtime.full_sample=resident expected {train.bytes:,} bytes of memory for {train.rows:,} rows",
-            f"{free:,} bytes on {device}",
-            "Use runtime.full_sample=streamed.",
-        )
-    scan = Scan(
-        [_lane(runs) for runs in lanes],
-        train,
-        Blocks(first.table, "holdout", first.scaler, block_rows=runtime.block_rows),
+def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
+    first = lanes[0][0]
+    runtime = first.config.runtime
+    return ScanPlan(
+        table=str(first.table.folder),
+        mean=first.scaler.mean.tolist(),
+        std=first.scaler.std.tolist(),
+        lanes=[_lane_plan(runs) for runs in lanes],
+        resident=runtime.full_sample is FullSample.resident,
+        block_rows=runtime.block_rows,
+        device_memory_mb=runtime.device_memory_mb,
         tile=runtime.lane_tile,
         gram=runtime.gram,
         workers=runtime.workers,
-        device=device,
         curve_points=first.config.tracking.curve_points,
     )
-    return Group(lanes, scan)
 
 
-def model_builder(config: Config) -> Callable[[int], keras.Model]:
-    """Return the function of the number of inputs that builds the model of a configuration."""
-    arguments = {key: value for key, value in config.model.items() if key != "_target_"}
-    return functools.partial(find_target(config.model["_target_"]), **arguments)
-
-
-def _lane(runs: Sequence[Run]) -> Lane:
+def _lane_plan(runs: Sequence[Run]) -> LanePlan:
     config = runs[0].config
-    recipe = Recipe(
-        identity=json.dumps([config.model, config.optimizer, config.loss.value], sort_keys=True),
-        build_model=model_builder(config),
+    return LanePlan(
+        chunk=runs[0].chunk,
+        model=config.model,
         optimizer=config.optimizer,
-        loss=config.loss,
+        loss=config.loss.value,
+        seed=config.seed,
+        learning_rate=config.learning_rate,
+        stops=sorted({run.config.epochs for run in runs}),
     )
-    stops = sorted({run.config.epochs for run in runs})
-    return Lane(runs[0].chunk, recipe, config.seed, config.learning_rate, tuple(stops))
-
-
-def _check_model(config: Config) -> None:
-    target: Callable[..., keras.Model] = find_target(config.model["_target_"])
-    arguments = {key: value for key, value in config.model.items() if key != "_target_"}
-    try:
-        inspect.signature(target).bind(1, **arguments)
-    except TypeError as error:
-        known = list(inspect.signature(target).parameters)[1:]
-        raise ConfigError(
-            f"model expected arguments of {config.model['_target_']}. Received: {sorted(arguments)} ({error}). "
-            f"It has: {', '.join(known) or 'none besides the number of inputs'}."
-        ) from error
 
 
 def _check_labels(config: Config, table: Table) -> None:
-    """Refuse targets that are no labels, where labels are predicted; the holdout's too."""
+    """Refuse targets other than 0 and 1, in the holdout too, where labels are predicted."""
     if config.loss is not Loss.binary_crossentropy:
         return
     for part in PARTS:
@@ -197,13 +163,12 @@ def _check_labels(config: Config, table: Table) -> None:
             target = table.columns[-1].name
             require(
                 not strange.size,
-                f"loss=binary_crossentropy expected labels 0 and 1 in {target}",
-                f"{strange[:1].sum():g}",
+                f"loss=binary_crossentropy needs labels 0 and 1, but {target} contains {strange[:1].sum():g}.",
             )
 
 
 def _name(runs: Sequence[Run]) -> None:
-    """Name runs by chunksize, learning rate, epochs, and whatever else they do not all share."""
+    """Name runs by chunksize, learning rate, epochs and any other setting that differs."""
     flat = [run.config.flat() for run in runs]
     others = [key for key in differing(flat) if key not in ALWAYS]
     for run, values in zip(runs, flat, strict=True):
@@ -214,6 +179,6 @@ def _name(runs: Sequence[Run]) -> None:
 
 
 def _named(key: str, value: object) -> str:
-    """Write a setting by the last word of its key, and what a group has chosen by the group's."""
+    """Write a setting under the last word of its key; a group's choice goes by the group's name."""
     key = key.removesuffix(".name").removesuffix("._target_").rpartition(".")[-1]
     return f"{key}={str(value).removeprefix('harness.models.')}"

@@ -1,9 +1,14 @@
-"""Who trains what on this machine: a file a process, locked while it lives, that names what it has claimed."""
+"""Which processes train which runs: each process holds a lock file while it lives, beside a list of its claims.
+
+The locks are `flock` locks, which the kernel releases when the process ends, however it ends. They hold among the
+processes of one machine; on a network file system they also hold among machines if the mount passes `flock` on to its
+server, as NFS on Linux does unless mounted with `nolock` or `local_lock`. On a file system without `flock`, `filelock`
+warns and uses lock files that may outlive a killed process.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import hashlib
 import json
@@ -12,115 +17,120 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from urllib.parse import urlsplit
 
-POLL = 0.5
+from filelock import BaseFileLock, FileLock, Timeout
 
 
 class RunLocks:
-    """What processes of this machine and user train with one store; as a context manager it ends with its block."""
+    """The claims of this process on runs of one store, and those of others; a context manager."""
 
-    def __init__(self, store: str) -> None:
-        """Have a file, with no claim yet.
+    def __init__(self, uri: str) -> None:
+        """Register this process, with no claims yet.
 
         Args:
-            store: Names it; only those who name the same one see each other.
+            uri: The store's tracking URI; processes see each other if their URIs lead to the same store.
         """
-        self._folder = _place() / hashlib.blake2b(store.encode(), digest_size=8).hexdigest()
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._mine: set[str] = set()
+        self._folder = _folder(uri)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._taken: set[str] = set()
         self._kept: set[str] = set()
-        self._is_alone = False
-        self._path = self._folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
-        with self.alone():
-            self._file = self._path.open("w")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._claims = self._folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
+        self._alive = FileLock(self._claims.with_suffix(".lock"))
+        self._everyone = FileLock(self._folder / "lock")
+        with self.exclusive():
+            self._write(set())
+            self._alive.acquire()
 
     def __enter__(self) -> RunLocks:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.alone():
-            self._path.unlink(missing_ok=True)
-            self._file.close()
+        with self.exclusive():
+            _remove(self._claims, self._alive)
 
     def take(self, names: Iterable[str]) -> set[str]:
-        """Claim those of `names` that nobody else has, and return them."""
-        with self.alone():
-            mine = set(names) - self.others()
-            self._write(self._mine | mine)
-        return mine
+        """Claim those of `names` that no other process has claimed, and return them."""
+        with self.exclusive():
+            free = set(names) - self.others()
+            self._write(self._taken | free)
+        return free
 
     def keep(self, name: str) -> None:
-        """Claim a name for as long as this lives, whoever else has."""
-        with self.alone():
+        """Claim `name` until this object is closed, even if another process has claimed it too."""
+        with self.exclusive():
             self._kept.add(name)
-            self._write(self._mine)
+            self._write(self._taken)
 
     def drop(self, names: Iterable[str] | None = None) -> None:
-        """Let others have names, or all that were taken."""
-        with self.alone():
-            self._write(set() if names is None else self._mine - set(names))
+        """Release the claims on `names`, or on everything that was taken."""
+        with self.exclusive():
+            self._write(set() if names is None else self._taken - set(names))
 
     def others(self) -> set[str]:
-        """Return what processes that are alive have claimed, this one left out."""
+        """Return what other live processes have claimed."""
         claimed: set[str] = set()
-        with self.alone():
+        with self.exclusive():
             for path in self._folder.glob("*.json"):
-                if path == self._path:
+                if path == self._claims:
                     continue
-                with path.open() as file:
-                    if _try_lock(file):
-                        path.unlink()  # Its process is gone.
-                    else:
-                        claimed |= set(json.loads(file.read() or "[]"))
+                lock = FileLock(path.with_suffix(".lock"))
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    claimed |= set(json.loads(path.read_text()))
+                else:
+                    _remove(path, lock)  # Its process is gone.
         return claimed
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep all others waiting who want to claim or to look."""
-        if self._is_alone:
-            yield
-            return
-        with (self._folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._is_alone = True
-            try:
-                yield
-            finally:
-                self._is_alone = False
+    def exclusive(self) -> contextlib.AbstractContextManager[object]:
+        """Keep other processes from claiming and looking inside the block; blocks may be nested."""
+        return self._everyone.acquire()
 
     def _write(self, names: set[str]) -> None:
-        self._mine = names
-        self._file.seek(0)
-        self._file.truncate()
-        json.dump(sorted(names | self._kept), self._file)
-        self._file.flush()
+        self._taken = names
+        self._claims.write_text(json.dumps(sorted(names | self._kept)))
 
 
 @contextlib.contextmanager
 def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Keep others of this machine and user out of a block of the same `name`; who waits says so."""
-    with (_place() / f"{name}.lock").open("w") as lock:
-        if not _try_lock(lock):
-            say(f"waiting: another process uses {name}")
-            while not _try_lock(lock):
-                time.sleep(POLL)
-        yield
-
-
-def _try_lock(file: IO[str]) -> bool:
+    """Let one process of this user at a time into a block of the same `name`, and say so while waiting."""
+    lock = FileLock(_user_folder() / f"{name}.lock")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(f"waiting: another process is using {name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _place() -> Path:
-    """Return this user's folder for what lasts as long as processes do."""
-    place = Path(tempfile.gettempdir()) / f"harness-{getpass.getuser()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    if place.stat().st_uid != os.getuid():
-        raise PermissionError(f"{place} belongs to somebody else")
-    return place
+def _remove(claims: Path, lock: BaseFileLock) -> None:
+    claims.unlink(missing_ok=True)
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def _folder(uri: str) -> Path:
+    """Return the folder of a store's locks.
+
+    Beside a database file, wherever it is mounted or linked; for a server in this user's temporary folder, since only
+    processes of one machine can compete, from whatever folder they were started.
+    """
+    scheme, found, path = uri.partition(":///")
+    if found and scheme == "sqlite":
+        database = Path(path).resolve()
+        return database.parent / ".harness" / "locks" / database.name
+    parts = urlsplit(uri)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return _user_folder() / hashlib.blake2b(address.encode(), digest_size=8).hexdigest()
+
+
+def _user_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"harness-{getpass.getuser()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user")
+    return folder

@@ -1,4 +1,4 @@
-"""What a store already has of the runs that are asked for: finished, under way elsewhere, or left behind."""
+"""What the store already knows of the runs asked for: finished, running elsewhere, interrupted or nothing."""
 
 from __future__ import annotations
 
@@ -15,62 +15,68 @@ HOST = socket.gethostname()
 
 
 @dataclass(frozen=True)
-class Known:
-    """What became of a run so far.
+class RunState:
+    """The state of a run before training.
 
     Attributes:
-        state: `new`, `finished`, `diverged`, `failed`, `interrupted` or `running` (in another process).
-        record: What the store has of it; None if it is new.
+        name: `new`, `finished`, `diverged`, `failed`, `interrupted` or `running` (in another process).
+        record: The store's record of it, if there is one.
     """
 
-    state: str
+    name: str
     record: Record | None = None
 
     @property
-    def is_settled(self) -> bool:
-        """Whether there is a result, so that it need not be trained again."""
-        return self.state in ("finished", "diverged")
+    def has_result(self) -> bool:
+        """True if the run need not be trained again."""
+        return self.name in ("finished", "diverged")
 
     @property
-    def reusable(self) -> str:
-        """The id of a run that was started and has recorded nothing yet: it can still become this one."""
-        if self.record is None or self.state != "interrupted" or self.record.data.metrics:
+    def reusable_id(self) -> str:
+        """The id of a run that was started but has no metrics yet, so this run can take it over; else empty."""
+        if self.record is None or self.name != "interrupted" or self.record.data.metrics:
             return ""
         return self.record.info.run_id
 
 
 def claim_of(signature: str, experiment_id: str) -> str:
-    """Return the name by which processes claim a run of an experiment."""
+    """Return the name under which processes claim a run of an experiment."""
     return f"{experiment_id}/{signature}"
 
 
-def sort_out(
+def find_states(
     runs: Sequence[Run], records: Mapping[str, Sequence[Record]], claimed: set[str], experiment_id: str
-) -> dict[Run, Known]:
-    """Say what is known of each of `runs`.
+) -> dict[Run, RunState]:
+    """Return the state of each of `runs`.
 
     Args:
-        runs: Those asked for.
-        records: What the store has, by signature, the newest first.
-        claimed: What other processes of this machine train.
-        experiment_id: The experiment's.
+        runs: The runs asked for.
+        records: The store's records by signature, newest first.
+        claimed: Claims of other processes; see `RunLocks.others`.
+        experiment_id: The experiment's id.
     """
-    found = {}
-    for run in runs:
-        mine = records.get(run.signature, ())
-        if claim_of(run.signature, experiment_id) in claimed:
-            found[run] = Known("running", mine[0] if mine else None)
-            continue
-        states = [(state_of(record), record) for record in mine]
-        settled = [(state, record) for state, record in states if state == "diverged" or _is_whole(run, state, record)]
-        # What runs on another machine runs its own course, and what is to be had of a finished run may be missing.
-        here = [pair for pair in states if pair[0] in ("failed", "interrupted")]
-        found[run] = Known(*(settled or here or [("new", None)])[0])
-    return found
+    return {run: _state(run, records.get(run.signature, ()), claimed, experiment_id) for run in runs}
 
 
-def state_of(record: Record) -> str:
-    """Return the state of a record whose run no process of this machine has claimed."""
+def _state(run: Run, records: Sequence[Record], claimed: set[str], experiment_id: str) -> RunState:
+    if claim_of(run.signature, experiment_id) in claimed:
+        return RunState("running", records[0] if records else None)
+    states = [RunState(_state_name(record), record) for record in records]
+    # Runs on other machines are not waited for, and a finished run may lack the model that is wanted now.
+    results = [state for state in states if state.has_result and (state.name == "diverged" or _has_model(run, state))]
+    unfinished = [state for state in states if state.name in ("failed", "interrupted")]
+    return (results or unfinished or [RunState("new")])[0]
+
+
+def is_abandoned(record: Record, claimed: set[str]) -> bool:
+    """Return True if a run or summary run is marked as running on this machine, but no process claims it."""
+    tags, info = record.data.tags, record.info
+    claims = {claim_of(tags.get("signature", ""), info.experiment_id), claim_of(info.run_id, info.experiment_id)}
+    return info.status == "RUNNING" and tags.get("host") == HOST and not claims & claimed
+
+
+def _state_name(record: Record) -> str:
+    """Return the state of a run that no process of this machine has claimed."""
     tags, status = record.data.tags, record.info.status
     if status == "FINISHED":
         return "finished"
@@ -79,14 +85,7 @@ def state_of(record: Record) -> str:
     return "running" if status == "RUNNING" and tags.get("host") != HOST else "interrupted"
 
 
-def is_abandoned(record: Record, claimed: set[str]) -> bool:
-    """Whether a run or a summary run that has not ended is one whose process on this machine is gone."""
-    tags, info = record.data.tags, record.info
-    claims = {claim_of(tags.get("signature", ""), info.experiment_id), claim_of(info.run_id, info.experiment_id)}
-    return info.status == "RUNNING" and tags.get("host") == HOST and not claims & claimed
-
-
-def _is_whole(run: Run, state: str, record: Record) -> bool:
-    """Whether a run has finished and its model was kept, if it is to be."""
-    models = record.outputs.model_outputs if record.outputs else []
-    return state == "finished" and (run.config.tracking.log_model is not LogModel.all or bool(models))
+def _has_model(run: Run, state: RunState) -> bool:
+    """Return True if the run's model is logged, or need not be."""
+    outputs = state.record.outputs if state.record else None
+    return run.config.tracking.log_model is not LogModel.all or bool(outputs and outputs.model_outputs)

@@ -1,4 +1,4 @@
-"""A sweep's summary run: its clocks, how busy the machine was, and a note that says what came of it."""
+"""A sweep's summary run: its clocks, the machine's load, and a note on the results."""
 
 from __future__ import annotations
 
@@ -11,146 +11,123 @@ from pathlib import Path
 from mlflow.entities import Run as Record
 
 from harness.config.naming import sweep_name
-from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
 from harness.sweep.run_state import HOST
-from harness.sweep.summary_note import Ended, Note
+from harness.sweep.summary_state import RunResult, SummaryState
+from harness.sweep.summary_text import describe_data, summary_text
 from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
 from harness.training.trainer import Clocks
 
-FAILURES = 20
-"""Failed runs that the note names."""
-
 
 class Summary:
-    """The summary run of the sweep that a folder belongs to; later calls for the folder go on with it."""
+    """The summary run of the sweep in a folder; later calls with the same folder continue it."""
 
     def __init__(
-        self, tracker: Tracker, command: str, folder: Path, signatures: Sequence[str] = (), known: Record | None = None
+        self, tracker: Tracker, command: str, folder: Path, signatures: Sequence[str] = (), record: Record | None = None
     ) -> None:
-        """Start it, or go on with the one that an earlier call started.
+        """Start the summary run, or continue the one of an earlier call.
 
         Args:
-            tracker: Of the sweep's experiment.
-            command: What repeats the sweep.
-            folder: The sweep's.
-            signatures: Of the runs that are known from the start.
-            known: What the store has of an equal sweep.
+            tracker: Writes to the sweep's experiment.
+            command: The sweep's command.
+            folder: The sweep's folder.
+            signatures: Signatures of the runs known so far.
+            record: An earlier summary run of the same sweep, found in the store.
         """
         self._tracker, self._command, self._folder = tracker, command, folder
-        self._began = time.monotonic()
+        self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
-        self._sampled = -1
-        self.note = Note.read(folder)
-        if not self.note.run_id and known:
-            seconds = {
-                key.removeprefix("time/").removesuffix("_s"): value
-                for key, value in known.data.metrics.items()
-                if key.startswith("time/")
-            }
-            calls = int(known.data.tags.get("calls", 1))
-            self.note = Note(known.info.run_id, seconds=seconds, calls=calls, started=known.info.start_time / 1000)
-        self.goes_on = bool(self.note.run_id)
-        if self.goes_on:
-            tracker.resume_run(self.note.run_id)
+        self._last_sample = -1
+        self._state = SummaryState.read(folder)
+        if not self._state.run_id and record:
+            self._state = _state_of(record)
+        self.is_continued = bool(self._state.run_id)
+        if self.is_continued:
+            tracker.resume_run(self._state.run_id)
         else:
             tags = {"kind": "sweep", "command": command, "host": HOST, "signature": sweep_signature(signatures)}
-            self.note.started = time.time()
-            self.note.run_id = tracker.start_run(sweep_name(command), {}, tags)
-        self.note.signatures = list(dict.fromkeys([*self.note.signatures, *signatures]))
-        # Metrics of the summary have the number of the call as their step, so that none is ever there twice.
-        self.note.calls += 1
-        tracker.tag(self.note.run_id, {"calls": str(self.note.calls), "host": HOST})
-        self.note.write(folder)
+            self._state.started = time.time()
+            self._state.run_id = tracker.start_run(sweep_name(command), {}, tags)
+        self._state.signatures = list(dict.fromkeys([*self._state.signatures, *signatures]))
+        # The summary's metrics use the number of the call as their step, so no step is recorded twice.
+        self._state.calls += 1
+        tracker.tag(self._state.run_id, {"calls": str(self._state.calls), "host": HOST})
+        self._state.write(folder)
 
     @property
     def run_id(self) -> str:
-        """MLflow's."""
-        return self.note.run_id
+        """MLflow's id."""
+        return self._state.run_id
 
     @property
     def seconds(self) -> dict[str, float]:
-        """What has been spent so far, by what it went to."""
-        wall = self.note.seconds.get("wall", 0.0) + time.monotonic() - self._began
-        return self.note.seconds | {"wall": wall}
+        """Time spent so far, by what it was spent on."""
+        wall = self._state.seconds.get("wall", 0.0) + time.monotonic() - self._start
+        return self._state.seconds | {"wall": wall}
+
+    @property
+    def best(self) -> float | None:
+        """Score of the run whose model is logged; None if there is none."""
+        return self._state.best
+
+    @best.setter
+    def best(self, score: float) -> None:
+        self._state.best = score
 
     def add(self, runs: Sequence[Run]) -> None:
-        """Take runs in."""
-        new = {run.signature for run in runs} - set(self.note.signatures)
-        self.note.signatures += sorted(new)
-        self.note.data = list(dict.fromkeys([*self.note.data, *map(_data, runs)]))
-        self.note.write(self._folder)
+        """Add runs to the sweep."""
+        new = {run.signature for run in runs} - set(self._state.signatures)
+        self._state.signatures += sorted(new)
+        self._state.data = list(dict.fromkeys([*self._state.data, *map(describe_data, runs)]))
+        self._state.write(self._folder)
         if new:
-            self._tracker.tag(self.run_id, {"signature": sweep_signature(self.note.signatures)})
+            self._tracker.tag(self.run_id, {"signature": sweep_signature(self._state.signatures)})
 
-    def watch(self) -> None:
-        """Record how busy the machine is from now on."""
+    def monitor(self) -> None:
+        """Record the machine's load from now on."""
 
         def log(metrics: Mapping[str, float]) -> None:
-            """By the seconds since the sweep began, so that what another call recorded is not there twice."""
-            self._sampled = max(self._sampled + 1, int(time.time() - self.note.started))
-            self._tracker.log(self.run_id, metrics, self._sampled)
+            """Use the seconds since the sweep started as the step, so that no step is recorded twice."""
+            self._last_sample = max(self._last_sample + 1, int(time.time() - self._state.started))
+            self._tracker.log(self.run_id, metrics, self._last_sample)
 
         self._monitor = self._monitor or SystemMonitor(log)
 
-    def resume(self, seconds: Mapping[str, float], best: float | None) -> None:
-        """Take over what an earlier process, that is gone, had spent, and the merit of the best model that is kept."""
-        self.note.seconds, self.note.best = dict(seconds), best
+    def restore(self, seconds: Mapping[str, float], best: float | None) -> None:
+        """Continue from the time spent and the best score of an interrupted process."""
+        self._state.seconds, self._state.best = dict(seconds), best
 
-    def spent(self, clocks: Sequence[Clocks]) -> None:
-        """Add up what scans have taken."""
-        for name, seconds in [pair for clock in clocks for pair in asdict(clock).items()]:
-            self.note.seconds[name] = self.note.seconds.get(name, 0.0) + seconds
+    def add_clocks(self, clocks: Clocks) -> None:
+        """Add the time that a scan took."""
+        for name, seconds in asdict(clocks).items():
+            self._state.seconds[name] = self._state.seconds.get(name, 0.0) + seconds
 
-    def end(self, ended: Sequence[Ended], status: str = "") -> None:
-        """Tell what became of the runs and end; the status is that of all of the sweep's, unless one is given."""
+    def end(self, results: Sequence[RunResult], status: str = "") -> None:
+        """Record clocks and note and end the run; without a `status`, it fails if any run did."""
         if self._monitor:
             self._monitor.stop()
-        note = self.note
-        note.runs = [*{run.run_id: run for run in [*note.runs, *ended]}.values()]
+        state = self._state
+        state.runs = [*{run.run_id: run for run in [*state.runs, *results]}.values()]
         if self._monitor:
-            note.seconds = self.seconds
-        note.write(self._folder)
-        metrics = {f"time/{name}_s": seconds for name, seconds in note.seconds.items()}
-        metrics["memory/peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            state.seconds = self.seconds
+        state.write(self._folder)
         if self._monitor:
-            self._tracker.log(self.run_id, metrics, note.calls - 1)
-        self._tracker.tag(self.run_id, {"mlflow.note.content": self._told()})
-        failed = any(run.reason for run in note.runs)
+            metrics = {f"time/{name}_s": seconds for name, seconds in state.seconds.items()}
+            metrics["memory/peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            self._tracker.log(self.run_id, metrics, state.calls - 1)
+        note = summary_text(state, self._command, self._tracker.experiment_id)
+        self._tracker.tag(self.run_id, {"mlflow.note.content": note})
+        failed = any(run.reason for run in state.runs)
         self._tracker.end_run(self.run_id, status or ("FAILED" if failed else "FINISHED"))
 
-    def _told(self) -> str:
-        """Return the summary in Markdown; MLflow's page shows its first lines only, until it is asked for more."""
-        parts = []
-        finished = sorted((run for run in self.note.runs if run.merit is not None), key=lambda run: run.merit or 0.0)
-        best = [next((run for run in finished if run.sample == sample), None) for sample in ("batch", "full")]
-        rows = [self._row(run) for run in best if run]
-        if rows:
-            head = "| best of | run | loss | rmse | updates |\n| --- | --- | ---: | ---: | ---: |"
-            parts.append("\n".join([head, *rows]))
-        parts += self.note.data
-        failed = [f"- {self._link(run)}: {run.reason.splitlines()[0]}" for run in self.note.runs if run.reason]
-        if failed:
-            more = [f"- and {len(failed) - FAILURES} more"] if len(failed) > FAILURES else []
-            parts.append(
-                "\n".join([f"{len(failed)} of {len(self.note.runs)} runs failed:\n", *failed[:FAILURES], *more])
-            )
-        return "\n\n".join([*parts, f"```\n{masked(self._command)}\n```"])
 
-    def _row(self, run: Ended) -> str:
-        what = "chunks" if run.sample == "batch" else "the full sample"
-        rmse = "" if run.rmse is None else f"{run.rmse:,.6g}"
-        return f"| {what} | {self._link(run)} | {run.loss:.4g} | {rmse} | {run.updates:,} |"
-
-    def _link(self, run: Ended) -> str:
-        return f"[{run.name}](#/experiments/{self._tracker.experiment_id}/runs/{run.run_id})"
-
-
-def _data(run: Run) -> str:
-    """Say what a run was trained on."""
-    *features, target = (column.name for column in run.table.columns)
-    some = ", ".join(features[:5]) + (f" and {len(features) - 5} more" if len(features) > 5 else "")
-    rows = f"{run.table.train_rows:,} rows to train on, {run.table.holdout_rows:,} held out"
-    return f"`{run.table.source.name}`: {target} from {some}; {rows}."
+def _state_of(record: Record) -> SummaryState:
+    seconds = {
+        key.removeprefix("time/").removesuffix("_s"): value
+        for key, value in record.data.metrics.items()
+        if key.startswith("time/")
+    }
+    calls = int(record.data.tags.get("calls", 1))
+    return SummaryState(record.info.run_id, seconds=seconds, calls=calls, started=record.info.start_time / 1000)

@@ -1,0 +1,38 @@
+"""Trained models of runs: built from weights, and logged so that they take raw columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from harness.sweep.model_target import model_builder
+from harness.sweep.plan import Run
+from harness.tracking.tracker import Tracker
+from harness.training.export import raw_example, raw_model
+
+
+class ModelLog:
+    """Builds the models of runs and logs them."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._models: dict[str, keras.Model] = {}
+
+    def build(self, run: Run, weights: Sequence[np.ndarray]) -> keras.Model:
+        """Return a run's model with these weights, valid until the next call: equal models share one object."""
+        key = json.dumps([run.config.model, run.table.inputs])
+        if key not in self._models:
+            self._models[key] = model_builder(run.config.model)(len(run.table.inputs))
+        self._models[key].set_weights(weights)
+        return self._models[key]
+
+    def log(self, run: Run, model: keras.Model) -> None:
+        """Log a run's model, or the tag `model_not_logged`: a model that cannot be saved does not fail the run."""
+        try:
+            exported = raw_model(model, run.table, run.scaler, run.config.loss)
+            self._tracker.log_model(run.run_id, exported, raw_example(run.table), run.config.data.target)
+        except Exception as error:
+            self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})

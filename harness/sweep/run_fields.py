@@ -1,0 +1,92 @@
+"""Params, tags, `config.yaml` and coefficients of a run in MLflow: their names and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from enum import Enum
+from typing import Any
+
+import keras
+import yaml
+
+from harness.config import Config
+from harness.models import kernel_and_bias
+from harness.sweep.plan import Run
+from harness.sweep.run_state import HOST
+from harness.tracking.saved_views import colour
+
+MAX_WEIGHTS = 200
+"""Inputs up to which a linear model's weights are recorded as metrics."""
+
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def run_params(config: Config) -> dict[str, Any]:
+    """Return the flat configuration without unset keys; lists are written as Hydra writes them."""
+    return {
+        key: f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
+        for key, value in config.flat().items()
+        if value is not None
+    }
+
+
+def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
+    """Return the tags that every run has.
+
+    Args:
+        run: The run.
+        command: The sweep's command, for a run without one of its own.
+        device: A description of the device.
+    """
+    tags = {
+        "kind": "run",
+        "sample": "full" if run.config.is_full else "batch",
+        "signature": run.signature,
+        "command": run.command or command,
+        "device": device,
+        "host": HOST,
+        "mlflow.runColor": colour(str(run.config.flat()["chunksize"])),
+    }
+    if run.table.dropped or run.table.filled:
+        tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
+    if run.sweeps:
+        tags["sweep"] = ",".join(run.sweeps)
+    return tags
+
+
+def config_yaml(config: Config) -> str:
+    """Return the whole configuration as YAML."""
+    return yaml.dump(asdict(config, dict_factory=_plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: float, shared_by: int) -> dict[str, float]:
+    """Return the metrics recorded once, when a run ends.
+
+    Args:
+        run: The run.
+        model: Its trained model.
+        epochs: Epochs it was trained for.
+        train_seconds: Training time of its scan so far.
+        shared_by: Lanes of the scan.
+    """
+    return {
+        "rows_per_second": epochs * run.table.train_rows / max(train_seconds, 1e-9),
+        "memory/update_mb": run.update_bytes / 1e6,
+        "time/shared_by": shared_by,
+        **_coefficients(run, model),
+    }
+
+
+def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
+    """Return intercept and slopes in unscaled units if the model is linear."""
+    found, inputs = kernel_and_bias(model), run.table.inputs
+    if found is None or len(inputs) > MAX_WEIGHTS:
+        return {}
+    intercept, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.columns[:-1]])
+    names = ["slope"] if len(slopes) == 1 else [f"weight/{name}" for name in inputs]
+    return {"intercept": intercept, **dict(zip(names, map(float, slopes), strict=True))}
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    return {key: value.name if isinstance(value, Enum) else value for key, value in pairs}
