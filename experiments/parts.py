@@ -35,7 +35,7 @@ from harness.data.blocks import SLICE_ROWS, Scaler
 from harness.data.statistics import Column
 from harness.models import linear
 from harness.runtime.device import choose_device
-from harness.sweep.summary_note import Note
+from harness.sweep.summary_state import SummaryState
 from harness.tracking.tracker import Tracker
 from harness.training.encoding import Encoding
 from harness.training.gram import GramChunks, GramSteps
@@ -114,7 +114,7 @@ def command_seconds() -> float:
         words = [f"{key}={','.join(map(str, values))}" for key, values in axes.items()]
         start = time.perf_counter()
         train.run(["-m", "data.rows=20000", *words, "hydra.sweep.dir=sweep"])
-        spent = Note.read(folder / "sweep").seconds
+        spent = SummaryState.read(folder / "sweep").seconds
         return time.perf_counter() - start - sum(spent[name] for name in ("compile", "read", "train", "evaluate"))
 
 

@@ -14,18 +14,16 @@ from hydra.core import utils
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harness.runtime.secrets import masked
-from harness.sweep.yaml_parts import Written, in_yaml
 
 
 @contextlib.contextmanager
 def files_in_parts() -> Iterator[None]:
     """Have `run_job` write its files in parts inside the block."""
-    written: Written = {}
 
     def save(config: DictConfig | ListConfig, file: str, folder: Path) -> None:
         values = OmegaConf.to_container(config, enum_to_str=True)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(masked(in_yaml(values, written)), encoding="utf-8")
+        (folder / file).write_text(masked(OmegaConf.to_yaml(values)), encoding="utf-8")
 
     # Hydra has no place for another way to write them.
     before = utils._save_config

@@ -1,4 +1,4 @@
-"""Runs asked for together: which to train and from where on, which to wait for, which to take from the records."""
+"""Which runs to train, which to resume, which to take from the store, and which to leave to other processes."""
 
 from __future__ import annotations
 
@@ -9,46 +9,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
-from mlflow.entities import Run as Record
+from filelock import Timeout
 
 from harness.runtime.secrets import masked
-from harness.runtime.signals import deferred
 from harness.sweep.checkpoint import FOLDER, Checkpoint, Saved
-from harness.sweep.display import Display
-from harness.sweep.identity import hashed
-from harness.sweep.plan import Group, Run, arrange
+from harness.sweep.display import Display, counted
+from harness.sweep.executor import Executor
+from harness.sweep.identity import hash_json
+from harness.sweep.plan import Run
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_locks import RunLocks
-from harness.sweep.run_state import claim_of, sort_out
+from harness.sweep.run_state import claim_of, find_states
+from harness.sweep.scan_loop import PreparedScan, ScanLoop, arrays_under, prepare_scans
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Failed, Progress, Stopped
 
-FORMAT = 2
-"""Of checkpoints; another one is not gone on from."""
+CHECKPOINT_FORMAT = 2
+"""Checkpoint format version; checkpoints of other versions are ignored."""
 
-POLL = 1.0
-"""Seconds between looks at what other processes train."""
+POLL_SECONDS = 1.0
+"""Time between checks on runs that other processes train."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the records of a batch go, and who else writes there."""
+class Store:
+    """An open tracking store: what writes to it, what reads from it, and the claims on its runs."""
 
     recorder: Recorder
     tracker: Tracker
-    records: RunReader
-    claims: RunLocks
+    reader: RunReader
+    locks: RunLocks
 
 
 def checkpoint_folder(
     runs: Sequence[Run], device: str, experiment_id: str, uri: str, tags: Mapping[str, str] | None = None
 ) -> Path:
-    """Return where the checkpoint of these runs is: another one if anything differs that could show in a number."""
+    """Return the checkpoint folder of these runs; it differs with everything that numbers or records depend on."""
     runtime = runs[0].config.runtime
-    versions = [FORMAT, tf.__version__, keras.__version__]
+    versions = [CHECKPOINT_FORMAT, tf.__version__, keras.__version__]
     settings = [
         device,
         runtime.lane_tile,
@@ -58,200 +57,140 @@ def checkpoint_folder(
         runtime.rerun,
         tags or {},
     ]
-    identity = hashed([versions, settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
+    identity = hash_json([versions, settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
     return Path(runtime.cache).absolute() / FOLDER / identity
 
 
 class Batch:
-    """Distinct runs with one device, and the checkpoint that they are gone on with from."""
+    """Distinct runs that are asked for together, and their checkpoint."""
 
-    def __init__(self, runs: Sequence[Run], groups: Sequence[Group], device: str, place: Place, command: str) -> None:
-        """Do nothing yet.
+    def __init__(
+        self, runs: Sequence[Run], scans: Sequence[PreparedScan], executor: Executor, store: Store, command: str
+    ) -> None:
+        """Remember everything; nothing is trained yet.
 
         Args:
-            runs: To be trained, unless they have been.
-            groups: All of them, arranged.
-            device: TensorFlow's name.
-            place: Of their records.
-            command: What repeats them.
+            runs: The runs, none of which has ended.
+            scans: The scans of all of them.
+            executor: Prepares other scans, where only some of the runs have to be trained.
+            store: Where they are recorded.
+            command: The sweep's command.
         """
-        self._runs, self._groups, self._device, self._place = list(runs), groups, device, place
+        self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
         self._checkpoint: Checkpoint | None = None
-        self._is_first_turn = True
-        config = runs[0].config
-        self._folder = checkpoint_folder(
-            runs, device, place.tracker.experiment_id, place.tracker.uri, place.recorder.tags
-        )
+        self._may_resume = True
+        tracker = store.tracker
+        self._folder = checkpoint_folder(runs, executor.device, tracker.experiment_id, tracker.uri, store.recorder.tags)
         self._about = {
             "command": command,
-            "experiment": config.tracking.experiment or "",
+            "experiment": runs[0].config.tracking.experiment or "",
             "table": runs[0].table.folder.name,
         }
 
     def run(self, display: Display) -> None:
-        """Bring all runs to their ends: each is trained here, or by another process while this one waits, or known."""
-        named = {claim_of(run.signature, self._place.tracker.experiment_id): run for run in self._runs}
-        claims, said = self._place.claims, False
-        while pending := {name: run for name, run in named.items() if not run.status}:
-            mine = sorted(claims.take(pending) if self._open() else [], key=list(named).index)
-            if mine and self._turn([pending[name] for name in mine], display):
+        """Return once every run has ended: trained here, trained by another process, or taken from the store."""
+        by_claim = {self._claim(run): run for run in self._runs}
+        locks, is_waiting = self._store.locks, False
+        while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
+            mine = sorted(locks.take(pending) if self._hold_checkpoint() else [], key=list(by_claim).index)
+            if mine and self._proceed([pending[claim] for claim in mine], display):
                 continue
-            # Only what is on record can be known to others.
-            self._place.tracker.flush()
-            claims.drop()
-            if not said:
-                display.say(f"waiting: another process trains {len(pending)} of these runs")
-                said = True
-            time.sleep(POLL)
+            # Others can only see what has been delivered.
+            self._store.tracker.flush()
+            locks.drop()
+            if not is_waiting:
+                display.say(f"waiting: another process is training {len(pending)} of these runs")
+                is_waiting = True
+            time.sleep(POLL_SECONDS)
 
-    def forget(self) -> None:
-        """Remove the checkpoint: all is on record."""
+    def discard_checkpoint(self) -> None:
+        """Delete the checkpoint, once everything is recorded."""
         if self._checkpoint:
             self._checkpoint.discard()
 
     def close(self) -> None:
-        """Let others go on from the checkpoint."""
+        """Leave the checkpoint to other processes."""
         if self._checkpoint:
             self._checkpoint.close()
 
-    def _open(self) -> bool:
-        """Have the checkpoint, unless another process has it."""
+    def _claim(self, run: Run) -> str:
+        return claim_of(run.signature, self._store.tracker.experiment_id)
+
+    def _hold_checkpoint(self) -> bool:
+        """Return True if this process holds the checkpoint, after trying to lock it if necessary."""
         if self._checkpoint is None:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(Timeout):
                 self._checkpoint = Checkpoint(self._folder, self._about)
         return self._checkpoint is not None
 
-    def _turn(self, mine: Sequence[Run], display: Display) -> bool:
-        """Go on from the checkpoint, or bring `mine` to their ends; return False if others have to come first."""
-        saved = self._checkpoint.load() if self._checkpoint and self._is_first_turn else None
-        self._place.tracker.settle()
+    def _proceed(self, mine: Sequence[Run], display: Display) -> bool:
+        """Resume from the checkpoint, or bring `mine` to their ends; return False if other processes come first."""
+        assert self._checkpoint
+        saved = self._checkpoint.load() if self._may_resume else None
+        self._store.tracker.settle()
         by_signature = {run.signature: run for run in self._runs}
         todo = [by_signature[signature] for signature in saved.facts["runs"]] if saved else []
         if saved:
             states = saved.facts["recorder"]["runs"]
             if not {run for run in todo if not states[run.signature]["status"]} <= set(mine):
                 return False
-        self._is_first_turn = False
-        if not (saved and self._go_on(todo, saved, display)):
-            self._begin(mine, display)
+        self._may_resume = False
+        if not (saved and self._resume(todo, saved, display)):
+            self._train(mine, display)
         return True
 
-    def _go_on(self, runs: list[Run], saved: Saved, display: Display) -> bool:
-        """Train what a checkpoint holds from there on; return False if that cannot be."""
-        groups, number = self._arranged(runs), saved.facts["scan"]
+    def _resume(self, runs: list[Run], saved: Saved, display: Display) -> bool:
+        """Continue from a checkpoint; return False if it cannot be used."""
+        loop = self._loop(runs, display)
         try:
             self._check_records(runs, saved.facts["recorder"]["runs"])
-            if number < len(groups):
-                groups[number].scan.restore(_part(saved.arrays, "scan/"))
+            number = loop.restore(saved)
         except (KeyError, ValueError) as error:
-            display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error}); training starts anew")
-            self._groups = ()  # They may be half restored.
+            display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error}); starting over")
+            self._scans = ()  # They may be half restored.
             return False
-        self._place.recorder.restore(self._runs, saved.facts["recorder"], _part(saved.arrays, "kept/"))
-        self._place.tracker.held.put(saved.facts["records"])
-        self._adopt([run for run in runs if not run.status])
+        self._store.recorder.restore(self._runs, saved.facts["recorder"], arrays_under("kept/", saved.arrays))
+        self._store.tracker.held.put(saved.facts["records"])
+        self._reuse_results([run for run in runs if not run.status])
         ended = sum(bool(run.status) for run in runs)
-        display.say(f"resume: from the checkpoint, {ended} of {len(runs)} runs have ended")
-        self._train(runs, groups, number, display)
+        display.say(f"resume: continuing from the checkpoint, {ended} of {counted(len(runs), 'run')} already ended")
+        loop.run(number)
         return True
 
-    def _begin(self, runs: Sequence[Run], display: Display) -> None:
-        """Train those of `runs` that have no result on record."""
-        todo = self._adopt(runs)
-        if len(todo) < len(runs):
-            some = f"{len(runs) - len(todo)} of {len(runs)} runs have"
-            display.say(f"known:  {some} a result on record; runtime.rerun=true trains them again")
+    def _train(self, runs: Sequence[Run], display: Display) -> None:
+        """Train those of `runs` that have no result in the store."""
+        todo = self._reuse_results(runs)
+        if finished := len(runs) - len(todo):
+            are, them = ("is", "it") if finished == 1 else ("are", "them")
+            some = f"{finished} of {counted(len(runs), 'run')} {are} already finished"
+            display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
         if todo:
-            self._train(todo, self._arranged(todo), 0, display)
+            self._loop(todo, display).run()
 
-    def _adopt(self, runs: Sequence[Run]) -> list[Run]:
-        """Take what has a result from the records, and return the others."""
-        tracker, claimed = self._place.tracker, self._place.claims.others()
+    def _reuse_results(self, runs: Sequence[Run]) -> list[Run]:
+        """Take results from the store, and return the runs that have none."""
+        tracker, claimed = self._store.tracker, self._store.locks.others()
         if not runs or runs[0].config.runtime.rerun:
             return list(runs)
-        records = self._place.records.of_signatures(tracker.experiment_id, [run.signature for run in runs])
-        for run, known in sort_out(runs, records, claimed, tracker.experiment_id).items():
-            if known.is_settled and known.record:
-                self._place.recorder.adopt(run, known.record)
+        records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
+        for run, state in find_states(runs, records, claimed, tracker.experiment_id).items():
+            if state.has_result and state.record:
+                self._store.recorder.reuse(run, state.record)
             elif not run.run_id:
-                run.run_id = known.reusable
-        # They are on record: nobody needs to wait for this process.
-        self._place.claims.drop(claim_of(run.signature, tracker.experiment_id) for run in runs if run.status)
+                run.run_id = state.reusable_id
+        # They are on record, so no other process has to wait for this one.
+        self._store.locks.drop(self._claim(run) for run in runs if run.status)
         return [run for run in runs if not run.status]
 
-    def _arranged(self, runs: list[Run]) -> Sequence[Group]:
-        return self._groups if self._groups and runs == self._runs else arrange(runs, self._device)
-
-    def _train(self, runs: Sequence[Run], groups: Sequence[Group], first: int, display: Display) -> None:
-        """Run scans, from the number `first` on."""
-        recorder, tracker = self._place.recorder, self._place.tracker
-        recorder.start(runs)
-        with tracker.held.hold():
-            for number, group in enumerate(groups[first:], first):
-                self._save(runs, number, group)
-                self._scan(runs, number, group, display)
-                recorder.scanned([group.scan.clocks])
-            self._save(runs, len(groups))
-
-    def _scan(self, runs: Sequence[Run], number: int, group: Group, display: Display) -> None:
-        """Run one scan and hand its events on."""
-        scan, recorder = group.scan, self._place.recorder
-
-        def show(epoch: int, rows: int) -> None:
-            ended = sum(bool(run.status) for run in runs)
-            display.training(epoch, scan.epochs, rows, scan.rows * scan.epochs, ended, len(runs))
-
-        show(epoch=0, rows=0)
-        with deferred() as stop, contextlib.closing(scan.run()) as events:
-            for event in events:
-                if isinstance(event, Progress):
-                    show(event.epoch, event.rows)
-                    if stop or (self._checkpoint and self._checkpoint.due):
-                        self._save(runs, number, group)
-                    if stop:
-                        stop.obey()
-                    continue
-                lane = group.lanes[event.lane]
-                if isinstance(event, EpochEnd):
-                    recorder.epoch(lane, event)
-                elif isinstance(event, Stopped):
-                    recorder.stopped(lane, event, scan.clocks.train, shared_by=len(group.lanes))
-                elif isinstance(event, Diverged):
-                    recorder.diverged(lane, event)
-                elif isinstance(event, Failed):
-                    for run in lane:
-                        recorder.failed(run, event.reason)
-            if stop:
-                stop.obey()
-        display.clear()
-
-    def _save(self, runs: Sequence[Run], number: int, group: Group | None = None) -> None:
-        """Write all that it takes to go on from here, and let go of the records up to here.
-
-        The records are in it too: if this process ends in between, they are made once more, to the letter.
-        """
+    def _loop(self, runs: list[Run], display: Display) -> ScanLoop:
         assert self._checkpoint
-        records = self._place.tracker.held.take()
-        facts, kept = self._place.recorder.state()
-        arrays = {f"scan/{name}": values for name, values in (group.scan.state() if group else {}).items()}
-        arrays |= {f"kept/{name}": values for name, values in kept.items()}
-        signatures = [run.signature for run in runs]
-        self._checkpoint.save(
-            Saved({"runs": signatures, "scan": number, "records": records, "recorder": facts}, arrays)
-        )
-        self._place.tracker.held.put(records)
+        scans = self._scans if self._scans and runs == self._runs else prepare_scans(runs, self._executor)
+        return ScanLoop(runs, scans, self._store.recorder, self._store.tracker, self._checkpoint, display)
 
     def _check_records(self, runs: Sequence[Run], states: Mapping[str, Mapping[str, str]]) -> None:
-        """See that the records that are to be gone on with are still there."""
+        """Raise `ValueError` unless the store still has the runs that a checkpoint continues."""
         wanted = {run.signature: states[run.signature]["run_id"] for run in runs if not states[run.signature]["status"]}
-        found = self._place.records.of_signatures(self._place.tracker.experiment_id, list(wanted))
-        if lost := [name for name, run_id in wanted.items() if run_id not in _ids(found.get(name, ()))]:
-            raise ValueError(f"the store has no more of {len(lost)} of its runs")
-
-
-def _ids(records: Sequence[Record]) -> set[str]:
-    return {record.info.run_id for record in records}
-
-
-def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+        found = self._store.reader.of_signatures(self._store.tracker.experiment_id, list(wanted))
+        ids = {record.info.run_id for records in found.values() for record in records}
+        if lost := len(set(wanted.values()) - ids):
+            raise ValueError(f"{counted(lost, 'run')} no longer in the store")

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live line on a terminal, a line now and then elsewhere."""
+"""Progress of a sweep: a live line on a terminal, a printed line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ from harness.data.ingest import IngestProgress
 from harness.formatting import millions
 
 PLAIN_SECONDS = 10.0
-"""Seconds between lines where the output is no terminal."""
+"""Time between lines where the output is not a terminal."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 run` or `2 runs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class Display:
-    """Shows lines, and the state of the work under way."""
+    """Prints lines, and shows the progress of the current work."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bar: Progress | None = None
-        self._said = time.monotonic()
-        # What was first reported of the work under way: its name, when, how far.
+        self._last_line = time.monotonic()
+        # The first report on the current work: its name, the time, and how far it was.
         self._first: tuple[str, float, tuple[int, ...]] | None = None
 
     def say(self, *lines: str) -> None:
-        """Show lines that stay."""
+        """Print lines."""
         for line in lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, state: IngestProgress) -> None:
-        """Show that a source is read or generated, from its first row on."""
+        """Show how far a source has been read or generated."""
         rows, size = self._rates(f"{state.what} data", state.rows, state.bytes)
         if self._bar is None and not self._is_due(first=1.0):
             return
@@ -40,26 +45,26 @@ class Display:
         self._show(f"{state.what} data", state.bytes, state.total or None, f"{millions(state.rows)} rows", rates, left)
 
     def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int) -> None:
-        """Show how far a scan is: `rows` of `total` over all epochs, `ended` of `runs`; it compiles in epoch 0."""
-        state = f"epoch {epoch}/{epochs}, {ended}/{runs} runs" if epoch else "compiling"
+        """Show a scan's progress: `rows` of `total` over all epochs, `ended` of `runs`; in epoch 0 it compiles."""
+        state = f"epoch {epoch}/{epochs}, {ended}/{counted(runs, 'run')}" if epoch else "compiling"
         (rate,) = self._rates("training", rows)
         left = (total - rows) / rate if rate else None
         self._show("training", rows, total, state, f"{millions(rate)} rows/s", left)
 
     def clear(self) -> None:
-        """Take the live line away; the next work starts its own clock."""
+        """Remove the live line, and restart the clock for the next work."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
         self._first = None
 
     def _show(self, what: str, done: int, total: int | None, state: str, rates: str, left: float | None) -> None:
-        until = f", {timedelta(seconds=round(left))} left" if left is not None else ""
+        remaining = f", {timedelta(seconds=round(left))} left" if left is not None else ""
         if not self.console.is_terminal:
             if self._is_due(PLAIN_SECONDS):
-                self._said = time.monotonic()
-                self.say(f"{what}: {state}, {rates}{until}")
+                self._last_line = time.monotonic()
+                self.say(f"{what}: {state}, {rates}{remaining}")
             return
         if self._bar is None:
             self._bar = Progress(
@@ -72,10 +77,10 @@ class Display:
             self._bar.add_task(what, total=total, state=state, rates=rates)
             self._bar.start()
         task = self._bar.task_ids[0]
-        self._bar.update(task, description=what, total=total, completed=done, state=state, rates=rates + until)
+        self._bar.update(task, description=what, total=total, completed=done, state=state, rates=rates + remaining)
 
     def _rates(self, what: str, *done: int) -> list[float]:
-        """Return what is done in a second since this work was first reported: what came before is compilation."""
+        """Return rates since the first report on this work, before which it compiled."""
         now = time.monotonic()
         if self._first is None or self._first[0] != what or not self._first[2][0]:
             self._first = what, now, done
@@ -83,4 +88,4 @@ class Display:
         return [(after - first) / max(now - start, 1e-9) for after, first in zip(done, before, strict=True)]
 
     def _is_due(self, first: float) -> bool:
-        return time.monotonic() - self._said >= first
+        return time.monotonic() - self._last_line >= first

@@ -89,7 +89,7 @@ def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
     """
     for section in ("runtime", "tracking"):
         values = {repr(getattr(config, section)) for config in configs}
-        require(len(values) == 1, f"{section}.* must be the same for all runs of a sweep, but has {len(values)} values.")
+        require(len(values) == 1, f"{section} must be the same for all runs of a sweep, not {len(values)} values.")
     check_streams([config.data for config in configs])
     tables: dict[str, Table] = {}
     runs: dict[str, Run] = {}

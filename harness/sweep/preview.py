@@ -1,4 +1,4 @@
-"""What a sweep would do, without doing it: runs by state, scans and cohorts, and what they would take."""
+"""`harness plan`: what training would do, without doing it."""
 
 from __future__ import annotations
 
@@ -22,26 +22,30 @@ from harness.formatting import millions
 from harness.runtime.device import choose_device
 from harness.runtime.secrets import masked
 from harness.sweep.batch import checkpoint_folder
-from harness.sweep.display import Display
-from harness.sweep.plan import Group, Run, arrange, prepare
+from harness.sweep.checkpoint import checkpoint_exists
+from harness.sweep.display import Display, counted
+from harness.sweep.executor import LocalExecutor
+from harness.sweep.plan import Run, prepare
 from harness.sweep.run_locks import RunLocks
-from harness.sweep.run_state import Known, sort_out
+from harness.sweep.run_state import RunState, find_states
+from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.tracking.reader import RunReader
 from harness.tracking.uri import tracking_uri
 from harness.training.events import Progress
 
-LOOK_SECONDS = 2.0
-"""Training time that an estimate rests on, for each scan."""
+TRIAL_SECONDS = 2.0
+"""Training time that the estimate for a scan is based on."""
 
 POINT_BYTES = 330
-"""That a point of a curve takes in SQLite, indexes included: measured."""
+"""Size of a metric value in SQLite, including indexes: measured."""
 
-EPOCH_POINTS = 8
+EPOCH_VALUES = 8
+"""Metric values recorded per epoch."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What scans would take: seconds, and bytes on disk by what takes them."""
+    """Cost of a scan: seconds to compile and to train, bytes of its checkpoint and its records."""
 
     compile: float
     train: float
@@ -50,118 +54,117 @@ class Estimate:
 
 
 def preview(configs: Sequence[Config], display: Display, console: Console) -> None:
-    """Print what training `configs` would be; a table that is not there is made, since all else follows from it.
+    """Print the state of each run, the scans to train and their estimated cost; missing tables are made.
 
     Raises:
-        ConfigError: One of them cannot be trained, as in training.
+        ConfigError: A configuration cannot be trained, as in training.
     """
     device, description = choose_device(configs[0].runtime)
+    executor = LocalExecutor(device)
     runs = list(dict.fromkeys(prepare(configs, display.reading)))
-    groups = arrange(runs, device)
+    scans = prepare_scans(runs, executor)
     display.clear()
     uri = tracking_uri(configs[0].tracking.uri)
-    known, resumes = _look_up(runs, uri, device)
-    display.say(f"device: {description}", f"store:  {masked(uri)}, experiment {configs[0].tracking.experiment}")
-    counts = Counter(each.state for each in known.values())
-    display.say(f"{len(runs)} runs: {', '.join(f'{count} {state}' for state, count in counts.items())}", "")
-    console.print(_runs_table(known))
-    todo = [run for run, each in known.items() if not each.is_settled and each.state != "running"]
-    if resumes:
-        display.say("", "There is a checkpoint: the same command goes on from it, and what follows is at most.")
+    states, has_checkpoint = _look_up(runs, uri, device)
+    experiment = configs[0].tracking.experiment or DEFAULT_EXPERIMENT
+    display.say(f"device: {description}", f"store:  {masked(uri)}, experiment {experiment}")
+    counts = Counter(state.name for state in states.values())
+    by_state = ", ".join(f"{count} {name}" for name, count in counts.items())
+    display.say(f"{counted(len(runs), 'run')}: {by_state}", "")
+    console.print(_runs_table(states))
+    todo = [run for run, state in states.items() if not state.has_result and state.name != "running"]
+    if has_checkpoint:
+        display.say("", "The same command will resume from a checkpoint, so these are upper bounds:")
     if todo:
-        groups = groups if len(todo) == len(runs) else arrange(todo, device)
-        _describe(groups, display, console)
+        _print_scans(scans if len(todo) == len(runs) else prepare_scans(todo, executor), display, console)
 
 
-def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, Known], bool]:
-    """Return what the store knows of runs, and whether there is a checkpoint of them."""
+def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunState], bool]:
+    """Return the state of each run in the store, and whether there is a checkpoint to resume from."""
     config = runs[0].config
-    nothing = {run: Known("new") for run in runs}, False
+    nothing = {run: RunState("new") for run in runs}, False
     try:
-        records = RunReader(uri)
+        reader = RunReader(uri)
     except ConfigError:  # There is no store yet.
         return nothing
-    experiment = records.experiment_id(config.tracking.experiment or DEFAULT_EXPERIMENT)
+    experiment = reader.experiment_id(config.tracking.experiment or DEFAULT_EXPERIMENT)
     if not experiment:
         return nothing
-    found = {} if config.runtime.rerun else records.of_signatures(experiment, [run.signature for run in runs])
-    with RunLocks(masked(uri)) as claims:
-        known = sort_out(runs, found, claims.others(), experiment)
-    return known, (checkpoint_folder(runs, device, experiment, uri) / "state.npz").exists()
+    records = {} if config.runtime.rerun else reader.of_signatures(experiment, [run.signature for run in runs])
+    claimed: set[str] = set()
+    with contextlib.suppress(OSError), RunLocks(uri) as locks:  # The store may be read-only.
+        claimed = locks.others()
+    states = find_states(runs, records, claimed, experiment)
+    return states, checkpoint_exists(checkpoint_folder(runs, device, experiment, uri))
 
 
-def _runs_table(known: dict[Run, Known]) -> Table:
+def _runs_table(states: dict[Run, RunState]) -> Table:
     table = Table("run", "state", box=None, padding=(0, 2, 0, 0))
     for column in ("updates", "memory/update"):
         table.add_column(column, justify="right")
-    for run, each in known.items():
-        size = run.chunk * len(run.table.columns) * 4
-        table.add_row(Text(run.name), each.state, f"{run.updates:,}", f"{millions(size)}B")
+    for run, state in states.items():
+        table.add_row(Text(run.name), state.name, f"{run.updates:,}", f"{millions(run.update_bytes)}B")
     return table
 
 
-def _describe(groups: Sequence[Group], display: Display, console: Console) -> None:
+def _print_scans(scans: Sequence[PreparedScan], display: Display, console: Console) -> None:
     estimates = []
-    for number, group in enumerate(groups, 1):
-        run = group.lanes[0][0]
-        rows = f"{run.table.train_rows:,} rows to train on, {run.table.holdout_rows:,} held out"
-        display.say("", f"scan {number}: {run.table.source.name}, {rows}, {group.scan.epochs} epochs")
-        table = Table("  cohort", box=None, padding=(0, 2, 0, 0))
-        for column in ("lanes", "tiles", "runs"):
-            table.add_column(column, justify="right")
-        for cohort in group.scan.cohorts:
-            lanes = [group.lanes[index] for index in cohort.lanes]
-            table.add_row(
-                f"  {_cohort(lanes[0][0])}",
-                str(len(lanes)),
-                f"{-(-len(lanes) // cohort.tile)} of {cohort.tile}",
-                str(sum(map(len, lanes))),
-            )
-        console.print(table)
-        estimates.append(_estimate(group))
-    disk = sum({run.table.folder: _size(run.table.folder) for group in groups for run in group.lanes[0]}.values())
-    train, compiling = (sum(getattr(each, name) for each in estimates) for name in ("train", "compile"))
+    for number, scan in enumerate(scans, 1):
+        data = scan.lanes[0][0].table
+        rows = f"{counted(data.train_rows, 'training row')}, {counted(data.holdout_rows, 'holdout row')}"
+        display.say("", f"scan {number}: {data.source.name}, {rows}, {counted(scan.task.epochs, 'epoch')}")
+        console.print(_cohorts_table(scan))
+        estimates.append(_estimate(scan))
+    tables = {run.table.folder for scan in scans for run in scan.lanes[0]}
+    disk = sum(_size(folder) for folder in tables)
+    train, compiling = sum(each.train for each in estimates), sum(each.compile for each in estimates)
     checkpoint, records = max(each.checkpoint for each in estimates), sum(each.records for each in estimates)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     display.say(
         "",
         f"time:   {_duration(compiling)} to compile, about {_duration(train)} to train and evaluate",
-        f"memory: {millions(memory)}B, with all loops compiled",
-        f"disk:   {millions(disk)}B of tables, {millions(checkpoint)}B of checkpoint, {millions(records)}B of records",
+        f"memory: {millions(memory)}B with all loops compiled",
+        f"disk:   tables {millions(disk)}B, checkpoint {millions(checkpoint)}B, records {millions(records)}B",
     )
 
 
-def _cohort(run: Run) -> str:
-    config = run.config
-    chunk = "full" if config.is_full else f"chunk={config.chunksize}"
-    model = config.model["_target_"].rpartition(".")[-1]
-    return f"{chunk} {model} {config.optimizer['name']} {config.loss.value}"
+def _cohorts_table(scan: PreparedScan) -> Table:
+    table = Table("  cohort", box=None, padding=(0, 2, 0, 0))
+    for column in ("runs", "lanes", "tiles", "lanes/tile"):
+        table.add_column(column, justify="right")
+    for cohort in scan.task.cohorts:
+        lanes = [scan.lanes[index] for index in cohort.lanes]
+        config = lanes[0][0].config
+        chunk = "full" if config.is_full else f"chunk={config.chunksize}"
+        model = config.model["_target_"].rpartition(".")[-1]
+        name = f"  {chunk} {model} {config.optimizer['name']} {config.loss.value}"
+        tiles = -(-len(lanes) // cohort.tile)
+        table.add_row(name, str(sum(map(len, lanes))), str(len(lanes)), str(tiles), str(cohort.tile))
+    return table
 
 
-def _estimate(group: Group) -> Estimate:
-    """Train on the first blocks, and scale; a lane that leaves early takes its part of the time along."""
-    scan, rows, start = group.scan, 0, time.monotonic()
-    with contextlib.closing(scan.run()) as events:
+def _estimate(scan: PreparedScan) -> Estimate:
+    """Train on the first blocks and extrapolate; lanes that end early count for their share of the time."""
+    task, rows, start = scan.task, 0, time.monotonic()
+    with contextlib.closing(task.run()) as events:
         for event in events:
             if isinstance(event, Progress):
                 rows = event.rows
-                if time.monotonic() - start - scan.clocks.compile > LOOK_SECONDS:
+                if time.monotonic() - start - task.clocks.compile > TRIAL_SECONDS:
                     break
-    spent = scan.clocks
-    a_row = (spent.read + spent.train) / max(rows, 1)
-    run = group.lanes[0][0]
-    epochs = [max(run.config.epochs for run in lane) for lane in group.lanes]
-    passes = sum(epochs) / len(epochs)
-    evaluated = spent.evaluate / rows * scan.rows if spent.evaluate else a_row * run.table.holdout_rows
-    points = sum(
-        run.config.epochs * EPOCH_POINTS + min(run.updates, run.config.tracking.curve_points)
-        for run in itertools.chain(*group.lanes)
+    clocks, table = task.clocks, scan.lanes[0][0].table
+    row_seconds = (clocks.read + clocks.train) / max(rows, 1)
+    evaluation = clocks.evaluate / rows * task.rows if clocks.evaluate else row_seconds * table.holdout_rows
+    mean_epochs = sum(max(run.config.epochs for run in lane) for lane in scan.lanes) / len(scan.lanes)
+    values = sum(
+        run.config.epochs * EPOCH_VALUES + min(run.updates, run.config.tracking.curve_points)
+        for run in itertools.chain(*scan.lanes)
     )
     return Estimate(
-        spent.compile,
-        (a_row * scan.rows + evaluated) * passes,
-        sum(values.nbytes for values in scan.state().values()),
-        points * POINT_BYTES,
+        clocks.compile,
+        (row_seconds * task.rows + evaluation) * mean_epochs,
+        sum(array.nbytes for array in task.state().values()),
+        values * POINT_BYTES,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a sweep shows of itself in MLflow: saved views and a sample of its data from the start, a report at the end."""
+"""What a sweep adds to its summary run: a data sample and saved views at the start, a report at the end."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from harness.tracking.saved_views import saved_views
 from harness.tracking.tracker import Tracker
 
 
-def announce(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
-    """Keep a sample of the data for the figures, and the views that a person opens while the sweep runs."""
+def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
+    """Log a sample of the data, for figures, and save the views to open while the sweep runs."""
     first = runs[0]
     if rows := sample.sample_csv(first.table):
         tracker.log_text(sweep_id, rows, sample.FILE)
@@ -28,10 +28,10 @@ def announce(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run])
     _save_views(tracker, sweep_id, sweep_name(command), swept, held_out=first.table.holdout_rows > 0, labels=labels)
 
 
-def conclude(tracker: Tracker, sweep_id: str, display: Display) -> None:
-    """Add the report to a sweep that has ended, and the columns that only all of its runs have to its views.
+def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
+    """Log the report of a finished sweep, and update its views to the settings that its runs turned out to vary.
 
-    A report that cannot be made fails nothing.
+    If that fails, the sweep does not.
     """
     try:
         tracker.flush()
@@ -44,7 +44,7 @@ def conclude(tracker: Tracker, sweep_id: str, display: Display) -> None:
                 tracker.log_artifact(sweep_id, path, "report")
             tracker.flush()
     except Exception as error:
-        display.say(f"report: not made ({type(error).__name__}: {error}); `harness report` makes it")
+        display.say(f"report: could not be made ({type(error).__name__}: {error}). Try `harness report`.")
 
 
 def _save_views(

@@ -47,7 +47,8 @@ class Recorder:
             summary_record: An earlier summary run of the same sweep, found in the store.
             tags: Added to the tags of each run.
         """
-        self._tracker, self._command, self._device, self.tags = tracker, command, device, tags or {}
+        self._tracker, self._command, self._device = tracker, command, device
+        self.tags = dict(tags or {})
         self._leaderboard = Leaderboard()
         self._models = ModelLog(tracker)
         self._summary = Summary(tracker, command, folder, signatures, summary_record) if folder else None

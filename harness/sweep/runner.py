@@ -1,7 +1,4 @@
-"""Train configurations: plan them, train what is not there already, record what comes.
-
-One configuration is a sweep of one; there is no second path.
-"""
+"""Runs a sweep from configurations to records. A single configuration is a sweep of one."""
 
 from __future__ import annotations
 
@@ -12,21 +9,23 @@ from pathlib import Path
 from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.runtime.device import choose_device
 from harness.runtime.secrets import masked
-from harness.sweep import publish
-from harness.sweep.batch import Batch, Place
-from harness.sweep.display import Display
+from harness.sweep.batch import Batch, Store
+from harness.sweep.display import Display, counted
+from harness.sweep.executor import LocalExecutor
 from harness.sweep.identity import sweep_signature
-from harness.sweep.plan import Run, arrange, prepare
+from harness.sweep.plan import Run, prepare
+from harness.sweep.publish import publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_locks import RunLocks, only_one
 from harness.sweep.run_state import claim_of, is_abandoned
+from harness.sweep.scan_loop import prepare_scans
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
 
 
 class Sweep:
-    """A sweep, whose configurations may come in several batches; as a context manager it ends with its block."""
+    """A sweep whose configurations may arrive in several batches; a context manager that ends it."""
 
     def __init__(
         self,
@@ -37,19 +36,19 @@ class Sweep:
         signatures: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Do nothing yet.
+        """Remember the settings; the store is opened with the first batch.
 
         Args:
-            display: Where a person looks.
-            command: What repeats the sweep.
-            folder: The sweep's; it gives the sweep a summary run, to which later calls with the same folder add.
-            signatures: Of all of the sweep's runs, where they come in several batches and are known before.
-            tags: Of its runs, besides their own.
+            display: Shows progress and messages.
+            command: The command that repeats the sweep.
+            folder: The sweep's folder, which gives it a summary run; later calls with the same folder continue it.
+            signatures: Signatures of all runs of the sweep, if they are known before the first batch.
+            tags: Added to the tags of each run.
         """
         self._display, self._command, self._folder = display, command, folder
         self._signatures, self._tags = list(signatures), tags
-        self._opened = contextlib.ExitStack()
-        self._recorder: Recorder | None = None
+        self._resources = contextlib.ExitStack()
+        self._store: Store | None = None
         self._batches: list[Batch] = []
         self._ended: dict[str, Run] = {}
         self._said: set[str] = set()
@@ -58,61 +57,57 @@ class Sweep:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        recorder, self._recorder = self._recorder, None
+        store, self._store = self._store, None
         try:
-            if recorder and kind:
-                recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
-            elif recorder:
-                recorder.finish()
-                if recorder.sweep_id:
-                    publish.conclude(self._tracker, recorder.sweep_id, self._display)
+            if store and kind:
+                store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
+            elif store:
+                store.recorder.finish()
+                if store.recorder.sweep_id:
+                    publish_report(store.tracker, store.recorder.sweep_id, self._display)
                 for batch in self._batches:
-                    batch.forget()
+                    batch.discard_checkpoint()
         except BaseException as own:
             kind, error = type(own), own
             raise
         finally:
-            self._opened.__exit__(kind, error, None)
+            self._resources.__exit__(kind, error, None)
 
     def train(self, configs: Sequence[Config], commands: Sequence[str] = ()) -> list[Run]:
-        """Train `configs` and record them; those that have a result already have it taken from the records.
+        """Train and record a batch of configurations, except those that already have a result in the store.
 
         Args:
-            configs: They have `runtime` and `tracking` in common, with those of other batches too.
-            commands: What repeats each of them alone; none means the sweep's command.
+            configs: Configurations with the same `runtime` and `tracking`, which other batches share.
+            commands: For each, the command that trains it alone; the sweep's command if there is none.
 
         Returns:
             The ended run of each configuration, in order; equal configurations share one.
 
         Raises:
-            ConfigError: One of them cannot be trained; then none of these was trained or recorded.
+            ConfigError: A configuration cannot be trained; none of the batch has been trained or recorded then.
         """
         device, description = choose_device(configs[0].runtime)
         self._say(f"device: {description}")
-        if "GPU" in device and not self._recorder:
-            self._opened.enter_context(only_one("gpu-0", self._display.say))
+        if "GPU" in device and not self._store:
+            self._resources.enter_context(only_one("gpu-0", self._display.say))
         runs = prepare(configs, self._display.reading)
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
-        # What an earlier batch has brought to its end is not asked for again.
+        # Earlier batches may have trained some of them.
         runs = [self._ended.get(run.signature, run) for run in runs]
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:
             return runs
-        for table in {run.table.folder: run.table for run in distinct}.values():
-            if table.dropped or table.filled:
-                self._say(f"data:   {table.dropped:,} rows dropped, {table.filled:,} empty fields filled")
-            if table.drift:
-                self._say(f"data:   {table.drift}; batch runs follow that, and data.order=shuffled mixes the rows")
-        groups = arrange(distinct, device)
-        first = self._recorder is None
-        recorder = self._recorder or self._open(configs[0], description, distinct)
-        place = Place(recorder, self._tracker, self._records, self._claims)
-        batch = Batch(distinct, groups, device, place, self._command)
+        self._describe_data(distinct)
+        executor = LocalExecutor(device)
+        scans = prepare_scans(distinct, executor)
+        is_first = self._store is None
+        store = self._store = self._store or self._open(configs[0], description, distinct)
+        batch = Batch(distinct, scans, executor, store, self._command)
         self._batches.append(batch)
-        self._opened.callback(batch.close)
-        if first and recorder.sweep_id:
-            publish.announce(self._tracker, recorder.sweep_id, self._command, distinct)
+        self._resources.callback(batch.close)
+        if is_first and store.recorder.sweep_id:
+            publish_start(store.tracker, store.recorder.sweep_id, self._command, distinct)
         try:
             batch.run(self._display)
         finally:
@@ -120,42 +115,49 @@ class Sweep:
         self._ended |= {run.signature: run for run in distinct}
         return runs
 
-    def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Recorder:
-        """Reach the store, and see what became of those who wrote to it."""
-        tracking = config.tracking
-        uri = tracking_uri(tracking.uri)
-        experiment = DEFAULT_EXPERIMENT if tracking.experiment is None else tracking.experiment
+    def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Store:
+        """Open the store, and end the runs that dead processes left open."""
+        uri = tracking_uri(config.tracking.uri)
+        experiment = DEFAULT_EXPERIMENT if config.tracking.experiment is None else config.tracking.experiment
         outbox = Path(config.runtime.cache).absolute() / "outbox"
-        # Until all is on record, no other process may think that a run is nobody's.
-        self._claims = self._opened.enter_context(RunLocks(masked(uri)))
-        tracker = Tracker(uri, experiment, outbox, wait=tracking.wait, say=self._display.say)
-        self._tracker = self._opened.enter_context(tracker)
+        # Closed after the tracker: until all is delivered, no other process may take a run for abandoned.
+        locks = self._resources.enter_context(RunLocks(uri))
+        tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
+        self._resources.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
-        self._records = RunReader(uri)
+        reader = RunReader(uri)
         tracker.settle()
-        with self._claims.alone():
-            self._end_abandoned()
+        with locks.exclusive():
+            _end_abandoned(tracker, reader, locks.others())
             signatures = self._signatures or [run.signature for run in runs]
-            known = None
+            record = None
             if self._folder and not config.runtime.rerun:
-                known = self._records.sweep_of_signature(tracker.experiment_id, sweep_signature(signatures))
-            self._recorder = Recorder(tracker, self._command, self._folder, device, signatures, known, self._tags)
-            self._claims.keep(claim_of(self._recorder.sweep_id, tracker.experiment_id))
-        return self._recorder
+                record = reader.sweep_of_signature(tracker.experiment_id, sweep_signature(signatures))
+            recorder = Recorder(tracker, self._command, self._folder, device, signatures, record, self._tags)
+            locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
+        return Store(recorder, tracker, reader, locks)
 
-    def _end_abandoned(self) -> None:
-        """End what is still said to run, though its process is gone."""
-        claimed = self._claims.others()
-        for record in self._records.running(self._tracker.experiment_id):
-            if is_abandoned(record, claimed):
-                self._tracker.end_run(record.info.run_id, "KILLED")
-        self._tracker.flush()
+    def _describe_data(self, runs: Sequence[Run]) -> None:
+        for table in {run.table.folder: run.table for run in runs}.values():
+            if table.dropped or table.filled:
+                filled = counted(table.filled, "empty field")
+                self._say(f"data:   {counted(table.dropped, 'row')} dropped, {filled} filled")
+            if table.drift:
+                self._say(f"data:   {table.drift}; batch runs are sensitive to that, data.order=shuffled is not")
 
     def _say(self, line: str) -> None:
-        """Show a line once."""
+        """Print a line, once per sweep."""
         if line not in self._said:
             self._said.add(line)
             self._display.say(line)
+
+
+def _end_abandoned(tracker: Tracker, reader: RunReader, claimed: set[str]) -> None:
+    """End runs that are still marked as running although their process is gone."""
+    for record in reader.running(tracker.experiment_id):
+        if is_abandoned(record, claimed):
+            tracker.end_run(record.info.run_id, "KILLED")
+    tracker.flush()
 
 
 def train(
@@ -166,6 +168,6 @@ def train(
     folder: Path | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> list[Run]:
-    """Train all `configs` as one sweep; as `Sweep` and its `train`."""
+    """Train `configs` as one sweep of one batch; see `Sweep`."""
     with Sweep(display, command=command, folder=folder, tags=tags) as sweep:
         return sweep.train(configs)

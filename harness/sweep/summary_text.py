@@ -34,7 +34,9 @@ def summary_text(state: SummaryState, command: str, experiment_id: str) -> str:
             rmse = "" if run.rmse is None else f"{run.rmse:,.6g}"
             rows.append(f"| {title} | {link(run)} | {run.loss:.4g} | {rmse} | {run.updates:,} |")
     if rows:
-        parts.append("\n".join(["| best of | run | loss | rmse | updates |", "| --- | --- | ---: | ---: | ---: |", *rows]))
+        parts.append(
+            "\n".join(["| best of | run | loss | rmse | updates |", "| --- | --- | ---: | ---: | ---: |", *rows])
+        )
     parts += state.data
     failed = [f"- {link(run)}: {run.reason.splitlines()[0]}" for run in state.runs if run.reason]
     if failed:

@@ -367,7 +367,7 @@ def test_the_summary_says_in_markdown_what_came_of_it(left: Left) -> None:
         row("chunks", best("4")),
         row("the full sample", best("full")),
         "",
-        "`small.csv`: y from x; 10 rows to train on, 3 held out.",
+        "`small.csv`: y from x; 10 training rows, 3 holdout rows.",
         "",
         "4 of 8 runs failed:",
         "",
@@ -827,7 +827,7 @@ def test_a_report_that_cannot_be_made_fails_nothing(trainer: Harness, monkeypatc
     monkeypatch.setattr("harness.analysis.report.write", fail)
     answer = trainer("-m", "epochs=1,2", "chunksize=full")
     assert (answer.code, answer.err) == (0, "")
-    assert "report: not made (OSError: no room); `harness report` makes it\n" in answer.out
+    assert "report: could not be made (OSError: no room). Try `harness report`.\n" in answer.out
 
 
 def crash(scan: object) -> None:

@@ -49,7 +49,7 @@ def test_functions_that_make_models_are_taken(name: str) -> None:
         "experiments.reading.train_from_fifo",  # It runs a program, and takes a number.
         "harness.cli.predict.load",
         "harness.sweep.code_version.patches",
-        "harness.sweep.plan.find_target",
+        "harness.sweep.model_target.find_target",
     ],
 )
 def test_other_functions_of_those_packages_are_refused(name: str) -> None:

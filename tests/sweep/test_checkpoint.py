@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import Timeout
 
 from harness.sweep import checkpoint as module
 from harness.sweep.checkpoint import Checkpoint, Saved
@@ -59,7 +60,7 @@ def test_no_pickle_is_loaded(tmp_path: Path) -> None:
 
 def test_one_process_has_it(tmp_path: Path) -> None:
     place = Checkpoint(tmp_path / "c", {})
-    with pytest.raises(BlockingIOError):
+    with pytest.raises(Timeout):
         Checkpoint(tmp_path / "c", {})
     place.close()
     Checkpoint(tmp_path / "c", {}).close()
@@ -72,7 +73,7 @@ def test_the_next_is_due_after_a_hundred_times_what_the_last_took(
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     place = Checkpoint(tmp_path / "c", {})
     assert not place.due
-    now += module.SECONDS
+    now += module.INTERVAL
     assert place.due
 
     def slow(descriptor: int) -> None:
@@ -82,7 +83,7 @@ def test_the_next_is_due_after_a_hundred_times_what_the_last_took(
     monkeypatch.setattr(module.os, "fsync", slow)
     place.save(SAVED)  # Two fsyncs; the second, of the folder, counts too.
     assert not place.due
-    now += 4.0 / module.SHARE - 0.1
+    now += 4.0 / module.TIME_SHARE - 0.1
     assert not place.due
     now += 0.2
     assert place.due

@@ -102,7 +102,7 @@ def test_each_work_has_a_clock_of_its_own(clock: Clock) -> None:
     assert text(display) == ""
     clock.now += 10
     display.training(1, 1, 1500, 2000, 0, 1)
-    assert text(display) == "training: epoch 1/1, 0/1 runs, 100 rows/s, 0:00:05 left\n"
+    assert text(display) == "training: epoch 1/1, 0/1 run, 100 rows/s, 0:00:05 left\n"
 
 
 def test_lines_are_shown_as_they_are_at_any_width() -> None:

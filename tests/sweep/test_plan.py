@@ -11,8 +11,9 @@ import pytest
 
 from harness.config import Config, DataConfig, FullSample, Loss, RuntimeConfig, Scaling, TrackingConfig
 from harness.errors import ConfigError
-from harness.sweep import plan
+from harness.sweep.executor import LocalExecutor
 from harness.sweep.plan import arrange, prepare
+from harness.sweep.scan_loop import prepare_scans
 
 
 @pytest.fixture
@@ -40,19 +41,19 @@ def test_runs_share_scans_by_data_and_lanes_by_all_but_epochs(config):
     other = replace(config, data=replace(config.data, scaling=Scaling.none))
     configs = [config, replace(config, epochs=5), replace(config, learning_rate=1.0), other, replace(config, seed=1)]
     runs = prepared(configs)
-    groups = arrange(runs, "/CPU:0")
+    groups = arrange(runs)
     assert [[[runs.index(run) for run in lane] for lane in group.lanes] for group in groups] == [
         [[0, 1], [2], [4]],
         [[3]],
     ]
-    assert [group.scan.epochs for group in groups] == [5, 2]
+    assert [max(lane.stops[-1] for lane in group.plan.lanes) for group in groups] == [5, 2]
     assert runs[0].table is runs[3].table
 
 
 def test_other_split_or_columns_is_another_scan(config):
     others = [{"split_seed": 1}, {"holdout": 0.3}, {"features": ["a"]}, {"log_columns": []}]
     runs = prepared([config, *(replace(config, data=replace(config.data, **other)) for other in others)])
-    assert len(arrange(list(dict.fromkeys(runs)), "/CPU:0")) == 4
+    assert len(arrange(list(dict.fromkeys(runs)))) == 4
     assert runs[4] is runs[0]
 
 
@@ -97,22 +98,22 @@ def test_a_stream_is_not_read_for_the_first_of_several_tables(config, tmp_path):
 
 def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatch):
     resident = replace(config, runtime=replace(config.runtime, full_sample=FullSample.resident))
-    (group,) = arrange(prepared([resident]), "/CPU:0")
-    assert group.scan.rows == len(range(103)) - prepared([resident])[0].table.holdout_rows
-    monkeypatch.setattr(plan, "available_bytes", lambda device, limit: 1000)
-    with pytest.raises(ConfigError, match=r"expected 24,576 bytes of memory for \d+ rows. Received: 1,000 bytes on"):
-        arrange(prepared([resident]), "/CPU:0")
-    monkeypatch.setattr(plan, "available_bytes", lambda device, limit: 0)  # Not known: it is tried.
-    assert arrange(prepared([resident]), "/CPU:0")
+    (scan,) = prepare_scans(prepared([resident]), LocalExecutor("/CPU:0"))
+    assert scan.task.rows == len(range(103)) - prepared([resident])[0].table.holdout_rows
+    monkeypatch.setattr("harness.sweep.executor.available_bytes", lambda device, limit: 1000)
+    with pytest.raises(ConfigError, match=r"needs 24,576 bytes of memory for \d+ rows, but /CPU:0 has 1,000 bytes"):
+        prepare_scans(prepared([resident]), LocalExecutor("/CPU:0"))
+    monkeypatch.setattr("harness.sweep.executor.available_bytes", lambda device, limit: 0)  # Not known: it is tried.
+    assert prepare_scans(prepared([resident]), LocalExecutor("/CPU:0"))
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"tracking": TrackingConfig(experiment="other")}, "tracking expected one value for all runs of a sweep"),
-        ({"runtime": RuntimeConfig(lane_tile=16)}, "runtime expected one value for all runs of a sweep"),
-        ({"loss": Loss.binary_crossentropy}, "expected labels 0 and 1 in y"),
-        ({"model": {"_target_": "harness.models.linear", "unit": 1}}, r"Received: \['unit'\] .* It has: init"),
+        ({"tracking": TrackingConfig(experiment="other")}, "tracking must be the same for all runs"),
+        ({"runtime": RuntimeConfig(lane_tile=16)}, "runtime must be the same for all runs"),
+        ({"loss": Loss.binary_crossentropy}, "needs labels 0 and 1, but y contains"),
+        ({"model": {"_target_": "harness.models.linear", "unit": 1}}, r"arguments \['unit'\]: .* It takes init"),
         ({"model": {"_target_": "harness.models.line"}}, "expected the dotted name of a function"),
         ({"optimizer": {"name": "adam", "momentum": 1}}, "optimizer expected settings of adam"),
     ],

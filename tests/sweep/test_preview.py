@@ -45,9 +45,9 @@ def test_states_scans_and_estimates(folder: Folder) -> None:
     assert rows["chunk=500 lr=1e+30 epochs=2"][3:] == ["diverged", "14", "4kB"]
     assert rows["full lr=0.01 epochs=2"][3:] == ["new", "2", "25.3kB"]
     assert any(
-        re.fullmatch(r"scan 1: some.csv, 3,1\d\d rows to train on, 8\d\d held out, 3 epochs", line) for line in said
+        re.fullmatch(r"scan 1: some.csv, 3,1\d\d training rows, 8\d\d holdout rows, 3 epochs", line) for line in said
     )
-    assert "chunk=100 linear adam mse 1 1 of 8 1" in [" ".join(line.split()) for line in said]
+    assert "chunk=100 linear adam mse 1 1 1 8" in [" ".join(line.split()) for line in said]
     assert [line.split(":")[0] for line in said[-3:]] == ["time", "memory", "disk"]
     assert folder.numbers() == before
     assert len(folder.records("sweep")) == 1
@@ -56,5 +56,5 @@ def test_states_scans_and_estimates(folder: Folder) -> None:
 def test_what_is_finished_needs_no_scan(folder: Folder) -> None:
     folder.train([folder.config(epochs=1)])
     said = said_of(folder, folder.config(epochs=1))
-    assert "1 runs: 1 finished" in said
+    assert "1 run: 1 finished" in said
     assert not any(line.startswith(("scan", "time")) for line in said)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.runtime.signals import Stop
-from harness.sweep import batch
+from harness.sweep import batch, scan_loop
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks
@@ -116,7 +116,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
         def deferred() -> Iterator[Stop]:
             yield After(looks)
 
-        monkeypatch.setattr(batch, "deferred", deferred)
+        monkeypatch.setattr(scan_loop, "deferred", deferred)
 
     return arm
 
@@ -150,7 +150,7 @@ def test_a_stopped_sweep_goes_on_in_the_same_runs_to_the_same_numbers(
             assert "KILLED" in folder.statuses()
             assert folder.statuses("sweep") == ["KILLED"]
             assert list((folder.path / "cache" / "checkpoints").glob("*/state.npz"))
-    assert "resume: from the checkpoint, 2 of 5 runs have ended" in folder.said
+    assert "resume: continuing from the checkpoint, 2 of 5 runs already ended" in folder.said
     assert folder.statuses() == undisturbed.statuses() == ["FAILED", *["FINISHED"] * 4]
     assert folder.numbers() == undisturbed.numbers()
     assert folder.numbers(folder.records("sweep")).keys() == undisturbed.numbers(undisturbed.records("sweep")).keys()
@@ -166,7 +166,7 @@ def test_what_has_a_result_is_not_trained_again(folder: Folder, monkeypatch: pyt
     monkeypatch.setattr(Scan, "run", lambda self: pytest.fail("trained again"))
     before = folder.numbers(), folder.numbers(folder.records("sweep"))
     again = folder.train(configs)
-    assert "known:  2 of 2 runs have a result on record" in folder.said
+    assert "2 of 2 runs are already finished; skipping them (runtime.rerun=true to retrain)" in folder.said
     assert [(run.run_id, run.status, run.reason, run.objective) for run in again] == [
         (run.run_id, run.status, run.reason, run.objective) for run in first
     ]
@@ -182,7 +182,7 @@ def test_what_has_a_result_is_not_trained_again(folder: Folder, monkeypatch: pyt
 def test_a_larger_sweep_takes_what_is_there(folder: Folder) -> None:
     folder.train([folder.config(epochs=1)])
     folder.train([folder.config(epochs=1), folder.config(epochs=2)])
-    assert "known:  1 of 2 runs have" in folder.said
+    assert "1 of 2 runs is already finished; skipping it" in folder.said
     sweeps = [record.info.run_id for record in folder.records("sweep")]
     belongs = {record.data.params["epochs"]: record.data.tags["sweep"].split(",") for record in folder.records()}
     assert len(sweeps) == 2
@@ -208,7 +208,7 @@ def test_one_that_fails_among_many_fails_alone_and_is_trained_again_alone(folder
         assert "not in training" in runs[13].reason
         tags = {record.info.run_id: record.data.tags for record in folder.records()}
         assert "not in training" in tags[runs[13].run_id]["failure"]
-    assert "known:  23 of 24 runs have" in folder.said
+    assert "23 of 24 runs are already finished" in folder.said
     assert folder.statuses("sweep") == ["FAILED"]
 
 
@@ -249,7 +249,7 @@ def test_runs_of_processes_that_are_gone_are_ended(folder: Folder) -> None:
 
 def test_what_another_process_trains_is_waited_for(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one is this thread: it has claimed a run, and records its end while the sweep waits."""
-    monkeypatch.setattr(batch, "POLL", 0.05)
+    monkeypatch.setattr(batch, "POLL_SECONDS", 0.05)
     (first,) = folder.train([folder.config(epochs=1)], alone=True)
     client = MlflowClient(folder.uri)
     client.update_run(first.run_id, status="RUNNING")
@@ -264,7 +264,7 @@ def test_what_another_process_trains_is_waited_for(folder: Folder, monkeypatch: 
         assert client.get_run(first.run_id).info.status == "RUNNING"
         client.set_terminated(first.run_id)
     thread.join()
-    assert "waiting: another process trains 1 of these runs" in folder.said
+    assert "waiting: another process is training 1 of these runs" in folder.said
     assert [run.status for run in answer] == ["FINISHED"] * 2
     assert answer[0].run_id == first.run_id
     assert len(folder.records()) == 2
@@ -291,7 +291,7 @@ def test_a_checkpoint_of_runs_that_were_deleted_is_not_gone_on_from(
     MlflowClient(folder.uri).delete_run(record.info.run_id)
     stop_after(None)
     folder.train([folder.config()])
-    assert "the store has no more of 1 of its runs); training starts anew" in folder.said
+    assert "1 run no longer in the store); starting over" in folder.said
     assert folder.statuses() == ["FINISHED"]
 
 

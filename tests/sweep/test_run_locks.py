@@ -1,4 +1,4 @@
-"""Who has claimed what: processes that are alive are seen, and those that are gone are not."""
+"""Claims on runs: those of live processes count, those of dead ones do not."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from harness.sweep import run_locks as module
 from harness.sweep.run_locks import RunLocks, only_one
 
 PROGRAM = (
-    "import sys, time\nfrom harness.sweep.run_locks import RunLocks\nclaims = RunLocks(sys.argv[1])\n"
-    "print(claims.take(sys.argv[2:]), flush=True)\ntime.sleep(60)\n"
+    "import sys, time\nfrom harness.sweep.run_locks import RunLocks\nlocks = RunLocks(sys.argv[1])\n"
+    "print(locks.take(sys.argv[2:]), flush=True)\ntime.sleep(60)\n"
 )
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(module.tempfile, "tempdir", None)
 
 
-def test_what_one_has_no_other_gets_until_it_is_dropped() -> None:
-    with RunLocks("store") as one, RunLocks("store") as other, RunLocks("another store") as apart:
+@pytest.fixture(params=["file", "server"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/mlflow.db" if request.param == "file" else "http://localhost:5000"
+
+
+def test_what_one_has_no_other_gets_until_it_is_dropped(uri: str) -> None:
+    with RunLocks(uri) as one, RunLocks(uri) as other, RunLocks(f"{uri}1") as apart:
         assert one.take(["a", "b"]) == {"a", "b"}
         assert other.take(["b", "c"]) == {"c"}
         assert other.others() == {"a", "b"}
@@ -34,16 +39,23 @@ def test_what_one_has_no_other_gets_until_it_is_dropped() -> None:
         assert one.take(["d"]) == {"d"}
         one.drop(["a", "d"])
         assert other.take(["a", "b", "d"]) == {"a", "d"}
-    with RunLocks("store") as later:
+    with RunLocks(uri) as later:
         assert later.others() == set()
 
 
-def test_a_process_that_is_killed_has_no_claims() -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, "store", "a"], stdout=subprocess.PIPE, text=True)
+def test_a_claim_that_is_kept_outlives_a_drop(uri: str) -> None:
+    with RunLocks(uri) as one, RunLocks(uri) as other:
+        one.keep("summary")
+        one.drop()
+        assert other.others() == {"summary"}
+
+
+def test_a_process_that_is_killed_has_no_claims(uri: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, uri, "a"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         assert process.stdout.readline() == "{'a'}\n"
-        with RunLocks("store") as mine:
+        with RunLocks(uri) as mine:
             assert mine.take(["a", "b"]) == {"b"}
             process.kill()
             process.wait()
@@ -54,8 +66,22 @@ def test_a_process_that_is_killed_has_no_claims() -> None:
         process.communicate()
 
 
-def test_one_at_a_time_and_the_other_says_that_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "POLL", 0.01)
+def test_one_database_has_one_set_of_claims_by_whatever_path(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with RunLocks(f"sqlite:///{tmp_path}/real/a.db") as one, RunLocks(f"sqlite:///{tmp_path}/link/a.db") as other:
+        one.take(["a"])
+        assert other.others() == {"a"}
+    assert [path.name for path in (tmp_path / "real").rglob("a.db/*")] == ["lock"]
+
+
+def test_one_server_has_one_set_of_claims_whoever_asks() -> None:
+    with RunLocks("https://ann:secret@host/ml?token=1") as one, RunLocks("https://host/ml") as other:
+        one.take(["a"])
+        assert other.others() == {"a"}
+
+
+def test_one_at_a_time_and_the_other_says_that_it_waits() -> None:
     said, order = [], []
 
     def second() -> None:
@@ -69,5 +95,5 @@ def test_one_at_a_time_and_the_other_says_that_it_waits(monkeypatch: pytest.Monk
             thread.join(0.01)
         order.append("first")
     thread.join()
-    assert said == ["waiting: another process uses gpu-0"]
+    assert said == ["waiting: another process is using gpu-0"]
     assert order == ["first", "second"]

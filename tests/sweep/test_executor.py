@@ -1,0 +1,111 @@
+"""A scan described as plain data trains to the same bits, wherever the description has been."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import fields, replace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from harness.config import Config, DataConfig, Loss, RuntimeConfig
+from harness.data.ingest import IngestProgress
+from harness.errors import ConfigError
+from harness.sweep.executor import LocalExecutor, ScanPlan
+from harness.sweep.plan import arrange, prepare
+from harness.training.events import Diverged, EpochEnd, Event, Failed, Progress, Stopped
+
+CSV = "a,b,y\n" + "".join(f"{i % 17},{i % 5 / 3},{2 * (i % 17) + i % 3}\n" for i in range(613))
+
+
+@pytest.fixture
+def plan(write) -> ScanPlan:
+    """Lanes of which one stops twice, one diverges, one cannot be trained, and one is the full sample."""
+    path = write(CSV)
+    config = Config(
+        chunksize=10,
+        learning_rate=0.1,
+        epochs=2,
+        seed=0,
+        loss=Loss.mse,
+        data=DataConfig(["a", "b"], "y", str(path)),
+        model={"_target_": "harness.models.mlp", "units": [3]},
+        optimizer={"name": "adam", "beta_1": 0.9},
+        runtime=RuntimeConfig(cache=str(path.parent / "cache")),
+    )
+    linear = {"_target_": "harness.models.linear", "init": 0.1}
+    configs = [
+        config,
+        replace(config, epochs=1),
+        replace(config, model=linear, optimizer={"name": "sgd"}, learning_rate=1e30),
+        replace(config, chunksize="full", model=linear),
+        replace(config, model={"_target_": "tests.helpers.breaks_in_training"}),
+    ]
+
+    def quiet(state: IngestProgress) -> None:
+        pass
+
+    (group,) = arrange(prepare(configs, quiet))
+    return group.plan
+
+
+def plain(value: Any) -> Any:
+    """Arrays as their bytes, so that everything can be compared to the bit."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def numbers(event: Event) -> list[Any]:
+    return [type(event), *(plain(getattr(event, f.name)) for f in fields(event) if f.name != "train_seconds")]
+
+
+def trained(plan: ScanPlan) -> list[Event]:
+    return list(LocalExecutor("/CPU:0").prepare(plan).run())
+
+
+def test_a_plan_survives_json(plan: ScanPlan) -> None:
+    text = plan.to_json()
+    assert ScanPlan.from_json(text) == plan
+    assert ScanPlan.from_json(json.dumps(json.loads(text))) == plan
+
+
+def test_training_from_json_is_equal_to_the_bit_and_so_are_events_that_were_pickled(plan: ScanPlan) -> None:
+    events = trained(plan)
+    assert {type(event) for event in events} == {EpochEnd, Stopped, Diverged, Failed, Progress}
+    assert [numbers(event) for event in trained(ScanPlan.from_json(plan.to_json()))] == [
+        numbers(event) for event in events
+    ]
+    assert [numbers(event) for event in pickle.loads(pickle.dumps(events))] == [numbers(event) for event in events]
+
+
+def test_a_task_goes_on_from_the_state_of_another(plan: ScanPlan) -> None:
+    lanes = [lane for lane in plan.lanes if "breaks" not in lane.model["_target_"]]
+    plan = replace(plan, lanes=lanes, block_rows=1024)
+    first = LocalExecutor("/CPU:0").prepare(plan)
+    events = first.run()
+    ends = 0
+    for event in events:
+        ends += isinstance(event, EpochEnd)
+        if ends and isinstance(event, Progress):
+            break
+    state = pickle.loads(pickle.dumps(first.state()))
+    second = LocalExecutor("/CPU:0").prepare(ScanPlan.from_json(plan.to_json()))
+    second.restore(state)
+    assert [numbers(event) for event in second.run()] == [numbers(event) for event in events]
+
+
+def two_outputs(inputs: int) -> keras.Model:
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(2)])
+
+
+@pytest.mark.parametrize("target", [f"{__name__}.two_outputs", "tests.helpers.nowhere"])
+def test_what_cannot_be_trained_is_refused_before_anything_is(plan: ScanPlan, target: str) -> None:
+    lanes = [*plan.lanes, replace(plan.lanes[0], model={"_target_": target})]
+    with pytest.raises(ConfigError):
+        LocalExecutor("/CPU:0").prepare(replace(plan, lanes=lanes))

@@ -1,0 +1,111 @@
+"""What a stream of events becomes in MLflow; nothing is trained here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from mlflow.entities import Run as Record
+from mlflow.tracking import MlflowClient
+
+from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConfig
+from harness.sweep.plan import Run, prepare
+from harness.sweep.recorder import Recorder
+from harness.sweep.run_fields import config_yaml
+from harness.tracking.tracker import Tracker
+from harness.training.events import Diverged, EpochEnd, Stopped
+
+WEIGHTS = [np.array([[2.0]], np.float32), np.array([0.5], np.float32)]
+
+
+class Recording:
+    """A recorder on runs of one lane, asked for so many epochs each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "some.csv").write_text("x,y\n" + "".join(f"{i},{3 * i}\n" for i in range(100)))
+        self.uri = f"sqlite:///{path}/mlflow.db"
+
+    def config(self, epochs: int) -> Config:
+        return Config(
+            chunksize=10,
+            learning_rate=0.1,
+            epochs=epochs,
+            seed=0,
+            loss=Loss.mse,
+            data=DataConfig(["x"], "y", str(self.path / "some.csv"), log_columns=[]),
+            model={"_target_": "harness.models.linear", "init": 0.1},
+            optimizer={"name": "adam"},
+            tracking=TrackingConfig(uri=self.uri),
+            runtime=RuntimeConfig(cache=str(self.path / "cache")),
+        )
+
+    def runs(self, *epochs: int) -> list[Run]:
+        return prepare([self.config(count) for count in epochs], lambda state: None)
+
+    def record(self, runs: list[Run], events: list[EpochEnd | Stopped | Diverged]) -> dict[str, Record]:
+        """Record events of the only lane, and return the runs by the epochs asked for."""
+        with Tracker(self.uri, "harness", self.path / "outbox") as tracker:
+            recorder = Recorder(tracker, "harness train", self.path / "sweep", "CPU")
+            recorder.start(runs)
+            for event in events:
+                if isinstance(event, EpochEnd):
+                    recorder.epoch(runs, event)
+                elif isinstance(event, Stopped):
+                    recorder.stopped(runs, event, train_seconds=1.0, shared_by=1)
+                else:
+                    recorder.diverged(runs, event)
+            recorder.finish()
+        found = MlflowClient(self.uri).search_runs(["1"], "tags.kind = 'run'")
+        return {record.data.params["epochs"]: record for record in found}
+
+    def steps(self, record: Record, key: str) -> list[int]:
+        return [point.step for point in MlflowClient(self.uri).get_metric_history(record.info.run_id, key)]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Recording:
+    return Recording(tmp_path)
+
+
+def epoch(number: int, loss: float) -> EpochEnd:
+    updates = np.arange(8 * (number - 1), 8 * number) + 1
+    return EpochEnd(0, number, 8 * number, loss, {"val/loss": loss}, 0.5 * number, (updates, np.full(8, loss)))
+
+
+def test_a_lane_that_ends_early_ends_its_runs_at_that_epoch(recording: Recording) -> None:
+    runs = recording.runs(2, 5, 9)
+    events = [epoch(1, 3.0), epoch(2, 1.0), Stopped(0, 2, (2,), WEIGHTS), epoch(3, 2.0), Stopped(0, 3, (5, 9), WEIGHTS)]
+    found = recording.record(runs, events)
+    assert [run.status for run in runs] == ["FINISHED"] * 3
+    assert [record.info.status for record in found.values()] == ["FINISHED"] * 3
+    assert [recording.steps(found[epochs], "train/loss") for epochs in ("2", "5", "9")] == [[1, 2], *[[1, 2, 3]] * 2]
+    assert [recording.steps(found[epochs], "slope") for epochs in ("2", "5", "9")] == [[2], [3], [3]]
+    assert [recording.steps(found[epochs], "best/val/loss") for epochs in ("2", "5", "9")] == [[2], [2], [2]]
+    for record in (found["5"], found["9"]):
+        metrics = record.data.metrics
+        assert (metrics["updates"], metrics["val/loss"], metrics["best/val/loss"]) == (24, 2.0, 1.0)
+        assert metrics["rows_per_second"] == 3 * runs[0].table.train_rows
+
+
+def test_a_lane_that_diverges_ends_the_runs_that_had_not(recording: Recording) -> None:
+    runs = recording.runs(1, 3)
+    found = recording.record(runs, [epoch(1, 3.0), Stopped(0, 1, (1,), WEIGHTS), Diverged(0, 11)])
+    assert (found["1"].info.status, found["3"].info.status) == ("FINISHED", "FAILED")
+    assert found["3"].data.tags["diverged_at"] == "11"
+    assert found["3"].data.tags["failure"] == "diverged at update 11"
+    assert "failure" not in found["1"].data.tags
+
+
+@pytest.mark.parametrize("awkward", ["1e3", "null", "on", "2024-01-01", "größe", "a: b", "x" * 300, "", "'", "0x1f"])
+def test_a_configuration_is_read_back_from_its_yaml(recording: Recording, awkward: str) -> None:
+    config = recording.config(3)
+    config.data.features = ["x", awkward]
+    config.optimizer = {"name": "sgd", "momentum": 1e-9, "nesterov": True}
+    values = yaml.safe_load(config_yaml(config))
+    assert values["data"]["features"] == ["x", awkward]
+    assert values["optimizer"] == config.optimizer
+    assert (values["loss"], values["data"]["scaling"], values["tracking"]["experiment"]) == ("mse", "standard", None)
+    assert [*values][:5] == ["chunksize", "learning_rate", "epochs", "seed", "loss"]
