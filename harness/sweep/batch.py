@@ -48,15 +48,8 @@ def checkpoint_folder(
     """Return the checkpoint folder of these runs; it differs with everything that numbers or records depend on."""
     runtime = runs[0].config.runtime
     versions = [CHECKPOINT_FORMAT, tf.__version__, keras.__version__]
-    settings = [
-        device,
-        runtime.lane_tile,
-        runtime.gram,
-        runtime.threads,
-        runtime.deterministic,
-        runtime.rerun,
-        tags or {},
-    ]
+    names = ("lane_tile", "gram", "threads", "deterministic", "rerun")
+    settings = [device, *(getattr(runtime, name) for name in names), tags or {}]
     identity = hash_json([versions, settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
     return Path(runtime.cache).absolute() / FOLDER / identity
 
@@ -67,15 +60,7 @@ class Batch:
     def __init__(
         self, runs: Sequence[Run], scans: Sequence[PreparedScan], executor: Executor, store: Store, command: str
     ) -> None:
-        """Remember everything; nothing is trained yet.
-
-        Args:
-            runs: The runs, none of which has ended.
-            scans: The scans of all of them.
-            executor: Prepares other scans, where only some of the runs have to be trained.
-            store: Where they are recorded.
-            command: The sweep's command.
-        """
+        """Train nothing yet: `scans` are those of all runs, `executor` prepares others if only some are trained."""
         self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
         self._checkpoint: Checkpoint | None = None
         self._may_resume = True

@@ -41,14 +41,9 @@ class Checkpoint:
     """The checkpoint in one folder, held by one process at a time."""
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        """Lock the folder, creating it if necessary.
+        """Create and lock the folder; the lock behaves as `harness.sweep.run_locks` says, on network file systems too.
 
-        The lock is a `flock` lock: it goes when the process ends, and on network file systems it holds only on mounts
-        that support `flock`; see `harness.sweep.run_locks`.
-
-        Args:
-            folder: Used for this checkpoint only.
-            about: Written to `manifest.json`, for `harness clean` and people.
+        `about` is written to `manifest.json`, for `harness clean` and people.
 
         Raises:
             filelock.Timeout: Another process holds the folder.

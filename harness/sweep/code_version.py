@@ -1,4 +1,4 @@
-"""What of the code a run was made with that a commit alone does not tell."""
+"""The code that a run was made with: package versions, commits and uncommitted changes."""
 
 from __future__ import annotations
 
@@ -13,57 +13,48 @@ from pathlib import Path
 from harness.runtime.imports import find_target
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
-PATCH_BYTES = 1 << 20
-"""A patch that is longer is data, and is cut."""
+MAX_PATCH = 1 << 20
+"""Characters after which a patch is cut: longer ones are data."""
 
 
 def packages() -> str:
-    """Return the versions of Python and of all packages that numbers come from, a line each."""
+    """Return the versions of Python and of the packages that results depend on, one per line."""
     lines = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]
     for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # polars is an extra.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # polars is optional.
             lines.append(f"{name}=={importlib.metadata.version(name)}")
     return "\n".join(lines) + "\n"
 
 
 def commits(targets: Iterable[str]) -> str:
-    """Return the commits of the harness and of the repositories of models, a line each.
-
-    Args:
-        targets: Dotted names of the models' functions.
-    """
-    found = {root: _git(root, "rev-parse", "HEAD").strip() for root in _sources(targets)}
+    """Return the commit of the harness and of each repository with a model in `targets`, one per line."""
+    found = {root: _git(root, "rev-parse", "HEAD").strip() for root in _repositories(targets)}
     return "".join(f"{root.name}=={commit}\n" for root, commit in found.items() if commit)
 
 
 def patches(targets: Iterable[str]) -> dict[str, str]:
-    """Return what is not committed of the harness and of the repositories of models, by the name of a file for it.
-
-    Args:
-        targets: Dotted names of the models' functions.
-    """
+    """Return the uncommitted changes in the same repositories, by file name."""
     found: dict[Path, str] = {}
-    for root, sources in _sources(targets).items():
+    for root, sources in _repositories(targets).items():
         found[root] = _git(root, "diff", "HEAD")
         for source in sources:
             if not _git(source.parent, "ls-files", source.name):
                 path = source.relative_to(root.resolve())
                 found[root] += _git(root, "diff", "--no-index", "/dev/null", str(path))
-    return {f"uncommitted-{root.name}.patch": patch[:PATCH_BYTES] for root, patch in found.items() if patch}
+    return {f"uncommitted-{root.name}.patch": patch[:MAX_PATCH] for root, patch in found.items() if patch}
 
 
-def _sources(targets: Iterable[str]) -> dict[Path, list[Path]]:
-    """Return this file and those of models by the repository that they are in, without those that it ignores."""
+def _repositories(targets: Iterable[str]) -> dict[Path, list[Path]]:
+    """Return the source files of the harness and of models by repository, without ignored files."""
     found: dict[Path, list[Path]] = {}
-    for source in dict.fromkeys([Path(__file__), *filter(None, map(_file, targets))]):
+    for source in dict.fromkeys([Path(__file__), *filter(None, map(_source_file, targets))]):
         root = _git(source.parent, "rev-parse", "--show-toplevel").strip()
         if root and not _git(source.parent, "check-ignore", source.name):
             found.setdefault(Path(root), []).append(source)
     return found
 
 
-def _file(target: str) -> Path | None:
-    """Return where a model's function is written."""
+def _source_file(target: str) -> Path | None:
     try:
         return Path(inspect.getfile(find_target(target))).resolve()
     except (OSError, TypeError):
@@ -71,11 +62,9 @@ def _file(target: str) -> Path | None:
 
 
 def _git(folder: Path, *words: str) -> str:
-    """Return what git says, which is nothing where there is no git, or no repository."""
+    """Return git's output; empty without git or a repository."""
+    command = ["git", "-C", folder, *words]
     try:
-        answer = subprocess.run(
-            ["git", "-C", folder, *words], capture_output=True, text=True, errors="replace", timeout=30
-        )
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
-    return answer.stdout

@@ -1,7 +1,4 @@
-"""Where a group of lanes is trained: plain data in, events, clocks and checkpoint arrays out.
-
-`LocalExecutor` trains in this process. Any other place, such as a cluster, is another class with the same two methods.
-"""
+"""Where a group of lanes is trained: plain data in, events, clocks and checkpoint arrays out."""
 
 from __future__ import annotations
 
@@ -27,17 +24,7 @@ from harness.training.trainer import Clocks, Cohort, Scan
 
 @dataclass(frozen=True)
 class LanePlan:
-    """A lane as plain data; see `harness.training.tile.Lane`.
-
-    Attributes:
-        chunk: Rows per update.
-        model: `_target_` and the arguments of that function.
-        optimizer: `name` and the arguments of the Keras optimizer.
-        loss: The name of the loss.
-        seed: Seeds the initial weights and the layers' random streams.
-        learning_rate: The optimizer's.
-        stops: Epochs after which a result is wanted, ascending.
-    """
+    """A lane as plain data: the fields of `harness.training.tile.Lane` and its recipe, and `model` as configured."""
 
     chunk: int
     model: Mapping[str, Any]
@@ -50,7 +37,7 @@ class LanePlan:
 
 @dataclass(frozen=True)
 class ScanPlan:
-    """A scan as plain data, for an executor to build.
+    """A scan as plain data, for an executor to build; fields not listed here are those of `runtime` and `tracking`.
 
     Attributes:
         table: The table's folder.
@@ -58,12 +45,6 @@ class ScanPlan:
         std: Divides each column after that.
         lanes: Events name them by index.
         resident: Keep the whole sample in device memory.
-        block_rows: See `runtime.block_rows`, as for the three below.
-        device_memory_mb: Limits what a resident sample may take.
-        tile: `runtime.lane_tile`.
-        gram: `runtime.gram`.
-        workers: `runtime.workers`.
-        curve_points: See `tracking.curve_points`.
     """
 
     table: str
@@ -73,13 +54,13 @@ class ScanPlan:
     resident: bool
     block_rows: int | None
     device_memory_mb: int | None
-    tile: int | None
+    lane_tile: int | None
     gram: bool
     workers: int | None
     curve_points: int
 
     def to_json(self) -> str:
-        """Return the plan as JSON; floats keep every bit."""
+        """Return the plan as JSON, which keeps every bit of a float."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -90,51 +71,37 @@ class ScanPlan:
 
 
 class Task(Protocol):
-    """A scan that passed all checks: it runs once and can be saved and restored at any `Progress` event."""
+    """A scan that passed all checks: training rows per epoch, epochs of its longest lane, cohorts, and time spent."""
 
-    @property
-    def rows(self) -> int:
-        """Training rows per epoch."""
-        ...
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of the longest lane."""
-        ...
-
-    @property
-    def cohorts(self) -> Sequence[Cohort]:
-        """Lanes grouped by the compiled loop they share."""
-        ...
-
-    @property
-    def clocks(self) -> Clocks:
-        """Time spent so far."""
-        ...
+    rows: int
+    epochs: int
+    cohorts: list[Cohort]
+    clocks: Clocks
 
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays from which an equal task can continue."""
+        """Return the arrays from which an equal task can continue after the last `Progress`."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from `state`; raises `ValueError` or `KeyError` if it belongs to another task."""
+        """Continue from `state`; raises `ValueError` or `KeyError` if another task wrote it."""
         ...
 
 
 class Executor(Protocol):
-    """A place to train."""
+    """A place to train.
 
-    @property
-    def device(self) -> str:
-        """The device, which rounding depends on; a checkpoint is only used on the same one."""
-        ...
+    Attributes:
+        device: Where updates are computed. Rounding depends on it, so a checkpoint is only used on the same device.
+    """
+
+    device: str
 
     def prepare(self, plan: ScanPlan) -> Task:
-        """Build the models and check everything that can be checked before training.
+        """Build the models and make every check that needs no training.
 
         Raises:
             ConfigError: A model cannot be trained as configured, or the sample does not fit in memory.
@@ -149,7 +116,7 @@ class LocalExecutor:
         self.device = device
 
     def prepare(self, plan: ScanPlan) -> Scan:
-        """Return the scan, with its models built and nothing compiled yet; see `Executor.prepare`."""
+        """Return the scan with its models built and nothing compiled."""
         table = load_table(Path(plan.table))
         scaler = Scaler(np.array(plan.mean), np.array(plan.std), table.columns[-1].log)
         block_rows = table.train_rows if plan.resident else plan.block_rows
@@ -165,7 +132,7 @@ class LocalExecutor:
             [_lane(lane) for lane in plan.lanes],
             train,
             Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
-            tile=plan.tile,
+            tile=plan.lane_tile,
             gram=plan.gram,
             workers=plan.workers,
             device=self.device,
@@ -174,10 +141,6 @@ class LocalExecutor:
 
 
 def _lane(plan: LanePlan) -> Lane:
-    recipe = Recipe(
-        identity=json.dumps([plan.model, plan.optimizer, plan.loss], sort_keys=True),
-        build_model=model_builder(plan.model),
-        optimizer=plan.optimizer,
-        loss=Loss(plan.loss),
-    )
+    identity = json.dumps([plan.model, plan.optimizer, plan.loss], sort_keys=True)
+    recipe = Recipe(identity, model_builder(plan.model), plan.optimizer, Loss(plan.loss))
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops))

@@ -72,17 +72,12 @@ class Leaderboard:
         return [self._result(run) for run in self.runs]
 
     def _result(self, run: Run) -> RunResult:
-        finished = run.status == "FINISHED"
-        return RunResult(
-            run.run_id,
-            run.name,
-            "full" if run.config.is_full else "batch",
-            "" if finished else run.reason or run.status.lower(),
-            self.score(run) if finished else None,
-            run.objective if finished else None,
-            self._last[run].get("val/rmse") if finished else None,
-            run.updates,
-        )
+        sample = "full" if run.config.is_full else "batch"
+        if run.status != "FINISHED":
+            reason = run.reason or run.status.lower()
+            return RunResult(run.run_id, run.name, sample, reason, None, None, None, run.updates)
+        rmse = self._last[run].get("val/rmse")
+        return RunResult(run.run_id, run.name, sample, "", self.score(run), run.objective, rmse, run.updates)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return everything that `restore` needs: values for JSON, and arrays."""

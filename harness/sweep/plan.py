@@ -28,9 +28,6 @@ class Run:
     """One configuration and what became of it; configurations with the same signature share one run.
 
     Attributes:
-        config: The configuration.
-        table: Its data.
-        signature: Identifies the run; see `harness.sweep.identity`.
         name: What distinguishes it from the other runs.
         command: Trains it alone.
         run_id: MLflow's id, once it has been started.
@@ -124,18 +121,15 @@ def arrange(runs: Sequence[Run]) -> list[Group]:
 def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
     first = lanes[0][0]
     runtime = first.config.runtime
+    names = ("block_rows", "device_memory_mb", "lane_tile", "gram", "workers")
     return ScanPlan(
         table=str(first.table.folder),
         mean=first.scaler.mean.tolist(),
         std=first.scaler.std.tolist(),
         lanes=[_lane_plan(runs) for runs in lanes],
         resident=runtime.full_sample is FullSample.resident,
-        block_rows=runtime.block_rows,
-        device_memory_mb=runtime.device_memory_mb,
-        tile=runtime.lane_tile,
-        gram=runtime.gram,
-        workers=runtime.workers,
         curve_points=first.config.tracking.curve_points,
+        **{name: getattr(runtime, name) for name in names},
     )
 
 

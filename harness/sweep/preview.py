@@ -8,9 +8,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -43,22 +41,8 @@ EPOCH_VALUES = 8
 """Metric values recorded per epoch."""
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Cost of a scan: seconds to compile and to train, bytes of its checkpoint and its records."""
-
-    compile: float
-    train: float
-    checkpoint: int
-    records: int
-
-
 def preview(configs: Sequence[Config], display: Display, console: Console) -> None:
-    """Print the state of each run, the scans to train and their estimated cost; missing tables are made.
-
-    Raises:
-        ConfigError: A configuration cannot be trained, as in training.
-    """
+    """Print the state of each run, the scans to train and their estimated cost; missing tables are made."""
     device, description = choose_device(configs[0].runtime)
     executor = LocalExecutor(device)
     runs = list(dict.fromkeys(prepare(configs, display.reading)))
@@ -74,8 +58,9 @@ def preview(configs: Sequence[Config], display: Display, console: Console) -> No
     console.print(_runs_table(states))
     todo = [run for run, state in states.items() if not state.has_result and state.name != "running"]
     if has_checkpoint:
-        display.say("", "The same command will resume from a checkpoint, so these are upper bounds:")
+        display.say("", "The same command will resume from a checkpoint; these are upper bounds.")
     if todo:
+        display.say("")
         _print_scans(scans if len(todo) == len(runs) else prepare_scans(todo, executor), display, console)
 
 
@@ -108,23 +93,20 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
 
 
 def _print_scans(scans: Sequence[PreparedScan], display: Display, console: Console) -> None:
-    estimates = []
     for number, scan in enumerate(scans, 1):
         data = scan.lanes[0][0].table
         rows = f"{counted(data.train_rows, 'training row')}, {counted(data.holdout_rows, 'holdout row')}"
-        display.say("", f"scan {number}: {data.source.name}, {rows}, {counted(scan.task.epochs, 'epoch')}")
-        console.print(_cohorts_table(scan))
-        estimates.append(_estimate(scan))
-    tables = {run.table.folder for scan in scans for run in scan.lanes[0]}
-    disk = sum(_size(folder) for folder in tables)
-    train, compiling = sum(each.train for each in estimates), sum(each.compile for each in estimates)
-    checkpoint, records = max(each.checkpoint for each in estimates), sum(each.records for each in estimates)
+        display.say(f"scan {number}: {data.source.name}, {rows}, {counted(scan.task.epochs, 'epoch')}")
+        console.print(_cohorts_table(scan), "")
+    folders = {scan.lanes[0][0].table.folder for scan in scans}
+    disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    compiling, training, checkpoints, records = map(list, zip(*map(_estimate, scans), strict=True))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     display.say(
-        "",
-        f"time:   {_duration(compiling)} to compile, about {_duration(train)} to train and evaluate",
+        f"time:   {_duration(sum(compiling))} to compile, about {_duration(sum(training))} to train and evaluate",
         f"memory: {millions(memory)}B with all loops compiled",
-        f"disk:   tables {millions(disk)}B, checkpoint {millions(checkpoint)}B, records {millions(records)}B",
+        f"disk:   tables {millions(disk)}B, {sizes}",
     )
 
 
@@ -143,8 +125,12 @@ def _cohorts_table(scan: PreparedScan) -> Table:
     return table
 
 
-def _estimate(scan: PreparedScan) -> Estimate:
-    """Train on the first blocks and extrapolate; lanes that end early count for their share of the time."""
+def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
+    """Train on the first blocks and extrapolate; lanes that end early count for their share of the time.
+
+    Returns:
+        Seconds to compile and to train, and bytes of the checkpoint and the records.
+    """
     task, rows, start = scan.task, 0, time.monotonic()
     with contextlib.closing(task.run()) as events:
         for event in events:
@@ -153,24 +139,15 @@ def _estimate(scan: PreparedScan) -> Estimate:
                 if time.monotonic() - start - task.clocks.compile > TRIAL_SECONDS:
                     break
     clocks, table = task.clocks, scan.lanes[0][0].table
+    epochs = [sorted(run.config.epochs for run in lane) for lane in scan.lanes]
     row_seconds = (clocks.read + clocks.train) / max(rows, 1)
     evaluation = clocks.evaluate / rows * task.rows if clocks.evaluate else row_seconds * table.holdout_rows
-    mean_epochs = sum(max(run.config.epochs for run in lane) for lane in scan.lanes) / len(scan.lanes)
-    values = sum(
-        run.config.epochs * EPOCH_VALUES + min(run.updates, run.config.tracking.curve_points)
-        for run in itertools.chain(*scan.lanes)
-    )
-    return Estimate(
-        clocks.compile,
-        (row_seconds * task.rows + evaluation) * mean_epochs,
-        sum(array.nbytes for array in task.state().values()),
-        values * POINT_BYTES,
-    )
+    seconds = (row_seconds * task.rows + evaluation) * sum(lane[-1] for lane in epochs) / len(epochs)
+    state = sum(array.nbytes for array in task.state().values())
+    runs = [*itertools.chain(*scan.lanes)]
+    values = sum(run.config.epochs * EPOCH_VALUES + min(run.updates, run.config.tracking.curve_points) for run in runs)
+    return clocks.compile, seconds, state, values * POINT_BYTES
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else str(timedelta(seconds=round(seconds)))
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

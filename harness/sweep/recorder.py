@@ -18,7 +18,7 @@ from harness.sweep.plan import Run
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Stopped
+from harness.training.events import Diverged, EpochEnd, Failed, Stopped
 from harness.training.tile import thinned
 from harness.training.trainer import Clocks
 
@@ -36,17 +36,7 @@ class Recorder:
         summary_record: Record | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Start or continue the summary run if there is a sweep folder.
-
-        Args:
-            tracker: Writes to the sweep's experiment.
-            command: The sweep's command.
-            folder: The sweep's folder; None for a run without a summary run.
-            device: A description of the device.
-            signatures: Signatures of the sweep's runs known so far.
-            summary_record: An earlier summary run of the same sweep, found in the store.
-            tags: Added to the tags of each run.
-        """
+        """Start the summary run if there is a sweep `folder`, or continue it; see `Summary`. `tags` go to each run."""
         self._tracker, self._command, self._device = tracker, command, device
         self.tags = dict(tags or {})
         self._leaderboard = Leaderboard()
@@ -65,26 +55,21 @@ class Recorder:
         if self._summary:
             self._summary.monitor()
         active = [run for run in runs if not run.status]
-        tags = {run: run_tags(run, self._command, self._device) | self.tags for run in active}
         new = [run for run in active if not run.run_id]
-        ids = self._tracker.start_runs([(run.name, run_params(run.config), tags[run]) for run in new])
-        for run in active:
-            if run.run_id:
-                self._tracker.resume_run(run.run_id)
-                self._tracker.log_params(run.run_id, run_params(run.config))
-                self._tracker.tag(run.run_id, tags[run])
+        resumed = [run for run in active if run.run_id]
+        ids = self._tracker.start_runs([(run.name, run_params(run.config), self._tags(run)) for run in new])
+        for run in resumed:
+            self._tracker.resume_run(run.run_id)
+            self._tracker.log_params(run.run_id, run_params(run.config))
+            self._tracker.tag(run.run_id, self._tags(run))
         for run, run_id in zip(new, ids, strict=True):
             run.run_id = run_id
         for run in active:
             self._tracker.log_text(run.run_id, config_yaml(run.config), "config.yaml")
-            self._tracker.log_dataset(
-                run.run_id,
-                run.table.source.stem,
-                run.table.source,
-                run.table.digest,
-                run.table.columns,
-                {"training": run.table.train_rows, "holdout": run.table.holdout_rows},
-            )
+            table = run.table
+            parts = {"training": table.train_rows, "holdout": table.holdout_rows}
+            source = table.source
+            self._tracker.log_dataset(run.run_id, source.stem, source, table.digest, table.columns, parts)
         if not self._has_code:
             self._has_code = True
             self._log_code(self.sweep_id or runs[0].run_id)
@@ -102,13 +87,13 @@ class Recorder:
         self._leaderboard.set_metrics(run, metrics)
         self._add_ended(run)
         if self._summary and record.outputs and record.outputs.model_outputs:
-            best = self._summary.best
-            self._summary.best = min(self._leaderboard.score(run), math.inf if best is None else best)
+            best = self._summary.state.best
+            self._summary.state.best = min(self._leaderboard.score(run), math.inf if best is None else best)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return what `restore` needs in another process: values for JSON, and arrays."""
         facts, arrays = self._leaderboard.state()
-        seconds, best = (self._summary.seconds, self._summary.best) if self._summary else ({}, None)
+        seconds, best = (self._summary.seconds, self._summary.state.best) if self._summary else ({}, None)
         return facts | {"seconds": seconds, "best": best}, arrays
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -120,7 +105,7 @@ class Recorder:
             elif run.run_id:
                 self._add([run])
         if self._summary:
-            self._summary.restore(facts["seconds"], facts["best"])
+            self._summary.state.seconds, self._summary.state.best = dict(facts["seconds"]), facts["best"]
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
         """Record an epoch for each run of a lane that has not ended."""
@@ -161,11 +146,11 @@ class Recorder:
                 self._tracker.tag(run.run_id, {"diverged_at": str(event.update)})
                 self._fail(run, f"diverged at update {event.update}")
 
-    def failed(self, runs: Sequence[Run], reason: str) -> None:
+    def failed(self, runs: Sequence[Run], event: Failed) -> None:
         """Record that the runs of a lane failed."""
         for run in runs:
             if not run.status:
-                self._fail(run, reason)
+                self._fail(run, event.reason)
 
     def scanned(self, clocks: Clocks) -> None:
         """Record the time that a scan took."""
@@ -174,14 +159,13 @@ class Recorder:
 
     def finish(self) -> None:
         """Log the best run's model, unless an earlier call logged a better one, and end the summary run."""
-        logged = self._summary.best if self._summary else None
         if self._leaderboard.best:
             run, weights = self._leaderboard.best
-            score = self._leaderboard.score(run)
+            score, logged = self._leaderboard.score(run), self._summary.state.best if self._summary else None
             if logged is None or score < logged:
                 self._models.log(run, self._models.build(run, weights))
                 if self._summary:
-                    self._summary.best = score
+                    self._summary.state.best = score
         if self._summary:
             self._summary.end(self._leaderboard.results())
 
@@ -215,6 +199,9 @@ class Recorder:
         texts = {"packages.txt": packages(), "commits.txt": commits(targets), **patches(targets)}
         for file, text in texts.items():
             self._tracker.log_text(run_id, text, file)
+
+    def _tags(self, run: Run) -> dict[str, str]:
+        return run_tags(run, self._command, self._device) | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
         run.reason, run.objective = reason, math.inf

@@ -24,21 +24,12 @@ _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 def run_params(config: Config) -> dict[str, Any]:
     """Return the flat configuration without unset keys; lists are written as Hydra writes them."""
-    return {
-        key: f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
-        for key, value in config.flat().items()
-        if value is not None
-    }
+    flat = {key: value for key, value in config.flat().items() if value is not None}
+    return {key: f"[{','.join(map(str, v))}]" if isinstance(v, list) else v for key, v in flat.items()}
 
 
 def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
-    """Return the tags that every run has.
-
-    Args:
-        run: The run.
-        command: The sweep's command, for a run without one of its own.
-        device: A description of the device.
-    """
+    """Return the tags that every run has; the sweep's `command` is for a run without one of its own."""
     tags = {
         "kind": "run",
         "sample": "full" if run.config.is_full else "batch",
@@ -61,15 +52,7 @@ def config_yaml(config: Config) -> str:
 
 
 def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: float, shared_by: int) -> dict[str, float]:
-    """Return the metrics recorded once, when a run ends.
-
-    Args:
-        run: The run.
-        model: Its trained model.
-        epochs: Epochs it was trained for.
-        train_seconds: Training time of its scan so far.
-        shared_by: Lanes of the scan.
-    """
+    """Return the metrics recorded once, at the end of a run; `train_seconds` is the time its scan has trained."""
     return {
         "rows_per_second": epochs * run.table.train_rows / max(train_seconds, 1e-9),
         "memory/update_mb": run.update_bytes / 1e6,

@@ -26,11 +26,7 @@ class RunLocks:
     """The claims of this process on runs of one store, and those of others; a context manager."""
 
     def __init__(self, uri: str) -> None:
-        """Register this process, with no claims yet.
-
-        Args:
-            uri: The store's tracking URI; processes see each other if their URIs lead to the same store.
-        """
+        """Register this process, without claims; processes see each other if their URIs lead to the same store."""
         self._folder = _folder(uri)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._taken: set[str] = set()
@@ -75,12 +71,11 @@ class RunLocks:
                 if path == self._claims:
                     continue
                 lock = FileLock(path.with_suffix(".lock"))
-                try:
+                with contextlib.suppress(Timeout):
                     lock.acquire(blocking=False)
-                except Timeout:
-                    claimed |= set(json.loads(path.read_text()))
-                else:
                     _remove(path, lock)  # Its process is gone.
+                    continue
+                claimed |= set(json.loads(path.read_text()))
         return claimed
 
     def exclusive(self) -> contextlib.AbstractContextManager[object]:
@@ -114,10 +109,9 @@ def _remove(claims: Path, lock: BaseFileLock) -> None:
 
 
 def _folder(uri: str) -> Path:
-    """Return the folder of a store's locks.
+    """Return the folder of a store's locks: beside a database file; for a server in this user's temporary folder.
 
-    Beside a database file, wherever it is mounted or linked; for a server in this user's temporary folder, since only
-    processes of one machine can compete, from whatever folder they were started.
+    Only processes of one machine can compete for a server's runs, whatever folder they were started in.
     """
     scheme, found, path = uri.partition(":///")
     if found and scheme == "sqlite":

@@ -47,14 +47,7 @@ def claim_of(signature: str, experiment_id: str) -> str:
 def find_states(
     runs: Sequence[Run], records: Mapping[str, Sequence[Record]], claimed: set[str], experiment_id: str
 ) -> dict[Run, RunState]:
-    """Return the state of each of `runs`.
-
-    Args:
-        runs: The runs asked for.
-        records: The store's records by signature, newest first.
-        claimed: Claims of other processes; see `RunLocks.others`.
-        experiment_id: The experiment's id.
-    """
+    """Return the state of each run, from the store's records by signature, newest first, and others' claims."""
     return {run: _state(run, records.get(run.signature, ()), claimed, experiment_id) for run in runs}
 
 

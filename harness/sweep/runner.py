@@ -36,13 +36,13 @@ class Sweep:
         signatures: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Remember the settings; the store is opened with the first batch.
+        """Open nothing yet; the first batch does.
 
         Args:
             display: Shows progress and messages.
             command: The command that repeats the sweep.
             folder: The sweep's folder, which gives it a summary run; later calls with the same folder continue it.
-            signatures: Signatures of all runs of the sweep, if they are known before the first batch.
+            signatures: Signatures of all runs, if they are known before the first batch.
             tags: Added to the tags of each run.
         """
         self._display, self._command, self._folder = display, command, folder

@@ -22,93 +22,76 @@ from harness.training.trainer import Clocks
 
 
 class Summary:
-    """The summary run of the sweep in a folder; later calls with the same folder continue it."""
+    """The summary run of the sweep in a folder; later calls with the same folder continue it.
+
+    Attributes:
+        state: What the next call continues from.
+    """
 
     def __init__(
         self, tracker: Tracker, command: str, folder: Path, signatures: Sequence[str] = (), record: Record | None = None
     ) -> None:
-        """Start the summary run, or continue the one of an earlier call.
-
-        Args:
-            tracker: Writes to the sweep's experiment.
-            command: The sweep's command.
-            folder: The sweep's folder.
-            signatures: Signatures of the runs known so far.
-            record: An earlier summary run of the same sweep, found in the store.
-        """
+        """Start the summary run, or continue that of an earlier call: by the folder, else by its `record`."""
         self._tracker, self._command, self._folder = tracker, command, folder
         self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
         self._last_sample = -1
-        self._state = SummaryState.read(folder)
-        if not self._state.run_id and record:
-            self._state = _state_of(record)
-        self.is_continued = bool(self._state.run_id)
+        self.state = SummaryState.read(folder)
+        if not self.state.run_id and record:
+            self.state = _state_of(record)
+        self.is_continued = bool(self.state.run_id)
         if self.is_continued:
-            tracker.resume_run(self._state.run_id)
+            tracker.resume_run(self.state.run_id)
         else:
             tags = {"kind": "sweep", "command": command, "host": HOST, "signature": sweep_signature(signatures)}
-            self._state.started = time.time()
-            self._state.run_id = tracker.start_run(sweep_name(command), {}, tags)
-        self._state.signatures = list(dict.fromkeys([*self._state.signatures, *signatures]))
+            self.state.started = time.time()
+            self.state.run_id = tracker.start_run(sweep_name(command), {}, tags)
+        self.state.signatures = list(dict.fromkeys([*self.state.signatures, *signatures]))
         # The summary's metrics use the number of the call as their step, so no step is recorded twice.
-        self._state.calls += 1
-        tracker.tag(self._state.run_id, {"calls": str(self._state.calls), "host": HOST})
-        self._state.write(folder)
+        self.state.calls += 1
+        tracker.tag(self.state.run_id, {"calls": str(self.state.calls), "host": HOST})
+        self.state.write(folder)
 
     @property
     def run_id(self) -> str:
         """MLflow's id."""
-        return self._state.run_id
+        return self.state.run_id
 
     @property
     def seconds(self) -> dict[str, float]:
         """Time spent so far, by what it was spent on."""
-        wall = self._state.seconds.get("wall", 0.0) + time.monotonic() - self._start
-        return self._state.seconds | {"wall": wall}
-
-    @property
-    def best(self) -> float | None:
-        """Score of the run whose model is logged; None if there is none."""
-        return self._state.best
-
-    @best.setter
-    def best(self, score: float) -> None:
-        self._state.best = score
+        wall = self.state.seconds.get("wall", 0.0) + time.monotonic() - self._start
+        return self.state.seconds | {"wall": wall}
 
     def add(self, runs: Sequence[Run]) -> None:
         """Add runs to the sweep."""
-        new = {run.signature for run in runs} - set(self._state.signatures)
-        self._state.signatures += sorted(new)
-        self._state.data = list(dict.fromkeys([*self._state.data, *map(describe_data, runs)]))
-        self._state.write(self._folder)
+        new = {run.signature for run in runs} - set(self.state.signatures)
+        self.state.signatures += sorted(new)
+        self.state.data = list(dict.fromkeys([*self.state.data, *map(describe_data, runs)]))
+        self.state.write(self._folder)
         if new:
-            self._tracker.tag(self.run_id, {"signature": sweep_signature(self._state.signatures)})
+            self._tracker.tag(self.run_id, {"signature": sweep_signature(self.state.signatures)})
 
     def monitor(self) -> None:
         """Record the machine's load from now on."""
 
         def log(metrics: Mapping[str, float]) -> None:
             """Use the seconds since the sweep started as the step, so that no step is recorded twice."""
-            self._last_sample = max(self._last_sample + 1, int(time.time() - self._state.started))
+            self._last_sample = max(self._last_sample + 1, int(time.time() - self.state.started))
             self._tracker.log(self.run_id, metrics, self._last_sample)
 
         self._monitor = self._monitor or SystemMonitor(log)
 
-    def restore(self, seconds: Mapping[str, float], best: float | None) -> None:
-        """Continue from the time spent and the best score of an interrupted process."""
-        self._state.seconds, self._state.best = dict(seconds), best
-
     def add_clocks(self, clocks: Clocks) -> None:
         """Add the time that a scan took."""
         for name, seconds in asdict(clocks).items():
-            self._state.seconds[name] = self._state.seconds.get(name, 0.0) + seconds
+            self.state.seconds[name] = self.state.seconds.get(name, 0.0) + seconds
 
     def end(self, results: Sequence[RunResult], status: str = "") -> None:
         """Record clocks and note and end the run; without a `status`, it fails if any run did."""
         if self._monitor:
             self._monitor.stop()
-        state = self._state
+        state = self.state
         state.runs = [*{run.run_id: run for run in [*state.runs, *results]}.values()]
         if self._monitor:
             state.seconds = self.seconds

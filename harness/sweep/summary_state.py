@@ -14,14 +14,10 @@ class RunResult:
     """A run that has ended, as the summary describes it.
 
     Attributes:
-        run_id: MLflow's id.
-        name: What distinguishes it from the other runs.
         sample: `batch` or `full`.
         reason: Why it failed; empty if it did not.
         score: What the best run is chosen by, lower is better; None if it failed.
         loss: Final `val/loss`, or `train/loss` without a holdout.
-        rmse: Final `val/rmse`, where there is one.
-        updates: Updates over the whole run.
     """
 
     run_id: str
@@ -39,11 +35,8 @@ class SummaryState:
     """A sweep's summary run, from one call to the next.
 
     Attributes:
-        run_id: MLflow's id; empty before it is started.
-        signatures: Signatures of the sweep's runs.
         seconds: Time spent, by what it was spent on.
         best: Score of the run whose model is logged; None if there is none.
-        runs: Results so far.
         data: The data of the runs, described in words.
         calls: Calls so far.
         started: When the first call started, in seconds since 1970.
@@ -62,17 +55,13 @@ class SummaryState:
     def read(cls, folder: Path) -> SummaryState:
         """Return the state in a sweep's folder; an empty one if there is none, or one of another version."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            values = json.loads(_path(folder).read_text())
+            values = json.loads((folder / "summary.json").read_text())
             return cls(**values | {"runs": [RunResult(**run) for run in values["runs"]]})
         return cls()
 
     def write(self, folder: Path) -> None:
         """Replace the state in a sweep's folder atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        aside = _path(folder).with_suffix(f".{os.getpid()}")
+        aside = folder / f"summary.{os.getpid()}"
         aside.write_text(json.dumps(asdict(self)))
-        aside.replace(_path(folder))
-
-
-def _path(folder: Path) -> Path:
-    return folder / "summary.json"
+        aside.replace(folder / "summary.json")
