@@ -34,7 +34,7 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Store:
-    """An open tracking store: what writes to it, what reads from it, and the claims on its runs."""
+    """An open tracking store, and the claims on its runs."""
 
     recorder: Recorder
     tracker: Tracker

@@ -31,7 +31,7 @@ _STATE, _FACTS = "state.npz", "facts"
 
 @dataclass(frozen=True)
 class Saved:
-    """The content of a checkpoint: `facts` that JSON can hold, and arrays by name."""
+    """The content of a checkpoint: facts that JSON can hold, and arrays by name."""
 
     facts: dict[str, Any]
     arrays: dict[str, np.ndarray]

@@ -17,12 +17,7 @@ _RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "objective")
 
 
 class Leaderboard:
-    """Results of runs during training; part of every checkpoint.
-
-    Attributes:
-        runs: All runs, in order.
-        best: The best run that was offered to `keep_best`, and its weights; None before the first.
-    """
+    """Results of runs during training; part of every checkpoint. `best` is the best run so far, with its weights."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []

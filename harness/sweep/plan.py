@@ -79,11 +79,7 @@ class Group:
 
 
 def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
-    """Check `configs` and their data, and return the run of each, in order.
-
-    Raises:
-        ConfigError: A configuration cannot be trained.
-    """
+    """Check configurations and their data and return their runs; raises `ConfigError` if one cannot be trained."""
     for section in ("runtime", "tracking"):
         values = {repr(getattr(config, section)) for config in configs}
         require(len(values) == 1, f"{section} must be the same for all runs of a sweep, not {len(values)} values.")
@@ -134,16 +130,9 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
 
 
 def _lane_plan(runs: Sequence[Run]) -> LanePlan:
-    config = runs[0].config
-    return LanePlan(
-        chunk=runs[0].chunk,
-        model=config.model,
-        optimizer=config.optimizer,
-        loss=config.loss.value,
-        seed=config.seed,
-        learning_rate=config.learning_rate,
-        stops=sorted({run.config.epochs for run in runs}),
-    )
+    chunk, config, stops = runs[0].chunk, runs[0].config, sorted({run.config.epochs for run in runs})
+    loss = config.loss.value
+    return LanePlan(chunk, config.model, config.optimizer, loss, config.seed, config.learning_rate, stops)
 
 
 def _check_labels(config: Config, table: Table) -> None:

@@ -16,12 +16,7 @@ HOST = socket.gethostname()
 
 @dataclass(frozen=True)
 class RunState:
-    """The state of a run before training.
-
-    Attributes:
-        name: `new`, `finished`, `diverged`, `failed`, `interrupted` or `running` (in another process).
-        record: The store's record of it, if there is one.
-    """
+    """The state of a run: `new`, `finished`, `diverged`, `failed`, `interrupted`, or `running` in another process."""
 
     name: str
     record: Record | None = None

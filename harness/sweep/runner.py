@@ -41,7 +41,7 @@ class Sweep:
         Args:
             display: Shows progress and messages.
             command: The command that repeats the sweep.
-            folder: The sweep's folder, which gives it a summary run; later calls with the same folder continue it.
+            folder: Gives the sweep a summary run, which later calls with the same folder continue.
             signatures: Signatures of all runs, if they are known before the first batch.
             tags: Added to the tags of each run.
         """
@@ -74,17 +74,17 @@ class Sweep:
             self._resources.__exit__(kind, error, None)
 
     def train(self, configs: Sequence[Config], commands: Sequence[str] = ()) -> list[Run]:
-        """Train and record a batch of configurations, except those that already have a result in the store.
+        """Train and record configurations, except those that already have a result in the store.
 
         Args:
-            configs: Configurations with the same `runtime` and `tracking`, which other batches share.
+            configs: They share `runtime` and `tracking`, with those of other batches too.
             commands: For each, the command that trains it alone; the sweep's command if there is none.
 
         Returns:
             The ended run of each configuration, in order; equal configurations share one.
 
         Raises:
-            ConfigError: A configuration cannot be trained; none of the batch has been trained or recorded then.
+            ConfigError: A configuration cannot be trained; none of these has been trained or recorded then.
         """
         device, description = choose_device(configs[0].runtime)
         self._say(f"device: {description}")
@@ -119,9 +119,9 @@ class Sweep:
         """Open the store, and end the runs that dead processes left open."""
         uri = tracking_uri(config.tracking.uri)
         experiment = DEFAULT_EXPERIMENT if config.tracking.experiment is None else config.tracking.experiment
-        outbox = Path(config.runtime.cache).absolute() / "outbox"
         # Closed after the tracker: until all is delivered, no other process may take a run for abandoned.
         locks = self._resources.enter_context(RunLocks(uri))
+        outbox = Path(config.runtime.cache).absolute() / "outbox"
         tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
         self._resources.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
