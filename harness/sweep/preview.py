@@ -77,7 +77,7 @@ def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunS
         return nothing
     records = {} if config.runtime.rerun else reader.of_signatures(experiment, [run.signature for run in runs])
     claimed: set[str] = set()
-    with contextlib.suppress(OSError), RunLocks(uri) as locks:  # The store may be read-only.
+    with contextlib.suppress(ConfigError), RunLocks(uri) as locks:  # The store may be read-only.
         claimed = locks.others()
     states = find_states(runs, records, claimed, experiment)
     return states, checkpoint_exists(checkpoint_folder(runs, device, experiment, uri))

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from harness.errors import ConfigError
+
 
 class RunLocks:
     """The claims of this process on runs of one store, and those of others; a context manager."""
@@ -28,15 +30,18 @@ class RunLocks:
     def __init__(self, uri: str) -> None:
         """Register this process, without claims; processes see each other if their URIs lead to the same store."""
         self._folder = _folder(uri)
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._taken: set[str] = set()
         self._kept: set[str] = set()
         self._claims = self._folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
         self._alive = FileLock(self._claims.with_suffix(".lock"))
         self._everyone = FileLock(self._folder / "lock")
-        with self.exclusive():
-            self._write(set())
-            self._alive.acquire()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self.exclusive():
+                self._write(set())
+                self._alive.acquire()
+        except OSError as error:
+            raise ConfigError(f"tracking.uri: no lock file can be made in {self._folder}: {error.strerror}.") from error
 
     def __enter__(self) -> RunLocks:
         return self

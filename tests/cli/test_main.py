@@ -510,7 +510,7 @@ REFUSED = {
     "data.path=.": "data.path expected a file. Received: {here}, a folder or device. Name files.",
     "data=king_county data.path=kc_house_data.csv": "data.path expected a file that is there. "
     "Received: {here}/kc_house_data.csv. Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
-    "loss=binary_crossentropy": "loss=binary_crossentropy expected labels 0 and 1 in y. Received: 5.5.",
+    "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5.",
     "model=custom": "model._target_ expected a value. Received: none. Set model._target_=VALUE.",
     "--trust model._target_=nowhere.build": "model._target_ expected the dotted name of a function. "
     "Received: 'nowhere.build' (ModuleNotFoundError: No module named 'nowhere').",
@@ -521,8 +521,8 @@ REFUSED = {
     "Received: stranger.build. Add --trust if you know what it does.",
     "model._target_=keras.utils.get_file +model.origin=http://127.0.0.1:9/": "model._target_ expected a function whose "
     "first argument is `inputs`. Received: keras.utils.get_file. Add --trust if you know what it does.",
-    "+model.units=[8]": "model expected arguments of harness.models.linear. Received: ['init', 'units'] "
-    "(got an unexpected keyword argument 'units'). It has: init.",
+    "+model.units=[8]": "model: harness.models.linear cannot be called with the arguments ['init', 'units']: "
+    "got an unexpected keyword argument 'units'. It takes init.",
     "runtime.device=gpu": "runtime.device=gpu expected a GPU. Received: none that TensorFlow sees.",
     "runtime.cache=small.csv/cache": "runtime.cache expected a folder that can be written to. "
     "Received: {here}/small.csv/cache.",
@@ -530,8 +530,8 @@ REFUSED = {
     "Received: [Errno 20] Not a directory: 'small.csv/out'.",
     "tracking.uri=sqlite:///small.csv": "tracking.uri expected a store that answers. "
     "Received: sqlite:///{here}/small.csv (file is not a database).",
-    "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri expected a store that answers. "
-    "Received: sqlite:///{here}/small.csv/mlflow.db ([Errno 17] File exists: '{here}/small.csv').",
+    "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: no lock file can be made in "
+    "{here}/small.csv/.harness/locks/mlflow.db: Not a directory.",
     "tracking.uri=http://127.0.0.1:9": "tracking.uri expected a store that answers. "
     "Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
     "-m chunksize=4,0": "chunksize expected a positive number of rows or `full`. Received: 0.",
@@ -539,8 +539,8 @@ REFUSED = {
     "It has: x, y.",
     "-m data.target=y,z hydra/launcher=basic": "data.features and data.target expected columns of {here}/small.csv. "
     "Received: z. It has: x, y.",
-    "-m runtime.lane_tile=8,16": "runtime expected one value for all runs of a sweep. Received: 2 values.",
-    "-m tracking.experiment=a,b": "tracking expected one value for all runs of a sweep. Received: 2 values.",
+    "-m runtime.lane_tile=8,16": "runtime must be the same for all runs of a sweep, not 2 values.",
+    "-m tracking.experiment=a,b": "tracking must be the same for all runs of a sweep, not 2 values.",
     "-m hydra.sweep.dir=small.csv/out seed=0,1": "Hydra expected words and folders that it can use. "
     "Received: [Errno 20] Not a directory: 'small.csv/out'.",
 }
