@@ -20,12 +20,8 @@ import numpy as np
 from filelock import FileLock
 
 FOLDER = "checkpoints"
-INTERVAL = 1.0
-"""Least seconds between two checkpoints."""
-
-TIME_SHARE = 0.01
-"""Most of the run time that writing checkpoints may take."""
-
+INTERVAL = 1.0  # Least seconds between two checkpoints.
+TIME_SHARE = 0.01  # Most of the run time that writing checkpoints may take.
 _STATE, _FACTS = "state.npz", "facts"
 
 

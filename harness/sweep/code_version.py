@@ -13,8 +13,7 @@ from pathlib import Path
 from harness.runtime.imports import find_target
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
-MAX_PATCH = 1 << 20
-"""Characters after which a patch is cut: longer ones are data."""
+MAX_PATCH = 1 << 20  # Characters after which a patch is cut: longer ones are data.
 
 
 def packages() -> str:

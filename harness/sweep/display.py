@@ -11,8 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from harness.data.ingest import IngestProgress
 from harness.formatting import millions
 
-PLAIN_SECONDS = 10.0
-"""Time between lines where the output is not a terminal."""
+PLAIN_SECONDS = 10.0  # Time between lines where the output is not a terminal.
 
 
 def counted(number: int, noun: str) -> str:

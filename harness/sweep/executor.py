@@ -92,20 +92,12 @@ class Task(Protocol):
 
 
 class Executor(Protocol):
-    """A place to train.
-
-    Attributes:
-        device: Where updates are computed. Rounding depends on it, so a checkpoint is only used on the same device.
-    """
+    """A place to train. Rounding depends on its `device`, so checkpoints are only used on the same one."""
 
     device: str
 
     def prepare(self, plan: ScanPlan) -> Task:
-        """Build the models and make every check that needs no training.
-
-        Raises:
-            ConfigError: A model cannot be trained as configured, or the sample does not fit in memory.
-        """
+        """Build the models and make every check that needs no training; raises `ConfigError` if one fails."""
         ...
 
 

@@ -19,9 +19,6 @@ def signature(config: Config, table: Table) -> str:
     """Hash everything that a run's numbers depend on: its settings, its table's content and its model's source code.
 
     Tracking, runtime settings, and where and how the file is written are left out.
-
-    Returns:
-        16 hexadecimal digits.
     """
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_IGNORED)}
     for key in ("log_columns", "categorical", "dates"):

@@ -102,10 +102,7 @@ def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
 
 
 def arrange(runs: Sequence[Run]) -> list[Group]:
-    """Group runs by scan, and within a scan by lane.
-
-    Runs that differ only in `epochs` share a lane: the shorter run is the beginning of the longer one.
-    """
+    """Group runs by scan and lane; runs that differ only in `epochs` share a lane."""
     scans: dict[tuple, dict[str, list[Run]]] = {}
     for run in runs:
         data = (run.table.folder, run.config.data.scaling, run.scaler.std[-1])

@@ -31,14 +31,9 @@ from harness.tracking.reader import RunReader
 from harness.tracking.uri import tracking_uri
 from harness.training.events import Progress
 
-TRIAL_SECONDS = 2.0
-"""Training time that the estimate for a scan is based on."""
-
-POINT_BYTES = 330
-"""Size of a metric value in SQLite, including indexes: measured."""
-
-EPOCH_VALUES = 8
-"""Metric values recorded per epoch."""
+TRIAL_SECONDS = 2.0  # Training time that the estimate for a scan is based on.
+VALUE_BYTES = 330  # Size of a metric value in SQLite, including indexes: measured.
+EPOCH_VALUES = 8  # Metric values recorded per epoch.
 
 
 def preview(configs: Sequence[Config], display: Display, console: Console) -> None:
@@ -146,7 +141,7 @@ def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
     state = sum(array.nbytes for array in task.state().values())
     runs = [*itertools.chain(*scan.lanes)]
     values = sum(run.config.epochs * EPOCH_VALUES + min(run.updates, run.config.tracking.curve_points) for run in runs)
-    return clocks.compile, seconds, state, values * POINT_BYTES
+    return clocks.compile, seconds, state, values * VALUE_BYTES
 
 
 def _duration(seconds: float) -> str:

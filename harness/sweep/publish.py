@@ -24,8 +24,9 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
     if rows := sample.sample_csv(first.table):
         tracker.log_text(sweep_id, rows, sample.FILE)
     swept = varying([run.config.flat() for run in runs])
-    labels = first.config.loss is Loss.binary_crossentropy
-    _save_views(tracker, sweep_id, sweep_name(command), swept, held_out=first.table.holdout_rows > 0, labels=labels)
+    held_out, labels = first.table.holdout_rows > 0, first.config.loss is Loss.binary_crossentropy
+    views = saved_views(sweep_id, sweep_name(command), swept, held_out=held_out, labels=labels)
+    tracker.tag_experiment(dict(views))
 
 
 def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
@@ -37,7 +38,8 @@ def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
         tracker.flush()
         sweep = RunReader(tracker.uri).load([sweep_id], with_sample=True)
         held_out, labels = "val/loss" in sweep.runs, "val/auc" in sweep.runs
-        _save_views(tracker, sweep_id, sweep.name, settings(sweep), held_out=held_out, labels=labels)
+        views = saved_views(sweep_id, sweep.name, settings(sweep), held_out=held_out, labels=labels)
+        tracker.tag_experiment(dict(views))
         with tempfile.TemporaryDirectory() as folder:
             report.write(sweep, Path(folder))
             for path in sorted(Path(folder).iterdir()):
@@ -45,9 +47,3 @@ def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
             tracker.flush()
     except Exception as error:
         display.say(f"report: could not be made ({type(error).__name__}: {error}). Try `harness report`.")
-
-
-def _save_views(
-    tracker: Tracker, sweep_id: str, name: str, swept: Sequence[str], *, held_out: bool, labels: bool
-) -> None:
-    tracker.tag_experiment(dict(saved_views(sweep_id, name, swept, held_out=held_out, labels=labels)))

@@ -16,9 +16,7 @@ from harness.sweep.plan import Run
 from harness.sweep.run_state import HOST
 from harness.tracking.saved_views import colour
 
-MAX_WEIGHTS = 200
-"""Inputs up to which a linear model's weights are recorded as metrics."""
-
+MAX_WEIGHTS = 200  # Inputs up to which a linear model's weights are recorded as metrics.
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 

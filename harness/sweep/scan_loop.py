@@ -27,11 +27,7 @@ class PreparedScan(NamedTuple):
 
 
 def prepare_scans(runs: Sequence[Run], executor: Executor) -> list[PreparedScan]:
-    """Have an executor check and build the scans of `runs`.
-
-    Raises:
-        ConfigError: A run cannot be trained as configured; nothing has been trained or recorded then.
-    """
+    """Have an executor check and build the scans of `runs`; raises `ConfigError` if one cannot be trained."""
     return [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in arrange(runs)]
 
 

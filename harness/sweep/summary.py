@@ -76,7 +76,7 @@ class Summary:
         """Record the machine's load from now on."""
 
         def log(metrics: Mapping[str, float]) -> None:
-            """Use the seconds since the sweep started as the step, so that no step is recorded twice."""
+            # The step is the time since the sweep started, so that no step is recorded twice.
             self._last_sample = max(self._last_sample + 1, int(time.time() - self.state.started))
             self._tracker.log(self.run_id, metrics, self._last_sample)
 

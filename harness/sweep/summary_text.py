@@ -6,8 +6,7 @@ from harness.runtime.secrets import masked
 from harness.sweep.plan import Run
 from harness.sweep.summary_state import RunResult, SummaryState
 
-MAX_FAILURES = 20
-"""Failed runs listed by name."""
+MAX_FAILURES = 20  # Failed runs listed by name.
 
 
 def describe_data(run: Run) -> str:
