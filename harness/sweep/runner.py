@@ -143,7 +143,7 @@ class Sweep:
                 filled = counted(table.filled, "empty field")
                 self._say(f"data:   {counted(table.dropped, 'row')} dropped, {filled} filled")
             if table.drift:
-                self._say(f"data:   {table.drift}; batch runs are sensitive to that, data.order=shuffled is not")
+                self._say(f"data:   {table.drift}; this affects batch runs, and data.order=shuffled avoids it")
 
     def _say(self, line: str) -> None:
         """Print a line, once per sweep."""

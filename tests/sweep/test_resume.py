@@ -1,4 +1,4 @@
-"""A sweep goes on where it stopped, in the same runs and to the same numbers, and trains nothing twice."""
+"""An interrupted sweep resumes in the same runs, ends with the same numbers, and trains nothing twice."""
 
 from __future__ import annotations
 
