@@ -1,11 +1,39 @@
-"""Numbers as text, for people."""
+"""Numbers as short text for people."""
 
 from __future__ import annotations
 
 
 def millions(value: float) -> str:
-    """Write a count in at most six characters or so: 950, 21.6k, 3.2M."""
+    """Format a count with three digits and a unit: 950, 21.6k, 3.2M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 0.9995 * size:  # From here on three digits round to the unit.
+        if value >= 0.9995 * size:  # Rounds to 1 of this unit.
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
+
+
+def number(value: float) -> str:
+    """Format a number with four significant digits, or as an integer from 1,000 on."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def score(value: float) -> str:
+    """Format a score of at most 1 with three decimals."""
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.3g}"
+
+
+def count(quantity: float, noun: str) -> str:
+    """Format a quantity with its noun, in the plural where needed."""
+    return f"{quantity:,.0f} {noun}{'' if quantity == 1 else 's'}"
+
+
+def memory(megabytes: float) -> str:
+    """Format megabytes as bytes with a unit."""
+    return f"{millions(megabytes * 1e6)}B"
+
+
+def age(seconds: float) -> str:
+    """Format a duration in its largest unit."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,4 +1,4 @@
-"""From data frames of runs to tables, figures and the report.
+"""Tables, figures and the report of a sweep.
 
-In: `Sweep` from `tracking.frames`. Out: text, figures, a page. Knows neither training nor a store.
+In: the `Sweep` that `tracking.frames` builds. Out: text, figures, an HTML page. Knows neither training nor the store.
 """

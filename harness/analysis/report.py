@@ -1,4 +1,4 @@
-"""A sweep's report: one page that needs nothing else, and its figures."""
+"""A sweep's report: a self-contained HTML page and its figures."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from harness.analysis.comparison import comparisons, objective
-from harness.analysis.tables import against_columns, conclusion, in_a_line, ranked, run_columns, shared_scan, verdict
+from harness.analysis.comparison import compare_full_to_batch
+from harness.analysis.objective import objective
+from harness.analysis.sentences import conclusion, shared_scan, verdict
+from harness.analysis.tables import comparison_columns, one_line, ranked, run_columns
 from harness.tracking.frames import Sweep
 
 PAGE = "report.html"
 TABLE_ROWS = 100
-"""Runs in the page's table, the best ones."""
+"""The page's table shows this many of the best runs."""
 
 CAPTIONS = {
-    "losses": "A line a run; the best run of each chunksize is drawn strong, full-sample runs are dashed. Left, all "
-    "have seen the same rows at the same place; right, they have taken the same number of steps.",
-    "heat_map": "The darker, the worse; grey: no run, or none that finished (div.: diverged). Means over seeds.",
-    "costs": "The best place is at the lower left: a small loss for little.",
-    "fit": "Grey: a sample of the training rows, in their own units.",
+    "losses": (
+        "Loss by epoch and by update",
+        "One line per run. The best run of each chunksize is bold; full-sample runs are dashed. At the same horizontal "
+        "position, runs have seen the same rows (left) or have taken the same number of updates (right).",
+    ),
+    "heat_map": (
+        "Chunksize and learning rate",
+        "Darker is worse. Values are means over seeds; gray cells have no finished run (div.: diverged).",
+    ),
+    "costs": ("Cost", "The best runs are at the lower left: low loss at low cost."),
+    "fit": ("Fit", "Gray: a sample of the training rows, in original units."),
 }
-TITLES = {
-    "losses": "Loss, epoch by epoch and update by update",
-    "heat_map": "Chunksize and learning rate",
-    "costs": "What it costs",
-    "fit": "The fit",
-}
+"""Title and caption of each figure."""
 
 
 def write(sweep: Sweep, folder: Path) -> Path:
-    """Write the page and its figures into `folder`, made if it is not there, and return the page's path."""
+    """Write the page and its figures into `folder`, which is created if needed, and return the page's path."""
     from harness.analysis.figures import FIGURES
 
     images = {}
@@ -53,38 +54,40 @@ def write(sweep: Sweep, folder: Path) -> Path:
 
 
 def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
-    """Return the page, with `images` (PNG, by the figure's name) inside."""
+    """Return the page with `images`, PNGs by figure name, embedded."""
     from jinja2 import Environment
 
-    rows, key = ranked(sweep), objective(sweep.runs)
-    shown, found = rows[:TABLE_ROWS], comparisons(sweep)
-    lines = verdict(found)
+    runs, comparisons = ranked(sweep.runs), compare_full_to_batch(sweep)
+    shown, sentences = runs[:TABLE_ROWS], verdict(comparisons)
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
     )
     return template.render(
         sweep=sweep,
         facts=facts(sweep),
-        conclusion=[conclusion(rows, key), "; ".join(lines[:2]).replace(".; At", "; at")],
-        notes=[*lines[2:], *shared_scan(rows)],
-        figures=[
-            {"title": TITLES[name], "caption": CAPTIONS[name], "source": base64.b64encode(image).decode()}
-            for name, image in images.items()
-        ],
-        against=_table(against_columns(found) if any(each.better for each in found) else []),
+        conclusion=[conclusion(runs, objective(sweep.runs)), *sentences[:2]],
+        notes=[*sentences[2:], *shared_scan(runs)],
+        figures=[(*CAPTIONS[name], base64.b64encode(image).decode()) for name, image in images.items()],
+        comparison=_table(comparison_columns(comparisons) if any(each.better for each in comparisons) else []),
         table=_table(run_columns(sweep, shown)),
-        samples=[row["sample"] for row in shown],
-        more=len(rows) - len(shown),
+        samples=[run["sample"] for run in shown],
+        more=len(runs) - len(shown),
     )
 
 
 def facts(sweep: Sweep) -> list[tuple[str, str]]:
-    """Return what a reader has to know of a sweep: its data, its runs and how they ended."""
+    """Return titles and texts that describe a sweep: its data, model, runs and command."""
     facts = [("Data", f"{data['name']}: {_rows(data)}") for data in sweep.data]
-    for title, key in (("Features", "data.features"), ("Target", "data.target"), ("Loss", "loss")):
-        facts += [(title, ", ".join(_values(sweep.runs, key)))]
-    facts += [("Model", ", ".join(value.rpartition(".")[-1] for value in _values(sweep.runs, "model._target_")))]
-    facts += [("Optimizer", ", ".join(_values(sweep.runs, "optimizer.name")))]
+    for title, key in (
+        ("Features", "data.features"),
+        ("Target", "data.target"),
+        ("Loss", "loss"),
+        ("Model", "model._target_"),
+        ("Optimizer", "optimizer.name"),
+    ):
+        values = sweep.runs[key].dropna().unique() if key in sweep.runs else []
+        texts = [str(value).strip("[]").replace(",", ", ") for value in values]
+        facts += [(title, ", ".join(text.rpartition(".")[-1] if title == "Model" else text for text in texts))]
     endings = sweep.runs["status"].str.lower().where(sweep.runs["diverged_at"].isna(), "diverged").value_counts()
     facts += [("Runs", ", ".join(f"{count:,} {ending}" for ending, count in endings.items()))]
     facts += [("Command", sweep.tags.get("command", ""))]
@@ -93,18 +96,13 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
 
 def _rows(data: Mapping[str, Any]) -> str:
     rows = {"training": 0, "holdout": 0} | data["rows"]
-    whole = sum(rows.values())
-    held_out = f"{rows['holdout']:,} ({rows['holdout'] / whole:.0%})" if rows["holdout"] else "none"
-    return f"{whole:,} rows, {rows['training']:,} trained on, {held_out} held out"
-
-
-def _values(runs: pd.DataFrame, key: str) -> list[str]:
-    values = runs[key].dropna().unique() if key in runs else []
-    return [str(value).strip("[]").replace(",", ", ") for value in values]
+    total = sum(rows.values())
+    holdout = f"{rows['holdout']:,} ({rows['holdout'] / total:.0%}) for holdout" if rows["holdout"] else "no holdout"
+    return f"{total:,} rows, {rows['training']:,} for training, {holdout}"
 
 
 def _table(columns: list[list[str]]) -> dict[str, Any]:
     return {
-        "titles": [in_a_line(title) for title, *_ in columns],
+        "titles": [one_line(title) for title, *_ in columns],
         "rows": list(zip(*(column[1:] for column in columns), strict=True)),
     }

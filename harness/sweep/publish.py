@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis import report
-from harness.analysis.comparison import settings
+from harness.analysis.objective import settings
 from harness.config import Loss
 from harness.config.naming import sweep_name, varying
 from harness.data import sample

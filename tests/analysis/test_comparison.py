@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from scipy.stats import ttest_rel
 
-from harness.analysis.comparison import APART, SHARED, Arrival, Comparison, arrivals, comparisons
-from harness.analysis.tables import verdict
+from harness.analysis.comparison import NO_COMMON_UPDATES, SHARED_SCAN, Comparison, compare_full_to_batch
+from harness.analysis.sentences import verdict
+from harness.analysis.tables import ranked
+from harness.analysis.time_to_target import TimeToTarget, times_to_target
 from tests.sweeps import run, sweep_of
 
 # An update an epoch, and four: the fourth epoch of the full sample is where a batch run's first ends.
@@ -15,7 +17,7 @@ BATCH = run(250, [0.65, 0.4, 0.45, 0.47, 0.52], seconds=2.0)
 
 
 def by_axis(*rows: dict) -> dict[str, Comparison]:
-    return {each.axis: each for each in comparisons(sweep_of(*rows))}
+    return {each.axis: each for each in compare_full_to_batch(sweep_of(*rows))}
 
 
 def test_each_axis_compares_at_the_last_point_that_both_have() -> None:
@@ -44,24 +46,24 @@ def test_settings_are_compared_one_by_one_and_in_order() -> None:
     rates = ["0.003", "0.03", "1"]
     rows = [run(chunk, [0.5], rate=rate) for rate in reversed(rates) for chunk in ("full", 250)]
     rows += [run("full", [0.5], rate="2"), run(250, [0.5], rate="3")]  # These have no counterpart.
-    found = comparisons(sweep_of(*rows))
+    found = compare_full_to_batch(sweep_of(*rows))
     assert [each.setting["learning_rate"] for each in found if each.axis == "epochs"] == [float(rate) for rate in rates]
     assert {each.better for each in found if each.axis == "epochs"} == {"equal"}
 
 
 def test_a_shared_time_is_not_compared() -> None:
     found = by_axis(FULL | {"time/shared_by": 2.0}, BATCH | {"time/shared_by": 2.0})
-    assert (found["time"].better, found["time"].reason, found["time"].batch) == ("", SHARED, None)
+    assert (found["time"].better, found["time"].reason, found["time"].batch) == ("", SHARED_SCAN, None)
     assert found["epochs"].better == "full"
     sentences = verdict(list(found.values()))
-    assert sentences[-1].startswith("At the same time they cannot be compared: the runs shared a scan")
+    assert sentences[-1].startswith("Training times cannot be compared: the runs shared a scan")
     assert "hydra/launcher=basic" in sentences[-1]
 
 
 def test_without_updates_in_common_it_says_so() -> None:
     found = by_axis(run("full", [0.9, 0.8]), run(250, [0.5, 0.4]))
-    assert (found["updates"].better, found["updates"].reason) == ("", APART)
-    assert "a batch run's first epoch takes more updates" in verdict(list(found.values()))[1]
+    assert (found["updates"].better, found["updates"].reason) == ("", NO_COMMON_UPDATES)
+    assert "a batch run's first epoch has more updates" in verdict(list(found.values()))[1]
 
 
 def test_seeds_are_paired() -> None:
@@ -79,23 +81,41 @@ def test_seeds_are_paired() -> None:
     assert found.interval == pytest.approx((expected.low, expected.high))
 
 
+@pytest.mark.parametrize("difference", [0.0, 0.1])
+def test_equal_differences_have_an_interval_of_no_width(difference: float) -> None:
+    losses = [0.3, 0.5, 0.7]
+    rows = [run("full", [loss], seed=str(seed)) for seed, loss in enumerate(losses)]
+    rows += [run(250, [loss + difference], seed=str(seed)) for seed, loss in enumerate(losses)]
+    assert by_axis(*rows)["epochs"].interval == pytest.approx((difference, difference))
+
+
+def test_where_larger_is_better_the_larger_value_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The direction comes from `harness.config.metrics` alone."""
+    monkeypatch.setattr("harness.analysis.objective.greater_is_better", lambda metric: True)
+    sweep = sweep_of(run("full", [0.5]), run(250, [0.6]), run(500, [0.7]))
+    (found,) = (each for each in compare_full_to_batch(sweep) if each.axis == "epochs")
+    assert (found.better, found.chunksize) == ("batch", 500)
+    assert [row["chunksize"] for row in ranked(sweep.runs)][:2] == [500, 250]
+    assert [each.reached for each in times_to_target(sweep, 0.6)] == [1, 1, 0]
+
+
 def test_one_seed_has_no_interval() -> None:
     found = by_axis(FULL, BATCH)["epochs"]
     assert (found.seeds, found.full_std, found.batch_std, found.interval) == (1, None, None, None)
 
 
-def test_arrivals_are_at_the_first_epoch_that_meets_the_target() -> None:
-    found = arrivals(sweep_of(FULL, BATCH, run(500, [0.9, 0.6])), 0.5)
+def test_a_target_is_reached_at_the_first_epoch_that_meets_it() -> None:
+    found = times_to_target(sweep_of(FULL, BATCH, run(500, [0.9, 0.6])), 0.5)
     assert found == [
-        Arrival(250, {"learning_rate": 0.1}, 1, 1, epochs=2, updates=8, seconds=4, shared_by=1),
-        Arrival(None, {"learning_rate": 0.1}, 1, 1, epochs=5, updates=5, seconds=5, shared_by=1),
-        Arrival(500, {"learning_rate": 0.1}, 0, 1, epochs=None, updates=None, seconds=None, shared_by=1),
+        TimeToTarget(250, {"learning_rate": 0.1}, 1, 1, epochs=2, updates=8, seconds=4, shared_by=1),
+        TimeToTarget(None, {"learning_rate": 0.1}, 1, 1, epochs=5, updates=5, seconds=5, shared_by=1),
+        TimeToTarget(500, {"learning_rate": 0.1}, 0, 1, epochs=None, updates=None, seconds=None, shared_by=1),
     ]
 
 
-def test_arrivals_take_the_longest_run_and_count_the_seeds_that_arrive() -> None:
+def test_the_longest_run_of_each_seed_counts() -> None:
     rows = [run(250, [0.9]), run(250, [0.9, 0.4]), run(250, [0.9, 0.8, 0.4], seed="1"), run(250, [0.9, 0.8], seed="2")]
-    (found,) = arrivals(sweep_of(*rows), 0.5)
+    (found,) = times_to_target(sweep_of(*rows), 0.5)
     assert (found.reached, found.seeds, found.epochs, found.updates) == (2, 3, 2.5, 10)
 
 
@@ -103,12 +123,12 @@ def test_without_a_holdout_the_training_loss_is_compared() -> None:
     rows = [dict(row) for row in (FULL, BATCH)]
     for row in rows:
         row["train/loss"] = row.pop("val/loss")
-    found = {each.axis: each.better for each in comparisons(sweep_of(*rows, metric="train/loss"))}
+    found = {each.axis: each.better for each in compare_full_to_batch(sweep_of(*rows, metric="train/loss"))}
     assert found["epochs"] == "full"
 
 
 def test_nothing_to_compare() -> None:
-    assert comparisons(sweep_of(FULL)) == []
-    assert comparisons(sweep_of(BATCH)) == []
-    assert comparisons(sweep_of()) == []
-    assert arrivals(sweep_of(), 0.5) == []
+    assert compare_full_to_batch(sweep_of(FULL)) == []
+    assert compare_full_to_batch(sweep_of(BATCH)) == []
+    assert compare_full_to_batch(sweep_of()) == []
+    assert times_to_target(sweep_of(), 0.5) == []

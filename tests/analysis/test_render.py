@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from harness.analysis.render import age, as_csv, as_json, as_markdown, show
+from harness.analysis.render import as_csv, as_json, as_markdown, show
 from harness.tracking.frames import Sweep
 from tests.sweeps import run, sweep_of
 
@@ -41,24 +41,24 @@ def test_the_whole_page() -> None:
         " full 0.1      2        2  0.5    2     8kB",
         "   10   9      5 diverged",
         "",
-        "Best with chunks of 500 rows: val/loss 0.4 after 4 updates in 2 epochs, 4kB an update.",
-        "Best with the full sample: val/loss 0.5 after 2 updates in 2 epochs, 8kB an update.",
-        "scan s and rows/s are those of a scan that trained 2 lanes at once, no run's own; runs that differ in epochs "
-        "only are one lane.",
+        "Best batch run (chunks of 500 rows): val/loss 0.4 after 4 updates in 2 epochs, 4kB per update.",
+        "Best full-sample run: val/loss 0.5 after 2 updates in 2 epochs, 8kB per update.",
+        "scan s and scan rows/s are measured for a whole scan of 2 lanes, not for single runs. Runs that differ only "
+        "in epochs share a lane.",
         "",
-        "Full sample against the best batch run, val/loss (* the better):",
+        "Full sample against the best batch run, val/loss (* better):",
         "             same   same   same                                  same    same    same    same",
         "           epochs epochs epochs updates updates memory memory updates updates updates updates",
         " lr epochs   full  batch  chunk    full   batch   full  batch            full   batch   chunk",
         "0.1      2    0.5   0.4*    500       2       4    8kB    4kB       2    0.5*     0.6     500",
         "",
-        "At the same epochs, and so the same rows, the best batch run is better in 1 of 1 settings, the full-sample "
+        "With the same epochs (and so the same rows), the best batch run wins in 1 of 1 setting and the full-sample "
         "run in 0.",
-        "At the same updates the best batch run is better in 0 of 1 settings, the full-sample run in 1.",
-        "At the same time they cannot be compared: the runs shared a scan, and their times are equal by construction; "
-        "hydra/launcher=basic trains one after another and gives times of runs alone.",
+        "With the same number of updates, the best batch run wins in 0 of 1 setting and the full-sample run in 1.",
+        "Training times cannot be compared: the runs shared a scan and took equally long. Use hydra/launcher=basic to "
+        "train and time each run on its own.",
         "",
-        "To val/loss of 0.5:",
+        "To reach val/loss 0.5:",
         "chunk  lr epochs updates scan s",
         " full 0.1      2       2      2",
         "  500 0.1      2       4      2",
@@ -67,16 +67,18 @@ def test_the_whole_page() -> None:
 
 def test_what_is_left_out_at_a_narrow_width_is_said() -> None:
     lines = shown(SWEEP, 34)
-    assert "Left out at this width: scan s, memory/update (--csv, --json and --markdown have all)." in lines
+    assert "Columns that do not fit this width: scan s, memory/update. --csv, --json and --markdown show all." in lines
     table = lines[: lines.index("")]
-    assert max(len(line) for line in table if not line.startswith("Left out")) <= 34
+    assert max(len(line) for line in table if not line.startswith("Columns that")) <= 34
 
 
 def test_times_of_runs_alone_are_called_theirs_and_compared() -> None:
     lines = shown(sweep_of(run("full", [0.9, 0.5]), run(500, [0.6, 0.4], seconds=2.0)))
     assert "train" in lines[0]
     assert not any("scan" in line for line in lines)
-    assert "At the same time the best batch run is better in 0 of 1 settings, the full-sample run in 1." in lines
+    assert (
+        "With the same training time, the best batch run wins in 0 of 1 setting and the full-sample run in 1." in lines
+    )
 
 
 def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
@@ -103,7 +105,7 @@ def test_csv_of_a_target_has_a_line_a_chunksize_and_setting() -> None:
     ]
 
 
-def test_json_has_runs_comparisons_and_arrivals() -> None:
+def test_json_has_runs_comparisons_and_times_to_target() -> None:
     found = json.loads(as_json(SWEEP, 0.5))
     assert found["objective"] == "val/loss"
     assert [run["chunksize"] for run in found["runs"]] == [500, "full", 10]
@@ -129,8 +131,3 @@ def test_markdown_is_the_terminals_tables() -> None:
 def test_a_sweep_without_runs_can_be_written(write) -> None:
     assert write(sweep_of(), 0.5) is not None
     assert write(sweep_of())
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(-1, "0 s"), (59, "59 s"), (90, "2 min"), (7200, "2 h"), (1e6, "12 d")])
-def test_ages(seconds: float, text: str) -> None:
-    assert age(seconds) == text

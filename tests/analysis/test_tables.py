@@ -11,9 +11,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from harness.analysis.comparison import objective
+from harness.analysis.objective import objective
 from harness.analysis.render import show
-from harness.analysis.tables import ranked, summary
+from harness.analysis.sentences import best_runs
+from harness.analysis.tables import ranked
 from harness.errors import ConfigError
 from harness.tracking.frames import Sweep
 from harness.tracking.reader import PAGE, RunReader
@@ -220,8 +221,8 @@ chunk    lr epochs  updates   loss  loss    rmse    r2     cept slope     s    /
  full  0.01     20       20 0.5352   0.9 280,098 0.465 -105,418 300.6 0.068 1.27M   138kB
   100 1e+30     20 diverged
 
-Best with chunks of 100 rows: val/loss 0.573 after 3,460 updates in 20 epochs, 800B an update.
-Best with the full sample: val/loss 0.9 after 20 updates in 20 epochs, 138kB an update."""
+Best batch run (chunks of 100 rows): val/loss 0.573 after 3,460 updates in 20 epochs, 800B per update.
+Best full-sample run: val/loss 0.9 after 20 updates in 20 epochs, 138kB per update."""
 
 
 def test_a_table_whole() -> None:
@@ -232,7 +233,7 @@ def test_a_table_whole() -> None:
 def test_nothing_is_cut_at_any_width(width: int) -> None:
     large = HOUSES | {"updates": 21613000.0, "val/rmse": 1.23e9, "val/r2": -9.9e60, "intercept": -1.5e300}
     text = shown(sweep_of(HOUSES, FULL, LOST, large), width)
-    table = [line for line in text.split("\n\n")[0].splitlines() if not line.startswith("Left out")]
+    table = [line for line in text.split("\n\n")[0].splitlines() if not line.startswith("Columns that")]
     assert "…" not in text
     assert max(map(len, table)) <= width
     assert len(table) == 2 + 4
@@ -256,7 +257,7 @@ def test_the_best_is_first_and_what_did_not_finish_is_last() -> None:
         HOUSES | {"name": "under way", "status": "RUNNING", "val/loss": 0.1},
         HOUSES | {"name": "third", "val/loss": 0.4},
     ]
-    assert [row["name"] for row in ranked(sweep_of(*rows))] == ["first", "second", "third", "lost", "under way"]
+    assert [row["name"] for row in ranked(sweep_of(*rows).runs)] == ["first", "second", "third", "lost", "under way"]
 
 
 @pytest.mark.parametrize(
@@ -274,25 +275,26 @@ def test_without_a_holdout_runs_are_compared_by_their_training_loss() -> None:
     rows = [{key: value for key, value in row.items() if not key.startswith("val/")} for row in (HOUSES, FULL)]
     rows[1]["train/loss"] = 0.25
     sweep = sweep_of(*rows)
-    assert objective(sweep.runs) == "train/loss"
-    assert [row["name"] for row in ranked(sweep)] == ["b", "a"]
-    assert summary(ranked(sweep), "train/loss") == [
-        "Best with chunks of 100 rows: train/loss 0.5352 after 3,460 updates in 20 epochs, 800B an update.",
-        "Best with the full sample: train/loss 0.25 after 20 updates in 20 epochs, 138kB an update.",
+    assert objective(sweep.runs).metric == "train/loss"
+    assert [row["name"] for row in ranked(sweep.runs)] == ["b", "a"]
+    assert best_runs(ranked(sweep.runs), objective(sweep.runs)) == [
+        "Best batch run (chunks of 100 rows): train/loss 0.5352 after 3,460 updates in 20 epochs, 800B per update.",
+        "Best full-sample run: train/loss 0.25 after 20 updates in 20 epochs, 138kB per update.",
     ]
     assert "val/" not in shown(sweep)
 
 
 def test_sentences_are_of_the_best_of_each_kind() -> None:
-    rows = ranked(sweep_of(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST))
-    assert summary(rows, "val/loss") == [
-        "Best with chunks of 10 rows: val/loss 0.25 after 3,460 updates in 20 epochs, 800B an update."
+    runs = sweep_of(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST).runs
+    assert best_runs(ranked(runs), objective(runs)) == [
+        "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800B per update."
     ]
 
 
 def test_one_is_not_written_as_many() -> None:
-    (sentence,) = summary(ranked(sweep_of(FULL | {"updates": 1.0, "epochs": "1"})), "val/loss")
-    assert sentence == "Best with the full sample: val/loss 0.9 after 1 update in 1 epoch, 138kB an update."
+    runs = sweep_of(FULL | {"updates": 1.0, "epochs": "1"}).runs
+    (sentence,) = best_runs(ranked(runs), objective(runs))
+    assert sentence == "Best full-sample run: val/loss 0.9 after 1 update in 1 epoch, 138kB per update."
 
 
 def test_large_numbers_are_written_short() -> None:

@@ -1,0 +1,112 @@
+"""The look of a sweep's figures: panels, axes, colors, tick labels and the legend of chunksizes."""
+
+# pandas' types are wider than what these calls return.
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from harness.analysis.objective import chunksize
+from harness.formatting import millions
+from harness.tracking.frames import Sweep
+from harness.tracking.saved_views import colour
+
+DASHES: Any = (0, (4, 1.5))
+"""The line style of full-sample runs."""
+LEGEND_ENTRIES = 6
+LOG_RATIO = 20
+"""Values that differ by more than this factor get a logarithmic axis."""
+OFF_SCALE = 50
+"""Losses above this multiple of the median loss are off the scale: their runs are about to diverge."""
+
+
+def panels(
+    count: int, width: float, height: float = 3.9, *, right: float = 0.15, legend: bool = False
+) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure with `count` panels in a row; sizes and the right margin are in inches.
+
+    The margins are fixed because computing them takes as long as drawing the figure.
+    """
+    figure = Figure(figsize=(width, height), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    bottom = 0.8 if legend else 0.55
+    figure.subplots_adjust(0.8 / width, bottom / height, 1 - right / width, 1 - 0.35 / height, wspace=0.06)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(visible=True, color="#E4E4E4", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.tick_params(labelsize=8)
+    return figure, axes
+
+
+def scale_loss_axis(axis: Axes, values: pd.Series, label: str) -> float:
+    """Scale the y axis to the losses that are not off the scale, and return the largest value shown."""
+    top = OFF_SCALE * float(values.median())
+    shown = values[values <= top]
+    if shown.min() > 0 and shown.max() > LOG_RATIO * shown.min():
+        axis.set_yscale("log")
+        axis.set_ylim(shown.min() / 1.15, shown.max() * 1.15)
+    else:
+        room = 0.05 * (float(shown.max() - shown.min()) or abs(float(shown.max())) or 1.0)
+        axis.set_ylim(float(shown.min()) - room, float(shown.max()) + room)
+    axis.yaxis.set_major_formatter(FuncFormatter(short))
+    axis.set_ylabel(label)
+    return top
+
+
+def add_legend(figure: Figure, runs: pd.DataFrame, marker: str = "") -> None:
+    """Add a legend of the chunksizes, or of a few of them where there are many; markers replace lines."""
+    counts = runs.apply(chunksize, axis=1).value_counts()
+    sizes = [size for size in ordered(counts.index) if size != "full"]
+    if len(counts) > LEGEND_ENTRIES:
+        sizes = [sizes[round(index)] for index in np.linspace(0, len(sizes) - 1, LEGEND_ENTRIES - 1)]
+    entries = []
+    for size in (["full"] if "full" in counts else []) + sizes[::-1]:
+        line: Any = {"linestyle": "none", "marker": "D" if size == "full" else marker} if marker else {"linewidth": 2}
+        if not marker and size == "full":
+            line["linestyle"] = DASHES
+        label = f"{size_name(size)} ({counts[size]} run{'s' if counts[size] > 1 else ''})"
+        entries.append(Line2D([], [], color=colour(size), label=label, **line))
+    spacing: dict[str, Any] = {"columnspacing": 1.2, "handlelength": 1.6, "fontsize": 7.5}
+    figure.legend(handles=entries, frameon=False, loc="lower center", ncols=LEGEND_ENTRIES, **spacing)
+
+
+def ordered(sizes: Any) -> list[str]:
+    """Return the distinct chunksizes, the full sample first and the shortest chunk last."""
+    return sorted(set(sizes), key=lambda size: -math.inf if size == "full" else -int(size))
+
+
+def size_name(size: str) -> str:
+    """Return a chunksize as it appears in legends."""
+    return "full sample" if size == "full" else f"chunks of {int(size):,}"
+
+
+def label_cells(axis: Any, names: Sequence[str]) -> None:
+    """Label the rows or columns of a heat map, or a few of them where there are many."""
+    step = -(-len(names) // 24)
+    axis.set_ticks(range(0, len(names), step), labels=names[::step])
+
+
+def short(value: float, _: object = None) -> str:
+    """Format a tick."""
+    return millions(value) if value >= 10_000 else f"-{millions(-value)}" if value <= -10_000 else f"{value:g}"
+
+
+def axis_label(sweep: Sweep, metric: str) -> str:
+    """Return a metric's name with its unit, where all runs have the same."""
+    if metric.endswith(("rmse", "mae")):
+        targets = set(sweep.runs.get("data.target", []))
+        return f"{metric}, in units of {targets.pop()}" if len(targets) == 1 else metric
+    scaled = "data.scaling" in sweep.runs and set(sweep.runs["data.scaling"]) == {"standard"}
+    return f"{metric} (1 is the target's variance)" if scaled and set(sweep.runs.get("loss", [])) == {"mse"} else metric

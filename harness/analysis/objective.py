@@ -1,0 +1,64 @@
+"""The metric that runs are compared by, and what sets runs apart."""
+
+# pandas' types are wider than what these calls return.
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from harness.config.metrics import greater_is_better
+from harness.config.naming import varying
+from harness.tracking.frames import Sweep
+
+_LOSS_SPACE = ("loss", "data.scaling", "data.log_columns", "data.target")
+"""Losses of runs that differ in one of these params are not comparable."""
+
+
+class Objective(NamedTuple):
+    """The metric that runs are compared by.
+
+    Attributes:
+        metric: Its name.
+        sign: 1 if smaller is better, -1 if larger is better.
+    """
+
+    metric: str
+    sign: int
+
+    def finished(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Return the finished runs that have this metric."""
+        return runs[(runs["status"] == "FINISHED") & runs[self.metric].notna()] if self.metric in runs else runs[:0]
+
+    def best(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Return the best finished run of each chunksize."""
+        finished = self.finished(runs)
+        if finished.empty:
+            return finished
+        costs = self.sign * finished[self.metric]
+        return finished.loc[costs.groupby(finished.apply(chunksize, axis=1)).idxmin()]
+
+
+def objective(runs: pd.DataFrame) -> Objective:
+    """Return the metric that decides between `runs`.
+
+    It is `val/loss`; `train/loss` without a holdout; `val/rmse` if the runs' losses are not comparable.
+    """
+    metric = "val/loss"
+    if metric not in runs or not runs[metric].notna().any():
+        metric = "train/loss"
+    elif "val/rmse" in runs and any(runs[key].nunique() > 1 for key in _LOSS_SPACE if key in runs):
+        metric = "val/rmse"
+    return Objective(metric, -1 if greater_is_better(metric) else 1)
+
+
+def settings(sweep: Sweep) -> list[str]:
+    """Return the params in which the runs of `sweep` differ, chunksize first."""
+    rows = sweep.runs[list(sweep.params)].to_dict("records")
+    return varying([{key: str(value) for key, value in row.items() if pd.notna(value)} for row in rows])
+
+
+def chunksize(run: Any) -> str:
+    """Return a run's chunksize as on the command line: `full` or a number."""
+    return "full" if run["sample"] == "full" else str(int(run["chunksize"]))

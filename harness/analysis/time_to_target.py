@@ -1,0 +1,72 @@
+"""How long the runs of a sweep take to reach a target."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.curves import Run, Setting, curves_of, finished_runs, known, point, setting
+from harness.analysis.objective import chunksize, objective, settings
+from harness.tracking.frames import Sweep
+
+
+@dataclass(frozen=True)
+class TimeToTarget:
+    """When the runs of one chunksize and setting first reach a target; means over the seeds that reach it.
+
+    Attributes:
+        chunksize: None for the full sample.
+        setting: Learning rate and whatever else varies, except epochs.
+        reached: Number of seeds that reach the target.
+        seeds: Number of all seeds.
+        epochs: Epochs until then; None if no seed reaches the target.
+        updates: Updates until then.
+        seconds: Training time of the scan until then.
+        shared_by: Lanes that shared the scan.
+    """
+
+    chunksize: int | None
+    setting: dict[str, Any]
+    reached: int
+    seeds: int
+    epochs: float | None
+    updates: float | None
+    seconds: float | None
+    shared_by: float | None
+
+
+def times_to_target(sweep: Sweep, target: float) -> list[TimeToTarget]:
+    """Return when the runs of each chunksize and setting first reach `target`, the fewest epochs first."""
+    metric, sign = objective(sweep.runs)
+    keys = [key for key in settings(sweep) if key not in ("chunksize", "seed", "epochs")]
+    groups: dict[tuple[str, Setting], dict[Any, Run]] = defaultdict(dict)
+    for run in finished_runs(sweep):
+        seeds = groups[chunksize(run), setting(run, keys)]
+        longest = seeds.get(run.get("seed"))  # Shorter runs are its first epochs.
+        if longest is None or run["epochs"] > longest["epochs"]:
+            seeds[run.get("seed")] = run
+    curves = curves_of(sweep, metric)
+    found = []
+    for (size, shared), seeds in groups.items():
+        each = [curves[run["run_id"]] for run in seeds.values()]
+        indices = [np.flatnonzero(sign * curve["value"] <= sign * target) for curve in each]
+        points = [point(curve, int(index[0])) for curve, index in zip(each, indices, strict=True) if index.size]
+        means = pd.DataFrame(points, columns=["epoch", "updates", "seconds"]).mean()
+        found.append(
+            TimeToTarget(
+                chunksize=None if size == "full" else int(size),
+                setting=dict(shared),
+                reached=len(points),
+                seeds=len(seeds),
+                epochs=known(means["epoch"]),
+                updates=known(means["updates"]),
+                seconds=known(means["seconds"]),
+                shared_by=known(max(run.get("time/shared_by", math.nan) for run in seeds.values())),
+            )
+        )
+    return sorted(found, key=lambda time: (time.epochs is None, time.epochs, time.updates))

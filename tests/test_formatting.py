@@ -1,0 +1,34 @@
+"""Numbers as short text."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.formatting import age, count, memory, millions, number, score
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-1, "0 s"), (59, "59 s"), (90, "2 min"), (7200, "2 h"), (1e6, "12 d")])
+def test_ages(seconds: float, text: str) -> None:
+    assert age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (millions(950), "950"),
+        (millions(999.6), "1k"),
+        (millions(21_613), "21.6k"),
+        (millions(3.2e6), "3.2M"),
+        (memory(0.0008), "800B"),
+        (memory(138_072 / 1e6), "138kB"),
+        (number(0.123456), "0.1235"),
+        (number(280_098.04), "280,098"),
+        (number(1.5e30), "1.5e+30"),
+        (score(0.4647), "0.465"),
+        (score(-9.87e60), "-9.87e+60"),
+        (count(1, "update"), "1 update"),
+        (count(3460, "update"), "3,460 updates"),
+    ],
+)
+def test_numbers(text: str, expected: str) -> None:
+    assert text == expected
