@@ -1,6 +1,6 @@
-"""One configuration as typed dataclasses, checked when it is made.
+"""A run's configuration as typed dataclasses that check their values.
 
-In: values, composed from `conf/` or recorded with a run. Out: `Config`. Knows no other room.
+In: values composed from `conf/` or recorded with a run. Out: `Config`. Knows no other room.
 """
 
 from harness.config.data import DataConfig, Missing, Order, Scaling

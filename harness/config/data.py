@@ -1,4 +1,4 @@
-"""The schema of `data.*`: a source of rows and what is trained on."""
+"""The schema of `data.*`: where rows come from and how they are prepared."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from harness.errors import ConfigError, require
 
 
 class Scaling(Enum):
-    """What is done to features and target before training."""
+    """How features and target are scaled before training."""
 
     standard = "standard"
     none = "none"
 
 
 class Missing(Enum):
-    """What is done with a row that has an empty field."""
+    """What happens to rows with an empty field."""
 
     error = "error"
     drop = "drop"
@@ -25,7 +25,7 @@ class Missing(Enum):
 
 
 class Order(Enum):
-    """In which order training rows are taken."""
+    """The order of training rows."""
 
     file = "file"
     shuffled = "shuffled"
@@ -33,29 +33,31 @@ class Order(Enum):
 
 @dataclass
 class DataConfig:
-    """A source of rows and what of it is trained on.
+    """Where rows come from and how they are prepared.
 
     Attributes:
         features: Input columns, in the model's order.
         target: The column to predict.
-        path: A file of CSV or Parquet; or a pattern such as `part-*.csv`, whose files are read in the order of their
-            names; or a list of those, read as it stands. CSV may be packed by gzip or zstd, or come from a FIFO or
-            `/dev/stdin`. None means that the built-in data is generated.
-        rows: Rows to generate where `path` is None.
-        origin: Where to get the file, said when it is not there.
+        path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
+            or a list of files and patterns, read in the order given. CSV may be compressed with gzip or zstd, or come
+            from a FIFO or `/dev/stdin`. None generates the built-in data.
+        rows: Rows to generate if `path` is None.
+        origin: Where to get the file; shown if it is missing.
         delimiter: The character between the fields of a CSV.
-        encoding: Of a CSV, as Python names it.
-        decimal: The decimal point of a CSV's numbers.
-        log_columns: Features or target replaced by their natural logarithm.
-        categorical: Features whose values are names; each becomes one input of the model a name, 0 or 1.
-        dates: Features or target that are dates; days since 1970-01-01 are trained on.
-        date_format: Of those, as `strptime` has it; None means ISO 8601.
-        scaling: `standard` subtracts the training mean and divides by the training standard deviation.
+        encoding: The encoding of a CSV, by its Python name.
+        decimal: The decimal point of numbers in a CSV.
+        log_columns: Features or target to replace by their natural logarithm.
+        categorical: Features that hold names; the model gets one input of 0 or 1 per name in the training rows, and one
+            for all other names.
+        dates: Features or target that hold dates; the model gets days since 1970-01-01.
+        date_format: The format of these dates, as for `strptime`; None means ISO 8601.
+        scaling: `standard` subtracts the mean of the training rows and divides by their standard deviation.
         holdout: Fraction of the rows that is never trained on, in [0, 1).
-        split_seed: Draws which rows those are.
-        missing: What to do with an empty field; `mean` fills features with their training mean, and takes an empty
-            category for one that was never seen.
-        order: `file` takes rows as they come; `shuffled` permutes them once, and pages of them in each epoch.
+        split_seed: Selects the rows of the holdout.
+        missing: What to do with an empty field: `error` refuses the data, `drop` skips the row, and `mean` fills
+            features with their training mean and treats an empty category as an unknown name.
+        order: `file` keeps the order of the source; `shuffled` permutes the training rows once, and pages of 65,536 of
+            them in each epoch.
     """
 
     features: list[str]
@@ -79,8 +81,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         self._check_columns()
         self._check_source()
-        require(0 <= self.holdout < 1, "data.holdout expected a fraction in [0, 1)", self.holdout)
-        require(self.rows is None or self.rows >= 1, "data.rows expected a positive number", self.rows)
+        require(0 <= self.holdout < 1, f"data.holdout must be in [0, 1), but is {self.holdout}.")
+        require(self.rows is None or self.rows >= 1, f"data.rows must be positive, but is {self.rows}.")
 
     @property
     def columns(self) -> list[str]:
@@ -89,39 +91,34 @@ class DataConfig:
 
     def _check_columns(self) -> None:
         columns = self.columns
-        require(bool(self.features), "data.features expected at least one column", self.features)
-        require(bool(self.target), "data.target expected a column", repr(self.target))
-        require(len(set(columns)) == len(columns), "data.features and data.target expected distinct columns", columns)
-        self._check_names("log_columns", columns, "data.features and data.target")
-        self._check_names("dates", columns, "data.features and data.target")
-        self._check_names("categorical", self.features, "data.features")
-        twice = {*self.categorical} & {*self.log_columns, *self.dates} | {*self.log_columns} & {*self.dates}
-        require(
-            not twice, "data.categorical, data.dates and data.log_columns expected different columns", sorted(twice)
-        )
-
-    def _check_names(self, key: str, columns: list[str], among: str) -> None:
-        unknown = [name for name in getattr(self, key) if name not in columns]
-        require(not unknown, f"data.{key} expected names among {among}", unknown, f"Use: {columns}.")
+        require(bool(self.features), "data.features must name at least one column.")
+        require(bool(self.target), "data.target must name a column.")
+        twice = [name for name in dict.fromkeys(columns) if columns.count(name) > 1]
+        require(not twice, f"data.features and data.target must be distinct, but {', '.join(twice)} appears twice.")
+        for key, known in (("log_columns", columns), ("dates", columns), ("categorical", self.features)):
+            unknown = ", ".join(name for name in getattr(self, key) if name not in known)
+            among = "data.features or data.target" if known is columns else "data.features"
+            require(not unknown, f"data.{key}: {unknown} is not in {among} ({', '.join(known)}).")
+        keys = ("categorical", "dates", "log_columns")
+        named = [name for key in keys for name in set(getattr(self, key))]
+        twice = ", ".join(sorted({name for name in named if named.count(name) > 1}))
+        require(not twice, f"{twice} is in more than one of data.categorical, data.dates and data.log_columns.")
 
     def _check_source(self) -> None:
         names = self.path if isinstance(self.path, list) else [self.path]
-        require(
-            self.path is None or (bool(names) and all(isinstance(name, str) and name for name in names)),
-            "data.path expected a file, a pattern or a list of them",
-            repr(self.path),
-        )
-        for name, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
-            usable = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
-            require(usable, f"data.{name} expected one ASCII character, no letter, digit, sign or quote", repr(mark))
-        require(
-            self.decimal != self.delimiter,
-            "data.decimal expected another character than data.delimiter",
-            repr(self.decimal),
-        )
+        valid = bool(names) and all(isinstance(name, str) and name for name in names)
+        message = f"data.path must be a file, a pattern or a list of them, but is {self.path!r}."
+        require(self.path is None or valid, message)
+        for key, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
+            valid = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
+            kind = "a single ASCII character other than a letter, digit, sign or quote"
+            require(valid, f"data.{key} must be {kind}, but is {mark!r}.")
+        message = f"data.decimal and data.delimiter must differ, but both are {self.decimal!r}."
+        require(self.decimal != self.delimiter, message)
         try:
             "".encode(self.encoding)
         except LookupError:
-            raise ConfigError(
-                f"data.encoding expected an encoding that Python knows, as latin-1. Received: {self.encoding}."
-            ) from None
+            message = (
+                f"data.encoding: unknown encoding: {self.encoding}. Use a name that Python knows, such as latin-1."
+            )
+            raise ConfigError(message) from None

@@ -10,5 +10,5 @@ _GREATER_IS_BETTER = frozenset({"val/r2", "val/accuracy", "val/auc"})
 
 
 def greater_is_better(metric: str) -> bool:
-    """Return True if a larger value of `metric` is the better one."""
+    """Return True if larger values of `metric` are better."""
     return metric in _GREATER_IS_BETTER

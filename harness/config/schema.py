@@ -1,7 +1,7 @@
-"""The configuration's schema: names, types, units, and the checks that run before anything else does.
+"""The configuration's schema: keys, types, units, and checks that run before anything else.
 
-Values live in `conf/`; this module is all that the library sees of them. The classes are not frozen only because Hydra
-could not compose frozen ones; nothing changes them once they are made.
+Values live in `conf/`; the library sees only these classes. They would be frozen if Hydra could compose frozen classes;
+nothing changes them once they are built.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.errors import require
 
 
 class Loss(Enum):
-    """The loss of a row; a chunk's loss is the mean over its rows."""
+    """The loss of a row; the loss of a chunk is the mean over its rows."""
 
     mse = "mse"
     mae = "mae"
@@ -26,7 +26,7 @@ class Loss(Enum):
 
 
 class LogModel(Enum):
-    """Which runs of a sweep keep their model."""
+    """Which runs of a sweep log their model."""
 
     best = "best"
     all = "all"
@@ -34,7 +34,7 @@ class LogModel(Enum):
 
 
 class Device(Enum):
-    """Where the trainer runs."""
+    """The device to train on."""
 
     auto = "auto"
     cpu = "cpu"
@@ -49,7 +49,7 @@ class Reader(Enum):
 
 
 class FullSample(Enum):
-    """How a scan reads the table."""
+    """How a full-sample run gets its rows."""
 
     streamed = "streamed"
     resident = "resident"
@@ -61,7 +61,7 @@ OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dots in its keys, and enums as their values."""
+    """Return nested mappings as one flat mapping with dotted keys and the values of enums."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -76,10 +76,10 @@ class TrackingConfig:
     """Where runs are recorded.
 
     Attributes:
-        uri: MLflow's tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
-        experiment: The MLflow experiment's name; None means `harness`.
-        log_model: Which runs of a sweep keep their model.
-        wait: Seconds to wait at the end of training for a store that is unreachable.
+        uri: MLflow tracking URI; None means `MLFLOW_TRACKING_URI`, or else `mlflow.db` in the working folder.
+        experiment: Name of the MLflow experiment; None means the name of the chosen `experiment`, or else `harness`.
+        log_model: Which runs of a sweep log their model.
+        wait: Seconds to wait at the end of training for an unreachable tracking server.
         curve_points: Points that `train/chunk_loss` is thinned to, at least 3.
     """
 
@@ -96,26 +96,25 @@ class TrackingConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How fast and in how much memory; nothing here changes a result beyond float32 rounding.
+    """Speed and memory; nothing here changes a result beyond float32 rounding.
 
     Attributes:
-        device: `auto` takes a GPU that TensorFlow sees, else the CPU.
-        device_memory_mb: What TensorFlow may take of a GPU's memory, and a resident sample of the device's, in
-            megabytes of 1,000,000 bytes; None means as much as there is.
+        device: `auto` uses a GPU if TensorFlow sees one, else the CPU.
+        device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and for a resident sample on any device; None
+            means no limit.
         reader: What parses CSV: `pandas` is Arrow's parser, as behind pandas' own `engine="pyarrow"`; `polars` is an
             extra of its own.
-        block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
-        full_sample: `resident` keeps the whole sample in the device's memory between epochs.
-        lane_tile: Lanes updated by one call; None means 8 for small models, and 1 for those of over 1,000 weights,
-            which keep a core busy alone. It changes rounding: runs are equal to the bit at one value only.
-        gram: Update linear models with the squared error by the Gram matrices of their chunks, where that is faster;
-            false takes the rows, as for any other model. It changes rounding.
-        threads: Threads inside one operation; it changes rounding.
-        workers: Tiles of lanes updated side by side; None means one a core.
-        cache: Folder of tables, generated data, checkpoints and undelivered records.
-        deterministic: Have TensorFlow use only operations that give the same bits each time, which costs time on a GPU;
-            a CPU does so anyhow.
-        rerun: Train again what is finished.
+        block_rows: Rows read from a table at once; None means 4 MiB.
+        full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
+        lane_tile: Lanes updated by one call; None means 8, or 1 for models of more than 1,000 weights. Changes
+            rounding: results are bit-identical only for equal values.
+        gram: Update linear models with squared error from the Gram matrices of their chunks where that is faster; false
+            trains on the rows, as for all other models. Changes rounding.
+        threads: Threads per operation. Changes rounding.
+        workers: Tiles updated in parallel; None means one per core.
+        cache: Folder for tables, generated data, checkpoints and undelivered records.
+        deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU all are.
+        rerun: Retrain runs that are already finished.
     """
 
     device: Device = Device.auto
@@ -134,30 +133,29 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         for name in ("block_rows", "device_memory_mb", "lane_tile", "threads", "workers"):
             value = getattr(self, name)
-            require(value is None or value >= 1, f"runtime.{name} expected a positive number", value)
+            require(value is None or value >= 1, f"runtime.{name} must be positive, but is {value}.")
         require(
             importlib.util.find_spec(self.reader.value) is not None,
-            "runtime.reader expected a library that is installed",
-            self.reader.value,
-            "Install it: pip install -e '.[polars]'.",
+            f"runtime.reader={self.reader.value} is not installed. Run: pip install -e '.[polars]'.",
         )
 
 
 @dataclass
 class Config:
-    """One configuration: all that it takes to train one run.
+    """Everything needed to train one run.
 
     Attributes:
-        chunksize: Rows of one update, or `full` (or None) for the whole sample.
-        learning_rate: Of the optimizer.
+        chunksize: Rows per update; `full` or None uses the whole sample.
+        learning_rate: The optimizer's learning rate.
         epochs: Passes over all training rows.
-        seed: Sets initial weights and the layers' random streams, and nothing else.
-        loss: Of a row.
-        data: The rows.
-        model: `_target_`, a function of the number of input columns that returns a Keras model, and its arguments.
-        optimizer: `name` and the arguments of the Keras optimizer of that name.
+        seed: Seed of initial weights and of the layers' random streams.
+        loss: The loss of a row.
+        data: Where rows come from and how they are prepared.
+        model: `_target_`, a function that takes the number of inputs and returns a Keras model, and its other
+            arguments.
+        optimizer: `name` of a Keras optimizer and its arguments.
         tracking: Where the run is recorded.
-        runtime: How it is computed.
+        runtime: Speed and memory.
     """
 
     chunksize: int | str | None
@@ -172,45 +170,28 @@ class Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
-        require(
-            self.chunksize in (None, FULL) or (isinstance(self.chunksize, int) and self.chunksize >= 1),
-            f"chunksize expected a positive number of rows or `{FULL}`",
-            self.chunksize,
-        )
-        require(
-            1e-37 < self.learning_rate < 3e38,
-            "learning_rate expected a positive number that float32 can hold",
-            self.learning_rate,
-        )
-        require(self.epochs >= 1, "epochs expected a positive number", self.epochs)
-        require(0 <= self.seed < 2**32, "seed expected a number in [0, 2**32)", self.seed)
-        require(
-            isinstance(self.model.get("_target_"), str),
-            "model expected a `_target_` that names a function",
-            self.model,
-            "Choose one of conf/model, or set model._target_.",
-        )
-        require(
-            self.loss is not Loss.binary_crossentropy or self.data.target not in self.data.log_columns,
-            "loss=binary_crossentropy expected labels 0 and 1",
-            "their logarithms",
-            "Take the target out of data.log_columns.",
-        )
-        require(
-            self.optimizer.get("name") in OPTIMIZERS,
-            f"optimizer.name expected one of {', '.join(OPTIMIZERS)}",
-            self.optimizer.get("name"),
-        )
+        rows = self.chunksize in (None, FULL) or (isinstance(self.chunksize, int) and self.chunksize >= 1)
+        require(rows, f"chunksize must be a positive number of rows or `{FULL}`, but is {self.chunksize}.")
+        rate = 1e-37 < self.learning_rate < 3e38
+        require(rate, f"learning_rate must be positive and fit into float32, but is {self.learning_rate}.")
+        require(self.epochs >= 1, f"epochs must be positive, but is {self.epochs}.")
+        require(0 <= self.seed < 2**32, f"seed must be in [0, 2**32), but is {self.seed}.")
+        target = isinstance(self.model.get("_target_"), str)
+        require(target, "model._target_ must name a function. Set it, or choose a model from conf/model.")
+        labels = self.loss is not Loss.binary_crossentropy or self.data.target not in self.data.log_columns
+        require(labels, "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.")
+        name = self.optimizer.get("name")
+        require(name in OPTIMIZERS, f"optimizer.name must be one of {', '.join(OPTIMIZERS)}, but is {name}.")
 
     def flat(self) -> dict[str, Any]:
-        """Return all values by their dotted keys; the chunksize of the whole sample is `full`."""
+        """Return all values by dotted key; the chunksize of a full-sample run is `full`."""
         return flatten(asdict(self)) | {"chunksize": FULL if self.is_full else self.chunksize}
 
     @property
     def is_full(self) -> bool:
-        """Whether this is a full-sample run."""
+        """True for a full-sample run."""
         return self.chunksize in (None, FULL)
 
     def chunk_rows(self, rows: int) -> int:
-        """Rows of one update where `rows` are trained on."""
+        """Return the rows of one update if there are `rows` training rows."""
         return rows if self.is_full else min(int(self.chunksize or 0), rows)

@@ -160,9 +160,10 @@ def test_what_is_shown(left: Left) -> None:
         [chunksize, "1e+30", epochs, "diverged"] for chunksize in ("4", "full") for epochs in ("2", "3")
     )
     assert table[10] == ""
-    assert [line.split(":")[0] for line in table[11:13]] == ["Best with chunks of 4 rows", "Best with the full sample"]
-    assert table[13].startswith("scan s and rows/s are those of a scan that trained 4 lanes at once, no run's own")
-    assert table[15] == "Full sample against the best batch run, val/loss (* the better):"
+    best = [line.split(":")[0] for line in table[11:13]]
+    assert best == ["Best batch run (chunks of 4 rows)", "Best full-sample run"]
+    assert table[13].startswith("scan s and scan rows/s are measured for a whole scan of 4 lanes, not for single runs.")
+    assert table[15] == "Full sample against the best batch run, val/loss (* better):"
     better = {
         epochs: "full" if losses["full", "0.1", epochs] < losses["4", "0.1", epochs] else "batch" for epochs in "23"
     }
@@ -170,7 +171,7 @@ def test_what_is_shown(left: Left) -> None:
         rate, count, *pair = line.split()[:4]
         assert (rate, count) == ("0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
-    assert "At the same time they cannot be compared: the runs shared a scan" in table[-1]
+    assert "Training times cannot be compared: the runs shared a scan" in table[-1]
 
 
 def test_there_is_a_run_for_each_configuration_and_a_summary(left: Left) -> None:
@@ -498,11 +499,11 @@ REFUSED = {
     "model=linar": "model expected one of custom, linear, mlp. Received: linar. Did you mean linear?",
     "optimizer=admw": "optimizer expected one of adam, adamw, rmsprop, sgd. Received: admw. Did you mean adamw?",
     "epochs=abc": "epochs expected a whole number. Received: abc.",
-    "epochs=0": "epochs expected a positive number. Received: 0.",
-    "chunksize=0": "chunksize expected a positive number of rows or `full`. Received: 0.",
-    "chunksize=abc": "chunksize expected a positive number of rows or `full`. Received: abc.",
-    "learning_rate=-1": "learning_rate expected a positive number that float32 can hold. Received: -1.0.",
-    "learning_rate=nan": "learning_rate expected a positive number that float32 can hold. Received: nan.",
+    "epochs=0": "epochs must be positive, but is 0.",
+    "chunksize=0": "chunksize must be a positive number of rows or `full`, but is 0.",
+    "chunksize=abc": "chunksize must be a positive number of rows or `full`, but is abc.",
+    "learning_rate=-1": "learning_rate must be positive and fit into float32, but is -1.0.",
+    "learning_rate=nan": "learning_rate must be positive and fit into float32, but is nan.",
     "data.features=[x,z]": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
     "It has: x, y.",
     "data.target=z": "data.features and data.target expected columns of {here}/small.csv. Received: z. It has: x, y.",
@@ -534,7 +535,7 @@ REFUSED = {
     "{here}/small.csv/.harness/locks/mlflow.db: Not a directory.",
     "tracking.uri=http://127.0.0.1:9": "tracking.uri expected a store that answers. "
     "Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
-    "-m chunksize=4,0": "chunksize expected a positive number of rows or `full`. Received: 0.",
+    "-m chunksize=4,0": "chunksize must be a positive number of rows or `full`, but is 0.",
     "-m data.target=y,z": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
     "It has: x, y.",
     "-m data.target=y,z hydra/launcher=basic": "data.features and data.target expected columns of {here}/small.csv. "

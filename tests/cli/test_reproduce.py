@@ -235,7 +235,7 @@ OTHER_MODEL = {"_target_": "stranger.build"}
         ("!!python/object/apply:os.mkdir [evil]", "RUN_ID expected a run whose configuration can be read"),
         (lambda settings: settings.update(bogus=1), "config.yaml expected a configuration of this version"),
         (lambda settings: settings.update(epochs="many"), "config.yaml expected a configuration of this version"),
-        (lambda settings: settings.update(epochs=0), "epochs expected a positive number. Received: 0."),
+        (lambda settings: settings.update(epochs=0), "epochs must be positive, but is 0."),
         (lambda settings: settings["data"].update(target="${oc.env:HOME}"), "config.yaml expected plain values"),
         (lambda settings: settings["model"].update({"${oc.env:HOME}": 1}), "config.yaml expected plain values"),
         (
@@ -243,7 +243,7 @@ OTHER_MODEL = {"_target_": "stranger.build"}
             "expected a function of harness, keras or experiments",
         ),
         (lambda settings: settings["model"].update(_target_="keras.utils.get_file"), "first argument is `inputs`"),
-        (lambda settings: settings["runtime"].update(lane_tile=-1), "runtime.lane_tile expected a positive number"),
+        (lambda settings: settings["runtime"].update(lane_tile=-1), "runtime.lane_tile must be positive"),
     ],
 )
 def test_a_bad_record_is_refused(left: Left, made: Any, sentence: str) -> None:
