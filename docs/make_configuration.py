@@ -1,0 +1,107 @@
+"""Write `configuration.md` from the schema in `harness.config` and the values in `conf/`.
+
+python docs/make_configuration.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import re
+import types
+import typing
+from pathlib import Path
+
+import yaml
+
+from harness.config import Config, DataConfig, RuntimeConfig, TrackingConfig
+
+ROOT = Path(__file__).parents[1]
+GROUPS = ("data", "model", "optimizer")
+
+START = """# Configuration
+
+<!-- Written by `python docs/make_configuration.py`; edit the docstrings in harness/config/ instead. -->
+
+Every key can be set on the command line as `KEY=VALUE`, for example `harness train chunksize=1000 data.holdout=0.1`.
+With `-m`, a key takes several values, separated by commas, and the sweep trains all combinations; keys of `runtime` and
+`tracking` cannot be swept. `harness train --help` lists all keys, and `harness train --cfg job` prints the values in
+use. `null` stands for no value, `???` for a value that must be given.
+"""
+SECTIONS = (
+    ("Root", "", Config, "What the runs of a sweep usually differ in."),
+    ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
+    ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
+    ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
+)
+END = """
+## Groups
+
+`data=NAME`, `model=NAME` and `optimizer=NAME` choose a file of `conf/`; the first of each kind is the default. Keys of
+the chosen file can be set too, for example `harness train optimizer=sgd optimizer.momentum=0.5`.
+
+| choice | values |
+| --- | --- |
+"""
+
+
+def page() -> str:
+    """Return the text of `configuration.md`."""
+    root = yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8"))
+    defaults = {key: value for entry in root["defaults"] if isinstance(entry, dict) for key, value in entry.items()}
+    parts = [START]
+    for title, prefix, schema, sentence in SECTIONS:
+        parts.append(f"\n## {title}\n\n{sentence}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n")
+        parts += [_row(prefix, field, schema, root) for field in dataclasses.fields(schema)]
+    parts.append(END)
+    for group in GROUPS:
+        for path in sorted(
+            (ROOT / "conf" / group).glob("*.yaml"), key=lambda path: (path.stem != defaults[group], path)
+        ):
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            text = ", ".join(f"`{key}={_value(value)}`" for key, value in values.items())
+            parts.append(f"| `{group}={path.stem}` | {text} |\n")
+    return "".join(parts)
+
+
+def _row(prefix: str, field: dataclasses.Field, schema: type, root: dict) -> str:
+    kind = typing.get_type_hints(schema)[field.name]
+    if dataclasses.is_dataclass(kind):
+        return f"| `{prefix}{field.name}.*` | | | {_meanings(schema)[field.name]} See below. |\n"
+    if field.default is not dataclasses.MISSING:
+        default = f"`{_value(field.default)}`"
+    elif field.default_factory is not dataclasses.MISSING:
+        default = f"`{_value(field.default_factory())}`"
+    elif not prefix and field.name in root:
+        default = f"`{_value(root[field.name])}`"
+    else:
+        default = "from the group"
+    return f"| `{prefix}{field.name}` | {_type(kind)} | {default} | {_meanings(schema)[field.name]} |\n"
+
+
+def _meanings(schema: type) -> dict[str, str]:
+    """Return the meaning of each attribute, from the docstring."""
+    lines = (schema.__doc__ or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", lines, re.MULTILINE)
+    return {name: " ".join(text.split()).replace("None", "`null`") for name, text in entries}
+
+
+def _type(kind: typing.Any) -> str:
+    if isinstance(kind, types.UnionType):
+        return ", ".join(dict.fromkeys(_type(part) for part in typing.get_args(kind)))
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return ", ".join(f"`{each.value}`" for each in kind)
+    names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", types.NoneType: "`null`"}
+    names |= {list[str]: "list of names", dict[str, typing.Any]: "mapping", typing.Any: "text, list, `null`"}
+    return names[kind]
+
+
+def _value(value: object) -> str:
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("configuration.md").write_text(page(), encoding="utf-8")
