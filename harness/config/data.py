@@ -1,4 +1,4 @@
-"""The schema of `data.*`: where rows come from and how they are prepared."""
+"""The schema of `data.*`: where rows come from and which columns to train on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Scaling(Enum):
 
 
 class Missing(Enum):
-    """What happens to rows with an empty field."""
+    """How empty fields are treated."""
 
     error = "error"
     drop = "drop"
@@ -25,7 +25,7 @@ class Missing(Enum):
 
 
 class Order(Enum):
-    """The order of training rows."""
+    """Order of the training rows."""
 
     file = "file"
     shuffled = "shuffled"
@@ -33,31 +33,30 @@ class Order(Enum):
 
 @dataclass
 class DataConfig:
-    """Where rows come from and how they are prepared.
+    """Where rows come from and which columns to train on.
 
     Attributes:
         features: Input columns, in the model's order.
         target: The column to predict.
-        path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
-            or a list of files and patterns, read in the order given. CSV may be compressed with gzip or zstd, or come
-            from a FIFO or `/dev/stdin`. None generates the built-in data.
-        rows: Rows to generate if `path` is None.
-        origin: Where to get the file; shown if it is missing.
+        path: A CSV or Parquet file; or a pattern such as `part-*.csv`, whose files are read in the order of their
+            names; or a list of these, read in its order. Files may be local or at `s3://`, `gs://`, `https://` and
+            `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
+            generates the built-in data.
+        rows: Rows of the built-in data.
+        origin: Where to get the file; shown if it does not exist.
         delimiter: The character between the fields of a CSV.
-        encoding: The encoding of a CSV, by its Python name.
-        decimal: The decimal point of numbers in a CSV.
-        log_columns: Features or target to replace by their natural logarithm.
-        categorical: Features that hold names; the model gets one input of 0 or 1 per name in the training rows, and one
-            for all other names.
-        dates: Features or target that hold dates; the model gets days since 1970-01-01.
-        date_format: The format of these dates, as for `strptime`; None means ISO 8601.
-        scaling: `standard` subtracts the mean of the training rows and divides by their standard deviation.
-        holdout: Fraction of the rows that is never trained on, in [0, 1).
-        split_seed: Selects the rows of the holdout.
-        missing: What to do with an empty field: `error` refuses the data, `drop` skips the row, and `mean` fills
-            features with their training mean and treats an empty category as an unknown name.
-        order: `file` keeps the order of the source; `shuffled` permutes the training rows once, and pages of 65,536 of
-            them in each epoch.
+        encoding: Of a CSV, by Python's name.
+        decimal: The decimal mark in a CSV.
+        log_columns: Features or target replaced by their natural logarithm.
+        categorical: Features with categories as values; each category becomes a model input that is 0 or 1.
+        dates: Features or target that are dates, converted to days since 1970-01-01.
+        date_format: Format of the dates for `strptime`; None means ISO 8601.
+        scaling: `standard` subtracts the training mean and divides by the training standard deviation.
+        holdout: Fraction of the rows to hold out, in [0, 1).
+        split_seed: Seed of the split.
+        missing: `error` refuses empty fields, `drop` leaves out their rows, and `mean` fills features with their
+            training mean and treats an empty category as unknown.
+        order: `file` keeps the order of the file; `shuffled` permutes rows once, and pages of them in each epoch.
     """
 
     features: list[str]
@@ -81,44 +80,44 @@ class DataConfig:
     def __post_init__(self) -> None:
         self._check_columns()
         self._check_source()
-        require(0 <= self.holdout < 1, f"data.holdout must be in [0, 1), but is {self.holdout}.")
-        require(self.rows is None or self.rows >= 1, f"data.rows must be positive, but is {self.rows}.")
+        require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {self.holdout}.")
+        require(self.rows is None or self.rows >= 1, f"data.rows must be positive, not {self.rows}.")
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read, target last."""
+        """All columns to read, the target last."""
         return [*self.features, self.target]
 
     def _check_columns(self) -> None:
         columns = self.columns
-        require(bool(self.features), "data.features must name at least one column.")
-        require(bool(self.target), "data.target must name a column.")
-        twice = [name for name in dict.fromkeys(columns) if columns.count(name) > 1]
-        require(not twice, f"data.features and data.target must be distinct, but {', '.join(twice)} appears twice.")
-        for key, known in (("log_columns", columns), ("dates", columns), ("categorical", self.features)):
-            unknown = ", ".join(name for name in getattr(self, key) if name not in known)
-            among = "data.features or data.target" if known is columns else "data.features"
-            require(not unknown, f"data.{key}: {unknown} is not in {among} ({', '.join(known)}).")
-        keys = ("categorical", "dates", "log_columns")
-        named = [name for key in keys for name in set(getattr(self, key))]
-        twice = ", ".join(sorted({name for name in named if named.count(name) > 1}))
-        require(not twice, f"{twice} is in more than one of data.categorical, data.dates and data.log_columns.")
+        require(bool(self.features), "data.features is empty; name at least one column.")
+        require(bool(self.target), "data.target is empty; name a column.")
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        require(not twice, f"data.features and data.target repeat {', '.join(twice)}.")
+        self._check_names("log_columns", columns, "data.features and data.target")
+        self._check_names("dates", columns, "data.features and data.target")
+        self._check_names("categorical", self.features, "data.features")
+        both = {*self.categorical} & {*self.log_columns, *self.dates} | {*self.log_columns} & {*self.dates}
+        shown = ", ".join(sorted(both))
+        require(not both, f"{shown}: only one of data.categorical, data.dates and data.log_columns may name a column.")
+
+    def _check_names(self, key: str, columns: list[str], among: str) -> None:
+        unknown = [name for name in getattr(self, key) if name not in columns]
+        require(not unknown, f"data.{key}: {', '.join(unknown)} not in {among}, which are {', '.join(columns)}.")
 
     def _check_source(self) -> None:
         names = self.path if isinstance(self.path, list) else [self.path]
-        valid = bool(names) and all(isinstance(name, str) and name for name in names)
-        message = f"data.path must be a file, a pattern or a list of them, but is {self.path!r}."
-        require(self.path is None or valid, message)
-        for key, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
-            valid = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
-            kind = "a single ASCII character other than a letter, digit, sign or quote"
-            require(valid, f"data.{key} must be {kind}, but is {mark!r}.")
-        message = f"data.decimal and data.delimiter must differ, but both are {self.decimal!r}."
-        require(self.decimal != self.delimiter, message)
+        require(
+            self.path is None or (bool(names) and all(isinstance(name, str) and name for name in names)),
+            f"data.path must be an address, a pattern or a list of them, not {self.path!r}.",
+        )
+        for name, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
+            usable = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
+            require(
+                usable, f"data.{name} must be one ASCII character but no letter, digit, sign or quote, not {mark!r}."
+            )
+        require(self.decimal != self.delimiter, f"data.decimal and data.delimiter are both {self.decimal!r}.")
         try:
             "".encode(self.encoding)
         except LookupError:
-            message = (
-                f"data.encoding: unknown encoding: {self.encoding}. Use a name that Python knows, such as latin-1."
-            )
-            raise ConfigError(message) from None
+            raise ConfigError(f"data.encoding: Python knows no encoding {self.encoding}.") from None

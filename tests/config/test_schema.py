@@ -27,34 +27,33 @@ def config(**changes: Any) -> Config:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"features": []}, "data.features must name at least one column."),
-        ({"target": ""}, "data.target must name a column."),
-        ({"target": "a"}, "data.features and data.target must be distinct, but a appears twice."),
-        ({"features": ["a", "a"]}, "data.features and data.target must be distinct, but a appears twice."),
-        ({"log_columns": ["a", "z"]}, "data.log_columns: z is not in data.features or data.target (a, b, y)."),
-        ({"categorical": ["y"]}, "data.categorical: y is not in data.features (a, b)."),
-        ({"holdout": 1.0}, "data.holdout must be in [0, 1), but is 1.0."),
-        ({"holdout": -0.1}, "data.holdout must be in [0, 1), but is -0.1."),
-        ({"holdout": math.nan}, "data.holdout must be in [0, 1), but is nan."),
-        ({"rows": 0}, "data.rows must be positive, but is 0."),
+        ({"features": []}, "data.features is empty; name at least one column."),
+        ({"target": ""}, "data.target is empty; name a column."),
+        ({"target": "a"}, "data.features and data.target repeat a."),
+        ({"features": ["a", "a"]}, "data.features and data.target repeat a."),
         (
-            {"encoding": "rot13"},
-            "data.encoding: unknown encoding: rot13. Use a name that Python knows, such as latin-1.",
+            {"log_columns": ["a", "z"]},
+            "data.log_columns: z not in data.features and data.target, which are a, b, y.",
         ),
+        ({"categorical": ["y"]}, "data.categorical: y not in data.features, which are a, b."),
+        ({"holdout": 1.0}, "data.holdout must be a fraction in [0, 1), not 1.0."),
+        ({"holdout": -0.1}, "data.holdout must be a fraction in [0, 1), not -0.1."),
+        ({"holdout": math.nan}, "data.holdout must be a fraction in [0, 1), not nan."),
+        ({"rows": 0}, "data.rows must be positive, not 0."),
+        ({"encoding": "rot13"}, "data.encoding: Python knows no encoding rot13."),
         *(
             (
                 {key: mark},
-                f"data.{key} must be a single ASCII character other than a letter, digit, sign or quote, "
-                f"but is {mark!r}.",
+                f"data.{key} must be one ASCII character but no letter, digit, sign or quote, not {mark!r}.",
             )
             for key, mark in (("delimiter", "1"), ("delimiter", ""), ("decimal", "-"), ("delimiter", '"'))
         ),
-        ({"delimiter": ",", "decimal": ","}, "data.decimal and data.delimiter must differ, but both are ','."),
+        ({"delimiter": ",", "decimal": ","}, "data.decimal and data.delimiter are both ','."),
         (
             {"categorical": ["a"], "log_columns": ["a"]},
-            "a is in more than one of data.categorical, data.dates and data.log_columns.",
+            "a: only one of data.categorical, data.dates and data.log_columns may name a column.",
         ),
-        ({"path": []}, "data.path must be a file, a pattern or a list of them, but is []."),
+        ({"path": []}, "data.path must be an address, a pattern or a list of them, not []."),
     ],
 )
 def test_data_refuses(changes: dict, sentence: str) -> None:
