@@ -90,8 +90,8 @@ class TrackingConfig:
     curve_points: int = 1000
 
     def __post_init__(self) -> None:
-        require(self.wait >= 0, f"tracking.wait must not be negative, but is {self.wait:g}.")
-        require(self.curve_points >= 3, f"tracking.curve_points must be at least 3, but is {self.curve_points}.")
+        require(self.wait >= 0, f"tracking.wait must be 0 or more, not {self.wait:g}.")
+        require(self.curve_points >= 3, f"tracking.curve_points must be at least 3, not {self.curve_points}.")
 
 
 @dataclass
@@ -133,7 +133,7 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         for name in ("block_rows", "device_memory_mb", "lane_tile", "threads", "workers"):
             value = getattr(self, name)
-            require(value is None or value >= 1, f"runtime.{name} must be positive, but is {value}.")
+            require(value is None or value >= 1, f"runtime.{name} must be positive, not {value}.")
         require(
             importlib.util.find_spec(self.reader.value) is not None,
             f"runtime.reader={self.reader.value} is not installed. Run: pip install -e '.[polars]'.",
@@ -171,17 +171,17 @@ class Config:
 
     def __post_init__(self) -> None:
         rows = self.chunksize in (None, FULL) or (isinstance(self.chunksize, int) and self.chunksize >= 1)
-        require(rows, f"chunksize must be a positive number of rows or `{FULL}`, but is {self.chunksize}.")
+        require(rows, f"chunksize must be a positive number of rows or `{FULL}`, not {self.chunksize}.")
         rate = 1e-37 < self.learning_rate < 3e38
-        require(rate, f"learning_rate must be positive and fit into float32, but is {self.learning_rate}.")
-        require(self.epochs >= 1, f"epochs must be positive, but is {self.epochs}.")
-        require(0 <= self.seed < 2**32, f"seed must be in [0, 2**32), but is {self.seed}.")
+        require(rate, f"learning_rate must be positive and fit into float32, not {self.learning_rate}.")
+        require(self.epochs >= 1, f"epochs must be positive, not {self.epochs}.")
+        require(0 <= self.seed < 2**32, f"seed must be in [0, 2**32), not {self.seed}.")
         target = isinstance(self.model.get("_target_"), str)
         require(target, "model._target_ must name a function. Set it, or choose a model from conf/model.")
         labels = self.loss is not Loss.binary_crossentropy or self.data.target not in self.data.log_columns
         require(labels, "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.")
         name = self.optimizer.get("name")
-        require(name in OPTIMIZERS, f"optimizer.name must be one of {', '.join(OPTIMIZERS)}, but is {name}.")
+        require(name in OPTIMIZERS, f"optimizer.name must be one of {', '.join(OPTIMIZERS)}, not {name}.")
 
     def flat(self) -> dict[str, Any]:
         """Return all values by dotted key; the chunksize of a full-sample run is `full`."""

@@ -499,11 +499,11 @@ REFUSED = {
     "model=linar": "model expected one of custom, linear, mlp. Received: linar. Did you mean linear?",
     "optimizer=admw": "optimizer expected one of adam, adamw, rmsprop, sgd. Received: admw. Did you mean adamw?",
     "epochs=abc": "epochs expected a whole number. Received: abc.",
-    "epochs=0": "epochs must be positive, but is 0.",
-    "chunksize=0": "chunksize must be a positive number of rows or `full`, but is 0.",
-    "chunksize=abc": "chunksize must be a positive number of rows or `full`, but is abc.",
-    "learning_rate=-1": "learning_rate must be positive and fit into float32, but is -1.0.",
-    "learning_rate=nan": "learning_rate must be positive and fit into float32, but is nan.",
+    "epochs=0": "epochs must be positive, not 0.",
+    "chunksize=0": "chunksize must be a positive number of rows or `full`, not 0.",
+    "chunksize=abc": "chunksize must be a positive number of rows or `full`, not abc.",
+    "learning_rate=-1": "learning_rate must be positive and fit into float32, not -1.0.",
+    "learning_rate=nan": "learning_rate must be positive and fit into float32, not nan.",
     "data.features=[x,z]": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
     "It has: x, y.",
     "data.target=z": "data.features and data.target expected columns of {here}/small.csv. Received: z. It has: x, y.",
@@ -535,7 +535,7 @@ REFUSED = {
     "{here}/small.csv/.harness/locks/mlflow.db: Not a directory.",
     "tracking.uri=http://127.0.0.1:9": "tracking.uri expected a store that answers. "
     "Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
-    "-m chunksize=4,0": "chunksize must be a positive number of rows or `full`, but is 0.",
+    "-m chunksize=4,0": "chunksize must be a positive number of rows or `full`, not 0.",
     "-m data.target=y,z": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
     "It has: x, y.",
     "-m data.target=y,z hydra/launcher=basic": "data.features and data.target expected columns of {here}/small.csv. "

@@ -157,7 +157,7 @@ def test_names_and_dates_are_taken_as_they_are(write: Write, tmp_path: Path) -> 
     [
         ("data: 1", "config.yaml expected a run's configuration. Received: '1'."),
         (CONFIG.replace("utf-8", "'${oc.env:HOME}'"), "config.yaml expected plain values. Received: ${oc.env:HOME}."),
-        (CONFIG.replace("utf-8", "no-such"), "data.encoding: unknown encoding"),
+        (CONFIG.replace("utf-8", "no-such"), "data.encoding: Python knows no encoding"),
     ],
 )
 def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sentence: str) -> None:

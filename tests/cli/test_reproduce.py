@@ -235,7 +235,7 @@ OTHER_MODEL = {"_target_": "stranger.build"}
         ("!!python/object/apply:os.mkdir [evil]", "RUN_ID expected a run whose configuration can be read"),
         (lambda settings: settings.update(bogus=1), "config.yaml expected a configuration of this version"),
         (lambda settings: settings.update(epochs="many"), "config.yaml expected a configuration of this version"),
-        (lambda settings: settings.update(epochs=0), "epochs must be positive, but is 0."),
+        (lambda settings: settings.update(epochs=0), "epochs must be positive, not 0."),
         (lambda settings: settings["data"].update(target="${oc.env:HOME}"), "config.yaml expected plain values"),
         (lambda settings: settings["model"].update({"${oc.env:HOME}": 1}), "config.yaml expected plain values"),
         (

@@ -212,7 +212,8 @@ REFUSED = {
     "data.features=a": "data.features expected a list, as in data.features=[a,b]. Received: a single value.",
     "data.path=${nothing}": "data.path: Interpolation key 'nothing' not found.",
     # A wrong value.
-    "data.log_columns=[rooms]": "data.log_columns: rooms is not in data.features or data.target (sqft_living, price).",
+    "data.log_columns=[rooms]": "data.log_columns: rooms not in data.features and data.target, "
+    "which are sqft_living, price.",
     "model=custom": "model._target_ expected a value. Received: none. Set model._target_=VALUE.",
     "data=csv": "data.features expected a value. Received: none. Set data.features=VALUE.",
     # Words that Hydra does not take.

@@ -67,23 +67,23 @@ def test_data_refuses(changes: dict, sentence: str) -> None:
 def test_runtime_refuses(name: str, value: int) -> None:
     with pytest.raises(ConfigError) as error:
         RuntimeConfig(**{name: value})
-    assert str(error.value) == f"runtime.{name} must be positive, but is {value}."
+    assert str(error.value) == f"runtime.{name} must be positive, not {value}."
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         *(
-            ({"chunksize": value}, f"chunksize must be a positive number of rows or `full`, but is {value}.")
+            ({"chunksize": value}, f"chunksize must be a positive number of rows or `full`, not {value}.")
             for value in (0, -1, "all", "100", 1.5)
         ),
         *(
-            ({"learning_rate": value}, f"learning_rate must be positive and fit into float32, but is {value}.")
+            ({"learning_rate": value}, f"learning_rate must be positive and fit into float32, not {value}.")
             for value in (0.0, -0.1, 3e38, math.inf, math.nan)
         ),
-        ({"epochs": 0}, "epochs must be positive, but is 0."),
-        ({"seed": -1}, "seed must be in [0, 2**32), but is -1."),
-        ({"seed": 2**32}, "seed must be in [0, 2**32), but is 4294967296."),
+        ({"epochs": 0}, "epochs must be positive, not 0."),
+        ({"seed": -1}, "seed must be in [0, 2**32), not -1."),
+        ({"seed": 2**32}, "seed must be in [0, 2**32), not 4294967296."),
         (
             {"model": {"init": 0.1}},
             "model._target_ must name a function. Set it, or choose a model from conf/model.",
@@ -92,8 +92,8 @@ def test_runtime_refuses(name: str, value: int) -> None:
             {"loss": Loss.binary_crossentropy, "data": data(log_columns=["y"])},
             "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.",
         ),
-        ({"optimizer": {"name": "adem"}}, "optimizer.name must be one of adam, adamw, rmsprop, sgd, but is adem."),
-        ({"optimizer": {}}, "optimizer.name must be one of adam, adamw, rmsprop, sgd, but is None."),
+        ({"optimizer": {"name": "adem"}}, "optimizer.name must be one of adam, adamw, rmsprop, sgd, not adem."),
+        ({"optimizer": {}}, "optimizer.name must be one of adam, adamw, rmsprop, sgd, not None."),
     ],
 )
 def test_config_refuses(changes: dict, sentence: str) -> None:
