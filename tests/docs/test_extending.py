@@ -1,0 +1,84 @@
+"""The examples of `extending.md`: the page's changes, made in a copy of the project, and its commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.conftest import ROOT
+from tests.docs.pages import blocks, commands
+
+PAGE = "extending.md"
+LINES = 15
+
+
+def write_modules(folder: Path) -> None:
+    """Write each Python block to the file named in its first line."""
+    for block in blocks(PAGE, "python"):
+        name = block.splitlines()[0].removeprefix("# ")
+        (folder / name).write_text(block)
+
+
+def apply(diff: str, folder: Path) -> None:
+    """Make the changes of a diff without line numbers: a changed line follows the unchanged or removed one above it."""
+    path, lines, at = folder, [], 0
+    for line in diff.splitlines():
+        if line.startswith("--- "):
+            path = folder / line[4:]
+            lines, at = path.read_text().splitlines() if path.exists() else [], 0
+        elif line.startswith("+"):
+            lines.insert(at, line[1:])
+            at += 1
+        else:
+            at = lines.index(line[1:], at)
+            if line.startswith("-"):
+                del lines[at]
+            else:
+                at += 1
+        path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("harness", "hydra_plugins", "experiments", "conf"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    write_modules(folder)
+    for diff in blocks(PAGE, "diff"):
+        apply(diff, folder)
+    rows = [{"x": x, "y": 2 * x + 1} for x in range(500)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.slow
+def test_the_examples_train(project: Path) -> None:
+    lines = commands(PAGE)
+    jobs = [json.dumps([120, str(project), str(project / "log"), line.split()[1:]]) for line in lines]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(project), str(ROOT)])}
+    process = [sys.executable, "-m", "tests.warm"]
+    options = {"capture_output": True, "text": True, "check": True}
+    done = subprocess.run(process, cwd=project, input="\n".join(jobs), env=environment, **options)
+    log = project / "log"
+    assert done.stdout.split() == ["ready", *("0" for _ in lines)], log.read_text() if log.exists() else done.stderr
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    params = [run.data.params for run in runs]
+    assert len(params) == len(lines) == 4
+    assert {each["model._target_"] for each in params} == {"wide.build_model", "harness.models.linear"}
+    assert {each["loss"] for each in params} == {"log_cosh", "mse"}
+    assert {each["optimizer.name"] for each in params} == {"adam", "lion"}
+    assert {each["data.target"] for each in params} == {"price", "y"}
+
+
+def test_an_example_is_short() -> None:
+    for block in [*blocks(PAGE, "python"), *blocks(PAGE, "diff")]:
+        code = [line for line in block.splitlines() if line.strip() and not line.startswith(("#", "import ", "from "))]
+        assert len(code) <= LINES
