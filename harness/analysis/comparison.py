@@ -27,6 +27,8 @@ NO_COMMON_UPDATES = (
 )
 NOTHING_IN_COMMON = "The runs cannot be compared: their curves have no point in common."
 
+BySeed = Mapping[Any, Run]
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -38,7 +40,7 @@ class Comparison:
         at: That amount; None if the runs cannot be compared.
         reason: Why the runs cannot be compared.
         chunksize: Rows of the batch run's chunks.
-        full: Loss of the full-sample run; likewise `batch`. More precisely, the deciding metric's value.
+        full: The full-sample run's value of the deciding metric; likewise `batch`.
         better: `full`, `batch` or `equal`; empty if the runs cannot be compared.
         seeds: Number of pairs of runs with equal seeds.
         full_std: Sample standard deviation over seeds; None for a single seed.
@@ -94,12 +96,7 @@ def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
 
 
 def _compare(
-    shared: dict[str, Any],
-    axis: str,
-    full_runs: Mapping[Any, Run],
-    batch_runs: Mapping[Any, Run],
-    curves: Mapping[str, Curve],
-    sign: int,
+    shared: dict[str, Any], axis: str, full_runs: BySeed, batch_runs: BySeed, curves: Mapping[str, Curve], sign: int
 ) -> Comparison:
     pairs = [(full_runs[seed], batch_runs[seed]) for seed in full_runs if seed in batch_runs]
     if axis == "time" and any(run.get("time/shared_by", 1) != 1 for pair in pairs for run in pair):

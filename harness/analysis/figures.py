@@ -17,20 +17,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.analysis.figure_style import (
-    DASHES,
-    LEGEND_ENTRIES,
-    LOG_RATIO,
-    OFF_SCALE,
-    add_legend,
-    axis_label,
-    label_cells,
-    ordered,
-    panels,
-    scale_loss_axis,
-    short,
-    size_name,
-)
+from harness.analysis import figure_style as style
 from harness.analysis.objective import chunksize, objective
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
@@ -48,34 +35,34 @@ def loss_curves(sweep: Sweep) -> Figure | None:
     if curves.empty:
         return None
     runs, best = sweep.runs.set_index("run_id"), set(found.best(sweep.runs)["run_id"])
-    figure, axes = panels(2, width=10, legend=True)
+    figure, axes = style.panels(2, width=10, legend=True)
     faint = max(0.12, min(0.6, 12 / len(runs)))
     for run_id, curve in curves.groupby("run_id"):
         run: Any = runs.loc[run_id]
         full = run["sample"] == "full"
-        style = {"color": colour(chunksize(run)), "zorder": 2, "alpha": faint, "linewidth": 1.0}
+        line = {"color": colour(chunksize(run)), "zorder": 2, "alpha": faint, "linewidth": 1.0}
         if run_id in best:
-            style |= {"zorder": 4 if full else 3, "alpha": 1.0, "linewidth": 2.0}
+            line |= {"zorder": 4 if full else 3, "alpha": 1.0, "linewidth": 2.0}
         if len(curve) == 1:
-            style |= {"marker": "o", "markersize": 4}
+            line |= {"marker": "o", "markersize": 4}
         if full:
-            style["linestyle"] = DASHES
+            line["linestyle"] = style.DASHES
         for axis, x in zip(axes, ("epoch", "updates"), strict=True):
-            axis.plot(curve[x], curve["value"], **style)
-    top = scale_loss_axis(axes[0], curves["value"], axis_label(sweep, found.metric))
+            axis.plot(curve[x], curve["value"], **line)
+    top = style.scale_loss_axis(axes[0], curves["value"], style.axis_label(sweep, found.metric))
     above = curves.loc[curves["value"] > top, "run_id"].nunique()
     note = f" ({above} run{'s' if above > 1 else ''} partly off the scale)" if above else ""
     axes[0].set_xlabel("epochs")
     axes[0].set_title("by epoch: same rows seen", fontsize=10)
     axes[1].set_xlabel("updates")
     axes[1].set_title(f"by update{note}", fontsize=10)
-    if curves["updates"].max() > LOG_RATIO * max(curves["updates"].min(), 1):
+    if curves["updates"].max() > style.LOG_RATIO * max(curves["updates"].min(), 1):
         axes[1].set_xscale("log")
         axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: millions(value)))
     for axis in axes:
         if axis.get_xscale() == "linear":
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    add_legend(figure, sweep.runs)
+    style.add_legend(figure, sweep.runs)
     return figure
 
 
@@ -87,17 +74,17 @@ def heat_map(sweep: Sweep) -> Figure | None:
     metric, sign = objective(sweep.runs)
     runs = sweep.runs.assign(size=[chunksize(run) for _, run in sweep.runs.iterrows()])
     finished = objective(sweep.runs).finished(runs)
-    sizes, rates = ordered(runs["size"]), sorted(runs["learning_rate"].unique())
+    sizes, rates = style.ordered(runs["size"]), sorted(runs["learning_rate"].unique())
     if len(finished) < 2 or len(sizes) * len(rates) < 2:
         return None
     others = [key for key in sweep.params if key not in ("chunksize", "seed") and runs[key].nunique() > 1]
     means = finished.groupby(list(dict.fromkeys([*_CELL, *others])), dropna=False)[metric].mean()
     values = sign * (sign * means).groupby(_CELL).min()
-    low, high = float(values.min()), float(values[values < OFF_SCALE * values.median()].max())
-    norm = LogNorm(low, high) if low > 0 and high > LOG_RATIO * low else Normalize(low, high)
+    low, high = float(values.min()), float(values[values < style.OFF_SCALE * values.median()].max())
+    norm = LogNorm(low, high) if low > 0 and high > style.LOG_RATIO * low else Normalize(low, high)
     epochs = sorted(finished["epochs"].unique())[-3:]
     width = max(2.3 + len(epochs) * (1.4 + 0.62 * min(len(rates), 12)), 5)
-    figure, axes = panels(len(epochs), width, min(2.0 + 0.42 * len(sizes), 9), right=1.05)
+    figure, axes = style.panels(len(epochs), width, min(2.0 + 0.42 * len(sizes), 9), right=1.05)
     colors = colormaps["viridis_r" if sign > 0 else "viridis"].with_extremes(bad="#DDDDDD")
     image = None
     for axis, count in zip(axes, epochs, strict=True):
@@ -111,15 +98,15 @@ def heat_map(sweep: Sweep) -> Figure | None:
                 dark = np.isfinite(value) and sign * (norm(min(value, high)) - 0.5) > 0.05
                 color = "white" if dark else "#222222"
                 axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color=color)
-        label_cells(axis.xaxis, [f"{rate:g}" for rate in rates])
-        label_cells(axis.yaxis, [size if size == "full" else f"{int(size):,}" for size in sizes])
+        style.label_cells(axis.xaxis, [f"{rate:g}" for rate in rates])
+        style.label_cells(axis.yaxis, [size if size == "full" else f"{int(size):,}" for size in sizes])
         axis.set_xlabel("learning rate")
         axis.set_title(f"after {count} epoch{'s' if count > 1 else ''}", fontsize=10)
         axis.grid(visible=False)
     axes[0].set_ylabel("chunksize, rows")
     box = axes[-1].get_position()
     bar = figure.colorbar(image, cax=figure.add_axes((box.x1 + 0.12 / width, box.y0, 0.14 / width, box.height)))
-    bar.set_label(axis_label(sweep, metric), fontsize=9)
+    bar.set_label(style.axis_label(sweep, metric), fontsize=9)
     bar.ax.tick_params(labelsize=8)
     return figure
 
@@ -130,14 +117,14 @@ def costs(sweep: Sweep) -> Figure | None:
     runs = found.finished(sweep.runs)
     if runs.empty:
         return None
-    figure, axes = panels(2, width=10, legend=True)
+    figure, axes = style.panels(2, width=10, legend=True)
     for size, group in runs.groupby(runs.apply(chunksize, axis=1)):
         marker = "D" if size == "full" else "o"
-        style: dict[str, Any] = {"color": colour(str(size)), "marker": marker, "s": 34, "alpha": 0.75, "linewidths": 0}
-        axes[0].scatter(group["memory/update_mb"] * 1e6, group[found.metric], **style)
-        axes[1].scatter(group["time/train_s"], group[found.metric], **style)
-    scale_loss_axis(axes[0], runs[found.metric], axis_label(sweep, found.metric))
-    if runs["memory/update_mb"].max() > LOG_RATIO * runs["memory/update_mb"].min():
+        dots: dict[str, Any] = {"color": colour(str(size)), "marker": marker, "s": 34, "alpha": 0.75, "linewidths": 0}
+        axes[0].scatter(group["memory/update_mb"] * 1e6, group[found.metric], **dots)
+        axes[1].scatter(group["time/train_s"], group[found.metric], **dots)
+    style.scale_loss_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric))
+    if runs["memory/update_mb"].max() > style.LOG_RATIO * runs["memory/update_mb"].min():
         axes[0].set_xscale("log")
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{millions(value)}B"))
     axes[0].set_xlabel("memory of the rows of one update")
@@ -146,7 +133,7 @@ def costs(sweep: Sweep) -> Figure | None:
     axes[1].set_xlabel("training time, s" if shared == 1 else f"training time of the scan, shared by {shared} lanes, s")
     axes[1].set_title("time" if shared == 1 else "time (of the scan, not of single runs)", fontsize=10)
     axes[1].set_xlim(left=0)
-    add_legend(figure, sweep.runs, marker="o")
+    style.add_legend(figure, sweep.runs, marker="o")
     return figure
 
 
@@ -157,12 +144,12 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
         return None
     metric = objective(sweep.runs).metric
     best = objective(sweep.runs).best(sweep.runs)
-    best = best[best["slope"].notna()].sort_values(metric).head(LEGEND_ENTRIES)
+    best = best[best["slope"].notna()].sort_values(metric).head(style.LEGEND_ENTRIES)
     if best.empty or len(sweep.sample.columns) != 2:
         return None
     feature, target = sweep.sample.columns
     logs = str(sweep.runs.get("data.log_columns", pd.Series("")).iloc[0]).strip("[]").split(",")
-    figure, (axis,) = panels(1, width=7, height=4.2)
+    figure, (axis,) = style.panels(1, width=7, height=4.2)
     axis.scatter(sweep.sample[feature], sweep.sample[target], s=6, color="#9A9A9A", alpha=0.45, linewidths=0, zorder=1)
     x = np.linspace(sweep.sample[feature].min(), sweep.sample[feature].max(), 200)
     for _, run in best.iterrows():
@@ -171,14 +158,14 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
             y = 1 / (1 + np.exp(-y))
         y = np.exp(y) if target in logs else y
         size = chunksize(run)
-        dashes = DASHES if size == "full" else "-"
-        label = f"{size_name(size)}: {metric} {run[metric]:.4g}"
+        dashes = style.DASHES if size == "full" else "-"
+        label = f"{style.size_name(size)}: {metric} {run[metric]:.4g}"
         axis.plot(x, y, color=colour(size), linestyle=dashes, linewidth=2, label=label)
     bottom, top = np.quantile(sweep.sample[target], [0, 0.995])
     axis.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
     axis.set(xlabel=feature, ylabel=target)
     for direction in (axis.xaxis, axis.yaxis):
-        direction.set_major_formatter(FuncFormatter(short))
+        direction.set_major_formatter(FuncFormatter(style.short))
     axis.set_title(f"{len(sweep.sample):,} training rows and the best run of each chunksize", fontsize=10)
     axis.legend(fontsize=8, frameon=False)
     return figure

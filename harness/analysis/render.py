@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -48,29 +48,23 @@ def show(sweep: Sweep, console: Console, width: int, target: float | None = None
 
 def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width: int) -> None:
     """Print one line per sweep: id, age, how its runs ended, the best run and the name."""
-    columns: list[Column] = [["sweep"], ["age"], ["runs"], ["best run"], ["result"], ["name"]]
+    rows: list[list[str]] = []
     for head, members in sweeps:
         runs = typed(pd.DataFrame([row(run) for run in members], columns=None if members else ["status"]))
         states = runs["status"].str.lower().value_counts()
-        best: dict[str, Any] = next(iter(ranked(runs)), {"status": "none"})
+        cells = [head.info.run_id, age(time.time() - head.info.start_time / 1000)]
+        cells += [", ".join(f"{count:,} {state}" for state, count in states.items()) or "none"]
         metric = objective(runs).metric
-        finished = best["status"] == "FINISHED" and has(best, metric)
-        cells = (
-            head.info.run_id,
-            age(time.time() - head.info.start_time / 1000),
-            ", ".join(f"{count:,} {state}" for state, count in states.items()) or "none",
-            str(best["name"]) if finished else "-",
-            f"{metric} {number(best[metric])}" if finished else "-",
-            head.info.run_name or "",
-        )
-        for column, cell in zip(columns, cells, strict=True):
-            column.append(cell)
-    if len(columns[0]) == 1:
+        finished = [run for run in ranked(runs) if run["status"] == "FINISHED" and has(run, metric)]
+        cells += [finished[0]["name"], f"{metric} {number(finished[0][metric])}"] if finished else ["-", "-"]
+        rows.append([*cells, head.info.run_name or ""])
+    if not rows:
         _say(["No sweeps yet. Run `harness train -m ...` first."], console)
-    else:
-        if not console.is_terminal:
-            console.width = width = 10_000
-        _table(columns, console, width, justify="left")
+        return
+    if not console.is_terminal:
+        console.width = width = 10_000
+    titles = ["sweep", "age", "runs", "best run", "result", "name"]
+    _table([list(column) for column in zip(titles, *rows, strict=True)], console, width, justify="left")
 
 
 def as_csv(sweep: Sweep, target: float | None = None) -> str:

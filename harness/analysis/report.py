@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,16 +37,11 @@ def write(sweep: Sweep, folder: Path) -> Path:
     """Write the page and its figures into `folder`, which is created if needed, and return the page's path."""
     from harness.analysis.figures import FIGURES
 
-    images = {}
-    for name, draw in FIGURES.items():
-        figure = draw(sweep)
-        if figure is not None:
-            image = io.BytesIO()
-            figure.savefig(image, format="png")
-            images[name] = image.getvalue()
+    figures = {name: figure for name, draw in FIGURES.items() if (figure := draw(sweep)) is not None}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, image in images.items():
-        (folder / f"{name}.png").write_bytes(image)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png")
+    images = {name: (folder / f"{name}.png").read_bytes() for name in figures}
     page = folder / PAGE
     page.write_text(render(sweep, images), encoding="utf-8")
     return page
@@ -78,13 +72,8 @@ def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
 def facts(sweep: Sweep) -> list[tuple[str, str]]:
     """Return titles and texts that describe a sweep: its data, model, runs and command."""
     facts = [("Data", f"{data['name']}: {_rows(data)}") for data in sweep.data]
-    for title, key in (
-        ("Features", "data.features"),
-        ("Target", "data.target"),
-        ("Loss", "loss"),
-        ("Model", "model._target_"),
-        ("Optimizer", "optimizer.name"),
-    ):
+    for key in ("data.features", "data.target", "loss", "model._target_", "optimizer.name"):
+        title = key.removesuffix("._target_").removesuffix(".name").removeprefix("data.").capitalize()
         values = sweep.runs[key].dropna().unique() if key in sweep.runs else []
         texts = [str(value).strip("[]").replace(",", ", ") for value in values]
         facts += [(title, ", ".join(text.rpartition(".")[-1] if title == "Model" else text for text in texts))]

@@ -51,11 +51,8 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
 def verdict(comparisons: Sequence[Comparison]) -> list[str]:
     """Return how often each kind of run is better, and why runs cannot be compared."""
     sentences = []
-    for axis, title in (
-        ("epochs", "With the same epochs (and so the same rows)"),
-        ("updates", "With the same number of updates"),
-        ("time", "With the same training time"),
-    ):
+    axes = {"epochs": "epochs (and so the same rows)", "updates": "number of updates", "time": "training time"}
+    for axis, title in axes.items():
         pairs = [each for each in comparisons if each.axis == axis]
         fair = [each for each in pairs if each.better]
         if fair:
@@ -63,8 +60,8 @@ def verdict(comparisons: Sequence[Comparison]) -> list[str]:
             ties = f"; {equal} {'is a tie' if equal == 1 else 'are ties'}" if equal else ""
             left_out = f" ({len(pairs) - len(fair)} more have no point in common)" if len(pairs) > len(fair) else ""
             sentences.append(
-                f"{title}, the best batch run wins in {batch} of {count(len(fair), 'setting')} and the full-sample run "
-                f"in {full}{ties}{left_out}."
+                f"With the same {title}, the best batch run wins in {batch} of {count(len(fair), 'setting')} and the "
+                f"full-sample run in {full}{ties}{left_out}."
             )
         elif pairs:
             sentences.append(pairs[0].reason)

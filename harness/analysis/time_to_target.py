@@ -24,9 +24,7 @@ class TimeToTarget:
         setting: Learning rate and whatever else varies, except epochs.
         reached: Number of seeds that reach the target.
         seeds: Number of all seeds.
-        epochs: Epochs until then; None if no seed reaches the target.
-        updates: Updates until then.
-        seconds: Training time of the scan until then.
+        epochs: Epochs until then, None if no seed reaches the target; likewise `updates`, and `seconds` of the scan.
         shared_by: Lanes that shared the scan.
     """
 
@@ -57,16 +55,8 @@ def times_to_target(sweep: Sweep, target: float) -> list[TimeToTarget]:
         indices = [np.flatnonzero(sign * curve["value"] <= sign * target) for curve in each]
         points = [point(curve, int(index[0])) for curve, index in zip(each, indices, strict=True) if index.size]
         means = pd.DataFrame(points, columns=["epoch", "updates", "seconds"]).mean()
-        found.append(
-            TimeToTarget(
-                chunksize=None if size == "full" else int(size),
-                setting=dict(shared),
-                reached=len(points),
-                seeds=len(seeds),
-                epochs=known(means["epoch"]),
-                updates=known(means["updates"]),
-                seconds=known(means["seconds"]),
-                shared_by=known(max(run.get("time/shared_by", math.nan) for run in seeds.values())),
-            )
-        )
+        shared_by = known(max(run.get("time/shared_by", math.nan) for run in seeds.values()))
+        rows = None if size == "full" else int(size)
+        epochs, updates, seconds = map(known, means)
+        found.append(TimeToTarget(rows, dict(shared), len(points), len(seeds), epochs, updates, seconds, shared_by))
     return sorted(found, key=lambda time: (time.epochs is None, time.epochs, time.updates))
