@@ -21,7 +21,6 @@ from harness.analysis import figure_style as style
 from harness.analysis.objective import chunksize, objective
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
-from harness.tracking.saved_views import colour
 
 MAX_NUMBERS = 150
 """A heat map of more cells than this shows no numbers."""
@@ -40,7 +39,7 @@ def loss_curves(sweep: Sweep) -> Figure | None:
     for run_id, curve in curves.groupby("run_id"):
         run: Any = runs.loc[run_id]
         full = run["sample"] == "full"
-        line = {"color": colour(chunksize(run)), "zorder": 2, "alpha": faint, "linewidth": 1.0}
+        line = {"color": style.colour(chunksize(run)), "zorder": 2, "alpha": faint, "linewidth": 1.0}
         if run_id in best:
             line |= {"zorder": 4 if full else 3, "alpha": 1.0, "linewidth": 2.0}
         if len(curve) == 1:
@@ -120,7 +119,13 @@ def costs(sweep: Sweep) -> Figure | None:
     figure, axes = style.panels(2, width=10, legend=True)
     for size, group in runs.groupby(runs.apply(chunksize, axis=1)):
         marker = "D" if size == "full" else "o"
-        dots: dict[str, Any] = {"color": colour(str(size)), "marker": marker, "s": 34, "alpha": 0.75, "linewidths": 0}
+        dots: dict[str, Any] = {
+            "color": style.colour(str(size)),
+            "marker": marker,
+            "s": 34,
+            "alpha": 0.75,
+            "linewidths": 0,
+        }
         axes[0].scatter(group["memory/update_mb"] * 1e6, group[found.metric], **dots)
         axes[1].scatter(group["time/train_s"], group[found.metric], **dots)
     style.scale_loss_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric))
@@ -160,7 +165,7 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
         size = chunksize(run)
         dashes = style.DASHES if size == "full" else "-"
         label = f"{style.size_name(size)}: {metric} {run[metric]:.4g}"
-        axis.plot(x, y, color=colour(size), linestyle=dashes, linewidth=2, label=label)
+        axis.plot(x, y, color=style.colour(size), linestyle=dashes, linewidth=2, label=label)
     bottom, top = np.quantile(sweep.sample[target], [0, 0.995])
     axis.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
     axis.set(xlabel=feature, ylabel=target)
