@@ -31,7 +31,7 @@ def run(
     status: str = "FINISHED",
     **more: Any,
 ) -> dict[str, Any]:
-    """A run over 1,000 rows, `losses` at the end of its epochs, each of `seconds`."""
+    """A run over 1,000 rows with `losses` at the end of its epochs, which take `seconds` each."""
     updates = 1 if chunk == "full" else -(-ROWS // int(chunk))
     values = {
         "name": f"{chunk} {rate} {seed}",
@@ -53,7 +53,7 @@ def run(
 
 
 def sweep_of(*rows: Mapping[str, Any], metric: str = "val/loss", **more: Any) -> Sweep:
-    """A sweep of runs as `run` makes them, or of rows as the store has them, which have no curves."""
+    """A sweep of runs that `run` returned, or of a store's rows, which have no curves."""
     told = {"run_id", "name", "status", "sample", "diverged_at"}
     texts = (key for row in rows for key, value in row.items() if isinstance(value, str))
     runs = [{"run_id": str(index), **row} for index, row in enumerate(rows)]

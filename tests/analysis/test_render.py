@@ -1,4 +1,4 @@
-"""The comparison for programs, the list of sweeps, and what stands on a page of text."""
+"""What `compare` prints, and what it writes as CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
