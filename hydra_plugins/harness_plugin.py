@@ -1,4 +1,4 @@
-"""The harness as Hydra finds it: a launcher that trains a whole batch of jobs together, and a sweeper to go with it."""
+"""Hydra's view of the harness: the fused launcher, the sweeper of proposals, and the user's own `conf` folder."""
 
 from __future__ import annotations
 
@@ -7,84 +7,123 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from harness.cli.compose import compose_jobs, task_config
-from harness.cli.hide_passwords import SWEEP_FILES, hide_passwords
-from harness.cli.jobs import files_in_parts
+from harness.cli.app import App
+from harness.cli.compose import CONF, compose_jobs, task_config
+from harness.cli.hide_passwords import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
+from harness.sweep.proposer import Grid, Proposer, Result
 
 log = logging.getLogger(__name__)
 
 
 class FusedLauncher(Launcher):
-    """Composes all jobs, trains them in as few scans as can be, and then lets Hydra run each job around its result."""
+    """Composes all jobs, trains them in as few scans as possible, then lets Hydra run each job around its result."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over."""
-        self._context, self._task, self._config = hydra_context, task_function, config
+        self._context, self._app, self._config = hydra_context, _app(task_function), config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Train the jobs; each job's folder, log and callbacks follow once its numbers are there."""
+        """Train the jobs together; Hydra then writes each job's folder and log, and calls its callbacks."""
         setup_globals()
         configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
-        app = self._task.app  # type: ignore[attr-defined]  # `harness.cli.train.run` put it there.
         folder = Path(self._config.hydra.sweep.dir)
         hide_passwords(folder, SWEEP_FILES)
-        runs = app.train(configs, folder)
-        if app.previews:
+        runs = self._app.train(configs, folder)
+        if self._app.previews:
             return []
-        with files_in_parts():
-            return [
-                run_job(
-                    hydra_context=self._context,
-                    task_function=_reporter(run),
-                    config=config,
-                    job_dir_key="hydra.sweep.dir",
-                    job_subdir_key="hydra.sweep.subdir",
-                )
-                for config, run in zip(configs, runs, strict=True)
-            ]
+        return [
+            run_job(
+                hydra_context=self._context,
+                task_function=_reporter(run),
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            for config, run in zip(configs, runs, strict=True)
+        ]
 
 
-class HarnessSweeper(BasicSweeper):
-    """Hydra's grid; the fused launcher checks all jobs before it trains any, and for other launchers this does."""
+class HarnessSweeper(Sweeper):
+    """Trains what a proposer proposes, and checks all jobs of a batch before a launcher trains the first."""
+
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        """Take the options of Hydra's basic sweeper."""
+        self._batch, self._params = max_batch_size, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self._app = task_function.app  # type: ignore[attr-defined]  # `harness.cli.train.run` put it there.
+        """Keep what Hydra hands over, and make the launcher."""
+        self.hydra_context, self.config, self._app = hydra_context, config, _app(task_function)
+        self._loader = hydra_context.config_loader
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Check all jobs and their data, unless the launcher will."""
-        if not self.hydra_context or not self.config:
-            return
-        hide_passwords(Path(self.config.hydra.sweep.dir), SWEEP_FILES)  # In what the sweep's folder was just given.
-        if isinstance(self.launcher, FusedLauncher):
-            return
-        configs = compose_jobs(self.hydra_context.config_loader, self.config, batch, 0)
-        self._app.check([task_config(config) for config in configs])
+    def proposer(self, words: Sequence[str]) -> Proposer:
+        """Return what proposes the configurations, given the words of the sweep."""
+        return Grid(words, self._loader, self._batch)
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        """Train batch after batch until nothing more is proposed."""
+        proposer = self.proposer([*(f"{key}={value}" for key, value in self._params.items()), *arguments])
+        config: Any = self.config
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / "multirun.yaml")
+        hide_passwords(folder, SWEEP_FILES)
+        jobs: list[JobReturn] = []
+        results: list[Result] = []
+        while batch := proposer.propose(results):
+            if not isinstance(self.launcher, FusedLauncher):  # Which checks them itself.
+                composed = compose_jobs(self._loader, config, batch, len(results))
+                self._app.check([task_config(job) for job in composed])
+            ended = self.launcher.launch(batch, initial_job_idx=len(results))
+            jobs += ended
+            objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
+            results += [Result(tuple(words), value) for words, value in zip(batch, objectives, strict=True)]
+        return jobs
+
+
+class OwnConf(SearchPathPlugin):
+    """Adds a `conf` folder in the working folder to where `harness train` looks, as --config-dir would."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add it after the harness's own; other Hydra applications are left alone."""
+        folder = Path.cwd() / "conf"
+        is_ours = any(element.path == str(CONF) for element in search_path.get_path())
+        if is_ours and folder.is_dir() and folder.resolve() != CONF:
+            search_path.append("working folder", f"file://{folder}")
+
+
+def _app(task_function: TaskFunction) -> App:
+    if not isinstance(task_function, App):
+        raise TypeError("The launcher `fused` and the sweeper `harness` are for `harness train` only.")
+    return task_function
 
 
 def _reporter(run: Any) -> TaskFunction:
     """Return the task of a job whose run has ended: it writes the job's log and returns the objective."""
 
     def report(_: DictConfig) -> float:
+        hide_passwords(job_folder(HydraConfig.get()), JOB_FILES)
         log.info("%s: %s %s", run.name, run.status, run.reason)
         return run.objective
 
     return report
 
 
-for group, name, target in (
-    ("hydra/launcher", "fused", FusedLauncher),
-    ("hydra/sweeper", "harness", HarnessSweeper),
+for group, name, node in (
+    ("hydra/launcher", "fused", {"_target_": f"{__name__}.FusedLauncher"}),
+    ("hydra/sweeper", "harness", {"_target_": f"{__name__}.HarnessSweeper", "max_batch_size": None, "params": {}}),
 ):
-    node: dict[str, Any] = {"_target_": f"{target.__module__}.{target.__qualname__}"}
-    if target is HarnessSweeper:
-        node |= {"max_batch_size": None, "params": {}}
     ConfigStore.instance().store(name, node, group=group, provider="harness")

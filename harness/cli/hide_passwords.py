@@ -1,10 +1,9 @@
-"""Passwords in addresses, and the files in which Hydra would keep them."""
+"""Keep passwords in addresses out of the files that Hydra writes: configurations and logs."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,23 @@ SWEEP_FILES = ("multirun.yaml",)
 
 
 def hide_passwords(folder: Path | None, files: Sequence[str]) -> None:
-    """Mask the passwords in the `files` that Hydra has written into a folder so far."""
+    """Mask the passwords in those of `files` that Hydra has written into `folder`."""
     for path in (folder / file for file in files if folder and (folder / file).is_file()):
         text = path.read_text()
         if (hidden := masked(text)) != text:
             path.write_text(hidden)
 
 
-def folder_of_job(hydra_config: Any) -> Path | None:
-    """Return where Hydra writes a job's configuration; None if nowhere."""
+def job_folder(hydra_config: Any) -> Path | None:
+    """Return the folder that Hydra writes a job's configuration to, if any."""
     if OmegaConf.is_missing(hydra_config.runtime, "output_dir") or hydra_config.output_subdir is None:
         return None
     return Path(hydra_config.runtime.output_dir) / hydra_config.output_subdir
 
 
-class _Masked(logging.LogRecord):
-    def getMessage(self) -> str:
-        """Return the message without passwords."""
-        return masked(super().getMessage())
+class MaskingFormatter(logging.Formatter):
+    """Masks passwords in log lines; `conf/hydra/job_logging/harness.yaml` names it."""
 
-
-@contextlib.contextmanager
-def logged_without_passwords() -> Iterator[None]:
-    """Mask the passwords in what is logged, as words of a call are by Hydra's launchers."""
-    before = logging.getLogRecordFactory()
-    logging.setLogRecordFactory(_Masked)
-    try:
-        yield
-    finally:
-        logging.setLogRecordFactory(before)
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the formatted record without passwords."""
+        return masked(super().format(record))

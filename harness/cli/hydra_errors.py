@@ -1,4 +1,4 @@
-"""What is wrong with the words of a call, in sentences that name keys, options and the nearest guess."""
+"""Hydra's and OmegaConf's errors as sentences that name the key, the choices and the nearest guess."""
 
 from __future__ import annotations
 
@@ -14,44 +14,33 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from harness.cli.compose import CONF
 from harness.errors import ConfigError
 
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+
 
 def explain(error: Exception) -> str:
-    """Put what Hydra or OmegaConf says of a bad override into a sentence that names key and options."""
+    """Return a sentence for what Hydra or OmegaConf says about the words of a command."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        beside: Any = cause.parent_node
-        return _no_such_key(str(cause.full_key or cause.key), beside, is_open=cause.object_type is dict)
+        siblings: Any = cause.parent_node
+        return _no_such_key(str(cause.full_key or cause.key), siblings, is_open=cause.object_type is dict)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        guess = _guess(option, error.options)
-        return f"{group} expected one of {', '.join(error.options)}. Received: {option}.{guess}"
+        return f"no such {group}: {option}.{_guess(option, error.options)} Available: {', '.join(error.options)}."
     if isinstance(error, OverrideParseException):
-        return f"the command line expected KEY=VALUE, as in chunksize=100. Received: {error.override}."
+        return f"cannot parse {error.override}. Write KEY=VALUE, such as chunksize=100."
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     if isinstance(cause, OmegaConfBaseException):
         return _wrong_value(cause.full_key or "", lines[0].rstrip("."))
     if lines[0].startswith("Ambiguous value for argument"):
         word = lines[0].split(maxsplit=4)[-1].strip("'")
-        return f"the command line expected one value. Received: {word}. Add -m to train with each of them."
+        return f"{word} has several values. Add -m to train with each of them."
+    if found := re.fullmatch("Additional config directory '(.*)' not found", lines[0]):
+        return f"--config-dir: no such folder: {found[1]}"
     return " ".join(lines)
 
 
-def _wrong_value(key: str, fault: str) -> str:
-    """Put what OmegaConf says of the value of `key` into the project's form, as far as it is known."""
-    if found := re.fullmatch(r"Value '(.*)' of type '.*' [ a-z]* '?(Integer|Float|Boolean|Optional.*)'?", fault):
-        kinds = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
-        return f"{key} expected {kinds.get(found[2], 'a whole number or a word')}. Received: {found[1]}."
-    if found := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", fault):
-        return f"{key} expected one of {found[2]}. Received: {found[1]}.{_guess(found[1], found[2].split(', '))}"
-    if "is not a ListConfig" in fault:
-        return f"{key} expected a list, as in {key}=[a,b]. Received: a single value."
-    if fault.endswith("is not Optional"):
-        return f"{key} expected a value. Received: null."
-    return f"{key}: {fault}." if key else f"{fault}."
-
-
 def check_keys(settings: Any, prefix: str = "") -> None:
-    """Refuse keys that `+` has added to a dataclass, which nothing would ever read."""
+    """Refuse keys that `+` added to a dataclass, because nothing would read them."""
     known = {field.name: getattr(settings, field.name) for field in fields(settings)}
     for name, value in vars(settings).items():
         if name not in known:
@@ -60,15 +49,30 @@ def check_keys(settings: Any, prefix: str = "") -> None:
             check_keys(value, f"{prefix}{name}.")
 
 
-def _no_such_key(key: str, beside: Mapping[str, Any], *, is_open: bool = False) -> str:
-    """Say which keys stand `beside` an unknown one; an open mapping may be given more."""
+def _wrong_value(key: str, fault: str) -> str:
+    if found := re.fullmatch(r"Value '(.*)' of type '.*' [ a-z]* '?(Integer|Float|Boolean|Optional.*)'?", fault):
+        return f"{key} must be {_KINDS.get(found[2], 'a whole number or a word')}, not {found[1]}."
+    if found := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", fault):
+        options = found[2].split(", ")
+        choices = f"{', '.join(options[:-1])} or {options[-1]}"
+        return f"{key} must be {choices}, not {found[1]}.{_guess(found[1], options)}"
+    if "is not a ListConfig" in fault:
+        return f"{key} must be a list, such as {key}=[a,b]."
+    if fault.endswith("is not Optional"):
+        return f"{key} must not be null."
+    return f"{key}: {fault}." if key else f"{fault}."
+
+
+def _no_such_key(key: str, siblings: Mapping[str, Any], *, is_open: bool = False) -> str:
+    """Name the key that was meant, or else all keys beside it; an open mapping takes new ones."""
     path, dot, name = key.rpartition(".")
-    options = sorted({option for option in beside if option != "hydra"} | (set() if dot else set(_groups())))
-    parts = {option: beside.get(option) for option in options}
+    options = sorted({option for option in siblings if option != "hydra"} | (set() if dot else set(_groups())))
+    parts = {option: siblings.get(option) for option in options}
     deeper = [f"{option}.{name}" for option, part in parts.items() if isinstance(part, Mapping) and name in list(part)]
     guess = f" Did you mean {deeper[0]}?" if deeper else _guess(name, options, path + dot)
-    remedy = f" Write +{key}=VALUE to add one." if is_open and not guess else ""
-    return f"no configuration key {key}.{guess} The keys there: {', '.join(options)}.{remedy}"
+    listed = "" if guess else f" {path or 'The configuration'} has: {', '.join(options)}."
+    remedy = f" Write +{key}=VALUE to add it." if is_open and not guess else ""
+    return f"no such key: {key}.{guess}{listed}{remedy}"
 
 
 def _guess(word: str, options: Sequence[str], prefix: str = "") -> str:
@@ -77,4 +81,4 @@ def _guess(word: str, options: Sequence[str], prefix: str = "") -> str:
 
 
 def _groups() -> list[str]:
-    return [path.name for path in CONF.iterdir() if path.is_dir()]
+    return [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"]

@@ -1,4 +1,4 @@
-"""Whose code runs: a configuration names its model's function, and not every configuration is one's own."""
+"""Whose code may run: a configuration names its model's function, and others write configurations too."""
 
 from __future__ import annotations
 
@@ -6,44 +6,41 @@ import inspect
 from collections.abc import Iterable
 
 from harness.errors import require
+from harness.runtime.imports import find_target
 
-WORD = "--trust"
+OPTION = "--trust"
 PACKAGES = ("harness", "keras", "experiments")
 
-_REMEDY = f"Add {WORD} if you know what it does."
+_REMEDY = f"Add {OPTION} if you trust this function."
 
 
 def check_packages(targets: Iterable[str]) -> None:
-    """Refuse functions of other packages than these, before their modules are imported.
+    """Refuse functions outside `PACKAGES` before anything imports their modules.
 
     Raises:
-        ConfigError: It names the first.
+        ConfigError: A function is in another package.
     """
     for target in targets:
-        package = target.partition(".")[0]
-        require(package in PACKAGES, f"model._target_ expected a function of {_listed(PACKAGES)}", target, _REMEDY)
+        is_known = target.partition(".")[0] in PACKAGES
+        require(is_known, f"model._target_: {target} is not in {', '.join(PACKAGES[:-1])} or {PACKAGES[-1]}. {_REMEDY}")
 
 
 def check_functions(targets: Iterable[str]) -> None:
-    """Refuse functions of these packages that were not written to make a model; it imports their modules.
+    """Refuse functions that were not written to build a model; this imports their modules.
 
-    Functions that download, run programs or write files are among them, and their arguments are a configuration's too.
+    Those packages also have functions that download, run programs or write files, with arguments that the same
+    configuration would set.
 
     Raises:
-        ConfigError: It names the first.
+        ConfigError: The first argument of a function is not `inputs`.
     """
-    from harness.runtime.imports import find_target
-
     for target in targets:
         function = find_target(target)
         try:
             first = next(iter(inspect.signature(function).parameters), "")
-        except ValueError:  # Functions of C may not tell.
+        except ValueError:  # Some functions written in C have no signature.
             first = ""
         require(
-            first == "inputs", "model._target_ expected a function whose first argument is `inputs`", target, _REMEDY
+            first == "inputs",
+            f"model._target_: {target} does not build a model: its first argument is not `inputs`. {_REMEDY}",
         )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,180 @@
+"""`App`: Hydra's task function for `harness train`, shared with the sweeper and the launcher of `hydra_plugins`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue
+
+from harness.cli.compose import task_config
+from harness.cli.hide_passwords import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
+from harness.cli.hydra_errors import check_keys
+from harness.cli.trust import OPTION, check_functions, check_packages
+from harness.config import Config
+from harness.errors import ConfigError, require
+from harness.runtime.imports import import_tensorflow
+from harness.runtime.memory import tune_malloc
+
+if TYPE_CHECKING:
+    from harness.sweep.plan import Run
+    from harness.sweep.runner import Sweep
+
+
+class App:
+    """One call of `harness train`; as a context manager it ends its sweep.
+
+    Attributes:
+        command: The command line of the call.
+        folder: The sweep's folder; None for a single run.
+        runs: The runs that have ended so far.
+        composed: True once configurations are composed, so that later errors are not about Hydra's words.
+        previews: Only say what would be trained.
+        error: What ended training.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, previews: bool = False) -> None:
+        self.command = shlex.join(["harness", "train", *arguments])
+        self.folder: Path | None = None
+        self.runs: list[Run] = []
+        self.composed = False
+        self.previews = previews
+        self.error: Exception | None = None
+        self._configs: list[Config] = []
+        self._signatures: list[str] = []
+        self._options = _options_of(arguments)
+        self._is_trusted = OPTION in arguments
+        self._sweep: Sweep | None = None
+        self._process = os.getpid()
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        sweep, self._sweep = self._sweep, None
+        if sweep:
+            sweep.__exit__(kind, error, traceback)
+
+    def __call__(self, config: DictConfig) -> float:
+        """Train one job, as Hydra calls it, and return its objective."""
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
+        hide_passwords(folder, SWEEP_FILES)
+        hide_passwords(job_folder(hydra_config), JOB_FILES)
+        if self.error:
+            return math.inf
+        job = config.copy()
+        with open_dict(job):
+            job.hydra = hydra_config
+        try:
+            ended = self.train([job], folder)
+        except Exception as error:
+            if os.getpid() != self._process:
+                raise
+            # Hydra would print its own words first and go on with the next job, so the caller raises this one.
+            self.error = error
+            return math.inf
+        return ended[0].objective if ended else math.inf
+
+    def check(self, configs: Sequence[DictConfig]) -> None:
+        """Check configurations and their data, for a launcher that trains them one by one."""
+        settings = self._checked(configs)
+        from rich.console import Console
+
+        from harness.sweep.display import Display
+        from harness.sweep.plan import prepare
+
+        display = Display(Console())
+        self._signatures = [run.signature for run in prepare(settings, display.reading)]
+        display.clear()
+
+    def train(self, jobs: Sequence[DictConfig], folder: Path | None) -> list[Run]:
+        """Train composed jobs together and return their runs, in order; all calls belong to one sweep."""
+        self.folder = folder
+        configs = self._checked([task_config(job) for job in jobs])
+        if self.previews:
+            self._configs += configs
+            return []
+        from rich.console import Console
+
+        from harness.sweep import runner
+        from harness.sweep.display import Display
+
+        if self._sweep is None:
+            display = Display(Console())
+            self._sweep = runner.Sweep(display, command=self.command, folder=folder, signatures=self._signatures)
+        try:
+            runs = self._sweep.train(configs, [self._command_of(job) for job in jobs])
+            self.runs += runs
+            if os.getpid() != self._process:
+                self.__exit__(None, None, None)  # Nobody else ends the sweep in another launcher's worker.
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return runs
+
+    def preview(self) -> None:
+        """Print what training the jobs so far would do."""
+        from rich.console import Console
+
+        from harness.sweep.display import Display
+        from harness.sweep.preview import preview
+
+        if self._configs:
+            console = Console()
+            preview(self._configs, Display(console), console)
+
+    def _command_of(self, job: DictConfig) -> str:
+        """Return the command that trains a job alone."""
+        words = ["harness", "train", *self._options, *job.hydra.overrides.task]
+        if job.hydra.runtime.choices.get("sweep"):
+            words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so it stays among the words.
+        return shlex.join(words)
+
+    def _checked(self, jobs: Sequence[DictConfig]) -> list[Config]:
+        self.composed = True
+        configs = [to_config(job) for job in jobs]
+        for cache in {config.runtime.cache for config in configs}:
+            _check_folder("runtime.cache", cache)
+        targets = {} if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs)
+        check_packages(targets)
+        tune_malloc()
+        import_tensorflow()
+        check_functions(targets)
+        return configs
+
+
+def to_config(config: DictConfig) -> Config:
+    """Convert a composed configuration to the dataclass that the library sees, and check it."""
+    try:
+        settings: Any = OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        origin = OmegaConf.select(config, "data.origin") if error.full_key == "data.path" else None
+        source = f" Get the file from {origin}." if origin else ""
+        raise ConfigError(f"{error.full_key} is not set.{source} Add {error.full_key}=VALUE.") from error
+    check_keys(settings)
+    return settings
+
+
+def _options_of(arguments: Sequence[str]) -> list[str]:
+    """Return the options that each job needs too: --trust, and where configurations are."""
+    found = [OPTION] if OPTION in arguments else []
+    for word, following in itertools.pairwise([*arguments, ""]):
+        name, equals, _ = word.partition("=")
+        if name in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"):
+            found += [word] if equals else [word, following]
+    return found
+
+
+def _check_folder(key: str, folder: str) -> None:
+    path = Path(folder).absolute()
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    require(existing.is_dir() and os.access(existing, os.W_OK), f"{key}: cannot write to {path}")
