@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # It is read when MLflow is first imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported.
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,18 +13,34 @@ if TYPE_CHECKING:
     from harness.tracking.frames import Sweep
 
 
-def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequence[str] | None = None) -> Sweep:
-    """Return a sweep's runs and curves for a closer look in a notebook; `harness.analysis.figures` draws them.
+def train(words: Sequence[str]) -> Sweep:
+    """Do what `harness train` does with these words, and return what `load_sweep` returns.
+
+    Works in scripts and notebooks, any number of times; apart from what is imported, the process stays as it was.
 
     Args:
-        sweep: The summary run's id, or a run's; None means the newest sweep.
-        uri: Tracking store; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
-        metrics: Whose curves; None means those that are recorded each epoch. `train/chunk_loss` is one more.
+        words: As on the command line: `["-m", "chunksize=full,100", "epochs=5"]`. Without -m, one run is trained.
 
     Raises:
-        ConfigError: There is no such store, or no such sweep.
+        ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
     """
-    # MLflow and pandas take seconds to import, and most that import this package need neither.
+    from harness.cli.in_process import train
+
+    return train(words)
+
+
+def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequence[str] | None = None) -> Sweep:
+    """Return the runs and curves of a sweep; `harness.analysis.figures` draws them.
+
+    Args:
+        sweep: The id of its summary run, or of a single run; None means the newest sweep.
+        uri: The tracking store; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
+        metrics: The metrics to load curves of; None means those recorded each epoch. `train/chunk_loss` is another.
+
+    Raises:
+        ConfigError: There is no such store or sweep.
+    """
+    # MLflow and pandas take seconds to import, and most users of this package need neither.
     from harness.config.metrics import EPOCH_METRICS
     from harness.tracking.reader import RunReader
     from harness.tracking.uri import tracking_uri

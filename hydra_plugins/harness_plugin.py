@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from harness.cli.app import App
-from harness.cli.compose import CONF, compose_jobs, task_config
+from harness.cli.compose import CONF, compose_jobs, grid_axes, task_config
 from harness.cli.hide_passwords import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.sweep.proposer import Grid, Proposer, Result
 
@@ -71,7 +71,7 @@ class HarnessSweeper(Sweeper):
 
     def proposer(self, words: Sequence[str]) -> Proposer:
         """Return what proposes the configurations, given the words of the sweep."""
-        return Grid(words, self._loader, self._batch)
+        return Grid(grid_axes(self._loader, words), self._batch)
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Train batch after batch until nothing more is proposed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import os
@@ -41,7 +42,14 @@ class App:
         error: What ended training.
     """
 
-    def __init__(self, arguments: Sequence[str], *, previews: bool = False) -> None:
+    def __init__(self, arguments: Sequence[str], *, previews: bool = False, owns_process: bool = True) -> None:
+        """Do nothing yet.
+
+        Args:
+            arguments: The words of the command line.
+            previews: Only say what would be trained.
+            owns_process: Whether to tune the garbage collector, which other code in the process would notice.
+        """
         self.command = shlex.join(["harness", "train", *arguments])
         self.folder: Path | None = None
         self.runs: list[Run] = []
@@ -53,6 +61,7 @@ class App:
         self._options = _options_of(arguments)
         self._is_trusted = OPTION in arguments
         self._sweep: Sweep | None = None
+        self._owns_process = owns_process
         self._process = os.getpid()
 
     def __enter__(self) -> App:
@@ -148,6 +157,8 @@ class App:
         check_packages(targets)
         tune_malloc()
         import_tensorflow()
+        if self._owns_process:
+            gc.freeze()  # What is loaded now stays, and going through it again takes a second in a sweep of 64.
         check_functions(targets)
         return configs
 

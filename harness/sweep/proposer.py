@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-
-from harness.errors import ConfigError, require
+from harness.errors import require
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a proposed configuration came to.
+    """A proposed configuration and its result.
 
     Attributes:
         words: Its override words.
@@ -40,24 +36,20 @@ class Proposer(Protocol):
 
 
 class Grid:
-    """All combinations of choices, ranges and globs, the last axis fastest."""
+    """All combinations of the words of its axes; the last axis varies fastest."""
 
-    def __init__(self, words: Sequence[str], loader: ConfigLoader | None = None, batch: int | None = None) -> None:
-        """Parse the axes.
+    def __init__(self, axes: Sequence[Sequence[str]], batch: int | None = None) -> None:
+        """Take the axes.
 
         Args:
-            words: Override words; a later one replaces an earlier one with the same key.
-            loader: Hydra's loader, which knows the options that a glob stands for.
+            axes: The override words of each axis.
             batch: How many configurations to propose at once; None means all.
 
         Raises:
-            ConfigError: A word is not an axis of a grid, or `batch` is not positive.
+            ConfigError: `batch` is not positive.
         """
         require(batch is None or batch > 0, f"hydra.sweeper.max_batch_size must be positive, not {batch}.")
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
-        axes = {override.get_key_element(): _values(override) for override in overrides}
-        values = ([f"{key}={value}" for value in values] for key, values in axes.items())
-        self._jobs = [list(job) for job in itertools.product(*values)]
+        self._jobs = [list(job) for job in itertools.product(*axes)]
         self._batch = batch or len(self._jobs)
         self._proposed = 0
 
@@ -65,11 +57,3 @@ class Grid:
         """Return the next batch of the grid, whatever the results are."""
         start, self._proposed = self._proposed, self._proposed + self._batch
         return self._jobs[start : self._proposed]
-
-
-def _values(override: Override) -> list[str]:
-    if not override.is_sweep_override():
-        return [override.get_value_element_as_str()]
-    if not override.is_discrete_sweep():
-        raise ConfigError(f"{override.input_line}: a grid takes choices or a range, such as 0.01,0.1 or range(1,4).")
-    return list(override.sweep_string_iterator())
