@@ -1,4 +1,4 @@
-"""What the harness keeps on disk, why, and room for more: checkpoints, tables, records, artifacts of failed runs."""
+"""What the harness keeps on disk, and what of it can be removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.tracking.reader import RunReader
 
 KINDS = ("checkpoints", "tables", "records", "artifacts")
-IN_USE, UNDELIVERED = "is in use", "is what no store has yet"
+IN_USE, UNDELIVERED = "in use", "not delivered to a store yet"
 SQLITE = "sqlite:///"
 
 _SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -38,12 +38,12 @@ class Item:
 
     Attributes:
         kind: One of `KINDS`; generated data counts as tables.
-        name: What it is called.
-        state: What became of it.
-        bytes: On disk.
+        name: Its name in lists.
+        state: What it is, or what happened to it.
+        bytes: Its size.
         used: When it was last written or opened, in seconds since 1970.
-        kept: Why it stays, `NEEDED`, `UNDELIVERED` or `IN_USE`; empty if it need not.
-        remove: Removes it; returns whether it could.
+        kept: Why it must stay: `NEEDED`, `UNDELIVERED`, `IN_USE`, or empty.
+        remove: Removes it and returns True, or returns False if a process holds it.
     """
 
     kind: str
@@ -56,24 +56,14 @@ class Item:
 
 
 def seconds(age: str) -> float:
-    """Return the seconds of an age such as `7d`, `12h`, `2w`; a number alone means days.
-
-    Raises:
-        ConfigError: It is none.
-    """
+    """Return the seconds of an age such as `7d`, `12h` or `2w`; a plain number means days."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw]?)", age)
-    require(bool(found), "--older-than expected an age, as 7d, 12h or 2w", age)
+    require(bool(found), f"--older-than must be an age such as 7d, 12h or 2w, not {age}.")
     return float(found[1]) * _SECONDS[found[2] or "d"]  # type: ignore[index]
 
 
 def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None = None) -> list[Item]:
-    """Return what is on disk, kind by kind, the largest first.
-
-    Args:
-        cache: `runtime.cache`.
-        kinds: Of what.
-        records: Of a store in a file here, beside which its artifacts lie; None means that artifacts are left out.
-    """
+    """Return the items of `kinds`, kind by kind, largest first; artifacts only with a reader of a local store."""
     found = {
         "checkpoints": lambda: _checkpoints(cache),
         "tables": lambda: _tables(cache),
@@ -84,22 +74,14 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
 
 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
-    """Return what is on disk; artifacts only where the store is a file that is there.
-
-    Args:
-        cache: `runtime.cache`.
-        kinds: Of what.
-        uri: Tracking store.
-        is_asked: Whether artifacts are asked for by name.
+    """Return the items of `kinds` as `survey` does, with artifacts if the store is a file that exists.
 
     Raises:
-        ConfigError: They are, and the store is none in a file, or does not answer.
+        ConfigError: Artifacts are asked for by name, but the store is not a file or cannot be opened.
     """
     records = None
     is_file = uri.startswith(SQLITE)
-    require(
-        is_file or not is_asked, "--artifacts expected a store in a file", masked(uri), "Its server has `mlflow gc`."
-    )
+    require(is_file or not is_asked, f"--artifacts needs a local store. On the server of {masked(uri)} run `mlflow gc`.")
     if "artifacts" in kinds and is_file and (is_asked or Path(uri.removeprefix(SQLITE)).is_file()):
         from harness.tracking.reader import RunReader
 
@@ -108,12 +90,12 @@ def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list
 
 
 def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
-    """Remove items that nothing needs, and say what was done, line by line.
+    """Remove items that nothing needs, and yield a line for each item that stays and for the sum.
 
     Args:
-        items: Which.
-        force: Whether also what a sweep needs that can go on; what a process is using stays.
-        dry_run: Say what would be done only.
+        items: The items to remove.
+        force: Also remove what an interrupted sweep needs, but nothing that a process is using.
+        dry_run: Only say what would be removed.
     """
     freed = 0
     for item in items:
@@ -121,7 +103,7 @@ def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
         if not kept and not dry_run and not item.remove():
             kept = IN_USE
         if kept:
-            yield f"{item.name} {kept}, and stays{'' if kept == IN_USE else '; --force frees it'}"
+            yield f"kept {item.name}: {kept}{'' if kept == IN_USE else ' (--force removes it)'}"
         else:
             freed += item.bytes
             if dry_run:
@@ -130,7 +112,7 @@ def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
 
 
 def render(items: Sequence[Item]) -> RenderableType:
-    """Return a table of items, and what the options of `harness clean` would free."""
+    """Return a table of items, and how much the options of `harness clean` would free."""
     view = View(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     view.add_column("kind")
     view.add_column("name", overflow="fold")
@@ -143,7 +125,7 @@ def render(items: Sequence[Item]) -> RenderableType:
     can_go = {kind: sum(item.bytes for item in items if item.kind == kind and not item.kept) for kind in KINDS}
     frees = ", ".join(f"--{kind} {millions(can_go[kind])}B" for kind in KINDS if kind != "records")
     total = millions(sum(item.bytes for item in items))
-    return Group(view, Text(f"{total}B in all; to be freed: {frees}, --all {millions(sum(can_go.values()))}B"))
+    return Group(view, Text(f"{total}B in total; can be freed: {frees}, --all {millions(sum(can_go.values()))}B"))
 
 
 def _checkpoints(cache: Path) -> Iterator[Item]:
@@ -152,7 +134,7 @@ def _checkpoints(cache: Path) -> Iterator[Item]:
         lock = folder / "lock"
         is_begun = bool(known) or (folder / "state.npz").exists()
         kept = IN_USE if _is_locked(lock) else NEEDED if is_begun else ""
-        state = known.get("command", "") if is_begun else "left by a process that was killed as it began"
+        state = known.get("command", "") if is_begun else "left by a process that was killed when it started"
         yield Item("checkpoints", folder.name, state, _size(folder), _newest(folder), kept, _removal(folder, lock=lock))
 
 
@@ -172,7 +154,7 @@ def _tables(cache: Path) -> Iterator[Item]:
 def _records(cache: Path) -> Iterator[Item]:
     for path in sorted((cache / "outbox").glob("*.jsonl")):
         note, files = path.with_suffix(".delivered"), path.with_suffix(".files")
-        with contextlib.suppress(OSError, ValueError):  # It may be delivered just now.
+        with contextlib.suppress(OSError, ValueError):  # Another process may be delivering it.
             delivered = int(note.read_text() or 0) if note.exists() else 0
             pending = path.stat().st_size > delivered
             kept = IN_USE if _is_locked(path) else UNDELIVERED if pending else ""
@@ -189,7 +171,7 @@ def _records(cache: Path) -> Iterator[Item]:
 
 
 def _artifacts(records: RunReader) -> Iterator[Item]:
-    """Yield what failed and deleted runs have beside the store; an address that leads elsewhere is not followed."""
+    """Yield the files of failed and deleted runs beside the store; other artifact locations are left alone."""
     root = records.artifacts
     if root is None:
         return
@@ -205,8 +187,6 @@ def _artifacts(records: RunReader) -> Iterator[Item]:
 
 
 def _removal(*paths: Path, lock: Path | None = None) -> Callable[[], bool]:
-    """Return what removes files and folders, unless a process holds the lock."""
-
     def remove() -> bool:
         with contextlib.ExitStack() as held:
             if lock and not _lock(lock, held):
@@ -227,7 +207,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def _lock(path: Path, held: contextlib.ExitStack) -> bool:
-    """Lock a file, if it is there, until `held` ends; return False if a process has it."""
+    """Lock a file until `held` ends; return False if another process holds it."""
     try:
         fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,44 +1,39 @@
-"""The commands for what lies on disk: `harness data` and `harness clean`."""
+"""`harness data`: generate and describe sources, and look after the tables parsed from them."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.commands import age_option, cache_option
 from harness.errors import require
-from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-uri_option = click.option("--uri", help="Tracking store; else MLFLOW_TRACKING_URI, else mlflow.db here.")
-_CACHE = click.option("--cache", type=click.Path(path_type=Path), default=".harness", help="Else .harness here.")
-_OLDER = click.option("--older-than", metavar="AGE", help="Only what was not used for so long: 7d, 12h, 2w.")
-
 
 @click.group()
 def data() -> None:
-    """Look at data, and generate some."""
+    """Generate, describe and check data."""
 
 
 @data.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--rows", type=float, default=21613, show_default=True, help="1e8 is a way to say it.")
+@click.option("--rows", type=float, default=21613, show_default=True, help="For example 1e8.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def generate(path: Path, rows: float, seed: int) -> None:
-    """Write synthetic houses of King County's kind to the CSV PATH, in constant memory."""
+    """Write synthetic houses like those of King County to the CSV file PATH, in constant memory."""
     from rich.console import Console
 
     from harness.data import synthetic_houses
     from harness.data.ingest import IngestProgress
     from harness.sweep.display import Display
 
-    require(rows >= 1 and rows == rows // 1, "--rows expected a whole, positive number", f"{rows:g}")
-    require(seed >= 0, "--seed expected a number that is not negative", seed)
-    require(path.parent.is_dir(), "PATH expected a file in a folder that is there", path)
+    require(rows >= 1 and rows == rows // 1, f"--rows must be a positive whole number, not {rows:g}.")
+    require(seed >= 0, f"--seed must not be negative, but is {seed}.")
+    require(path.parent.is_dir(), f"PATH: no such folder: {path.parent}")
     display = Display(Console())
     synthetic_houses.generate(
         path, int(rows), seed=seed, progress=lambda rows: display.reading(IngestProgress("generating", rows))
@@ -50,31 +45,30 @@ def generate(path: Path, rows: float, seed: int) -> None:
 @data.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def describe(path: Path) -> None:
-    """Say what is in a CSV, what could go wrong, and how to train on it."""
+    """Show what is in a CSV file, what could go wrong, and how to train on it."""
     from rich.console import Console
 
-    from harness.data.describe import describe as look
-    from harness.data.describe import render
+    from harness.data.describe import describe, render
 
-    Console().print(render(look(path)), soft_wrap=True)
+    Console().print(render(describe(path)), soft_wrap=True)
 
 
 @data.command("list")
-@_CACHE
+@cache_option
 def list_tables(cache: Path) -> None:
-    """Show the tables that sources were parsed into, and the space they take."""
+    """List the tables parsed from sources, and their size."""
     from harness.data.table_cache import list_tables, render
 
-    _print_wide(render(list_tables(cache)))
+    print_wide(render(list_tables(cache)))
 
 
 @data.command()
 @click.argument("tables", nargs=-1)
-@_CACHE
+@cache_option
 def verify(tables: tuple[str, ...], cache: Path) -> int:
-    """Read tables and their sources from end to end, and say whether they still agree.
+    """Read tables and their sources from end to end, and check that they still agree.
 
-    TABLES are names that `harness data list` shows, or sources; none means all.
+    TABLES are names from `harness data list`, or sources; the default is all.
     """
     from rich.console import Console
 
@@ -85,20 +79,20 @@ def verify(tables: tuple[str, ...], cache: Path) -> int:
     for shelved in select_tables(cache, tables):
         fault = verify_table(shelved, display.reading)
         display.clear()
-        display.say(f"{shelved.name}: {fault or 'as it was'}")
+        display.say(f"{shelved.name}: {fault or 'unchanged'}")
         faults += bool(fault)
     return 1 if faults else 0
 
 
 @data.command("clean")
 @click.argument("tables", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Also tables whose source is as it was, and generated data.")
-@_OLDER
-@_CACHE
+@click.option("--all", "everything", is_flag=True, help="Also tables of unchanged sources, and generated data.")
+@age_option
+@cache_option
 def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | None, cache: Path) -> None:
-    """Free the space of tables: those named, else those whose source is gone or has changed.
+    """Remove tables: TABLES, or by default those whose source is gone or has changed.
 
-    What a running process uses stays, and what a sweep needs that can go on. A table is made again when it is needed.
+    Keeps what a running process uses and what an interrupted sweep needs. A removed table is made again when needed.
     """
     from harness.cli.clean import seconds
     from harness.data.table_cache import free
@@ -107,49 +101,11 @@ def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | No
         click.echo(line)
 
 
-@click.command()
-@click.option("--checkpoints", is_flag=True, help="Those that nothing can go on from; with --force all.")
-@click.option("--tables", is_flag=True, help="Parsed tables and generated data; they are made again when needed.")
-@click.option("--artifacts", is_flag=True, help="Files of runs that failed or were deleted, in a store in a file here.")
-@click.option("--all", "everything", is_flag=True, help="All of these; with --force also records not yet delivered.")
-@_OLDER
-@click.option("--dry-run", is_flag=True, help="Say what would be freed.")
-@click.option("--force", is_flag=True, help="Also what a sweep needs that can go on, which then begins anew.")
-@_CACHE
-@uri_option
-def clean(
-    checkpoints: bool,
-    tables: bool,
-    artifacts: bool,
-    everything: bool,
-    older_than: str | None,
-    dry_run: bool,
-    force: bool,
-    cache: Path,
-    uri: str | None,
-) -> None:
-    """Show what is kept on disk and what it takes, or free what is asked.
-
-    What a running process uses stays; so does what a sweep needs that can go on, unless it is forced.
-    """
-    from harness.cli import clean
-
-    asked = {"checkpoints": checkpoints, "tables": tables, "records": False, "artifacts": artifacts}
-    kinds = [kind for kind, is_asked in asked.items() if is_asked or everything]
-    age = clean.seconds(older_than) if older_than else 0.0
-    found = clean.look(cache, kinds or clean.KINDS, tracking_uri(uri), is_asked=artifacts)
-    found = [item for item in found if time.time() - item.used >= age]
-    if kinds:
-        for line in clean.free(found, force=force, dry_run=dry_run):
-            click.echo(line)
-    else:
-        _print_wide(clean.render(found))
-
-
-def _print_wide(table: RenderableType) -> None:
+def print_wide(table: RenderableType) -> None:
+    """Print a table, with full paths when the output is not a terminal."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
-        console.width = 500  # Whoever reads it wants paths whole.
+        console.width = 500
     console.print(table)

@@ -1,4 +1,4 @@
-"""What is not here as a run's record says it was: data, packages, commits, changes, the model's source."""
+"""How data, packages, commits, uncommitted changes and the model's source differ from a run's record."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ if TYPE_CHECKING:
 
 
 def differ(what: str, recorded: object, here: object) -> list[str]:
-    """Return a line that says so if two things differ."""
     return [] if recorded == here else [f"{what}: {recorded or 'none'} recorded, {here or 'none'} here"]
 
 
 def data(ready: plan.Run, run: Run) -> list[str]:
-    """Compare the content of the data that a recorded run would be trained on here."""
+    """Compare the digest of the data."""
     return differ("digest of the data", _digest(run), ready.table.digest)
 
 
 def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str]:
-    """Compare what the numbers follow from besides data.
+    """Compare packages, commits, uncommitted changes, and the configuration with the model's source.
 
     Args:
         ready: The run as it would be trained here.
-        run: The recorded one.
-        recorded: What is recorded of the code, by the file's name.
+        run: The recorded run.
+        recorded: The recorded files about the code, by name.
     """
     target = ready.config.model["_target_"]
     then, now = _versions(recorded.get("packages.txt", "")), _versions(packages())
@@ -47,9 +46,9 @@ def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str
         what = name.removesuffix(".patch").replace("-", " changes of ", 1)
         if (before := recorded.get(name)) != (after := changes.get(name)):
             yield f"{what}: {_lines(before)} recorded, {_lines(after)} here"
-    # With the recorded data, what is left is the configuration and the source of a model of the user's own.
+    # With the recorded data, only the configuration and the source of a user's model are left to differ.
     here = signature(ready.config, replace(ready.table, digest=_digest(run)))
-    yield from differ(f"signature, of the source of {target} too", run.data.tags.get("signature"), here)
+    yield from differ(f"signature, which covers the source of {target}", run.data.tags.get("signature"), here)
 
 
 def _digest(run: Run) -> str:
@@ -57,7 +56,6 @@ def _digest(run: Run) -> str:
 
 
 def _versions(text: str) -> dict[str, str]:
-    """Return what lines of `name==version` say."""
     return {name: version for name, _, version in (line.partition("==") for line in text.splitlines()) if version}
 
 

@@ -20,6 +20,7 @@ from harness.errors import ConfigError, require
 if TYPE_CHECKING:
     from harness.tracking.frames import Sweep
 
+_NOTHING = "Nothing to train: harness.train takes KEY=VALUE words, -m, --trust and --config-dir."
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -38,9 +39,9 @@ def train(words: Sequence[str]) -> Sweep:
             run_app(app, [*words, *quiet])
         except SystemExit as end:
             if end.code in (0, 1, 2):  # Hydra has printed its help, or its usage.
-                raise ConfigError("harness.train takes the words that train, and of the options only -m.") from None
+                raise ConfigError(_NOTHING) from None
             raise
-        require(bool(app.runs), "These words train nothing; harness.train takes the words that train.")
+        require(bool(app.runs), _NOTHING)
         from harness.sweep.summary_note import Note
         from harness.tracking.reader import RunReader
         from harness.tracking.uri import tracking_uri

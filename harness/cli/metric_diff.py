@@ -1,4 +1,4 @@
-"""Two runs' numbers side by side: are they the same to the bit, and if not, by how much do they differ? Pure."""
+"""Compare the metrics of two runs: are they bit-identical, and if not, how far apart are they?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Curves = Mapping[str, Mapping[int, float]]
-"""A metric's points by their step, by the metric's name."""
+"""Each metric's values by step."""
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Pair:
 
     Attributes:
         metric: Its name.
-        recorded: Its last value in the first run; None if it is not there.
-        now: Its last value in the second.
-        points: Steps that either has.
-        missing: Of those, steps that one of them lacks.
-        difference: The largest distance of two values of one step.
-        step: Where that is.
+        recorded: Its last value in the first run; None if it has none.
+        now: Its last value in the second run.
+        points: The number of steps that either run has.
+        missing: The number of those steps that one run lacks.
+        difference: The largest difference at one step.
+        step: The step of that difference.
     """
 
     metric: str
@@ -34,7 +34,7 @@ class Pair:
 
     @property
     def equal(self) -> bool:
-        """Whether all points are the same, to the bit."""
+        """True if all points are bit-identical."""
         return not self.missing and self.difference == 0
 
     @property
@@ -43,57 +43,41 @@ class Pair:
         return self.difference / abs(self.recorded) if self.recorded else self.difference
 
 
-def is_a_time(metric: str) -> bool:
-    """Whether a metric measures the machine, and is another each time."""
-    return metric.startswith(("time/", "system/")) or metric == "rows_per_second"
-
-
 def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
-    """Compare two runs metric by metric, leaving out times.
+    """Compare two runs metric by metric, except for what measures the machine.
 
     Args:
         recorded: The first run's curves.
-        now: The second's.
-        so_far: Compare what the first has only, because it came to no end.
+        now: The second run's curves.
+        so_far: Compare only the points that the first run has, because it did not finish.
     """
-    metrics = {*recorded, *([] if so_far else now)}
-    return [
-        _pair(metric, recorded.get(metric, {}), now.get(metric, {}), so_far=so_far)
-        for metric in sorted(metrics)
-        if not is_a_time(metric)
-    ]
-
-
-def _pair(metric: str, one: Mapping[int, float], other: Mapping[int, float], *, so_far: bool) -> Pair:
-    if so_far:
-        other = {step: other[step] for step in one if step in other}
-    both = sorted(one.keys() & other.keys())
-    distances = [abs(one[step] - other[step]) for step in both]
-    largest = max(range(len(both)), key=distances.__getitem__) if both else None
-    return Pair(
-        metric,
-        one[max(one)] if one else None,
-        other[max(other)] if other else None,
-        len(one.keys() | other.keys()),
-        len(one.keys() ^ other.keys()),
-        0.0 if largest is None else distances[largest],
-        0 if largest is None else both[largest],
-    )
+    found = []
+    for metric in sorted({*recorded, *([] if so_far else now)}):
+        if metric.startswith(("time/", "system/")) or metric == "rows_per_second":
+            continue
+        one, other = recorded.get(metric, {}), now.get(metric, {})
+        if so_far:
+            other = {step: value for step, value in other.items() if step in one}
+        steps, either = sorted(one.keys() & other.keys()), one.keys() | other.keys()
+        difference, step = max(((abs(one[step] - other[step]), -step) for step in steps), default=(0.0, 0))
+        last, last_now = (curve[max(curve)] if curve else None for curve in (one, other))
+        found.append(Pair(metric, last, last_now, len(either), len(either) - len(steps), difference, -step))
+    return found
 
 
 def verdict(found: Sequence[Pair], endings: tuple[str, str]) -> tuple[bool, str]:
-    """Return whether two runs are equal, and a sentence.
+    """Return whether two runs are equal, and a sentence that says so.
 
     Args:
         found: Their metrics.
-        endings: How each of them ended.
+        endings: How each run ended.
     """
     different = [pair for pair in found if not pair.equal]
     if endings[0] != endings[1]:
-        return False, f"different: it was {endings[0]}, and is {endings[1]} now."
+        return False, f"different: the recorded run ended as {endings[0]}, this one as {endings[1]}."
     if different:
         widest = max(different, key=lambda pair: math.inf if pair.missing else pair.relative)
         by = f"{widest.metric} lacks points" if widest.missing else f"by up to {widest.relative:.2g} ({widest.metric})"
         return False, f"different: {len(different)} of {len(found)} metrics, {by}."
     points = sum(pair.points for pair in found)
-    return True, f"equal: {len(found)} metrics, {points:,} points, to the bit; {endings[1]}."
+    return True, f"equal: {len(found)} metrics, {points:,} points, bit-identical; {endings[1]}."

@@ -1,4 +1,4 @@
-"""A logged model on new rows: a CSV in, its predictions out, in memory that does not depend on the file."""
+"""Predict new rows with a logged model: a CSV file in, predictions out, in constant memory."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
     """Write a prediction for each row of a CSV.
 
     Args:
-        records: Of the store that holds the run.
+        records: The store that holds the run.
         run_id: The run whose model predicts.
-        path: A CSV with the model's columns, in any order and among others.
-        output: The CSV to write, aside first and renamed when it is whole; None means standard output.
-        keep: Repeat the columns of the input before the prediction.
+        path: A CSV file with the model's columns, in any order and among others.
+        output: The CSV file to write; None means standard output.
+        keep: Keep the input's columns before the prediction.
 
     Raises:
         ConfigError: The run has no model, or a row cannot be used.
@@ -49,9 +49,9 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
     written = data.delimiter, data.encoding, data.decimal
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, *written)
     readable = path.is_file() and not is_parquet(path)
-    require(readable, "PATH expected a CSV file", f"{path}, which is none that can be read twice")
+    require(readable, f"PATH: {path} is not a CSV file on disk.")
     header = read_header(path, selection.delimiter, selection.encoding)
-    require(not keep or COLUMN not in header, f"--keep expected a file without a column {COLUMN}", path, "Rename it.")
+    require(not keep or COLUMN not in header, f"--keep: {path} already has a column {COLUMN}. Rename it.")
     with (
         _sink(output) as sink,
         contextlib.closing(_rows(path, selection, keep)) as rows,
@@ -67,10 +67,10 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
 
 
 def load(path: Path) -> keras.Model:
-    """Load a Keras model without running any code that came with it.
+    """Load a Keras model without running code that came with it.
 
     Raises:
-        ConfigError: It holds code, or a layer that is not known here.
+        ConfigError: The model contains code, or a layer that is not known here.
     """
     import_tensorflow()
     import keras
@@ -79,12 +79,12 @@ def load(path: Path) -> keras.Model:
         model: Any = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"RUN_ID expected a model that can be loaded safely. Received: {reason}.") from error
+        raise ConfigError(f"The run's model cannot be loaded safely: {reason}.") from error
     return model
 
 
 def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFrame, int]:
-    """Take a number of rows and give back as many of the file as text, or as many without any column."""
+    """Yield as many of the file's rows as are sent, as text, or without columns."""
     count = yield pd.DataFrame()
     if not keep:
         while True:
@@ -101,7 +101,7 @@ def _sink(output: Path | None) -> Iterator[TextIO]:
     if output is None:
         yield sys.stdout
         return
-    require(output.absolute().parent.is_dir(), "--output expected a file in a folder that is there", output)
+    require(output.absolute().parent.is_dir(), f"--output: no such folder: {output.parent}")
     aside = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with aside.open("w", encoding="utf-8", newline="") as file:
@@ -112,15 +112,12 @@ def _sink(output: Path | None) -> Iterator[TextIO]:
 
 
 def _input(name: str, column: np.ndarray | Words, chunk: Chunk) -> Any:
-    """Return a column as the model takes it, `[rows, 1]`; an empty category is one that it does not know."""
+    """Return a column as the model takes it, `[rows, 1]`; an empty category counts as unknown."""
     import tensorflow as tf
 
     if isinstance(column, Words):
         return tf.constant(np.array([*column.values, ""], dtype=object)[column.codes][:, None], tf.string)
     empty = np.isnan(column)
     if empty.any():
-        raise ConfigError(
-            f"{name} expected a value in every row. Received: an empty field in {chunk.place(int(empty.argmax()))}. "
-            "Fill it, or leave the row out."
-        )
+        raise ConfigError(f"{name}: empty field in {chunk.place(int(empty.argmax()))}. Fill it or remove the row.")
     return tf.constant(column[:, None], tf.float32)

@@ -1,4 +1,4 @@
-"""A recorded run once more: its configuration from its record, its data from here, and both runs' numbers compared."""
+"""Train a recorded run again, with the recorded configuration and the data found here, and compare the numbers."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """What to reproduce, and how.
 
     Attributes:
-        run_id: Of the run to reproduce.
-        uri: Tracking store, as it was given.
-        data: Where the data lies now; none means where it did.
-        strict: Refuse where data, code or packages are not those of the record.
-        trusted: Run the model's function wherever it comes from.
+        run_id: The recorded run.
+        uri: The tracking store, as given.
+        data: Where the data is now; empty means where it was.
+        strict: Refuse to train if data, code or packages differ from the record.
+        trusted: Run the model's function whatever package it is in.
     """
 
     run_id: str
@@ -49,52 +49,49 @@ class Request:
 
     @property
     def command(self) -> str:
-        """The words that ask for it."""
+        """The command line."""
         words = ["harness", "reproduce", self.run_id, *(["--uri", masked(self.uri)] if self.uri else [])]
         words += [word for path in self.data for word in ("--data", path)]
         return shlex.join([*words, *(["--strict"] if self.strict else []), *(["--trust"] if self.trusted else [])])
 
 
-def reproduce(records: RunReader, wish: Request, display: Display) -> bool:
-    """Train a recorded run again, alone, and show what is different: surroundings first, then numbers.
-
-    Returns:
-        Whether both runs have the same numbers.
+def reproduce(records: RunReader, request: Request, display: Display) -> bool:
+    """Train a recorded run again; show how its surroundings differ, then its numbers, and return True if none does.
 
     Raises:
-        ConfigError: There is no such run, or it cannot be trained here, or is not to be.
+        ConfigError: There is no such run, or it cannot be trained here, or with `strict` something differs.
     """
-    run = records.run(wish.run_id)
+    run = records.run(request.run_id)
     with tempfile.TemporaryDirectory() as folder:
-        settings = artifacts.settings(records, wish.run_id, Path(folder))
+        settings = artifacts.settings(records, request.run_id, Path(folder))
         code = artifacts.code(records, run, Path(folder))
     config = config_of(
         settings,
-        path=list(wish.data) or None,
+        path=list(request.data) or None,
         runtime={"rerun": True},
-        tracking={"uri": tracking_uri(wish.uri), "experiment": records.experiment(run), "log_model": "none"},
+        tracking={"uri": tracking_uri(request.uri), "experiment": records.experiment(run), "log_model": "none"},
     )
-    _load(config, wish)
-    # They need TensorFlow, which is there now.
+    _load(config, request)
+    # These import TensorFlow, which is loaded by now.
     from harness.cli import differences
     from harness.sweep import runner
 
     config, other = _on_its_device(config, run)
-    ready = _prepare(config, run, wish, display)
+    ready = _prepare(config, run, request, display)
     other += [*differences.data(ready, run), *differences.code(ready, run, code)]
     for line in other:
-        display.say(f"other:  {line}")
-    require(not (wish.strict and other), "--strict expected what the record says", "; ".join(other))
-    (again,) = runner.train([config], display, command=wish.command, tags={REPRODUCES: wish.run_id})
+        display.say(f"differs: {line}")
+    require(not (request.strict and other), f"--strict: {'; '.join(other)}")
+    (again,) = runner.train([config], display, command=request.command, tags={REPRODUCES: request.run_id})
     return _compare(records, run, records.run(again.run_id), display)
 
 
-def _load(config: Config, wish: Request) -> None:
-    """Import TensorFlow, once it is known that the model's function may be imported."""
+def _load(config: Config, request: Request) -> None:
+    """Import TensorFlow, after checking that the model's function may be imported."""
     from harness.cli.trust import check_functions, check_packages
     from harness.runtime.memory import tune_malloc
 
-    targets = [] if wish.trusted else [config.model["_target_"]]
+    targets = [] if request.trusted else [config.model["_target_"]]
     check_packages(targets)
     add_cwd_to_path()
     tune_malloc()
@@ -103,7 +100,7 @@ def _load(config: Config, wish: Request) -> None:
 
 
 def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
-    """Return a configuration for the kind of device that a run was trained on, and what is different."""
+    """Return the configuration for the kind of device of the recorded run, and how the device differs."""
     import tensorflow as tf
 
     from harness.cli.differences import differ
@@ -116,17 +113,17 @@ def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
     return config, differ("device", *(text.removesuffix(" (TensorFlow sees no GPU)") for text in (recorded, here)))
 
 
-def _prepare(config: Config, run: Run, wish: Request, display: Display) -> plan.Run:
-    """Open the data and check that a run can be trained here.
+def _prepare(config: Config, run: Run, request: Request, display: Display) -> plan.Run:
+    """Open the data and check that the run can be trained here.
 
-    A file elsewhere that is not the record's data has to be named: else whoever wrote the record could have what is
-    measured of any file recorded where they can see it.
+    Other data outside the working folder must be named with --data. Otherwise a record could make its reader measure
+    any file and publish the result.
     """
     from harness.cli import differences
     from harness.data.sources import find_files
     from harness.sweep.plan import prepare
 
-    remedy = "Name where the data lies now: --data PATH."
+    remedy = "Name the data with --data PATH."
     try:
         places = [] if config.data.path is None else find_files(config.data.path)
     except ConfigError as error:
@@ -136,20 +133,20 @@ def _prepare(config: Config, run: Run, wish: Request, display: Display) -> plan.
     finally:
         display.clear()
     elsewhere = [str(file) for file in places if not file.resolve().is_relative_to(Path.cwd())]
-    known = bool(wish.data) or not elsewhere or not differences.data(ready, run)
-    require(known, "data.path expected the data of the record", f"{', '.join(elsewhere)}, with another digest", remedy)
+    known = bool(request.data) or not elsewhere or not differences.data(ready, run)
+    require(known, f"{', '.join(elsewhere)} is not the recorded data: its digest differs. {remedy}")
     return ready
 
 
 def _compare(records: RunReader, run: Run, again: Run, display: Display) -> bool:
-    """Show the numbers of two runs side by side, and return whether they are the same."""
+    """Show the numbers of two runs side by side, and return True if they are equal."""
     is_whole = run.info.status == "FINISHED" or "failure" in run.data.tags
     found = pairs(records.curves(run), records.curves(again), so_far=not is_whole)
     if found:
         display.console.print(_table(found))
     now = _ending(again)
     is_equal, sentence = verdict(found, (_ending(run) if is_whole else now, now))
-    so_far = "" if is_whole else f" It was {run.info.status.lower()}: what it came to is compared."
+    so_far = "" if is_whole else f" The recorded run is {run.info.status.lower()}, so only its own points are compared."
     display.say(f"{again.info.run_id} {sentence}{so_far}")
     return is_equal
 
