@@ -81,7 +81,9 @@ def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list
     """
     records = None
     is_file = uri.startswith(SQLITE)
-    require(is_file or not is_asked, f"--artifacts needs a local store. On the server of {masked(uri)} run `mlflow gc`.")
+    require(
+        is_file or not is_asked, f"--artifacts needs a local store. Run `mlflow gc` on the server of {masked(uri)}."
+    )
     if "artifacts" in kinds and is_file and (is_asked or Path(uri.removeprefix(SQLITE)).is_file()):
         from harness.tracking.reader import RunReader
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def differ(what: str, recorded: object, here: object) -> list[str]:
+    """Return a line if the recorded thing differs from the one here."""
     return [] if recorded == here else [f"{what}: {recorded or 'none'} recorded, {here or 'none'} here"]
 
 

@@ -74,7 +74,7 @@ def test_ages(age: str, expected: float) -> None:
 
 @pytest.mark.parametrize("age", ["", "d", "-1d", "7 days", "1y", "nan"])
 def test_what_is_no_age(age: str) -> None:
-    with pytest.raises(ConfigError, match=r"--older-than expected an age, as 7d, 12h or 2w\. Received: "):
+    with pytest.raises(ConfigError, match="--older-than must be an age such as 7d, 12h or 2w, not "):
         seconds(age)
 
 
@@ -87,7 +87,7 @@ def test_a_sweep_that_can_go_on_keeps_what_it_needs(cache: Path, shelve: Callabl
     assert items[0].bytes == sum(file.stat().st_size for file in folder.iterdir())
     assert {item.name: item.kept for item in items[1:]} == {kept.folder.name[:8]: NEEDED, other.folder.name[:8]: ""}
     said = list(free(items, force=False, dry_run=False))
-    assert said[0] == f"{folder.name} {NEEDED}, and stays; --force frees it"
+    assert said[0] == f"kept {folder.name}: {NEEDED} (--force removes it)"
     assert said[-1].endswith("B freed")
     assert (folder.is_dir(), kept.folder.is_dir(), other.folder.is_dir()) == (True, True, False)
     (folder / "manifest.json").write_text("")  # It was being written anew when the process was killed.
@@ -129,8 +129,8 @@ def test_what_a_process_uses_stays_even_if_forced(cache: Path, shelve: Callable[
         for items in (survey(cache), before):  # Nor if it began since they were looked at.
             said = list(free(items, force=True, dry_run=False))
             assert said == [
-                f"{folder.name} is in use, and stays",
-                f"{table.folder.name[:8]} is in use, and stays",
+                f"kept {folder.name}: in use",
+                f"kept {table.folder.name[:8]}: in use",
                 "0B freed",
             ]
     assert (folder / "state.npz").exists()
@@ -146,7 +146,7 @@ def test_records_stay_until_they_are_delivered(cache: Path) -> None:
     assert (item.kind, item.kept) == ("records", UNDELIVERED)
     assert item.bytes > 1000
     said = list(free([item], force=False, dry_run=False))
-    assert said == [f"{outbox.path.name} is what no store has yet, and stays; --force frees it", "0B freed"]
+    assert said == [f"kept {outbox.path.name}: not delivered to a store yet (--force removes it)", "0B freed"]
     list(free([item], force=True, dry_run=False))
     assert list((cache / "outbox").iterdir()) == []
 
@@ -205,7 +205,7 @@ def test_artifacts_of_a_server_are_its_own(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
         look(cache, ["artifacts"], uri, is_asked=True)
     assert str(refusal.value) == (
-        "--artifacts expected a store in a file. Received: http://me:***@127.0.0.1:9. Its server has `mlflow gc`."
+        "--artifacts needs a local store. Run `mlflow gc` on the server of http://me:***@127.0.0.1:9."
     )
     assert look(cache, ["artifacts"], f"sqlite:///{tmp_path}/none.db", is_asked=False) == []
     with pytest.raises(ConfigError, match="which is not there"):
@@ -237,7 +237,7 @@ def test_the_command(
     assert lines[1].rstrip().endswith(f"harness train -m seed=0,1, {NEEDED}")
     assert sorted(line.split()[1] for line in lines[2:5]) == sorted(table.folder.name[:8] for table in (old, new, kept))
     assert [line.split()[3] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == ["7d"]
-    assert "in all; to be freed: --checkpoints 0B, --tables " in lines[5]
+    assert "in total; can be freed: --checkpoints 0B, --tables " in lines[5]
     said = run("--all", "--older-than", "7d", "--dry-run")
     assert said[0].startswith(f"{kept.folder.name[:8]} {NEEDED}") or said[1].startswith(
         f"{kept.folder.name[:8]} {NEEDED}"

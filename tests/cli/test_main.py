@@ -494,11 +494,10 @@ def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
 
 
 REFUSED = {
-    "chunksze=4": "no configuration key chunksze. Did you mean chunksize? The keys there: chunksize, data, epochs, "
-    "experiment, learning_rate, loss, model, optimizer, runtime, seed, sweep, tracking.",
-    "model=linar": "model expected one of custom, linear, mlp. Received: linar. Did you mean linear?",
-    "optimizer=admw": "optimizer expected one of adam, adamw, rmsprop, sgd. Received: admw. Did you mean adamw?",
-    "epochs=abc": "epochs expected a whole number. Received: abc.",
+    "chunksze=4": "no such key: chunksze. Did you mean chunksize?",
+    "model=linar": "no such model: linar. Did you mean linear? Available: custom, linear, mlp.",
+    "optimizer=admw": "no such optimizer: admw. Did you mean adamw? Available: adam, adamw, rmsprop, sgd.",
+    "epochs=abc": "epochs must be a whole number, not abc.",
     "epochs=0": "epochs must be positive, not 0.",
     "chunksize=0": "chunksize must be a positive number of rows or `full`, not 0.",
     "chunksize=abc": "chunksize must be a positive number of rows or `full`, not abc.",
@@ -512,23 +511,22 @@ REFUSED = {
     "data=king_county data.path=kc_house_data.csv": "data.path expected a file that is there. "
     "Received: {here}/kc_house_data.csv. Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
     "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5.",
-    "model=custom": "model._target_ expected a value. Received: none. Set model._target_=VALUE.",
+    "model=custom": "model._target_ is not set. Add model._target_=VALUE.",
     "--trust model._target_=nowhere.build": "model._target_ expected the dotted name of a function. "
     "Received: 'nowhere.build' (ModuleNotFoundError: No module named 'nowhere').",
     "model._target_=harness.models.liner": "model._target_ expected the dotted name of a function. "
     "Received: 'harness.models.liner' (AttributeError: module 'harness.models' has no attribute 'liner').",
     "--trust model._target_=math.pi": "model._target_ expected a function. Received: math.pi.",
-    "model._target_=stranger.build": "model._target_ expected a function of harness, keras or experiments. "
-    "Received: stranger.build. Add --trust if you know what it does.",
-    "model._target_=keras.utils.get_file +model.origin=http://127.0.0.1:9/": "model._target_ expected a function whose "
-    "first argument is `inputs`. Received: keras.utils.get_file. Add --trust if you know what it does.",
+    "model._target_=stranger.build": "model._target_: stranger.build is not in harness, keras or experiments. "
+    "Add --trust if you trust this function.",
+    "model._target_=keras.utils.get_file +model.origin=http://127.0.0.1:9/": "model._target_: "
+    "keras.utils.get_file does not build a model: its first argument is not `inputs`. "
+    "Add --trust if you trust this function.",
     "+model.units=[8]": "model: harness.models.linear cannot be called with the arguments ['init', 'units']: "
     "got an unexpected keyword argument 'units'. It takes init.",
     "runtime.device=gpu": "runtime.device=gpu expected a GPU. Received: none that TensorFlow sees.",
-    "runtime.cache=small.csv/cache": "runtime.cache expected a folder that can be written to. "
-    "Received: {here}/small.csv/cache.",
-    "hydra.run.dir=small.csv/out": "Hydra expected words and folders that it can use. "
-    "Received: [Errno 20] Not a directory: 'small.csv/out'.",
+    "runtime.cache=small.csv/cache": "runtime.cache: cannot write to {here}/small.csv/cache",
+    "hydra.run.dir=small.csv/out": "Not a directory: small.csv/out",
     "tracking.uri=sqlite:///small.csv": "tracking.uri expected a store that answers. "
     "Received: sqlite:///{here}/small.csv (file is not a database).",
     "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: no lock file can be made in "
@@ -542,8 +540,7 @@ REFUSED = {
     "Received: z. It has: x, y.",
     "-m runtime.lane_tile=8,16": "runtime must be the same for all runs of a sweep, not 2 values.",
     "-m tracking.experiment=a,b": "tracking must be the same for all runs of a sweep, not 2 values.",
-    "-m hydra.sweep.dir=small.csv/out seed=0,1": "Hydra expected words and folders that it can use. "
-    "Received: [Errno 20] Not a directory: 'small.csv/out'.",
+    "-m hydra.sweep.dir=small.csv/out seed=0,1": "Not a directory: small.csv/out",
 }
 
 
@@ -695,11 +692,11 @@ DAYS = [(day, ("north", "south")[day % 3 == 0]) for day in range(1, 32)]
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--rows", "nan"], "--rows expected a whole, positive number. Received: nan."),
-        (["--rows", "inf"], "--rows expected a whole, positive number. Received: inf."),
-        (["--rows", "1.5"], "--rows expected a whole, positive number. Received: 1.5."),
-        (["--rows", "0"], "--rows expected a whole, positive number. Received: 0."),
-        (["--seed", "-1"], "--seed expected a number that is not negative. Received: -1."),
+        (["--rows", "nan"], "--rows must be a positive whole number, not nan."),
+        (["--rows", "inf"], "--rows must be a positive whole number, not inf."),
+        (["--rows", "1.5"], "--rows must be a positive whole number, not 1.5."),
+        (["--rows", "0"], "--rows must be a positive whole number, not 0."),
+        (["--seed", "-1"], "--seed must not be negative, but is -1."),
     ],
 )
 def test_what_cannot_be_generated_is_refused(harness: Harness, words: list[str], sentence: str) -> None:
@@ -707,7 +704,7 @@ def test_what_cannot_be_generated_is_refused(harness: Harness, words: list[str],
 
 
 def test_generating_needs_a_folder(harness: Harness) -> None:
-    said = "harness: PATH expected a file in a folder that is there. Received: none/out.csv.\n"
+    said = "harness: PATH: no such folder: none\n"
     assert harness("data", "generate", "none/out.csv") == Answer(2, "", said)
 
 
@@ -841,7 +838,7 @@ def test_a_crash_has_a_sentence_on_top_and_ends_all_runs(
     monkeypatch.setattr("harness.training.trainer.Scan.run", crash)
     answer = trainer("-m", "chunksize=full,4", "epochs=1")
     assert answer.code == 1
-    assert answer.err == "harness: ZeroDivisionError: by nothing (HYDRA_FULL_ERROR=1 shows where)\n"
+    assert answer.err == "harness: ZeroDivisionError: by nothing (HYDRA_FULL_ERROR=1 shows the traceback)\n"
     assert [run.info.status for run in stored(tmp_path)] == ["FAILED"] * 3
 
 

@@ -96,9 +96,9 @@ def test_a_file_without_rows(
     [
         ("kept", "a,c\n1,2\n", False, "Received: b. It has: a, c."),
         ("kept", "a,b\n1,2\n1,x\n", False, "b expected numbers. Received: 'x' in "),
-        ("kept", "a,b\n1,2\n3,\n", False, "b expected a value in every row. Received: an empty field in "),
-        ("kept", "a,b,prediction\n1,2,3\n", True, "--keep expected a file without a column prediction."),
-        ("unsafe", "a,b\n1,2\n", False, "RUN_ID expected a model that can be loaded safely. Received: "),
+        ("kept", "a,b\n1,2\n3,\n", False, "b: empty field in "),
+        ("kept", "a,b,prediction\n1,2,3\n", True, "already has a column prediction."),
+        ("unsafe", "a,b\n1,2\n", False, "The run's model cannot be loaded safely: "),
         (
             "not kept",
             "a,b\n1,2\n",
@@ -128,9 +128,9 @@ def test_what_cannot_be_predicted_is_refused_and_leaves_no_file(
 def test_a_file_or_folder_that_is_not_there(
     records: RunReader, store: dict[str, str], write: Write, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="expected a CSV file"):
+    with pytest.raises(ConfigError, match="is not a CSV file on disk"):
         predict(records, store["kept"], tmp_path / "none.csv", None, keep=False)
-    with pytest.raises(ConfigError, match="--output expected a file in a folder that is there"):
+    with pytest.raises(ConfigError, match="--output: no such folder"):
         predict(records, store["kept"], write(FILE), tmp_path / "none" / "out.csv", keep=False)
 
 

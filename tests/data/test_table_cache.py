@@ -176,7 +176,7 @@ def test_the_commands(shelve, write, tmp_path: Path, capsys: pytest.CaptureFixtu
     code, lines = run("list")
     assert lines[1].split()[:5] == [name, "ready", "5", "2", lines[1].split()[4]]
     assert lines[1].endswith(str(path))
-    assert run("verify") == (0, [f"{name}: as it was"])
+    assert run("verify") == (0, [f"{name}: unchanged"])
     path.write_text("")
     code, lines = run("verify", name)
     assert (code, lines) == (
