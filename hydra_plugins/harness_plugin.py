@@ -65,9 +65,10 @@ class HarnessSweeper(Sweeper):
         """Keep what Hydra hands over, and make the launcher."""
         self.hydra_context, self.config, self._app = hydra_context, config, _app(task_function)
         self._loader = hydra_context.config_loader
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+        self._launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        self.launcher = self._launcher
 
     def proposer(self, words: Sequence[str]) -> Proposer:
         """Return what proposes the configurations, given the words of the sweep."""
@@ -84,10 +85,10 @@ class HarnessSweeper(Sweeper):
         jobs: list[JobReturn] = []
         results: list[Result] = []
         while batch := proposer.propose(results):
-            if not isinstance(self.launcher, FusedLauncher):  # Which checks them itself.
+            if not isinstance(self._launcher, FusedLauncher):  # Which checks them itself.
                 composed = compose_jobs(self._loader, config, batch, len(results))
                 self._app.check([task_config(job) for job in composed])
-            ended = self.launcher.launch(batch, initial_job_idx=len(results))
+            ended = self._launcher.launch(batch, initial_job_idx=len(results))
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
             results += [Result(tuple(words), value) for words, value in zip(batch, objectives, strict=True)]

@@ -19,13 +19,12 @@ from omegaconf.errors import MissingMandatoryValue
 from harness.cli.compose import task_config
 from harness.cli.hide_passwords import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.hydra_errors import check_keys
-from harness.cli.trust import OPTION, check_functions, check_packages
+from harness.cli.trust import OPTION, import_models
 from harness.config import Config
 from harness.errors import ConfigError, require
-from harness.runtime.imports import import_tensorflow
-from harness.runtime.memory import tune_malloc
 
 if TYPE_CHECKING:
+    from harness.sweep.display import Display
     from harness.sweep.plan import Run
     from harness.sweep.runner import Sweep
 
@@ -96,12 +95,9 @@ class App:
     def check(self, configs: Sequence[DictConfig]) -> None:
         """Check configurations and their data, for a launcher that trains them one by one."""
         settings = self._checked(configs)
-        from rich.console import Console
-
-        from harness.sweep.display import Display
         from harness.sweep.plan import prepare
 
-        display = Display(Console())
+        display = _display()
         self._signatures = [run.signature for run in prepare(settings, display.reading)]
         display.clear()
 
@@ -112,14 +108,10 @@ class App:
         if self.previews:
             self._configs += configs
             return []
-        from rich.console import Console
-
         from harness.sweep import runner
-        from harness.sweep.display import Display
 
         if self._sweep is None:
-            display = Display(Console())
-            self._sweep = runner.Sweep(display, command=self.command, folder=folder, signatures=self._signatures)
+            self._sweep = runner.Sweep(_display(), command=self.command, folder=folder, signatures=self._signatures)
         try:
             runs = self._sweep.train(configs, [self._command_of(job) for job in jobs])
             self.runs += runs
@@ -132,14 +124,11 @@ class App:
 
     def preview(self) -> None:
         """Print what training the jobs so far would do."""
-        from rich.console import Console
-
-        from harness.sweep.display import Display
         from harness.sweep.preview import preview
 
         if self._configs:
-            console = Console()
-            preview(self._configs, Display(console), console)
+            display = _display()
+            preview(self._configs, display, display.console)
 
     def _command_of(self, job: DictConfig) -> str:
         """Return the command that trains a job alone."""
@@ -153,13 +142,9 @@ class App:
         configs = [to_config(job) for job in jobs]
         for cache in {config.runtime.cache for config in configs}:
             _check_folder("runtime.cache", cache)
-        targets = {} if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs)
-        check_packages(targets)
-        tune_malloc()
-        import_tensorflow()
+        import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
         if self._owns_process:
-            gc.freeze()  # What is loaded now stays, and going through it again takes a second in a sweep of 64.
-        check_functions(targets)
+            gc.freeze()  # What is loaded now stays; collecting it costs a second in a sweep of 64.
         return configs
 
 
@@ -173,6 +158,14 @@ def to_config(config: DictConfig) -> Config:
         raise ConfigError(f"{error.full_key} is not set.{source} Add {error.full_key}=VALUE.") from error
     check_keys(settings)
     return settings
+
+
+def _display() -> Display:
+    from rich.console import Console
+
+    from harness.sweep.display import Display
+
+    return Display(Console())
 
 
 def _options_of(arguments: Sequence[str]) -> list[str]:

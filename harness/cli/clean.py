@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.tracking.reader import RunReader
 
 KINDS = ("checkpoints", "tables", "records", "artifacts")
-IN_USE, UNDELIVERED = "in use", "not delivered to a store yet"
+IN_USE, UNDELIVERED = "is in use", "has not been delivered to a store"
 SQLITE = "sqlite:///"
 
 _SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -105,7 +105,7 @@ def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
         if not kept and not dry_run and not item.remove():
             kept = IN_USE
         if kept:
-            yield f"kept {item.name}: {kept}{'' if kept == IN_USE else ' (--force removes it)'}"
+            yield f"kept: {item.name} {kept}{'' if kept == IN_USE else ' (--force removes it)'}"
         else:
             freed += item.bytes
             if dry_run:

@@ -82,23 +82,15 @@ def compose_jobs(
         config = pickle.loads(templates[kind])  # A deep copy takes six times as long.
         for key, value in values.items():
             OmegaConf.update(config, key, value)
+        own = {str(each.input_line): each.key_or_group for each in overrides if not each.is_hydra_override()}
+        form = config.hydra.job.config.override_dirname
+        named = sorted(word for word, key in own.items() if key not in form.exclude_keys)
         with open_dict(config):
-            _describe(config, [str(each.input_line) for each in overrides if not each.is_hydra_override()], overrides)
+            config.hydra.overrides.task = list(own)
+            config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
             config.hydra.job.id = config.hydra.job.num = number
         configs.append(config)
     return configs
-
-
-def _describe(config: DictConfig, words: Sequence[str], overrides: Sequence[Override]) -> None:
-    """Write into the `hydra` node which words a job has."""
-    form = config.hydra.job.config.override_dirname
-    named = sorted(
-        str(each.input_line)
-        for each in overrides
-        if not each.is_hydra_override() and each.key_or_group not in form.exclude_keys
-    )
-    config.hydra.overrides.task = list(words)
-    config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
 
 
 def task_config(job: DictConfig) -> DictConfig:

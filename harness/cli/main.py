@@ -17,7 +17,6 @@ import click
 from harness.cli import commands
 from harness.cli.data import data
 from harness.errors import ConfigError
-from harness.runtime.memory import SELDOM
 from harness.tracking.outbox import Undelivered
 
 
@@ -69,7 +68,7 @@ def _tune_process() -> None:
     """Change what the command may change because the process is its own; `harness.train` does none of it."""
     signal.signal(signal.SIGTERM, _terminate)
     # The garbage collector takes a quarter of the time to import MLflow, and two seconds when the interpreter exits.
-    gc.set_threshold(*SELDOM)
+    gc.set_threshold(50_000, 20, 50)
     atexit.register(gc.freeze)
 
 

@@ -52,7 +52,8 @@ def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
         so_far: Compare only the points that the first run has, because it did not finish.
     """
     found = []
-    for metric in sorted({*recorded, *([] if so_far else now)}):
+    metrics = recorded.keys() if so_far else recorded.keys() | now.keys()
+    for metric in sorted(metrics):
         if metric.startswith(("time/", "system/")) or metric == "rows_per_second":
             continue
         one, other = recorded.get(metric, {}), now.get(metric, {})

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table as View
 
 from harness.cli.metric_diff import Pair, pairs, verdict
+from harness.cli.trust import import_models
 from harness.config import Device
 from harness.errors import ConfigError, require
-from harness.runtime.imports import add_cwd_to_path, import_tensorflow
+from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.secrets import masked
 from harness.tracking import artifacts
 from harness.tracking.reader import REPRODUCES, RunReader
@@ -71,8 +72,9 @@ def reproduce(records: RunReader, request: Request, display: Display) -> bool:
         runtime={"rerun": True},
         tracking={"uri": tracking_uri(request.uri), "experiment": records.experiment(run), "log_model": "none"},
     )
-    _load(config, request)
-    # These import TensorFlow, which is loaded by now.
+    add_cwd_to_path()
+    import_models([] if request.trusted else [config.model["_target_"]])
+    # These need TensorFlow.
     from harness.cli import differences
     from harness.sweep import runner
 
@@ -84,19 +86,6 @@ def reproduce(records: RunReader, request: Request, display: Display) -> bool:
     require(not (request.strict and other), f"--strict: {'; '.join(other)}")
     (again,) = runner.train([config], display, command=request.command, tags={REPRODUCES: request.run_id})
     return _compare(records, run, records.run(again.run_id), display)
-
-
-def _load(config: Config, request: Request) -> None:
-    """Import TensorFlow, after checking that the model's function may be imported."""
-    from harness.cli.trust import check_functions, check_packages
-    from harness.runtime.memory import tune_malloc
-
-    targets = [] if request.trusted else [config.model["_target_"]]
-    check_packages(targets)
-    add_cwd_to_path()
-    tune_malloc()
-    import_tensorflow()
-    check_functions(targets)
 
 
 def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:

@@ -6,12 +6,26 @@ import inspect
 from collections.abc import Iterable
 
 from harness.errors import require
-from harness.runtime.imports import find_target
+from harness.runtime.imports import find_target, import_tensorflow
+from harness.runtime.memory import tune_malloc
 
 OPTION = "--trust"
 PACKAGES = ("harness", "keras", "experiments")
 
 _REMEDY = f"Add {OPTION} if you trust this function."
+
+
+def import_models(targets: Iterable[str]) -> None:
+    """Import TensorFlow and the modules of models' functions, as far as they may be imported.
+
+    Raises:
+        ConfigError: A function is not one that may run; see `check_packages` and `check_functions`.
+    """
+    targets = list(targets)
+    check_packages(targets)
+    tune_malloc()
+    import_tensorflow()
+    check_functions(targets)
 
 
 def check_packages(targets: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import logging
@@ -79,6 +80,10 @@ def close_connections() -> None:
     if module:  # It is not there where all stores are servers.
         for engine in module.SqlAlchemyStore._engine_map.values():
             engine.dispose()
+
+
+# MLflow closes none, and SQLite keeps a `-wal` and a `-shm` file beside a store with an open connection.
+atexit.register(close_connections)
 
 
 def reason(error: BaseException) -> str:

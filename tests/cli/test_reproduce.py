@@ -131,7 +131,7 @@ def test_a_run_alone_has_the_numbers_that_it_had_in_a_sweep(left: Left, name: st
     assert is_equal
     assert others(said) == []
     words = said[-1].split()
-    assert (words[1], words[-4:-1] == ["to", "the", "bit;"]) == ("equal:", name != "diverged")
+    assert (words[1], words[-2] == "bit-identical;") == ("equal:", name != "diverged")
     assert (int(words[2]) > 12) == (name != "diverged")
     now = MlflowClient().get_run(said[-1].split()[0])
     assert now.data.tags["reproduces"] == left.ids[name]
@@ -176,10 +176,8 @@ def test_data_that_has_moved_is_named(left: Left, tmp_path: Path) -> None:
     shutil.move(left.folder / "small.csv", moved)
     with pytest.raises(ConfigError) as refusal:
         again(left, "batch")
-    assert str(refusal.value) == (
-        f"data.path expected a file that is there. Received: {left.folder}/small.csv. "
-        "Name where the data lies now: --data PATH."
-    )
+    assert f"{left.folder}/small.csv" in str(refusal.value)
+    assert str(refusal.value).endswith("Name the data with --data PATH.")
     is_equal, said = again(left, "batch", data=(str(moved),))
     assert (is_equal, others(said)) == (True, [])
 
@@ -202,7 +200,7 @@ def test_data_elsewhere_is_not_measured_for_others(left: Left, tmp_path: Path) -
     private = tmp_path / "private.csv"
     private.write_text(CSV.replace("2", "1"))
     run_id, before = evil(left, lambda settings: settings["data"].update(path=str(private))), count(left)
-    with pytest.raises(ConfigError, match=f"Received: {private}, with another digest. Name where the data lies now"):
+    with pytest.raises(ConfigError, match=f"{private} is not the recorded data: its digest differs. Name the data"):
         again(left, run_id)
     assert count(left) == before
     assert not again(left, run_id, data=(str(private),))[0]
@@ -242,7 +240,7 @@ OTHER_MODEL = {"_target_": "stranger.build"}
             lambda settings: settings["model"].update(OTHER_MODEL),
             "is not in harness, keras or experiments",
         ),
-        (lambda settings: settings["model"].update(_target_="keras.utils.get_file"), "first argument is `inputs`"),
+        (lambda settings: settings["model"].update(_target_="keras.utils.get_file"), "first argument is not `inputs`"),
         (lambda settings: settings["runtime"].update(lane_tile=-1), "runtime.lane_tile must be positive"),
     ],
 )
