@@ -105,7 +105,7 @@ def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
         if not kept and not dry_run and not item.remove():
             kept = IN_USE
         if kept:
-            yield f"kept: {item.name} {kept}{'' if kept == IN_USE else ' (--force removes it)'}"
+            yield f"{item.name} {kept} and is kept{'' if kept == IN_USE else ' (--force removes it)'}"
         else:
             freed += item.bytes
             if dry_run:

@@ -87,7 +87,7 @@ def test_a_sweep_that_can_go_on_keeps_what_it_needs(cache: Path, shelve: Callabl
     assert items[0].bytes == sum(file.stat().st_size for file in folder.iterdir())
     assert {item.name: item.kept for item in items[1:]} == {kept.folder.name[:8]: NEEDED, other.folder.name[:8]: ""}
     said = list(free(items, force=False, dry_run=False))
-    assert said[0] == f"kept: {folder.name} {NEEDED} (--force removes it)"
+    assert said[0] == f"{folder.name} {NEEDED} and is kept (--force removes it)"
     assert said[-1].endswith("B freed")
     assert (folder.is_dir(), kept.folder.is_dir(), other.folder.is_dir()) == (True, True, False)
     (folder / "manifest.json").write_text("")  # It was being written anew when the process was killed.
@@ -129,8 +129,8 @@ def test_what_a_process_uses_stays_even_if_forced(cache: Path, shelve: Callable[
         for items in (survey(cache), before):  # Nor if it began since they were looked at.
             said = list(free(items, force=True, dry_run=False))
             assert said == [
-                f"kept: {folder.name} is in use",
-                f"kept: {table.folder.name[:8]} is in use",
+                f"{folder.name} is in use and is kept",
+                f"{table.folder.name[:8]} is in use and is kept",
                 "0B freed",
             ]
     assert (folder / "state.npz").exists()
@@ -146,7 +146,7 @@ def test_records_stay_until_they_are_delivered(cache: Path) -> None:
     assert (item.kind, item.kept) == ("records", UNDELIVERED)
     assert item.bytes > 1000
     said = list(free([item], force=False, dry_run=False))
-    assert said == [f"kept: {outbox.path.name} has not been delivered to a store (--force removes it)", "0B freed"]
+    assert said == [f"{outbox.path.name} has not been delivered to a store and is kept (--force removes it)", "0B freed"]
     list(free([item], force=True, dry_run=False))
     assert list((cache / "outbox").iterdir()) == []
 
@@ -239,7 +239,7 @@ def test_the_command(
     assert [line.split()[3] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == ["7d"]
     assert "in total; can be freed: --checkpoints 0B, --tables " in lines[5]
     said = run("--all", "--older-than", "7d", "--dry-run")
-    assert f"kept: {kept.folder.name[:8]} {NEEDED} (--force removes it)" in said[:2]
+    assert f"{kept.folder.name[:8]} {NEEDED} and is kept (--force removes it)" in said[:2]
     assert said[-1].endswith("B would be freed")
     assert old.folder.is_dir()
     run("--tables", "--older-than", "7d")
