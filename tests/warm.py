@@ -1,7 +1,7 @@
-"""A process that has loaded everything and forks: each child is the command, without the seconds of its imports.
+"""A process that imports everything and forks, so that each child runs the command without the time of its imports.
 
-Reads lines of JSON, `[seconds, folder, log, words]`: runs `harness WORDS` in the folder, and kills it after so many
-seconds if it is still there. Answers each with a line, the exit status, negative for a signal.
+Reads lines of JSON, `[seconds, folder, log, words]`: runs `harness WORDS` in the folder, and kills it if it still runs
+after that many seconds. Answers each line with the exit status, negative for a signal.
 """
 
 from __future__ import annotations

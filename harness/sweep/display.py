@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -24,6 +25,8 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        # Rich draws on a notebook's page too, but only with ipywidgets.
+        self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._bar: Progress | None = None
         self._last_line = time.monotonic()
         # The first report on the current work: its name, the time, and how far it was.
@@ -60,7 +63,7 @@ class Display:
 
     def _show(self, what: str, done: int, total: int | None, state: str, rates: str, left: float | None) -> None:
         remaining = f", {timedelta(seconds=round(left))} left" if left is not None else ""
-        if not self.console.is_terminal:
+        if not self._is_live:
             if self._is_due(PLAIN_SECONDS):
                 self._last_line = time.monotonic()
                 self.say(f"{what}: {state}, {rates}{remaining}")
