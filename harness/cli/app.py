@@ -36,19 +36,13 @@ class App:
         command: The command line of the call.
         folder: The sweep's folder; None for a single run.
         runs: The runs that have ended so far.
-        composed: True once configurations are composed, so that later errors are not about Hydra's words.
-        previews: Only say what would be trained.
-        error: What ended training.
+        composed: True once Hydra has composed the configurations, so that later errors are not about its words.
+        previews: Only print what would be trained.
+        error: The error that ended training, for the caller to raise.
     """
 
     def __init__(self, arguments: Sequence[str], *, previews: bool = False, owns_process: bool = True) -> None:
-        """Do nothing yet.
-
-        Args:
-            arguments: The words of the command line.
-            previews: Only say what would be trained.
-            owns_process: Whether to tune the garbage collector, which other code in the process would notice.
-        """
+        """Take the words of a command line; `owns_process` allows to tune the garbage collector."""
         self.command = shlex.join(["harness", "train", *arguments])
         self.folder: Path | None = None
         self.runs: list[Run] = []

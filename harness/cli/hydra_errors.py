@@ -51,7 +51,7 @@ def check_keys(settings: Any, prefix: str = "") -> None:
 
 def _wrong_value(key: str, fault: str) -> str:
     if found := re.fullmatch(r"Value '(.*)' of type '.*' [ a-z]* '?(Integer|Float|Boolean|Optional.*)'?", fault):
-        return f"{key} must be {_KINDS.get(found[2], 'a whole number or a word')}, not {found[1]}."
+        return f"{key} must be {_KINDS.get(found[2], 'a whole number or `full`')}, not {found[1]}."
     if found := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", fault):
         options = found[2].split(", ")
         choices = f"{', '.join(options[:-1])} or {options[-1]}"

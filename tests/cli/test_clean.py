@@ -146,7 +146,8 @@ def test_records_stay_until_they_are_delivered(cache: Path) -> None:
     assert (item.kind, item.kept) == ("records", UNDELIVERED)
     assert item.bytes > 1000
     said = list(free([item], force=False, dry_run=False))
-    assert said == [f"{outbox.path.name} has not been delivered to a store and is kept (--force removes it)", "0B freed"]
+    reason = "has not been delivered to a store and is kept (--force removes it)"
+    assert said == [f"{outbox.path.name} {reason}", "0B freed"]
     list(free([item], force=True, dry_run=False))
     assert list((cache / "outbox").iterdir()) == []
 

@@ -205,8 +205,8 @@ REFUSED = {
     "epochs=1.5": "epochs must be a whole number, not 1.5.",
     "epochs=null": "epochs must not be null.",
     "learning_rate=fast": "learning_rate must be a number, not fast.",
-    "chunksize=1.5": "chunksize must be a whole number or a word, not 1.5.",
-    "chunksize=[1,2]": "chunksize must be a whole number or a word, not [1, 2].",
+    "chunksize=1.5": "chunksize must be a whole number or `full`, not 1.5.",
+    "chunksize=[1,2]": "chunksize must be a whole number or `full`, not [1, 2].",
     "data.features=a": "data.features must be a list, such as data.features=[a,b].",
     "data.path=${nothing}": "data.path: Interpolation key 'nothing' not found.",
     # A wrong value.
