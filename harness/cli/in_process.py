@@ -42,11 +42,11 @@ def train(words: Sequence[str]) -> Sweep:
                 raise ConfigError(_NOTHING) from None
             raise
         require(bool(app.runs), _NOTHING)
-        from harness.sweep.summary_note import Note
+        from harness.sweep.summary_state import SummaryState
         from harness.tracking.reader import RunReader
         from harness.tracking.uri import tracking_uri
 
-        sweep_id = Note.read(app.folder).run_id if app.folder else ""
+        sweep_id = SummaryState.read(app.folder).run_id if app.folder else ""
         ids = [sweep_id] if sweep_id else [run.run_id for run in app.runs]
         reader = RunReader(tracking_uri(app.runs[0].config.tracking.uri))
         return reader.load(ids, EPOCH_METRICS, with_sample=True)
