@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # It is read when MLflow is first imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported.
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequence[str] | None = None) -> Sweep:
-    """Return a sweep's runs and curves for a closer look in a notebook; `harness.analysis.figures` draws them.
+    """Return a sweep's runs and curves, to analyse them in a notebook; `harness.analysis.figures` plots them.
 
     Args:
-        sweep: The summary run's id, or a run's; None means the newest sweep.
-        uri: Tracking store; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
-        metrics: Whose curves; None means those that are recorded each epoch. `train/chunk_loss` is one more.
+        sweep: Id of a sweep's summary run, or of a single run; None means the newest sweep.
+        uri: Tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
+        metrics: Metrics whose curves to read; None means those recorded each epoch. `train/chunk_loss` is another one.
 
     Raises:
-        ConfigError: There is no such store, or no such sweep.
+        ConfigError: There is no such store or sweep.
     """
-    # MLflow and pandas take seconds to import, and most that import this package need neither.
+    # MLflow and pandas take seconds to import, and most of the package needs neither.
     from harness.config.metrics import EPOCH_METRICS
     from harness.tracking.reader import RunReader
     from harness.tracking.uri import tracking_uri

@@ -21,6 +21,7 @@ from harness.data.table_cache import NEEDED, checkpoints, generated, list_tables
 from harness.errors import require
 from harness.formatting import millions
 from harness.runtime.secrets import masked
+from harness.tracking.outbox import lock_of
 
 if TYPE_CHECKING:
     from harness.tracking.reader import RunReader
@@ -171,11 +172,11 @@ def _tables(cache: Path) -> Iterator[Item]:
 
 def _records(cache: Path) -> Iterator[Item]:
     for path in sorted((cache / "outbox").glob("*.jsonl")):
-        note, files = path.with_suffix(".delivered"), path.with_suffix(".files")
+        note, files, lock = path.with_suffix(".delivered"), path.with_suffix(".files"), lock_of(path)
         with contextlib.suppress(OSError, ValueError):  # It may be delivered just now.
             delivered = int(note.read_text() or 0) if note.exists() else 0
             pending = path.stat().st_size > delivered
-            kept = IN_USE if _is_locked(path) else UNDELIVERED if pending else ""
+            kept = IN_USE if _is_locked(lock) else UNDELIVERED if pending else ""
             size = _size(path) + _size(files)
             yield Item(
                 "records",
@@ -184,7 +185,7 @@ def _records(cache: Path) -> Iterator[Item]:
                 size,
                 _newest(path),
                 kept,
-                _removal(path, note, files),
+                _removal(path, note, files, lock, lock=lock),
             )
 
 

@@ -21,7 +21,7 @@ import click
 from harness.cli.data import clean, data, uri_option
 from harness.errors import ConfigError
 from harness.runtime.memory import SELDOM
-from harness.tracking.outbox import Undelivered
+from harness.tracking.outbox import StoreUnreachable
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def main() -> None:
         code = cli.main(standalone_mode=False)
     except ConfigError as error:
         code = _say(str(error), 2)
-    except Undelivered as error:
+    except StoreUnreachable as error:
         code = _say(str(error), 1)
     except click.ClickException as error:
         error.show()
@@ -246,8 +246,8 @@ def _end_soon() -> None:
     file whose connection is not closed has a `-wal` and a `-shm` left beside it.
     """
     gc.freeze()
-    if "harness.tracking.store" in sys.modules:
-        from harness.tracking.store import close_connections
+    if "harness.tracking.connections" in sys.modules:
+        from harness.tracking.connections import close_connections
 
         close_connections()
 

@@ -17,8 +17,9 @@ from harness.errors import ConfigError, require
 from harness.runtime.imports import add_cwd_to_path, import_tensorflow
 from harness.runtime.secrets import masked
 from harness.tracking import artifacts
-from harness.tracking.reader import REPRODUCES, RunReader
+from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
+from harness.tracking.signatures import REPRODUCES
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from harness.config.naming import sweep_name, varying
 from harness.data import sample
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
+from harness.tracking._compat_views import saved_views
 from harness.tracking.reader import RunReader
-from harness.tracking.saved_views import saved_views
 from harness.tracking.tracker import Tracker
 
 

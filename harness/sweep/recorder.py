@@ -74,7 +74,7 @@ class Recorder:
             self._has_code = True
             self._log_code(self.sweep_id or runs[0].run_id)
         if any(run.config.tracking.log_model is not LogModel.none for run in active):
-            self._tracker.expect_models()
+            self._tracker.prepare_models()
 
     def reuse(self, run: Run, record: Record) -> None:
         """Take a run's result from the store, and add the run to this sweep."""
@@ -172,7 +172,7 @@ class Recorder:
     def abort(self, status: str) -> None:
         """End all runs that have not ended, and the summary run, with `status`."""
         for run in self._leaderboard.runs:
-            if not run.status or run.run_id in self._tracker.held.unended:
+            if not run.status or run.run_id in self._tracker.buffer.dropped_endings:
                 self._end(run, status)
         if self._summary:
             self._summary.end(self._leaderboard.results(), status)

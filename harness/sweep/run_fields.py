@@ -14,7 +14,7 @@ from harness.config import Config
 from harness.models import kernel_and_bias
 from harness.sweep.plan import Run
 from harness.sweep.run_state import HOST
-from harness.tracking.saved_views import colour
+from harness.tracking.run_colour import colour
 
 MAX_WEIGHTS = 200  # Inputs up to which a linear model's weights are recorded as metrics.
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -52,7 +52,7 @@ class ScanLoop:
     def run(self, first: int = 0) -> None:
         """Run the scans from number `first` on."""
         self.recorder.start(self.runs)
-        with self.tracker.held.hold():
+        with self.tracker.buffer.hold():
             for number, scan in enumerate(self.scans[first:], first):
                 self._save(number)
                 self._train(number, scan)
@@ -95,14 +95,14 @@ class ScanLoop:
 
         The checkpoint contains these records: if this process dies in between, the next one sends them again.
         """
-        records = self.tracker.held.take()
+        records = self.tracker.buffer.take()
         facts, weights = self.recorder.state()
         state = self.scans[number].task.state() if number < len(self.scans) else {}
         arrays = {f"scan/{name}": values for name, values in state.items()}
         arrays |= {f"kept/{name}": values for name, values in weights.items()}
         signatures = [run.signature for run in self.runs]
         self.checkpoint.save(Saved({"runs": signatures, "scan": number, "records": records, "recorder": facts}, arrays))
-        self.tracker.held.put(records)
+        self.tracker.buffer.release(records)
 
 
 def arrays_under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -40,7 +40,8 @@ from harness.data.ingest import held_out
 from harness.errors import ConfigError
 from harness.runtime.imports import import_tensorflow
 from harness.runtime.signals import STOPPING
-from harness.tracking.saved_views import addresses, colour
+from harness.tracking._compat_views import addresses
+from harness.tracking.run_colour import colour
 
 # The command sets this, and only before anything computes: here another test may have been first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -529,12 +530,12 @@ REFUSED = {
     "Received: {here}/small.csv/cache.",
     "hydra.run.dir=small.csv/out": "Hydra expected words and folders that it can use. "
     "Received: [Errno 20] Not a directory: 'small.csv/out'.",
-    "tracking.uri=sqlite:///small.csv": "tracking.uri expected a store that answers. "
-    "Received: sqlite:///{here}/small.csv (file is not a database).",
+    "tracking.uri=sqlite:///small.csv": "tracking.uri: cannot open the tracking store "
+    "sqlite:///{here}/small.csv (file is not a database).",
     "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: no lock file can be made in "
     "{here}/small.csv/.harness/locks/mlflow.db: Not a directory.",
-    "tracking.uri=http://127.0.0.1:9": "tracking.uri expected a store that answers. "
-    "Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+    "tracking.uri=http://127.0.0.1:9": "tracking.uri: cannot open the tracking store "
+    "http://127.0.0.1:9 ([Errno 111] Connection refused).",
     "-m chunksize=4,0": "chunksize must be a positive number of rows or `full`, not 0.",
     "-m data.target=y,z": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
     "It has: x, y.",
@@ -722,7 +723,7 @@ def test_a_sweeps_folder_belongs_to_its_store(
     assert [run.data.tags["sweep"] for run in runs] == [summary.info.run_id] * 2
     answer = trainer(*words, "seed=2", f"tracking.uri=sqlite:///{tmp_path}/other.db")
     assert answer.code == 2
-    assert f"expected the store that holds run {summary.info.run_id}" in answer.err
+    assert f"does not contain run {summary.info.run_id}" in answer.err
 
 
 def test_the_store_is_where_the_environment_says(
@@ -750,26 +751,26 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["compare"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["compare"], "No tracking store at {here}/mlflow.db. Run `harness train` first, or pass --uri."),
         (
             ["compare", "--uri", "http://127.0.0.1:9"],
-            "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+            "--uri: cannot open the tracking store http://127.0.0.1:9 ([Errno 111] Connection refused).",
         ),
-        (["compare", "--uri", "{store}", "unknown"], "IDS expected the ids of runs or of a sweep. Received: unknown."),
-        (["ui"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
-        (["report"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
-        (["sweeps"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["compare", "--uri", "{store}", "unknown"], "No run or sweep with the id unknown in {store}."),
+        (["ui"], "No tracking store at {here}/mlflow.db. Run `harness train` first, or pass --uri."),
+        (["report"], "No tracking store at {here}/mlflow.db. Run `harness train` first, or pass --uri."),
+        (["sweeps"], "No tracking store at {here}/mlflow.db. Run `harness train` first, or pass --uri."),
         (
             ["ui", "--uri", "http://127.0.0.1:9"],
-            "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+            "--uri: cannot open the tracking store http://127.0.0.1:9 ([Errno 111] Connection refused).",
         ),
         (
             ["predict", "--uri", "{store}", "unknown", "small.csv"],
-            "IDS expected the ids of runs or of a sweep. Received: unknown.",
+            "No run or sweep with the id unknown in {store}.",
         ),
         (
             ["ui", "--port", "99999"],
-            "--port expected a free port on 127.0.0.1. Received: 99999. Leave it out for any free one.",
+            "--port: port 99999 is not available on 127.0.0.1. Leave out --port to use a free one.",
         ),
         (
             ["data", "describe", "none.csv"],
@@ -780,8 +781,9 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
 def test_other_commands_refuse_in_a_sentence_too(
     harness: Harness, left: Left, words: list[str], sentence: str, tmp_path: Path
 ) -> None:
-    answer = harness(*(word.format(store=f"sqlite:///{left.folder}/mlflow.db") for word in words))
-    assert answer == Answer(2, "", f"harness: {sentence.format(here=tmp_path)}\n")
+    store = f"sqlite:///{left.folder}/mlflow.db"
+    answer = harness(*(word.format(store=store) for word in words))
+    assert answer == Answer(2, "", f"harness: {sentence.format(here=tmp_path, store=store)}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["small.csv"]
 
 
@@ -988,12 +990,12 @@ def test_the_ui_is_a_store_too_and_ends_when_told(left: Left, harness: Harness, 
         newest = [f"newest sweep's {what}: {address}\n" for what, address in views.items()]
         assert said == [
             f"store: sqlite:///{left.folder}/mlflow.db\n",
-            "the MLflow UI is starting ...\n",
-            f"http://127.0.0.1:{port}  (Ctrl-C ends it)\n",
+            "Starting the MLflow UI ...\n",
+            f"http://127.0.0.1:{port}  (Ctrl-C to stop)\n",
             *newest,
         ]
         answer = harness("ui", "--uri", f"http://127.0.0.1:{port}")
-        assert answer == Answer(0, "".join([f"http://127.0.0.1:{port}  (the store's own UI)\n", *newest]), "")
+        assert answer == Answer(0, "".join([f"http://127.0.0.1:{port}  (the tracking server's own UI)\n", *newest]), "")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
             assert b"MLflow" in page.read()
         client = MlflowClient(f"http://127.0.0.1:{port}")

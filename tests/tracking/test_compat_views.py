@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.tracking.saved_views import FULL_COLOUR, addresses, colour, saved_views
+from harness.tracking._compat_views import addresses, saved_views
+from harness.tracking.run_colour import FULL_COLOUR, colour
 
 SWEEP = "0123456789abcdef" * 2
 SWEPT = ["chunksize", "learning_rate", "epochs", "optimizer.name"]

@@ -1,51 +1,34 @@
-"""A sweep's saved views in MLflow's UI: the table of its runs, and their charts."""
+"""A sweep's saved views in MLflow's UI: the table of its runs, and their charts.
+
+Reason: the UI keeps saved views in tags of the experiment, in an undocumented format; there is no API for them.
+Gain: one click leads to a sweep's runs and charts, with the columns and axes that matter.
+Test: `tests/tracking/test_browser.py` opens both views in a browser.
+Otherwise: a version of the UI that does not know the format shows the experiment's page with its default columns.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-import math
 import time
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FULL_COLOUR = "#D55E00"
-"""Of full-sample runs; the vermilion of Okabe and Ito's palette, which the colour-blind tell from every blue."""
-
-_SHADES = ("A9DDB8", "7ACFC4", "4DB8DC", "1C74C4", "1E469C", "1B2A70", "131549", "07071F")
-"""Of chunks of 1, 10, 100 and so on up to 10 million rows: from green by blue to black, ever darker."""
-
 _FIRST_COLUMNS = ("attributes.`Run Name`",)
-
-
-def colour(chunksize: str) -> str:
-    """Return the colour of the runs of a chunksize: `full` has its own; of the others, longer chunks have darker ones.
-
-    It follows from the chunksize alone, on a logarithmic scale, so that it is the same in all sweeps.
-    """
-    if chunksize == "full":
-        return FULL_COLOUR
-    place = min(math.log10(int(chunksize)), len(_SHADES) - 1)
-    start = min(int(place), len(_SHADES) - 2)
-    mixed = (
-        round(low + (place - start) * (high - low))
-        for low, high in zip(*(bytes.fromhex(shade) for shade in _SHADES[start : start + 2]), strict=True)
-    )
-    return "#" + "".join(f"{channel:02X}" for channel in mixed)
 
 
 def saved_views(sweep_id: str, name: str, swept: Sequence[str], *, held_out: bool, labels: bool) -> dict[str, str]:
     """Return the experiment's tags that hold a sweep's two views.
 
     Args:
-        sweep_id: The summary run's.
-        name: What the views are called in the UI.
+        sweep_id: Id of the summary run.
+        name: The views' name in the UI.
         swept: Params to show as columns.
-        held_out: Whether there are metrics of a holdout.
-        labels: Whether labels are predicted.
+        held_out: Whether the runs have metrics of a holdout.
+        labels: Whether the runs predict labels.
     """
     scores = ["val/accuracy", "val/auc"] if labels else ["val/rmse", "val/mae", "val/r2"]
     losses = ["val/loss", *scores, "train/loss"] if held_out else ["train/loss"]
@@ -74,14 +57,14 @@ def saved_views(sweep_id: str, name: str, swept: Sequence[str], *, held_out: boo
 
 
 def addresses(server: str, experiment_id: str, sweep_id: str) -> dict[str, str]:
-    """Return where a server shows a sweep's views, by what they show."""
+    """Return the addresses of a sweep's views on a server, by what they show: `runs` and `charts`."""
     page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey="
     runs, charts = (_share_id(sweep_id, kind) for kind in ("runs", "charts"))
     return {"runs": f"{page}{runs}", "charts": f"{page}{charts}&compareRunsMode=CHART"}
 
 
 def _charts(sweep_id: str, metrics: Sequence[str]) -> dict[str, Any]:
-    """Return the charts of both views: a section for each thing that losses are compared against."""
+    """Return the charts of both views, with a section for each x-axis."""
     losses = [key for key in ("val/loss", "train/loss", "val/rmse") if key in metrics]
     axes = {"By epoch": "", "By updates": "updates", "By training time": "time/train_s"}
     sections, charts = [], []
@@ -105,7 +88,7 @@ def _line(chart: str, section: str, key: str, axis_metric: str) -> dict[str, Any
         "xAxisKey": "metric" if axis_metric else "step",
         "selectedXAxisMetricKey": axis_metric,
         "useGlobalXaxisKey": False,
-        # Full-sample runs take hundreds of times fewer updates than batch runs; the UI has logarithms for steps only.
+        # Full-sample runs take hundreds of times fewer updates than batch runs; the UI has a log scale for steps only.
         "xAxisScaleType": "log" if key == "train/chunk_loss" else "linear",
         "scaleType": "linear",
         "lineSmoothness": 0,
