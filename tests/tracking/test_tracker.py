@@ -479,7 +479,7 @@ def test_an_experiment_needs_a_name(uri: str, name: str) -> None:
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
 def test_endings(tracker: Tracker, client: MlflowClient, status: str) -> None:
-    assert status in RunStatus._STRING_TO_STATUS
+    assert RunStatus.is_terminated(RunStatus.from_string(status))
     run_id = tracker.start_run("a", {}, {})
     tracker.end_run(run_id, status)
     tracker.flush()
