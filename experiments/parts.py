@@ -31,7 +31,8 @@ from experiments.reading import COLUMNS
 from harness.cli import train
 from harness.config import Loss, RuntimeConfig
 from harness.data import synthetic_houses
-from harness.data.blocks import SLICE_ROWS, Scaler
+from harness.data.blocks import SLICE_ROWS
+from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.models import linear
 from harness.runtime.device import choose_device

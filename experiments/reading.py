@@ -2,7 +2,7 @@
 
     python -m experiments.reading 1 10       gigabytes of CSV, made on the fly and read through a FIFO
 
-Speed is that of making a table of two columns, against a bare parse of the same columns by pandas and by polars. For
+Speed is that of making a table of two columns, against a bare parse of the same columns by pandas. For
 memory, the command itself trains a batch run and a full-sample run for two epochs; its peak is compared with that of
 `import tensorflow`. On disk there is the table only, of two of the 21 columns. Expected: about 400 MB above it, and the
 same for any size.
@@ -11,7 +11,6 @@ same for any size.
 # pyright: reportArgumentType=false
 from __future__ import annotations
 
-import importlib.util
 import os
 import statistics
 import subprocess
@@ -28,9 +27,9 @@ import pandas as pd
 from rich.table import Table
 
 from experiments.measuring import fresh_folder, measure, middle
-from harness.config import DataConfig, Reader
+from harness.config import DataConfig
 from harness.data import synthetic_houses
-from harness.data.table import open_table
+from harness.data.table_builder import open_table
 
 COLUMNS = ["sqft_living", "price"]
 PIECE_ROWS = 500_000
@@ -99,38 +98,23 @@ def parse(path: Path) -> None:
         pass
 
 
-def parse_with_polars(path: Path) -> None:
-    """Parse two columns with polars alone."""
-    import polars as pl
-
-    for _ in pl.scan_csv(path).select(COLUMNS).collect_batches():
-        pass
-
-
-def ingest(path: Path, reader: Reader) -> None:
+def ingest(path: Path) -> None:
     """Make a table of two columns."""
     with fresh_folder() as folder:
-        open_table(DataConfig(features=COLUMNS[:1], target=COLUMNS[1], path=str(path)), folder, reader=reader)
+        open_table(DataConfig(features=COLUMNS[:1], target=COLUMNS[1], path=str(path)), folder)
 
 
 def add_speeds(report: Table, path: Path, rows: int) -> float:
-    """Add the speeds of both readers to a report; return the seconds of a bare parse by pandas."""
-    bare = 0.0
-    for reader, alone in ((Reader.pandas, parse), (Reader.polars, parse_with_polars)):
-        if importlib.util.find_spec(reader.value) is None:
-            report.add_row(f"{reader.value}: not installed", "", "", "")
-            continue
-        # One beside the other, so that what else the machine does falls on both.
-        works = partial(alone, path), partial(ingest, path, reader)
-        pairs = [tuple(measure(work, repeats=1)[0] for work in works) for _ in range(5)]
-        parsed, made = (sorted(seconds) for seconds in zip(*pairs, strict=True))
-        median = statistics.median(parsed)
-        bare = bare or median
-        ratio = statistics.median(before / after for before, after in pairs)
-        speed = f"{rows / median / 1e6:.2f} M rows/s"
-        report.add_row(f"bare {reader.value} parse, 2 of 21 columns", middle(parsed), "s", speed)
-        report.add_row(f"ingest with {reader.value}", middle(made), "s", f"{ratio:.2f} of the bare parse's speed")
-    return bare
+    """Add the speeds of a bare parse and of an ingest to a report; return the seconds of the bare parse."""
+    # Alternating, so that other load on the machine affects both.
+    works = partial(parse, path), partial(ingest, path)
+    pairs = [tuple(measure(work, repeats=1)[0] for work in works) for _ in range(5)]
+    parsed, made = (sorted(seconds) for seconds in zip(*pairs, strict=True))
+    median = statistics.median(parsed)
+    ratio = statistics.median(before / after for before, after in pairs)
+    report.add_row("bare pandas parse, 2 of 21 columns", middle(parsed), "s", f"{rows / median / 1e6:.2f} M rows/s")
+    report.add_row("ingest", middle(made), "s", f"{ratio:.2f} of the bare parse's speed")
+    return median
 
 
 def add_memory(report: Table, gigabytes: float) -> None:

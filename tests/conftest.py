@@ -12,7 +12,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import pytest
 
 from harness.config import DataConfig
-from harness.data.table import Table, open_table
+from harness.data.table import Table
+from harness.data.table_builder import open_table
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from harness.config import Loss
-from harness.data.blocks import SLICE_ROWS, Blocks, Scaler
+from harness.data.blocks import SLICE_ROWS, Blocks
+from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.models import linear
 from harness.training.events import Diverged, EpochEnd, Event, Failed, Stopped

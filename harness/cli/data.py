@@ -102,8 +102,10 @@ def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | No
     """
     from harness.cli.clean import seconds
     from harness.data.table_cache import free
+    from harness.sweep.checkpoint import needed_tables
 
-    for line in free(cache, tables, everything=everything, age=seconds(older_than) if older_than else None):
+    age = seconds(older_than) if older_than else None
+    for line in free(cache, tables, everything=everything, age=age, needed=needed_tables(cache)):
         click.echo(line)
 
 

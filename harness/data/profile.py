@@ -1,6 +1,6 @@
-"""What is in a CSV: one pass over its text settles what its columns are, one over its numbers their moments.
+"""What is in a CSV: one pass over its text finds the kinds of its columns, one over its numbers their moments.
 
-Both read in chunks, so their memory does not grow with the file. `harness.data.describe` makes sentences of it.
+Both read in chunks, in memory that does not grow with the file.
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.data.readers import read_chunks
+from harness.data.formats import open_source
+from harness.data.source import Selection
 from harness.errors import ConfigError, require
 
 READ_ROWS = 100_000
 MANY = 1000
 EXACT = 2**24
-"""float32 holds every whole number up to here."""
+"""float32 represents every whole number up to this one."""
 PARTS = 10
 CODE_NAME = re.compile(r"(^|[_ ])(?i:id|code|index|zip|zipcode|postcode|fips|phone)$|[a-z]I[dD]$|^Unnamed: ")
 DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9]|[0-9]+[-/.][0-9]+[-/.][0-9]{4})"
-NO_CSV = "data.path expected a CSV in UTF-8 with a header line"
-RESAVE = "Unpack it, or save it as CSV in UTF-8."
 
 
 @dataclass
 class Column:
-    """One column of the file, filled in chunk by chunk; `min` and what follows hold for numbers only.
+    """One column of the file, filled in chunk by chunk; `min` and those below it are for numbers only.
 
     Attributes:
-        name: As pandas reads it: the second `a` of a header is `a.1`.
-        count: Rows with a value; `empty` are the others.
-        example: The first value, as it is written.
-        bad: Values that are no number that float32 can hold; `first_bad` is the first.
-        wordy: Whether they were most of them after some chunk, and are not counted since, to save time.
+        name: As pandas names it: the second `a` of a header is `a.1`.
+        count: Rows with a value; `empty` counts the others.
+        example: The first value as written.
+        bad: Values that are not float32 numbers; `first_bad` is the first.
+        wordy: Whether most values of some chunk were bad; numbers are not looked for since.
         whole: Whether all are written without point and exponent.
         zero_led: Whether one is written with a leading zero.
         std: Population standard deviation.
@@ -79,29 +78,29 @@ class Column:
 
     @property
     def mean(self) -> float:
-        """Mean of the numbers."""
+        """Mean."""
         return self._total / self.count
 
     @property
     def distinct(self) -> int | None:
-        """Number of different values; None means more than `MANY`."""
+        """Number of distinct values; None means more than `MANY`."""
         return len(self._seen) if len(self._seen) <= MANY else None
 
     @property
     def is_large(self) -> bool:
-        """Whether float32 cannot tell some of the whole numbers apart."""
+        """Whether float32 cannot represent some of the whole numbers."""
         return self.kind == "integer" and max(-self.min, self.max) > EXACT
 
     @property
     def is_code(self) -> bool:
-        """Whether these seem to be names made of digits: so called, zero-led, or few, large and of one length."""
+        """Whether the numbers look like codes: by name, leading zeros, or because they are few, large and of one length."""
         alike = self.min >= 10_000 and len(f"{self.min:.0f}") == len(f"{self.max:.0f}")
         few = 10 * len(self._seen) <= self.count and not all(value.endswith("0") for value in self._seen)
         named = CODE_NAME.search(self.name) is not None
         return self.kind == "integer" and (named or self.zero_led or (alike and few and self.distinct is not None))
 
     def add(self, text: pd.Series) -> None:
-        """Take in the column's part of a chunk."""
+        """Add the column of a chunk."""
         values = text.dropna()
         self.empty += len(text) - len(values)
         if values.empty:
@@ -136,7 +135,7 @@ class Profile:
     """A CSV after the pass over its text.
 
     Attributes:
-        header: The columns' names as they are written, where pandas tells equal ones apart.
+        header: The columns' names as written; pandas renames duplicates.
         rows: Below the header.
     """
 
@@ -146,14 +145,14 @@ class Profile:
     rows: int
 
 
-def read_profile(path: Path) -> Profile:
+def read_profile(path: Path, read_rows: int = READ_ROWS) -> Profile:
     """Read the text of the CSV at `path`.
 
     Raises:
-        ConfigError: There is no such file, it is no CSV in UTF-8, or a row has more fields than the header.
+        ConfigError: It does not exist, is not a CSV in UTF-8, or has a row longer than the header.
     """
     _check_text(path)
-    frames = _read_text(path)
+    frames = _read_text(path, read_rows)
     header = next(frames).iloc[0].fillna("").tolist()
     columns = [Column(name) for name in header]
     for frame in frames:
@@ -165,18 +164,20 @@ def read_profile(path: Path) -> Profile:
 
 
 def read_moments(profile: Profile, varied: Sequence[Column], target: Column) -> np.ndarray:
-    """Read the numbers of `varied`, and set their spread, skewness and correlation with `target`, which is one of them.
+    """Set deviation, skewness and correlation with `target`, one of them, of the columns `varied`.
 
-    An empty field counts as the column's mean in the correlation.
+    In the correlation, an empty field counts as the column's mean.
 
     Returns:
-        For each of `PARTS` parts of the file the sum of the target less its mean.
+        For each of `PARTS` parts of the file, the sum of the target minus its mean.
     """
     means = np.array([column.mean for column in varied])
     index = varied.index(target)
     squares, cubes, products = np.zeros((3, len(varied)))
     parts, row = np.zeros(PARTS), 0
-    for values in read_chunks(profile.path, [column.name for column in varied]):
+    selection = Selection(tuple(column.name for column in varied))
+    for chunk in open_source(str(profile.path), selection).chunks():
+        values = np.stack([np.asarray(column) for column in chunk.columns], axis=1)
         centred = np.nan_to_num(values - means, copy=False)
         squared = centred * centred
         squares += squared.sum(axis=0)
@@ -193,7 +194,7 @@ def read_moments(profile: Profile, varied: Sequence[Column], target: Column) -> 
 
 
 def find_short_line(path: Path, fields: int) -> tuple[int, int] | None:
-    """Return number and fields of the first line that has less than `fields`, which pandas fills up in silence."""
+    """Return the number and the field count of the first line with fewer than `fields`, which pandas fills silently."""
     with path.open(encoding="utf-8-sig", newline="") as file, contextlib.suppress(csv.Error):
         lines = csv.reader(file)
         for row in lines:
@@ -203,30 +204,30 @@ def find_short_line(path: Path, fields: int) -> tuple[int, int] | None:
 
 
 def _check_text(path: Path) -> None:
-    require(path.exists(), "data.path expected a CSV file", f"{path}, which does not exist", "Check name and folder.")
-    require(path.is_file(), "data.path expected a CSV file", f"{path}, which is no regular file", "Name one file.")
+    require(path.exists(), f"No such file: {path}")
+    require(path.is_file(), f"{path} is not a regular file.")
     with path.open("rb") as file:
         start = file.read(1 << 16)
-    require(bool(start.strip()), NO_CSV, f"{path}, which is empty", "Write the columns' names and rows into it.")
+    require(bool(start.strip()), f"{path} is empty.")
     try:
         binary = "\0" in codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
         binary = True
-    require(not binary, NO_CSV, f"{path}, which is binary or in another encoding", RESAVE)
+    require(not binary, f"{path} is binary, compressed or not in UTF-8; save it as CSV in UTF-8.")
 
 
-def _read_text(path: Path) -> Iterator[pd.DataFrame]:
-    """Yield the file as text, first its header alone, read as a row: only so is too long a first row an error."""
+def _read_text(path: Path, read_rows: int) -> Iterator[pd.DataFrame]:
+    """Yield the file as text, the header first, as a row: otherwise pandas accepts a first row that is too long."""
     try:
         with pd.read_csv(path, header=None, dtype=str, iterator=True) as reader, contextlib.suppress(StopIteration):
             yield (header := reader.get_chunk(1))
             while True:
-                yield reader.get_chunk(min(READ_ROWS, 1 + 2_000_000 // header.shape[1]))
+                yield reader.get_chunk(min(read_rows, 1 + 2_000_000 // header.shape[1]))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{NO_CSV}. Received: {path}, where {error}. {RESAVE}") from None
+        raise ConfigError(f"{path} is not in UTF-8 ({error}); save it as CSV in UTF-8.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         fault = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
         if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", fault):
-            fault = f"{found[3]} fields in line {found[2]} where the header has {found[1]}"
-        remedy = "Mend the line, or quote the field that holds a comma or a line break."
-        raise ConfigError(f"data.path expected rows like the header. Received: {path}, {fault}. {remedy}") from None
+            fault = f"line {found[2]} has {found[3]} fields, but the header has {found[1]}"
+        remedy = "Fix the line, or quote the field that contains a comma or a line break."
+        raise ConfigError(f"{path}: {fault}. {remedy}") from None

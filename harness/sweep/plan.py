@@ -10,9 +10,10 @@ from pathlib import Path
 
 from harness.config import Config, FullSample, Loss
 from harness.config.naming import ALWAYS, differing
-from harness.data.blocks import Scaler
 from harness.data.ingest import ProgressCallback
-from harness.data.table import Table, check_streams, open_table
+from harness.data.scaler import Scaler
+from harness.data.table import Table
+from harness.data.table_builder import check_streams, open_table
 from harness.data.table_writer import PARTS
 from harness.errors import require
 from harness.sweep.executor import LanePlan, ScanPlan
@@ -93,7 +94,7 @@ def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
         if key not in tables:
             cache = Path(config.runtime.cache).absolute()
-            tables[key] = open_table(config.data, cache, progress, config.runtime.reader)
+            tables[key] = open_table(config.data, cache, progress)
         _check_labels(config, tables[key])
         identity = signature(config, tables[key])
         order.append(runs.setdefault(identity, Run(config, tables[key], identity)))

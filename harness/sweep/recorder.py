@@ -68,8 +68,8 @@ class Recorder:
             self._tracker.log_text(run.run_id, config_yaml(run.config), "config.yaml")
             table = run.table
             parts = {"training": table.train_rows, "holdout": table.holdout_rows}
-            source = table.source
-            self._tracker.log_dataset(run.run_id, source.stem, source, table.digest, table.columns, parts)
+            name = Path(table.name).stem
+            self._tracker.log_dataset(run.run_id, name, table.address, table.digest, table.columns, parts)
         if not self._has_code:
             self._has_code = True
             self._log_code(self.sweep_id or runs[0].run_id)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from mlflow.exceptions import MlflowException
 
+from harness.data.files import scheme
 from harness.data.statistics import Column
 from harness.errors import ConfigError
 from harness.runtime.secrets import masked
@@ -148,7 +149,7 @@ class Tracker:
         self._put("artifact", run_id, path=str(shutil.copy2(path, self._outbox.room())), folder=folder)
 
     def log_dataset(
-        self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
+        self, run_id: str, name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
     ) -> None:
         """Record what a run was trained on: `rows` by context, `training` and `holdout`.
 
@@ -173,14 +174,15 @@ class Tracker:
             }
             for column in columns
         }
+        kind = scheme(address).removesuffix("s") if scheme(address) == "https" else scheme(address)
         inputs = [
             {
                 "context": context,
                 "dataset": {
                     "name": f"{name} ({context})",
                     "digest": digest,
-                    "source_type": "local",
-                    "source": json.dumps({"uri": str(path)}),
+                    "source_type": kind or "local",
+                    "source": json.dumps({"url" if kind == "http" else "uri": address}),
                     "schema": json.dumps({"mlflow_colspec": schema}),
                     "profile": json.dumps(profile),
                 },

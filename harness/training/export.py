@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config import Loss
-from harness.data.blocks import Scaler
+from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
 

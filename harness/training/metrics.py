@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config import Loss
-from harness.data.blocks import SLICE_ROWS, Scaler
+from harness.data.blocks import SLICE_ROWS
+from harness.data.scaler import Scaler
 from harness.training.lanes import Stack, State
 from harness.training.slices import Rows
 from harness.training.xla import compiled

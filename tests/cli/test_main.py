@@ -36,7 +36,7 @@ from omegaconf import OmegaConf
 
 from harness.cli import main
 from harness.config import Config
-from harness.data.ingest import held_out
+from harness.data.split import held_out
 from harness.errors import ConfigError
 from harness.runtime.imports import import_tensorflow
 from harness.runtime.signals import STOPPING
@@ -385,7 +385,7 @@ def test_the_summary_keeps_versions_and_how_busy_the_machine_was(left: Left) -> 
     packages = Path(left.client.download_artifacts(run_id, "packages.txt")).read_text().splitlines()
     assert f"tensorflow=={tf.__version__}" in packages
     assert [line.split("==")[0] for line in packages] == [
-        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
+        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
     ]
     assert 0 < left.summary.data.metrics["system/system_memory_usage_percentage"] < 100
     for run in left.runs.values():

@@ -11,7 +11,7 @@ import pytest
 
 from harness.config import Missing, Scaling
 from harness.data import csv_blocks, table_writer
-from harness.data.ingest import held_out
+from harness.data.split import held_out
 from harness.data.statistics import Moments
 from tests.tables import SMALL, numbered, refusal, rows
 

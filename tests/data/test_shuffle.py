@@ -11,7 +11,8 @@ import pytest
 from harness.config import Missing, Order, Scaling
 from harness.data import blocks as module
 from harness.data import csv_blocks, shuffle, table_writer
-from harness.data.blocks import Blocks, Scaler
+from harness.data.blocks import Blocks
+from harness.data.scaler import Scaler
 from harness.data.shuffle import Shuffle, page_order
 from harness.data.statistics import Drift
 from tests.tables import numbered, rows

@@ -20,7 +20,8 @@ from harness.config import DataConfig
 from harness.data import csv_blocks
 from harness.data import table as module
 from harness.data.sources import find_files, fingerprint
-from harness.data.table import Table, open_table
+from harness.data.table import Table
+from harness.data.table_builder import open_table
 from harness.errors import ConfigError
 from tests.tables import refusal, rows
 
@@ -205,7 +206,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from harness.config import DataConfig
-from harness.data.table import open_table
+from harness.data.table_builder import open_table
 
 print(open_table(DataConfig(["a"], "y", path="/dev/stdin", holdout=0.3), Path(sys.argv[1])).digest)
 """
@@ -245,7 +246,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from harness.config import DataConfig
-from harness.data.table import open_table
+from harness.data.table_builder import open_table
 
 cache, path, other = map(Path, sys.argv[1:])
 table = open_table(DataConfig(["a"], "y", path=str(path), holdout=0.0), cache)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from harness.config import DataConfig, Missing, Reader, Scaling
 from harness.data import csv_blocks, synthetic_houses
 from harness.data import table as module
-from harness.data.ingest import held_out
-from harness.data.table import open_table
+from harness.data.split import held_out
+from harness.data.table_builder import open_table
 from harness.errors import ConfigError
 from tests.tables import SMALL, refusal, rows
 

@@ -18,7 +18,8 @@ from harness.config import DataConfig, Missing, Scaling
 from harness.data import csv_blocks, sources
 from harness.data import table as module
 from harness.data.ingest import IngestProgress
-from harness.data.table import Table, open_table
+from harness.data.table import Table
+from harness.data.table_builder import open_table
 from harness.data.table_writer import column_path
 from harness.errors import ConfigError
 from tests.tables import SMALL, rows
@@ -140,7 +141,7 @@ import os, signal, sys, time
 from pathlib import Path
 from harness.data import csv_blocks
 from harness.config import DataConfig
-from harness.data.table import open_table
+from harness.data.table_builder import open_table
 
 source, cache = sys.argv[1], Path(sys.argv[2])
 csv_blocks.BLOCK_BYTES = 5

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.config import Loss, Missing, Order, Scaling
-from harness.data.blocks import Scaler
-from harness.data.ingest import held_out
+from harness.data.scaler import Scaler
+from harness.data.split import held_out
 from harness.data.vocabulary import Vocabulary
 from harness.errors import ConfigError
 from harness.training.encoding import Encoding

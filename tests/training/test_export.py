@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.config import Loss, Order, Scaling
-from harness.data.blocks import Scaler
+from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
 from harness.models import linear, mlp

@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 from harness.config import DataConfig, Loss, Order, Scaling
-from harness.data.blocks import Blocks, Scaler
-from harness.data.table import Table, open_table
+from harness.data.blocks import Blocks
+from harness.data.scaler import Scaler
+from harness.data.table import Table
+from harness.data.table_builder import open_table
 from harness.models import is_linear, linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.events import Progress

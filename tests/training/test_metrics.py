@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 
 from harness.config import DataConfig, Loss, Scaling
-from harness.data.blocks import Scaler
-from harness.data.table import open_table
+from harness.data.scaler import Scaler
+from harness.data.table_builder import open_table
 from harness.training.metrics import area_under_roc
 from tests.helpers import lane, recipe, train
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from harness.config import DataConfig, Scaling
-from harness.data.blocks import Scaler
-from harness.data.table import open_table
+from harness.data.scaler import Scaler
+from harness.data.table_builder import open_table
 from harness.errors import ConfigError
 from harness.models import mlp
 from harness.training.optimizers import OPTIMIZERS, SCHEDULES, check_settings, make_optimizer

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from harness.config import DataConfig, Loss, Scaling
-from harness.data.blocks import SLICE_ROWS, Scaler
-from harness.data.table import open_table
+from harness.data.blocks import SLICE_ROWS
+from harness.data.scaler import Scaler
+from harness.data.table_builder import open_table
 from harness.errors import ConfigError
 from harness.models import linear, mlp
 from harness.training.encoding import Encoding
