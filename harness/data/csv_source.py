@@ -26,9 +26,11 @@ class CsvSource(Source):
     """Delimited text with a header, plain or compressed, in a file or a stream."""
 
     def names(self) -> list[str]:
+        """Return the header."""
         return read_header(self.file, self.selection)
 
     def read(self) -> Generator[Chunk]:
+        """Read blocks of lines and parse them ahead."""
         return ahead(partial(_parse, selection=self.selection), read_blocks(self.file, self.selection))
 
 

@@ -85,6 +85,7 @@ class LocalFile(File):
         require(self.is_stream or stat.S_ISREG(mode), f"data.path: {address} is a folder or device; name files.")
 
     def size(self) -> int:
+        """Return its bytes; 0 for a stream."""
         return 0 if self.is_stream else self.path.stat().st_size
 
     def fingerprint(self) -> list[object]:
@@ -100,6 +101,7 @@ class LocalFile(File):
 
     @contextlib.contextmanager
     def open(self) -> Iterator[io.BufferedReader]:
+        """Open it directly."""
         try:
             with self.path.open("rb") as file:
                 yield file
@@ -109,6 +111,7 @@ class LocalFile(File):
             raise ConfigError(f"data.path: cannot read {self.address}: {error.strerror}") from error
 
     def open_seekable(self) -> AbstractContextManager[Any]:
+        """Open it as Arrow's own file, which is read without Python."""
         return pa.OSFile(self.address)
 
 
@@ -120,10 +123,11 @@ class RemoteFile(File):
         self._filesystem, self._path = connect(address)
 
     def size(self) -> int:
+        """Return its bytes; 0 if the server does not say."""
         return int(self._info.get("size") or 0)
 
     def fingerprint(self) -> list[object]:
-        """Return address, size, and ETag or time of modification; without them, what is read is tied to this process."""
+        """Return address, size, and ETag or modification time; without either, the content is tied to this process."""
         with remote_errors(self.address):
             self._filesystem.invalidate_cache()
             info = self._filesystem.info(self._path)
@@ -136,7 +140,7 @@ class RemoteFile(File):
 
     @contextlib.contextmanager
     def open(self) -> Iterator[io.BufferedReader]:
-        # Requests of whole blocks survive a slow reader; a server without ranges is read in one request.
+        """Open it in requests of whole blocks, which survive a slow reader, or in one if the server has no ranges."""
         in_ranges = scheme(self.address) in ("s3", "gs") or self._has_ranges
         with remote_errors(self.address):
             file = self._filesystem.open(self._path, "rb", block_size=REMOTE_BLOCK_BYTES if in_ranges else 0)
@@ -145,6 +149,7 @@ class RemoteFile(File):
 
     @contextlib.contextmanager
     def open_seekable(self) -> Iterator[Any]:
+        """Open it for reading in ranges."""
         is_store = scheme(self.address) in ("s3", "gs")
         require(
             is_store or self._has_ranges,

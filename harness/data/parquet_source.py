@@ -23,10 +23,12 @@ class ParquetSource(Source):
     marks = (b"PAR1",)
 
     def names(self) -> list[str]:
+        """Return the schema's names."""
         with self.file.open_seekable() as stream, pq.ParquetFile(stream) as file:
             return file.schema_arrow.names
 
     def read(self) -> Generator[Chunk]:
+        """Read batches of rows, of any row group."""
         first_row, selection, address = 0, self.selection, self.file.address
         batch_rows = max(1, min(MOST_ROWS, selection.block_bytes // BYTES_A_VALUE))
         try:

@@ -93,7 +93,7 @@ class Column:
 
     @property
     def is_code(self) -> bool:
-        """Whether the numbers look like codes: by name, leading zeros, or because they are few, large and of one length."""
+        """Whether the numbers look like codes: by name, by leading zeros, or as few large ones of equal length."""
         alike = self.min >= 10_000 and len(f"{self.min:.0f}") == len(f"{self.max:.0f}")
         few = 10 * len(self._seen) <= self.count and not all(value.endswith("0") for value in self._seen)
         named = CODE_NAME.search(self.name) is not None

@@ -1,6 +1,6 @@
-"""The order of training rows: shuffled once while a table is written, and page by page in each epoch.
+"""The order of training rows: shuffled while a table is written, and page by page in each epoch.
 
-Both use bounded memory. Rows are dealt to files at random, and each file, small enough for memory, is permuted, so every
+Both use bounded memory. Rows are dealt to files at random, and each file, small enough for memory, is permuted: every
 order of all rows is equally likely. In each epoch only whole pages are permuted, so that reading stays sequential.
 """
 

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from harness.config import Order, Scaling
-from harness.data import blocks as module
 from harness.data.blocks import SLICE_ROWS, Block, Blocks, Scaler
 from harness.data.table import Table
 from harness.data.table_writer import PARTS, Part, column_path
@@ -100,11 +99,10 @@ def test_the_overlap_is_the_rows_before(table: Table, overlap: int) -> None:
         np.testing.assert_array_equal(np.hstack([block.x, block.y]), rows)
 
 
-def test_a_block_has_4_mib_unless_told_otherwise(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module.BLOCK_BYTES == 4 * 2**20
-    monkeypatch.setattr(module, "BLOCK_BYTES", 2 * SLICE_ROWS * 3 * 4)
+def test_a_block_has_4_mib_by_default(make_table) -> None:
+    table = make_table("a,y\n" + "1,2\n" * 600_000)
     blocks = blocks_of(table)
-    assert (blocks.block_rows, blocks.bytes, len(list(blocks.read(1)))) == (2 * SLICE_ROWS, module.BLOCK_BYTES, 2)
+    assert (blocks.block_rows, blocks.bytes, len(list(blocks.read(1)))) == (512 * SLICE_ROWS, 4 << 20, 2)
 
 
 def test_a_part_without_rows_has_no_blocks(make_table) -> None:
@@ -114,14 +112,10 @@ def test_a_part_without_rows_has_no_blocks(make_table) -> None:
 
 @pytest.mark.parametrize("overlap", [0, SLICE_ROWS])
 @pytest.mark.parametrize("order", ["file", "shuffled"])
-def test_a_pass_may_begin_where_a_block_ended(
-    make_table: Callable[..., Table], monkeypatch: pytest.MonkeyPatch, order: str, overlap: int
-) -> None:
-    for place in ("harness.data.shuffle", "harness.data.blocks", "harness.data.table_writer"):
-        monkeypatch.setattr(f"{place}.PAGE_ROWS", 600, raising=False)
-    frame = pd.DataFrame({"a": np.arange(4000.0), "y": np.arange(4000.0)})
+def test_a_pass_may_begin_where_a_block_ended(make_table: Callable[..., Table], order: str, overlap: int) -> None:
+    frame = pd.DataFrame({"a": np.arange(140_000.0), "y": np.arange(140_000.0)})
     table = make_table(frame.to_csv(index=False), features=["a"], holdout=0.0, order=Order(order))
-    blocks = blocks_of(table, block_rows=SLICE_ROWS, overlap=overlap)
+    blocks = blocks_of(table, block_rows=40 * SLICE_ROWS, overlap=overlap)
     whole = list(blocks.read(2))
     assert len(whole) == 4
     for index in range(4):
@@ -182,7 +176,7 @@ def test_rows_that_got_lost_are_missed_in_their_pass(table: Table) -> None:
     assert next(blocks).stop == SLICE_ROWS
     with pytest.raises(ConfigError) as error:
         next(blocks)
-    assert str(error.value) == f"a table's file expected more rows. Received: {path}. Remove its folder."
+    assert str(error.value) == f"{path} is shorter than its table; remove the folder."
 
 
 # Scaling.

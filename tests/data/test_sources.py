@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.config import DataConfig
-from harness.data import csv_blocks
-from harness.data import table as module
-from harness.data.sources import find_files, fingerprint
+from harness.data.addresses import find_addresses
+from harness.data.files import open_file
+from harness.data.ingest import IngestProgress
+from harness.data.source import BLOCK_BYTES
 from harness.data.table import Table
 from harness.data.table_builder import open_table
 from harness.errors import ConfigError
@@ -35,8 +37,8 @@ def zstd(content: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def make(path: object, cache: Path, **options: object) -> Table:
-    return open_table(DataConfig(["a"], "y", path=path, holdout=0.3, **options), cache)  # type: ignore[arg-type]
+def make(path: object, cache: Path, *, block_bytes: int = BLOCK_BYTES, **options: Any) -> Table:
+    return open_table(DataConfig(["a"], "y", path=path, holdout=0.3, **options), cache, block_bytes=block_bytes)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def pieces(tmp_path: Path) -> Path:
 def test_a_pattern_is_its_files_in_the_order_of_their_names(pieces: Path, tmp_path: Path, whole: Table) -> None:
     found = make(str(pieces / "part-*.csv"), tmp_path / "cache")
     assert (found.digest, found.columns, found.drift) == (whole.digest, whole.columns, whole.drift)
-    assert found.source == pieces / "part-1.csv"
+    assert (found.address, found.name) == (str(pieces / "part-1.csv"), "part-1.csv")
 
 
 def test_a_list_is_read_as_it_stands(pieces: Path, tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_a_fault_is_named_by_its_file(pieces: Path, tmp_path: Path) -> None:
     (pieces / "part-2.csv").write_text("a,y\n1,x\n")
     with pytest.raises(ConfigError) as error:
         make(str(pieces / "part-*.csv"), tmp_path / "cache")
-    assert str(error.value) == f"y expected numbers. Received: 'x' in {pieces}/part-2.csv, line 2."
+    assert str(error.value) == f"{pieces}/part-2.csv, line 2: y is 'x', not a number."
 
 
 def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Table) -> None:
@@ -98,7 +100,7 @@ def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Ta
 
 def test_a_name_with_a_bracket_that_is_there_is_no_pattern(write) -> None:
     path = write(WHOLE, "data[1].csv")
-    assert find_files(str(path)) == [path]
+    assert find_addresses(str(path)) == [str(path)]
 
 
 # Packed files.
@@ -107,12 +109,11 @@ def test_a_name_with_a_bracket_that_is_there_is_no_pattern(write) -> None:
 @pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
 @pytest.mark.parametrize("name", ["file.csv.gz", "file.csv"])
 @pytest.mark.parametrize("block_bytes", [50, 16 << 20])
-def test_a_packed_file(
-    write, tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch, pack, name: str, block_bytes: int
-) -> None:
+def test_a_packed_file(write, tmp_path: Path, whole: Table, pack, name: str, block_bytes: int) -> None:
     """It is known by its content, whatever its name says."""
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
-    assert make(str(write(pack(WHOLE.encode()), name)), tmp_path / "cache").digest == whole.digest
+    assert (
+        make(str(write(pack(WHOLE.encode()), name)), tmp_path / "cache", block_bytes=block_bytes).digest == whole.digest
+    )
 
 
 def test_a_packed_file_of_two_members(write, tmp_path: Path, whole: Table) -> None:
@@ -128,7 +129,7 @@ def test_a_packed_file_that_is_cut_off_is_refused(make_table, write, tmp_path: P
     whole = pack(("a,y\n" + "".join(f"{value},1\n" for value in noise)).encode())
     path = write(whole[: len(whole) // 2])
     said = refusal(make_table, path)
-    assert said.startswith(f"data.path expected a whole file. Received: {path}, which ")
+    assert said.startswith(f"data.path: {path} is ")
     assert "cut off" in said or "Truncated" in said
     assert list((tmp_path / "cache" / "tables").iterdir()) == []
 
@@ -136,15 +137,13 @@ def test_a_packed_file_that_is_cut_off_is_refused(make_table, write, tmp_path: P
 @pytest.mark.parametrize("start", [b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
 def test_what_only_begins_like_a_packed_file_is_refused(make_table, write, start: bytes) -> None:
     path = write(start + b"a,y\n1,2\n" * 100)
-    assert refusal(make_table, path).startswith(f"data.path expected a whole file. Received: {path}, which cannot be ")
+    assert refusal(make_table, path).startswith(f"data.path: {path} is damaged (")
 
 
 @pytest.mark.parametrize(("start", "name"), [(b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz")])
 def test_other_packings_are_named(make_table, write, start: bytes, name: str) -> None:
     path = write(start + b"a,y\n1,2\n")
-    assert refusal(make_table, path) == (
-        f"data.path expected text, gzip or zstd. Received: {path}, packed by {name}. Unpack it."
-    )
+    assert refusal(make_table, path) == (f"data.path: {path} is {name}-compressed; use gzip, zstd or plain text.")
 
 
 # Other formats and encodings.
@@ -159,18 +158,15 @@ def test_parquet(write, tmp_path: Path, whole: Table) -> None:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "cp1252", "utf-8-sig"])
 @pytest.mark.parametrize("block_bytes", [50, 16 << 20])
-def test_other_encodings(
-    write, tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch, encoding: str, block_bytes: int
-) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+def test_other_encodings(write, tmp_path: Path, whole: Table, encoding: str, block_bytes: int) -> None:
     path = write(WHOLE.replace("u", "ü").encode(encoding))
-    assert make(str(path), tmp_path / "cache", encoding=encoding).digest == whole.digest
+    assert make(str(path), tmp_path / "cache", encoding=encoding, block_bytes=block_bytes).digest == whole.digest
 
 
 # Streams.
 
 
-def test_a_fifo_is_read_once(tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fifo_is_read_once(tmp_path: Path, whole: Table) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_text, args=(WHOLE,))
@@ -178,13 +174,10 @@ def test_a_fifo_is_read_once(tmp_path: Path, whole: Table, monkeypatch: pytest.M
     table = make(str(path), tmp_path / "cache")
     writer.join()
     assert table.digest == whole.digest
-    monkeypatch.setattr(module, "ingest", None)
-    assert make(str(path), tmp_path / "cache") == table, "within a process, it is the table of what was read"
+    assert make(str(path), tmp_path / "cache") == table, "the table of what was read, in this process"
     with pytest.raises(ConfigError) as error:
         make(str(path), tmp_path / "cache", split_seed=1)
-    assert str(error.value) == (
-        f"data.path expected a file to read more than once. Received: {path}, a stream. Save it."
-    )
+    assert str(error.value) == (f"data.path: {path} is a stream and can be read only once; save it to a file first.")
 
 
 @pytest.mark.slow
@@ -236,10 +229,10 @@ def test_a_file_without_permission_is_refused() -> None:
         os.seteuid(user or 65534)
         try:
             with pytest.raises(ConfigError) as error:
-                fingerprint(path)
+                open_file(str(path)).fingerprint()
         finally:
             os.seteuid(user)
-    assert str(error.value) == f"data.path expected a file that can be read. Received: {path} (Permission denied)."
+    assert str(error.value) == f"data.path: cannot read {path}: Permission denied"
 
 
 FULL_DISK = """
@@ -264,23 +257,19 @@ def test_a_full_disk_is_one_sentence_and_what_is_there_stays(write, tmp_path: Pa
     path, other = write(WHOLE), write("a,y\n" + "1,2\n" * 1000, "other.csv")
     command = [sys.executable, "-c", FULL_DISK, tmp_path / "cache", path, other]
     said, total = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert said.startswith("ConfigError runtime.cache expected a folder with room for the table. Received: ")
+    assert said.startswith("ConfigError runtime.cache: cannot write to ")
     assert "(File too large)" in said
     assert total == str(float(sum(row + row * row for row in range(100))))
     assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused(make_table, write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grows_while_it_is_read_is_refused(write, tmp_path: Path) -> None:
     path = write(WHOLE)
-    real = module.ingest
 
-    def slow(*arguments):
-        found = real(*arguments)
+    def grow(state: IngestProgress) -> None:
         with path.open("a") as file:
             file.write("1,u,1\n")
-        return found
 
-    monkeypatch.setattr(module, "ingest", slow)
-    assert refusal(make_table, path) == (
-        f"data.path expected files that nobody writes to. Received: {path}. Train when they are complete."
-    )
+    with pytest.raises(ConfigError) as error:
+        open_table(DataConfig(["a"], "y", path=str(path)), tmp_path / "cache", grow)
+    assert str(error.value) == f"{path} changed while it was read. Train when it is complete."
