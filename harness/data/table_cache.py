@@ -26,7 +26,7 @@ from harness.data.table_writer import PARTS, column_path, digest_file
 from harness.errors import ConfigError, require
 from harness.formatting import millions
 
-NEEDED = "needed to resume a sweep"
+NEEDED = "is needed to resume a sweep"
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ def free(
     freed = 0
     for table in chosen:
         if table.folder.name in needed:
-            yield f"{table.name} kept: {NEEDED}"
+            yield f"{table.name} {NEEDED} and is kept"
         elif remove_table(table):
             freed += table.bytes
         else:
-            yield f"{table.name} kept: in use"
+            yield f"{table.name} is in use and is kept"
     if everything and age is None and not names:
         for file in generated(cache):
             if str(file.absolute()) not in sources:
