@@ -48,9 +48,9 @@ def generate(path: Path, rows: float, seed: int) -> None:
 
 
 @data.command()
-@click.argument("path", type=click.Path(path_type=Path))
-def describe(path: Path) -> None:
-    """Say what is in a CSV, what could go wrong, and how to train on it."""
+@click.argument("path")
+def describe(path: str) -> None:
+    """Show what is in a file, local or remote, what could go wrong, and how to train on it."""
     from rich.console import Console
 
     from harness.data.describe import describe as look

@@ -27,6 +27,7 @@ def find_addresses(path: str | Sequence[str], remedy: str = "") -> list[str]:
 
 
 def _find_remote(name: str) -> list[str]:
+    require("***" not in name, f"data.path: {name} was recorded without its credentials; give the whole address.")
     if scheme(name) in ("http", "https"):
         require("*" not in name, f"data.path: HTTP servers cannot list files for {masked(name)}; list the addresses.")
         return [name]

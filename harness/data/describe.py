@@ -1,4 +1,4 @@
-"""A first look at a CSV: its columns, what could go wrong with them, and a command to train on it."""
+"""A first look at a file: its columns, what could go wrong with them, and a command to train on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rich import box
@@ -14,26 +13,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.data.profile import (
-    EXACT,
-    MANY,
-    PARTS,
-    READ_ROWS,
-    Column,
-    Profile,
-    find_short_line,
-    read_moments,
-    read_profile,
-)
+from harness.data.files import name_of
+from harness.data.profile import EXACT, MANY, PARTS, Column, Profile, read_moments, read_profile
+from harness.data.source import BLOCK_BYTES
+from harness.runtime.secrets import masked
 
 TARGETS = ("price", "target", "label", "y")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What `describe` found in a CSV; `command` is empty if there is nothing to train on."""
+    """What `describe` found in a file; `command` is empty if there is nothing to train on."""
 
-    path: Path
+    address: str
     rows: int
     bytes: int
     columns: list[Column]
@@ -41,29 +33,26 @@ class Description:
     command: str
 
 
-def describe(path: Path, read_rows: int = READ_ROWS) -> Description:
-    """Read the CSV at `path` twice, `read_rows` rows at a time, and describe it.
+def describe(address: str, block_bytes: int = BLOCK_BYTES) -> Description:
+    """Read the file at `address` twice, in memory that does not depend on it, and describe it.
 
     Raises:
-        ConfigError: It does not exist, is not a CSV in UTF-8, or has a row longer than the header.
+        ConfigError: Training would refuse the file, whichever columns were selected.
     """
-    profile = read_profile(path, read_rows)
+    profile = read_profile(address, block_bytes)
     columns, rows = profile.columns, profile.rows
     varied = [column for column in columns if column.numeric and column.min < column.max]
     target = _guess_target(varied)
-    faults = [*_file_faults(profile)]
-    warnings = [*_file_warnings(profile), *faults, *_column_warnings(columns if rows else [], target)]
+    warnings = [*_file_warnings(profile), *_column_warnings(columns if rows else [], target)]
     command = ""
-    if faults:
-        warnings.append("Fix these lines first; training would refuse them.")
-    elif target:
+    if target:
         parts = read_moments(profile, varied, target)
         warnings += [*_skewness_warnings(varied, target), *_drift_warnings(target, parts, rows)]
         if len(varied) > 1:
-            command = _command(path, varied, target)
-    if not command and not faults:
+            command = _command(masked(address), varied, target)
+    if not command:
         warnings.append("Training needs at least two numeric columns that are not constant.")
-    return Description(path, rows, path.stat().st_size, columns, warnings, command)
+    return Description(masked(address), rows, profile.bytes, columns, warnings, command)
 
 
 def _guess_target(varied: list[Column]) -> Column | None:
@@ -73,24 +62,13 @@ def _guess_target(varied: list[Column]) -> Column | None:
 
 
 def _file_warnings(profile: Profile) -> Iterator[str]:
-    header = profile.header
+    header = [column.name for column in profile.columns]
     if not profile.rows:
         yield "The file has a header but no rows."
     if len(header) == 1 and (separator := re.search(r"[;\t|]", header[0])):
         yield f"The only column is {header[0]!r}: train with data.delimiter={separator[0]!r}."
     if all(re.fullmatch(r"[\d.eE+-]+", name) for name in header):
         yield "The column names are numbers: if the first line is data, add a header."
-
-
-def _file_faults(profile: Profile) -> Iterator[str]:
-    """Yield what training would refuse, whichever columns are selected."""
-    header, columns = profile.header, profile.columns
-    for column, name in zip(columns, header, strict=True):
-        if name and column.name != name:
-            yield f"The header has {name} twice; the second is shown as {column.name}: rename one."
-    if columns[-1].empty and (short := find_short_line(profile.path, len(header))):
-        line, fields = short
-        yield f"Line {line:,} has {fields} fields, but the header has {len(header)}: fix it."
 
 
 def _column_warnings(columns: list[Column], target: Column | None) -> Iterator[str]:
@@ -161,12 +139,12 @@ def _drift_warnings(target: Column, parts: np.ndarray, rows: int) -> Iterator[st
         )
 
 
-def _command(path: Path, varied: list[Column], target: Column) -> str:
+def _command(address: str, varied: list[Column], target: Column) -> str:
     """Train on the column that correlates most with `target`; on an id or code only if there is nothing else."""
     others = [column for column in varied if column is not target]
     plain = [column for column in others if not (column.is_code or column.is_large)]
     feature = max(plain or others, key=lambda column: abs(column.correlation))
-    values = {"data.path": str(path), "data.features": [feature.name], "data.target": target.name}
+    values = {"data.path": address, "data.features": [feature.name], "data.target": target.name}
     arguments = ["data=csv", *(f"{key}={_quote(value)}" for key, value in values.items())]
     if feature.empty or target.empty:
         arguments.append("data.missing=drop")
@@ -195,7 +173,7 @@ def render(description: Description) -> RenderableType:
     """Lay out `description` for a terminal; print it with `soft_wrap=True`, or a very long path is cut."""
     size = f"{description.rows:,} rows, {len(description.columns):,} columns, {description.bytes:,} bytes"
     parts: list[RenderableType] = [
-        Text(f"{description.path.name}: {size}\n", style="bold"),
+        Text(f"{name_of(description.address)}: {size}\n", style="bold"),
         _table(description.columns),
     ]
     if description.warnings:

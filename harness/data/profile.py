@@ -1,26 +1,20 @@
-"""What is in a CSV: one pass over its text finds the kinds of its columns, one over its numbers their moments.
+"""What is in a file: one pass over its text finds the kinds of its columns, one over its numbers their moments.
 
-Both read in chunks, in memory that does not grow with the file.
+Both read it as training would, and refuse what training would refuse.
 """
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from harness.data.formats import open_source
-from harness.data.source import Selection
-from harness.errors import ConfigError, require
+from harness.data.source import BLOCK_BYTES, Selection, Words
 
-READ_ROWS = 100_000
 MANY = 1000
 EXACT = 2**24
 """float32 represents every whole number up to this one."""
@@ -34,7 +28,7 @@ class Column:
     """One column of the file, filled in chunk by chunk; `min` and those below it are for numbers only.
 
     Attributes:
-        name: As pandas names it: the second `a` of a header is `a.1`.
+        name: In the header.
         count: Rows with a value; `empty` counts the others.
         example: The first value as written.
         bad: Values that are not float32 numbers; `first_bad` is the first.
@@ -99,22 +93,23 @@ class Column:
         named = CODE_NAME.search(self.name) is not None
         return self.kind == "integer" and (named or self.zero_led or (alike and few and self.distinct is not None))
 
-    def add(self, text: pd.Series) -> None:
+    def add(self, words: Words) -> None:
         """Add the column of a chunk."""
-        values = text.dropna()
-        self.empty += len(text) - len(values)
-        if values.empty:
+        codes = words.codes[words.codes >= 0]
+        self.empty += len(words.codes) - len(codes)
+        if not len(codes):
             return
-        self.example = self.example or values.iloc[0]
+        text = pd.Series(words.values, dtype="str")
+        self.example = self.example or words.values[0]
         if self.distinct is not None:
-            self._seen.update(values.unique()[: MANY + 1])
-        self._dated = self._dated and bool(values.str.match(DATE).all())
-        self.count += len(values)
+            self._seen.update(words.values[: MANY + 1])
+        self._dated = self._dated and bool(text.str.match(DATE).all())
+        self.count += len(codes)
         if not self.wordy:
-            self._add_numbers(values)
+            self._add_numbers(text, codes)
             self.wordy = 2 * self.bad > self.count
 
-    def _add_numbers(self, text: pd.Series) -> None:
+    def _add_numbers(self, text: pd.Series, codes: np.ndarray) -> None:
         try:
             numbers = np.asarray(text.astype("Float64"), np.float64)  # Arrow's parser: fast, but strict.
         except (ValueError, TypeError):
@@ -122,9 +117,9 @@ class Column:
         bad = ~(np.abs(numbers) <= np.finfo(np.float32).max)
         if bad.any():
             self.first_bad = self.first_bad or text.iloc[int(bad.argmax())]
-            self.bad += int(bad.sum())
+            self.bad += int(bad[codes].sum())
             return
-        self._total += float(numbers.sum())
+        self._total += float(numbers[codes].sum())
         self.min, self.max = min(self.min, float(numbers.min())), max(self.max, float(numbers.max()))
         self.whole = self.whole and bool(text.str.fullmatch(" *[+-]?[0-9]+ *").all())
         self.zero_led = self.zero_led or (self.whole and bool(text.str.match(" *[+-]?0[0-9]").any()))
@@ -132,35 +127,25 @@ class Column:
 
 @dataclass(frozen=True)
 class Profile:
-    """A CSV after the pass over its text.
+    """A file after the pass over its text."""
 
-    Attributes:
-        header: The columns' names as written; pandas renames duplicates.
-        rows: Below the header.
-    """
-
-    path: Path
-    header: list[str]
+    address: str
+    bytes: int
     columns: list[Column]
     rows: int
 
 
-def read_profile(path: Path, read_rows: int = READ_ROWS) -> Profile:
-    """Read the text of the CSV at `path`.
-
-    Raises:
-        ConfigError: It does not exist, is not a CSV in UTF-8, or has a row longer than the header.
-    """
-    _check_text(path)
-    frames = _read_text(path, read_rows)
-    header = next(frames).iloc[0].fillna("").tolist()
-    columns = [Column(name) for name in header]
-    for frame in frames:
-        for column, (_, text) in zip(columns, frame.items(), strict=True):
-            column.add(text)
-    for column, name in zip(columns, pd.read_csv(path, nrows=0), strict=True):
-        column.name = name
-    return Profile(path, header, columns, columns[0].count + columns[0].empty)
+def read_profile(address: str, block_bytes: int = BLOCK_BYTES) -> Profile:
+    """Read all columns of a file as text."""
+    names = tuple(open_source(address, Selection(())).names())
+    source = open_source(address, Selection(names, categorical=frozenset(names), block_bytes=block_bytes))
+    columns, rows = [Column(name) for name in names], 0
+    for chunk in source.chunks():
+        rows += chunk.rows
+        for column, words in zip(columns, chunk.columns, strict=True):
+            if isinstance(words, Words):
+                column.add(words)
+    return Profile(address, source.file.size(), columns, rows)
 
 
 def read_moments(profile: Profile, varied: Sequence[Column], target: Column) -> np.ndarray:
@@ -176,7 +161,7 @@ def read_moments(profile: Profile, varied: Sequence[Column], target: Column) -> 
     squares, cubes, products = np.zeros((3, len(varied)))
     parts, row = np.zeros(PARTS), 0
     selection = Selection(tuple(column.name for column in varied))
-    for chunk in open_source(str(profile.path), selection).chunks():
+    for chunk in open_source(profile.address, selection).chunks():
         values = np.stack([np.asarray(column) for column in chunk.columns], axis=1)
         centred = np.nan_to_num(values - means, copy=False)
         squared = centred * centred
@@ -191,43 +176,3 @@ def read_moments(profile: Profile, varied: Sequence[Column], target: Column) -> 
         column.skewness = float(cube / column.count / column.std**3)
         column.correlation = float(product / np.sqrt(square * squares[index]))
     return parts
-
-
-def find_short_line(path: Path, fields: int) -> tuple[int, int] | None:
-    """Return the number and the field count of the first line with fewer than `fields`, which pandas fills silently."""
-    with path.open(encoding="utf-8-sig", newline="") as file, contextlib.suppress(csv.Error):
-        lines = csv.reader(file)
-        for row in lines:
-            if 0 < len(row) < fields:
-                return lines.line_num, len(row)
-    return None
-
-
-def _check_text(path: Path) -> None:
-    require(path.exists(), f"No such file: {path}")
-    require(path.is_file(), f"{path} is not a regular file.")
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
-    require(bool(start.strip()), f"{path} is empty.")
-    try:
-        binary = "\0" in codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        binary = True
-    require(not binary, f"{path} is binary, compressed or not in UTF-8; save it as CSV in UTF-8.")
-
-
-def _read_text(path: Path, read_rows: int) -> Iterator[pd.DataFrame]:
-    """Yield the file as text, the header first, as a row: otherwise pandas accepts a first row that is too long."""
-    try:
-        with pd.read_csv(path, header=None, dtype=str, iterator=True) as reader, contextlib.suppress(StopIteration):
-            yield (header := reader.get_chunk(1))
-            while True:
-                yield reader.get_chunk(min(read_rows, 1 + 2_000_000 // header.shape[1]))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not in UTF-8 ({error}); save it as CSV in UTF-8.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        fault = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
-        if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", fault):
-            fault = f"line {found[2]} has {found[3]} fields, but the header has {found[1]}"
-        remedy = "Fix the line, or quote the field that contains a comma or a line break."
-        raise ConfigError(f"{path}: {fault}. {remedy}") from None
