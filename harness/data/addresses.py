@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.data.files import connect, open_file, remote_errors, scheme
+from harness.data.files import open_file, scheme
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 
@@ -27,6 +27,8 @@ def find_addresses(path: str | Sequence[str], remedy: str = "") -> list[str]:
 
 
 def _find_remote(name: str) -> list[str]:
+    from harness.data.remote import connect, remote_errors
+
     require("***" not in name, f"data.path: {name} was recorded without its credentials; give the whole address.")
     if scheme(name) in ("http", "https"):
         require("*" not in name, f"data.path: HTTP servers cannot list files for {masked(name)}; list the addresses.")

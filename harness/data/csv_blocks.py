@@ -54,11 +54,7 @@ class Block:
 
 
 def read_blocks(file: File, selection: Selection) -> Generator[Block]:
-    """Read a CSV block by block.
-
-    Raises:
-        ConfigError: It has no header, lacks a column, or is not text in the selected encoding.
-    """
+    """Read a CSV block by block."""
     address, delimiter, block_bytes = file.address, selection.delimiter, selection.block_bytes
     with open_text(file, selection.encoding) as text:
         stream = text.stream
@@ -91,11 +87,7 @@ def read_blocks(file: File, selection: Selection) -> Generator[Block]:
 
 
 def read_header(file: File, selection: Selection) -> list[str]:
-    """Return the names of a CSV's columns.
-
-    Raises:
-        ConfigError: It has no header that can be read.
-    """
+    """Return the names of a CSV's columns."""
     with open_text(file, selection.encoding) as text:
         return list(_parse_header(file.address, _read_head(text.stream)[0], selection.delimiter))
 

@@ -28,11 +28,7 @@ _END = "\0end of block"
 
 
 def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
-    """Return the fields of `columns` as text, an empty string where there is no value.
-
-    Raises:
-        ConfigError: A line has more or fewer fields than the header, or a quote is not closed.
-    """
+    """Return the fields of `columns` as text, an empty string where there is no value."""
     index = [block.names.index(name) for name in columns]
     texts: list[list[str]] = [[] for _ in columns]
     for _, record in _records(block):
@@ -42,11 +38,7 @@ def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
 
 
 def to_numbers(block: Block, name: str, texts: Sequence[str], decimal: str) -> np.ndarray:
-    """Return fields as numbers, float64 `[rows]`, NaN where there is no value.
-
-    Raises:
-        ConfigError: A field is not a number.
-    """
+    """Return fields as numbers, float64 `[rows]`, NaN where there is no value."""
     values = pd.Series(texts, dtype="str").str.strip()
     if decimal != ".":
         # A point is then no decimal mark.

@@ -50,11 +50,7 @@ class Text:
 
 @contextlib.contextmanager
 def open_text(file: File, encoding: str = "utf-8") -> Iterator[Text]:
-    """Open a CSV, compressed or not.
-
-    Raises:
-        ConfigError: It cannot be opened or read, is damaged, or is not in `encoding`.
-    """
+    """Open a CSV, compressed or not."""
     try:
         with file.open() as stream:
             yield Text(file.address, stream, encoding)

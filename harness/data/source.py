@@ -52,16 +52,8 @@ class Selection:
     @classmethod
     def of(cls, data: DataConfig, block_bytes: int = BLOCK_BYTES) -> Selection:
         """Select what `data` names."""
-        return cls(
-            tuple(data.columns),
-            frozenset(data.categorical),
-            frozenset(data.dates),
-            data.date_format,
-            data.delimiter,
-            data.encoding,
-            data.decimal,
-            block_bytes,
-        )
+        texts = frozenset(data.categorical), frozenset(data.dates), data.date_format
+        return cls(tuple(data.columns), *texts, data.delimiter, data.encoding, data.decimal, block_bytes)
 
     def is_text(self, name: str) -> bool:
         """Return True if a column is not read as numbers."""

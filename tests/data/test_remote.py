@@ -37,10 +37,12 @@ def refusal(path: object, cache: Path) -> str:
     return str(error.value)
 
 
-def parquet(folder: Path) -> bytes:
+def parquet(folder: Path, count: int = 100) -> bytes:
     path = folder / "whole.parquet"
-    numbers = range(100)
-    pq.write_table(pa.table({"y": [row * row for row in numbers], "a": list(numbers)}), path, row_group_size=30)
+    numbers = range(count)
+    pq.write_table(
+        pa.table({"y": [row * row for row in numbers], "a": list(numbers)}), path, row_group_size=max(30, count // 2)
+    )
     return path.read_bytes()
 
 
@@ -243,8 +245,9 @@ def test_parquet_needs_ranges(http: Server, tmp_path: Path, whole: Table) -> Non
     address = url(http, "whole.parquet", parquet(tmp_path))
     assert make(address, tmp_path / "cache").digest == whole.digest
     http.ranges = False
+    address = url(http, "long.parquet", parquet(tmp_path, 100_000))
     assert refusal(address, tmp_path / "other") == (
-        f"data.path: the server of {address} sends whole files only, and Parquet is read in parts; "
+        f"data.path: the server of {address} sends whole files only, and this format is read in parts; "
         "download the file first."
     )
 
