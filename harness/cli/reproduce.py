@@ -131,7 +131,7 @@ def _prepare(config: Config, run: Run, wish: Request, display: Display) -> plan.
     try:
         places = [] if config.data.path is None else find_addresses(config.data.path)
     except ConfigError as error:
-        raise ConfigError(f"{error} {remedy}") from error
+        raise ConfigError(f"{str(error).removesuffix('.')}. {remedy}") from error
     try:
         (ready,) = prepare([config], display.reading)
     finally:

@@ -93,7 +93,7 @@ def test_a_stream_is_not_read_for_the_first_of_several_tables(config, tmp_path):
     sweep = [replace(config, data=replace(config.data, path=str(path), split_seed=seed)) for seed in (0, 1)]
     with pytest.raises(ConfigError) as error:
         prepared(sweep)
-    assert str(error.value) == f"data.path expected a file to read more than once. Received: {path}, a stream. Save it."
+    assert str(error.value) == (f"data.path: {path} is a stream and can be read only once; save it to a file first.")
 
 
 def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatch):
