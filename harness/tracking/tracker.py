@@ -174,7 +174,7 @@ class Tracker:
             }
             for column in columns
         }
-        kind = scheme(address).removesuffix("s") if scheme(address) == "https" else scheme(address)
+        kind = {"https": "http"}.get(scheme(address), scheme(address))
         inputs = [
             {
                 "context": context,

@@ -293,6 +293,13 @@ def test_http_failures(http: Server, tmp_path: Path) -> None:
     )
 
 
+def test_a_signed_address_is_masked(http: Server, tmp_path: Path) -> None:
+    address = url(http, "whole.csv", WHOLE)
+    found = make(f"{address}?X-Amz-Date=1&X-Amz-Signature=secret&X-Amz-Security-Token=secret&sig=secret", tmp_path)
+    assert found.address == f"{address}?X-Amz-Date=1&X-Amz-Signature=***&X-Amz-Security-Token=***&sig=***"
+    assert "secret" not in (found.folder / "table.json").read_text()
+
+
 def test_credentials_are_masked_and_do_not_matter(http: Server, tmp_path: Path, whole: Table) -> None:
     address = url(http, "whole.csv", WHOLE)
     with_secret = address.replace("//", "//user:secret-1@") + "?token=secret-2"
