@@ -1,4 +1,4 @@
-"""Blocks of any size, put together, are the scaled table to the bit, pass after pass."""
+"""Blocks of any size, put together, equal the scaled table bit for bit in every pass."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_two_passes_at_once(table: Table) -> None:
         np.testing.assert_array_equal(one.x, other.x)
 
 
-def test_a_block_stays_as_it_is_when_others_are_read(table: Table) -> None:
+def test_a_block_is_unchanged_by_reading_others(table: Table) -> None:
     def copy(block: Block) -> tuple[np.ndarray, np.ndarray]:
         return block.x.copy(), block.y.copy()
 
@@ -169,7 +169,7 @@ def test_a_block_stays_as_it_is_when_others_are_read(table: Table) -> None:
         np.testing.assert_array_equal(block.y, y)
 
 
-def test_rows_that_got_lost_are_missed_in_their_pass(table: Table) -> None:
+def test_lost_rows_are_reported_when_they_are_read(table: Table) -> None:
     path = column_path(table.folder, "train", 1)
     path.write_bytes(path.read_bytes()[: 4 * (SLICE_ROWS + 10)])
     blocks = blocks_of(table, block_rows=SLICE_ROWS).read(1)
@@ -204,7 +204,7 @@ def test_the_arithmetic_of_scaling_is_in_float64(make_table) -> None:
     assert found.tolist() == ((values - 16777217.5) / values.std()).astype(np.float32).tolist()
 
 
-def test_no_scaling_leaves_the_values(make_table) -> None:
+def test_without_scaling_values_are_unchanged(make_table) -> None:
     table = make_table(SMALL, features=["a", "b"])
     scaler = Scaler.of(table, Scaling.none)
     values = table.read("train", 0, 5)
@@ -224,7 +224,7 @@ def test_labels_are_not_scaled(make_table, scaling: Scaling) -> None:
 
 @pytest.mark.parametrize("constant", ["7", "0.1", "1e-30", "123456789.123", "-3e37"])
 @pytest.mark.parametrize("count", [1, 3, 10, 1001])
-def test_a_column_that_does_not_vary_is_about_zero(make_table, constant: str, count: int) -> None:
+def test_a_constant_column_is_scaled_to_zero(make_table, constant: str, count: int) -> None:
     """Sums of 0.1 leave a deviation of 1e-17; divided by it, the rounding to float32 would be a huge feature."""
     table = make_table("a,y\n" + "".join(f"{constant},{number}\n" for number in range(count)))
     scaler = Scaler.of(table, Scaling.standard)
@@ -233,7 +233,7 @@ def test_a_column_that_does_not_vary_is_about_zero(make_table, constant: str, co
     assert np.abs(found).max() <= abs(np.spacing(np.float32(constant)))
 
 
-def test_a_column_that_varies_below_float32_does_not_vary(make_table) -> None:
+def test_a_column_that_varies_less_than_float32_is_constant(make_table) -> None:
     table = make_table("a,y\n123456789.001,1\n123456789.002,2\n123456789.001,3\n")
     assert table.columns[0].std > 0
     found = Scaler.of(table, Scaling.standard).apply(table.read("train", 0, 3))[0]

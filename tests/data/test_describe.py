@@ -1,4 +1,4 @@
-"""Every description is compared whole or by the one sentence in question."""
+"""Descriptions of files: statistics, warnings and the suggested command."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_small_file_whole(write) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
-def test_the_chunk_does_not_show(write, rows: int) -> None:
+def test_the_block_size_does_not_matter(write, rows: int) -> None:
     content = "a,b,c,d\n1,1.5,1,u\n2.5,2,2,v\n3,n/a,x,w\n1e3,3,3,x\n-7,4,4,y\n8,5,5,z\n9,6,6,z\n"
     found = write(content, block_bytes=10 * rows)
     assert [(c.kind, c.count, c.empty, c.distinct) for c in found.columns] == [
@@ -196,7 +196,7 @@ def test_warnings(write, content: str, warning: str) -> None:
     assert warning in write(content, block_bytes=104).warnings
 
 
-def test_nothing_is_wrong_with_a_good_file(write) -> None:
+def test_a_good_file_has_no_warnings(write) -> None:
     rows = np.random.default_rng(1).normal(size=(200, 2)).round(3)
     assert write(pd.DataFrame(rows, columns=["a", "y"]).to_csv(index=False)).warnings == []
 
@@ -217,7 +217,7 @@ def test_guesses(write, content: str, feature: str, target: str) -> None:
     assert (found["data.features"], found["data.target"]) == ([feature], target)
 
 
-def test_the_command_drops_empty_rows_and_knows_a_yes_or_no(write) -> None:
+def test_the_command_handles_empty_rows_and_binary_targets(write) -> None:
     found = overrides(write("a,bought\n1,0\n,1\n3,1\n4,0\n5,1\n").command)
     assert found == {
         "data": "csv",

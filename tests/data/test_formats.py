@@ -102,11 +102,11 @@ def test_forms_of_a_file(write, block_bytes: int, form: str) -> None:
         ("a,y,b\n1,2,é\n3,4.5,\n-5,6,ü\n".encode("utf-16"), {"encoding": "utf-16"}),
     ],
 )
-def test_other_ways_to_write_a_csv(write, block_bytes: int, content: str | bytes, options: dict) -> None:
+def test_delimiters_decimal_marks_and_encodings(write, block_bytes: int, content: str | bytes, options: dict) -> None:
     assert values(write(content), "a", "y", **options, block_bytes=block_bytes).tolist() == [[1, 2], [3, 4.5], [-5, 6]]
 
 
-def test_a_decimal_comma_and_a_point_are_not_mixed(write) -> None:
+def test_decimal_comma_and_point_do_not_mix(write) -> None:
     path = write("a;y\n1,5;2\n1.234;2\n")
     assert refusal(path, "a", delimiter=";", decimal=",") == ("file.csv, line 3: a is '1.234', not a number.")
 
@@ -130,7 +130,7 @@ def test_no_rows_are_no_chunks(write, content: str) -> None:
     assert read(write(content), "a", "y") == []
 
 
-def test_digits_beyond_a_float_are_rounded_alike(write) -> None:
+def test_surplus_digits_are_rounded_correctly(write) -> None:
     digits = ["0.1", "16777217", "123456789012345678901234567890", "2.2250738585072011e-38", "9007199254740993"]
     path = write("y\n" + "\n".join(digits))
     assert np.float32(values(path, "y")[:, 0]).tolist() == np.float32([float(text) for text in digits]).tolist()
@@ -170,21 +170,21 @@ def test_refused_fields(write, block_bytes: int, field: str, sentence: str) -> N
     [("5,w", 2), ("5", 1), ("5,w,6,7", 4), ("5,w,6,", 4), ("5,w\n,6", 2), ('"5,w",6', 2), ("5,1,000,6", 4)],
 )
 @pytest.mark.parametrize("columns", [["a"], ["y"], ["b", "y"]])
-def test_a_line_of_another_length_is_refused_whatever_is_read(
+def test_a_line_of_another_length_is_refused_whatever_columns_are_read(
     write, block_bytes: int, line: str, seen: int, columns: list[str]
 ) -> None:
     path = write(f"a,b,y\n1,2,3\n{line}\n7,8,9\n")
     assert refusal(path, *columns, block_bytes=block_bytes) == fields(seen, 3, 3)
 
 
-def test_a_long_and_a_short_line_do_not_make_up_for_each_other(write) -> None:
+def test_a_long_and_a_short_line_do_not_cancel_out(write) -> None:
     path = write("a,b,y\n1,2,3\n4,5,6,\n7,8\n9,10,11\n")
     assert refusal(path, "a", "y") == fields(4, 3, 3)
 
 
 @pytest.mark.parametrize("end", ['1,2,"x\n3,4,z\n', '1,2,"x\n3,4,"z"\n5,6,q\n', '1,2,"x'])
 @pytest.mark.parametrize("columns", [["a"], ["b", "t"]])
-def test_an_open_quote_takes_no_rows_along(write, block_bytes: int, end: str, columns: list[str]) -> None:
+def test_an_open_quote_does_not_swallow_rows(write, block_bytes: int, end: str, columns: list[str]) -> None:
     """In the last column, text, which may not even be read."""
     path = write("a,b,t\n" + '7,8,"u"\n' * 20 + end)
     said = refusal(path, *columns, categorical=frozenset({"t"}) & {*columns}, block_bytes=block_bytes)
@@ -197,12 +197,12 @@ def test_a_line_that_is_too_long_is_refused(write) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1, 200_000])
-def test_a_quote_that_is_never_closed(write, before: int) -> None:
+def test_an_open_quote_is_refused(write, before: int) -> None:
     path = write("a,y\n" + "1,2\n" * before + '3,"4\n5,6\n')
     assert refusal(path, "a", "y") == LEFT_OPEN.format(before + 2)
 
 
-def test_a_fault_behind_the_first_block(write) -> None:
+def test_a_fault_after_the_first_block(write) -> None:
     rows = (BLOCK_BYTES >> 2) + 1000
     path = write("a,y\n" + "1,2\n" * rows + "5,text\n7,8\n")
     assert refusal(path, "a", "y") == f"file.csv, line {rows + 2}: y is 'text', not a number."
@@ -226,7 +226,7 @@ def words(path: Path, **options: Any) -> list[str | None]:
     return found
 
 
-def test_categories_are_text_as_it_is_written(write, block_bytes: int) -> None:
+def test_categories_are_text_as_written(write, block_bytes: int) -> None:
     path = write('c,y\n01,1\n"a,b",2\n01,3\nNA,4\n1.0,5\n,6\nTrue,7\n2014-10-13,8\n')
     assert words(path, block_bytes=block_bytes) == ["01", "a,b", "01", None, "1.0", None, "True", "2014-10-13"]
 
@@ -248,14 +248,14 @@ def test_dates_are_days(write, block_bytes: int, dates: list[str], form: str | N
     np.testing.assert_array_equal(found[:, 0], days)
 
 
-def test_what_is_no_date_is_refused(write) -> None:
+def test_an_invalid_date_is_refused(write) -> None:
     path = write("d,y\n2014-10-13,1\n13/10/2014,2\n")
     assert refusal(path, "d", "y", dates=frozenset({"d"})) == (
         "file.csv, line 3: d is '13/10/2014', not a date in ISO 8601. Set data.date_format, for example to %d/%m/%Y."
     )
 
 
-def test_a_format_that_is_none_is_refused(write) -> None:
+def test_an_invalid_date_format_is_refused(write) -> None:
     said = refusal(write("d,y\n2014,1\n"), "d", dates=frozenset({"d"}), date_format="%Q")
     assert said.startswith("data.date_format: %Q is not a format of strptime (")
 
@@ -307,7 +307,7 @@ def test_refused_parquet(parquet, columns: dict, sentence: str) -> None:
     assert refusal(parquet(**columns), "a", "y") == sentence
 
 
-def test_parquet_that_is_cut_off(parquet) -> None:
+def test_truncated_parquet(parquet) -> None:
     path = parquet(a=[1, 2], y=[3, 4])
     path.write_bytes(path.read_bytes()[:-20])
     assert refusal(path, "a", "y").startswith("data.path: file.csv is damaged (")

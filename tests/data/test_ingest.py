@@ -1,4 +1,4 @@
-"""The split, the statistics, and what becomes of empty fields and of logarithms."""
+"""The split, the statistics, empty fields and logarithms."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_logarithms_are_natural_and_taken_in_float64(make_table, columns: list[s
 @pytest.mark.parametrize(("value", "shown"), [("0", "0"), ("-0.0", "-0"), ("-2.5", "-2.5")])
 @pytest.mark.parametrize("column", ["a", "y"])
 @pytest.mark.parametrize("holdout", [0.0, 0.2])
-def test_a_logarithm_of_what_is_not_positive_is_refused(
+def test_logarithms_need_positive_numbers(
     make_table,
     write,
     block_bytes: int,

@@ -1,4 +1,4 @@
-"""Shuffled rows are all rows, in an order that seed and epoch decide and neither reader nor block does."""
+"""Shuffling keeps all rows, in an order that depends on seed and epoch but not on block sizes."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_the_order_follows_from_the_seed_alone(tmp_path: Path) -> None:
     assert shuffled(tmp_path, 5000, seed=1) != found
 
 
-def test_a_deck_that_is_too_long_is_dealt_again(tmp_path: Path) -> None:
+def test_a_long_deck_is_dealt_again(tmp_path: Path) -> None:
     assert sorted(shuffled(tmp_path, 2000, deck_bytes=160)) == list(range(2000))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_place_and_no_neighbour_is_kept_more_often_than_by_chance(tmp_path: Path) -> None:
+def test_shuffled_rows_are_uncorrelated_with_the_file(tmp_path: Path) -> None:
     found = np.array(shuffled(tmp_path, 20_000))
     assert abs(np.corrcoef(found, np.arange(20_000))[0, 1]) < 4 / np.sqrt(20_000)
     assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4 / np.sqrt(20_000)
@@ -75,7 +75,7 @@ def test_filled_fields_are_shuffled_too(make_table) -> None:
 # Pages.
 
 
-def test_each_epoch_has_an_order_of_its_own() -> None:
+def test_each_epoch_has_its_own_order() -> None:
     first, second = (page_order(65_536 * 20 + 1, 0, epoch) for epoch in (1, 2))
     assert sorted(first) == sorted(second) == list(range(21))
     assert first.tolist() != second.tolist()
@@ -103,7 +103,7 @@ def test_blocks_follow_the_pages_of_the_epoch(make_table, block_rows: int) -> No
 
 
 @pytest.mark.parametrize("grain", [1, 1000, 99_999])
-def test_drift_is_found_where_it_is(grain: int) -> None:
+def test_drift_is_located(grain: int) -> None:
     values = np.random.default_rng(0).normal(size=60_000)
     values[54_000:] += 0.5
     drift = Drift()
@@ -118,7 +118,7 @@ def test_drift_is_found_where_it_is(grain: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 9, 1000, 60_000])
-def test_what_may_be_chance_is_no_drift(count: int) -> None:
+def test_chance_is_not_reported_as_drift(count: int) -> None:
     values, drift = np.random.default_rng(1).normal(size=count), Drift()
     values[::7] = np.nan
     drift.add(0, values)

@@ -1,4 +1,4 @@
-"""Files by name, pattern and list, packed files and streams give the same table, and what cannot be read is named."""
+"""Files by name, pattern and list, compressed files and streams make the same table; unreadable ones are named."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_list_is_read_as_it_stands(pieces: Path, tmp_path: Path) -> None:
     assert rows(table)[:, 0].tolist() == [*range(31, 100), *range(31)]
 
 
-def test_files_differ_in_the_order_of_their_columns_and_in_packing(pieces: Path, tmp_path: Path, whole: Table) -> None:
+def test_files_may_differ_in_column_order_and_compression(pieces: Path, tmp_path: Path, whole: Table) -> None:
     second = pieces / "part-2.csv"
     second.write_text("y,a\n900,30\n")
     third = pieces / "part-3.csv"
@@ -98,25 +98,25 @@ def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Ta
     assert after.train_rows + after.holdout_rows == before.train_rows + before.holdout_rows + 1
 
 
-def test_a_name_with_a_bracket_that_is_there_is_no_pattern(write) -> None:
+def test_an_existing_file_with_a_bracket_in_its_name_is_not_a_pattern(write) -> None:
     path = write(WHOLE, "data[1].csv")
     assert find_addresses(str(path)) == [str(path)]
 
 
-# Packed files.
+# Compressed files.
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
 @pytest.mark.parametrize("name", ["file.csv.gz", "file.csv"])
 @pytest.mark.parametrize("block_bytes", [50, 16 << 20])
-def test_a_packed_file(write, tmp_path: Path, whole: Table, pack, name: str, block_bytes: int) -> None:
-    """It is known by its content, whatever its name says."""
+def test_a_compressed_file(write, tmp_path: Path, whole: Table, pack, name: str, block_bytes: int) -> None:
+    """It is recognised by its content, not its name."""
     assert (
         make(str(write(pack(WHOLE.encode()), name)), tmp_path / "cache", block_bytes=block_bytes).digest == whole.digest
     )
 
 
-def test_a_packed_file_of_two_members(write, tmp_path: Path, whole: Table) -> None:
+def test_a_compressed_file_of_two_members(write, tmp_path: Path, whole: Table) -> None:
     content = WHOLE.encode()
     for pack in (gzip.compress, zstd):
         path = write(pack(content[:100]) + pack(content[100:]))
@@ -124,7 +124,7 @@ def test_a_packed_file_of_two_members(write, tmp_path: Path, whole: Table) -> No
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
-def test_a_packed_file_that_is_cut_off_is_refused(make_table, write, tmp_path: Path, pack) -> None:
+def test_a_truncated_compressed_file_is_refused(make_table, write, tmp_path: Path, pack) -> None:
     noise = np.random.default_rng(0).random(20_000)
     whole = pack(("a,y\n" + "".join(f"{value},1\n" for value in noise)).encode())
     path = write(whole[: len(whole) // 2])
@@ -135,13 +135,13 @@ def test_a_packed_file_that_is_cut_off_is_refused(make_table, write, tmp_path: P
 
 
 @pytest.mark.parametrize("start", [b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
-def test_what_only_begins_like_a_packed_file_is_refused(make_table, write, start: bytes) -> None:
+def test_a_damaged_compressed_file_is_refused(make_table, write, start: bytes) -> None:
     path = write(start + b"a,y\n1,2\n" * 100)
     assert refusal(make_table, path).startswith(f"data.path: {path} is damaged (")
 
 
 @pytest.mark.parametrize(("start", "name"), [(b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz")])
-def test_other_packings_are_named(make_table, write, start: bytes, name: str) -> None:
+def test_other_compressions_are_named(make_table, write, start: bytes, name: str) -> None:
     path = write(start + b"a,y\n1,2\n")
     assert refusal(make_table, path) == (f"data.path: {path} is {name}-compressed; use gzip, zstd or plain text.")
 
@@ -181,7 +181,7 @@ def test_a_fifo_is_read_once(tmp_path: Path, whole: Table) -> None:
 
 
 @pytest.mark.slow
-def test_a_stream_that_nobody_writes_to_can_be_interrupted(tmp_path: Path) -> None:
+def test_an_idle_stream_can_be_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     program = PROGRAM.replace('"/dev/stdin"', "sys.argv[2]").replace("import sys", "import signal, sys", 1)
@@ -219,7 +219,7 @@ def test_standard_input_is_another_source_in_each_process(tmp_path: Path, whole:
 
 
 def test_a_file_without_permission_is_refused() -> None:
-    """Root may read everything, and is somebody else for the time being."""
+    """Root can read everything, so the test switches to another user."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file.csv")
         path.write_text(WHOLE)
@@ -252,7 +252,7 @@ print(table.read("train", 0, 100).sum())
 """
 
 
-def test_a_full_disk_is_one_sentence_and_what_is_there_stays(write, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_other_tables_stay(write, tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk."""
     path, other = write(WHOLE), write("a,y\n" + "1,2\n" * 1000, "other.csv")
     command = [sys.executable, "-c", FULL_DISK, tmp_path / "cache", path, other]

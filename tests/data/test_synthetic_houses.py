@@ -113,7 +113,7 @@ def test_houses_are_consistent(sales: pd.DataFrame) -> None:
     assert not days.is_monotonic_increasing
 
 
-def test_last_rows_are_newer_and_dearer(sales: pd.DataFrame) -> None:
+def test_the_last_rows_are_newer_and_more_expensive(sales: pd.DataFrame) -> None:
     first, last = sales[:20_000], sales[20_000:]
     assert last["yr_built"].min() >= 2004
     assert first["yr_built"].mean() == pytest.approx(1968, abs=1)

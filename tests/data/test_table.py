@@ -102,7 +102,7 @@ BASE = "a,b,y\n1,5,10\n2,6,20\n3,7,30\n4,8,40\n5,9,50\n"
 SPLIT = {"holdout": 0.3, "split_seed": 2}
 
 
-def test_the_digest_does_not_depend_on_how_the_values_came(make_table, write, tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_how_values_are_written(make_table, write, tmp_path: Path) -> None:
     expected = make_table(BASE).digest
     assert len(expected) == 32
     assert make_table(write(BASE, "another.csv")).digest == expected

@@ -1,4 +1,4 @@
-"""Tables are listed, verified from end to end, and freed unless somebody uses them."""
+"""Tables are listed, verified, and freed unless they are in use."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def leftover(cache: Path, pid: int) -> Path:
 
 @pytest.fixture
 def dead() -> int:
-    """Return the number of a process that has ended."""
+    """Return the id of a process that has ended."""
     return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True).stdout)
 
 
-def test_tables_are_listed_the_last_used_first(cached, write, tmp_path: Path, dead: int) -> None:
+def test_tables_are_listed_most_recently_used_first(cached, write, tmp_path: Path, dead: int) -> None:
     old, new = cached(write(SMALL, "old.csv")), cached(write(SMALL, "new.csv"))
     os.utime(old.folder / "table.json", (1, 1))
     left = leftover(tmp_path / "cache", dead)
@@ -78,7 +78,7 @@ def test_a_use_of_a_table_is_noted(cached, write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("manifest", ["", "{}", '{"source": "file.csv", "columns": []}'])
-def test_what_another_version_made_is_listed_and_can_be_freed(cached, write, tmp_path: Path, manifest: str) -> None:
+def test_tables_of_another_version_are_listed_and_can_be_freed(cached, write, tmp_path: Path, manifest: str) -> None:
     table = cached(write(SMALL))
     (table.folder / "table.json").write_text(manifest)
     assert states(tmp_path / "cache") == ["broken"]
@@ -109,12 +109,12 @@ def test_tables_are_named_by_their_beginnings_or_their_sources(cached, write, tm
         names("none")
 
 
-def test_a_table_that_is_as_it_was_verifies(cached, write, tmp_path: Path) -> None:
+def test_an_unchanged_table_verifies(cached, write, tmp_path: Path) -> None:
     cached(write(SMALL), holdout=0.3, features=["a", "b"])
     assert verify(tmp_path / "cache") == [""]
 
 
-def test_a_change_in_the_middle_is_found_by_verifying(cached, write, tmp_path: Path) -> None:
+def test_verifying_finds_a_change_in_the_middle(cached, write, tmp_path: Path) -> None:
     half = "1,2\n" * (3 << 17)
     path = write(f"a,y\n{half}3,4\n{half}")
     cached(path)
@@ -126,14 +126,14 @@ def test_a_change_in_the_middle_is_found_by_verifying(cached, write, tmp_path: P
     assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
 
 
-def test_a_damaged_column_is_found_by_verifying(cached, write, tmp_path: Path) -> None:
+def test_verifying_finds_a_damaged_column(cached, write, tmp_path: Path) -> None:
     table = cached(write(SMALL))
     with column_path(table.folder, "train", 1).open("r+b") as file:
         file.write(b"\1")
     assert verify(tmp_path / "cache") == ["its files are damaged; remove it to have it made again"]
 
 
-def test_only_what_is_of_no_use_is_freed_unless_told_so(cached, write, tmp_path: Path, dead: int) -> None:
+def test_only_stale_and_broken_tables_are_freed_by_default(cached, write, tmp_path: Path, dead: int) -> None:
     cache = tmp_path / "cache"
     ready, gone = cached(write(SMALL, "ready.csv")), cached(write(SMALL, "gone.csv"))
     (tmp_path / "gone.csv").unlink()
@@ -147,7 +147,7 @@ def test_only_what_is_of_no_use_is_freed_unless_told_so(cached, write, tmp_path:
     assert list((cache / "tables").iterdir()) == [at_work]
 
 
-def test_a_table_that_is_used_stays(cached, write, tmp_path: Path) -> None:
+def test_a_table_in_use_is_kept(cached, write, tmp_path: Path) -> None:
     table = cached(write(SMALL))
     with (table.folder / "table.json").open() as user:
         fcntl.flock(user, fcntl.LOCK_SH)

@@ -1,4 +1,4 @@
-"""A table is made once, and whole or not at all, whoever else makes it and whatever ends it."""
+"""A table is made once, completely or not at all, with concurrent processes and after interruptions."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def start(program: str, *arguments: Path) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("moment", ["while it reads", "before it has a name"])
-def test_a_killed_ingest_leaves_nothing_that_opens(make_table, write, tmp_path: Path, moment: str) -> None:
+def test_a_killed_ingest_leaves_no_table(make_table, write, tmp_path: Path, moment: str) -> None:
     program = PROGRAM.replace("AT_ROW_4", "die()" if moment == "while it reads" else "Path.rename = die")
     path, tables = write(SMALL), tmp_path / "cache" / "tables"
     with start(program, path, tmp_path / "cache") as process:

@@ -1,4 +1,4 @@
-"""Names are learned from training rows, put in order, trained on as 0 or 1, and taken raw by the exported model."""
+"""Categories are learned from training rows, sorted, one-hot encoded, and taken raw by the exported model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_categories_are_in_ascending_order_and_numbers_if_all_are(
     assert vocabulary.final_codes().tolist() == codes
 
 
-def test_what_stands_in_no_training_row_has_the_code_0() -> None:
+def test_a_category_in_no_training_row_has_the_code_0() -> None:
     vocabulary = learned("7", "5", "6", "x", "7.0", trained=2)
     assert vocabulary.categories() == (5.0, 7.0)
     assert vocabulary.final_codes().tolist() == [2, 1, 0, 0, 2]
@@ -74,7 +74,7 @@ def test_a_table_holds_codes(make_table) -> None:
 
 
 @pytest.mark.parametrize("order", Order)
-def test_only_training_rows_are_learned_from(make_table, order: Order) -> None:
+def test_categories_come_from_training_rows_only(make_table, order: Order) -> None:
     names = [f"n{row % 40}" if row < 40 else "n0" for row in range(100)]
     content = "c,a,y\n" + "".join(f"{name},{row},{row}\n" for row, name in enumerate(names))
     table = make_table(content, **CATEGORICAL, holdout=0.3, order=order)
@@ -120,7 +120,7 @@ def test_encoding_is_one_hot_in_place() -> None:
 
 
 @pytest.mark.parametrize("chunk", [7, 2000])
-def test_training_on_names_is_training_on_columns_of_0_and_1(make_table, write, chunk: int) -> None:
+def test_training_on_categories_equals_training_on_one_hot_columns(make_table, write, chunk: int) -> None:
     draw = np.random.default_rng(0)
     frame = pd.DataFrame({"a": draw.normal(size=2000), "c": draw.choice(["u", "v", "w"], 2000)})
     frame["y"] = frame["a"] + frame["c"].map({"u": 0, "v": 2, "w": 5}) + draw.normal(size=2000) / 10
@@ -145,7 +145,7 @@ def test_training_on_names_is_training_on_columns_of_0_and_1(make_table, write, 
     ],
 )
 @pytest.mark.parametrize("features", [["a", "c"], ["c", "a"], ["c"]])
-def test_the_exported_model_takes_names_as_they_are(
+def test_the_exported_model_takes_raw_categories(
     make_table, tmp_path: Path, content: str, raw: list | None, codes: list | None, features: list[str]
 ) -> None:
     table = make_table(content, features=features, categorical=["c"])
