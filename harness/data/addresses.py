@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.data.files import open_file, scheme
-from harness.errors import ConfigError, require
+from harness.errors import require
 from harness.runtime.secrets import masked
 
 _PATTERN = frozenset("*?[")
@@ -37,7 +37,7 @@ def _find_remote(name: str) -> list[str]:
         return [name]
     filesystem, path = connect(name)
     with remote_errors(masked(name)):
-        # Tell what has been added since this process last looked.
+        # See files added since this process last listed them.
         filesystem.invalidate_cache()
         matches = sorted(match for match, info in filesystem.glob(path, detail=True).items() if info["type"] == "file")
     require(bool(matches), f"data.path: no file matches {masked(name)}.")
@@ -53,10 +53,6 @@ def _find_local(name: str, remedy: str) -> list[str]:
         found = [match for match in matches if not Path(match).is_dir()]
         require(bool(found), f"data.path: no file matches {name}. {remedy}".strip())
     for address in found:
-        try:
-            open_file(address)
-        except ConfigError as error:
-            if not remedy or Path(address).exists():
-                raise
-            raise ConfigError(f"{error}. {remedy}") from None
+        require(Path(address).exists(), f"data.path: no such file: {address}{f'. {remedy}' if remedy else ''}")
+        open_file(address)
     return found

@@ -58,11 +58,7 @@ class Ingested:
 
 
 def ingest(
-    addresses: Sequence[str],
-    data: DataConfig,
-    folder: Path,
-    progress: ProgressCallback,
-    block_bytes: int = BLOCK_BYTES,
+    addresses: Sequence[str], data: DataConfig, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
 ) -> Ingested:
     """Write the columns that `data` names from the files at `addresses` into `folder`.
 

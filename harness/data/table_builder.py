@@ -88,11 +88,7 @@ def written_aside(folder: Path) -> Iterator[Path]:
 
 
 def write_table(
-    folder: Path,
-    addresses: Sequence[str],
-    data: DataConfig,
-    progress: ProgressCallback,
-    block_bytes: int = BLOCK_BYTES,
+    folder: Path, addresses: Sequence[str], data: DataConfig, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
 ) -> None:
     """Write the table of `data`, with its source at `addresses`, into `folder`."""
     states = [fingerprint(address) for address in addresses]
