@@ -42,7 +42,7 @@ from harness.training.gram import GramChunks, GramSteps
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import make_loop
 from harness.training.metrics import Evaluation
-from harness.training.slices import Rows
+from harness.training.slices import DeviceBlock
 from harness.training.tile import Lane, Tile
 
 ROWS = 2_000_000
@@ -65,7 +65,7 @@ def update_seconds(lanes: int, chunk: int, features: int, rows: int = 1_000_000,
         for i in range(0, lanes, 8)
     ]
     x, y = tf.random.normal([rows + SLICE_ROWS, features]), tf.random.normal([rows + SLICE_ROWS, 1])
-    block = Rows(0, rows, SLICE_ROWS, x, y)
+    block = DeviceBlock(0, rows, SLICE_ROWS, x, y)
     if isinstance(loop, GramChunks):
         block = block._replace(grams={chunk: loop.reduce(block)})
 

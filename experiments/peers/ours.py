@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from harness.runtime.imports import import_tensorflow
-from harness.runtime.memory import SELDOM, freeze_gc
+from harness.runtime.memory import GC_THRESHOLDS, freeze_gc
 
-gc.set_threshold(*SELDOM)  # As the command does.
+gc.set_threshold(*GC_THRESHOLDS)  # As the command does.
 import_tensorflow()
 # A command imports some of these when it is about to use them; here, too, they count as start-up.
 import mlflow.tensorflow  # noqa: E402, F401

@@ -27,7 +27,7 @@ from harness.data import csv_fallback
 from harness.data.csv_blocks import Block, check_names, read_blocks
 from harness.data.sources import is_parquet
 from harness.errors import ConfigError, require
-from harness.runtime.prefetch import ahead
+from harness.runtime.prefetch import map_ahead
 
 PARQUET_ROWS = 1 << 17
 MILLISECONDS_A_DAY = 86_400_000
@@ -96,7 +96,7 @@ def read(path: Path, selection: Selection, reader: Reader = Reader.pandas) -> Ge
         chunks = _read_parquet(path, selection)
     else:
         blocks = read_blocks(path, selection.columns, selection.delimiter, selection.encoding)
-        chunks = ahead(partial(_parse, selection=selection, reader=reader), blocks)
+        chunks = map_ahead(partial(_parse, selection=selection, reader=reader), blocks)
     with contextlib.closing(chunks):
         for chunk in chunks:
             for name, values in zip(selection.columns, chunk.columns, strict=True):

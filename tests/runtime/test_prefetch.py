@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from harness.errors import ConfigError
-from harness.runtime.prefetch import ahead, prefetch
+from harness.runtime.prefetch import map_ahead, prefetch
 
 
 def prefetching() -> list[threading.Thread]:
@@ -107,12 +107,12 @@ def test_work_ahead_keeps_the_order_and_ends_its_threads(count: int) -> None:
         time.sleep(0.01 if number % 2 == 0 else 0)
         return -number
 
-    assert list(ahead(work, (number for number in range(count)))) == [-number for number in range(count)]
-    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")])
+    assert list(map_ahead(work, (number for number in range(count)))) == [-number for number in range(count)]
+    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("map_ahead")])
 
 
 def test_work_ahead_raises_in_place() -> None:
     found = []
     with pytest.raises(ZeroDivisionError):
-        found.extend(ahead(partial(divmod, 6), (number for number in [1, 2, 0, 3])))
+        found.extend(map_ahead(partial(divmod, 6), (number for number in [1, 2, 0, 3])))
     assert found == [(6, 0), (3, 0)]

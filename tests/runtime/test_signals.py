@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.runtime.signals import STOPPING, deferred
+from harness.runtime.signals import STOPPING, defer_signals
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def handlers() -> Iterator[None]:
 
 def test_the_first_is_noted_and_the_second_obeyed(capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with deferred() as stop:
+    with defer_signals() as stop:
         assert not stop
         os.kill(os.getpid(), signal.SIGINT)
         assert stop
@@ -30,15 +30,15 @@ def test_the_first_is_noted_and_the_second_obeyed(capfd: pytest.CaptureFixture[s
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            stop.obey()
+            stop.exit()
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_termination_is_an_exit_of_143() -> None:
-    with deferred() as stop:
+    with defer_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(SystemExit) as end:
-            stop.obey()
+            stop.exit()
     assert end.value.code == 143
 
 
@@ -46,7 +46,7 @@ def test_other_threads_change_nothing() -> None:
     before, inside = signal.getsignal(signal.SIGINT), []
 
     def work() -> None:
-        with deferred() as stop:
+        with defer_signals() as stop:
             inside.append((bool(stop), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=work)

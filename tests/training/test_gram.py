@@ -13,12 +13,13 @@ import pytest
 from harness.config import DataConfig, Loss, Order, Scaling
 from harness.data.blocks import Blocks, Scaler
 from harness.data.table import Table, open_table
-from harness.models import is_linear, linear, mlp
+from harness.models import linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
 from harness.training.feed import Feed
 from harness.training.gram import GramSteps
 from harness.training.lanes import Stack
+from harness.training.linear_models import is_linear
 from tests.helpers import History, lane, make_scan, note, recipe, train
 
 DECAY = {"name": "adamw", "weight_decay": 0.1}
