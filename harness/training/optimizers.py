@@ -46,9 +46,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     _check("optimizer", OPTIMIZERS, settings, refused=(*_REFUSED, "learning_rate"), extra=("schedule",))
     if schedule := settings.get("schedule"):
         example = "{name: cosine_decay, decay_steps: 1000}"
-        require(
-            isinstance(schedule, Mapping), f"optimizer.schedule: write {schedule!r} as a mapping such as {example}."
-        )
+        require(isinstance(schedule, Mapping), f"optimizer.schedule: write {schedule} in the form {example}.")
         _check("optimizer.schedule", SCHEDULES, schedule, refused=("initial_learning_rate",))
 
 

@@ -16,7 +16,7 @@ from harness.data.table import Table, open_table
 from harness.models import linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
-from harness.training.feed import Feed
+from harness.training.feed import Feed, FeedLimits
 from harness.training.gram import GramSteps
 from harness.training.lanes import Stack
 from harness.training.linear_models import is_linear
@@ -147,44 +147,42 @@ def test_it_comes_to_what_rows_come_to(folder, settings, optimizer, scaling):
     [({}, 1 << 25, [1]), ({}, 0, [1, 2, 3]), (TOWNS, 1 << 25, [1]), ({"order": Order.shuffled}, 1 << 25, [1, 2, 3])],
     ids=["kept", "no room", "categories", "another order"],
 )
-def test_rows_are_read_once_if_their_matrices_may_be_kept(folder, monkeypatch, passes, settings, room, expected):
+def test_rows_are_read_once_if_their_matrices_may_be_kept(folder, passes, settings, room, expected):
     """In other blocks, of which a call takes more steps, too: that does not show."""
     data = table(folder, **settings)
-    monkeypatch.setattr("harness.training.feed.KEPT_BYTES", room)
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 2)
+    limits = FeedLimits(span_blocks=2, kept_bytes=room)
     lanes = [lane(chunk, stops=(3,)) for chunk in (100, data.train_rows)]
-    found = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000)
+    found = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000, feed_limits=limits)
     assert passes == expected
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 16)
-    again = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=200_000)
+    limits = FeedLimits(kept_bytes=room)
+    again = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=200_000, feed_limits=limits)
     assert [history.numbers for history in found] == [history.numbers for history in again]
 
 
-def test_spans_take_no_more_than_they_may(folder, monkeypatch):
+def test_spans_take_no_more_than_they_may(folder):
     data = table(folder)
     lanes = [lane(100)]
 
-    def spans() -> int:
-        scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000)
+    def spans(limits: FeedLimits) -> int:
+        scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000, feed_limits=limits)
         return sum(isinstance(event, Progress) and event.rows < data.train_rows for event in scan.run())
 
-    assert spans() == 0
+    assert spans(FeedLimits()) == 0
     # A matrix of 4 columns takes 128 bytes, those of a block 25.6 kB.
-    monkeypatch.setattr("harness.training.feed.SPAN_BYTES", 60_000)
-    assert spans() == 3
+    assert spans(FeedLimits(span_bytes=60_000)) == 3
 
 
-def test_a_scan_goes_on_within_an_epoch_in_other_spans(folder, monkeypatch):
+def test_a_scan_goes_on_within_an_epoch_in_other_spans(folder):
     data = table(folder)
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 2)
+    limits = FeedLimits(span_blocks=2)
     lanes = [lane(100), lane(30_000)]
-    scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=10_240)
+    scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=10_240, feed_limits=limits)
     whole, state = [History() for _ in lanes], None
     for event in scan.run():
         note(whole, event)
         if isinstance(event, Progress):
             state = state or scan.state()
-    again = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=12_288)
+    again = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=12_288, feed_limits=limits)
     again.restore(state)
     found = [History() for _ in lanes]
     for event in again.run():
@@ -226,7 +224,7 @@ def test_a_part_of_one_block_is_brought_to_the_device_once(folder):
     data = table(folder)
     blocks = Blocks(data, "holdout", Scaler.of(data, Scaling.standard))
     with ThreadPoolExecutor() as pool:
-        feed = Feed(blocks, "/CPU:0", pool)
+        feed = Feed(blocks, "/CPU:0", pool, FeedLimits())
         (first,), (second,) = feed.read(1), feed.read(2)
     assert first.x is second.x
     assert (first.stop, first.x.shape) == (data.holdout_rows, (blocks.capacity, 2))

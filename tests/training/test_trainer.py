@@ -18,6 +18,7 @@ from harness.errors import ConfigError
 from harness.models import linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
+from harness.training.feed import FeedLimits
 from harness.training.gram import GramChunks
 from harness.training.lanes import Stack
 from harness.training.loops import WholeChunks
@@ -110,15 +111,15 @@ def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
 
 
 @pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(with_dropout, False)])
-def test_a_scan_goes_on_from_any_state_to_the_bit(table, monkeypatch, build, gram):
+def test_a_scan_goes_on_from_any_state_to_the_bit(table, build, gram):
     """In other blocks, too; two lanes leave on the way, one by diverging, one at its stop."""
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 1)
+    limits = FeedLimits(span_blocks=1)
     data = table()
     momentum = recipe(build, {"name": "sgd", "momentum": 0.9})
     lanes = [lane(100, stops=(1, 3), recipe_=recipe(build)), lane(100, rate=1e30, recipe_=recipe(build))]
     lanes += [lane(size, stops=(3,), recipe_=momentum) for size in (1000, 2500)]
     lanes += [lane(data.train_rows, stops=(2,), recipe_=recipe(build))]
-    scan = make_scan(lanes, data, scaler(data), block_rows=1024, gram=gram)
+    scan = make_scan(lanes, data, scaler(data), block_rows=1024, gram=gram, feed_limits=limits)
     whole = [History() for _ in lanes]
     states, heard = [scan.state()], [copy.deepcopy(whole)]
     for event in scan.run():
@@ -134,7 +135,7 @@ def test_a_scan_goes_on_from_any_state_to_the_bit(table, monkeypatch, build, gra
             np.savez(file, allow_pickle=False, **state)
             file.seek(0)
             plain = dict(np.load(file, allow_pickle=False))
-        again = make_scan(lanes, data, scaler(data), block_rows=rows, gram=gram)
+        again = make_scan(lanes, data, scaler(data), block_rows=rows, gram=gram, feed_limits=limits)
         again.restore(plain)
         for event in again.run():
             note(before, event)
@@ -272,7 +273,7 @@ def test_layers_with_state_or_penalty_equal_eager_keras(table, build, chunk):
 
 def test_batch_norm_is_refused_where_a_chunk_is_summed_in_slices(table):
     data = table()
-    with pytest.raises(ConfigError, match=r"chunksize 1025 .*batch_normalization.* Use chunksize <= 1024"):
+    with pytest.raises(ConfigError, match=r"chunksize=1025 .*batch_normalization.* Use chunksize <= 1024"):
         train([lane(SLICE_ROWS + 1, recipe_=recipe(with_batch_norm))], data, scaler(data))
 
 
@@ -317,7 +318,7 @@ def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, gram,
 
 def test_model_of_another_shape_is_refused(table):
     data = table()
-    with pytest.raises(ConfigError, match=r"shape \[rows, 1\]. Received: \[2, 2\]"):
+    with pytest.raises(ConfigError, match=r"the shape \[2, 2\] instead of \[2, 1\]. Its last layer must have 1 unit."):
         train([lane(100, recipe_=recipe(two_outputs))], data, scaler(data))
 
 
