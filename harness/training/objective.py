@@ -139,7 +139,7 @@ class BinaryClassification(Objective):
     def check_targets(self, name: str, values: np.ndarray) -> None:
         """Refuse everything but 0 and 1."""
         others = values[(values != 0) & (values != 1)]
-        require(not others.size, f"data.target: {name} contains {others[:1].sum():g}; this loss needs labels 0 and 1.")
+        require(not others.size, f"loss=binary_crossentropy needs labels 0 and 1, but {name} contains {others[:1].sum():g}.")
 
     def start(self, tile: int) -> Sums:
         """Return zeros."""
