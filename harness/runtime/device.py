@@ -27,7 +27,12 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
         for gpu in gpus:
-            _set_memory(gpu, runtime.device_memory_mb)
+            # A limit is allocated at once; without one, allocation grows as needed. TensorFlow cannot do both.
+            if limit_mb := runtime.device_memory_mb:
+                limit: Any = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb * 1_000_000 / 2**20)
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                tf.config.experimental.set_memory_growth(gpu, True)
         if runtime.deterministic:
             tf.config.experimental.enable_op_determinism()
     except RuntimeError:
@@ -47,15 +52,6 @@ def device_name(device: Device, gpus: Sequence[Any]) -> str:
     """
     require(bool(gpus) or device is not Device.gpu, "runtime.device=gpu: TensorFlow sees no GPU.")
     return "/GPU:0" if gpus and device is not Device.cpu else "/CPU:0"
-
-
-def _set_memory(gpu: Any, limit_mb: int | None) -> None:
-    """Let TensorFlow allocate up to a limit at once, or grow as needed; it cannot do both."""
-    if limit_mb:
-        limit: Any = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb * 1_000_000 / 2**20)
-        tf.config.set_logical_device_configuration(gpu, [limit])
-    else:
-        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def available_bytes(device: str, limit_mb: int | None) -> int:

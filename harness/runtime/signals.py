@@ -14,23 +14,18 @@ STOPPING = "stopping at the next block; the same command resumes from there. Int
 
 
 class StopRequest:
-    """True once the program has been asked to stop."""
+    """True once a signal has asked the program to stop."""
 
-    def __init__(self) -> None:
-        self._signal = 0
+    number = 0
 
     def __bool__(self) -> bool:
-        return self._signal != 0
-
-    def receive(self, number: int) -> None:
-        """Note a signal."""
-        self._signal = number
+        return self.number != 0
 
     def exit(self) -> None:
         """Raise what the signal raises by default."""
-        if self._signal == signal.SIGINT:
+        if self.number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + self._signal)
+        raise SystemExit(128 + self.number)
 
 
 @contextlib.contextmanager
@@ -46,7 +41,7 @@ def defer_signals() -> Iterator[StopRequest]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
-        request.receive(number)
+        request.number = number
         restore()
         os.write(2, f"\nharness: {STOPPING}\n".encode())
 

@@ -177,11 +177,7 @@ class GramChunks:
 
 def zero_padded(values: np.ndarray, length: int) -> tf.Tensor:
     """Return `values` followed by zeros up to `length`."""
-    if len(values) == length:
-        return tf.constant(values)
-    longer = np.zeros((length, *values.shape[1:]), values.dtype)
-    longer[: len(values)] = values
-    return tf.constant(longer)
+    return tf.constant(np.concatenate([values, np.zeros((length - len(values), *values.shape[1:]), values.dtype)]))
 
 
 def sum_slices(partial: np.ndarray, grams: np.ndarray, chunk_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

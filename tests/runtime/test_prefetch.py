@@ -1,4 +1,4 @@
-"""Items come in order, errors in their place, and threads end with whoever asked for them."""
+"""Items and errors arrive in order, and threads end with their consumer."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_prefetch_runs_no_further_ahead(depth: int) -> None:
     items = prefetch(source(), depth)
     for number in range(3):
         assert next(items) == number
-        # The one taken, those that wait, and the one in the thread's hands.
+        # The item taken, those buffered, and the one that the thread holds.
         wait_for(lambda ready=number + depth + 2: len(made) >= ready)
         time.sleep(0.05)
         assert len(made) == number + depth + 2

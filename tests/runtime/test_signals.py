@@ -1,4 +1,4 @@
-"""A signal is put off once, and obeyed the second time."""
+"""The first signal is deferred, the second has its usual effect."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from harness.runtime.signals import STOPPING, defer_signals
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Those of a terminal's foreground process; a worker of the tests may have others."""
+    """Use the handler of a foreground process; a test worker may have another."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_the_first_is_noted_and_the_second_obeyed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_first_signal_is_deferred_and_the_second_raised(capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
     with defer_signals() as stop:
         assert not stop

@@ -1,4 +1,4 @@
-"""Training from Gram matrices: whom it suits, that it comes to what rows come to, and how often rows are read."""
+"""Training from Gram matrices: when it is used, that it agrees with training on rows, how often rows are read."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from harness.training.feed import Feed, FeedLimits
 from harness.training.gram import GramSteps
 from harness.training.lanes import Stack
 from harness.training.linear_models import is_linear
+from harness.training.slices import take_rows
 from tests.helpers import History, lane, make_scan, note, recipe, train
 
 DECAY = {"name": "adamw", "weight_decay": 0.1}
@@ -29,7 +30,7 @@ MOMENTUM = {"name": "sgd", "momentum": 0.9}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with 150,000 rows, so that shuffled pages come in another order each time."""
+    """A folder with a file of 150,000 rows, enough for several pages to shuffle."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(2)
     frame = pd.DataFrame(rng.normal(size=(150_000, 2)), columns=["a", "b"]).round(3)
@@ -105,7 +106,7 @@ def test_one_linear_layer_and_nothing_else_is_linear(build, suits):
     assert is_linear(build(1)) == suits
 
 
-def test_it_is_for_the_squared_error_few_columns_and_chunks_of_some_length():
+def test_matrices_pay_for_squared_error_few_columns_and_long_chunks():
     def pays(columns: int, chunk: int, loss: Loss = Loss.mse) -> bool:
         return GramSteps(Stack(recipe(loss=loss), Encoding((0,) * columns))).pays(chunk)
 
@@ -117,7 +118,7 @@ def test_it_is_for_the_squared_error_few_columns_and_chunks_of_some_length():
 
 
 def close(some: list[History], others: list[History]) -> None:
-    """Say that histories are equal but for rounding, and not to the bit."""
+    """Assert that histories agree up to rounding, but not bit by bit."""
     for one, other in zip(some, others, strict=True):
         np.testing.assert_allclose(list(one.curve.values()), list(other.curve.values()), rtol=2e-5)
         np.testing.assert_allclose([end.loss for end in one.epochs], [end.loss for end in other.epochs], rtol=1e-5)
@@ -135,7 +136,7 @@ def close(some: list[History], others: list[History]) -> None:
         pytest.param(TOWNS, {"name": "adam"}, Scaling.standard, id="categories"),
     ],
 )
-def test_it_comes_to_what_rows_come_to(folder, settings, optimizer, scaling):
+def test_matrices_agree_with_rows(folder, settings, optimizer, scaling):
     data = table(folder, **settings)
     lanes = [lane(chunk, rate, recipe_=recipe(optimizer=optimizer)) for chunk in (1000, 30_000) for rate in (0.01, 0.1)]
     by_rows, by_matrices = (train(lanes, data, Scaler.of(data, scaling), gram=gram) for gram in (False, True))
@@ -147,8 +148,8 @@ def test_it_comes_to_what_rows_come_to(folder, settings, optimizer, scaling):
     [({}, 1 << 25, [1]), ({}, 0, [1, 2, 3]), (TOWNS, 1 << 25, [1]), ({"order": Order.shuffled}, 1 << 25, [1, 2, 3])],
     ids=["kept", "no room", "categories", "another order"],
 )
-def test_rows_are_read_once_if_their_matrices_may_be_kept(folder, passes, settings, room, expected):
-    """In other blocks, of which a call takes more steps, too: that does not show."""
+def test_rows_are_read_once_if_their_matrices_fit(folder, passes, settings, room, expected):
+    """Results do not depend on block size or on how many blocks are joined."""
     data = table(folder, **settings)
     limits = FeedLimits(span_blocks=2, kept_bytes=room)
     lanes = [lane(chunk, stops=(3,)) for chunk in (100, data.train_rows)]
@@ -159,7 +160,7 @@ def test_rows_are_read_once_if_their_matrices_may_be_kept(folder, passes, settin
     assert [history.numbers for history in found] == [history.numbers for history in again]
 
 
-def test_spans_take_no_more_than_they_may(folder):
+def test_joined_blocks_respect_the_limit(folder):
     data = table(folder)
     lanes = [lane(100)]
 
@@ -172,7 +173,7 @@ def test_spans_take_no_more_than_they_may(folder):
     assert spans(FeedLimits(span_bytes=60_000)) == 3
 
 
-def test_a_scan_goes_on_within_an_epoch_in_other_spans(folder):
+def test_a_scan_resumes_within_an_epoch_with_other_blocks(folder):
     data = table(folder)
     limits = FeedLimits(span_blocks=2)
     lanes = [lane(100), lane(30_000)]
@@ -194,7 +195,7 @@ def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, p
     data = table(folder)
     scaler = Scaler.of(data, Scaling.standard)
     found = train([lane(1000), lane(1000, recipe_=recipe(loss=Loss.mae))], data, scaler)
-    assert passes == [1]  # One block, which is kept.
+    assert passes == [1]  # The only block is kept.
     for stops, expected in (((2,), [1, 2]), ((1,), [1])):
         passes.clear()
         again = train([lane(1000), lane(10, stops=stops)], data, scaler, block_rows=50_000)
@@ -205,15 +206,14 @@ def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, p
 def test_matrices_that_cannot_be_made_fail_their_own_lanes(folder, monkeypatch):
     data = table(folder)
     scaler = Scaler.of(data, Scaling.standard)
-    reduce = GramSteps._reduce
 
-    def fail(self, length, *tensors):
-        if length == 200:
+    def fail(values, start, count):
+        if count == 200:
             raise MemoryError("no room")
-        return reduce(self, length, *tensors)
+        return take_rows(values, start, count)
 
     alone = train([lane(1000)], data, scaler)[0]
-    monkeypatch.setattr(GramSteps, "_reduce", fail)
+    monkeypatch.setattr("harness.training.gram.take_rows", fail)
     found = train([lane(200), lane(1000)], data, scaler)
     assert found[0].error == "MemoryError: no room"
     assert found[0].epochs == []

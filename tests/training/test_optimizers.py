@@ -1,4 +1,4 @@
-"""Each optimizer that is offered, stacked in a compiled loop, against Keras's own on a single model."""
+"""Each optimizer, stacked in a compiled loop, equals Keras's own on a single model."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_stacked_equals_single(table, settings):
             np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_every_optimizer_that_is_offered_is_tested():
+def test_every_optimizer_and_schedule_is_tested():
     assert {settings["name"] for settings in [*SETTINGS, *MORE_SETTINGS]} == set(OPTIMIZERS)
     assert {settings["schedule"]["name"] for settings in [*SETTINGS, *MORE_SETTINGS] if "schedule" in settings} == set(
         SCHEDULES
