@@ -27,8 +27,7 @@ from harness.errors import require
 BINS = 4096
 """Intervals of probability in which rows are counted for the area under the ROC curve."""
 
-
-Sums = tuple[tf.Tensor, ...]
+Accumulators = tuple[tf.Tensor, ...]
 """Accumulators of an objective's metrics."""
 
 
@@ -70,11 +69,11 @@ class Objective(ABC):
         """Raise `ConfigError` if the target column `name` has `values` that cannot be predicted."""
 
     @abstractmethod
-    def start(self, tile: int) -> Sums:
+    def start(self, tile: int) -> Accumulators:
         """Return the accumulators of an empty holdout, for `tile` lanes."""
 
     @abstractmethod
-    def add(self, sums: Sums, holdout: Holdout) -> Sums:
+    def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:
         """Return the accumulators with a slice added."""
 
     @abstractmethod
@@ -94,12 +93,12 @@ class Regression(Objective):
 
     metrics = REGRESSION
 
-    def start(self, tile: int) -> Sums:
+    def start(self, tile: int) -> Accumulators:
         """Return zeros."""
         zero, lanes = tf.zeros([], tf.float64), tf.zeros([tile], tf.float64)
         return lanes, lanes, zero, zero
 
-    def add(self, sums: Sums, holdout: Holdout) -> Sums:
+    def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:
         """Add a slice."""
         squared, absolute, target, target_squared = sums
         scaler, mean = holdout.scaler, float(holdout.scaler.mean[-1])
@@ -139,13 +138,15 @@ class BinaryClassification(Objective):
     def check_targets(self, name: str, values: np.ndarray) -> None:
         """Refuse everything but 0 and 1."""
         others = values[(values != 0) & (values != 1)]
-        require(not others.size, f"loss=binary_crossentropy needs labels 0 and 1, but {name} contains {others[:1].sum():g}.")
+        require(
+            not others.size, f"loss=binary_crossentropy needs labels 0 and 1, but {name} contains {others[:1].sum():g}."
+        )
 
-    def start(self, tile: int) -> Sums:
+    def start(self, tile: int) -> Accumulators:
         """Return zeros."""
         return (tf.zeros([tile * 2 * BINS], tf.int32),)
 
-    def add(self, sums: Sums, holdout: Holdout) -> Sums:
+    def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:
         """Add a slice."""
         (counts,) = sums
         tile: Any = holdout.outputs.shape[0]

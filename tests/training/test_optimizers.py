@@ -6,12 +6,14 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from harness.config import DataConfig, Scaling
 from harness.data.blocks import Scaler
 from harness.data.table import open_table
 from harness.errors import ConfigError
 from harness.models import mlp
+from harness.training._compat_keras import stateless
 from harness.training.optimizers import OPTIMIZERS, SCHEDULES, check_settings
 from tests.helpers import lane, recipe, train
 from tests.reference import eager_keras
@@ -72,6 +74,22 @@ def test_stacked_equals_single(table, settings):
         )
         for value, expected in zip(history.weights[2], plain.weights[-1], strict=True):
             np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+# Nadam overrides a method that the adapter restores.
+@pytest.mark.parametrize("kind", [keras.optimizers.SGD, keras.optimizers.Nadam])
+def test_the_adapter_is_needed_equals_apply_and_leaves_keras_alone(kind):
+    variable, gradient = keras.Variable([1.0, 2.0]), tf.constant([0.5, -0.25])
+    plain, pure = kind(0.1), stateless(kind)(0.1)
+    pure.build([variable])
+    for _ in range(3):
+        weights, after = pure.stateless_apply([each.value for each in pure.variables], [gradient], [variable.value])
+        plain.apply([gradient], [variable])
+        np.testing.assert_allclose(weights[0], variable.value, rtol=1e-6)
+        for each, value in zip(pure.variables, after, strict=True):
+            each.assign(value)
+    with pytest.raises(ValueError, match="stateless_apply is not supported"):
+        plain.stateless_apply([each.value for each in plain.variables], [gradient], [variable.value])
 
 
 def test_every_optimizer_and_schedule_is_tested():
