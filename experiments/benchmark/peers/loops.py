@@ -1,6 +1,6 @@
-"""Loops over pandas chunks, as a lesson has them: eager, and with a compiled step."""
+"""The plain loop over pandas chunks, eager and with a compiled step."""
 
-# The stubs that pyright has for TensorFlow take no plain numbers.
+# TensorFlow's stubs do not accept plain numbers.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from experiments.peers.chunks import chunks
-from experiments.peers.task import Fit, Outcome, Task, apart
+from experiments.benchmark.peers.pandas_chunks import chunks
+from experiments.benchmark.task import Fit, Outcome, Task, split_compilation
 
 
 def eager(task: Task) -> Outcome:
-    """Train step by step, nothing compiled."""
+    """Train without compilation."""
     return _train(task, lambda step: step)
 
 
 def compiled(task: Task) -> Outcome:
-    """Train with a step that XLA compiles."""
+    """Train with a step compiled by XLA."""
     return _train(task, lambda step: tf.function(step, jit_compile=True))
 
 
@@ -41,7 +41,7 @@ def _train(task: Task, wrap: Callable) -> Outcome:
         for x, y in chunks(task):
             step(tf.constant(x), tf.constant(y))
         epochs.append(time.perf_counter() - start)
-    compiling, laps = apart(epochs)
+    compiling, laps = split_compilation(epochs)
     weights = [float(intercept.numpy()), *map(float, slopes.numpy())]
     fit = Fit(task.chunks[0], task.rates[0], task.passes, weights)
     return Outcome(task.rows, compile=compiling, laps=laps, fits=[fit])

@@ -1,4 +1,4 @@
-"""scikit-learn's `partial_fit` on pandas chunks: one step a row, by its own rule, as it has no Adam."""
+"""scikit-learn's `partial_fit` on pandas chunks. It has no Adam and updates the weights after each row."""
 
 # scikit-learn has no types, and pyright guesses from its defaults.
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
@@ -8,14 +8,14 @@ import time
 
 from sklearn.linear_model import SGDRegressor
 
-from experiments.peers.chunks import chunks
-from experiments.peers.task import Fit, Outcome, Task
+from experiments.benchmark.peers.pandas_chunks import chunks
+from experiments.benchmark.task import Fit, Outcome, Task
 
 RATE = 0.0002
 
 
 def train(task: Task) -> Outcome:
-    """Train, chunk after chunk."""
+    """Train chunk by chunk."""
     model = SGDRegressor(penalty=None, learning_rate="constant", eta0=RATE, random_state=0)
     laps = []
     for _ in range(task.passes):

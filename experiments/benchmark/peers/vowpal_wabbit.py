@@ -1,6 +1,6 @@
-"""Vowpal Wabbit: rows as its own text, then its cache, then passes over it; one step a row, by its own rule."""
+"""Vowpal Wabbit: rows in its own text format, then its cache, then passes over the cache; one update per row."""
 
-# It is an optional package.
+# An optional package.
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 import polars as pl
 from vowpalwabbit import Workspace
 
-from experiments.peers.task import Fit, Outcome, Task
+from experiments.benchmark.task import Fit, Outcome, Task
 
 LAPS = 3
 
 
 def train(task: Task) -> Outcome:
-    """Write the text and the cache, which counts as reading, and take passes."""
+    """Write the text and the cache, which counts as reading, and train."""
     with tempfile.TemporaryDirectory() as folder:
         text, cache = Path(folder) / "rows.vw", Path(folder) / "rows.cache"
         start = time.perf_counter()
         _write(task, text)
-        _pass(task, text, cache, 1)
+        _train(task, text, cache, 1)
         read = time.perf_counter() - start
         laps, weights = [], []
         for _ in range(LAPS):
             start = time.perf_counter()
-            weights = _pass(task, text, cache, task.passes)
+            weights = _train(task, text, cache, task.passes)
             laps.append(time.perf_counter() - start)
     fit = Fit(task.chunks[0], 0.5, task.passes, weights)
     return Outcome(task.rows, read=read, laps=laps, lap_epochs=task.passes, fits=[fit])
@@ -45,8 +45,8 @@ def _write(task: Task, path: Path) -> None:
     rows.sink_csv(path, include_header=False, quote_style="never")
 
 
-def _pass(task: Task, text: Path, cache: Path, passes: int) -> list[float]:
-    # Weights are few; and an intercept of a name of its own can be asked for.
+def _train(task: Task, text: Path, cache: Path, passes: int) -> list[float]:
+    # Ten bits are enough for so few weights. The intercept is a feature so that it can be looked up by name.
     learner = Workspace(
         f"--data {text} --cache_file {cache} --passes {passes} --holdout_off -b 10 --noconstant --quiet"
     )

@@ -1,4 +1,4 @@
-"""The float64 loop in NumPy that says what a peer must come to; its speed is of no interest."""
+"""Adam in float64 NumPy: the results that a peer must reach. Its speed does not matter."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from experiments.peers.task import Fit, Outcome, Task
+from experiments.benchmark.task import Fit, Outcome, Task
 
 BLOCK_ROWS = 1_000_000
-"""Scaled at once."""
 
 
 def constants(task: Task) -> Outcome:
-    """Return the columns' means, then their deviations, as the weights of two fits."""
+    """Return the columns' means and standard deviations, as the weights of two fits."""
     values = _values(task)
     mean = values.mean(axis=0, dtype=np.float64)
-    plain = replace(task, mean=tuple(mean), std=(1.0,) * len(mean))
-    squares = sum((block**2).sum(axis=0) for block in _scaled(plain, values, 1))
-    fits = [Fit(0, 0.0, 0, [*map(float, numbers)]) for numbers in (mean, np.sqrt(squares / task.rows))]
+    centred = replace(task, mean=tuple(mean), std=(1.0,) * len(mean))
+    squares = sum((block**2).sum(axis=0) for block in _scaled(centred, values, 1))
+    fits = [Fit(0, 0.0, 0, numbers.tolist()) for numbers in (mean, np.sqrt(squares / task.rows))]
     return Outcome(task.rows, fits=fits)
 
 
 def train(task: Task) -> Outcome:
-    """Train linear models by Adam (Kingma and Ba, 2015), all rates of a chunk size together."""
+    """Train linear models with Adam (Kingma and Ba, 2015), all rates of a chunk size together."""
     values = _values(task)
     products = np.zeros((values.shape[1] + 1,) * 2)
     for block in _scaled(task, values, 1):
@@ -51,8 +50,7 @@ def _adam(task: Task, chunk: int | str, values: np.ndarray) -> list[Fit]:
                 rate = np.asarray(task.rates) * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
                 weights = weights - rate * first / (np.sqrt(second) + 1e-7)
         if epoch in task.stops:
-            pairs = zip(task.rates, weights.T, strict=True)
-            fits += [Fit(chunk, rate, epoch, list(map(float, lane))) for rate, lane in pairs]
+            fits += [Fit(chunk, rate, epoch, lane.tolist()) for rate, lane in zip(task.rates, weights.T, strict=True)]
     return fits
 
 

@@ -1,11 +1,10 @@
-"""JAX, as one who knows it would write it.
+"""JAX as an expert would write it.
 
-Polars reads, everything stays in memory, all configurations of a chunk size are stacked by `vmap` in one `scan` that is
-compiled once, buffers are donated, and chunk sizes run side by side. Runs that differ in epochs only are one lane here
-too, told of at each stop.
+Polars reads, everything stays in memory, all configurations of a chunk size are stacked by `vmap` in one compiled
+`scan` with donated buffers, and chunk sizes run side by side. Runs that differ in epochs only are one lane.
 """
 
-# It is an optional package.
+# An optional package.
 # pyright: reportCallIssue=false, reportMissingImports=false
 from __future__ import annotations
 
@@ -23,12 +22,12 @@ import numpy as np
 import polars as pl
 from jax.flatten_util import ravel_pytree
 
-from experiments.peers.task import Fit, Outcome, Task
+from experiments.benchmark.task import Fit, Outcome, Task
 
 ELEMENTWISE_LANES = range(2, 17)
-"""For one feature and so many lanes a product of elements is faster than one of matrices, as measured."""
+"""For one feature and this many lanes an elementwise product is faster than a matrix product, as measured."""
 SLICE_ROWS = 8192
-"""Of longer chunks, so that what there is for each lane and row stays in the caches."""
+"""Longer chunks are summed slice by slice, so that the arrays of one slice stay in the caches."""
 
 
 def train(task: Task) -> Outcome:
@@ -53,8 +52,8 @@ def train(task: Task) -> Outcome:
     )
 
 
-def tracked(task: Task) -> Outcome:
-    """Train all configurations, and have a run of each in MLflow: its params, its loss and its weights at the end."""
+def train_and_record(task: Task) -> Outcome:
+    """Train all configurations and record a run of each in MLflow: its params, final loss and final weights."""
     start = time.perf_counter()
     import mlflow
     from mlflow.entities import Metric, Param
@@ -87,10 +86,9 @@ def _read(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Scan:
-    """All lanes of one chunk size."""
+    """The lanes of one chunk size, stacked and compiled."""
 
     def __init__(self, task: Task, chunk: int | str, x: np.ndarray, y: np.ndarray) -> None:
-        """Compile."""
         self._task, self._chunk = task, chunk
         size = task.size(chunk)
         whole = task.rows // size * size
@@ -106,7 +104,7 @@ class _Scan:
         self._passes = [epoch.lower(self._state, self._rates, *part).compile() for part in self._parts]
 
     def run(self) -> list[Fit]:
-        """Train, and return what the lanes have come to at each stop."""
+        """Train, and return the lanes' results at each stop."""
         state, task = self._state, self._task
         fits: list[Fit] = []
         for number in range(1, task.passes + 1):
@@ -124,7 +122,7 @@ class _Scan:
 
 
 def _initial(task: Task) -> list:
-    """Return a bias and a kernel for each layer; those of a linear model are 0.1, bias first."""
+    """Return the initial bias and kernel of each layer; a linear model starts at 0.1."""
     if not task.units:
         return [np.float32(0.1), np.full(len(task.features), 0.1, np.float32)]
     widths = [len(task.features), *task.units, 1]
@@ -135,7 +133,7 @@ def _initial(task: Task) -> list:
 
 
 def _loss(task: Task, unravel: Callable) -> Callable:
-    """Return the mean squared error of a lane's flat weights on a chunk."""
+    """Return a function of flat weights and a chunk that computes the mean squared error."""
     elementwise = len(task.features) == 1 and len(task.rates) in ELEMENTWISE_LANES
 
     def linear(weights: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -152,11 +150,11 @@ def _loss(task: Task, unravel: Callable) -> Callable:
 
 
 def _epoch(loss: Callable) -> Callable:
-    """Return a pass over chunks that gives the new state and the sum of each lane's losses over all rows."""
+    """Return a function that makes one epoch: it returns the new state and each lane's loss summed over the rows."""
     measure = jax.value_and_grad(loss)
 
     def whole(weights: jax.Array, x: jax.Array, y: jax.Array) -> tuple:
-        """Return loss and gradient of a chunk; those of a long one slice by slice."""
+        """Return the loss and gradient of a chunk, slice by slice if it is long."""
         rows, sliced = len(y), len(y) // SLICE_ROWS * SLICE_ROWS
         if sliced == 0:
             return measure(weights, x, y)
