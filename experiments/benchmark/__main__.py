@@ -27,7 +27,6 @@ from experiments.benchmark import tables
 from experiments.benchmark.figure import draw
 from experiments.benchmark.goals import goals
 from experiments.benchmark.measure import Benchmark
-from experiments.benchmark.process import ENVIRONMENT
 from experiments.benchmark.record import record
 
 ROWS = 20_000_000
@@ -49,26 +48,24 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if options.rows < 20_000:
         parser.error("--rows: at least 20000 rows are needed")
-    os.environ.update(ENVIRONMENT)
     started = time.strftime("%Y-%m-%d")
     command = "make bench" if options.rows == ROWS else f"make bench BENCH='--rows {options.rows}'"
     with tempfile.TemporaryDirectory() as folder:
         files = Path(tempfile.gettempdir())
         benchmark = Benchmark(options.rows, options.repeats, Path(folder), files, lambda line: print(line, flush=True))
         rows, parts = benchmark.rows(), benchmark.parts()
-    reached = goals(rows, parts)
-    machine = f"{processor_name()}, {os.cpu_count()} cores, {benchmark.device or 'CPU'}"
+    reached, versions = goals(rows, parts), package_versions()
+    machine = f"{processor_name()}, {os.cpu_count()} cores"
     found = {
-        "The harness": tables.harness_table(rows),
         "Times as long as the harness (* timed on the first rows and scaled)": tables.ratio_table(rows),
-        "Parts": tables.part_table(parts.values()),
-        "Goals": tables.goal_table(reached),
+        "Goals": [["goal", "wanted", "measured", ""], *(goal.cells for goal in reached)],
+        "Parts": [["part", "median (range)", "unit"], *([part[0], str(part[1]), part[2]] for part in parts.values())],
+        "Times": tables.time_table(rows),
     }
     console = Console(width=max(150, Console().width))
     console.print(f"{machine}, {started}", NOTES, *benchmark.remarks, sep="\n", markup=False, highlight=False)
     for title, cells in found.items():
         tables.show(title, cells, console)
-    versions = package_versions()
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', machine.lower())}_{started.replace('-', '')}.md"
     text = [
         f"# {machine}, {started}",
@@ -76,7 +73,6 @@ def main(words: Sequence[str] | None = None) -> int:
         NOTES,
         *(f"- {remark}" for remark in benchmark.remarks),
         *(f"## {title}\n\n{tables.markdown(cells)}" for title, cells in found.items()),
-        f"## The peers\n\n{tables.markdown(tables.peer_table(rows))}",
         f"![Configuration-rows per second]({page.stem}.png)\n",
     ]
     options.results.mkdir(parents=True, exist_ok=True)

@@ -1,22 +1,27 @@
-"""The peers, and how one is run in a process of its own."""
+"""The peers, and how each is run in a process of its own.
+
+This module is also the child: `python -m experiments.benchmark.process NAME STARTED RESULT < tasks`.
+"""
 
 from __future__ import annotations
 
+import gc
+import importlib
 import importlib.util
-import json
 import os
+import pickle
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.benchmark.task import Fit, Outcome, Task
+from experiments.benchmark.task import Outcome, Task
 
 LIMIT_SECONDS = 3600
-ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Peer:
         label: Its name in tables.
         function: Module and function in `peers/`.
         needs: Packages it cannot do without.
-        updates: Updates it is timed on, from the start of the file; longer tasks are scaled. None: it runs whole tasks.
+        updates: Updates it is timed on, from the start of the file; the times are scaled. None: it runs whole tasks.
         by_chunk: One update per chunk; otherwise one per row.
         adam: It has Adam, so its weights must equal the reference's.
     """
@@ -40,6 +45,7 @@ class Peer:
     adam: bool = True
 
 
+VW_NEEDS = ("vowpalwabbit", "polars")
 PEERS = {
     "harness": Peer("harness", "harness_command:train"),
     "jax": Peer("JAX, vmap and scan, polars", "jax_scan:train", ("jax", "polars")),
@@ -48,18 +54,10 @@ PEERS = {
     "compiled": Peer("pandas chunks, compiled step", "loops:compiled", updates=500),
     "loop": Peer("plain loop: pandas chunks, eager Adam", "loops:eager", updates=200),
     "sklearn": Peer("scikit-learn partial_fit", "sklearn_sgd:train", updates=500, adam=False),
-    "vw": Peer(
-        "Vowpal Wabbit, cache",
-        "vowpal_wabbit:train",
-        ("vowpalwabbit", "polars"),
-        updates=5000,
-        by_chunk=False,
-        adam=False,
-    ),
-    "constants": Peer("means and standard deviations", "reference:constants"),
+    "vw": Peer("Vowpal Wabbit, cache", "vowpal_wabbit:train", VW_NEEDS, updates=5000, by_chunk=False, adam=False),
     "reference": Peer("float64 reference", "reference:train"),
-    "parse_pandas": Peer("bare parse, pandas", "parses:parse_pandas"),
-    "parse_polars": Peer("bare parse, polars", "parses:parse_polars", ("polars",)),
+    "parse_pandas": Peer("bare parse, pandas", "reading:parse_pandas"),
+    "parse_polars": Peer("bare parse, polars", "reading:parse_polars", ("polars",)),
     "memory": Peer("peak memory", "memory:train_from_fifo"),
 }
 PANDAS_LOOPS = ("loop", "compiled", "sklearn")
@@ -80,18 +78,40 @@ def run_peer(name: str, tasks: Sequence[Task]) -> list[Outcome]:
         RuntimeError: The process failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "outcomes.json"
-        command = [sys.executable, "-m", "experiments.benchmark.child", name, repr(time.monotonic()), str(result)]
-        done = subprocess.run(
-            command,
-            input=json.dumps([asdict(task) for task in tasks]),
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            env=ENVIRONMENT | os.environ,
-        )
+        result = Path(folder) / "outcomes"
+        command = [sys.executable, "-m", "experiments.benchmark.process", name, repr(time.monotonic()), str(result)]
+        done = subprocess.run(command, input=pickle.dumps(list(tasks)), capture_output=True, timeout=LIMIT_SECONDS)
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            last = (done.stderr.decode().strip().splitlines() or ["no output"])[-1]
             raise RuntimeError(f"{PEERS[name].label} exited with code {done.returncode}: {last}")
-        found = json.loads(result.read_text())
-    return [Outcome(**outcome | {"fits": [Fit(**fit) for fit in outcome["fits"]]}) for outcome in found]
+        return pickle.loads(result.read_bytes())
+
+
+def peak_mb() -> float:
+    """Return this program's peak memory. `getrusage` also counts what the parent had when it forked."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def _child(name: str, started: str, result: str) -> None:
+    tasks: list[Task] = pickle.load(sys.stdin.buffer)
+    module, _, function = PEERS[name].function.partition(":")
+    run = getattr(importlib.import_module(f"experiments.benchmark.peers.{module}"), function)
+    startup = time.monotonic() - float(started)
+    outcomes = []
+    for task in tasks:
+        subprocess.run(["cat", task.path], stdout=subprocess.DEVNULL, check=True)  # Disks are not measured.
+        outcome = run(task)
+        outcome.startup += startup
+        outcome.peak_mb = outcome.peak_mb or peak_mb()
+        outcomes.append(outcome)
+    Path(result).write_bytes(pickle.dumps(outcomes))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    _child(*sys.argv[1:])
+    gc.freeze()  # Spares the interpreter one last pass over everything that was imported.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.benchmark.goals import Goal
 from experiments.benchmark.process import PEERS
-from experiments.benchmark.timing import Row, Timing, ratio
+from experiments.benchmark.timing import Row, ratio
 
 EXPERIMENT = "benchmark"
 
@@ -15,48 +16,25 @@ EXPERIMENT = "benchmark"
 def record(
     command: str, versions: Mapping[str, str], machine: str, rows: Sequence[Row], goals: Sequence[Goal], page: Path
 ) -> None:
-    """Record everything; `page` and its figure become artifacts of the summary run."""
+    """Record everything; the page and its figure become artifacts of the summary run."""
     from harness.tracking.tracker import Tracker
     from harness.tracking.uri import tracking_uri
 
     with Tracker(tracking_uri(), EXPERIMENT) as tracker:
-        tags = {"kind": "sweep", "command": command, "device": machine}
-        sweep = tracker.start_run(command, dict(versions), tags)
-        for row in rows:
-            for timing in (row.harness, *row.peers.values()):
-                run = tracker.start_run(
-                    f"{PEERS[timing.name].label}: {row.case.name}",
-                    _params(row, timing),
-                    {"kind": "run", "sweep": sweep, "device": machine},
-                )
-                tracker.log(run, _metrics(row, timing))
-                tracker.end_run(run, "FINISHED")
-        names = {goal.what.replace(",", "").replace("/", " ").replace(":", ""): goal.measured for goal in goals}
-        tracker.log(sweep, {f"goal/{name}": value for name, value in names.items() if value is not None})
+        sweep = tracker.start_run(command, dict(versions), {"kind": "sweep", "command": command, "device": machine})
+        for row, timing in [(case, timing) for case in rows for timing in (case.harness, *case.peers.values())]:
+            task = row.case.task
+            params = {"peer": timing.name, "case": row.case.key, "rows": task.rows, "runs": task.configurations}
+            params["timed_on_rows"] = timing.measured_rows or task.rows
+            name = f"{PEERS[timing.name].label}: {row.case.name}"
+            run = tracker.start_run(name, params, {"kind": "run", "sweep": sweep, "device": machine})
+            spans = {"wall": timing.wall, "startup": timing.startup, "compile": timing.compile, "work": timing.work}
+            metrics = {f"time/{span}_s": value.mid for span, value in spans.items()}
+            metrics |= {"memory/peak_mb": timing.peak_mb, "configuration_rows_per_second": timing.rate(task)}
+            tracker.log(run, metrics | {"times_the_harness": ratio(timing, row.harness) or 0.0})
+            tracker.end_run(run, "FINISHED")
+        measured = {re.sub(r"[,/()]", " ", goal.what): goal.measured for goal in goals if goal.measured is not None}
+        tracker.log(sweep, {f"goal/{' '.join(what.split())}": value for what, value in measured.items()})
         for file in (page, page.with_suffix(".png")):
             tracker.log_artifact(sweep, file)
         tracker.end_run(sweep, "FINISHED")
-
-
-def _params(row: Row, timing: Timing) -> dict[str, object]:
-    task = row.case.task
-    return {
-        "peer": timing.name,
-        "rows": task.rows,
-        "features": len(task.features),
-        "units": list(task.units),
-        "chunksize": ",".join(map(str, task.chunks)),
-        "learning_rate": ",".join(f"{rate:g}" for rate in task.rates),
-        "epochs": ",".join(map(str, task.stops)),
-        "configurations": task.configurations,
-        "table": "not there" if row.case.fresh else "there",
-        "timed_on_rows": timing.measured_rows or task.rows,
-    }
-
-
-def _metrics(row: Row, timing: Timing) -> dict[str, float]:
-    spans = {"wall": timing.wall, "startup": timing.startup, "compile": timing.compile, "work": timing.work}
-    found = {f"time/{name}_s": span.mid for name, span in spans.items()}
-    found |= {"time/work_low_s": timing.work.low, "time/work_high_s": timing.work.high}
-    found |= {"memory/peak_mb": timing.peak_mb, "configuration_rows_per_second": timing.rate(row.case.task)}
-    return found | {"times_the_harness": ratio(timing, row.harness) or 0.0}

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmark.goals import Goal
 from experiments.benchmark.process import PEERS
-from experiments.benchmark.task import Task
-from experiments.benchmark.timing import Part, Row, Timing, ratio, three_digits
+from experiments.benchmark.timing import Row, ratio, three_digits
 
 Cells = list[list[str]]
 """A table: its header, then its rows."""
 
-FIGURES = ["wall s", "start-up s", "compile s", "the rest s", "rows/s", "configuration-rows/s", "peak MB"]
-
-
-def harness_table(rows: Sequence[Row]) -> Cells:
-    """Return the harness's times."""
-    return [["case", *FIGURES], *([row.case.name, *_figures(row.case.task, row.harness)] for row in rows)]
+HEADER = [
+    "case",
+    "peer",
+    "wall s",
+    "start-up s",
+    "compile s",
+    "the rest s",
+    "configuration-rows/s",
+    "peak MB",
+    "timed on",
+]
 
 
 def ratio_table(rows: Sequence[Row]) -> Cells:
@@ -38,30 +41,16 @@ def ratio_table(rows: Sequence[Row]) -> Cells:
     return lines
 
 
-def peer_table(rows: Sequence[Row]) -> Cells:
-    """Return each peer's times, and the rows they were measured on."""
-    lines = [["case", "peer", *FIGURES, "timed on"]]
+def time_table(rows: Sequence[Row]) -> Cells:
+    """Return everyone's times, and the rows they were measured on."""
+    lines = [HEADER]
     for row in rows:
-        for name, timing in row.peers.items():
+        for timing in (row.harness, *row.peers.values()):
+            spans = map(str, (timing.wall, timing.startup, timing.compile, timing.work))
             timed = f"{timing.measured_rows:,} rows, scaled" if timing.measured_rows else "all"
-            lines.append([row.case.name, PEERS[name].label, *_figures(row.case.task, timing), timed])
+            figures = [f"{timing.rate(row.case.task):,.0f}", f"{timing.peak_mb:,.0f}", timed]
+            lines.append([row.case.name, PEERS[timing.name].label, *spans, *figures])
     return lines
-
-
-def goal_table(goals: Sequence[Goal]) -> Cells:
-    """Return the goals."""
-    return [["goal", "wanted", "measured", ""], *(goal.cells for goal in goals)]
-
-
-def part_table(parts: Iterable[Part]) -> Cells:
-    """Return the components."""
-    return [["part", "median (range)", "unit"], *([part.what, str(part.value), part.unit] for part in parts)]
-
-
-def _figures(task: Task, timing: Timing) -> list[str]:
-    spans = (timing.wall, timing.startup, timing.compile, timing.work)
-    rates = task.passes * task.rows / timing.wall.mid, timing.rate(task)
-    return [*map(str, spans), *(f"{rate:,.0f}" for rate in rates), f"{timing.peak_mb:,.0f}"]
 
 
 def show(title: str, cells: Cells, console: Console) -> None:
@@ -72,7 +61,6 @@ def show(title: str, cells: Cells, console: Console) -> None:
     for line in cells[1:]:
         table.add_row(*line)
     console.print(table)
-    console.print()
 
 
 def markdown(cells: Cells) -> str:

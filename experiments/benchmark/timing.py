@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from experiments.benchmark.cases import Case
 from experiments.benchmark.process import PEERS
 from experiments.benchmark.task import Outcome, Task
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """The median of repeated measurements, and their range."""
 
     low: float
     mid: float
     high: float
 
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Span:
-        """Return the span of at least one value."""
-        values = sorted(values)
-        return cls(values[0], statistics.median(values), values[-1])
-
-    def __add__(self, other: Span) -> Span:
-        return Span(self.low + other.low, self.mid + other.mid, self.high + other.high)
-
-    def __mul__(self, factor: float) -> Span:
-        return Span(self.low * factor, self.mid * factor, self.high * factor)
-
     def __str__(self) -> str:
         spread = "" if self.low == self.high else f" ({self.low:.3g} to {self.high:.3g})"
         return three_digits(self.mid) + spread
+
+
+def span(values: Iterable[float]) -> Span:
+    """Return the span of at least one value."""
+    values = sorted(values)
+    return Span(values[0], statistics.median(values), values[-1])
+
+
+def total(spans: Iterable[Span]) -> Span:
+    """Return the sum of spans."""
+    return Span(*map(sum, zip(*spans, strict=True)))
 
 
 def three_digits(value: float) -> str:
@@ -64,71 +63,53 @@ class Timing:
     @property
     def wall(self) -> Span:
         """Everything."""
-        return self.work + self.startup + self.compile
+        return total((self.work, self.startup, self.compile))
 
     def rate(self, task: Task) -> float:
         """Return configuration-rows per second, everything included."""
         return task.configuration_rows / self.wall.mid
 
 
-@dataclass
-class Row:
-    """A measured case. Peers that are missing or wrong are left out."""
+class Row(NamedTuple):
+    """A measured case; peers that are missing or wrong are left out."""
 
     case: Case
     harness: Timing
-    peers: dict[str, Timing] = field(default_factory=dict)
+    peers: dict[str, Timing]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A measurement of one component."""
 
     what: str
     value: Span
-    unit: str
+    unit: str = "s"
 
 
-def whole(name: str, outcomes: Sequence[Outcome]) -> Timing:
-    """Return the timing of a peer that ran the whole task, once or several times."""
-    return Timing(
-        name,
-        Span.of(outcome.read + lap for outcome in outcomes for lap in outcome.laps),
-        Span.of(outcome.startup for outcome in outcomes),
-        Span.of(outcome.compile for outcome in outcomes),
-        max(outcome.peak_mb for outcome in outcomes),
-    )
-
-
-def scaled(name: str, task: Task, outcomes: Sequence[Outcome]) -> Timing:
-    """Return what a peer would take for a task, one configuration after another, from its first rows.
+def timing(name: str, task: Task, outcomes: Sequence[Outcome]) -> Timing:
+    """Return what a peer takes for a task.
 
     Args:
         name: The peer.
-        task: The whole task. The peer reads once, then goes through all epochs.
-        outcomes: One per chunk size, or a single one if the peer updates after each row.
+        task: The whole task.
+        outcomes: Repetitions of the whole task; for a scaled peer one per chunk size, or a single one if it updates
+            after each row. It reads once, then goes through all epochs, one configuration after another.
     """
-    work, compiling = Span(0, 0, 0), Span(0, 0, 0)
-    for number in range(len(task.chunks)):
-        outcome = outcomes[number if PEERS[name].by_chunk else 0]
-        factor = task.rows / outcome.rows
-        epoch = Span.of(lap / outcome.lap_epochs for lap in outcome.laps)
-        work += epoch * (factor * len(task.rates) * sum(task.stops))
-        if number == 0:
-            work += Span.of([outcome.read * factor])
-        compiling += Span.of([outcome.compile])
-    startup, peak = Span.of(outcome.startup for outcome in outcomes), max(outcome.peak_mb for outcome in outcomes)
-    return Timing(name, work, startup, compiling, peak, min(outcome.rows for outcome in outcomes))
+    peak, startup = max(outcome.peak_mb for outcome in outcomes), span(outcome.startup for outcome in outcomes)
+    if PEERS[name].updates is None:
+        work = span(outcome.read + lap for outcome in outcomes for lap in outcome.laps)
+        return Timing(name, work, startup, span(outcome.compile for outcome in outcomes), peak)
+    spans = [span([outcomes[0].read * task.rows / outcomes[0].rows])]
+    chosen = [outcomes[number if PEERS[name].by_chunk else 0] for number in range(len(task.chunks))]
+    for outcome in chosen:
+        factor = task.rows / outcome.rows * len(task.rates) * sum(task.stops) / outcome.lap_epochs
+        spans.append(span(lap * factor for lap in outcome.laps))
+    compiling = span([sum(outcome.compile for outcome in chosen)])
+    return Timing(name, total(spans), startup, compiling, peak, min(outcome.rows for outcome in outcomes))
 
 
 def ratio(above: Timing | None, below: Timing | None, *, compiling: bool = False) -> float | None:
-    """Return how many times as long `above` takes, without start-up; None if one is missing.
-
-    Args:
-        above: The numerator.
-        below: The denominator.
-        compiling: Count compilation.
-    """
+    """Return how many times as long `above` takes, without start-up; None if one is missing."""
     if above is None or below is None:
         return None
     one, other = (each.work.mid + compiling * each.compile.mid for each in (above, below))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from experiments.benchmark.peers.pandas_chunks import chunks
+from experiments.benchmark.peers.reading import chunks
 from experiments.benchmark.task import Fit, Outcome, Task, split_compilation
 
 
@@ -25,23 +25,22 @@ def compiled(task: Task) -> Outcome:
 
 
 def _train(task: Task, wrap: Callable) -> Outcome:
-    intercept, slopes = tf.Variable(0.1), tf.Variable(tf.fill([len(task.features)], 0.1))
+    intercept, slope = tf.Variable(0.1), tf.Variable(0.1)
     optimizer = keras.optimizers.Adam(task.rates[0])
-    optimizer.build([intercept, slopes])
+    optimizer.build([intercept, slope])
 
     def step(x: tf.Tensor, y: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((intercept + tf.linalg.matvec(x, slopes) - y) ** 2)
-        optimizer.apply(tape.gradient(loss, [intercept, slopes]), [intercept, slopes])
+            loss = tf.reduce_mean((intercept + slope * x[:, 0] - y) ** 2)
+        optimizer.apply(tape.gradient(loss, [intercept, slope]), [intercept, slope])
 
     step = wrap(step)
     epochs = []
-    for _ in range(task.passes):
+    for _ in range(task.stops[-1]):
         start = time.perf_counter()
         for x, y in chunks(task):
             step(tf.constant(x), tf.constant(y))
         epochs.append(time.perf_counter() - start)
     compiling, laps = split_compilation(epochs)
-    weights = [float(intercept.numpy()), *map(float, slopes.numpy())]
-    fit = Fit(task.chunks[0], task.rates[0], task.passes, weights)
-    return Outcome(task.rows, compile=compiling, laps=laps, fits=[fit])
+    fit = Fit(task.chunks[0], task.rates[0], task.stops[-1], [float(intercept.numpy()), float(slope.numpy())])
+    return Outcome(task.rows, laps, [fit], compiling)

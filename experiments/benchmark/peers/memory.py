@@ -10,27 +10,25 @@ import tempfile
 import threading
 from pathlib import Path
 
-from experiments.benchmark.task import TARGET, Outcome, Task
+from experiments.benchmark.task import COLUMNS, Outcome, Task
 
 COPIES = 5
-"""The task's file is sent so many times, as one CSV."""
+"""The task's file is sent this many times, as one CSV."""
+OPTIONS = ("chunksize=100,full", "epochs=2", "tracking.log_model=none")
 
 
 def train_from_fifo(task: Task) -> Outcome:
-    """Train a batch run and a full-sample run for two epochs; `memory_mb` is the peak above `import tensorflow`."""
-    size = Path(task.path).stat().st_size
+    """Train a batch run and a full-sample run; `memory_mb` is the peak above `import tensorflow`."""
     with tempfile.TemporaryDirectory() as folder:
         fifo = Path(folder) / "rows.csv"
         os.mkfifo(fifo)
-        feeder = threading.Thread(target=_feed, args=(Path(task.path), fifo), daemon=True)
-        feeder.start()
-        words = ["train", "-m", "data=csv", f"data.path={fifo}", f"data.features=[{','.join(task.features)}]"]
-        words += [f"data.target={TARGET}", "chunksize=100,full", "epochs=2", "tracking.log_model=none"]
-        training = _peak_mb([str(Path(sys.executable).with_name("harness")), *words], folder)
-        feeder.join()
+        threading.Thread(target=_feed, args=(Path(task.path), fifo), daemon=True).start()
+        command = [str(Path(sys.executable).with_name("harness")), "train", "-m", "data=csv", f"data.path={fifo}"]
+        columns = [f"data.features=[{COLUMNS[0]}]", f"data.target={COLUMNS[1]}"]
+        training = _peak_mb([*command, *columns, *OPTIONS], folder)
         importing = _peak_mb([sys.executable, "-c", "import tensorflow"], folder)
-    figures = {"memory_mb": training - importing, "gigabytes": COPIES * size / 1e9}
-    return Outcome(COPIES * task.rows, figures=figures)
+    gigabytes = COPIES * Path(task.path).stat().st_size / 1e9
+    return Outcome(task.rows, [], figures={"memory_mb": training - importing, "gigabytes": gigabytes})
 
 
 def _feed(path: Path, fifo: Path) -> None:
@@ -38,21 +36,19 @@ def _feed(path: Path, fifo: Path) -> None:
         for copy in range(COPIES):
             with path.open("rb") as source:
                 header = source.readline()
-                if copy == 0:
-                    sink.write(header)
+                sink.write(b"" if copy else header)
                 shutil.copyfileobj(source, sink)
 
 
 def _peak_mb(command: list[str], folder: str) -> float:
-    """Return a command's peak of resident memory.
+    """Return a command's peak of resident memory, which starts at that of this process; so this one stays small.
 
     Raises:
         RuntimeError: The command failed.
     """
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read() if process.stderr else b""
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{command[0]} exited with code {process.returncode}: {errors.decode().strip()}")
+        raise RuntimeError(f"{command[0]} exited with code {process.returncode}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6

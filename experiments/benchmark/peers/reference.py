@@ -2,65 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import math
 
 import numpy as np
-import pandas as pd
 
+from experiments.benchmark.peers.reading import read
+from experiments.benchmark.process import PEERS
 from experiments.benchmark.task import Fit, Outcome, Task
 
-BLOCK_ROWS = 1_000_000
-
-
-def constants(task: Task) -> Outcome:
-    """Return the columns' means and standard deviations, as the weights of two fits."""
-    values = _values(task)
-    mean = values.mean(axis=0, dtype=np.float64)
-    centred = replace(task, mean=tuple(mean), std=(1.0,) * len(mean))
-    squares = sum((block**2).sum(axis=0) for block in _scaled(centred, values, 1))
-    fits = [Fit(0, 0.0, 0, numbers.tolist()) for numbers in (mean, np.sqrt(squares / task.rows))]
-    return Outcome(task.rows, fits=fits)
+TOLERANCE = 1e-3
+"""Largest difference of a weight for scaled values from the reference."""
+NEAR = 0.1
+"""The same for peers without Adam, from the least-squares line."""
 
 
 def train(task: Task) -> Outcome:
-    """Train linear models with Adam (Kingma and Ba, 2015), all rates of a chunk size together."""
-    values = _values(task)
-    products = np.zeros((values.shape[1] + 1,) * 2)
-    for block in _scaled(task, values, 1):
-        whole = np.column_stack([np.ones(len(block)), block])
-        products += whole.T @ whole
-    fits = [] if task.units else [fit for chunk in task.chunks for fit in _adam(task, chunk, values)]
-    return Outcome(task.rows, fits=fits, gram=(products / task.rows).tolist())
-
-
-def _adam(task: Task, chunk: int | str, values: np.ndarray) -> list[Fit]:
-    weights = np.full((values.shape[1], len(task.rates)), 0.1)
-    first, second, step, size = np.zeros_like(weights), np.zeros_like(weights), 0, task.size(chunk)
-    fits = []
-    for epoch in range(1, task.passes + 1):
-        for block in _scaled(task, values, size):
-            inputs, targets = np.column_stack([np.ones(len(block)), block[:, :-1]]), block[:, -1:]
-            for start in range(0, len(block), size):
-                x, y = inputs[start : start + size], targets[start : start + size]
-                gradient = 2 * x.T @ (x @ weights - y) / len(x)
+    """Find the least-squares line, then train with Adam (Kingma and Ba, 2015), all rates of a chunk size together."""
+    values = read(task, np.float64)
+    x, y = np.column_stack([np.ones(len(values)), values[:, 0]]), values[:, 1:]
+    line = np.linalg.solve(x.T @ x, x.T @ y)
+    fits = [Fit("least squares", 0.0, 0, line[:, 0].tolist())]
+    for chunk in task.chunks:
+        weights = np.full((2, len(task.rates)), 0.1)
+        first, second, step, size = np.zeros_like(weights), np.zeros_like(weights), 0, task.size(chunk)
+        for epoch in range(1, task.stops[-1] + 1):
+            for start in range(0, task.rows, size):
+                inputs, targets = x[start : start + size], y[start : start + size]
+                gradient = 2 * inputs.T @ (inputs @ weights - targets) / len(inputs)
                 step += 1
                 first = 0.9 * first + 0.1 * gradient
                 second = 0.999 * second + 0.001 * gradient**2
-                rate = np.asarray(task.rates) * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+                rate = np.asarray(task.rates) * math.sqrt(1 - 0.999**step) / (1 - 0.9**step)
                 weights = weights - rate * first / (np.sqrt(second) + 1e-7)
-        if epoch in task.stops:
-            fits += [Fit(chunk, rate, epoch, lane.tolist()) for rate, lane in zip(task.rates, weights.T, strict=True)]
-    return fits
+            if epoch in task.stops:
+                fits += [Fit(chunk, rate, epoch, w.tolist()) for rate, w in zip(task.rates, weights.T, strict=True)]
+    return Outcome(task.rows, [], fits)
 
 
-def _values(task: Task) -> np.ndarray:
-    frame = pd.read_csv(task.path, usecols=task.columns, dtype=np.float32, nrows=task.rows)
-    return frame[task.columns].to_numpy()
+def fault(name: str, task: Task, outcome: Outcome, reference: Outcome) -> str:
+    """Return what is wrong with a peer's result, or an empty string.
 
-
-def _scaled(task: Task, values: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Yield scaled blocks of whole chunks of `size` rows."""
-    rows = size * max(1, BLOCK_ROWS // size)
-    for start in range(0, len(values), rows):
-        yield (values[start : start + rows].astype(np.float64) - task.mean) / task.std
+    Where the reference has the same configuration, weights must agree; without Adam, they must be near the best line.
+    """
+    peer, (line, *known) = PEERS[name], reference.fits
+    if len(outcome.fits) < (1 if peer.updates else task.configurations):
+        return f"{peer.label}: results are missing"
+    expected = {(fit.chunk, f"{fit.rate:.5g}", fit.epochs): fit for fit in known}
+    for fit in outcome.fits:
+        right = expected.get((fit.chunk, f"{fit.rate:.5g}", fit.epochs)) if peer.adam else line
+        off = max(abs(a - b) for a, b in zip(fit.weights, right.weights, strict=True)) if right else 0.0
+        if not off <= (TOLERANCE if peer.adam else NEAR):
+            where = f"chunk {fit.chunk}, rate {fit.rate:g}, {fit.epochs} epochs"
+            return f"{peer.label}, {where}: a weight differs from the reference by {off:.2g}"
+    return ""

@@ -8,7 +8,7 @@ import time
 
 from sklearn.linear_model import SGDRegressor
 
-from experiments.benchmark.peers.pandas_chunks import chunks
+from experiments.benchmark.peers.reading import chunks
 from experiments.benchmark.task import Fit, Outcome, Task
 
 RATE = 0.0002
@@ -18,10 +18,10 @@ def train(task: Task) -> Outcome:
     """Train chunk by chunk."""
     model = SGDRegressor(penalty=None, learning_rate="constant", eta0=RATE, random_state=0)
     laps = []
-    for _ in range(task.passes):
+    for _ in range(task.stops[-1]):
         start = time.perf_counter()
         for x, y in chunks(task):
             model.partial_fit(x, y)
         laps.append(time.perf_counter() - start)
-    weights = [float(model.intercept_[0]), *map(float, model.coef_)]
-    return Outcome(task.rows, laps=laps, fits=[Fit(task.chunks[0], RATE, task.passes, weights)])
+    weights = [float(model.intercept_[0]), float(model.coef_[0])]
+    return Outcome(task.rows, laps, [Fit(task.chunks[0], RATE, task.stops[-1], weights)])
