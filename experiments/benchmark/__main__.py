@@ -1,7 +1,4 @@
-"""Measure the harness beside its peers.
-
-    make bench                               20 million rows, about a quarter of an hour
-    make bench BENCH='--rows 200000'         a short trial; its figures mean nothing
+"""Measure the harness beside its peers: `make bench`, or `make bench BENCH='--rows 200000'` for a short trial.
 
 docs/benchmark.md says what is measured and how to read it. Results go to the terminal, to the MLflow experiment
 `benchmark`, and to a dated page with a figure in experiments/benchmark/results/.
@@ -18,16 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
 
-from experiments.benchmark import tables
-from experiments.benchmark.figure import draw
+from experiments.benchmark import report
 from experiments.benchmark.goals import goals
 from experiments.benchmark.measure import Benchmark
-from experiments.benchmark.record import record
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
@@ -48,59 +44,47 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if options.rows < 20_000:
         parser.error("--rows: at least 20000 rows are needed")
-    started = time.strftime("%Y-%m-%d")
-    command = "make bench" if options.rows == ROWS else f"make bench BENCH='--rows {options.rows}'"
     with tempfile.TemporaryDirectory() as folder:
         files = Path(tempfile.gettempdir())
         benchmark = Benchmark(options.rows, options.repeats, Path(folder), files, lambda line: print(line, flush=True))
         rows, parts = benchmark.rows(), benchmark.parts()
-    reached, versions = goals(rows, parts), package_versions()
-    machine = f"{processor_name()}, {os.cpu_count()} cores"
-    found = {
-        "Times as long as the harness (* timed on the first rows and scaled)": tables.ratio_table(rows),
-        "Goals": [["goal", "wanted", "measured", ""], *(goal.cells for goal in reached)],
-        "Parts": [["part", "median (range)", "unit"], *([part[0], str(part[1]), part[2]] for part in parts.values())],
-        "Times": tables.time_table(rows),
+    reached = goals(rows, parts)
+    machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
+    page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
+    command = "make bench" if options.rows == ROWS else f"make bench BENCH='--rows {options.rows}'"
+    installed = {package.name: package.version for package in distributions()}
+    versions = {
+        "python": platform.python_version(),
+        **{name: installed.get(name, "not installed") for name in PACKAGES},
     }
-    console = Console(width=max(150, Console().width))
-    console.print(f"{machine}, {started}", NOTES, *benchmark.remarks, sep="\n", markup=False, highlight=False)
-    for title, cells in found.items():
-        tables.show(title, cells, console)
-    page = options.results / f"{re.sub('[^a-z0-9]+', '-', machine.lower())}_{started.replace('-', '')}.md"
-    text = [
-        f"# {machine}, {started}",
+    tables = {
+        "Times as long as the harness (\\* timed on the first rows and scaled)": report.ratio_table(rows),
+        "Goals": [["goal", "wanted", "measured", "verdict"], *(goal.cells for goal in reached)],
+        "Parts": [["part", "median (range)", "unit"], *([part[0], str(part[1]), part[2]] for part in parts.values())],
+        "Times": report.time_table(rows),
+    }
+    paragraphs = [
+        f"# {machine}, {date}",
         f"`{command}`, {', '.join(f'{name} {number}' for name, number in versions.items())}.",
         NOTES,
         *(f"- {remark}" for remark in benchmark.remarks),
-        *(f"## {title}\n\n{tables.markdown(cells)}" for title, cells in found.items()),
+        *(f"## {title}\n\n{report.markdown(cells)}" for title, cells in tables.items()),
         f"![Configuration-rows per second]({page.stem}.png)\n",
     ]
     options.results.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n\n".join(text))
-    draw(rows).savefig(page.with_suffix(".png"))
-    record(command, versions, machine, rows, reached, page)
-    console.print(f"written: {page}", markup=False, highlight=False)
+    page.write_text("\n\n".join(paragraphs))
+    report.draw(rows).savefig(page.with_suffix(".png"))
+    report.record({"command": command, "device": machine}, versions, rows, reached, page)
+    Console(width=max(150, Console().width)).print(Markdown("\n\n".join(paragraphs[:-1])))
+    print(f"written: {page}")
     return int(benchmark.failed)
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that take part."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def processor_name() -> str:
     """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -86,9 +86,3 @@ class Outcome:
     peak_mb: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
     epochs: list[float] = field(default_factory=list)
-
-
-def split_compilation(epochs: list[float]) -> tuple[float, list[float]]:
-    """Return what the first epoch takes longer than the others' median, which is compilation, and the others."""
-    first, *rest = epochs
-    return max(0.0, first - sorted(rest)[len(rest) // 2]), rest

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmark import __main__ as command
-from experiments.benchmark import measure, tables
+from experiments.benchmark import measure, report
 from experiments.benchmark.cases import Case, cases
 from experiments.benchmark.goals import goals
 from experiments.benchmark.measure import Benchmark
-from experiments.benchmark.task import Fit, Outcome, Task, split_compilation
+from experiments.benchmark.task import Fit, Outcome, Task
 from experiments.benchmark.timing import Part, Row, Span, Timing, ratio, span, timing, total
 
 
@@ -37,11 +37,6 @@ PARTS = {
     "update/64/100": Part("update", span([11.0]), "us"),
     "lanes": Part("lanes", span([1024.0]), ""),
 }
-
-
-def test_compilation_is_what_the_first_epoch_takes_longer() -> None:
-    assert split_compilation([5.0, 1.0, 2.0, 3.0]) == (3.0, [1.0, 2.0, 3.0])
-    assert split_compilation([1.0, 2.0, 3.0]) == (0.0, [2.0, 3.0])
 
 
 def test_spans_are_medians_with_their_range() -> None:
@@ -87,7 +82,7 @@ def test_goals_are_reached_missed_or_not_measured(rows: list[Row]) -> None:
 
 
 def test_tables_mark_scaled_and_missing_peers(rows: list[Row]) -> None:
-    header, first, _, sweep = tables.ratio_table(rows)
+    header, first, _, sweep = report.ratio_table(rows)
     assert header == [
         "case",
         "JAX, vmap and scan, polars",
@@ -96,9 +91,9 @@ def test_tables_mark_scaled_and_missing_peers(rows: list[Row]) -> None:
     ]
     assert first[1:] == ["-", "100*", "50*"]
     assert sweep[1:] == ["2", "20*", "10*"]
-    assert tables.time_table(rows)[1][1:] == ["harness", "8", "6", "1", "1", "250", "100", "all"]
-    assert tables.time_table(rows)[2][-1] == "20 rows, scaled"
-    assert "\\*" in tables.markdown(tables.ratio_table(rows))
+    assert report.time_table(rows)[1][1:] == ["harness", "8", "6", "1", "1", "250", "100", "all"]
+    assert report.time_table(rows)[2][-1] == "20 rows, scaled"
+    assert "\\*" in report.markdown(report.ratio_table(rows))
 
 
 def test_results_are_tables_a_page_a_figure_and_runs(

@@ -33,7 +33,16 @@ def train(task: Task) -> Outcome:
         start = time.perf_counter()
         Tracker(tracking_uri(), "bench").close()
         startup = time.perf_counter() - start
-        clocks = _collect_clocks()
+        clocks: list[trainer.Clocks] = []
+
+        class Clocks(trainer.Clocks):
+            """Kept in a list, since a single run has no summary run that records them."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                clocks.append(self)
+
+        trainer.Clocks = Clocks
         start = time.perf_counter()
         with contextlib.redirect_stdout(sys.stderr):
             runs = command.run(words(task))
@@ -66,19 +75,6 @@ def words(task: Task) -> list[str]:
         *(f"{key}={','.join(map(str, values))}" for key, values in axes.items()),
         *task.options,
     ]
-
-
-def _collect_clocks() -> list[trainer.Clocks]:
-    """Collect the clocks of all scans from now on: a single run has no summary run that records them."""
-    clocks: list[trainer.Clocks] = []
-
-    class Collected(trainer.Clocks):
-        def __init__(self) -> None:
-            super().__init__()
-            clocks.append(self)
-
-    trainer.Clocks = Collected
-    return clocks
 
 
 def _fit(task: Task, run: dict[str, Any]) -> Fit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,21 +15,20 @@ from experiments.benchmark.task import COLUMNS, Outcome, Task
 
 COPIES = 5
 """The task's file is sent this many times, as one CSV."""
-OPTIONS = ("chunksize=100,full", "epochs=2", "tracking.log_model=none")
 
 
 def train_from_fifo(task: Task) -> Outcome:
     """Train a batch run and a full-sample run; `memory_mb` is the peak above `import tensorflow`."""
+    importing = _peak_mb([sys.executable, "-c", "import tensorflow"], "/")
     with tempfile.TemporaryDirectory() as folder:
         fifo = Path(folder) / "rows.csv"
         os.mkfifo(fifo)
         threading.Thread(target=_feed, args=(Path(task.path), fifo), daemon=True).start()
         command = [str(Path(sys.executable).with_name("harness")), "train", "-m", "data=csv", f"data.path={fifo}"]
-        columns = [f"data.features=[{COLUMNS[0]}]", f"data.target={COLUMNS[1]}"]
-        training = _peak_mb([*command, *columns, *OPTIONS], folder)
-        importing = _peak_mb([sys.executable, "-c", "import tensorflow"], folder)
+        command += [f"data.features=[{COLUMNS[0]}]", f"data.target={COLUMNS[1]}", "chunksize=100,full", "epochs=2"]
+        above = _peak_mb([*command, "tracking.log_model=none"], folder) - importing
     gigabytes = COPIES * Path(task.path).stat().st_size / 1e9
-    return Outcome(task.rows, [], figures={"memory_mb": training - importing, "gigabytes": gigabytes})
+    return Outcome(task.rows, [], figures={"memory_mb": above, "gigabytes": gigabytes})
 
 
 def _feed(path: Path, fifo: Path) -> None:
@@ -41,14 +41,6 @@ def _feed(path: Path, fifo: Path) -> None:
 
 
 def _peak_mb(command: list[str], folder: str) -> float:
-    """Return a command's peak of resident memory, which starts at that of this process; so this one stays small.
-
-    Raises:
-        RuntimeError: The command failed.
-    """
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} exited with code {process.returncode}")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    """Run a command; return the peak memory of the largest child so far, in Linux' unit of 1,024 bytes."""
+    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
