@@ -14,14 +14,7 @@ PEERS = ("jax", "keras", "compiled", "loop", "sklearn", "vw")
 
 @dataclass(frozen=True)
 class Case:
-    """A task for the harness and its peers.
-
-    Attributes:
-        key: Name by which goals refer to the case.
-        task: The task; its file and folder are filled in later.
-        fresh: First contact: there is no table yet.
-        peers: Names of the peers that do it too.
-    """
+    """A task for the harness and its peers; `fresh` means first contact, without a table. Goals refer to `key`."""
 
     key: str
     task: Task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -29,20 +30,18 @@ REFERENCE_UPDATES = 600_000
 class Benchmark:
     """Measurements of one call. Outcomes are kept, since cases share them.
 
-    Attributes:
-        remarks: Peers that were skipped, results that were wrong, cases that failed.
-        failed: The harness failed in a case or a part.
+    `remarks` names peers that were skipped, wrong results and failed cases; `failed` means that the harness failed.
     """
 
     def __init__(self, rows: int, repeats: int, folder: Path, files: Path, say: Callable[[str], None]) -> None:
         """Prepare; nothing is measured yet.
 
         Args:
-            rows: Rows of the large file; the small one has a tenth.
+            rows: Rows of the large file; parts use smaller ones.
             repeats: Repetitions of each measurement.
             folder: Temporary folder for the harness.
             files: Folder of the CSVs, which are kept.
-            say: Called with a line on what is being measured.
+            say: Prints a line on what is being measured.
         """
         self._rows, self._repeats, self._folder, self._files, self._say = rows, repeats, folder, files, say
         self._kept: dict[tuple, list[Outcome]] = {}
@@ -123,6 +122,7 @@ class Benchmark:
             run_peer("harness", [replace(task, folder=str(self._tables[task.rows]), rates=(0.01,), stops=(1,))])
         for _ in range(repeats):
             if fresh:
+                shutil.rmtree(self._tables.get(task.rows, ""), ignore_errors=True)
                 self._tables[task.rows] = Path(tempfile.mkdtemp(dir=self._folder))
             outcomes += run_peer("harness", [replace(task, folder=str(self._tables[task.rows]))])
         self._check("harness", [task] * repeats, outcomes)
@@ -134,11 +134,8 @@ class Benchmark:
         tasks = [task] * self._repeats
         if peer.updates:
             part = replace(task, rates=(0.01,), stops=(TIMED_EPOCHS,))
-            sizes = {
-                chunk: most if isinstance(chunk, str) else min(peer.updates * chunk, most) for chunk in task.chunks
-            }
-            sizes = sizes if peer.by_chunk else {100: min(peer.updates * 100, most)}
-            tasks = [replace(part, rows=rows, chunks=(chunk,)) for chunk, rows in sizes.items()]
+            chunks = task.chunks if peer.by_chunk else (100,)
+            tasks = [replace(part, rows=min(peer.updates * part.size(c), most), chunks=(c,)) for c in chunks]
         outcomes = self._once(name, tasks)
         self._check(name, tasks, outcomes)
         return timing(name, task, outcomes)

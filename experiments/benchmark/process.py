@@ -26,15 +26,10 @@ LIMIT_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to train, or something else to time.
+    """A way to train, or something else to time: a function in `peers/`, and the packages it needs.
 
-    Attributes:
-        label: Its name in tables.
-        function: Module and function in `peers/`.
-        needs: Packages it cannot do without.
-        updates: Updates it is timed on, from the start of the file; the times are scaled. None: it runs whole tasks.
-        by_chunk: One update per chunk; otherwise one per row.
-        adam: It has Adam, so its weights must equal the reference's.
+    A peer with `updates` is timed on as many, from the start of the file, and scaled. `by_chunk` means one update per
+    chunk, else one per row; `adam` means that its weights must equal the reference's.
     """
 
     label: str

@@ -12,18 +12,11 @@ COLUMNS = ["sqft_living", "price"]
 
 @dataclass(frozen=True)
 class Task:
-    """Configurations of a linear model to train: the grid of `chunks`, `rates` and `stops`.
+    """Configurations of a linear model to train on the first `rows` of a CSV.
 
-    Attributes:
-        rows: Rows to use, from the start of the file.
-        chunks: Rows of one update, or `full`.
-        rates: Adam's learning rates.
-        stops: Numbers of epochs, ascending.
-        path: The CSV.
-        mean: Subtracted from feature and target, so that everyone trains on the same values.
-        std: Divides them after that.
-        folder: Where the harness runs and keeps its table and store.
-        options: Extra words for the harness command.
+    They are the grid of `chunks` (rows of one update, or `full`), Adam's learning `rates` and `stops` (epochs,
+    ascending). Feature and target are scaled by `mean` and `std`, so that everyone trains on the same values. The
+    harness works in `folder`, and gets `options` as extra words.
     """
 
     rows: int
@@ -69,11 +62,8 @@ class Fit(NamedTuple):
 class Outcome:
     """What a task took, in seconds, and its results.
 
-    Attributes:
-        laps: Repeated measurements, each of `lap_epochs` epochs.
-        read: Reading done once, before the first epoch.
-        startup: From the start of the process to the end of its imports, and the creation of an MLflow store.
-        epochs: Training seconds of each epoch, as the harness records them.
+    `laps` are repeated measurements of `lap_epochs` epochs each, after one `read`. `startup` is imports and the
+    creation of an MLflow store. `epochs` are the training seconds of each epoch, as the harness records them.
     """
 
     rows: int

@@ -42,15 +42,9 @@ def three_digits(value: float) -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a peer takes for a task, in seconds.
+    """How long the peer `name` takes for a task, in seconds; `work` is everything but start-up and compilation.
 
-    Attributes:
-        name: The peer.
-        work: Everything but start-up and compilation.
-        startup: Imports, and the creation of an MLflow store.
-        compile: Compilation.
-        peak_mb: Peak memory of the process.
-        measured_rows: Rows it was timed on, if they were scaled to the task's; else 0.
+    `measured_rows` is the number of rows it was timed on, if the times were scaled to the task; else 0.
     """
 
     name: str
@@ -87,13 +81,10 @@ class Part(NamedTuple):
 
 
 def timing(name: str, task: Task, outcomes: Sequence[Outcome]) -> Timing:
-    """Return what a peer takes for a task.
+    """Return what a peer takes for a task, from repetitions of it or, for a scaled peer, from its first rows.
 
-    Args:
-        name: The peer.
-        task: The whole task.
-        outcomes: Repetitions of the whole task; for a scaled peer one per chunk size, or a single one if it updates
-            after each row. It reads once, then goes through all epochs, one configuration after another.
+    A scaled peer has one outcome per chunk size, or a single one if it updates after each row. It would read once, then
+    go through all epochs, one configuration after another.
     """
     peak, startup = max(outcome.peak_mb for outcome in outcomes), span(outcome.startup for outcome in outcomes)
     if PEERS[name].updates is None:
