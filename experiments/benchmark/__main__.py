@@ -4,8 +4,6 @@ docs/benchmark.md says what is measured and how to read it. Results go to the te
 `benchmark`, and to a dated page with a figure in experiments/benchmark/results/.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform
@@ -27,11 +25,7 @@ from experiments.benchmark.measure import Benchmark
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
-NOTES = """\
-Times are seconds, medians with their range. Start-up is imports and the creation of an MLflow store; the rest includes
-composing, reading, training and records. Rates include everything; ratios leave start-up and compilation out. Linear
-models of the harness train from the chunks' Gram matrices (runtime.gram), its peers from the rows. Peers get the
-scaling constants, the harness computes them. docs/benchmark.md has the details."""
+NOTES = "Times are seconds, medians with their range. docs/benchmark.md says what is measured and how to read it."
 PACKAGES = ("tensorflow", "keras", "pandas", "numpy", "polars", "jax", "scikit-learn", "vowpalwabbit")
 
 

@@ -1,11 +1,8 @@
 """The goals, and whether they are reached."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from experiments.benchmark.process import PANDAS_LOOPS
 from experiments.benchmark.timing import Part, Row, ratio, three_digits
 
 
@@ -42,20 +39,23 @@ def goals(rows: Sequence[Row], parts: Mapping[str, Part]) -> list[Goal]:
     parses = f"{runs}, first contact, in bare pandas parses"
     figures = {key: part.value.mid for key, part in parts.items()}
     counted, apart = "compilation counted", "compilation apart"
+    loops = ("loop", "compiled", "sklearn")
+    parse = figures.get("parse_pandas")
+    work = [sweep.harness.work.mid, sweep.harness.compile.mid] if sweep else []
     growth = ratio(sweep.harness, longest.harness, compiling=True) if sweep and longest else None
     return [
-        Goal(f"{run}, first contact, {counted}", 20, _best(first, PANDAS_LOOPS, compiling=True)),
-        Goal(f"{run}, first contact, {apart}", 20, _best(first, PANDAS_LOOPS)),
-        Goal(f"{run}, table there, {counted}", 200, _best(there, PANDAS_LOOPS, compiling=True)),
-        Goal(f"{run}, table there, {apart}", 200, _best(there, PANDAS_LOOPS)),
+        Goal(f"{run}, first contact, {counted}", 20, _best(first, loops, compiling=True)),
+        Goal(f"{run}, first contact, {apart}", 20, _best(first, loops)),
+        Goal(f"{run}, table there, {counted}", 200, _best(there, loops, compiling=True)),
+        Goal(f"{run}, table there, {apart}", 200, _best(there, loops)),
         Goal(f"{runs}, times Keras", 100, _best(sweep, ["keras"])),
         Goal(f"{runs}, times scikit-learn", 100, _best(sweep, ["sklearn"])),
         Goal(f"{runs}, times the plain loop", 10_000, _best(sweep, ["loop"])),
         Goal(f"{runs}, times JAX, {counted}", 1, _best(sweep, ["jax"], compiling=True)),
         Goal(f"{runs}, times JAX, {apart}", 1, _best(sweep, ["jax"])),
         Goal(f"{runs}, times JAX with its runs in MLflow, {apart}", 1, _best(sweep, ["jax_mlflow"])),
-        Goal(f"{parses}, {apart}", 2, _in_parses(sweep, figures), at_least=False),
-        Goal(f"{parses}, {counted}", 3, _in_parses(sweep, figures, compiling=True), at_least=False),
+        Goal(f"{parses}, {apart}", 2, work[0] / parse if work and parse else None, at_least=False),
+        Goal(f"{parses}, {counted}", 3, sum(work) / parse if work and parse else None, at_least=False),
         Goal(f"T({size})/T(1), {counted}", 1.5, growth, at_least=False),
         Goal("lanes trained by one scan", 1024, figures.get("lanes")),
         Goal("64 lanes, chunk 100, microseconds per update", 10, figures.get("update/64/100"), at_least=False),
@@ -67,9 +67,3 @@ def _best(row: Row | None, names: Sequence[str], *, compiling: bool = False) -> 
     """Return how many times as long as the harness the fastest of some peers takes."""
     ratios = [ratio(row.peers.get(name), row.harness, compiling=compiling) for name in names] if row else []
     return min((found for found in ratios if found is not None), default=None)
-
-
-def _in_parses(row: Row | None, figures: Mapping[str, float], *, compiling: bool = False) -> float | None:
-    if row is None or "parse_pandas" not in figures:
-        return None
-    return (row.harness.work.mid + compiling * row.harness.compile.mid) / figures["parse_pandas"]

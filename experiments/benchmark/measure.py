@@ -1,7 +1,5 @@
 """Run the cases: the harness and its peers, results checked, all in one call."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import tempfile
@@ -12,19 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.benchmark.cases import Case, cases, row_count, small_sweep, update_tasks
+from experiments.benchmark.cases import RATES, Case, cases
 from experiments.benchmark.peers.reference import fault
 from experiments.benchmark.process import PEERS, missing, run_peer
-from experiments.benchmark.task import COLUMNS, Outcome, Task
+from experiments.benchmark.task import COLUMNS, FULL, Outcome, Task
 from experiments.benchmark.timing import Part, Row, Timing, span, timing
 from harness.data import synthetic_houses
 
-TIMED_EPOCHS = 4
-"""Scaled peers are timed on so many epochs: the first may compile, the others are repeated measurements."""
-TIMED_ROWS = 1_000_000
-"""Scaled peers are timed on at most this many rows."""
-REFERENCE_UPDATES = 600_000
-"""The reference takes about 20 microseconds per update; tasks of more updates are not compared with it."""
+TIMED_EPOCHS = 4  # Scaled peers: the first may compile, the others are repeated measurements.
+TIMED_ROWS = 1_000_000  # Scaled peers are timed on at most this many.
+REFERENCE_UPDATES = 600_000  # The reference takes 20 microseconds each; longer tasks are not compared with it.
+UPDATES = ((1, 100), (1, 1000), (64, 100), (64, 1000), (1024, 100))  # Lanes and chunk size.
+ONE_THREAD_FROM_ROWS = ("runtime.gram=false", "runtime.workers=1", "tracking.log_model=none")
 
 
 class Benchmark:
@@ -34,15 +31,7 @@ class Benchmark:
     """
 
     def __init__(self, rows: int, repeats: int, folder: Path, files: Path, say: Callable[[str], None]) -> None:
-        """Prepare; nothing is measured yet.
-
-        Args:
-            rows: Rows of the large file; parts use smaller ones.
-            repeats: Repetitions of each measurement.
-            folder: Temporary folder for the harness.
-            files: Folder of the CSVs, which are kept.
-            say: Prints a line on what is being measured.
-        """
+        """Prepare. The harness works in `folder`; the CSVs stay in `files`; `say` gets lines on the progress."""
         self._rows, self._repeats, self._folder, self._files, self._say = rows, repeats, folder, files, say
         self._kept: dict[tuple, list[Outcome]] = {}
         self._ready: dict[int, Task] = {}
@@ -64,23 +53,24 @@ class Benchmark:
 
     def parts(self) -> dict[str, Part]:
         """Measure the components."""
-        found, lanes = {}, 0.0
+        found: dict[str, Part] = {}
         for name in ("parse_pandas", "parse_polars"):
             if name not in self._out:
                 outcomes = self._once(name, [self._with_file(Task(self._rows))] * self._repeats)
                 seconds = span(lap for outcome in outcomes for lap in outcome.laps)
-                found[name] = Part(f"{PEERS[name].label}, {row_count(self._rows)}, 2 of 21 columns", seconds)
-        for task in update_tasks(self._rows):
-            chunk, runs = task.chunks[0], task.configurations
+                found[name] = Part(f"{PEERS[name].label}, {self._rows:,} rows, 2 of 21 columns", seconds)
+        for runs, chunk in UPDATES:
+            rates = tuple(0.001 + 0.0001 * lane for lane in range(runs))
+            task = Task(self._rows // 10, (chunk,), rates, (4,), options=ONE_THREAD_FROM_ROWS)
             what = f"update from rows, one thread: {runs} lanes, chunk {chunk}"
             with self._noting_failure(what):
                 (outcome,) = self._harness(task, fresh=False, repeats=1)
                 each = span(seconds / task.updates(chunk) * 1e6 for seconds in outcome.epochs[1:])
                 found[f"update/{runs}/{chunk}"] = Part(what, each, "us")
-                lanes = max(lanes, outcome.figures["lanes"])
-        found["lanes"] = Part("lanes trained by one scan", span([lanes]), "")
+                found["lanes"] = Part("lanes trained by one scan", span([outcome.figures["lanes"]]), "")
         with self._noting_failure("64 runs on few rows"):
-            outcomes = self._harness(small_sweep(self._rows), fresh=False, repeats=self._repeats)
+            small = Task(max(2000, self._rows // 1000), (100, 500, 1000, FULL), RATES, (5, 10, 15, 20))
+            outcomes = self._harness(small, fresh=False, repeats=self._repeats)
             beside = span(outcome.figures["beside"] for outcome in outcomes)
             found["beside"] = Part("64 runs: composing, folders and MLflow", beside)
         with self._noting_failure("peak memory"):

@@ -3,9 +3,6 @@
 This module is also the child: `python -m experiments.benchmark.process NAME STARTED RESULT < tasks`.
 """
 
-from __future__ import annotations
-
-import gc
 import importlib
 import importlib.util
 import os
@@ -20,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.benchmark.task import Outcome, Task
-
-LIMIT_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -48,15 +43,13 @@ PEERS = {
     "keras": Peer("Keras fit, in memory", "with_keras:fit", updates=2000),
     "compiled": Peer("pandas chunks, compiled step", "with_keras:compiled", updates=500),
     "loop": Peer("plain loop: pandas chunks, eager Adam", "with_keras:eager", updates=200),
-    "sklearn": Peer("scikit-learn partial_fit", "sklearn_sgd:train", updates=500, adam=False),
-    "vw": Peer("Vowpal Wabbit, cache", "vowpal_wabbit:train", VW_NEEDS, updates=5000, by_chunk=False, adam=False),
+    "sklearn": Peer("scikit-learn partial_fit", "row_by_row:scikit_learn", updates=500, adam=False),
+    "vw": Peer("Vowpal Wabbit, cache", "row_by_row:vowpal_wabbit", VW_NEEDS, updates=5000, by_chunk=False, adam=False),
     "reference": Peer("float64 reference", "reference:train"),
     "parse_pandas": Peer("bare parse, pandas", "reading:parse_pandas"),
     "parse_polars": Peer("bare parse, polars", "reading:parse_polars", ("polars",)),
     "memory": Peer("peak memory", "memory:train_from_fifo"),
 }
-PANDAS_LOOPS = ("loop", "compiled", "sklearn")
-"""Peers that make one call per pandas chunk."""
 
 
 def missing(name: str) -> str:
@@ -75,7 +68,7 @@ def run_peer(name: str, tasks: Sequence[Task]) -> list[Outcome]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "outcomes"
         command = [sys.executable, "-m", "experiments.benchmark.process", name, repr(time.monotonic()), str(result)]
-        done = subprocess.run(command, input=pickle.dumps(list(tasks)), capture_output=True, timeout=LIMIT_SECONDS)
+        done = subprocess.run(command, input=pickle.dumps(list(tasks)), capture_output=True, timeout=3600)
         if done.returncode:
             last = (done.stderr.decode().strip().splitlines() or ["no output"])[-1]
             raise RuntimeError(f"{PEERS[name].label} exited with code {done.returncode}: {last}")
@@ -106,7 +99,6 @@ def _child(name: str, started: str, result: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    os.environ.update(quiet | os.environ)
     _child(*sys.argv[1:])
-    gc.freeze()  # Spares the interpreter one last pass over everything that was imported.

@@ -1,13 +1,10 @@
 """Tasks and outcomes: what the benchmark's processes send each other."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 FULL = "full"
-COLUMNS = ["sqft_living", "price"]
-"""Feature and target, two of the file's 21 columns."""
+COLUMNS = ["sqft_living", "price"]  # Feature and target, two of the file's 21 columns.
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """From outcomes to times: medians with their range, parts scaled to the whole, ratios."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

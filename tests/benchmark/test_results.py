@@ -162,4 +162,4 @@ def test_a_failing_harness_is_a_remark(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_the_default_sweep_is_64_runs_on_20_million_rows() -> None:
     (sweep,) = [case for case in cases(command.ROWS) if case.key == "sweep"]
     assert (sweep.task.configurations, sweep.task.rows, sweep.fresh) == (64, 20_000_000, True)
-    assert sweep.name == "20 M rows, 64 runs, chunks 100, 1,000, 10,000, full, 10 epochs, first contact"
+    assert sweep.name == "20,000,000 rows, 64 runs, chunks 100, 1,000, 10,000, full, 10 epochs, first contact"

@@ -1,7 +1,5 @@
 """The harness, driven by the words of `harness train`."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import itertools

@@ -6,8 +6,6 @@ Polars reads, everything stays in memory, all configurations of a chunk size are
 
 # Optional packages.
 # pyright: reportCallIssue=false, reportMissingImports=false
-from __future__ import annotations
-
 import os
 import tempfile
 import time
@@ -22,10 +20,8 @@ import polars as pl
 
 from experiments.benchmark.task import COLUMNS, Fit, Outcome, Task
 
-ELEMENTWISE_LANES = range(2, 17)
-"""For this many lanes an elementwise product is faster than a matrix product, as measured."""
-SLICE_ROWS = 8192
-"""Longer chunks are summed slice by slice, so that the arrays of one slice stay in the caches."""
+ELEMENTWISE_LANES = range(2, 17)  # For these an elementwise product is faster than a matrix product, as measured.
+SLICE_ROWS = 8192  # Longer chunks are summed slice by slice, so that the arrays of one slice stay in the caches.
 
 
 def train(task: Task) -> Outcome:
@@ -60,11 +56,10 @@ def train_and_record(task: Task) -> Outcome:
         start = time.perf_counter()
         for fit in outcome.fits:
             run_id, now = client.create_run(experiment).info.run_id, int(time.time() * 1000)
-            measured = {"loss": fit.loss, "intercept": fit.weights[0], "slope": fit.weights[1]}
-            metrics = [Metric(key, value, now, fit.epochs) for key, value in measured.items()]
-            settings = {"chunksize": fit.chunk, "learning_rate": fit.rate, "epochs": fit.epochs}
-            params = [Param(key, str(value)) for key, value in settings.items()]
-            client.log_batch(run_id, metrics=metrics, params=params)
+            measured = zip(("intercept", "slope", "loss"), (*fit.weights, fit.loss), strict=True)
+            metrics = [Metric(key, value, now, fit.epochs) for key, value in measured]
+            settings = zip(("chunksize", "learning_rate", "epochs"), fit, strict=False)
+            client.log_batch(run_id, metrics, [Param(key, str(value)) for key, value in settings])
             client.set_terminated(run_id)
         recording = time.perf_counter() - start
     return replace(outcome, startup=startup, laps=[outcome.laps[0] + recording])

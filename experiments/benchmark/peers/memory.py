@@ -1,7 +1,5 @@
 """Peak memory of `harness train` on a CSV that comes through a FIFO, so that nothing but the table is on disk."""
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil
@@ -13,8 +11,7 @@ from pathlib import Path
 
 from experiments.benchmark.task import COLUMNS, Outcome, Task
 
-COPIES = 5
-"""The task's file is sent this many times, as one CSV."""
+COPIES = 5  # The task's file is sent this many times, as one CSV.
 
 
 def train_from_fifo(task: Task) -> Outcome:

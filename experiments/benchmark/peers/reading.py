@@ -1,8 +1,6 @@
 """The CSV read by pandas, whole or in chunks, and bare parses that show what reading costs at least."""
 
 # pyright: reportArgumentType=false, reportCallIssue=false
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator
 

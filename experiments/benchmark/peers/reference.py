@@ -1,7 +1,5 @@
 """Adam in float64 NumPy: the results that a peer must reach. Its speed does not matter."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -10,10 +8,8 @@ from experiments.benchmark.peers.reading import read
 from experiments.benchmark.process import PEERS
 from experiments.benchmark.task import Fit, Outcome, Task
 
-TOLERANCE = 1e-3
-"""Largest difference of a weight for scaled values from the reference."""
-NEAR = 0.1
-"""The same for peers without Adam, from the least-squares line."""
+TOLERANCE = 1e-3  # Largest difference of a weight for scaled values from the reference.
+NEAR = 0.1  # The same for peers without Adam, from the least-squares line.
 
 
 def train(task: Task) -> Outcome:

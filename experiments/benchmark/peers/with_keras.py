@@ -2,8 +2,6 @@
 
 # The stubs of TensorFlow and Keras are narrower than what they accept.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Callable
