@@ -26,7 +26,17 @@ def ratio_table(rows: Sequence[Row]) -> list[list[str]]:
 def time_table(rows: Sequence[Row]) -> list[list[str]]:
     """Return everyone's times, and the rows they were measured on."""
     lines = [
-        "case, peer, wall s, start-up s, compile s, the rest s, configuration-rows/s, peak MB, timed on".split(", ")
+        [
+            "case",
+            "peer",
+            "wall s",
+            "start-up s",
+            "compile s",
+            "the rest s",
+            "configuration-rows/s",
+            "peak MB",
+            "timed on",
+        ]
     ]
     for row in rows:
         for timing in (row.harness, *row.peers.values()):
