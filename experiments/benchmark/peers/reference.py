@@ -9,7 +9,7 @@ from experiments.benchmark.process import PEERS
 from experiments.benchmark.task import Fit, Outcome, Task
 
 TOLERANCE = 1e-3  # Largest difference of a weight for scaled values from the reference.
-NEAR = 0.1  # The same for peers without Adam, from the least-squares line.
+NEAR = 0.15  # The same for peers without Adam, from the least-squares line.
 
 
 def train(task: Task) -> Outcome:
