@@ -19,7 +19,7 @@ from pyarrow.csv import ConvertOptions, ParseOptions, read_csv
 from harness.data import csv_fallback
 from harness.data.csv_blocks import Block, read_blocks, read_header
 from harness.data.source import Chunk, Selection, Source, Words, to_days
-from harness.runtime.prefetch import ahead
+from harness.runtime.prefetch import map_ahead
 
 
 class CsvSource(Source):
@@ -31,7 +31,7 @@ class CsvSource(Source):
 
     def read(self) -> Generator[Chunk]:
         """Read blocks of lines and parse them ahead."""
-        return ahead(partial(_parse, selection=self.selection), read_blocks(self.file, self.selection))
+        return map_ahead(partial(_parse, selection=self.selection), read_blocks(self.file, self.selection))
 
 
 def _parse(block: Block, selection: Selection) -> Chunk:

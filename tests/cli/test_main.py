@@ -37,8 +37,6 @@ from omegaconf import OmegaConf
 from harness.cli import main
 from harness.config import Config
 from harness.data.split import held_out
-from harness.errors import ConfigError
-from harness.runtime.imports import import_tensorflow
 from harness.runtime.signals import STOPPING
 from harness.tracking.saved_views import addresses, colour
 
@@ -512,18 +510,18 @@ REFUSED = {
     "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
     "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5.",
     "model=custom": "model._target_ expected a value. Received: none. Set model._target_=VALUE.",
-    "--trust model._target_=nowhere.build": "model._target_ expected the dotted name of a function. "
-    "Received: 'nowhere.build' (ModuleNotFoundError: No module named 'nowhere').",
-    "model._target_=harness.models.liner": "model._target_ expected the dotted name of a function. "
-    "Received: 'harness.models.liner' (AttributeError: module 'harness.models' has no attribute 'liner').",
-    "--trust model._target_=math.pi": "model._target_ expected a function. Received: math.pi.",
+    "--trust model._target_=nowhere.build": "model._target_: cannot import 'nowhere.build' "
+    "(ModuleNotFoundError: No module named 'nowhere'). Give the dotted name of a function.",
+    "model._target_=harness.models.liner": "model._target_: cannot import 'harness.models.liner' "
+    "(AttributeError: module 'harness.models' has no attribute 'liner'). Give the dotted name of a function.",
+    "--trust model._target_=math.pi": "model._target_: math.pi is not a function.",
     "model._target_=stranger.build": "model._target_ expected a function of harness, keras or experiments. "
     "Received: stranger.build. Add --trust if you know what it does.",
     "model._target_=keras.utils.get_file +model.origin=http://127.0.0.1:9/": "model._target_ expected a function whose "
     "first argument is `inputs`. Received: keras.utils.get_file. Add --trust if you know what it does.",
     "+model.units=[8]": "model: harness.models.linear cannot be called with the arguments ['init', 'units']: "
     "got an unexpected keyword argument 'units'. It takes init.",
-    "runtime.device=gpu": "runtime.device=gpu expected a GPU. Received: none that TensorFlow sees.",
+    "runtime.device=gpu": "runtime.device=gpu: TensorFlow sees no GPU.",
     "runtime.cache=small.csv/cache": "runtime.cache expected a folder that can be written to. "
     "Received: {here}/small.csv/cache.",
     "hydra.run.dir=small.csv/out": "Hydra expected words and folders that it can use. "
@@ -942,20 +940,6 @@ def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[
     assert out
     assert "click" in modules
     assert not modules & heavy
-
-
-def test_tensorflow_is_imported_without_what_nothing_needs() -> None:
-    code = "import sys; from harness.runtime.imports import import_tensorflow; import_tensorflow(); import keras; "
-    code += "print(keras.backend.backend(), {'sklearn', 'jax'} & {*sys.modules}); import sklearn.base"
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "tensorflow set()\n"
-
-
-def test_keras_on_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tf.keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ConfigError, match=r"expected Keras on tensorflow\. Received: torch\. Unset KERAS_BACKEND\."):
-        import_tensorflow()
 
 
 @pytest.mark.slow

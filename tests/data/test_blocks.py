@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.config import Order, Scaling
-from harness.data.blocks import SLICE_ROWS, Block, Blocks, Scaler
+from harness.data.blocks import SLICE_ROWS, Block, Blocks
+from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.data.table_writer import PARTS, Part, column_path
 from harness.errors import ConfigError

@@ -114,8 +114,11 @@ def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatc
         ({"runtime": RuntimeConfig(lane_tile=16)}, "runtime must be the same for all runs"),
         ({"loss": Loss.binary_crossentropy}, "needs labels 0 and 1, but y contains"),
         ({"model": {"_target_": "harness.models.linear", "unit": 1}}, r"arguments \['unit'\]: .* It takes init"),
-        ({"model": {"_target_": "harness.models.line"}}, "expected the dotted name of a function"),
-        ({"optimizer": {"name": "adam", "momentum": 1}}, "optimizer expected settings of adam"),
+        (
+            {"model": {"_target_": "harness.models.line"}},
+            "cannot import .harness.models.line. .* Give the dotted name of a function",
+        ),
+        ({"optimizer": {"name": "adam", "momentum": 1}}, "optimizer: adam has no setting momentum"),
     ],
 )
 def test_refused(config, change, sentence):

@@ -22,9 +22,9 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness.analysis.tables import METRICS
 from harness.data.statistics import Column
 from harness.errors import ConfigError
-from harness.tracking.mlflow_calls import METRICS
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
 
