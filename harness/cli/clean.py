@@ -17,10 +17,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
-from harness.data.table_cache import NEEDED, checkpoints, generated, list_tables, manifest, needed, remove_table
+from harness.data.table_cache import NEEDED, generated, list_tables, remove_table, sources_of
 from harness.errors import require
 from harness.formatting import millions
 from harness.runtime.secrets import masked
+from harness.sweep.checkpoint import checkpoints, manifest, needed_tables
 from harness.tracking.outbox import lock_of
 
 if TYPE_CHECKING:
@@ -158,11 +159,12 @@ def _checkpoints(cache: Path) -> Iterator[Item]:
 
 
 def _tables(cache: Path) -> Iterator[Item]:
-    tables, sources = needed(cache)
+    tables = needed_tables(cache)
+    sources = sources_of(cache, tables)
     for shelved in list_tables(cache):
         kept = NEEDED if shelved.folder.name in tables else ""
         kept = IN_USE if _is_locked(shelved.folder / "table.json") else kept
-        state = f"{shelved.state}: {', '.join(shelved.files)}".removesuffix(": ")
+        state = f"{shelved.state}: {', '.join(shelved.addresses)}".removesuffix(": ")
         remove = lambda shelved=shelved: remove_table(shelved)  # noqa: E731
         yield Item("tables", shelved.name, state, shelved.bytes, shelved.used, kept, remove)
     for file in generated(cache):

@@ -20,7 +20,7 @@ import click
 
 from harness.cli.data import clean, data, uri_option
 from harness.errors import ConfigError
-from harness.runtime.memory import SELDOM
+from harness.runtime.memory import GC_THRESHOLDS
 from harness.tracking.outbox import StoreUnreachable
 from harness.tracking.uri import tracking_uri
 
@@ -185,7 +185,7 @@ def main() -> None:
     """Run the command and exit with its code."""
     signal.signal(signal.SIGTERM, _terminate)
     atexit.register(_end_soon)
-    gc.set_threshold(*SELDOM)  # A quarter of an import of MLflow is the collector going through it.
+    gc.set_threshold(*GC_THRESHOLDS)  # A quarter of an import of MLflow is the collector going through it.
     try:
         code = cli.main(standalone_mode=False)
     except ConfigError as error:

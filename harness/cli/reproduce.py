@@ -124,19 +124,22 @@ def _prepare(config: Config, run: Run, wish: Request, display: Display) -> plan.
     measured of any file recorded where they can see it.
     """
     from harness.cli import differences
-    from harness.data.sources import find_files
+    from harness.data.addresses import find_addresses
+    from harness.data.files import scheme
     from harness.sweep.plan import prepare
 
     remedy = "Name where the data lies now: --data PATH."
     try:
-        places = [] if config.data.path is None else find_files(config.data.path)
+        places = [] if config.data.path is None else find_addresses(config.data.path)
     except ConfigError as error:
-        raise ConfigError(f"{error} {remedy}") from error
+        raise ConfigError(f"{str(error).removesuffix('.')}. {remedy}") from error
     try:
         (ready,) = prepare([config], display.reading)
     finally:
         display.clear()
-    elsewhere = [str(file) for file in places if not file.resolve().is_relative_to(Path.cwd())]
+    elsewhere = [
+        masked(place) for place in places if scheme(place) or not Path(place).resolve().is_relative_to(Path.cwd())
+    ]
     known = bool(wish.data) or not elsewhere or not differences.data(ready, run)
     require(known, "data.path expected the data of the record", f"{', '.join(elsewhere)}, with another digest", remedy)
     return ready

@@ -1,4 +1,4 @@
-"""Masks passwords and tokens in the addresses that people and files get to see."""
+"""Masks passwords and tokens in URLs before they are shown or stored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import re
 
 
 def masked(text: str) -> str:
-    """Return `text` with `***` in place of each password in an address."""
+    """Return `text` with `***` in place of each password or token in a URL."""
     text = re.sub(r"(://[^\s:/@]*:)(?:[^\s/]*|[^\s@]*)@", r"\1***@", text)
-    return re.sub(r"([?&](?:\w*password|token|secret)=)[^&\s'\"]*", r"\1***", text)
+    return re.sub(r"(?i)([?&](?:[\w-]*(?:password|token|secret|signature)|sig)=)[^&\s'\"]*", r"\1***", text)

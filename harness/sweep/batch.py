@@ -25,7 +25,7 @@ from harness.sweep.scan_loop import PreparedScan, ScanLoop, arrays_under, prepar
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
-CHECKPOINT_FORMAT = 2  # Checkpoints of other versions are ignored.
+CHECKPOINT_FORMAT = 3  # Checkpoints of other versions are ignored.
 POLL_SECONDS = 1.0  # Time between checks on runs that other processes train.
 
 

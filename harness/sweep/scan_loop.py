@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.runtime.signals import deferred
+from harness.runtime.signals import defer_signals
 from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
@@ -61,18 +61,18 @@ class ScanLoop:
 
     def _train(self, number: int, scan: PreparedScan) -> None:
         self._show(scan.task, rows=0, epoch=0)
-        with deferred() as stop, contextlib.closing(scan.task.run()) as events:
+        with defer_signals() as stop, contextlib.closing(scan.task.run()) as events:
             for event in events:
                 if isinstance(event, Progress):
                     self._show(scan.task, event.rows, event.epoch)
                     if stop or self.checkpoint.due:
                         self._save(number)
                     if stop:
-                        stop.obey()
+                        stop.exit()
                 else:
                     self._record(scan, event)
             if stop:
-                stop.obey()
+                stop.exit()
         self.display.clear()
 
     def _record(self, scan: PreparedScan, event: EpochEnd | Stopped | Diverged | Failed) -> None:

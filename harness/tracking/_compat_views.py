@@ -17,6 +17,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.config.metrics import BINARY, REGRESSION
+
 _FIRST_COLUMNS = ("attributes.`Run Name`",)
 
 
@@ -30,7 +32,7 @@ def saved_views(sweep_id: str, name: str, swept: Sequence[str], *, held_out: boo
         held_out: Whether the runs have metrics of a holdout.
         labels: Whether the runs predict labels.
     """
-    scores = ["val/accuracy", "val/auc"] if labels else ["val/rmse", "val/mae", "val/r2"]
+    scores = BINARY if labels else REGRESSION
     losses = ["val/loss", *scores, "train/loss"] if held_out else ["train/loss"]
     metrics = [*losses, "updates", "time/train_s", "memory/update_mb"]
     columns = [*(f"params.`{key}`" for key in swept), "tags.`sample`", *(f"metrics.`{key}`" for key in metrics)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from harness.data.files import scheme
 from harness.data.statistics import Column
 
 
 def dataset_inputs(
-    name: str, path: Path, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
+    name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     """Return the fields of one input for each context with rows, `training` and `holdout`.
 
@@ -23,14 +23,15 @@ def dataset_inputs(
     ]
     profiles: dict[str, dict[str, Any]] = {context: {"num_rows": count} for context, count in rows.items() if count}
     profiles["training"]["columns"] = {column.name: _statistics(column) for column in columns}
+    kind = scheme(address).replace("https", "http")
     return [
         {
             "context": context,
             "dataset": {
                 "name": f"{name} ({context})",
                 "digest": digest,
-                "source_type": "local",
-                "source": json.dumps({"uri": str(path)}),
+                "source_type": kind or "local",
+                "source": json.dumps({"url" if kind == "http" else "uri": address}),
                 "schema": json.dumps({"mlflow_colspec": schema}),
                 "profile": json.dumps(profile),
             },

@@ -150,10 +150,10 @@ class Tracker:
         self._put("artifact", run_id, path=str(shutil.copy2(path, self._outbox.new_folder())), folder=folder)
 
     def log_dataset(
-        self, run_id: str, name: str, path: Path, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
+        self, run_id: str, name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
     ) -> None:
         """Record what a run was trained on; `rows` counts the rows of `training` and `holdout`."""
-        self._put("dataset", run_id, inputs=dataset_inputs(name, path, digest, columns, rows))
+        self._put("dataset", run_id, inputs=dataset_inputs(name, address, digest, columns, rows))
 
     def prepare_models(self) -> None:
         """Do in the background what would make the first `log_model` slow."""

@@ -14,9 +14,8 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from harness.cli.compose import compose_jobs
+from harness.cli.compose import CONF, compose_jobs
 from harness.cli.jobs import files_in_parts
-from harness.cli.train import CONF
 from harness.config import Config
 
 JOBS = {

@@ -36,9 +36,7 @@ from omegaconf import OmegaConf
 
 from harness.cli import main
 from harness.config import Config
-from harness.data.ingest import held_out
-from harness.errors import ConfigError
-from harness.runtime.imports import import_tensorflow
+from harness.data.split import held_out
 from harness.runtime.signals import STOPPING
 from harness.tracking._compat_views import addresses
 from harness.tracking.run_colour import colour
@@ -386,7 +384,7 @@ def test_the_summary_keeps_versions_and_how_busy_the_machine_was(left: Left) -> 
     packages = Path(left.client.download_artifacts(run_id, "packages.txt")).read_text().splitlines()
     assert f"tensorflow=={tf.__version__}" in packages
     assert [line.split("==")[0] for line in packages] == [
-        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
+        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
     ]
     assert 0 < left.summary.data.metrics["system/system_memory_usage_percentage"] < 100
     for run in left.runs.values():
@@ -505,27 +503,26 @@ REFUSED = {
     "chunksize=abc": "chunksize must be a positive number of rows or `full`, not abc.",
     "learning_rate=-1": "learning_rate must be positive and fit into float32, not -1.0.",
     "learning_rate=nan": "learning_rate must be positive and fit into float32, not nan.",
-    "data.features=[x,z]": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
-    "It has: x, y.",
-    "data.target=z": "data.features and data.target expected columns of {here}/small.csv. Received: z. It has: x, y.",
-    "data.path=none.csv": "data.path expected a file that is there. Received: {here}/none.csv.",
-    "data.path=.": "data.path expected a file. Received: {here}, a folder or device. Name files.",
-    "data=king_county data.path=kc_house_data.csv": "data.path expected a file that is there. "
-    "Received: {here}/kc_house_data.csv. Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
+    "data.features=[x,z]": "{here}/small.csv has no column z. It has: x, y.",
+    "data.target=z": "{here}/small.csv has no column z. It has: x, y.",
+    "data.path=none.csv": "data.path: no such file: {here}/none.csv",
+    "data.path=.": "data.path: {here} is a folder or device; name files.",
+    "data=king_county data.path=kc_house_data.csv": "data.path: no such file: {here}/kc_house_data.csv. "
+    "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
     "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5.",
     "model=custom": "model._target_ expected a value. Received: none. Set model._target_=VALUE.",
-    "--trust model._target_=nowhere.build": "model._target_ expected the dotted name of a function. "
-    "Received: 'nowhere.build' (ModuleNotFoundError: No module named 'nowhere').",
-    "model._target_=harness.models.liner": "model._target_ expected the dotted name of a function. "
-    "Received: 'harness.models.liner' (AttributeError: module 'harness.models' has no attribute 'liner').",
-    "--trust model._target_=math.pi": "model._target_ expected a function. Received: math.pi.",
+    "--trust model._target_=nowhere.build": "model._target_: cannot import 'nowhere.build' "
+    "(ModuleNotFoundError: No module named 'nowhere'). Give the dotted name of a function.",
+    "model._target_=harness.models.liner": "model._target_: cannot import 'harness.models.liner' "
+    "(AttributeError: module 'harness.models' has no attribute 'liner'). Give the dotted name of a function.",
+    "--trust model._target_=math.pi": "model._target_: math.pi is not a function.",
     "model._target_=stranger.build": "model._target_ expected a function of harness, keras or experiments. "
     "Received: stranger.build. Add --trust if you know what it does.",
     "model._target_=keras.utils.get_file +model.origin=http://127.0.0.1:9/": "model._target_ expected a function whose "
     "first argument is `inputs`. Received: keras.utils.get_file. Add --trust if you know what it does.",
     "+model.units=[8]": "model: harness.models.linear cannot be called with the arguments ['init', 'units']: "
     "got an unexpected keyword argument 'units'. It takes init.",
-    "runtime.device=gpu": "runtime.device=gpu expected a GPU. Received: none that TensorFlow sees.",
+    "runtime.device=gpu": "runtime.device=gpu: TensorFlow sees no GPU.",
     "runtime.cache=small.csv/cache": "runtime.cache expected a folder that can be written to. "
     "Received: {here}/small.csv/cache.",
     "hydra.run.dir=small.csv/out": "Hydra expected words and folders that it can use. "
@@ -537,10 +534,8 @@ REFUSED = {
     "tracking.uri=http://127.0.0.1:9": "tracking.uri: cannot open the tracking store "
     "http://127.0.0.1:9 ([Errno 111] Connection refused).",
     "-m chunksize=4,0": "chunksize must be a positive number of rows or `full`, not 0.",
-    "-m data.target=y,z": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
-    "It has: x, y.",
-    "-m data.target=y,z hydra/launcher=basic": "data.features and data.target expected columns of {here}/small.csv. "
-    "Received: z. It has: x, y.",
+    "-m data.target=y,z": "{here}/small.csv has no column z. It has: x, y.",
+    "-m data.target=y,z hydra/launcher=basic": "{here}/small.csv has no column z. It has: x, y.",
     "-m runtime.lane_tile=8,16": "runtime must be the same for all runs of a sweep, not 2 values.",
     "-m tracking.experiment=a,b": "tracking must be the same for all runs of a sweep, not 2 values.",
     "-m hydra.sweep.dir=small.csv/out seed=0,1": "Hydra expected words and folders that it can use. "
@@ -774,7 +769,7 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
         ),
         (
             ["data", "describe", "none.csv"],
-            "data.path expected a CSV file. Received: none.csv, which does not exist. Check name and folder.",
+            "data.path: no such file: none.csv",
         ),
     ],
 )
@@ -947,20 +942,6 @@ def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[
     assert out
     assert "click" in modules
     assert not modules & heavy
-
-
-def test_tensorflow_is_imported_without_what_nothing_needs() -> None:
-    code = "import sys; from harness.runtime.imports import import_tensorflow; import_tensorflow(); import keras; "
-    code += "print(keras.backend.backend(), {'sklearn', 'jax'} & {*sys.modules}); import sklearn.base"
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "tensorflow set()\n"
-
-
-def test_keras_on_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tf.keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ConfigError, match=r"expected Keras on tensorflow\. Received: torch\. Unset KERAS_BACKEND\."):
-        import_tensorflow()
 
 
 @pytest.mark.slow

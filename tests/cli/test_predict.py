@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 from harness.cli.predict import predict
-from harness.data import csv_blocks
 from harness.errors import ConfigError
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
@@ -58,18 +57,16 @@ def records(store: dict[str, str]) -> RunReader:
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
 def test_a_prediction_a_row_in_order(
-    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int
 ) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 5 * rows)
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n21\n43\n70\n"
 
 
 @pytest.mark.parametrize("rows", [2, 100])
 def test_columns_are_kept_as_they_were(
-    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int
 ) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 5 * rows)
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=True)
     expected = zip(FILE.splitlines(), ["prediction", "21", "43", "70"], strict=True)
     assert (tmp_path / "out.csv").read_text() == "".join(f"{line},{value}\n" for line, value in expected)
@@ -94,8 +91,8 @@ def test_a_file_without_rows(
 @pytest.mark.parametrize(
     ("run", "content", "keep", "sentence"),
     [
-        ("kept", "a,c\n1,2\n", False, "Received: b. It has: a, c."),
-        ("kept", "a,b\n1,2\n1,x\n", False, "b expected numbers. Received: 'x' in "),
+        ("kept", "a,c\n1,2\n", False, "has no column b. It has: a, c."),
+        ("kept", "a,b\n1,2\n1,x\n", False, "line 3: b is 'x', not a number."),
         ("kept", "a,b\n1,2\n3,\n", False, "b expected a value in every row. Received: an empty field in "),
         ("kept", "a,b,prediction\n1,2,3\n", True, "--keep expected a file without a column prediction."),
         ("unsafe", "a,b\n1,2\n", False, "RUN_ID expected a model that can be loaded safely. Received: "),

@@ -177,8 +177,7 @@ def test_data_that_has_moved_is_named(left: Left, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
         again(left, "batch")
     assert str(refusal.value) == (
-        f"data.path expected a file that is there. Received: {left.folder}/small.csv. "
-        "Name where the data lies now: --data PATH."
+        f"data.path: no such file: {left.folder}/small.csv. Name where the data lies now: --data PATH."
     )
     is_equal, said = again(left, "batch", data=(str(moved),))
     assert (is_equal, others(said)) == (True, [])

@@ -87,7 +87,6 @@ def test_defaults_whole() -> None:
         "tracking.curve_points": 1000,
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
-        "runtime.reader": "pandas",
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
         "runtime.lane_tile": None,
@@ -189,7 +188,7 @@ REFUSED = {
     "holdout=0.1": f"no configuration key holdout. Did you mean data.holdout? The keys there: {ROOT_KEYS}.",
     "runtme.device=cpu": f"no configuration key runtme. Did you mean runtime? The keys there: {ROOT_KEYS}.",
     "runtime.devce=cpu": "no configuration key runtime.devce. Did you mean runtime.device? "
-    "The keys there: block_rows, cache, deterministic, device, device_memory_mb, full_sample, gram, lane_tile, reader, "
+    "The keys there: block_rows, cache, deterministic, device, device_memory_mb, full_sample, gram, lane_tile, "
     "rerun, threads, workers.",
     "model.inti=0.5": "no configuration key model.inti. Did you mean model.init? The keys there: _target_, init.",
     "model.units=[8]": "no configuration key model.units. The keys there: _target_, init. "

@@ -46,7 +46,7 @@ def test_functions_that_make_models_are_taken(name: str) -> None:
         "keras.utils.get_file",  # It writes where it is told to.
         "keras.models.load_model",  # It can be told to run what it loads.
         "keras.layers.Lambda",
-        "experiments.reading.train_from_fifo",  # It runs a program, and takes a number.
+        "experiments.benchmark.peers.memory.train_from_fifo",  # It runs a program, and takes a number.
         "harness.cli.predict.load",
         "harness.sweep.code_version.patches",
         "harness.sweep.model_target.find_target",
@@ -59,7 +59,7 @@ def test_other_functions_of_those_packages_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["harness.sweep.code_version.subprocess.run", "keras.src.utils.file_utils.os.system"])
 def test_what_a_module_imports_is_out_of_reach(name: str) -> None:
-    with pytest.raises(ConfigError, match="expected the dotted name of a function"):
+    with pytest.raises(ConfigError, match="Give the dotted name of a function"):
         check_functions([name])
 
 

@@ -78,9 +78,9 @@ def record(tracker: Tracker) -> None:
     tracker.log(one, {"loss": 0.25, "updates": 3}, 2)
     tracker.log_curve(one, "chunk", [2, 1], [9.0, 8.0])
     tracker.tag(one, {"new": "2"})
-    tracker.log_dataset(one, "data", Path("data.csv"), "0" * 32, COLUMNS, {"training": 8})
-    tracker.log_dataset(two, "data", Path("data.csv"), "0" * 32, [], {"training": 8, "holdout": 2})
-    tracker.log_dataset(two, "data", Path("data.csv"), "0" * 32, [], {"training": 8, "holdout": 2})
+    tracker.log_dataset(one, "data", "data.csv", "0" * 32, COLUMNS, {"training": 8})
+    tracker.log_dataset(two, "data", "data.csv", "0" * 32, [], {"training": 8, "holdout": 2})
+    tracker.log_dataset(two, "data", "data.csv", "0" * 32, [], {"training": 8, "holdout": 2})
     tracker.end_run(one, "FINISHED")
     tracker.end_run(two, "FAILED")
     tracker.flush()
@@ -179,7 +179,7 @@ def test_what_is_delivered_twice_is_there_once(uri: str, ways: tuple[bool, bool]
     for use_tables in ways:
         with Tracker(uri, "twice", use_tables=use_tables) as tracker:
             run_id = run_id or tracker.start_run("one", {}, {})
-            tracker.log_dataset(run_id, "data", Path("data.csv"), "0" * 32, [], {"training": 8, "holdout": 2})
+            tracker.log_dataset(run_id, "data", "data.csv", "0" * 32, [], {"training": 8, "holdout": 2})
         found.append(contents(uri)["runs"]["one"]["inputs"])
     assert found[0] == found[1]
     assert len(found[0]) == 2

@@ -74,7 +74,7 @@ def test_records_made_during_an_outage_arrive_once(proxy: Proxy, client: MlflowC
             time.sleep(0.05)  # 2.5 seconds in all: the thread notices the outage.
         tracker.tag(runs[0], {"late": "yes"})
         tracker.log_text(runs[0], "text", "note.txt")
-        tracker.log_dataset(runs[0], "houses", Path("/h.csv"), "0" * 32, COLUMNS, {"training": 8, "holdout": 3})
+        tracker.log_dataset(runs[0], "houses", "/h.csv", "0" * 32, COLUMNS, {"training": 8, "holdout": 3})
         tracker.log_model(runs[0], small_model(), {"x": np.array([[1.0]])}, "y")
         for run_id in runs:
             tracker.end_run(run_id, "FINISHED")
@@ -109,7 +109,7 @@ def test_records_delivered_twice_are_stored_once(proxy: Proxy, client: MlflowCli
     tracker.log_curve(run_id, "loss", range(1, 1001), 1 / np.arange(1, 1001))
     tracker.log(run_id, {"x": 0.5, "y": -0.5}, 3)
     tracker.log_text(run_id, "text", "note.txt")
-    tracker.log_dataset(run_id, "houses", Path("/h.csv"), "1" * 32, COLUMNS, {"training": 8, "holdout": 3})
+    tracker.log_dataset(run_id, "houses", "/h.csv", "1" * 32, COLUMNS, {"training": 8, "holdout": 3})
     tracker.log_model(run_id, small_model(), {"x": np.array([[1.0]])}, "y")
     tracker.end_run(run_id, "FINISHED")
     tracker.flush()

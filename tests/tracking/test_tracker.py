@@ -235,7 +235,7 @@ def test_long_values_are_taken(tracker: Tracker, client: MlflowClient) -> None:
 def test_the_data_is_an_input_of_the_run_with_its_digest(tracker: Tracker, client: MlflowClient) -> None:
     run_id = tracker.start_run("a", {}, {})
     rows = {"training": 8, "holdout": 3}
-    tracker.log_dataset(run_id, "houses", Path("/data/houses.csv"), "0123456789abcdef" * 2, COLUMNS, rows)
+    tracker.log_dataset(run_id, "houses", "/data/houses.csv", "0123456789abcdef" * 2, COLUMNS, rows)
     tracker.flush()
     inputs = client.get_run(run_id).inputs.dataset_inputs
     assert [(entry.dataset.name, entry.dataset.digest) for entry in inputs] == [
@@ -263,7 +263,7 @@ def test_the_data_is_an_input_of_the_run_with_its_digest(tracker: Tracker, clien
 def test_two_runs_may_have_the_same_data(tracker: Tracker, client: MlflowClient) -> None:
     runs = [tracker.start_run(name, {}, {}) for name in "ab"]
     for run_id in runs:
-        tracker.log_dataset(run_id, "houses", Path("/h.csv"), "0" * 32, COLUMNS, {"training": 8, "holdout": 0})
+        tracker.log_dataset(run_id, "houses", "/h.csv", "0" * 32, COLUMNS, {"training": 8, "holdout": 0})
     tracker.flush()
     for run_id in runs:
         inputs = client.get_run(run_id).inputs.dataset_inputs
