@@ -19,7 +19,7 @@ ui: $(READY)
 	$(BIN)/harness ui
 
 bench: $(READY)
-	$(BIN)/python -m experiments.throughput
+	$(BIN)/python -m experiments.benchmark $(BENCH)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -30,17 +30,17 @@ def train(words: Sequence[str]) -> Sweep:
 
 
 def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequence[str] | None = None) -> Sweep:
-    """Return the runs and curves of a sweep; `harness.analysis.figures` draws them.
+    """Return a sweep's runs and curves, to analyse them in a notebook; `harness.analysis.figures` plots them.
 
     Args:
-        sweep: The id of its summary run, or of a single run; None means the newest sweep.
-        uri: The tracking store; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
-        metrics: The metrics to load curves of; None means those recorded each epoch. `train/chunk_loss` is another.
+        sweep: Id of a sweep's summary run, or of a single run; None means the newest sweep.
+        uri: Tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
+        metrics: Metrics whose curves to read; None means those recorded each epoch. `train/chunk_loss` is another one.
 
     Raises:
         ConfigError: There is no such store or sweep.
     """
-    # MLflow and pandas take seconds to import, and most users of this package need neither.
+    # MLflow and pandas take seconds to import, and most of the package needs neither.
     from harness.config.metrics import EPOCH_METRICS
     from harness.tracking.reader import RunReader
     from harness.tracking.uri import tracking_uri

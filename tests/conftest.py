@@ -12,7 +12,9 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import pytest
 
 from harness.config import DataConfig
-from harness.data.table import Table, open_table
+from harness.data.source import BLOCK_BYTES
+from harness.data.table import Table
+from harness.data.table_builder import open_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,12 +33,12 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def make_table(write: Callable[..., Path], tmp_path: Path) -> Callable[..., Table]:
-    """Ingest `y` from `a`, all rows of a CSV, unless told otherwise."""
+    """Make a table of `y` from `a` with all rows of a CSV, unless told otherwise."""
 
-    def run(source: str | bytes | Path, **options: object) -> Table:
+    def run(source: str | bytes | Path, *, block_bytes: int = BLOCK_BYTES, **options: object) -> Table:
         path = source if isinstance(source, Path) else write(source)
         data = {"features": ["a"], "target": "y", "holdout": 0.0, "path": str(path)} | options
-        return open_table(DataConfig(**data), tmp_path / "cache")  # type: ignore[arg-type]
+        return open_table(DataConfig(**data), tmp_path / "cache", block_bytes=block_bytes)  # type: ignore[arg-type]
 
     return run
 

@@ -1,4 +1,4 @@
-"""Short ways to run scans and to gather what they yield."""
+"""Helpers that run scans and collect their events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from harness.config import Loss
-from harness.data.blocks import SLICE_ROWS, Blocks, Scaler
+from harness.data.blocks import SLICE_ROWS, Blocks
+from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.models import linear
 from harness.training.events import Diverged, EpochEnd, Event, Failed, Stopped
@@ -22,7 +23,7 @@ from harness.training.trainer import Scan
 
 @dataclass
 class History:
-    """All that a scan said of one lane."""
+    """The events of one lane."""
 
     epochs: list[EpochEnd] = field(default_factory=list)
     weights: dict[int, list[np.ndarray]] = field(default_factory=dict)  # by epoch
@@ -31,12 +32,12 @@ class History:
 
     @property
     def curve(self) -> dict[int, float]:
-        """Loss by the number of the update."""
+        """Loss by update number."""
         return {int(n): float(loss) for end in self.epochs for n, loss in zip(*end.curve, strict=True)}
 
     @property
     def numbers(self) -> list:
-        """All numbers but times, for comparisons to the bit."""
+        """All numbers except times, for bitwise comparison."""
         ends = [(end.epoch, end.updates, end.loss, end.metrics) for end in self.epochs]
         weights = {epoch: [value.tolist() for value in values] for epoch, values in self.weights.items()}
         return [ends, self.curve, weights, self.diverged]
@@ -54,7 +55,7 @@ def lane(
 
 
 def breaks_in_training(inputs: int) -> keras.Model:
-    """Build a model that fails when it is trained, and not before."""
+    """Build a model that fails in training, but not before."""
 
     class Layer(keras.layers.Layer):
         def call(self, x, training=False):

@@ -1,4 +1,4 @@
-"""The plain loops that the trainer must agree with: the lesson, written out as simply as can be."""
+"""Plain training loops that the trainer must agree with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 Chunks = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
-"""Makes one pass: chunks of features `[rows, features]` and targets `[rows]`."""
+"""Returns one pass: chunks of features `[rows, features]` and targets `[rows]`."""
 
 
 class Trained(NamedTuple):
-    """What a loop came to: weights and mean loss after each epoch, and the loss before each update."""
+    """Weights and mean loss after each epoch, and the loss before each update."""
 
     weights: list
     epoch_losses: list
@@ -22,7 +22,7 @@ class Trained(NamedTuple):
 
 
 def adam_in_numpy(chunks: Chunks, features: int, rates: Sequence[float], epochs: int, init: float = 0.1) -> Trained:
-    """Minimise the mean squared error of linear models, one a rate, with Adam (Kingma and Ba, 2015), in float64.
+    """Train linear models, one per learning rate, with the squared error and Adam (Kingma and Ba, 2015), in float64.
 
     Weights are intercept and slopes, `[1 + features, rates]`; losses are `[rates]`.
     """
@@ -51,7 +51,7 @@ def adam_in_numpy(chunks: Chunks, features: int, rates: Sequence[float], epochs:
 def eager_keras(
     chunks: Chunks, model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Callable, epochs: int
 ) -> Trained:
-    """Train `model` with one eager gradient tape and one `apply` a chunk."""
+    """Train `model` with one eager gradient tape and one `apply` per chunk."""
     result = Trained([], [], [])
     for _ in range(epochs):
         total = rows = 0.0

@@ -1,4 +1,4 @@
-"""A real MLflow server to test against, and a way to it that can be cut."""
+"""A real MLflow server to test against, and a proxy in front of it whose connections can be cut."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 class Server:
-    """`mlflow server` with a store in a folder; it can be killed and started again on its port."""
+    """`mlflow server` with a store in a folder; it can be killed and restarted on the same port."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -53,16 +53,16 @@ class Server:
         self._process.wait()
 
 
-class Way:
-    """A port that leads to another, as long as it is not cut."""
+class Proxy:
+    """Forwards a port to another one until it is cut."""
 
     def __init__(self, target: int) -> None:
         self.port, self._target = free_port(), target
         self.uri = f"http://{HOST}:{self.port}"
         self._sockets: list[socket.socket] = []
-        self.mend()
+        self.restore()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._listener = socket.create_server((HOST, self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 

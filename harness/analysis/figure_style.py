@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter
 from harness.analysis.objective import chunksize
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
-from harness.tracking.saved_views import colour
+from harness.tracking.run_colour import colour
 
 DASHES: Any = (0, (4, 1.5))
 """The line style of full-sample runs."""

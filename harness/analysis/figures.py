@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis import figure_style as style
 from harness.analysis.objective import chunksize, objective
+from harness.config.metrics import predicts_probability
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
 
@@ -159,7 +160,7 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
     x = np.linspace(sweep.sample[feature].min(), sweep.sample[feature].max(), 200)
     for _, run in best.iterrows():
         y = run["intercept"] + run["slope"] * (np.log(x) if feature in logs else x)
-        if run.get("loss") == "binary_crossentropy":
+        if predicts_probability(run.get("loss", "mse")):
             y = 1 / (1 + np.exp(-y))
         y = np.exp(y) if target in logs else y
         size = chunksize(run)

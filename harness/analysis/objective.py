@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from harness.config.metrics import greater_is_better
+from harness.config.metrics import deciding_metric, greater_is_better
 from harness.config.naming import varying
 from harness.tracking.frames import Sweep
 
@@ -45,9 +45,9 @@ def objective(runs: pd.DataFrame) -> Objective:
 
     It is `val/loss`; `train/loss` without a holdout; `val/rmse` if the runs' losses are not comparable.
     """
-    metric = "val/loss"
+    metric = deciding_metric(held_out=True)
     if metric not in runs or not runs[metric].notna().any():
-        metric = "train/loss"
+        metric = deciding_metric(held_out=False)
     elif "val/rmse" in runs and any(runs[key].nunique() > 1 for key in _LOSS_SPACE if key in runs):
         metric = "val/rmse"
     return Objective(metric, -1 if greater_is_better(metric) else 1)

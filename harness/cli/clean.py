@@ -17,10 +17,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
-from harness.data.table_cache import NEEDED, checkpoints, generated, list_tables, manifest, needed, remove_table
+from harness.data.table_cache import NEEDED, generated, list_tables, remove_table, sources_of
 from harness.errors import require
 from harness.formatting import millions
 from harness.runtime.secrets import masked
+from harness.sweep.checkpoint import checkpoints, manifest, needed_tables
+from harness.tracking.outbox import lock_of
 
 if TYPE_CHECKING:
     from harness.tracking.reader import RunReader
@@ -141,11 +143,12 @@ def _checkpoints(cache: Path) -> Iterator[Item]:
 
 
 def _tables(cache: Path) -> Iterator[Item]:
-    tables, sources = needed(cache)
+    tables = needed_tables(cache)
+    sources = sources_of(cache, tables)
     for shelved in list_tables(cache):
         kept = NEEDED if shelved.folder.name in tables else ""
         kept = IN_USE if _is_locked(shelved.folder / "table.json") else kept
-        state = f"{shelved.state}: {', '.join(shelved.files)}".removesuffix(": ")
+        state = f"{shelved.state}: {', '.join(shelved.addresses)}".removesuffix(": ")
         remove = lambda shelved=shelved: remove_table(shelved)  # noqa: E731
         yield Item("tables", shelved.name, state, shelved.bytes, shelved.used, kept, remove)
     for file in generated(cache):
@@ -155,11 +158,11 @@ def _tables(cache: Path) -> Iterator[Item]:
 
 def _records(cache: Path) -> Iterator[Item]:
     for path in sorted((cache / "outbox").glob("*.jsonl")):
-        note, files = path.with_suffix(".delivered"), path.with_suffix(".files")
+        note, files, lock = path.with_suffix(".delivered"), path.with_suffix(".files"), lock_of(path)
         with contextlib.suppress(OSError, ValueError):  # Another process may be delivering it.
             delivered = int(note.read_text() or 0) if note.exists() else 0
             pending = path.stat().st_size > delivered
-            kept = IN_USE if _is_locked(path) else UNDELIVERED if pending else ""
+            kept = IN_USE if _is_locked(lock) else UNDELIVERED if pending else ""
             size = _size(path) + _size(files)
             yield Item(
                 "records",
@@ -168,7 +171,7 @@ def _records(cache: Path) -> Iterator[Item]:
                 size,
                 _newest(path),
                 kept,
-                _removal(path, note, files),
+                _removal(path, note, files, lock, lock=lock),
             )
 
 

@@ -43,9 +43,9 @@ def generate(path: Path, rows: float, seed: int) -> None:
 
 
 @data.command()
-@click.argument("path", type=click.Path(path_type=Path))
-def describe(path: Path) -> None:
-    """Show what is in a CSV file, what could go wrong, and how to train on it."""
+@click.argument("path")
+def describe(path: str) -> None:
+    """Show what is in a file, local or remote, what could go wrong, and how to train on it."""
     from rich.console import Console
 
     from harness.data.describe import describe, render
@@ -96,8 +96,10 @@ def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | No
     """
     from harness.cli.clean import seconds
     from harness.data.table_cache import free
+    from harness.sweep.checkpoint import needed_tables
 
-    for line in free(cache, tables, everything=everything, age=seconds(older_than) if older_than else None):
+    age = seconds(older_than) if older_than else None
+    for line in free(cache, tables, everything=everything, age=age, needed=needed_tables(cache)):
         click.echo(line)
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 import pandas as pd
 
-from harness.data.csv_blocks import read_header
-from harness.data.readers import Chunk, Selection, Words, read
-from harness.data.sources import is_parquet
+from harness.data.csv_source import CsvSource
+from harness.data.formats import open_source
+from harness.data.source import Chunk, Selection, Words
 from harness.errors import ConfigError, require
 from harness.runtime.imports import import_tensorflow
 from harness.tracking import artifacts
@@ -48,14 +48,15 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
     texts = frozenset(name for name in names if model.input[name].dtype == "string")
     written = data.delimiter, data.encoding, data.decimal
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, *written)
-    readable = path.is_file() and not is_parquet(path)
-    require(readable, f"PATH: {path} is not a CSV file on disk.")
-    header = read_header(path, selection.delimiter, selection.encoding)
+    require(path.is_file(), f"PATH: {path} is not a CSV file on disk.")
+    source = open_source(str(path), selection)
+    require(isinstance(source, CsvSource), f"PATH: {path} is Parquet, not CSV.")
+    header = source.names()
     require(not keep or COLUMN not in header, f"--keep: {path} already has a column {COLUMN}. Rename it.")
     with (
         _sink(output) as sink,
         contextlib.closing(_rows(path, selection, keep)) as rows,
-        contextlib.closing(read(path, selection)) as chunks,
+        contextlib.closing(source.chunks()) as chunks,
     ):
         next(rows)
         pd.DataFrame(columns=[*header, COLUMN] if keep else [COLUMN]).to_csv(sink, index=False)
@@ -119,5 +120,5 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk) -> Any:
         return tf.constant(np.array([*column.values, ""], dtype=object)[column.codes][:, None], tf.string)
     empty = np.isnan(column)
     if empty.any():
-        raise ConfigError(f"{name}: empty field in {chunk.place(int(empty.argmax()))}. Fill it or remove the row.")
+        raise ConfigError(f"{name}: empty field in {chunk.locate(int(empty.argmax()))}. Fill it or remove the row.")
     return tf.constant(column[:, None], tf.float32)

@@ -18,8 +18,9 @@ from harness.errors import ConfigError, require
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.secrets import masked
 from harness.tracking import artifacts
-from harness.tracking.reader import REPRODUCES, RunReader
+from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
+from harness.tracking.signatures import REPRODUCES
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -109,19 +110,22 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     any file and publish the result.
     """
     from harness.cli import differences
-    from harness.data.sources import find_files
+    from harness.data.addresses import find_addresses
+    from harness.data.files import scheme
     from harness.sweep.plan import prepare
 
     remedy = "Name the data with --data PATH."
     try:
-        places = [] if config.data.path is None else find_files(config.data.path)
+        places = [] if config.data.path is None else find_addresses(config.data.path)
     except ConfigError as error:
-        raise ConfigError(f"{error} {remedy}") from error
+        raise ConfigError(f"{str(error).removesuffix('.')}. {remedy}") from error
     try:
         (ready,) = prepare([config], display.reading)
     finally:
         display.clear()
-    elsewhere = [str(file) for file in places if not file.resolve().is_relative_to(Path.cwd())]
+    elsewhere = [
+        masked(place) for place in places if scheme(place) or not Path(place).resolve().is_relative_to(Path.cwd())
+    ]
     known = bool(request.data) or not elsewhere or not differences.data(ready, run)
     require(known, f"{', '.join(elsewhere)} is not the recorded data: its digest differs. {remedy}")
     return ready

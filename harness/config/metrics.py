@@ -1,12 +1,30 @@
-"""Names and directions of the metrics that a run records each epoch; `training.objective` computes them."""
+"""Names and directions of the metrics that a run records each epoch; `harness.training.objective` computes them."""
 
 from __future__ import annotations
+
+from harness.config.schema import Loss
 
 REGRESSION = ("val/rmse", "val/mae", "val/r2")
 BINARY = ("val/accuracy", "val/auc")
 EPOCH_METRICS = ("train/loss", "val/loss", *REGRESSION, *BINARY)
 
+_BINARY_LOSSES = frozenset({Loss.binary_crossentropy.value})
 _GREATER_IS_BETTER = frozenset({"val/r2", "val/accuracy", "val/auc"})
+
+
+def predicts_probability(loss: Loss | str) -> bool:
+    """Return True if a model trained with `loss` predicts the probability of label 1."""
+    return str(getattr(loss, "value", loss)) in _BINARY_LOSSES
+
+
+def holdout_metrics(loss: Loss | str) -> tuple[str, ...]:
+    """Return the names of the metrics that runs with `loss` record besides the losses."""
+    return BINARY if predicts_probability(loss) else REGRESSION
+
+
+def deciding_metric(*, held_out: bool) -> str:
+    """Return the metric that decides which run is better."""
+    return "val/loss" if held_out else "train/loss"
 
 
 def greater_is_better(metric: str) -> bool:

@@ -6,7 +6,6 @@ nothing changes them once they are built.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -39,13 +38,6 @@ class Device(Enum):
     auto = "auto"
     cpu = "cpu"
     gpu = "gpu"
-
-
-class Reader(Enum):
-    """What parses CSV."""
-
-    pandas = "pandas"
-    polars = "polars"
 
 
 class FullSample(Enum):
@@ -102,8 +94,6 @@ class RuntimeConfig:
         device: `auto` uses a GPU if TensorFlow sees one, else the CPU.
         device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and for a resident sample on any device; None
             means no limit.
-        reader: What parses CSV: `pandas` is Arrow's parser, as behind pandas' own `engine="pyarrow"`; `polars` is an
-            extra of its own.
         block_rows: Rows read from a table at once; None means 4 MiB.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models of more than 1,000 weights. Changes
@@ -119,7 +109,6 @@ class RuntimeConfig:
 
     device: Device = Device.auto
     device_memory_mb: int | None = None
-    reader: Reader = Reader.pandas
     block_rows: int | None = None
     full_sample: FullSample = FullSample.streamed
     lane_tile: int | None = None
@@ -134,10 +123,6 @@ class RuntimeConfig:
         for name in ("block_rows", "device_memory_mb", "lane_tile", "threads", "workers"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"runtime.{name} must be positive, not {value}.")
-        require(
-            importlib.util.find_spec(self.reader.value) is not None,
-            f"runtime.reader={self.reader.value} is not installed. Run: pip install -e '.[polars]'.",
-        )
 
 
 @dataclass

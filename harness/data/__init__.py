@@ -1,4 +1,5 @@
-"""A source in, a table on disk, blocks of scaled rows out.
+"""A source, local or remote, becomes a table on disk, read as blocks of scaled rows.
 
-In: `DataConfig`. Out: `Table`, `Blocks`. Knows neither models nor MLflow.
+In: `DataConfig`. Out: `Table` and `Blocks`. Knows neither models nor MLflow.
+A file format is a `source.Source`, registered in `formats`.
 """

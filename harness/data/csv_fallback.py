@@ -1,7 +1,6 @@
-"""A block of lines read one by one: slow, and exact in what it refuses and where.
+"""A block of lines parsed one by one: slow, and exact about what is wrong and in which line.
 
-The fast readers leave to this module what they do not understand, so that all agree on what a CSV means, and a fault is
-told by its line.
+It takes the blocks that Arrow's parser cannot, so that a CSV means the same whichever of the two reads it.
 """
 
 from __future__ import annotations
@@ -29,11 +28,7 @@ _END = "\0end of block"
 
 
 def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
-    """Return the fields of `columns` as text, an empty string where there is no value.
-
-    Raises:
-        ConfigError: A line has more or fewer fields than the header, or a quote is not closed.
-    """
+    """Return the fields of `columns` as text, an empty string where there is no value."""
     index = [block.names.index(name) for name in columns]
     texts: list[list[str]] = [[] for _ in columns]
     for _, record in _records(block):
@@ -43,56 +38,43 @@ def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
 
 
 def to_numbers(block: Block, name: str, texts: Sequence[str], decimal: str) -> np.ndarray:
-    """Return fields as numbers, float64 `[rows]`, NaN where there is none.
-
-    Raises:
-        ConfigError: One of them is no number.
-    """
+    """Return fields as numbers, float64 `[rows]`, NaN where there is no value."""
     values = pd.Series(texts, dtype="str").str.strip()
     if decimal != ".":
-        # Neither mark may stand for the other.
+        # A point is then no decimal mark.
         values = values.str.replace(".", "?", regex=False).str.replace(decimal, ".", regex=False)
     numbers = np.asarray(pd.to_numeric(values.where(values != ""), errors="coerce"), np.float64)
     bad = np.isnan(numbers) & (values != "").to_numpy()
     if bad.any():
         row = int(bad.argmax())
-        raise ConfigError(f"{name} expected numbers. Received: {texts[row]!r} in {place(block, row)}.")
+        raise ConfigError(f"{locate(block, row)}: {name} is {texts[row]!r}, not a number.")
     return numbers
 
 
-def place(block: Block, row: int) -> str:
+def locate(block: Block, row: int) -> str:
     """Name a row of a block by its file and the line where it begins."""
-    for index, (line, _) in enumerate(_records(block)):
-        if index == row:
-            return f"{block.path}, line {line}"
-    raise IndexError(f"the block has no row {row}")
+    line, _ = next(itertools.islice(_records(block), row, None))
+    return f"{block.address}, line {line}"
 
 
 def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line and the fields of each row."""
+    """Yield the line number and the fields of each row."""
     lines = itertools.chain(io.StringIO(str(block.lines, "utf-8"), newline=""), [_END])
-    # Where a quote is open somewhere, one that seems to close it is told by what follows.
+    # If a quote is open somewhere, the text after an apparent closing quote shows where.
     reader = csv.reader(lines, delimiter=block.delimiter, strict=block.odd)
     line = block.first_line
-    with contextlib.suppress(csv.Error):  # A field too long: its end is missing.
+    with contextlib.suppress(csv.Error):  # A field is too long: its end is missing.
         for record in reader:
             if record == [_END]:
                 return
             if record and record[-1].endswith(_END):
                 break
             if record and not (len(record) == 1 and record[0].isspace()):
-                _check_fields(block, line, record)
+                require(
+                    len(record) == len(block.names),
+                    f"{block.address}, line {line}: {len(record)} fields, but the header has {len(block.names)}. "
+                    "Fix the line, or quote the field that contains a delimiter or a line break.",
+                )
                 yield line, record
             line = block.first_line + reader.line_num
-    raise ConfigError(
-        f"data.path expected quotes that are closed. Received: an open one in {block.path}, line {line}. Mend the line."
-    )
-
-
-def _check_fields(block: Block, line: int, record: Sequence[str]) -> None:
-    require(
-        len(record) == len(block.names),
-        f"data.path expected {len(block.names)} fields in each line, as in the header",
-        f"{len(record)} in {block.path}, line {line}",
-        "Mend the line, or quote the field that holds a delimiter or a line break.",
-    )
+    raise ConfigError(f"{block.address}, line {line}: a quote is not closed. Fix the line.")

@@ -1,4 +1,4 @@
-"""A first look at a CSV: its columns, what could go wrong with them, and the command that would train on it."""
+"""A first look at a file: its columns, what could go wrong with them, and a command to train on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rich import box
@@ -14,16 +13,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.data.profile import EXACT, MANY, PARTS, Column, Profile, find_short_line, read_moments, read_profile
+from harness.data.files import name_of
+from harness.data.profile import EXACT, MANY, PARTS, Column, Profile, read_moments, read_profile
+from harness.data.source import BLOCK_BYTES
+from harness.runtime.secrets import masked
 
 TARGETS = ("price", "target", "label", "y")
 
 
 @dataclass(frozen=True)
 class Description:
-    """A CSV as `describe` found it; `command` is empty where there is nothing to train on."""
+    """What `describe` found in a file; `command` is empty if there is nothing to train on."""
 
-    path: Path
+    address: str
     rows: int
     bytes: int
     columns: list[Column]
@@ -31,56 +33,42 @@ class Description:
     command: str
 
 
-def describe(path: Path) -> Description:
-    """Read the CSV at `path` twice, in the memory of a chunk, and say what it holds.
+def describe(address: str, block_bytes: int = BLOCK_BYTES) -> Description:
+    """Read the file at `address` twice, in memory that does not depend on it, and describe it.
 
     Raises:
-        ConfigError: There is no such file, it is no CSV in UTF-8, or a row has more fields than the header.
+        ConfigError: Training would refuse the file, whichever columns were selected.
     """
-    profile = read_profile(path)
+    profile = read_profile(address, block_bytes)
     columns, rows = profile.columns, profile.rows
     varied = [column for column in columns if column.numeric and column.min < column.max]
     target = _guess_target(varied)
-    faults = [*_file_faults(profile)]
-    warnings = [*_file_warnings(profile), *faults, *_column_warnings(columns if rows else [], target)]
+    warnings = [*_file_warnings(profile), *_column_warnings(columns if rows else [], target)]
     command = ""
-    if faults:
-        warnings.append("Training needs a file without such lines, so there is no command to suggest.")
-    elif target:
+    if target:
         parts = read_moments(profile, varied, target)
         warnings += [*_skewness_warnings(varied, target), *_drift_warnings(target, parts, rows)]
         if len(varied) > 1:
-            command = _command(path, varied, target)
-    if not command and not faults:
-        warnings.append("Training needs two columns of numbers that vary, so there is no command to suggest.")
-    return Description(path, rows, path.stat().st_size, columns, warnings, command)
+            command = _command(masked(address), varied, target)
+    if not command:
+        warnings.append("Training needs at least two numeric columns that are not constant.")
+    return Description(masked(address), rows, profile.bytes, columns, warnings, command)
 
 
 def _guess_target(varied: list[Column]) -> Column | None:
-    """Return the column with a target's name, else the last one of numbers that are no codes."""
+    """Return the column with a typical target's name, else the last numeric one that is not a code."""
     named = [column for name in TARGETS for column in varied if column.name.lower() == name]
     return next(iter([*named, *(column for column in reversed(varied) if not column.is_code), *varied]), None)
 
 
 def _file_warnings(profile: Profile) -> Iterator[str]:
-    header = profile.header
+    header = [column.name for column in profile.columns]
     if not profile.rows:
-        yield "The file has a header and no rows."
+        yield "The file has a header but no rows."
     if len(header) == 1 and (separator := re.search(r"[;\t|]", header[0])):
-        yield f"The header is one column, {header[0]!r}: train with data.delimiter={separator[0]!r}."
+        yield f"The only column is {header[0]!r}: train with data.delimiter={separator[0]!r}."
     if all(re.fullmatch(r"[\d.eE+-]+", name) for name in header):
-        yield "The names in the header are numbers: put a line of names on top if the first line is data."
-
-
-def _file_faults(profile: Profile) -> Iterator[str]:
-    """Say what training would refuse, whichever columns it is on."""
-    header, columns = profile.header, profile.columns
-    for column, name in zip(columns, header, strict=True):
-        if name and column.name != name:
-            yield f"{name} stands twice in the header, its second column is shown as {column.name}: rename one."
-    if columns[-1].empty and (short := find_short_line(profile.path, len(header))):
-        line, fields = short
-        yield f"Line {line:,} has {fields} of {len(header)} fields: mend it."
+        yield "The column names are numbers: if the first line is data, add a header."
 
 
 def _column_warnings(columns: list[Column], target: Column | None) -> Iterator[str]:
@@ -88,34 +76,34 @@ def _column_warnings(columns: list[Column], target: Column | None) -> Iterator[s
     if gaps:
         yield (
             f"Empty fields in {', '.join(gaps)}: "
-            "data.missing=drop leaves those rows out, data.missing=mean fills features with their mean."
+            "data.missing=drop leaves out those rows, data.missing=mean fills features with their mean."
         )
     words = [column.name for column in columns if column.wordy]
     if words:
-        yield f"No numbers in {', '.join(words)}: use data.categorical or data.dates for them."
+        yield f"Not numeric: {', '.join(words)}. Use data.categorical or data.dates for them."
     for column in columns:
         if fault := _fault(column, column is target):
             yield f"{column.name} {fault}."
 
 
 def _fault(column: Column, is_target: bool) -> str:
-    """Return what comes first of what speaks against training on a column; what is large or a code may be a target."""
-    keep_out = f"keep {column.name} out of data.features"
+    """Return the main reason not to train on a column; large numbers and codes are fine for a target."""
+    keep_out = f"leave {column.name} out of data.features"
     if column.kind == "empty":
         return f"has no values: {keep_out}"
     if column.wordy:
         return ""
     if column.bad:
         found = f"{column.bad:,} of {column.count:,}, the first {column.first_bad[:40]!r}"
-        return f"has values that are no float32 numbers ({found}): empty those fields, or {keep_out}"
+        return f"has values that are not float32 numbers ({found}): empty those fields, or {keep_out}"
     if column.min == column.max:
         return f"is {_number(column.min)} in every row: {keep_out}"
     if column.is_large and not is_target:
-        top = f"values up to {max(column.max, -column.min):,.0f}, which float32 cannot tell apart beyond {EXACT:,}"
-        return f"has {top}: {keep_out} if it is an id"
+        top = f"has values up to {max(column.max, -column.min):,.0f}, but float32 is exact only up to {EXACT:,}"
+        return f"{top}: {keep_out} if it is an id"
     if column.is_code and not is_target:
         span = f"{column.min:.0f} to {column.max:.0f}"
-        return f"is a number by form ({span}) but perhaps a code by meaning: {keep_out} if its size says nothing"
+        return f"may be a code rather than a quantity ({span}): if so, {keep_out}"
     return ""
 
 
@@ -126,37 +114,37 @@ def _skewness_warnings(varied: list[Column], target: Column) -> Iterator[str]:
         example = target.name if target.name in positive else positive[0]
         yield (
             f"A few very large values in {', '.join(positive)}: "
-            f"logarithms of those in use may train better, as in data.log_columns={_quote([example])}."
+            f"their logarithms may train better, for example data.log_columns={_quote([example])}."
         )
     if target in skewed and target.min <= 0:
         yield (
-            f"{target.name} has few very large values but is down to {_number(target.min)}, "
+            f"{target.name} has a few very large values, but also {_number(target.min)}, "
             "so it cannot be in data.log_columns: try loss=huber."
         )
 
 
 def _drift_warnings(target: Column, parts: np.ndarray, rows: int) -> Iterator[str]:
-    """Compare the target's mean in each part of the file with its mean in all, in standard deviations."""
+    """Compare the target's mean in each part of the file with its overall mean, in standard deviations."""
     edges = -(-np.arange(PARTS + 1) * rows // PARTS)
     lengths = np.maximum(np.diff(edges), 1)
     drift = parts / lengths / target.std
     worst = int(np.abs(drift).argmax())
-    by_chance = 4 / np.sqrt(lengths[worst])  # 4 standard errors of a part's mean: hardly more.
+    by_chance = 4 / np.sqrt(lengths[worst])  # Four standard errors of a part's mean.
     if abs(drift[worst]) > max(0.05, by_chance):
         mean_there = _number(target.mean + drift[worst] * target.std)
         yield (
-            f"{target.name} drifts along the file, its mean is {mean_there} in rows "
-            f"{edges[worst] + 1:,} to {edges[worst + 1]:,} and {_number(target.mean)} in all: "
-            "batch runs follow that, so use data.order=shuffled or keep learning_rate small."
+            f"{target.name} drifts along the file: its mean is {mean_there} in rows "
+            f"{edges[worst] + 1:,} to {edges[worst + 1]:,} and {_number(target.mean)} overall. "
+            "Batch runs follow the drift, so use data.order=shuffled or a small learning_rate."
         )
 
 
-def _command(path: Path, varied: list[Column], target: Column) -> str:
-    """Train on the column that goes best with `target`; on an id or code only where there is nothing else."""
+def _command(address: str, varied: list[Column], target: Column) -> str:
+    """Train on the column that correlates most with `target`; on an id or code only if there is nothing else."""
     others = [column for column in varied if column is not target]
     plain = [column for column in others if not (column.is_code or column.is_large)]
     feature = max(plain or others, key=lambda column: abs(column.correlation))
-    values = {"data.path": str(path), "data.features": [feature.name], "data.target": target.name}
+    values = {"data.path": address, "data.features": [feature.name], "data.target": target.name}
     arguments = ["data=csv", *(f"{key}={_quote(value)}" for key, value in values.items())]
     if feature.empty or target.empty:
         arguments.append("data.missing=drop")
@@ -166,7 +154,7 @@ def _command(path: Path, varied: list[Column], target: Column) -> str:
 
 
 def _quote(value: str | list[str]) -> str:
-    """Return `value` as Hydra's grammar spells it."""
+    """Quote `value` for Hydra."""
     if isinstance(value, list):
         return f"[{','.join(map(_quote, value))}]"
     if re.fullmatch(r"(?!(?i:true|false|null|nan|inf)$)[A-Za-z_/.][A-Za-z0-9_/.-]*", value):
@@ -182,10 +170,10 @@ def _number(value: float) -> str:
 
 
 def render(description: Description) -> RenderableType:
-    """Lay `description` out for a terminal; print it with `soft_wrap=True`, else a very long path is cut."""
+    """Lay out `description` for a terminal; print it with `soft_wrap=True`, or a very long path is cut."""
     size = f"{description.rows:,} rows, {len(description.columns):,} columns, {description.bytes:,} bytes"
     parts: list[RenderableType] = [
-        Text(f"{description.path.name}: {size}\n", style="bold"),
+        Text(f"{name_of(description.address)}: {size}\n", style="bold"),
         _table(description.columns),
     ]
     if description.warnings:
@@ -196,7 +184,7 @@ def render(description: Description) -> RenderableType:
     if description.command:
         program, verb, *arguments = map(shlex.quote, shlex.split(description.command))
         command = " \\\n    ".join([f"{program} {verb}", *arguments])
-        parts += [Text("\nA start", style="bold"), Text(command, no_wrap=True, overflow="ignore")]
+        parts += [Text("\nTo start", style="bold"), Text(command, no_wrap=True, overflow="ignore")]
     return Group(*parts)
 
 

@@ -1,45 +1,38 @@
-"""What is in a CSV: one pass over its text settles what its columns are, one over its numbers their moments.
+"""What is in a file: one pass over its text finds the kinds of its columns, one over its numbers their moments.
 
-Both read in chunks, so their memory does not grow with the file. `harness.data.describe` makes sentences of it.
+Both read it as training would, and refuse what training would refuse.
 """
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from harness.data.readers import read_chunks
-from harness.errors import ConfigError, require
+from harness.data.formats import open_source
+from harness.data.source import BLOCK_BYTES, Selection, Words
 
-READ_ROWS = 100_000
 MANY = 1000
 EXACT = 2**24
-"""float32 holds every whole number up to here."""
+"""float32 represents every whole number up to this one."""
 PARTS = 10
 CODE_NAME = re.compile(r"(^|[_ ])(?i:id|code|index|zip|zipcode|postcode|fips|phone)$|[a-z]I[dD]$|^Unnamed: ")
 DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9]|[0-9]+[-/.][0-9]+[-/.][0-9]{4})"
-NO_CSV = "data.path expected a CSV in UTF-8 with a header line"
-RESAVE = "Unpack it, or save it as CSV in UTF-8."
 
 
 @dataclass
 class Column:
-    """One column of the file, filled in chunk by chunk; `min` and what follows hold for numbers only.
+    """One column of the file, filled in chunk by chunk; `min` and those below it are for numbers only.
 
     Attributes:
-        name: As pandas reads it: the second `a` of a header is `a.1`.
-        count: Rows with a value; `empty` are the others.
-        example: The first value, as it is written.
-        bad: Values that are no number that float32 can hold; `first_bad` is the first.
-        wordy: Whether they were most of them after some chunk, and are not counted since, to save time.
+        name: In the header.
+        count: Rows with a value; `empty` counts the others.
+        example: The first value as written.
+        bad: Values that are not float32 numbers; `first_bad` is the first.
+        wordy: Whether most values of some chunk were bad; numbers are not looked for since.
         whole: Whether all are written without point and exponent.
         zero_led: Whether one is written with a leading zero.
         std: Population standard deviation.
@@ -79,43 +72,44 @@ class Column:
 
     @property
     def mean(self) -> float:
-        """Mean of the numbers."""
+        """Mean."""
         return self._total / self.count
 
     @property
     def distinct(self) -> int | None:
-        """Number of different values; None means more than `MANY`."""
+        """Number of distinct values; None means more than `MANY`."""
         return len(self._seen) if len(self._seen) <= MANY else None
 
     @property
     def is_large(self) -> bool:
-        """Whether float32 cannot tell some of the whole numbers apart."""
+        """Whether float32 cannot represent some of the whole numbers."""
         return self.kind == "integer" and max(-self.min, self.max) > EXACT
 
     @property
     def is_code(self) -> bool:
-        """Whether these seem to be names made of digits: so called, zero-led, or few, large and of one length."""
+        """Whether the numbers look like codes: by name, by leading zeros, or as few large ones of equal length."""
         alike = self.min >= 10_000 and len(f"{self.min:.0f}") == len(f"{self.max:.0f}")
         few = 10 * len(self._seen) <= self.count and not all(value.endswith("0") for value in self._seen)
         named = CODE_NAME.search(self.name) is not None
         return self.kind == "integer" and (named or self.zero_led or (alike and few and self.distinct is not None))
 
-    def add(self, text: pd.Series) -> None:
-        """Take in the column's part of a chunk."""
-        values = text.dropna()
-        self.empty += len(text) - len(values)
-        if values.empty:
+    def add(self, words: Words) -> None:
+        """Add the column of a chunk."""
+        codes = words.codes[words.codes >= 0]
+        self.empty += len(words.codes) - len(codes)
+        if not len(codes):
             return
-        self.example = self.example or values.iloc[0]
+        text = pd.Series(words.values, dtype="str")
+        self.example = self.example or words.values[0]
         if self.distinct is not None:
-            self._seen.update(values.unique()[: MANY + 1])
-        self._dated = self._dated and bool(values.str.match(DATE).all())
-        self.count += len(values)
+            self._seen.update(words.values[: MANY + 1])
+        self._dated = self._dated and bool(text.str.match(DATE).all())
+        self.count += len(codes)
         if not self.wordy:
-            self._add_numbers(values)
+            self._add_numbers(text, codes)
             self.wordy = 2 * self.bad > self.count
 
-    def _add_numbers(self, text: pd.Series) -> None:
+    def _add_numbers(self, text: pd.Series, codes: np.ndarray) -> None:
         try:
             numbers = np.asarray(text.astype("Float64"), np.float64)  # Arrow's parser: fast, but strict.
         except (ValueError, TypeError):
@@ -123,9 +117,9 @@ class Column:
         bad = ~(np.abs(numbers) <= np.finfo(np.float32).max)
         if bad.any():
             self.first_bad = self.first_bad or text.iloc[int(bad.argmax())]
-            self.bad += int(bad.sum())
+            self.bad += int(bad[codes].sum())
             return
-        self._total += float(numbers.sum())
+        self._total += float(numbers[codes].sum())
         self.min, self.max = min(self.min, float(numbers.min())), max(self.max, float(numbers.max()))
         self.whole = self.whole and bool(text.str.fullmatch(" *[+-]?[0-9]+ *").all())
         self.zero_led = self.zero_led or (self.whole and bool(text.str.match(" *[+-]?0[0-9]").any()))
@@ -133,50 +127,42 @@ class Column:
 
 @dataclass(frozen=True)
 class Profile:
-    """A CSV after the pass over its text.
+    """A file after the pass over its text."""
 
-    Attributes:
-        header: The columns' names as they are written, where pandas tells equal ones apart.
-        rows: Below the header.
-    """
-
-    path: Path
-    header: list[str]
+    address: str
+    bytes: int
     columns: list[Column]
     rows: int
 
 
-def read_profile(path: Path) -> Profile:
-    """Read the text of the CSV at `path`.
-
-    Raises:
-        ConfigError: There is no such file, it is no CSV in UTF-8, or a row has more fields than the header.
-    """
-    _check_text(path)
-    frames = _read_text(path)
-    header = next(frames).iloc[0].fillna("").tolist()
-    columns = [Column(name) for name in header]
-    for frame in frames:
-        for column, (_, text) in zip(columns, frame.items(), strict=True):
-            column.add(text)
-    for column, name in zip(columns, pd.read_csv(path, nrows=0), strict=True):
-        column.name = name
-    return Profile(path, header, columns, columns[0].count + columns[0].empty)
+def read_profile(address: str, block_bytes: int = BLOCK_BYTES) -> Profile:
+    """Read all columns of a file as text."""
+    names = tuple(open_source(address, Selection(())).names())
+    source = open_source(address, Selection(names, categorical=frozenset(names), block_bytes=block_bytes))
+    columns, rows = [Column(name) for name in names], 0
+    for chunk in source.chunks():
+        rows += chunk.rows
+        for column, words in zip(columns, chunk.columns, strict=True):
+            if isinstance(words, Words):
+                column.add(words)
+    return Profile(address, source.file.size(), columns, rows)
 
 
 def read_moments(profile: Profile, varied: Sequence[Column], target: Column) -> np.ndarray:
-    """Read the numbers of `varied`, and set their spread, skewness and correlation with `target`, which is one of them.
+    """Set deviation, skewness and correlation with `target`, one of them, of the columns `varied`.
 
-    An empty field counts as the column's mean in the correlation.
+    In the correlation, an empty field counts as the column's mean.
 
     Returns:
-        For each of `PARTS` parts of the file the sum of the target less its mean.
+        For each of `PARTS` parts of the file, the sum of the target minus its mean.
     """
     means = np.array([column.mean for column in varied])
     index = varied.index(target)
     squares, cubes, products = np.zeros((3, len(varied)))
     parts, row = np.zeros(PARTS), 0
-    for values in read_chunks(profile.path, [column.name for column in varied]):
+    selection = Selection(tuple(column.name for column in varied))
+    for chunk in open_source(profile.address, selection).chunks():
+        values = np.stack([np.asarray(column) for column in chunk.columns], axis=1)
         centred = np.nan_to_num(values - means, copy=False)
         squared = centred * centred
         squares += squared.sum(axis=0)
@@ -190,43 +176,3 @@ def read_moments(profile: Profile, varied: Sequence[Column], target: Column) -> 
         column.skewness = float(cube / column.count / column.std**3)
         column.correlation = float(product / np.sqrt(square * squares[index]))
     return parts
-
-
-def find_short_line(path: Path, fields: int) -> tuple[int, int] | None:
-    """Return number and fields of the first line that has less than `fields`, which pandas fills up in silence."""
-    with path.open(encoding="utf-8-sig", newline="") as file, contextlib.suppress(csv.Error):
-        lines = csv.reader(file)
-        for row in lines:
-            if 0 < len(row) < fields:
-                return lines.line_num, len(row)
-    return None
-
-
-def _check_text(path: Path) -> None:
-    require(path.exists(), "data.path expected a CSV file", f"{path}, which does not exist", "Check name and folder.")
-    require(path.is_file(), "data.path expected a CSV file", f"{path}, which is no regular file", "Name one file.")
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
-    require(bool(start.strip()), NO_CSV, f"{path}, which is empty", "Write the columns' names and rows into it.")
-    try:
-        binary = "\0" in codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        binary = True
-    require(not binary, NO_CSV, f"{path}, which is binary or in another encoding", RESAVE)
-
-
-def _read_text(path: Path) -> Iterator[pd.DataFrame]:
-    """Yield the file as text, first its header alone, read as a row: only so is too long a first row an error."""
-    try:
-        with pd.read_csv(path, header=None, dtype=str, iterator=True) as reader, contextlib.suppress(StopIteration):
-            yield (header := reader.get_chunk(1))
-            while True:
-                yield reader.get_chunk(min(READ_ROWS, 1 + 2_000_000 // header.shape[1]))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{NO_CSV}. Received: {path}, where {error}. {RESAVE}") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        fault = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
-        if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", fault):
-            fault = f"{found[3]} fields in line {found[2]} where the header has {found[1]}"
-        remedy = "Mend the line, or quote the field that holds a comma or a line break."
-        raise ConfigError(f"data.path expected rows like the header. Received: {path}, {fault}. {remedy}") from None

@@ -1,7 +1,7 @@
-"""The order of training rows: permuted once while a table is written, and page by page in each epoch.
+"""The order of training rows: shuffled while a table is written, and page by page in each epoch.
 
-Both in bounded memory. Rows are dealt to files at random, and each file, small enough to be held, is permuted: so every
-order of all rows is equally likely. In each epoch, only whole pages change places, so that reading stays in sequence.
+Both use bounded memory. Rows are dealt to files at random, and each file, small enough for memory, is permuted: every
+order of all rows is equally likely. In each epoch only whole pages are permuted, so that reading stays sequential.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy as np
 PAGE_ROWS = 65_536
 DECKS = 256
 DECK_BYTES = 16 << 20
-"""Bytes of rows that are permuted at once; a longer deck is dealt again."""
+"""Most bytes of rows permuted at once; a longer deck is dealt again."""
 
 
 class Shuffle:
-    """Takes rows and gives them back in another order, which depends on `seed` and on nothing else."""
+    """Takes rows and returns them in an order that depends on `seed` alone."""
 
-    def __init__(self, folder: Path, columns: int, seed: int) -> None:
-        """Open the decks, in a new folder of their own."""
-        self._folder, self._columns, self._seed = folder, columns, seed
+    def __init__(self, folder: Path, columns: int, seed: int, deck_bytes: int = DECK_BYTES) -> None:
+        """Open the decks in a new folder."""
+        self._folder, self._columns, self._deck_bytes = folder, columns, deck_bytes
         self._random = np.random.default_rng(_entropy(seed))
         folder.mkdir()
         self._decks = [(folder / str(deck)).open("w+b", buffering=1 << 15) for deck in range(DECKS)]
 
     def add(self, values: np.ndarray) -> None:
-        """Take rows, float32 `[columns, rows]`."""
+        """Add rows, float32 `[columns, rows]`."""
         decks = self._random.integers(DECKS, size=values.shape[1], dtype=np.uint16)
         order = np.argsort(decks, kind="stable")
         rows = np.ascontiguousarray(values.T[order])
@@ -38,13 +38,15 @@ class Shuffle:
             file.write(rows[start:stop].data)
 
     def rows(self) -> Iterator[np.ndarray]:
-        """Give all rows back, as float32 `[columns, rows]`, and remove the decks."""
+        """Yield all rows, float32 `[columns, rows]`, and remove the decks."""
         for index, file in enumerate(self._decks):
             size = file.tell()
             file.seek(0)
-            if size > DECK_BYTES:
-                again = Shuffle(self._folder / f"{index}.d", self._columns, self._random.integers(2**63))
-                while len(values := self._read(file, DECK_BYTES // 4)):
+            if size > self._deck_bytes:
+                again = Shuffle(
+                    self._folder / f"{index}.d", self._columns, self._random.integers(2**63), self._deck_bytes
+                )
+                while len(values := self._read(file, self._deck_bytes // 4)):
                     again.add(values.T)
                 file.truncate(0)
                 yield from again.rows()
@@ -54,7 +56,7 @@ class Shuffle:
         shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """Let go of the decks."""
+        """Close the decks."""
         for file in self._decks:
             file.close()
 
@@ -64,7 +66,7 @@ class Shuffle:
 
 
 def page_order(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the numbers of all pages of `rows` rows in the order that `epoch` takes them."""
+    """Return the page numbers of `rows` rows in the order of `epoch`."""
     return np.random.default_rng(_entropy(seed, epoch)).permutation(-(-rows // PAGE_ROWS))
 
 

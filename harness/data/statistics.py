@@ -13,18 +13,18 @@ PARTS = 10
 
 @dataclass(frozen=True)
 class Column:
-    """One column as it is trained on, with its statistics over the training rows.
+    """A column of a table, with its statistics over the training rows.
 
     Attributes:
         name: In the source.
         log: Whether the values are natural logarithms of the source's.
-        count: Values, of which the moments are.
-        mean: In float64, as are all of them.
+        count: Values that are not empty.
+        mean: Mean, in float64 like the others.
         std: Population standard deviation.
         min: Smallest value.
         max: Largest value.
-        categories: Of a categorical column, those of its training rows in ascending order, as numbers if all of them
-            are. Its values are 1 for the first of them and so on, and 0 for any other; its `mean` is 0, its `std` 1.
+        categories: Of a categorical column: those in training rows, ascending, as numbers if all are numbers. The
+            first has the value 1 and so on, and any other 0; `mean` is 0 and `std` 1.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether its values are names that are no numbers."""
+        """Whether its categories are text."""
         return bool(self.categories) and isinstance(self.categories[0], str)
 
     @property
     def inputs(self) -> int:
-        """Inputs of a model that the column becomes."""
+        """Number of model inputs for this column."""
         return len(self.categories) + 1 if self.categories else 1
 
 
 class Moments:
-    """Moments of one column, merged part by part (Chan, Golub and LeVeque, 1979); NaN is left out."""
+    """Moments of one column, merged part by part (Chan, Golub and LeVeque, 1979), ignoring NaN."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -85,13 +85,13 @@ class Drift:
         self._sums, self._counts = np.zeros((2, BINS))
 
     def add(self, first_row: int, values: np.ndarray) -> None:
-        """Add rows from `first_row` on, float64 `[rows]`; NaN is left out."""
+        """Add rows from `first_row` on, float64 `[rows]`, ignoring NaN."""
         while first_row + len(values) > self._width * BINS:
             half = BINS // 2
             for bins in (self._sums, self._counts):
                 bins[:half], bins[half:] = bins.reshape(half, 2).sum(axis=1), 0
             self._width *= 2
-        # Where bins begin among the values; the first of them may have begun before.
+        # Where bins begin among the values; the first may have begun before.
         starts = np.arange(-(first_row % self._width), len(values), self._width).clip(0)
         bins = slice(first_row // self._width, first_row // self._width + len(starts))
         present = ~np.isnan(values)
@@ -99,16 +99,15 @@ class Drift:
         self._counts[bins] += np.add.reduceat(present, starts, dtype=np.float64)
 
     def worst(self, rows: int, mean: float, std: float) -> tuple[int, int, float] | None:
-        """Return the first and the last row, from 1, of the tenth of `rows` whose mean is farthest off, and that mean.
+        """Return first and last row, from 1, and mean of the tenth of `rows` whose mean deviates most.
 
-        None means that no tenth is farther off than 0.05 standard deviations and than chance would have it.
+        None means that no tenth deviates by more than 0.05 standard deviations and four standard errors.
         """
         edges = np.arange(PARTS + 1) * -(-rows // self._width) // PARTS
         counts = np.array([self._counts[start:stop].sum() for start, stop in itertools.pairwise(edges)])
         sums = np.array([self._sums[start:stop].sum() for start, stop in itertools.pairwise(edges)])
         means = np.where(counts > 0, sums / np.maximum(counts, 1), mean)
         part = int(np.abs(means - mean).argmax())
-        # Four standard errors of a part's mean: hardly more by chance.
         if abs(means[part] - mean) <= std * max(0.05, 4 / np.sqrt(max(counts[part], 1))):
             return None
         return int(edges[part] * self._width) + 1, min(int(edges[part + 1] * self._width), rows), float(means[part])

@@ -1,7 +1,7 @@
-"""The built-in data: synthetic house sales of King County's kind, drawn column after column and written as CSV.
+"""The built-in data: synthetic house sales modelled on King County, drawn column after column and written as CSV.
 
 No row is a real house. The numbers below are rounded statistics of the published file (`kc_house_data.csv`: 21,613
-sales, May 2014 to May 2015) or were fitted to them: its schema, distributions and main correlations come back.
+sales, May 2014 to May 2015) or fitted to them, to reproduce its schema, distributions and main correlations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pyarrow import csv
 from harness.errors import require
 
 ROWS = 21_613
-# Rows drawn and written at once. Each block has a random stream of its own, so this number is part of the data.
+# Rows drawn and written at once. Each block has its own random stream, so this number is part of the data.
 BLOCK_ROWS = 100_000
 HEADER = (
     "id,date,price,bedrooms,bathrooms,sqft_living,sqft_lot,floors,waterfront,view,condition,grade,sqft_above,"
@@ -27,8 +27,8 @@ HEADER = (
 )
 COLUMNS: tuple[str, ...] = tuple(HEADER.split(","))
 VERSION = 1
-"""Another one for other bytes from the same rows and seed."""
-# The last rows of the file are newly built houses: larger and dearer than the rest.
+"""Raise it when the same rows and seed give other bytes."""
+# The last rows of the file are newly built houses, larger and more expensive than the rest.
 DRIFT_FROM = 0.925
 DRIFT_YEARS = (2004, 2015)
 
@@ -74,28 +74,36 @@ LOTS15 = {0: 651, 10: 1191, 50: 1999, 100: 3667, 250: 5100, 500: 7620, 750: 10_0
 LOTS15 |= {990: 157_687, 999: 302_994, 1000: 871_200}
 
 
-def generate(path: Path, rows: int = ROWS, *, seed: int = 0, progress: Callable[[int], None] | None = None) -> None:
-    """Write a CSV of `rows` house sales; the same `rows` and `seed` give the same bytes.
+def generate(
+    path: Path,
+    rows: int = ROWS,
+    *,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    block_rows: int = BLOCK_ROWS,
+) -> None:
+    """Write a CSV of `rows` house sales; the same arguments give the same bytes.
 
-    It is written aside and renamed when complete, block after block, in memory that does not depend on `rows`.
+    It is written aside and renamed when complete, in memory that does not depend on `rows`.
 
     Args:
         path: The file; its folder must exist.
         rows: How many sales.
-        seed: Another seed, other sales of the same kind.
+        seed: Of the random numbers.
         progress: Called after each block with the rows written so far.
+        block_rows: Rows drawn at once.
 
     Raises:
         ConfigError: `rows` is not positive.
     """
-    require(rows >= 1, "rows expected a positive number", rows)
+    require(rows >= 1, f"rows must be positive, not {rows}.")
     plain = csv.WriteOptions(include_header=False)
     aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         with aside.open("wb") as sink:
             sink.write(f"{HEADER}\n".encode())
-            for number, start in enumerate(range(0, rows, BLOCK_ROWS)):
-                stop = min(start + BLOCK_ROWS, rows)
+            for number, start in enumerate(range(0, rows, block_rows)):
+                stop = min(start + block_rows, rows)
                 drifted = np.arange(start, stop) >= DRIFT_FROM * rows
                 csv.write_csv(_draw(np.random.default_rng([seed, number]), drifted), sink, plain)
                 if progress:
@@ -106,11 +114,10 @@ def generate(path: Path, rows: int = ROWS, *, seed: int = 0, progress: Callable[
 
 
 def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
-    """Draw one house for each element of `drifted`, which says whether it is one of the new ones.
+    """Draw one house for each element of `drifted`, which is true for the new ones.
 
-    Columns are drawn from those before them. What enters the sums below has mean 0 and deviation 1 where it can, and so
-    have the sums: a weight is about a correlation, and the noise is what the others leave open. Only the price's sum
-    has a unit: the logarithm of dollars.
+    Columns are drawn from those before them. Terms and sums are standardised where possible, so a weight is roughly a
+    correlation and noise makes up the rest. Only the price's sum has a unit, the logarithm of dollars.
     """
     n = len(drifted)
 
@@ -121,7 +128,7 @@ def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
     lat = np.clip(ZIP_LAT[place] + 0.018 * noise(), 47.1559, 47.7776).round(4)
     long = np.clip(ZIP_LONG[place] + 0.023 * noise(), -122.519, -121.315).round(3)
     east = (long + 122.214) / 0.141
-    # Nearness to Medina, the dearest place; a degree of latitude is 111 km here, one of longitude 75 km.
+    # Nearness to Medina, the most expensive place; a degree of latitude is 111 km here, one of longitude 75 km.
     central = (2.92 - np.log(3 + np.hypot(111 * (lat - 47.64), 75 * (long + 122.23)))) / 0.486
 
     # `era`, `size`, `quality` and `storeys` are yr_built, log sqft_living, grade and floors, standardised.
@@ -183,7 +190,7 @@ def _levels(normal: np.ndarray, shares: Mapping[int, float] | Mapping[float, flo
 
 
 def _curve(normal: np.ndarray, quantiles: Mapping[int, float]) -> np.ndarray:
-    """Bend a standard normal variable onto these quantiles, geometrically in between, to whole numbers."""
+    """Map a standard normal variable to these quantiles, geometrically interpolated, in whole numbers."""
     # Four standard deviations stand for the ends.
     knots = [NormalDist().inv_cdf(min(max(share / 1000, 3e-5), 1 - 3e-5)) for share in quantiles]
     return np.exp(np.interp(normal, knots, np.log(list(quantiles.values())))).round()

@@ -1,4 +1,4 @@
-"""The parts of a table on their way to disk: training and holdout rows, measured and written page by page."""
+"""Writes the parts of a table: training and holdout rows, measured and written page by page."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def column_path(folder: Path, part: Part, index: int) -> Path:
 
 
 def digest_file(path: Path) -> str:
-    """Return the digest of a column's file, as it was taken while it was written."""
+    """Return the digest of a column's file, equal to the one taken while it was written."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 class PartWriter:
-    """One part of a table on its way to disk: rows are measured and written page by page.
+    """Measures and writes one part of a table.
 
-    Pages are of training or holdout rows, so that statistics do not depend on how a source is read.
+    Pages hold rows of this part only, so that statistics do not depend on how a source is read.
     """
 
     def __init__(self, folder: Path, part: Part, data: DataConfig, vocabularies: Mapping[str, Vocabulary]) -> None:
@@ -57,11 +57,11 @@ class PartWriter:
             self._shuffle.close()
 
     def add(self, values: np.ndarray, selected: np.ndarray) -> None:
-        """Add those rows of `values`, float64 `[columns, rows]`, that are `selected`, bool `[rows]`."""
-        places = np.flatnonzero(selected)
-        self.rows += len(places)
-        while len(places):
-            some, places = np.split(places, [PAGE_ROWS - self._filled])
+        """Add the rows of `values`, float64 `[columns, rows]`, that are `selected`, bool `[rows]`."""
+        chosen = np.flatnonzero(selected)
+        self.rows += len(chosen)
+        while len(chosen):
+            some, chosen = np.split(chosen, [PAGE_ROWS - self._filled])
             end = self._filled + len(some)
             for page, column in zip(self._page, values, strict=True):
                 np.take(column, some, out=page[self._filled : end])
@@ -70,7 +70,7 @@ class PartWriter:
                 self.flush()
 
     def flush(self) -> None:
-        """Measure and write the rows that wait for their page to fill."""
+        """Measure and write the rows of the current page."""
         page, self._filled = self._page[:, : self._filled], 0
         if self._is_trained:
             for moments, vocabulary, values in zip(self.moments, self._vocabularies, page, strict=True):
@@ -84,9 +84,9 @@ class PartWriter:
             self._write(rounded)
 
     def finish(self, columns: Sequence[Column], filled: bool) -> list[str]:
-        """Put all rows in their order and all values in their final form; return a digest a column.
+        """Shuffle rows if asked for, finish the values, and return a digest for each column.
 
-        Empty fields become the column's mean, if some were `filled`, and preliminary codes of categories final ones.
+        Empty fields become the column's mean if some were `filled`; preliminary codes of categories become final.
         """
         changes = [
             _change(column, vocabulary, filled) for column, vocabulary in zip(columns, self._vocabularies, strict=True)
@@ -108,9 +108,9 @@ class PartWriter:
 
 
 def _change(column: Column, vocabulary: Vocabulary | None, filled: bool) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return what is still to be done to the written values of a column, if anything."""
+    """Return what remains to be done to a column's values, if anything."""
     if vocabulary:
-        # An empty category counts as one that was never seen.
+        # An empty field counts as an unknown category.
         codes = np.append(vocabulary.final_codes(), np.float32(0))
         return lambda values: codes[np.where(np.isnan(values), -1, values).astype(np.int64)]
     if filled:
@@ -126,7 +126,7 @@ class _File:
         self._hasher = hashlib.blake2b(digest_size=16)
 
     def append(self, values: np.ndarray) -> None:
-        """Add float32 `[rows]`."""
+        """Append float32 `[rows]`."""
         values = np.ascontiguousarray(values)
         self._file.write(values.data)
         self._hasher.update(values.data)
@@ -140,11 +140,10 @@ class _File:
             self.append(change(values))
 
     def finish(self) -> str:
-        """Bring the file to the disk; return its digest."""
+        """Sync the file to disk; return its digest."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._hasher.hexdigest()
 
     def close(self) -> None:
-        """Let go of the file."""
         self._file.close()

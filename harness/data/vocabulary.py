@@ -1,4 +1,4 @@
-"""Names that a categorical column takes, learned while its rows go by."""
+"""The categories of a column, learned while its rows are read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from harness.errors import require
 
 MOST = 10_000
-"""Categories of one column: each is an input of the model."""
+"""Most categories of one column: each is an input of the model."""
 
 
 class Vocabulary:
-    """The names of one column, numbered as they come, until all are known and can be put in order."""
+    """The words of one column, numbered in order of appearance until all are known and can be sorted."""
 
     def __init__(self, column: str) -> None:
         self._column = column
@@ -25,39 +25,37 @@ class Vocabulary:
         known = [self._codes.setdefault(word, len(self._codes)) for word in words]
         require(
             len(self._codes) <= MOST,
-            f"data.categorical expected at most {MOST:,} categories",
-            f"more in {self._column}",
-            "Take it out of data.features, or treat it as a number.",
+            f"{self._column} has more than {MOST:,} categories. Remove it from data.features, or treat it as a number.",
         )
-        # An empty field's -1 takes the last one of these.
+        # -1, an empty field, takes the last of these.
         return np.array([*known, np.nan])[codes]
 
     def mark_trained(self, codes: np.ndarray) -> None:
-        """Take note that these preliminary codes, NaN among them, stand in training rows."""
+        """Mark preliminary codes, NaN among them, as present in training rows."""
         present = codes[~np.isnan(codes)].astype(np.int64)
         counts = np.bincount(present, minlength=len(self._codes)) > 0
         counts[: len(self._trained)] |= self._trained
         self._trained = counts
 
     def categories(self) -> tuple[float, ...] | tuple[str, ...]:
-        """Return what stands in training rows, in ascending order: as numbers, if all are."""
+        """Return the categories in training rows, ascending, as numbers if all are numbers."""
         words = [word for word, code in self._codes.items() if code < len(self._trained) and self._trained[code]]
         numbers = [_number(word) for word in words]
         exact = {float(word) for word, number in zip(words, numbers, strict=True) if not math.isnan(number)}
         if len(exact) > len({*numbers}):
-            return tuple(sorted(words))  # Ids of so many digits that float32 takes several for one.
+            return tuple(sorted(words))  # Ids with more digits than float32 can distinguish.
         return tuple(sorted(words)) if any(map(math.isnan, numbers)) else tuple(sorted({*numbers}))
 
     def final_codes(self) -> np.ndarray:
-        """Return for each preliminary code its place among `categories`, from 1, float32; 0 if it is not there."""
+        """Return for each preliminary code its index in `categories`, from 1, float32; 0 if it is not there."""
         categories = self.categories()
-        places = {category: place for place, category in enumerate(categories, start=1)}
+        index = {category: code for code, category in enumerate(categories, start=1)}
         numeric = bool(categories) and isinstance(categories[0], float)
-        return np.array([places.get(_number(word) if numeric else word, 0) for word in self._codes], np.float32)
+        return np.array([index.get(_number(word) if numeric else word, 0) for word in self._codes], np.float32)
 
 
 def _number(word: str) -> float:
-    """Return a word as the number that a float32 would hold, NaN if it is none."""
+    """Return a word as a float32 number, NaN if it is not one."""
     try:
         value = float(np.float32(word))
     except ValueError:

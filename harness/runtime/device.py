@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +14,48 @@ from harness.errors import ConfigError, require
 
 
 def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
-    """Set TensorFlow up for `runtime`; the first call of a process decides for all of it.
+    """Set up TensorFlow for `runtime`; the first call decides for the whole process.
 
     Returns:
-        TensorFlow's name of the device, and a description for a person.
+        TensorFlow's name of the device, and a description.
 
     Raises:
-        ConfigError: A GPU is asked for and none is seen, or the process already computes with other threads.
+        ConfigError: A GPU is requested and there is none, or the process already uses other settings.
     """
     gpus = tf.config.list_physical_devices("GPU")
-    require(
-        bool(gpus) or runtime.device is not Device.gpu, "runtime.device=gpu expected a GPU", "none that TensorFlow sees"
-    )
+    name = device_name(runtime.device, gpus)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
         for gpu in gpus:
-            _set_memory(gpu, runtime.device_memory_mb)
+            # A limit is allocated at once; without one, allocation grows as needed. TensorFlow cannot do both.
+            if limit_mb := runtime.device_memory_mb:
+                limit: Any = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb * 1_000_000 / 2**20)
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                tf.config.experimental.set_memory_growth(gpu, True)
         if runtime.deterministic:
             tf.config.experimental.enable_op_determinism()
     except RuntimeError:
         raise ConfigError(
-            "runtime.threads and runtime.device_memory_mb expected one value in a process. "
-            f"Received: {runtime.threads} and {runtime.device_memory_mb} after others."
+            "runtime.threads and runtime.device_memory_mb cannot change within a process. Start a new one."
         ) from None
-    if gpus and runtime.device is not Device.cpu:
-        return "/GPU:0", f"GPU ({tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)})"
-    return "/CPU:0", "CPU" if gpus else "CPU (TensorFlow sees no GPU)"
+    if name != "/CPU:0":
+        return name, f"GPU ({tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)})"
+    return name, "CPU" if gpus else "CPU (TensorFlow sees no GPU)"
 
 
-def _set_memory(gpu: Any, limit_mb: int | None) -> None:
-    """Let TensorFlow take memory as it needs it, or at once what it is given, which does not go together."""
-    if limit_mb:
-        limit: Any = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb * 1_000_000 / 2**20)
-        tf.config.set_logical_device_configuration(gpu, [limit])
-    else:
-        tf.config.experimental.set_memory_growth(gpu, True)
+def device_name(device: Device, gpus: Sequence[Any]) -> str:
+    """Return TensorFlow's name of the device to use, given the GPUs of this machine.
+
+    Raises:
+        ConfigError: A GPU is requested and there is none.
+    """
+    require(bool(gpus) or device is not Device.gpu, "runtime.device=gpu: TensorFlow sees no GPU.")
+    return "/GPU:0" if gpus and device is not Device.cpu else "/CPU:0"
 
 
 def available_bytes(device: str, limit_mb: int | None) -> int:
-    """Return the bytes of memory that may be used on a device of TensorFlow's, or 0 where that is not known.
-
-    Args:
-        device: TensorFlow's name.
-        limit_mb: `runtime.device_memory_mb`.
-    """
+    """Return the free memory of a device in bytes, at most `runtime.device_memory_mb`; 0 if unknown."""
     free = _free_bytes(device)
     limit = (limit_mb or 0) * 1_000_000
     return min(free, limit) if free and limit else free or limit

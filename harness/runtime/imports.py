@@ -1,4 +1,4 @@
-"""How packages come in: TensorFlow in silence and without what nothing here needs, and models of the user's own."""
+"""Imports that need care: TensorFlow, and the user's own models."""
 
 from __future__ import annotations
 
@@ -6,43 +6,35 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.errors import ConfigError, require
-
-NOT_NEEDED = ("sklearn", "jax")
-"""What Keras, for `keras.wrappers`, and TensorFlow Lite import if it is installed; it takes a second or two."""
+from harness.runtime.environment import environment
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, and Keras on it, without notes on the terminal and without `NOT_NEEDED`.
-
-    Those can be imported afterwards, but `keras.wrappers` of this process does without scikit-learn.
+    """Import TensorFlow, and Keras on top of it, without their messages.
 
     Raises:
-        ConfigError: Keras has been imported before, on something else.
+        ConfigError: Keras has already been imported with another backend.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # Whatever it is for other programs.
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere, _hidden(() if "tensorflow" in sys.modules else NOT_NEEDED):
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            import tensorflow as tf
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+    settings = {
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
+        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "0"),
+        "KERAS_BACKEND": "tensorflow",
+    }
+    # All three are read during the import.
+    with environment(**settings), _silent_stderr():
+        import tensorflow as tf
+
+        backend = tf.keras.backend.backend()
     tf.get_logger().setLevel("ERROR")
-    backend = tf.keras.backend.backend()
-    require(backend == "tensorflow", "harness expected Keras on tensorflow", backend, "Unset KERAS_BACKEND.")
+    require(backend == "tensorflow", f"Keras is already imported with the backend {backend}; harness needs tensorflow.")
 
 
 def add_cwd_to_path() -> None:
-    """Let Python find a model of the user's own in the working folder, after all else."""
+    """Make models in the working folder importable; installed packages take precedence."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
 
@@ -57,23 +49,29 @@ def find_target(name: str) -> Callable:
     try:
         target = getattr(importlib.import_module(module), attribute)
     except Exception as error:
-        # The module is the user's, and may fail in any way.
+        # The module is the user's and may fail in any way.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"model._target_ expected the dotted name of a function. Received: {name!r} ({reason})."
+            f"model._target_: cannot import {name!r} ({reason}). Give the dotted name of a function."
         ) from error
-    require(callable(target), "model._target_ expected a function", name)
+    require(callable(target), f"model._target_: {name} is not a function.")
     return target
 
 
 @contextlib.contextmanager
-def _hidden(names: Sequence[str]) -> Iterator[None]:
-    """Have packages that are not imported yet be as if they were not installed, inside the block."""
-    modules: dict[str, Any] = sys.modules
-    hidden = [name for name in names if name not in modules]
-    modules |= dict.fromkeys(hidden)  # None there makes an import fail.
+def _silent_stderr() -> Iterator[None]:
+    """Discard what is written to file descriptor 2: TensorFlow logs there before its log level applies."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Python's own stderr may be missing or closed.
+        sys.stderr.flush()
     try:
+        terminal = os.dup(2)
+    except OSError:
+        yield
+        return
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        for name in hidden:
-            modules.pop(name, None)
+        os.dup2(terminal, 2)
+        os.close(terminal)

@@ -1,4 +1,4 @@
-"""The process's memory: what reading and compiling are done with goes back, and Python seldom looks for more."""
+"""Memory of the process: returning it to the system, and running Python's garbage collector less often."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import ctypes
 import gc
 from collections.abc import Iterator
 
-_TRIM_THRESHOLD = -1  # M_TRIM_THRESHOLD.
-_MMAP_THRESHOLD = -3  # The GNU C library's M_MMAP_THRESHOLD.
-_ARENA_MAX = -8  # M_ARENA_MAX.
+# Parameters of the GNU C library's mallopt.
+_TRIM_THRESHOLD = -1
+_MMAP_THRESHOLD = -3
+_ARENA_MAX = -8
 _LARGE = 12 << 20
-"""More than a text or table block, which come again and again: what goes back has its pages made anew each time."""
+"""Larger than a block of text or rows: those are allocated over and over, and would get new pages each time."""
 
-SELDOM = 50_000, 20, 50
-"""Thresholds of Python's collector, by which it comes once in 50,000 new objects."""
+GC_THRESHOLDS = 50_000, 20, 50
+"""Collect once per 50,000 new objects."""
 
 
 def tune_malloc() -> None:
-    """Have large pieces of memory go back to the system when they are freed, and threads share what is kept.
+    """Return large allocations to the system when they are freed, and share arenas between threads.
 
-    By default the GNU C library comes to keep pieces of up to 32 MiB, for each thread apart; with a threshold of our
-    own, it would give back all that is free at the top, down to 128 KiB, and blocks would have their pages made anew.
+    By default, the GNU C library grows its threshold up to 32 MiB and keeps free memory per thread. With a fixed
+    `mmap` threshold alone, it would trim the heap down to 128 KiB, and blocks would get new pages each time.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -31,7 +32,7 @@ def tune_malloc() -> None:
 
 
 def release_memory() -> None:
-    """Return free memory to the system, Arrow's and that of the C library."""
+    """Return Arrow's free memory to the system."""
     import pyarrow as pa
 
     for pool in (pa.default_memory_pool(), pa.system_memory_pool()):
@@ -40,16 +41,16 @@ def release_memory() -> None:
 
 @contextlib.contextmanager
 def reduce_gc() -> Iterator[None]:
-    """Have Python's collector come seldom, while jobs and records are made."""
+    """Run Python's garbage collector rarely inside the block, which creates many long-lived objects."""
     before = gc.get_threshold()
-    gc.set_threshold(*SELDOM)
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()  # For programs that go on; the command itself freezes all once more as it ends.
+        gc.unfreeze()  # For a program that continues; the command itself freezes everything again before it exits.
 
 
 def freeze_gc() -> None:
-    """Have the collector not go through what there is now, until `reduce_gc` ends."""
+    """Exclude all existing objects from garbage collection until `reduce_gc` ends."""
     gc.freeze()

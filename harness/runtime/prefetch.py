@@ -1,4 +1,4 @@
-"""Work done by threads ahead of who consumes it, in order."""
+"""Computes items ahead of their consumer in threads, in order."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TypeVar
 WORKERS = 2
 POLL = 1.0
 LONGEST_WAIT = 5.0
-"""Seconds that a thread may take to notice that it is not needed any more."""
+"""Seconds to wait for a thread to end."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
-    """Yield `items`, computed ahead by a thread: `depth` of them wait here, and it holds one more.
+    """Yield `items`, computed ahead by a thread: `depth` of them are buffered, and the thread holds one more.
 
-    An error in the thread is raised here, in its place; closing the generator ends the thread.
+    An error in the thread is raised here, after the items before it. Closing the generator ends the thread.
     """
     done = object()
     buffer: queue.Queue = queue.Queue(maxsize=depth)
@@ -55,7 +55,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
             try:
                 item, error = buffer.get(timeout=POLL)
             except queue.Empty:
-                continue  # Time for a signal that another thread has got.
+                continue  # Lets Python handle a signal.
             if error is not None:
                 raise error
             if item is done:
@@ -63,13 +63,13 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
             yield item
     finally:
         closed.set()
-        # Not for ever: it may be waiting for a stream that nobody writes to.
+        # With a limit: the thread may be blocked on a stream that nobody writes to.
         thread.join(LONGEST_WAIT)
 
 
-def ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
-    """Yield `work` of each of `items` in their order, some of them computed ahead by threads."""
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="ahead")
+def map_ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
+    """Yield `work(item)` for each of `items`, in order, computed ahead by threads."""
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="map_ahead")
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
@@ -79,6 +79,6 @@ def ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Not to be waited for: a generator that was forgotten may be closed anywhere, even in one of these threads.
+        # Do not wait: an abandoned generator may be closed anywhere, even in one of these threads.
         pool.shutdown(wait=False, cancel_futures=True)
         items.close()

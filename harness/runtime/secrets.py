@@ -1,4 +1,4 @@
-"""Passwords and tokens in addresses, masked in whatever a person or a file gets to see."""
+"""Masks passwords and tokens in URLs before they are shown or stored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import re
 
 
 def masked(text: str) -> str:
-    """Return `text` with `***` for each password in an address."""
+    """Return `text` with `***` in place of each password or token in a URL."""
     text = re.sub(r"(://[^\s:/@]*:)(?:[^\s/]*|[^\s@]*)@", r"\1***@", text)
-    return re.sub(r"([?&](?:\w*password|token|secret)=)[^&\s'\"]*", r"\1***", text)
+    return re.sub(r"(?i)([?&](?:[\w-]*(?:password|token|secret|signature)|sig)=)[^&\s'\"]*", r"\1***", text)

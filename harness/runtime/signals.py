@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at a time when it suits: once stops at the next block, twice at once."""
+"""Graceful Ctrl-C and SIGTERM: the first stops at the next block, the second immediately."""
 
 from __future__ import annotations
 
@@ -10,43 +10,38 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STOPPING = "stopping at the next block, from where the same command goes on; once more stops at once"
+STOPPING = "stopping at the next block; the same command resumes from there. Interrupt again to stop immediately"
 
 
-class Stop:
-    """Whether the program has been asked to stop."""
+class StopRequest:
+    """True once a signal has asked the program to stop."""
 
-    def __init__(self) -> None:
-        self._signal = 0
+    number = 0
 
     def __bool__(self) -> bool:
-        return self._signal != 0
+        return self.number != 0
 
-    def obey(self) -> None:
-        """End as the signal would have."""
-        if self._signal == signal.SIGINT:
+    def exit(self) -> None:
+        """Raise what the signal raises by default."""
+        if self.number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + self._signal)
-
-    def ask(self, number: int) -> None:
-        """Ask for it, as a signal does."""
-        self._signal = number
+        raise SystemExit(128 + self.number)
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[Stop]:
-    """Only note the first signal that comes inside; the next one is what it always is.
+def defer_signals() -> Iterator[StopRequest]:
+    """Inside the block, only note the first signal; the second has its usual effect.
 
-    Outside the main thread, which alone gets signals, nothing is changed.
+    Does nothing outside the main thread, which alone receives signals.
     """
-    stop = Stop()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield request
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.ask(number)
+        request.number = number
         restore()
         os.write(2, f"\nharness: {STOPPING}\n".encode())
 
@@ -57,6 +52,6 @@ def deferred() -> Iterator[Stop]:
     for number in SIGNALS:
         signal.signal(number, note)
     try:
-        yield stop
+        yield request
     finally:
         restore()

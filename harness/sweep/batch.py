@@ -25,7 +25,7 @@ from harness.sweep.scan_loop import PreparedScan, ScanLoop, arrays_under, prepar
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
-CHECKPOINT_FORMAT = 2  # Checkpoints of other versions are ignored.
+CHECKPOINT_FORMAT = 3  # Checkpoints of other versions are ignored.
 POLL_SECONDS = 1.0  # Time between checks on runs that other processes train.
 
 
@@ -109,7 +109,7 @@ class Batch:
         """Resume from the checkpoint, or bring `mine` to their ends; return False if other processes come first."""
         assert self._checkpoint
         saved = self._checkpoint.load() if self._may_resume else None
-        self._store.tracker.settle()
+        self._store.tracker.deliver_leftovers()
         by_signature = {run.signature: run for run in self._runs}
         todo = [by_signature[signature] for signature in saved.facts["runs"]] if saved else []
         if saved:
@@ -132,7 +132,7 @@ class Batch:
             self._scans = ()  # They may be half restored.
             return False
         self._store.recorder.restore(self._runs, saved.facts["recorder"], arrays_under("kept/", saved.arrays))
-        self._store.tracker.held.put(saved.facts["records"])
+        self._store.tracker.buffer.release(saved.facts["records"])
         self._reuse_results([run for run in runs if not run.status])
         ended = sum(bool(run.status) for run in runs)
         display.say(f"resume: continuing from the checkpoint, {ended} of {counted(len(runs), 'run')} already ended")

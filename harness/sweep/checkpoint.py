@@ -102,6 +102,25 @@ def checkpoint_exists(folder: Path) -> bool:
     return (folder / _STATE).exists()
 
 
+def checkpoints(cache: Path) -> list[Path]:
+    """Return the folders of scans that can be resumed."""
+    return sorted(folder for folder in (cache / FOLDER).glob("*") if folder.is_dir())
+
+
+def manifest(checkpoint: Path) -> dict[str, str]:
+    """Return what `manifest.json` says about a checkpoint; nothing if it cannot be read."""
+    try:
+        known = json.loads((checkpoint / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {key: str(value) for key, value in known.items()} if isinstance(known, dict) else {}
+
+
+def needed_tables(cache: Path) -> set[str]:
+    """Return the folder names of the tables that checkpoints need."""
+    return {checkpoint.get("table", "") for checkpoint in map(manifest, checkpoints(cache))}
+
+
 def _sync(folder: Path) -> None:
     """Flush a folder's entries to disk."""
     handle = os.open(folder, os.O_RDONLY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import inspect
 import platform
@@ -12,16 +11,14 @@ from pathlib import Path
 
 from harness.runtime.imports import find_target
 
-PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
+PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
 MAX_PATCH = 1 << 20  # Characters after which a patch is cut: longer ones are data.
 
 
 def packages() -> str:
     """Return the versions of Python and of the packages that results depend on, one per line."""
     lines = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # polars is optional.
-            lines.append(f"{name}=={importlib.metadata.version(name)}")
+    lines += [f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES]
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness.config import Loss
-from harness.data.blocks import SLICE_ROWS, Blocks, Scaler
+from harness.data.blocks import SLICE_ROWS, Blocks
+from harness.data.scaler import Scaler
 from harness.data.table import load_table
 from harness.errors import require
 from harness.runtime.device import available_bytes

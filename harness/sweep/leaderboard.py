@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.config.metrics import greater_is_better
+from harness.config.metrics import deciding_metric, greater_is_better
 from harness.sweep.plan import Run
 from harness.sweep.summary_state import RunResult
 from harness.training.events import EpochEnd
@@ -36,7 +36,7 @@ class Leaderboard:
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
         """Take in an epoch of a run, and return its metrics."""
         metrics = {"train/loss": event.loss, **event.metrics}
-        run.objective = metrics.get("val/loss", math.inf) if run.table.holdout_rows else event.loss
+        run.objective = metrics.get(deciding_metric(held_out=run.table.holdout_rows > 0), math.inf)
         self._last[run] = metrics
         best = self._best_values.setdefault(run, {})
         for key, value in metrics.items():

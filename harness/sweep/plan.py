@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config import Config, FullSample, Loss
+from harness.config import Config, FullSample
 from harness.config.naming import ALWAYS, differing
-from harness.data.blocks import Scaler
 from harness.data.ingest import ProgressCallback
-from harness.data.table import Table, check_streams, open_table
+from harness.data.scaler import Scaler
+from harness.data.table import Table
+from harness.data.table_builder import check_streams, open_table
 from harness.data.table_writer import PARTS
 from harness.errors import require
 from harness.sweep.executor import LanePlan, ScanPlan
 from harness.sweep.identity import signature
 from harness.sweep.model_target import check_model
+from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import check_settings
 
 LABEL_ROWS = 1 << 20
@@ -66,8 +68,8 @@ class Run:
     @functools.cached_property
     def scaler(self) -> Scaler:
         """How its data are scaled; labels are not."""
-        labels = self.config.loss is Loss.binary_crossentropy
-        return Scaler.of(self.table, self.config.data.scaling, scale_target=not labels)
+        has_labels = OBJECTIVES[self.config.loss].has_labels
+        return Scaler.of(self.table, self.config.data.scaling, scale_target=not has_labels)
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
         if key not in tables:
             cache = Path(config.runtime.cache).absolute()
-            tables[key] = open_table(config.data, cache, progress, config.runtime.reader)
-        _check_labels(config, tables[key])
+            tables[key] = open_table(config.data, cache, progress)
+        _check_targets(config, tables[key])
         identity = signature(config, tables[key])
         order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
     _name(list(runs.values()))
@@ -132,19 +134,14 @@ def _lane_plan(runs: Sequence[Run]) -> LanePlan:
     return LanePlan(chunk, config.model, config.optimizer, loss, config.seed, config.learning_rate, stops)
 
 
-def _check_labels(config: Config, table: Table) -> None:
-    """Refuse targets other than 0 and 1, in the holdout too, where labels are predicted."""
-    if config.loss is not Loss.binary_crossentropy:
+def _check_targets(config: Config, table: Table) -> None:
+    """Check all targets, including the holdout's, against the objective."""
+    objective, target = OBJECTIVES[config.loss], table.columns[-1].name
+    if not objective.has_labels:
         return
     for part in PARTS:
         for start in range(0, table.rows(part), LABEL_ROWS):
-            values = table.read(part, start, min(start + LABEL_ROWS, table.rows(part)))[-1]
-            strange = values[(values != 0) & (values != 1)]
-            target = table.columns[-1].name
-            require(
-                not strange.size,
-                f"loss=binary_crossentropy needs labels 0 and 1, but {target} contains {strange[:1].sum():g}.",
-            )
+            objective.check_targets(target, table.read(part, start, min(start + LABEL_ROWS, table.rows(part)))[-1])
 
 
 def _name(runs: Sequence[Run]) -> None:

@@ -91,7 +91,7 @@ def _print_scans(scans: Sequence[PreparedScan], display: Display, console: Conso
     for number, scan in enumerate(scans, 1):
         data = scan.lanes[0][0].table
         rows = f"{counted(data.train_rows, 'training row')}, {counted(data.holdout_rows, 'holdout row')}"
-        display.say(f"scan {number}: {data.source.name}, {rows}, {counted(scan.task.epochs, 'epoch')}")
+        display.say(f"scan {number}: {data.name}, {rows}, {counted(scan.task.epochs, 'epoch')}")
         console.print(_cohorts_table(scan), "")
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())

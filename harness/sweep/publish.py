@@ -8,13 +8,13 @@ from pathlib import Path
 
 from harness.analysis import report
 from harness.analysis.objective import settings
-from harness.config import Loss
+from harness.config.metrics import predicts_probability
 from harness.config.naming import sweep_name, varying
 from harness.data import sample
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
+from harness.tracking._compat_views import saved_views
 from harness.tracking.reader import RunReader
-from harness.tracking.saved_views import saved_views
 from harness.tracking.tracker import Tracker
 
 
@@ -24,7 +24,7 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
     if rows := sample.sample_csv(first.table):
         tracker.log_text(sweep_id, rows, sample.FILE)
     swept = varying([run.config.flat() for run in runs])
-    held_out, labels = first.table.holdout_rows > 0, first.config.loss is Loss.binary_crossentropy
+    held_out, labels = first.table.holdout_rows > 0, predicts_probability(first.config.loss)
     views = saved_views(sweep_id, sweep_name(command), swept, held_out=held_out, labels=labels)
     tracker.tag_experiment(dict(views))
 

@@ -11,6 +11,7 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
+from harness.config.metrics import deciding_metric
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.model_log import ModelLog
@@ -68,13 +69,13 @@ class Recorder:
             self._tracker.log_text(run.run_id, config_yaml(run.config), "config.yaml")
             table = run.table
             parts = {"training": table.train_rows, "holdout": table.holdout_rows}
-            source = table.source
-            self._tracker.log_dataset(run.run_id, source.stem, source, table.digest, table.columns, parts)
+            name = Path(table.name).stem
+            self._tracker.log_dataset(run.run_id, name, table.address, table.digest, table.columns, parts)
         if not self._has_code:
             self._has_code = True
             self._log_code(self.sweep_id or runs[0].run_id)
         if any(run.config.tracking.log_model is not LogModel.none for run in active):
-            self._tracker.expect_models()
+            self._tracker.prepare_models()
 
     def reuse(self, run: Run, record: Record) -> None:
         """Take a run's result from the store, and add the run to this sweep."""
@@ -82,7 +83,7 @@ class Recorder:
         run.run_id, run.status = record.info.run_id, record.info.status
         run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
         run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
-        loss = "val/loss" if run.table.holdout_rows else "train/loss"
+        loss = deciding_metric(held_out=run.table.holdout_rows > 0)
         run.objective = math.inf if run.reason else metrics.get(loss, math.inf)
         self._leaderboard.set_metrics(run, metrics)
         self._add_ended(run)
@@ -172,7 +173,7 @@ class Recorder:
     def abort(self, status: str) -> None:
         """End all runs that have not ended, and the summary run, with `status`."""
         for run in self._leaderboard.runs:
-            if not run.status or run.run_id in self._tracker.held.unended:
+            if not run.status or run.run_id in self._tracker.buffer.dropped_endings:
                 self._end(run, status)
         if self._summary:
             self._summary.end(self._leaderboard.results(), status)

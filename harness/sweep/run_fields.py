@@ -11,10 +11,10 @@ import keras
 import yaml
 
 from harness.config import Config
-from harness.models import kernel_and_bias
 from harness.sweep.plan import Run
 from harness.sweep.run_state import HOST
-from harness.tracking.saved_views import colour
+from harness.tracking.run_colour import colour
+from harness.training.linear_models import kernel_and_bias
 
 MAX_WEIGHTS = 200  # Inputs up to which a linear model's weights are recorded as metrics.
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

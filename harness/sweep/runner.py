@@ -126,7 +126,7 @@ class Sweep:
         self._resources.enter_context(tracker)
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
         reader = RunReader(uri)
-        tracker.settle()
+        tracker.deliver_leftovers()
         with locks.exclusive():
             _end_abandoned(tracker, reader, locks.others())
             signatures = self._signatures or [run.signature for run in runs]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.runtime.signals import deferred
+from harness.runtime.signals import defer_signals
 from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
@@ -52,7 +52,7 @@ class ScanLoop:
     def run(self, first: int = 0) -> None:
         """Run the scans from number `first` on."""
         self.recorder.start(self.runs)
-        with self.tracker.held.hold():
+        with self.tracker.buffer.hold():
             for number, scan in enumerate(self.scans[first:], first):
                 self._save(number)
                 self._train(number, scan)
@@ -61,18 +61,18 @@ class ScanLoop:
 
     def _train(self, number: int, scan: PreparedScan) -> None:
         self._show(scan.task, rows=0, epoch=0)
-        with deferred() as stop, contextlib.closing(scan.task.run()) as events:
+        with defer_signals() as stop, contextlib.closing(scan.task.run()) as events:
             for event in events:
                 if isinstance(event, Progress):
                     self._show(scan.task, event.rows, event.epoch)
                     if stop or self.checkpoint.due:
                         self._save(number)
                     if stop:
-                        stop.obey()
+                        stop.exit()
                 else:
                     self._record(scan, event)
             if stop:
-                stop.obey()
+                stop.exit()
         self.display.clear()
 
     def _record(self, scan: PreparedScan, event: EpochEnd | Stopped | Diverged | Failed) -> None:
@@ -95,14 +95,14 @@ class ScanLoop:
 
         The checkpoint contains these records: if this process dies in between, the next one sends them again.
         """
-        records = self.tracker.held.take()
+        records = self.tracker.buffer.take()
         facts, weights = self.recorder.state()
         state = self.scans[number].task.state() if number < len(self.scans) else {}
         arrays = {f"scan/{name}": values for name, values in state.items()}
         arrays |= {f"kept/{name}": values for name, values in weights.items()}
         signatures = [run.signature for run in self.runs]
         self.checkpoint.save(Saved({"runs": signatures, "scan": number, "records": records, "recorder": facts}, arrays))
-        self.tracker.held.put(records)
+        self.tracker.buffer.release(records)
 
 
 def arrays_under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ def describe_data(run: Run) -> str:
     *features, target = (column.name for column in run.table.columns)
     some = ", ".join(features[:5]) + (f" and {len(features) - 5} more" if len(features) > 5 else "")
     return (
-        f"`{run.table.source.name}`: {target} from {some}; "
+        f"`{run.table.name}`: {target} from {some}; "
         f"{run.table.train_rows:,} training rows, {run.table.holdout_rows:,} holdout rows."
     )
 

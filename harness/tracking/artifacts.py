@@ -1,4 +1,4 @@
-"""What runs left as files: their models, their configurations, what is known of their code."""
+"""Fetches what runs left as files: their models, their configurations and the state of their code."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError, require
-from harness.tracking.reader import REPRODUCES, RunReader
-from harness.tracking.store import reason
+from harness.tracking.reader import RunReader
+from harness.tracking.signatures import REPRODUCES
+from harness.tracking.store_errors import reason
 
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
 
 
 def model(records: RunReader, run_id: str, folder: Path) -> Path:
-    """Fetch the Keras model of a run into `folder` and return its path.
+    """Download the Keras model of a run into `folder` and return its path.
 
     Raises:
-        ConfigError: There is no such run, or none of its models was kept.
+        ConfigError: There is no such run, or it has no model.
     """
     import mlflow.artifacts
 
@@ -28,23 +29,19 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
     outputs = run.outputs.model_outputs if run.outputs else []
     command = run.data.tags.get("command", "harness train ...")
     original = run.data.tags.get(REPRODUCES)
-    require(
-        bool(outputs),
-        "RUN_ID expected a run whose model was kept",
-        f"{run.info.run_name}, whose was not",
-        f"It reproduces {original}." if original else f"Repeat it so that it is: {command} tracking.log_model=all",
-    )
-    # Not by `models:/`, which MLflow looks up in the process's own store.
-    place = records.client.get_logged_model(outputs[0].model_id).artifact_location
-    whole = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=records.uri)
-    return next(Path(whole).rglob("*.keras"))
+    remedy = f"Use run {original}, which it reproduces." if original else f"Run `{command} tracking.log_model=all`."
+    require(bool(outputs), f"Run {run.info.run_name} has no model. {remedy}")
+    # MLflow would look up `models:/` in the process's default store.
+    location = records.client.get_logged_model(outputs[0].model_id).artifact_location
+    downloaded = mlflow.artifacts.download_artifacts(location, dst_path=str(folder), tracking_uri=records.uri)
+    return next(Path(downloaded).rglob("*.keras"))
 
 
 def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
-    """Fetch the configuration of a run by way of `folder`, as plain values.
+    """Download the configuration of a run by way of `folder` and return it as plain values.
 
     Raises:
-        ConfigError: There is no such run, or its configuration is not there or cannot be read.
+        ConfigError: There is no such run, or its configuration cannot be read.
     """
     import yaml
 
@@ -52,16 +49,16 @@ def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(_text(records, run, "config.yaml", folder))
     except Exception as error:
-        fault = f"config.yaml ({type(error).__name__}: {reason(error)})"
-        raise ConfigError(f"RUN_ID expected a run whose configuration can be read. Received: {fault}.") from error
-    require(isinstance(settings, dict), "RUN_ID expected a run whose config.yaml holds a configuration", run_id)
+        fault = f"{type(error).__name__}: {reason(error)}"
+        raise ConfigError(f"config.yaml of run {run_id} cannot be read ({fault}).") from error
+    require(isinstance(settings, dict), f"config.yaml of run {run_id} does not contain a configuration.")
     return settings
 
 
 def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
-    """Fetch what is recorded of a run's packages, commits and uncommitted changes, by the file's name.
+    """Return what is recorded about a run's packages, commits and uncommitted changes, by file name.
 
-    It is with the run, or with its sweep; the answer is empty where it is with neither.
+    The files belong to the run or to its sweep; the result is empty if neither has them.
     """
     for run_id in [run.info.run_id, *filter(None, run.data.tags.get("sweep", "").split(","))]:
         try:
@@ -77,6 +74,6 @@ def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
 def _text(records: RunReader, run: Run, name: str, folder: Path) -> str:
     import mlflow.artifacts
 
-    place = f"{run.info.artifact_uri}/{name}"
-    path = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=records.uri)
+    uri = f"{run.info.artifact_uri}/{name}"
+    path = mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=records.uri)
     return Path(path).read_text(errors="replace")

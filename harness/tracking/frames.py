@@ -1,6 +1,6 @@
-"""Runs and curves as tidy tables, from what MLflow has of them. Pure: nothing is read here."""
+"""Turns MLflow's runs and points into tidy tables. Pure: nothing is read here."""
 
-# What pandas says of its own types is wider than what comes of these calls.
+# The types that pandas declares are wider than what these calls return.
 # pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
-"""Columns of a table without runs."""
+"""Columns of a table that has no runs."""
 
 EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
 CHUNK_METRIC = "train/chunk_loss"
@@ -23,20 +23,20 @@ CHUNK_METRIC = "train/chunk_loss"
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs side by side, with their curves.
+    """Runs with their curves.
 
     Attributes:
-        runs: A row a run. Params and metrics have columns of their own names, numbers as numbers; `chunksize` is empty
-            for a full-sample run, which `sample` says is `full`.
-        params: Which of those columns are params.
-        curves: A row a point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds` of
-            training at that point. `seconds` are the scan's, which `time/shared_by` lanes share.
-        sweep_id: The summary run's; empty where runs were named, or several sweeps.
-        experiment_id: The summary run's.
-        name: The summary run's.
-        tags: The summary run's.
-        data: What was trained on: `name`, `digest`, and `rows` by context, `training` and `holdout`.
-        sample: At most 2,000 training rows in their own units, where the data has one feature.
+        runs: One row per run, with a column for each param and metric. Numbers are numbers; `chunksize` is empty for
+            full-sample runs, whose `sample` is `full`.
+        params: The columns of `runs` that are params.
+        curves: One row per point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds`
+            of training so far. `seconds` are the scan's, shared by `time/shared_by` lanes.
+        sweep_id: The summary run's id, like the next three; empty unless the runs are those of one sweep.
+        experiment_id: The summary run's experiment.
+        name: The summary run's name.
+        tags: The summary run's tags.
+        data: The data sets: `name`, `digest`, and `rows` by context, `training` and `holdout`.
+        sample: At most 2,000 training rows in their own units, if the data has one feature.
     """
 
     runs: pd.DataFrame
@@ -51,7 +51,7 @@ class Sweep:
 
 
 def row(run: Run) -> dict[str, object]:
-    """Return what is known of a run by its names."""
+    """Return a run as a row: a value for each column."""
     tags = run.data.tags
     return {
         "run_id": run.info.run_id,
@@ -65,7 +65,7 @@ def row(run: Run) -> dict[str, object]:
 
 
 def typed(runs: Any) -> pd.DataFrame:
-    """Return `runs`, made of rows as `row` returns them, with numbers as numbers where a whole column is numbers."""
+    """Return a table of rows from `row`, with numeric types for the columns that hold only numbers."""
     for key in runs.columns.difference(["run_id", "name", "status", "sample"]):
         values = runs[key].where(runs[key] != "full") if key == "chunksize" else runs[key]
         if values.notna().any():
@@ -79,7 +79,7 @@ def typed(runs: Any) -> pd.DataFrame:
 
 
 def curves_of(points: pd.DataFrame) -> pd.DataFrame:
-    """Give each point of a loss or score its place on all axes."""
+    """Add epoch, updates, rows and seconds to each point of a loss or score."""
     axes = points[points["metric"].isin(list(EPOCH_AXES))]
     axes = axes.pivot_table(index=["run_id", "step"], columns="metric", values="value", aggfunc="last")
     axes = axes.reindex(columns=list(EPOCH_AXES)).rename(columns=EPOCH_AXES).reset_index()
@@ -92,7 +92,7 @@ def curves_of(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def datasets(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return the data of `runs`, each once."""
+    """Return the data sets of `runs`, each once."""
     found: dict[str, dict[str, Any]] = {}
     for entry in (entry for run in runs if run.inputs for entry in run.inputs.dataset_inputs):
         context = next((tag.value for tag in entry.tags if tag.key == "mlflow.data.context"), "training")

@@ -1,61 +1,78 @@
-"""Records on their way to MLflow: a file is the queue, so nothing is lost if the store or this process goes away."""
+"""Records on their way to MLflow. The queue is a file, so that nothing is lost if the store or this process goes away.
+
+An outbox is locked by the process that writes to it. The lock ends with its process on local disks and wherever
+`flock` works across machines (NFS 4, Lustre mounted with `flock`); elsewhere give each machine its own `runtime.cache`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from filelock import FileLock, Timeout
 
 from harness.runtime.secrets import masked
+from harness.tracking.records import Record, read_record
 
-ROUND_BYTES = 1 << 20
-"""Records that are in memory at once."""
+BYTES_IN_MEMORY = 1 << 20
+"""Size of the records that are read at once."""
 
-FILE_BYTES = 1 << 24
-"""A file that is longer is emptied when all in it is delivered."""
-
-Record = Mapping[str, Any]
+LONGEST_FILE = 1 << 24
+"""A longer file is emptied as soon as all of its records are delivered."""
 
 
-class Undelivered(Exception):
-    """The store did not answer for as long as was waited for it; what it did not get is kept."""
+class StoreUnreachable(Exception):
+    """The store stayed unreachable for as long as the caller waits; undelivered records stay in the outbox."""
 
 
 class Outbox:
-    """A queue of records in a file, a line each; whoever opened it holds its lock, and what is delivered is noted."""
+    """A queue of records in a file, one per line.
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file.
+    Attributes:
+        path: The file.
+        rejected: Where lines that are not records are kept.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = True,
+        bytes_in_memory: int = BYTES_IN_MEMORY,
+        longest_file: int = LONGEST_FILE,
+    ) -> None:
+        """Open the file and lock it.
 
         Raises:
-            BlockingIOError: A process that is alive has it.
+            filelock.Timeout: Another process uses it.
+            FileNotFoundError: There is no such file, and `create` is False.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.files = path.with_suffix(".files")
-        self._note = path.with_suffix(".delivered")
+        self.rejected = path.with_suffix(".rejected")
+        self._files, self._note = path.with_suffix(".files"), path.with_suffix(".delivered")
+        self._bytes_in_memory, self._longest_file = bytes_in_memory, longest_file
+        self._lock = FileLock(lock_of(path), thread_local=False)
+        self._lock.acquire(blocking=False)
+        if not create and not path.exists():  # Its process has delivered everything just now.
+            self._release()
+            raise FileNotFoundError(path)
         self._file = path.open("ab+", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise
-        self._length = path.read_bytes().rfind(b"\n") + 1  # A torn last line is no record.
+        self._length = path.read_bytes().rfind(b"\n") + 1  # A last line without an end was not written completely.
         self._delivered = min(int(self._note.read_text() or 0), self._length) if self._note.exists() else 0
-        self._taken = self._delivered
+        self._taken, self._unreadable = self._delivered, []
         self._writing = threading.Lock()
 
     def append(self, record: Record) -> None:
-        """Keep a record."""
+        """Add a record."""
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         with self._writing:
             if os.write(self._file.fileno(), line) < len(line):
@@ -64,60 +81,86 @@ class Outbox:
             self._length += len(line)
 
     def sync(self) -> None:
-        """Have all records so far reach the disk."""
+        """Flush all records to the disk."""
         os.fsync(self._file.fileno())
 
     def take(self) -> list[Record]:
-        """Return the oldest records that are not delivered, a megabyte of them or so."""
+        """Return the oldest undelivered records, about a megabyte."""
         with self.path.open("rb") as file:
             file.seek(self._delivered)
-            lines = [line for line in file.readlines(ROUND_BYTES) if line.endswith(b"\n")]
-        self._taken = self._delivered + sum(map(len, lines))
-        return [json.loads(line) for line in lines]
+            lines = [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
+        self._taken = self._delivered + sum(map(len, lines)) if lines else self._length
+        records, self._unreadable = [], []
+        for line in lines:
+            try:
+                records.append(read_record(line))
+            except ValueError:
+                self._unreadable.append(line)
+        return records
 
-    def delivered(self) -> None:
-        """Note that all records that were taken need not be kept."""
+    def mark_delivered(self) -> int:
+        """Note that all records that were taken are delivered.
+
+        Returns:
+            How many lines were not records; they are moved to `rejected`.
+        """
         with self._writing:
+            if self._unreadable:
+                with self.rejected.open("ab") as file:
+                    file.writelines(self._unreadable)
             self._delivered = self._taken
-            if self._delivered == self._length > FILE_BYTES:
+            if self._delivered == self._length > self._longest_file:
                 os.ftruncate(self._file.fileno(), 0)
                 self._length = self._delivered = 0
             self._note.write_text(str(self._delivered))
+            return len(self._unreadable)
 
     @property
     def pending(self) -> bool:
-        """Whether there are records that are not delivered."""
+        """Whether there are undelivered records."""
         return self._delivered < self._length
 
-    def room(self) -> Path:
-        """Make a folder for what cannot be in a line; it stays until all is delivered."""
-        room = self.files.absolute() / str(time.monotonic_ns())
-        room.mkdir(parents=True)
-        return room
+    def new_folder(self) -> Path:
+        """Create a folder for files that belong to a record; it is deleted once all records are delivered."""
+        folder = self._files.absolute() / str(time.monotonic_ns())
+        folder.mkdir(parents=True)
+        return folder
 
-    def close(self, *, discard: bool) -> None:
-        """Let go of the file, and remove it if nothing in it is needed any more."""
-        if discard:
-            shutil.rmtree(self.files, ignore_errors=True)
-            for path in (self._note, self.path):
-                path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # Another may have records there.
-                self.path.parent.rmdir()
+    def close(self) -> None:
+        """Release the file, and delete it if all of its records are delivered."""
         self._file.close()
+        if self.pending:
+            self._lock.release()
+            return
+        shutil.rmtree(self._files, ignore_errors=True)
+        for path in (self._note, self.path):
+            path.unlink(missing_ok=True)
+        self._release()
+        with contextlib.suppress(OSError):  # Other outboxes may be there.
+            self.path.parent.rmdir()
+
+    def _release(self) -> None:
+        lock_of(self.path).unlink(missing_ok=True)
+        self._lock.release()
 
 
 def new_outbox(folder: Path, uri: str) -> Outbox:
-    """Make an outbox in `folder` for the store at `uri`."""
+    """Create an outbox in `folder` for the store at `uri`."""
     return Outbox(folder / f"{_name(uri)}-{os.getpid()}-{time.time_ns()}.jsonl")
 
 
-def left_behind(folder: Path, uri: str) -> Iterator[Outbox]:
-    """Yield the outboxes for the store at `uri` that no process has any more, the oldest first."""
+def leftover_outboxes(folder: Path, uri: str) -> Iterator[Outbox]:
+    """Yield the outboxes for the store at `uri` whose processes have ended, oldest first."""
     for path in sorted(folder.glob(f"{_name(uri)}-*.jsonl"), key=lambda path: path.stem.rpartition("-")[2]):
-        with contextlib.suppress(BlockingIOError):
-            yield Outbox(path)
+        with contextlib.suppress(Timeout, FileNotFoundError):
+            yield Outbox(path, create=False)
+
+
+def lock_of(path: Path) -> Path:
+    """Return the lock file of an outbox."""
+    return path.with_suffix(".lock")
 
 
 def _name(uri: str) -> str:
-    """Name a store; its password is no part of the name."""
+    """Return a name for a store that does not depend on its password."""
     return hashlib.blake2b(masked(uri).encode(), digest_size=6).hexdigest()

@@ -1,57 +1,58 @@
-"""The way into an outbox, where records may be kept back until a checkpoint has them too."""
+"""The way into an outbox, where records can be held back until a checkpoint contains them too."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from harness.tracking.outbox import Outbox, Record
+from harness.tracking.outbox import Outbox
+from harness.tracking.records import Record
 
 _HELD = ("metrics", "curve", "tags", "end")
-"""Kinds of records that are kept back; the others have the same content each time they are made."""
+"""Kinds of records that are held back; records of other kinds are the same whenever they are made."""
 
 
 class RecordBuffer:
-    """Records on their way into an outbox: all go on at once, but for what is kept back inside a `hold`.
+    """Passes records to an outbox, at once or, inside `hold`, when they are released.
 
     Attributes:
-        unended: Runs whose endings `hold` has dropped.
+        dropped_endings: Runs whose endings `hold` has dropped.
     """
 
     def __init__(self, outbox: Outbox) -> None:
-        self.unended: set[str] = set()
+        self.dropped_endings: set[str] = set()
         self._outbox = outbox
-        self._records: list[Record] | None = None
+        self._held: list[Record] | None = None
 
     def append(self, record: Record) -> None:
-        """Take a record."""
-        if self._records is not None and record["kind"] in _HELD:
-            self._records.append(record)
+        """Add a record."""
+        if self._held is not None and record["kind"] in _HELD:
+            self._held.append(record)
         else:
             self._outbox.append(record)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep back what would be doubled if this process ended and another did the same again, until `take`.
+        """Hold back records that would exist twice if this process ended and another one repeated its work.
 
-        What is still held at the end of the block is dropped.
+        Records that were not taken by the end of the block are dropped.
         """
-        self._records = []
+        self._held = []
         try:
             yield
         finally:
-            self.unended = {record["run"] for record in self._records if record["kind"] == "end"}
-            self._records = None
+            self.dropped_endings = {record["run"] for record in self._held if record["kind"] == "end"}
+            self._held = None
 
     def take(self) -> list[Record]:
-        """Return what was kept back since the last call; `put` lets it go."""
-        if self._records is None:
+        """Return the records held back since the last call; `release` sends them."""
+        if self._held is None:
             return []
-        records, self._records = self._records, []
+        records, self._held = self._held, []
         return records
 
-    def put(self, records: Iterable[Record]) -> None:
-        """Let records go on; it is no harm if they were delivered before, by any tracker."""
+    def release(self, records: Iterable[Record]) -> None:
+        """Send records. Sending a record twice is harmless, also from two processes."""
         for record in records:
             self._outbox.append(record)
         self._outbox.sync()

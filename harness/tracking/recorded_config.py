@@ -1,7 +1,7 @@
-"""A run's recorded configuration: what a store gives back, as a configuration to train with here.
+"""Turns a run's recorded configuration back into one to train with.
 
-A store may be shared, so nothing in it is trusted: only plain values are taken, and none that say where files are
-written.
+Others may write to the store, so its contents are not trusted: only plain values are accepted, and none that decide
+where files are written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.config import Config, DataConfig
 from harness.errors import ConfigError, require
 
 RESTORED = {"lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
-"""What of `runtime` can change a bit, besides the device, and what it was before it could be set."""
+"""Keys of `runtime` that can change a bit, with the values that applied before the keys existed."""
 
 
 def config_of(
@@ -26,42 +26,46 @@ def config_of(
 
     Args:
         settings: The values of a run's `config.yaml`.
-        path: Where the data lies now, if not where they did.
-        runtime: What goes for `runtime`, besides what of the recorded can change a bit.
-        tracking: What goes for `tracking`.
+        path: Where the data is now, if it has moved.
+        runtime: Values for `runtime`; only keys that can change a bit are taken from the record.
+        tracking: Values for `tracking`.
 
     Raises:
-        ConfigError: It is no configuration, or not a plain one.
+        ConfigError: `settings` is not a plain configuration.
     """
     known = isinstance(settings, Mapping) and all(isinstance(settings.get(key), Mapping) for key in ("data", "runtime"))
-    require(known, "config.yaml expected a run's configuration", f"{str(settings)[:80]!r}")
+    require(known, _not_a_configuration(settings))
     values: dict[str, Any] = dict(settings)  # type: ignore[call-overload]
     values["runtime"] = {key: values["runtime"].get(key, before) for key, before in RESTORED.items()} | dict(runtime)
     values["tracking"] = dict(tracking)
     if path is not None:
         values["data"] = {**values["data"], "path": path}
-    return _made(Config, values)
+    return _structured(Config, values)
 
 
 def data_of(settings: Mapping[str, Any]) -> DataConfig:
-    """Return what a recorded configuration says of its data, checked; raises as `config_of` does."""
-    return _made(DataConfig, settings.get("data"))
+    """Return the data section of a recorded configuration, checked; raises as `config_of` does."""
+    return _structured(DataConfig, settings.get("data"))
 
 
-def _made(kind: type, values: object) -> Any:
-    require(isinstance(values, Mapping), "config.yaml expected a run's configuration", f"{str(values)[:80]!r}")
-    # OmegaConf would resolve it, and so would read the environment for whoever wrote it.
-    strange = [text for text in _texts(values) if "${" in text or text == "???"]
-    require(not strange, "config.yaml expected plain values", ", ".join(strange[:3]))
+def _structured(kind: type, values: object) -> Any:
+    require(isinstance(values, Mapping), _not_a_configuration(values))
+    # OmegaConf would resolve interpolations, and so read the environment on behalf of whoever wrote the record.
+    unsafe = [text for text in _texts(values) if "${" in text or text == "???"]
+    require(not unsafe, f"config.yaml contains values that are not plain: {', '.join(unsafe[:3])}")
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.create(values)))  # type: ignore[call-overload]
     except OmegaConfBaseException as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ConfigError(f"config.yaml expected a configuration of this version. Received: {reason}.") from error
+        raise ConfigError(f"config.yaml does not fit this version of the harness: {reason}.") from error
+
+
+def _not_a_configuration(values: object) -> str:
+    return f"config.yaml does not contain a run's configuration: {str(values)[:80]!r}"
 
 
 def _texts(value: object) -> list[str]:
-    """Return all text in nested values, keys too."""
+    """Return all text in nested values, keys included."""
     if isinstance(value, Mapping):
         return [text for pair in value.items() for part in pair for text in _texts(part)]
     if isinstance(value, list):

@@ -1,35 +1,27 @@
-"""How busy the machine is while a sweep runs, as MLflow's own collectors see it."""
+"""Samples how busy the machine is, under the names and in the units of MLflow's system metrics."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
-from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+import psutil
 
 SECONDS = 10.0
-"""Between samples; a last one is taken at the end."""
+"""Time between samples."""
 
 
 class SystemMonitor:
-    """Takes samples in a thread of its own; MLflow's own loop would ask the store before each."""
+    """Takes samples in a thread of its own, and a last one at the end."""
 
     def __init__(self, log: Callable[[Mapping[str, float]], None], seconds: float = SECONDS) -> None:
-        """Start.
-
-        Args:
-            log: Called with the metrics of a sample.
-            seconds: Between samples.
-        """
+        """Start; `log` is called with the metrics of each sample, every `seconds`."""
         self._log, self._seconds = log, seconds
-        self._collectors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-        with contextlib.suppress(Exception):  # There is no GPU, or nothing to ask it with.
-            self._collectors.append(GPUMonitor())
+        self._network = psutil.net_io_counters()
+        self._nvml, self._gpus = _gpus()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="system metrics", daemon=True)
         self._thread.start()
@@ -40,18 +32,45 @@ class SystemMonitor:
         self._thread.join()
 
     def _work(self) -> None:
-        self._sample()  # How busy the cores are is counted since the last time it was asked for.
+        psutil.cpu_percent()  # The next call returns the mean since this one.
         while True:
-            over = self._over.wait(self._seconds)
-            metrics = self._sample()
-            self._log({f"system/{key}": value for key, value in metrics.items()})
-            if over:
+            is_over = self._over.wait(self._seconds)
+            self._log({f"system/{key}": value for key, value in self._sample()})
+            if is_over:
                 return
 
-    def _sample(self) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        for collector in self._collectors:
-            collector.collect_metrics()
-            metrics |= collector.aggregate_metrics() or {}
-            collector.clear_metrics()
-        return metrics
+    def _sample(self) -> Iterator[tuple[str, float]]:
+        memory, disk, network = psutil.virtual_memory(), psutil.disk_usage(os.sep), psutil.net_io_counters()
+        yield "cpu_utilization_percentage", round(psutil.cpu_percent(), 1)
+        yield "system_memory_usage_megabytes", round(memory.used / 1e6, 1)
+        yield "system_memory_usage_percentage", round(memory.used / memory.total * 100, 1)
+        yield "disk_usage_percentage", round(disk.percent, 1)
+        yield "disk_usage_megabytes", round(disk.used / 1e6, 1)
+        yield "disk_available_megabytes", round(disk.free / 1e6, 1)
+        yield "network_receive_megabytes", (network.bytes_recv - self._network.bytes_recv) / 1e6
+        yield "network_transmit_megabytes", (network.bytes_sent - self._network.bytes_sent) / 1e6
+        for number, gpu in enumerate(self._gpus):
+            yield from self._gpu_sample(f"gpu_{number}", gpu)
+
+    def _gpu_sample(self, name: str, gpu: Any) -> Iterator[tuple[str, float]]:
+        with contextlib.suppress(self._nvml.NVMLError):
+            memory = self._nvml.nvmlDeviceGetMemoryInfo(gpu)
+            yield f"{name}_memory_usage_percentage", round(memory.used / memory.total * 100, 1)
+            yield f"{name}_memory_usage_megabytes", round(memory.used / 1e6, 1)
+        with contextlib.suppress(self._nvml.NVMLError):
+            yield f"{name}_utilization_percentage", round(self._nvml.nvmlDeviceGetUtilizationRates(gpu).gpu, 1)
+        with contextlib.suppress(self._nvml.NVMLError):
+            power, most = self._nvml.nvmlDeviceGetPowerUsage(gpu), self._nvml.nvmlDeviceGetEnforcedPowerLimit(gpu)
+            yield f"{name}_power_usage_watts", round(power / 1000, 1)
+            yield f"{name}_power_usage_percentage", round(power / most * 100, 1)
+
+
+def _gpus() -> tuple[Any, list[Any]]:
+    """Return NVIDIA's management library and its handles of the GPUs; none without `nvidia-ml-py`."""
+    try:
+        import pynvml  # pyright: ignore[reportMissingImports]
+
+        pynvml.nvmlInit()
+        return pynvml, [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+    except Exception:  # The library is not installed, or finds no driver.
+        return None, []

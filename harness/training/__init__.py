@@ -1,4 +1,4 @@
-"""Lanes and blocks in, events out: the shared chunked trainer.
+"""Trains lanes over blocks of rows and yields events.
 
 In: `Lane`, `Blocks`. Out: events with plain arrays. Knows neither Hydra nor MLflow.
 """

@@ -1,4 +1,4 @@
-"""How columns become a model's inputs: numbers as they are, categories one-hot, inside the compiled loop."""
+"""Turns columns into model inputs inside the compiled loop: numbers as they are, categories one-hot."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import keras
 
 @dataclass(frozen=True)
 class Encoding:
-    """What each feature becomes.
+    """How features become inputs.
 
     Attributes:
-        sizes: Inputs of each categorical feature, whose values are indices below that; 0 for one of numbers.
+        sizes: For each feature, 0 if it is numeric, else the number of its categories; its values are indices.
     """
 
     sizes: tuple[int, ...]
 
     @property
     def inputs(self) -> int:
-        """Inputs of the model."""
+        """Number of model inputs."""
         return sum(size or 1 for size in self.sizes)
 
     def __call__(self, x: Any) -> Any:

@@ -9,13 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """A lane after an epoch.
+    """A lane has finished an epoch.
 
     Attributes:
         lane: Its index.
-        epoch: The epoch's number, from 1.
-        updates: Taken so far.
-        loss: Row-weighted mean over the epoch's updates of the loss before each.
+        epoch: From 1.
+        updates: Since the start of training.
+        loss: Row-weighted mean over the epoch's updates of the loss before each update.
         metrics: On the holdout after the epoch.
         train_seconds: The scan's training time so far, shared by all of its lanes.
         curve: Numbers (from 1, over all epochs) and losses of the epoch's updates, thinned for each of the stops.
@@ -32,12 +32,12 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A lane has reached one or more of its stops.
+    """A lane has reached one of its stops, or a stopper has ended it.
 
     Attributes:
         lane: Its index.
         epoch: Epochs trained so far.
-        stops: The lane's stops that this event answers; `(epoch,)` unless a stopper ended the lane before its time.
+        stops: The stops that this event answers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
         weights: In the order of `keras.Model.get_weights`.
     """
 
@@ -49,7 +49,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Diverged:
-    """A lane whose loss or weights are no longer finite; it emits no further events.
+    """A lane's loss or weights are not finite; it emits no further events.
 
     Attributes:
         lane: Its index.
@@ -62,11 +62,11 @@ class Diverged:
 
 @dataclass(frozen=True)
 class Failed:
-    """A lane whose model could not be built, or whose tile failed in training; it emits no further events.
+    """A lane's model could not be built, or its tile failed in training; it emits no further events.
 
     Attributes:
         lane: Its index.
-        reason: The error's type and message.
+        reason: Type and message of the error.
     """
 
     lane: int
@@ -74,13 +74,13 @@ class Failed:
 
     @classmethod
     def of(cls, lane: int, error: Exception) -> Failed:
-        """Return the event of a lane that `error` has ended."""
+        """Return the event for a lane ended by `error`."""
         return cls(lane, f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Rows trained on so far, over all epochs; here `Scan.state` is whole."""
+    """Rows trained on so far, over all epochs. Only here is `Scan.state` complete."""
 
     rows: int
     epoch: int

@@ -1,4 +1,4 @@
-"""A trained model as others use it: raw columns in, predictions in the target's own units out."""
+"""The model that others use: raw columns in, predictions in the target's own units out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config import Loss
-from harness.data.blocks import Scaler
+from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
+from harness.training.objective import OBJECTIVES
 
 EXAMPLE_ROWS = 3
 
@@ -21,12 +22,11 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
     """Wrap `model` so that logarithms and scaling happen inside.
 
     Returns:
-        A Keras model of one input `[rows, 1]` a feature, by the column's name, whose output `[rows, 1]` is in the
-        target's units; for `binary_crossentropy` it is the probability of 1. Categories are taken as they are, text or
-        numbers; a date as days since 1970-01-01.
+        A Keras model with one input `[rows, 1]` per feature, by column name, and an output `[rows, 1]` as the objective
+        of `loss` defines it. It takes categories as they are, text or numbers, and dates as days since 1970-01-01.
     """
-    *features, target = table.columns
-    # Keras takes no slash in a tensor's name, and warns that then it is not the input's.
+    features = table.columns[:-1]
+    # Keras refuses slashes in a tensor's name, and warns that the input's name then differs.
     inputs = {
         column.name: keras.Input(
             (1,), name=column.name.replace("/", "|"), dtype="string" if column.is_text else "float32"
@@ -43,12 +43,7 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
             for index, column in enumerate(features)
         ]
         scaled = keras.layers.Concatenate()(encoded) if len(encoded) > 1 else encoded[0]
-    outputs = model(scaled)
-    if loss is Loss.binary_crossentropy:
-        outputs = keras.layers.Activation("sigmoid")(outputs)
-    else:
-        outputs = keras.layers.Rescaling(float(scaler.std[-1]), float(scaler.mean[-1]))(outputs)
-        outputs = keras.ops.exp(outputs) if target.log else outputs
+    outputs = OBJECTIVES[loss].predictions(model(scaled), scaler)
     kind = TextModel if any(column.is_text for column in features) else keras.Model
     with warnings.catch_warnings(action="ignore"):
         return kind(inputs, outputs)
@@ -56,10 +51,10 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
 
 @keras.saving.register_keras_serializable("harness")
 class TextModel(keras.Model):
-    """A model that takes text as MLflow has it, in arrays of NumPy, which Keras alone would refuse."""
+    """A model that accepts text as NumPy arrays, which MLflow passes and Keras alone refuses."""
 
     def predict(self, x: dict[str, np.ndarray], *arguments: Any, **options: Any) -> np.ndarray:
-        """Predict rows of columns, each `[rows, 1]`; as `keras.Model.predict`."""
+        """Like `keras.Model.predict`, for columns `[rows, 1]`."""
         tensors = {
             name: tf.constant(values, tf.string if values.dtype.kind in "UO" else tf.float32)
             for name, values in x.items()
@@ -68,7 +63,7 @@ class TextModel(keras.Model):
 
 
 def raw_example(table: Table) -> dict[str, np.ndarray]:
-    """Return the features of a few training rows as such a model takes them, float64 or text, each `[rows, 1]`."""
+    """Return the features of a few training rows as `raw_model` takes them, float64 or text, each `[rows, 1]`."""
     rows = table.read("train", 0, min(EXAMPLE_ROWS, table.train_rows)).astype(np.float64)
     return {
         column.name: _raw(column, values)[:, None] for column, values in zip(table.columns[:-1], rows[:-1], strict=True)
@@ -84,20 +79,20 @@ def _raw(column: Column, values: np.ndarray) -> np.ndarray:
 
 
 def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int]) -> Any:
-    """Return features of numbers as the model takes them, `[rows, len(indices)]`."""
+    """Return numeric features as the model takes them, `[rows, len(indices)]`."""
     values = keras.layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
     logs = np.array([[table.columns[index].log for index in indices]])
     if logs.any():
         values = keras.ops.where(logs, keras.ops.log(keras.ops.where(logs, values, 1.0)), values)
-    # Not a Normalization layer: it takes a standard deviation below 1e-7 for 1e-7.
+    # Not a Normalization layer, which raises standard deviations below 1e-7 to 1e-7.
     values = keras.layers.Rescaling(1.0, (-scaler.mean[indices]).tolist())(values)
     return keras.layers.Rescaling((1 / scaler.std[indices]).tolist())(values)
 
 
 def _one_hot(column: Column, values: Any) -> Any:
-    """Return a categorical feature as `harness.training.encoding` encodes it, `[rows, categories + 1]`."""
+    """Encode a categorical feature as `harness.training.encoding` does, `[rows, categories + 1]`."""
     if column.is_text:
-        # Its index of what is unknown is 0, as ours.
+        # Index 0 is the unknown category, here and there.
         return keras.layers.StringLookup(vocabulary=list(column.categories), output_mode="one_hot")(values)
     known: Any = keras.ops.cast(keras.ops.equal(values, np.array([column.categories], np.float32)), "float32")
     others = 1.0 - keras.ops.sum(known, axis=1, keepdims=True)  # pyright: ignore[reportOperatorIssue]

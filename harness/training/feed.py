@@ -1,9 +1,10 @@
-"""A part's rows as tensors on a device, or as what is left of them to know, pass after pass."""
+"""A part's rows as tensors on a device, or only their Gram matrices, epoch after epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -12,111 +13,119 @@ from harness.data.blocks import Block, Blocks
 from harness.runtime.prefetch import prefetch
 from harness.training.gram import GramChunks
 from harness.training.loops import Loop
-from harness.training.slices import Grams, Rows
+from harness.training.slices import DeviceBlock, Grams
 
-SPAN_BLOCKS, SPAN_BYTES = 16, 8 << 20
-"""Blocks that are handed on together where only their matrices are wanted, and what those may take."""
+Sources = Mapping[int, GramChunks]
+"""By chunk."""
 
-KEPT_BYTES = 32 << 20
-"""What the matrices of a part may take, to be kept from its first pass on."""
 
-Makers = Mapping[int, GramChunks]
-"""Loops that want matrices, by chunk."""
+@dataclass(frozen=True)
+class FeedLimits:
+    """How much a feed joins and keeps.
+
+    Attributes:
+        span_blocks: The most blocks that are joined where only their matrices are needed.
+        span_bytes: The most bytes that the matrices of joined blocks may take.
+        kept_bytes: The most bytes that the matrices of a part may take to be kept after the first epoch.
+    """
+
+    span_blocks: int = 16
+    span_bytes: int = 8 << 20
+    kept_bytes: int = 32 << 20
 
 
 class Feed:
-    """Blocks, read ahead, and the matrices of their slices, which are kept if they have room and come again."""
+    """Prefetched blocks and the Gram matrices of their slices, which are kept for later epochs if they fit."""
 
-    def __init__(self, blocks: Blocks, device: str, pool: Executor) -> None:
-        """Read nothing yet.
+    def __init__(self, blocks: Blocks, device: str, pool: Executor, limits: FeedLimits) -> None:
+        """Prepare; nothing is read yet.
 
         Args:
             blocks: Of the part.
             device: TensorFlow's name.
-            pool: Makes matrices.
+            pool: Computes matrices.
+            limits: On joined and kept matrices.
         """
-        self._blocks, self._device, self._pool = blocks, device, pool
-        self._only: Rows | None = None  # Of a part of one block.
+        self._blocks, self._device, self._pool, self._limits = blocks, device, pool, limits
+        self._is_one = blocks.rows <= blocks.block_rows
+        self._only: DeviceBlock | None = None  # The block of a part that has only one.
         self._grams: dict[int, dict[int, Grams]] = {}  # By a block's first row, and by chunk.
 
-    def read(self, epoch: int, loops: Iterable[Loop] = (), begin: int = 0) -> Generator[Rows]:
-        """Read the part once: a block at a time, or several, without their rows, if all loops want matrices only.
+    def read(self, epoch: int, loops: Iterable[Loop] = (), begin: int = 0) -> Generator[DeviceBlock]:
+        """Read the part once, block by block; blocks are joined, without rows, if all loops need matrices only.
 
         Args:
             epoch: From 1.
-            loops: That are given the rows.
-            begin: The first row, where a block has ended in this epoch.
+            loops: That receive the blocks.
+            begin: The first row; a block must have ended there in this epoch.
         """
-        makers, is_lean = _makers(loops)
-        if is_lean and self._has(makers):
-            yield from self._joined(self._kept(makers), makers)
+        loops = list(loops)
+        sources = {source.chunk: source for loop in loops if (source := loop.gram_source)}
+        needs_rows = not loops or any(loop.gram_source is None for loop in loops)
+        if not needs_rows and self._has_all(sources):
+            yield from self._joined(self._kept(), sources)
             return
-        rows = self._read(epoch, makers, begin, with_rows=not is_lean)
-        rows = self._joined(rows, makers) if is_lean else rows
-        yield from prefetch(rows) if self._blocks.rows > self._blocks.block_rows else rows
+        blocks = self._read(epoch, sources, begin, with_rows=needs_rows)
+        blocks = blocks if needs_rows else self._joined(blocks, sources)
+        yield from blocks if self._is_one else prefetch(blocks)
 
-    def empty(self) -> Rows:
+    def empty(self) -> DeviceBlock:
         """Return an empty block."""
         x, y = (np.zeros((self._blocks.capacity, width), np.float32) for width in (self._blocks.features, 1))
-        return self._rows(Block(0, 0, x, y))
+        return self._on_device(Block(0, 0, x, y))
 
-    def _read(self, epoch: int, makers: Makers, begin: int, *, with_rows: bool) -> Generator[Rows]:
-        """Read blocks, and have their matrices with them."""
-        is_one = self._blocks.rows <= self._blocks.block_rows
-        again = not self._blocks.turns and begin == 0
-        keeps = again and (is_one or sum(loop.bytes(self._blocks.rows) for loop in makers.values()) <= KEPT_BYTES)
-        for rows in [self._only] if self._only else map(self._rows, self._blocks.read(epoch, begin)):
-            known = self._grams.get(rows.start, {}) if again else {}
-            grams = known | self._made(rows, {chunk: loop for chunk, loop in makers.items() if chunk not in known})
+    def _read(self, epoch: int, sources: Sources, begin: int, *, with_rows: bool) -> Generator[DeviceBlock]:
+        """Read blocks and add their matrices."""
+        repeats = not self._blocks.turns and begin == 0
+        size = sum(source.bytes(self._blocks.rows) for source in sources.values())
+        keeps = repeats and (self._is_one or size <= self._limits.kept_bytes)
+        for block in [self._only] if self._only else map(self._on_device, self._blocks.read(epoch, begin)):
+            known = self._grams.get(block.start, {}) if repeats else {}
+            grams = known | self._reduced(block, {chunk: each for chunk, each in sources.items() if chunk not in known})
             if keeps:
-                self._grams[rows.start] = grams
-            if with_rows and again and is_one:
-                self._only = rows
-            yield rows._replace(grams=grams) if with_rows else rows._replace(x=None, y=None, grams=grams)
+                self._grams[block.start] = grams
+            if with_rows and repeats and self._is_one:
+                self._only = block
+            yield block._replace(grams=grams) if with_rows else block._replace(x=None, y=None, grams=grams)
 
-    def _has(self, makers: Makers) -> bool:
-        """Say whether all matrices are there."""
+    def _has_all(self, sources: Sources) -> bool:
         starts = range(0, self._blocks.rows, self._blocks.block_rows)
-        return all(makers.keys() <= self._grams.get(start, {}).keys() for start in starts)
+        return all(sources.keys() <= self._grams.get(start, {}).keys() for start in starts)
 
-    def _kept(self, makers: Makers) -> Generator[Rows]:
+    def _kept(self) -> Generator[DeviceBlock]:
         blocks = self._blocks
         for start, grams in self._grams.items():
             stop = min(start + blocks.block_rows, blocks.rows)
-            yield Rows(start, stop, blocks.overlap, None, None, grams)
+            yield DeviceBlock(start, stop, blocks.overlap, None, None, grams)
 
-    def _joined(self, blocks: Iterable[Rows], makers: Makers) -> Generator[Rows]:
-        """Make spans of successive blocks."""
-        group: list[Rows] = []
-        span = self._span(makers)
-        for rows in blocks:
-            group.append(rows)
-            if rows.stop - group[0].start >= span or rows.stop == self._blocks.rows:
-                grams = {chunk: _concatenated([each.grams[chunk] for each in group]) for chunk in makers}
-                yield group[0]._replace(stop=rows.stop, grams=grams)
+    def _joined(self, blocks: Iterable[DeviceBlock], sources: Sources) -> Generator[DeviceBlock]:
+        """Join consecutive blocks."""
+        group: list[DeviceBlock] = []
+        span = self._span(sources)
+        for block in blocks:
+            group.append(block)
+            if block.stop - group[0].start >= span or block.stop == self._blocks.rows:
+                grams = {chunk: _concatenated([each.grams[chunk] for each in group]) for chunk in sources}
+                yield group[0]._replace(stop=block.stop, grams=grams)
                 group = []
 
-    def _span(self, makers: Makers) -> int:
-        """Return the rows of a span."""
+    def _span(self, sources: Sources) -> int:
+        """Return the rows of joined blocks."""
         blocks = self._blocks
-        room = SPAN_BYTES // sum(loop.bytes(blocks.block_rows) for loop in makers.values())
-        return blocks.block_rows * max(min(SPAN_BLOCKS, room, -(-blocks.rows // blocks.block_rows)), 1)
+        fitting = self._limits.span_bytes // sum(source.bytes(blocks.block_rows) for source in sources.values())
+        return blocks.block_rows * max(min(self._limits.span_blocks, fitting, -(-blocks.rows // blocks.block_rows)), 1)
 
-    def _rows(self, block: Block) -> Rows:
-        """Bring a block to the device."""
+    def _on_device(self, block: Block) -> DeviceBlock:
         with tf.device(self._device):
             x, y = tf.constant(block.x), tf.constant(block.y)
-        return Rows(block.start, block.stop, self._blocks.overlap, x, y)
+        return DeviceBlock(block.start, block.stop, self._blocks.overlap, x, y)
 
-    def _made(self, rows: Rows, makers: Makers) -> dict[int, Grams]:
-        return dict(zip(makers, self._pool.map(lambda loop: loop.reduce(rows), makers.values()), strict=True))
+    def _reduced(self, block: DeviceBlock, sources: Sources) -> dict[int, Grams]:
+        def reduce(source: GramChunks) -> Grams:
+            with tf.device(self._device):
+                return source.reduce(block)
 
-
-def _makers(loops: Iterable[Loop]) -> tuple[Makers, bool]:
-    """Return the loops that want matrices, and whether there are no others."""
-    loops = list(loops)
-    makers = {loop.chunk: loop for loop in loops if isinstance(loop, GramChunks)}
-    return makers, bool(loops) and all(isinstance(loop, GramChunks) for loop in loops)
+        return dict(zip(sources, self._pool.map(reduce, sources.values()), strict=True))
 
 
 def _concatenated(grams: Sequence[Grams]) -> Grams:

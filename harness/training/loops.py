@@ -1,6 +1,6 @@
-"""The updates of a block as one compiled loop: for chunks that fit in a slice, longer ones, and Gram matrices."""
+"""The updates of a block as one compiled loop: for chunks that fit in a slice, and for longer ones."""
 
-# The stubs that pyright has for TensorFlow know no static shapes.
+# The TensorFlow stubs know no static shapes.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportOptionalOperand=false, reportReturnType=false
 # pyright: reportAssignmentType=false, reportOptionalIterable=false, reportOptionalMemberAccess=false
 from __future__ import annotations
@@ -11,13 +11,16 @@ import tensorflow as tf
 from harness.data.blocks import SLICE_ROWS
 from harness.errors import require
 from harness.training.gram import GramChunks, GramSteps
-from harness.training.lanes import BATCH_LAYERS, Stack, State
-from harness.training.slices import Carry, Rows, Slices, put, rows_of, zeros
+from harness.training.lanes import BATCH_LAYERS, LaneState, Stack
+from harness.training.slices import DeviceBlock, LoopState, Slices, set_row, take_rows, zero_losses
 from harness.training.xla import compiled
 
 
 class WholeChunks:
-    """Updates of chunks that fit in a slice: one step a chunk, and the shorter last chunk in a shape of its own."""
+    """Updates of chunks that fit in a slice: one step per chunk; a shorter last chunk is compiled in its own shape."""
+
+    gram_source: GramChunks | None = None
+    """Makes what the loop reads instead of rows; None if it reads the rows."""
 
     def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
         self._stack, self._chunk, self._rows = stack, chunk, rows
@@ -25,129 +28,124 @@ class WholeChunks:
         self._tail = rows % chunk
         self._compiled = compiled(self._updates)
 
-    def start(self, state: State) -> Carry:
-        """Return the carry before the first row."""
-        return Carry(state, zeros(state), [])
+    def start(self, lanes: LaneState) -> LoopState:
+        """Return the state before the first row."""
+        return LoopState(lanes, zero_losses(lanes), [])
 
-    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
-        """Take all updates that end in a block.
+    def advance(self, state: LoopState, block: DeviceBlock) -> tuple[LoopState, np.ndarray]:
+        """Run all updates that end in a block.
 
         Returns:
-            The carry after them, and their losses, float32 `[updates, tile]`.
+            The state after them, and their losses, float32 `[updates, tile]`.
         """
-        first, stop = rows.start // self._chunk, rows.stop // self._chunk
-        tail = self._tail > 0 and rows.stop == self._rows
-        begin = first * self._chunk - rows.start + rows.overlap
-        carry, losses = self._compiled(
-            carry, rows.x, rows.y, tf.constant(begin), tf.constant(stop - first), tf.constant(int(tail))
+        first, stop = block.start // self._chunk, block.stop // self._chunk
+        tail = self._tail > 0 and block.stop == self._rows
+        begin = first * self._chunk - block.start + block.overlap
+        state, losses = self._compiled(
+            state, block.x, block.y, tf.constant(begin), tf.constant(stop - first), tf.constant(int(tail))
         )
-        return carry, losses.numpy()[: stop - first + tail]
+        return state, losses.numpy()[: stop - first + tail]
 
-    def compile(self, carry: Carry, rows: Rows) -> None:
-        """Compile for lanes with this carry and blocks of these shapes."""
-        self.advance(carry, rows._replace(start=0, stop=0))
+    def compile(self, state: LoopState, block: DeviceBlock) -> None:
+        """Compile for lanes with this state and blocks of these shapes."""
+        self.advance(state, block._replace(start=0, stop=0))
 
     def _updates(
-        self, carry: Carry, x: tf.Tensor, y: tf.Tensor, begin: tf.Tensor, steps: tf.Tensor, tail: tf.Tensor
-    ) -> tuple[Carry, tf.Tensor]:
-        losses = tf.zeros([x.shape[0] // self._chunk + 2, carry.epoch_loss.shape[0]])
+        self, state: LoopState, x: tf.Tensor, y: tf.Tensor, begin: tf.Tensor, steps: tf.Tensor, tail: tf.Tensor
+    ) -> tuple[LoopState, tf.Tensor]:
+        losses = tf.zeros([x.shape[0] // self._chunk + 2, state.epoch_loss.shape[0]])
 
-        def update(step: tf.Tensor, rows: int, carry: Carry, losses: tf.Tensor) -> tuple[tf.Tensor, Carry, tf.Tensor]:
-            row = begin + step * self._chunk
-            loss, state = self._stack.update(carry.state, rows_of(x, row, rows), rows_of(y, row, rows))
-            epoch_loss = carry.epoch_loss + tf.cast(loss, tf.float64) * rows
-            return step + 1, carry._replace(state=state, epoch_loss=epoch_loss), put(losses, step, loss)
+        def update(rows: int, step: tf.Tensor, row: tf.Tensor, state: LoopState, losses: tf.Tensor) -> tuple:
+            loss, lanes = self._stack.update(state.lanes, take_rows(x, row, rows), take_rows(y, row, rows))
+            epoch_loss = state.epoch_loss + tf.cast(loss, tf.float64) * rows
+            state = state._replace(lanes=lanes, epoch_loss=epoch_loss)
+            return step + 1, row + rows, state, set_row(losses, step, loss)
 
-        _, carry, losses = tf.while_loop(
-            lambda step, *_: step < steps,
-            lambda step, carry, losses: update(step, self._chunk, carry, losses),
-            (tf.constant(0), carry, losses),
-        )
-        # A loop of one step or none: XLA would compile a conditional anew for each value of its condition.
+        start = (tf.constant(0), begin, state, losses)
+        done = tf.while_loop(lambda step, *_: step < steps, lambda *start: update(self._chunk, *start), start)
+        # A loop of at most one step: XLA would compile a conditional again for each value of its condition.
         if self._tail:
-            _, carry, losses = tf.while_loop(
-                lambda step, *_: step < steps + tail,
-                lambda step, carry, losses: update(step, self._tail, carry, losses),
-                (steps, carry, losses),
-            )
-        return carry, losses
+            done = tf.while_loop(lambda step, *_: step < steps + tail, lambda *start: update(self._tail, *start), done)
+        return done[2:]
 
 
 class SlicedChunks:
     """Updates of longer chunks: float64 sums over slices counted from the chunk's start, then one step."""
 
+    gram_source: GramChunks | None = None
+
     def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
         layers = [layer.name for layer in stack.layers() if isinstance(layer, BATCH_LAYERS)]
         require(
             not layers,
-            f"a model whose rows do not depend on each other was expected for chunks of over {SLICE_ROWS} rows",
-            f"chunksize {chunk} and the layers {layers}",
-            f"Use chunksize <= {SLICE_ROWS}.",
+            f"chunksize={chunk} does not work with {', '.join(layers)}, which normalizes over the whole batch: chunks "
+            f"of more than {SLICE_ROWS} rows are computed in slices. Use chunksize <= {SLICE_ROWS} or another layer.",
         )
         self._stack, self._chunk = stack, chunk
         self._slices = Slices(chunk, rows, SLICE_ROWS)
         self.updates = self._slices.updates
         self._compiled = compiled(self._updates)
 
-    def start(self, state: State) -> Carry:
-        """Return the carry before the first row."""
-        sums = [tf.zeros(weight.shape, tf.float64) for weight in state.weights]
-        return Carry(state, zeros(state), [zeros(state), *sums])
+    def start(self, lanes: LaneState) -> LoopState:
+        """See `WholeChunks`."""
+        sums = [tf.zeros(weight.shape, tf.float64) for weight in lanes.weights]
+        return LoopState(lanes, zero_losses(lanes), [zero_losses(lanes), *sums])
 
-    def advance(self, carry: Carry, rows: Rows) -> tuple[Carry, np.ndarray]:
-        """Take all updates that end in a block; see `WholeChunks.advance`."""
-        plan = self._slices.of(rows, self._slices.most(len(rows.x)))
-        slices = (tf.constant(values) for values in (plan.windows, plan.inside, plan.of_chunk, plan.count))
-        carry, losses = self._compiled(carry, rows.x, rows.y, *slices)
-        return carry, losses.numpy()[: plan.updates]
+    def advance(self, state: LoopState, block: DeviceBlock) -> tuple[LoopState, np.ndarray]:
+        """See `WholeChunks`."""
+        layout = self._slices.layout(block, self._slices.capacity(len(block.x)))
+        slices = (tf.constant(v) for v in (layout.windows, layout.inside, layout.chunk_rows, layout.count))
+        state, losses = self._compiled(state, block.x, block.y, *slices)
+        return state, losses.numpy()[: layout.updates]
 
-    def compile(self, carry: Carry, rows: Rows) -> None:
-        """Compile for lanes with this carry and blocks of these shapes."""
-        self.advance(carry, rows._replace(start=0, stop=0))
+    def compile(self, state: LoopState, block: DeviceBlock) -> None:
+        """See `WholeChunks`."""
+        self.advance(state, block._replace(start=0, stop=0))
 
     def _updates(
         self,
-        carry: Carry,
+        state: LoopState,
         x: tf.Tensor,
         y: tf.Tensor,
         windows: tf.Tensor,
         inside: tf.Tensor,
-        of_chunk: tf.Tensor,
-        steps: tf.Tensor,
-    ) -> tuple[Carry, tf.Tensor]:
-        losses = tf.zeros([x.shape[0] // self._chunk + 2, carry.epoch_loss.shape[0]])
+        chunk_rows: tf.Tensor,
+        count: tf.Tensor,
+    ) -> tuple[LoopState, tf.Tensor]:
+        losses = tf.zeros([x.shape[0] // self._chunk + 2, state.epoch_loss.shape[0]])
 
-        def add(number: tf.Tensor, update: tf.Tensor, carry: Carry, losses: tf.Tensor) -> tuple:
-            # The rows of the window that are not the slice's are blanked.
+        def add(number: tf.Tensor, window: tf.Tensor, update: tf.Tensor, state: LoopState, losses: tf.Tensor) -> tuple:
+            # Blank the rows of the window that are not part of the slice.
             mine = tf.range(SLICE_ROWS) >= SLICE_ROWS - inside[number]
-            x_slice = tf.where(mine[:, None], rows_of(x, windows[number], SLICE_ROWS), 0.0)
-            y_slice = tf.where(mine[:, None], rows_of(y, windows[number], SLICE_ROWS), 0.0)
-            *parts, state = self._stack.sums(carry.state, x_slice, y_slice, tf.cast(mine, tf.float32))
+            x_slice = tf.where(mine[:, None], take_rows(x, window, SLICE_ROWS), 0.0)
+            y_slice = tf.where(mine[:, None], take_rows(y, window, SLICE_ROWS), 0.0)
+            *parts, lanes = self._stack.sums(state.lanes, x_slice, y_slice, tf.cast(mine, tf.float32))
             parts = tf.nest.flatten(parts)
-            sums = [total + tf.cast(part, tf.float64) for total, part in zip(carry.partial, parts, strict=True)]
-            carry, rows = Carry(state, carry.epoch_loss, sums), of_chunk[number]
+            sums = [total + tf.cast(part, tf.float64) for total, part in zip(state.partial, parts, strict=True)]
+            state, rows = LoopState(lanes, state.epoch_loss, sums), chunk_rows[number]
 
-            def step() -> tuple[tf.Tensor, Carry, tf.Tensor]:
-                loss, *totals = carry.partial
+            def step() -> tuple[tf.Tensor, LoopState, tf.Tensor]:
+                loss, *totals = state.partial
                 gradients = [tf.cast(total / rows, tf.float32) for total in totals]
-                state = self._stack.step(carry.state, gradients)
-                done = Carry(state, carry.epoch_loss + loss, [tf.zeros_like(total) for total in carry.partial])
-                return update + 1, done, put(losses, update, tf.cast(loss / rows, tf.float32))
+                lanes = self._stack.step(state.lanes, gradients)
+                done = LoopState(lanes, state.epoch_loss + loss, [tf.zeros_like(total) for total in state.partial])
+                return update + 1, done, set_row(losses, update, tf.cast(loss / rows, tf.float32))
 
-            update, carry, losses = tf.cond(rows > 0, step, lambda: (update, carry, losses))
-            return number + 1, update, carry, losses
+            update, state, losses = tf.cond(rows > 0, step, lambda: (update, state, losses))
+            return number + 1, windows[number + 1], update, state, losses
 
-        _, _, carry, losses = tf.while_loop(
-            lambda number, *_: number < steps, add, (tf.constant(0), tf.constant(0), carry, losses)
-        )
-        return carry, losses
+        start = (tf.constant(0), windows[0], tf.constant(0), state, losses)
+        return tf.while_loop(lambda number, *_: number < count, add, start)[3:]
 
 
 Loop = WholeChunks | SlicedChunks | GramChunks
 
 
 def make_loop(stack: Stack, chunk: int, rows: int, gram: GramSteps | None = None) -> Loop:
-    """Return the loop for updates of `chunk` rows over a part of `rows` rows; with `gram`, by matrices if that pays."""
+    """Return the loop for updates of `chunk` rows over a part of `rows` rows.
+
+    With `gram`, it uses Gram matrices where they are faster.
+    """
     if gram and gram.pays(chunk):
         return GramChunks(gram, chunk, rows)
     return (WholeChunks if chunk <= SLICE_ROWS else SlicedChunks)(stack, chunk, rows)

@@ -1,9 +1,9 @@
-"""What loops are made of: rows and what goes from block to block, and the slices in which long chunks are summed up.
+"""What the training loops share: blocks on a device, their state between blocks, and the slices of long chunks.
 
-Which rows make an update follows from row numbers alone; where a block ends does not show in any number.
+Row numbers alone decide which rows make an update, so block boundaries never affect a number.
 """
 
-# The stubs that pyright has for TensorFlow know no static shapes.
+# The TensorFlow stubs know no static shapes.
 # pyright: reportOptionalSubscript=false, reportReturnType=false, reportArgumentType=false
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.python.xla import dynamic_slice
 
-from harness.training.lanes import State
+from harness.training.lanes import LaneState
 
 Grams = np.ndarray | Exception
-"""Matrices of slices, float64 `[slices, columns, columns]` (see `harness.training.gram`), or why there are none."""
+"""Gram matrices of slices, float64 `[slices, columns, columns]`, or the error that prevented them."""
 
 
-class Rows(NamedTuple):
-    """A block as tensors.
+class DeviceBlock(NamedTuple):
+    """A block of rows as tensors.
 
     Attributes:
-        start: The number of the block's first row.
-        stop: The number after its last row.
+        start: Number of the first row.
+        stop: Number after the last row.
         overlap: Rows in front of row `start`.
-        x: float32 `[capacity, features]`; None where `grams` say all that is wanted of the rows.
-        y: float32 `[capacity, 1]`, likewise.
-        grams: By chunk, the matrices of the slices that end there.
+        x: float32 `[capacity, features]`; None if every loop works on `grams`.
+        y: float32 `[capacity, 1]`; None likewise.
+        grams: Gram matrices of the slices that end in the block, by chunk.
     """
 
     start: int
@@ -42,96 +41,97 @@ class Rows(NamedTuple):
     grams: Mapping[int, Grams] = MappingProxyType({})
 
 
-class Carry(NamedTuple):
-    """What goes from block to block.
+class LoopState(NamedTuple):
+    """What a loop carries from block to block.
 
     Attributes:
-        state: Of the lanes.
-        epoch_loss: Sum over this epoch's updates of rows times loss, float64 `[tile]`.
-        partial: Sums over the rows so far of a chunk that is under way, float64; which, is the loop's business.
+        lanes: Weights and optimizer state of all lanes.
+        epoch_loss: Sum of rows times loss over the epoch's updates so far, float64 `[tile]`.
+        partial: Sums over the rows so far of an unfinished chunk, float64; each loop has its own.
     """
 
-    state: State
+    lanes: LaneState
     epoch_loss: tf.Tensor
     partial: list[tf.Tensor]
 
 
 class Slices:
-    """The pieces in which chunks are summed up: of one length, counted from each chunk's start, the last one shorter.
+    """Pieces of fixed length, counted from each chunk's start, over which long chunks are summed; the last is shorter.
 
     Attributes:
         length: Rows of a slice.
-        each: Slices of a whole chunk.
-        updates: Chunks of an epoch.
+        per_chunk: Slices of a whole chunk.
+        updates: Chunks per epoch.
     """
 
     def __init__(self, chunk: int, rows: int, length: int) -> None:
-        self.length, self.each, self.updates = length, -(-chunk // length), -(-rows // chunk)
+        self.length, self.per_chunk, self.updates = length, -(-chunk // length), -(-rows // chunk)
         self._chunk, self._rows = chunk, rows
 
-    def most(self, capacity: int) -> int:
-        """Return how many slices can end in a block whose arrays have `capacity` rows."""
-        # Where a chunk is not one slice, its last one may be short; all such chunks have arrays of one length.
-        return capacity // self.length * (1 if self._chunk == self.length else 2) + 2
+    def capacity(self, rows: int) -> int:
+        """Return the most slices that can end in a block whose arrays have `rows` rows."""
+        # The last slice of a longer chunk may be short; one bound for all such chunks gives arrays of one length.
+        return rows // self.length * (1 if self._chunk == self.length else 2) + 2
 
-    def of(self, rows: Rows, most: int) -> Plan:
-        """Lay out the slices that end in a block, in arrays of the length `most`."""
-        numbers = np.arange(self._before(rows.start), self._before(rows.stop))
-        chunk_start = numbers // self.each * self._chunk
+    def layout(self, block: DeviceBlock, capacity: int) -> SliceLayout:
+        """Return the slices that end in a block, in arrays of length `capacity`."""
+        numbers = np.arange(self._slices_before(block.start), self._slices_before(block.stop))
+        chunk_start = numbers // self.per_chunk * self._chunk
         chunk_stop = np.minimum(chunk_start + self._chunk, self._rows)
-        start = chunk_start + numbers % self.each * self.length
+        start = chunk_start + numbers % self.per_chunk * self.length
         stop = np.minimum(start + self.length, chunk_stop)
-        columns = (
-            stop - self.length - rows.start + rows.overlap,
+        columns = np.zeros((3, capacity))
+        columns[:, : len(numbers)] = (
+            stop - self.length - block.start + block.overlap,
             stop - start,
             (chunk_stop - chunk_start) * (stop == chunk_stop),
         )
-        padded = np.zeros((3, most))
-        padded[:, : len(numbers)] = columns
-        windows, inside = padded[:2].astype(np.int32)
-        updates = self._updates_before(rows.stop) - self._updates_before(rows.start)
-        return Plan(windows, inside, padded[2], len(numbers), updates)
+        windows, inside = columns[:2].astype(np.int32)
+        updates = self._chunks_before(block.stop) - self._chunks_before(block.start)
+        return SliceLayout(windows, inside, columns[2], len(numbers), updates)
 
-    def _updates_before(self, row: int) -> int:
+    def _chunks_before(self, row: int) -> int:
         return -(-row // self._chunk) if row == self._rows else row // self._chunk
 
-    def _before(self, row: int) -> int:
+    def _slices_before(self, row: int) -> int:
         chunks, rest = divmod(row, self._chunk)
-        return chunks * self.each + (-(-rest // self.length) if row == self._rows else rest // self.length)
+        return chunks * self.per_chunk + (-(-rest // self.length) if row == self._rows else rest // self.length)
 
 
 @dataclass(frozen=True)
-class Plan:
+class SliceLayout:
     """The slices that end in a block.
 
     Attributes:
-        windows: Where in the block's arrays the window of each slice begins, int32; a window has a slice's length and
-            ends where the slice ends.
-        inside: Rows of the window that are the slice's, int32.
-        of_chunk: Rows of the slice's chunk, float64, if it ends there, else 0.
-        count: How many of these there are; what follows them is padding.
-        updates: How many chunks end in the block.
+        windows: First row of each slice's window in the block's arrays, int32. A window has the length of a full slice
+            and ends where its slice ends.
+        inside: Rows of the window that belong to the slice, int32.
+        chunk_rows: Rows of the slice's chunk if the chunk ends with it, else 0; float64.
+        count: Number of slices; the rest of the arrays is padding.
+        updates: Number of chunks that end in the block.
     """
 
     windows: np.ndarray
     inside: np.ndarray
-    of_chunk: np.ndarray
+    chunk_rows: np.ndarray
     count: int
     updates: int
 
 
-def zeros(state: State) -> tf.Tensor:
-    """Return a sum of nothing for each lane, float64 `[tile]`."""
-    return tf.zeros(state.optimizer[0].shape[0], tf.float64)
+def zero_losses(lanes: LaneState) -> tf.Tensor:
+    """Return a zero for each lane, float64 `[tile]`."""
+    return tf.zeros(lanes.optimizer[0].shape[0], tf.float64)
 
 
-def rows_of(values: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
-    """Return rows `[start, start + count)`."""
-    # With tf.slice, XLA would compile the loop anew for each place that it begins at.
-    start_indices = tf.stack([start, 0])
-    return dynamic_slice(values, start_indices, [count, values.shape[1]])
+def take_rows(values: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
+    """Return rows `[start, start + count)`.
+
+    `start` must be a loop variable that changes: if XLA could trace it back to an argument of the compiled function, it
+    would compile that function again for every value.
+    """
+    return tf.slice(values, tf.stack([start, 0]), [count, values.shape[1]])
 
 
-def put(values: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-    """Return `values` with `value` in the place `index` of the first axis."""
+def set_row(values: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    """Return `values` with `value` at `index` of the first axis."""
     return tf.tensor_scatter_nd_update(values, [[index]], value[None])

@@ -1,6 +1,6 @@
-"""The shared chunked trainer: one scan of a table trains all lanes that want it.
+"""The shared chunked trainer: one scan of a table trains all of its lanes.
 
-It takes lanes and blocks and yields events; it knows neither where lanes come from nor where events go.
+It takes lanes and blocks and yields events, whoever makes the lanes and consumes the events.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -20,19 +20,20 @@ from harness.data.blocks import Blocks
 from harness.errors import ConfigError
 from harness.runtime.memory import release_memory
 from harness.training.encoding import Encoding
-from harness.training.events import Event, Failed, Progress
-from harness.training.feed import Feed
+from harness.training.events import EpochEnd, Event, Failed, Progress
+from harness.training.feed import Feed, FeedLimits
 from harness.training.gram import GramSteps
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import make_loop
 from harness.training.metrics import Evaluation
-from harness.training.slices import Rows
+from harness.training.slices import DeviceBlock
+from harness.training.stopper import Stopper
 from harness.training.tile import Lane, Tile
 
 
 @dataclass
 class Clocks:
-    """A scan's wall time by what it went to, in seconds."""
+    """A scan's wall time by activity, in seconds."""
 
     compile: float = 0.0
     read: float = 0.0
@@ -41,7 +42,7 @@ class Clocks:
 
     @contextlib.contextmanager
     def time(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to the clock `name`."""
+        """Add the time spent inside the block to the clock `name`."""
         start = time.perf_counter()
         try:
             yield
@@ -51,7 +52,7 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Lanes by index that share compiled loops, `tile` of them a call."""
+    """Lanes, by index, that share compiled loops; each call updates `tile` of them."""
 
     lanes: list[int]
     tile: int
@@ -61,10 +62,10 @@ class Scan:
     """Lanes that are trained by the same passes over the same rows.
 
     Attributes:
-        clocks: What it has taken so far.
-        rows: Of an epoch.
-        epochs: Of the longest-lived lane.
-        cohorts: Of its lanes.
+        clocks: Time spent so far.
+        rows: Training rows, hence rows of an epoch.
+        epochs: Of the lane that trains longest.
+        cohorts: Of the lanes.
     """
 
     def __init__(
@@ -78,28 +79,32 @@ class Scan:
         workers: int | None = None,
         device: str = "/CPU:0",
         curve_points: int = 1000,
+        stopper: Stopper | None = None,
+        feed_limits: FeedLimits | None = None,
     ) -> None:
         """Build the models of all lanes; nothing is compiled or trained yet.
 
         Args:
-            lanes: The runs; events name them by index.
-            train: The rows that are trained on.
-            holdout: The rows that are not; there may be none.
-            tile: Lanes updated by one call; None means as many as suit the model.
-            gram: Whether models that allow it are updated by the Gram matrices of their chunks.
-            workers: Calls side by side; None means one a core.
-            device: TensorFlow's name of the device.
-            curve_points: Points that the loss by update is thinned to, for each lane and stop.
+            lanes: Events refer to them by index.
+            train: The training rows.
+            holdout: The other rows; there may be none.
+            tile: Lanes updated by one call; None chooses by the size of the model.
+            gram: Whether to use Gram matrices of chunks where the model allows it.
+            workers: Parallel calls; None means one per core.
+            device: TensorFlow's name.
+            curve_points: Points of the curve of losses by update, for each lane and stop.
+            stopper: Ends lanes before their last stop.
+            feed_limits: On joined and kept Gram matrices; None means the defaults.
 
         Raises:
-            ConfigError: A model cannot be trained as it is asked for. Any other error in building one is an event.
+            ConfigError: A model cannot be trained as configured. Any other error in building one becomes an event.
         """
         self.clocks = Clocks()
         self.rows = train.rows
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
-        self._curve_points = curve_points
+        self._curve_points, self._stopper, self._feed_limits = curve_points, stopper, feed_limits or FeedLimits()
         self._tiles: list[Tile] = []
         self.cohorts: list[Cohort] = []
         self._failures: list[Failed] = []
@@ -107,18 +112,20 @@ class Scan:
         self._build(tile, gram)
 
     def run(self) -> Generator[Event]:
-        """Train all lanes to their last stops, reading each block once an epoch at most.
+        """Train all lanes to their last stops, reading each block at most once per epoch.
 
-        Time between events is the consumer's, and on no clock.
+        The time that the consumer spends between events is on no clock.
 
         Yields:
-            `Progress` after each block, or span of blocks, and each epoch; after each epoch, for each lane, `EpochEnd`
-            and at a stop `Stopped`; or once `Diverged` or `Failed`, after which the lane emits no further events.
+            `Progress` after each block, or group of joined blocks, and after each epoch. For each lane after each
+            epoch, `EpochEnd`, and `Stopped` if it stops; or once `Diverged` or `Failed`, after which the lane emits no
+            further events.
         """
         yield from self._failures
-        with ThreadPoolExecutor(self._workers, initializer=self._pin) as pool:
-            train = Feed(self._train, self._device, pool)
-            holdout = Feed(self._holdout, self._device, pool)
+        with ThreadPoolExecutor(self._workers) as pool:
+            train, holdout = (
+                Feed(blocks, self._device, pool, self._feed_limits) for blocks in (self._train, self._holdout)
+            )
             with self.clocks.time("compile"):
                 self._compile(train, holdout, pool)
                 release_memory()
@@ -128,69 +135,87 @@ class Scan:
                 if not active:
                     break
                 loops = {tile.loop for tile in active}
-                for rows in self._timed(train.read(epoch, loops, self._row)):
+                for block in self._timed(train.read(epoch, loops, self._row)):
                     with self.clocks.time("train"):
-                        list(pool.map(lambda tile: tile.advance(rows), active))  # noqa: B023
+                        self._each(pool, active, lambda tile: tile.advance(block))  # noqa: B023
                     yield from self._fail()
-                    self._row = rows.stop
-                    yield Progress((epoch - 1) * self.rows + rows.stop, epoch)
-                for rows in self._timed(holdout.read(epoch)):
+                    self._row = block.stop
+                    yield Progress((epoch - 1) * self.rows + block.stop, epoch)
+                for block in self._timed(holdout.read(epoch)):
                     with self.clocks.time("evaluate"):
-                        list(pool.map(lambda tile: tile.evaluate(rows), active))  # noqa: B023
+                        self._each(pool, active, lambda tile: tile.evaluate(block))  # noqa: B023
                 yield from self._fail()
-                for tile in active:
-                    yield from tile.end_epoch(epoch, self.rows, self.clocks.train)
+                yield from self._end_epoch(active, epoch)
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return all that an equal scan needs to go on from the last `Progress`, to the bit: plain arrays."""
+        """Return what an equal scan needs to continue bit-identically from the last `Progress`, as plain arrays."""
         arrays = {
             f"tile/{index}/{key}": value
             for index, tile in enumerate(self._tiles)
             for key, value in tile.state().items()
         }
+        if self._stopper:
+            arrays |= {f"stopper/{key}": value for key, value in self._stopper.state().items()}
         return arrays | {
             "position": np.array([self._epoch, self._row]),
             "clocks": np.array([*asdict(self.clocks).values()]),
         }
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from the state of an equal scan: `run` then yields what came after it.
+        """Continue from the state of an equal scan: `run` then yields what came after it.
 
         Raises:
-            ValueError: It is another scan's.
+            ValueError: The state belongs to another scan.
         """
         tiles = {key.split("/")[1] for key in state if key.startswith("tile/")}
         if len(tiles) != len(self._tiles):
-            raise ValueError("a scan's state is of other lanes")
+            raise ValueError("a scan's state belongs to other lanes")
         for index, tile in enumerate(self._tiles):
-            prefix = f"tile/{index}/"
-            tile.restore({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+            tile.restore(_below(state, f"tile/{index}/"))
+        if self._stopper:
+            self._stopper.restore(_below(state, "stopper/"))
         self._epoch, self._row = map(int, state["position"])
         self.clocks = Clocks(*map(float, state["clocks"]))
 
-    def _pin(self) -> None:
-        """Have a thread of TensorFlow's compute on the scan's device."""
-        tf.device(self._device).__enter__()
+    def _each(self, pool: ThreadPoolExecutor, tiles: Iterable[Tile], work: Callable[[Tile], None]) -> None:
+        """Run `work` for all tiles in parallel, on the scan's device."""
+
+        def on_device(tile: Tile) -> None:
+            with tf.device(self._device):
+                work(tile)
+
+        list(pool.map(on_device, tiles))
 
     def _fail(self) -> Iterator[Failed]:
         for tile in self._tiles:
             yield from tile.fail()
 
+    def _end_epoch(self, active: Sequence[Tile], epoch: int) -> Iterator[Event]:
+        ends: list[EpochEnd] = []
+        for tile in active:
+            for event in tile.end_epoch(epoch, self.rows, self.clocks.train):
+                if isinstance(event, EpochEnd):
+                    ends.append(event)
+                yield event
+        if self._stopper and (leaving := self._stopper.leaving(ends)):
+            for tile in active:
+                yield from tile.leave(leaving, epoch)
+
     def _compile(self, train: Feed, holdout: Feed, pool: ThreadPoolExecutor) -> None:
-        """Compile all tiles; what stands for rows in it is let go of afterwards."""
-        shapes = train.empty(), holdout.empty() if self._holdout.rows else None
-        list(pool.map(lambda tile: tile.compile(*shapes), self._tiles))
+        """Compile all tiles with empty blocks, which are freed afterwards."""
+        blocks = train.empty(), holdout.empty() if self._holdout.rows else None
+        self._each(pool, self._tiles, lambda tile: tile.compile(*blocks))
 
     def _build(self, tile: int | None, gram: bool) -> None:
-        """Sort lanes into cohorts, and those into tiles, long-lived lanes together; small, slow chunks come first."""
+        """Sort lanes into cohorts and tiles, small chunks first, as they are slowest, and long-lived lanes together."""
 
         @functools.cache
         def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
             stack = Stack(recipe, Encoding(self._train.category_counts))
             stacks.append(stack)
-            length = tile or stack.suited_tile
+            length = tile or stack.default_tile
             return stack, Evaluation(stack, self._train.scaler, length), length, GramSteps(stack) if gram else None
 
         stacks: list[Stack] = []
@@ -211,14 +236,18 @@ class Scan:
             except Exception as error:
                 self._failures += [Failed.of(index, error) for index in members]
         for stack in stacks:
-            stack.started()
+            stack.drop_initial_models()
 
-    def _timed(self, blocks: Generator[Rows]) -> Iterator[Rows]:
-        """Yield `blocks`, counting the wait for each as reading."""
+    def _timed(self, blocks: Generator[DeviceBlock]) -> Iterator[DeviceBlock]:
+        """Yield `blocks`; the wait for each counts as reading."""
         with contextlib.closing(blocks):
             while True:
                 with self.clocks.time("read"):
-                    rows = next(blocks, None)
-                if rows is None:
+                    block = next(blocks, None)
+                if block is None:
                     return
-                yield rows
+                yield block
+
+
+def _below(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

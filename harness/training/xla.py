@@ -1,28 +1,41 @@
-"""How functions are compiled, the same everywhere: what XLA is told shows in the last bits of all numbers."""
+"""How functions are compiled. XLA's flags affect the last bits of all numbers, so there is one set for everything."""
 
-# The stubs that pyright has for TensorFlow know little of decorators.
+# The TensorFlow stubs know little of decorators.
 # pyright: reportReturnType=false
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from harness.runtime.environment import environment
+
 FLAGS = (
-    # A loop of so little memory becomes one function, without a call for each of its operations: an update of a small
-    # model takes half the time, or a quarter.
+    # Compile loops over little data to one function, without a call per operation: updates of small models take
+    # between a quarter and half of the time.
     "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=65536",
-    # Such a function cannot call this library.
+    # Such functions cannot call this library.
     "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_DOT,-LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
 )
-
-# XLA reads them when it compiles for the first time in a process. Whoever has set one keeps it.
-_set = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = " ".join([_set, *(flag for flag in FLAGS if flag.split("=")[0] not in _set)]).strip()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` of tensors, compiled once for each shape of its arguments."""
+    _load_flags()
     return tf.function(function, jit_compile=True, autograph=False)
+
+
+@functools.cache
+def _load_flags() -> None:
+    """Make XLA read `FLAGS`, besides the user's own.
+
+    XLA reads them when a process compiles for the first time. They must not stay in the environment: another version
+    of XLA in a child process would abort on flags that it does not know.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = [given, *(flag for flag in FLAGS if flag.split("=")[0] not in given)]
+    with environment(XLA_FLAGS=" ".join(flags).strip()), tf.device("/CPU:0"):
+        tf.function(lambda: tf.constant(0) + 1, jit_compile=True, autograph=False)()

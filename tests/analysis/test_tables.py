@@ -17,7 +17,8 @@ from harness.analysis.sentences import best_runs
 from harness.analysis.tables import ranked
 from harness.errors import ConfigError
 from harness.tracking.frames import Sweep
-from harness.tracking.reader import PAGE, RunReader
+from harness.tracking.reader import RunReader
+from harness.tracking.run_search import PAGE
 from harness.tracking.tracker import Tracker
 from tests.sweeps import sweep_of
 
@@ -105,20 +106,20 @@ def test_the_newest_sweep_is_the_one_started_last(records: RunReader, store: dic
 def test_an_unknown_id_is_refused(records: RunReader, unknown: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         records.load([unknown])
-    assert str(refusal.value) == f"IDS expected the ids of runs or of a sweep. Received: {unknown}."
+    assert str(refusal.value) == f"No run or sweep with the id {unknown} in {records.uri}."
 
 
 def test_a_run_of_somebody_else_is_refused(records: RunReader, store: dict[str, str]) -> None:
     with pytest.raises(ConfigError) as refusal:
         records.load([store["stranger"]])
-    assert str(refusal.value) == f"IDS expected runs of the harness. Received: {store['stranger']}, which is another's."
+    assert str(refusal.value) == f"Run {store['stranger']} was not recorded by the harness."
 
 
 def test_a_store_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     with pytest.raises(ConfigError) as refusal:
         RunReader(f"sqlite:///{path}")
-    assert str(refusal.value) == f"--uri expected a store. Received: {path}, which is not there. Train first."
+    assert str(refusal.value) == f"No tracking store at {path}. Run `harness train` first, or pass --uri."
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,7 +139,7 @@ def test_a_store_that_does_not_answer_is_refused(
     uri = uri.format(folder=tmp_path)
     with pytest.raises(ConfigError) as refusal:
         RunReader(uri)
-    assert str(refusal.value).startswith(f"--uri expected a store that answers. Received: {uri} (")
+    assert str(refusal.value).startswith(f"--uri: cannot open the tracking store {uri} (")
     assert reason in str(refusal.value)
 
 
@@ -148,9 +149,7 @@ def test_a_store_without_a_sweep(tmp_path: Path) -> None:
         tracker.start_run("alone", {}, {"kind": "run"})
     with pytest.raises(ConfigError) as refusal:
         RunReader(uri).load()
-    assert str(refusal.value) == (
-        "the store expected a sweep. Received: none. Train one with `harness train -m ...`, or name runs by their ids."
-    )
+    assert str(refusal.value) == (f"No sweeps found in {uri}. Run `harness train -m ...` first.")
 
 
 @pytest.mark.slow

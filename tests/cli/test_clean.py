@@ -16,10 +16,13 @@ from mlflow.tracking import MlflowClient
 from harness.cli import main
 from harness.cli.clean import IN_USE, UNDELIVERED, Item, free, look, seconds, survey
 from harness.config import DataConfig
-from harness.data.table import Table, _held, open_table
+from harness.data.table import Table
+from harness.data.table_builder import open_table
 from harness.data.table_cache import NEEDED
 from harness.data.table_cache import free as free_tables
+from harness.data.table_locks import release
 from harness.errors import ConfigError
+from harness.sweep.checkpoint import needed_tables
 from harness.tracking.outbox import new_outbox
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
@@ -40,7 +43,7 @@ def shelve(cache: Path, tmp_path: Path) -> Callable[..., Table]:
     def make(name: str = "small.csv", **data: Any) -> Table:
         (tmp_path / name).write_text(CSV)
         found = open_table(DataConfig(**{"features": ["x"], "target": "y", "path": str(tmp_path / name)} | data), cache)
-        os.close(_held.pop(found.folder))
+        release(found.folder)
         return found
 
     return make
@@ -100,8 +103,8 @@ def test_cleaning_tables_alone_keeps_it_too(cache: Path, shelve: Callable[..., T
     kept, other = shelve("kept.csv"), shelve("other.csv")
     checkpoint(cache, kept.folder.name)
     (tmp_path / "kept.csv").unlink()
-    said = list(free_tables(cache, [], everything=True, age=None))
-    assert said[0] == f"{kept.folder.name[:8]} {NEEDED}, and stays"
+    said = list(free_tables(cache, [], everything=True, age=None, needed=needed_tables(cache)))
+    assert said[0] == f"{kept.folder.name[:8]} {NEEDED} and is kept"
     assert (kept.folder.is_dir(), other.folder.is_dir()) == (True, False)
 
 
@@ -109,13 +112,13 @@ def test_generated_data_stays_as_long_as_its_table_is_needed(cache: Path, shelve
     table = shelve(features=["sqft_living"], target="price", path=None, rows=100)
     folder = checkpoint(cache, table.folder.name)
     assert [item.kept for item in survey(cache, ["tables"])] == [NEEDED] * 2
-    list(free_tables(cache, [], everything=True, age=None))
-    assert table.source.is_file()
+    list(free_tables(cache, [], everything=True, age=None, needed=needed_tables(cache)))
+    assert Path(table.address).is_file()
     (folder / "manifest.json").unlink()
     (folder / "state.npz").unlink()
     assert [item.kept for item in survey(cache)] == [""] * 3
-    list(free_tables(cache, [], everything=True, age=None))
-    assert not table.source.exists()
+    list(free_tables(cache, [], everything=True, age=None, needed=needed_tables(cache)))
+    assert not Path(table.address).exists()
 
 
 def test_what_a_process_uses_stays_even_if_forced(cache: Path, shelve: Callable[..., Table]) -> None:
@@ -140,8 +143,8 @@ def test_records_stay_until_they_are_delivered(cache: Path) -> None:
     outbox = new_outbox(cache / "outbox", "sqlite:///mlflow.db")
     assert [item.kept for item in survey(cache, ["records"])] == [IN_USE]
     outbox.append({"kind": "tags", "run": "1", "values": {}})
-    (outbox.room() / "model").write_text("0" * 1000)
-    outbox.close(discard=False)
+    (outbox.new_folder() / "model").write_text("0" * 1000)
+    outbox.close()
     (item,) = survey(cache)
     assert (item.kind, item.kept) == ("records", UNDELIVERED)
     assert item.bytes > 1000
@@ -209,7 +212,7 @@ def test_artifacts_of_a_server_are_its_own(cache: Path, tmp_path: Path) -> None:
         "--artifacts needs a local store. Run `mlflow gc` on the server of http://me:***@127.0.0.1:9."
     )
     assert look(cache, ["artifacts"], f"sqlite:///{tmp_path}/none.db", is_asked=False) == []
-    with pytest.raises(ConfigError, match="which is not there"):
+    with pytest.raises(ConfigError, match="No tracking store at"):
         look(cache, ["artifacts"], f"sqlite:///{tmp_path}/none.db", is_asked=True)
 
 

@@ -36,11 +36,10 @@ from omegaconf import OmegaConf
 
 from harness.cli import main
 from harness.config import Config
-from harness.data.ingest import held_out
-from harness.errors import ConfigError
-from harness.runtime.imports import import_tensorflow
+from harness.data.split import held_out
 from harness.runtime.signals import STOPPING
-from harness.tracking.saved_views import addresses, colour
+from harness.tracking._compat_views import addresses
+from harness.tracking.run_colour import colour
 
 # The command sets this, and only before anything computes: here another test may have been first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -385,7 +384,7 @@ def test_the_summary_keeps_versions_and_how_busy_the_machine_was(left: Left) -> 
     packages = Path(left.client.download_artifacts(run_id, "packages.txt")).read_text().splitlines()
     assert f"tensorflow=={tf.__version__}" in packages
     assert [line.split("==")[0] for line in packages] == [
-        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "polars", "mlflow", "hydra-core")
+        *("python", "harness", "tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
     ]
     assert 0 < left.summary.data.metrics["system/system_memory_usage_percentage"] < 100
     for run in left.runs.values():
@@ -503,20 +502,19 @@ REFUSED = {
     "chunksize=abc": "chunksize must be a positive number of rows or `full`, not abc.",
     "learning_rate=-1": "learning_rate must be positive and fit into float32, not -1.0.",
     "learning_rate=nan": "learning_rate must be positive and fit into float32, not nan.",
-    "data.features=[x,z]": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
-    "It has: x, y.",
-    "data.target=z": "data.features and data.target expected columns of {here}/small.csv. Received: z. It has: x, y.",
-    "data.path=none.csv": "data.path expected a file that is there. Received: {here}/none.csv.",
-    "data.path=.": "data.path expected a file. Received: {here}, a folder or device. Name files.",
-    "data=king_county data.path=kc_house_data.csv": "data.path expected a file that is there. "
-    "Received: {here}/kc_house_data.csv. Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
+    "data.features=[x,z]": "{here}/small.csv has no column z. It has: x, y.",
+    "data.target=z": "{here}/small.csv has no column z. It has: x, y.",
+    "data.path=none.csv": "data.path: no such file: {here}/none.csv",
+    "data.path=.": "data.path: {here} is a folder or device; name files.",
+    "data=king_county data.path=kc_house_data.csv": "data.path: no such file: {here}/kc_house_data.csv. "
+    "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
     "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5.",
     "model=custom": "model._target_ is not set. Add model._target_=VALUE.",
-    "--trust model._target_=nowhere.build": "model._target_ expected the dotted name of a function. "
-    "Received: 'nowhere.build' (ModuleNotFoundError: No module named 'nowhere').",
-    "model._target_=harness.models.liner": "model._target_ expected the dotted name of a function. "
-    "Received: 'harness.models.liner' (AttributeError: module 'harness.models' has no attribute 'liner').",
-    "--trust model._target_=math.pi": "model._target_ expected a function. Received: math.pi.",
+    "--trust model._target_=nowhere.build": "model._target_: cannot import 'nowhere.build' "
+    "(ModuleNotFoundError: No module named 'nowhere'). Give the dotted name of a function.",
+    "model._target_=harness.models.liner": "model._target_: cannot import 'harness.models.liner' "
+    "(AttributeError: module 'harness.models' has no attribute 'liner'). Give the dotted name of a function.",
+    "--trust model._target_=math.pi": "model._target_: math.pi is not a function.",
     "model._target_=stranger.build": "model._target_: stranger.build is not in harness, keras or experiments. "
     "Add --trust if you trust this function.",
     "model._target_=keras.utils.get_file +model.origin=http://127.0.0.1:9/": "model._target_: "
@@ -524,20 +522,18 @@ REFUSED = {
     "Add --trust if you trust this function.",
     "+model.units=[8]": "model: harness.models.linear cannot be called with the arguments ['init', 'units']: "
     "got an unexpected keyword argument 'units'. It takes init.",
-    "runtime.device=gpu": "runtime.device=gpu expected a GPU. Received: none that TensorFlow sees.",
+    "runtime.device=gpu": "runtime.device=gpu: TensorFlow sees no GPU.",
     "runtime.cache=small.csv/cache": "runtime.cache: cannot write to {here}/small.csv/cache",
     "hydra.run.dir=small.csv/out": "Not a directory: small.csv/out",
-    "tracking.uri=sqlite:///small.csv": "tracking.uri expected a store that answers. "
-    "Received: sqlite:///{here}/small.csv (file is not a database).",
+    "tracking.uri=sqlite:///small.csv": "tracking.uri: cannot open the tracking store "
+    "sqlite:///{here}/small.csv (file is not a database).",
     "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: no lock file can be made in "
     "{here}/small.csv/.harness/locks/mlflow.db: Not a directory.",
-    "tracking.uri=http://127.0.0.1:9": "tracking.uri expected a store that answers. "
-    "Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+    "tracking.uri=http://127.0.0.1:9": "tracking.uri: cannot open the tracking store "
+    "http://127.0.0.1:9 ([Errno 111] Connection refused).",
     "-m chunksize=4,0": "chunksize must be a positive number of rows or `full`, not 0.",
-    "-m data.target=y,z": "data.features and data.target expected columns of {here}/small.csv. Received: z. "
-    "It has: x, y.",
-    "-m data.target=y,z hydra/launcher=basic": "data.features and data.target expected columns of {here}/small.csv. "
-    "Received: z. It has: x, y.",
+    "-m data.target=y,z": "{here}/small.csv has no column z. It has: x, y.",
+    "-m data.target=y,z hydra/launcher=basic": "{here}/small.csv has no column z. It has: x, y.",
     "-m runtime.lane_tile=8,16": "runtime must be the same for all runs of a sweep, not 2 values.",
     "-m tracking.experiment=a,b": "tracking must be the same for all runs of a sweep, not 2 values.",
     "-m hydra.sweep.dir=small.csv/out seed=0,1": "Not a directory: small.csv/out",
@@ -719,7 +715,7 @@ def test_a_sweeps_folder_belongs_to_its_store(
     assert [run.data.tags["sweep"] for run in runs] == [summary.info.run_id] * 2
     answer = trainer(*words, "seed=2", f"tracking.uri=sqlite:///{tmp_path}/other.db")
     assert answer.code == 2
-    assert f"expected the store that holds run {summary.info.run_id}" in answer.err
+    assert f"does not contain run {summary.info.run_id}" in answer.err
 
 
 def test_the_store_is_where_the_environment_says(
@@ -747,38 +743,39 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["compare"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["compare"], "No tracking store at {here}/mlflow.db. Run `harness train` first, or pass --uri."),
         (
             ["compare", "--uri", "http://127.0.0.1:9"],
-            "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+            "--uri: cannot open the tracking store http://127.0.0.1:9 ([Errno 111] Connection refused).",
         ),
-        (["compare", "--uri", "{store}", "unknown"], "IDS expected the ids of runs or of a sweep. Received: unknown."),
-        (["ui"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
-        (["report"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
-        (["sweeps"], "--uri expected a store. Received: {here}/mlflow.db, which is not there. Train first."),
+        (["compare", "--uri", "{store}", "unknown"], "No run or sweep with the id unknown in {store}."),
+        (["ui"], "No tracking store at {here}/mlflow.db. Run `harness train` first, or pass --uri."),
+        (["report"], "No tracking store at {here}/mlflow.db. Run `harness train` first, or pass --uri."),
+        (["sweeps"], "No tracking store at {here}/mlflow.db. Run `harness train` first, or pass --uri."),
         (
             ["ui", "--uri", "http://127.0.0.1:9"],
-            "--uri expected a store that answers. Received: http://127.0.0.1:9 ([Errno 111] Connection refused).",
+            "--uri: cannot open the tracking store http://127.0.0.1:9 ([Errno 111] Connection refused).",
         ),
         (
             ["predict", "--uri", "{store}", "unknown", "small.csv"],
-            "IDS expected the ids of runs or of a sweep. Received: unknown.",
+            "No run or sweep with the id unknown in {store}.",
         ),
         (
             ["ui", "--port", "99999"],
-            "--port expected a free port on 127.0.0.1. Received: 99999. Leave it out for any free one.",
+            "--port: port 99999 is not available on 127.0.0.1. Leave out --port to use a free one.",
         ),
         (
             ["data", "describe", "none.csv"],
-            "data.path expected a CSV file. Received: none.csv, which does not exist. Check name and folder.",
+            "data.path: no such file: none.csv",
         ),
     ],
 )
 def test_other_commands_refuse_in_a_sentence_too(
     harness: Harness, left: Left, words: list[str], sentence: str, tmp_path: Path
 ) -> None:
-    answer = harness(*(word.format(store=f"sqlite:///{left.folder}/mlflow.db") for word in words))
-    assert answer == Answer(2, "", f"harness: {sentence.format(here=tmp_path)}\n")
+    store = f"sqlite:///{left.folder}/mlflow.db"
+    answer = harness(*(word.format(store=store) for word in words))
+    assert answer == Answer(2, "", f"harness: {sentence.format(here=tmp_path, store=store)}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["small.csv"]
 
 
@@ -944,20 +941,6 @@ def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[
     assert not modules & heavy
 
 
-def test_tensorflow_is_imported_without_what_nothing_needs() -> None:
-    code = "import sys; from harness.runtime.imports import import_tensorflow; import_tensorflow(); import keras; "
-    code += "print(keras.backend.backend(), {'sklearn', 'jax'} & {*sys.modules}); import sklearn.base"
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "tensorflow set()\n"
-
-
-def test_keras_on_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tf.keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ConfigError, match=r"expected Keras on tensorflow\. Received: torch\. Unset KERAS_BACKEND\."):
-        import_tensorflow()
-
-
 @pytest.mark.slow
 @INTERRUPTS
 def test_an_interrupt_of_the_real_command(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:
@@ -985,12 +968,12 @@ def test_the_ui_is_a_store_too_and_ends_when_told(left: Left, harness: Harness, 
         newest = [f"newest sweep's {what}: {address}\n" for what, address in views.items()]
         assert said == [
             f"store: sqlite:///{left.folder}/mlflow.db\n",
-            "the MLflow UI is starting ...\n",
-            f"http://127.0.0.1:{port}  (Ctrl-C ends it)\n",
+            "Starting the MLflow UI ...\n",
+            f"http://127.0.0.1:{port}  (Ctrl-C to stop)\n",
             *newest,
         ]
         answer = harness("ui", "--uri", f"http://127.0.0.1:{port}")
-        assert answer == Answer(0, "".join([f"http://127.0.0.1:{port}  (the store's own UI)\n", *newest]), "")
+        assert answer == Answer(0, "".join([f"http://127.0.0.1:{port}  (the tracking server's own UI)\n", *newest]), "")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
             assert b"MLflow" in page.read()
         client = MlflowClient(f"http://127.0.0.1:{port}")

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 from harness.cli.predict import predict
-from harness.data import csv_blocks
 from harness.errors import ConfigError
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
@@ -58,18 +57,16 @@ def records(store: dict[str, str]) -> RunReader:
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
 def test_a_prediction_a_row_in_order(
-    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int
 ) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 5 * rows)
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n21\n43\n70\n"
 
 
 @pytest.mark.parametrize("rows", [2, 100])
 def test_columns_are_kept_as_they_were(
-    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int
 ) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 5 * rows)
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=True)
     expected = zip(FILE.splitlines(), ["prediction", "21", "43", "70"], strict=True)
     assert (tmp_path / "out.csv").read_text() == "".join(f"{line},{value}\n" for line, value in expected)
@@ -94,8 +91,8 @@ def test_a_file_without_rows(
 @pytest.mark.parametrize(
     ("run", "content", "keep", "sentence"),
     [
-        ("kept", "a,c\n1,2\n", False, "Received: b. It has: a, c."),
-        ("kept", "a,b\n1,2\n1,x\n", False, "b expected numbers. Received: 'x' in "),
+        ("kept", "a,c\n1,2\n", False, "has no column b. It has: a, c."),
+        ("kept", "a,b\n1,2\n1,x\n", False, "line 3: b is 'x', not a number."),
         ("kept", "a,b\n1,2\n3,\n", False, "b: empty field in "),
         ("kept", "a,b,prediction\n1,2,3\n", True, "already has a column prediction."),
         ("unsafe", "a,b\n1,2\n", False, "The run's model cannot be loaded safely: "),
@@ -103,10 +100,9 @@ def test_a_file_without_rows(
             "not kept",
             "a,b\n1,2\n",
             False,
-            "RUN_ID expected a run whose model was kept. Received: not kept, whose was not. "
-            "Repeat it so that it is: harness train chunksize=4 epochs=2 tracking.log_model=all",
+            "Run not kept has no model. Run `harness train chunksize=4 epochs=2 tracking.log_model=all`.",
         ),
-        ("sweep", "a,b\n1,2\n", False, "RUN_ID expected a run. Received: "),
+        ("sweep", "a,b\n1,2\n", False, "is a sweep, not a run."),
     ],
 )
 def test_what_cannot_be_predicted_is_refused_and_leaves_no_file(
@@ -155,8 +151,8 @@ def test_names_and_dates_are_taken_as_they_are(write: Write, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ("data: 1", "config.yaml expected a run's configuration. Received: '1'."),
-        (CONFIG.replace("utf-8", "'${oc.env:HOME}'"), "config.yaml expected plain values. Received: ${oc.env:HOME}."),
+        ("data: 1", "config.yaml does not contain a run's configuration: '1'"),
+        (CONFIG.replace("utf-8", "'${oc.env:HOME}'"), "config.yaml contains values that are not plain: ${oc.env:HOME}"),
         (CONFIG.replace("utf-8", "no-such"), "data.encoding: Python knows no encoding"),
     ],
 )

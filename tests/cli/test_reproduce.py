@@ -226,16 +226,22 @@ OTHER_MODEL = {"_target_": "stranger.build"}
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (None, "RUN_ID expected a run whose configuration can be read"),
-        ("[1, 2]", "RUN_ID expected a run whose config.yaml holds a configuration"),
-        ("{a: 1}", "config.yaml expected a run's configuration"),
-        ("a: [", "RUN_ID expected a run whose configuration can be read"),
-        ("!!python/object/apply:os.mkdir [evil]", "RUN_ID expected a run whose configuration can be read"),
-        (lambda settings: settings.update(bogus=1), "config.yaml expected a configuration of this version"),
-        (lambda settings: settings.update(epochs="many"), "config.yaml expected a configuration of this version"),
+        (None, "config.yaml of run .* cannot be read"),
+        ("[1, 2]", "config.yaml of run .* does not contain a configuration"),
+        ("{a: 1}", "config.yaml does not contain a run's configuration"),
+        ("a: [", "config.yaml of run .* cannot be read"),
+        ("!!python/object/apply:os.mkdir [evil]", "config.yaml of run .* cannot be read"),
+        (lambda settings: settings.update(bogus=1), "config.yaml does not fit this version"),
+        (lambda settings: settings.update(epochs="many"), "config.yaml does not fit this version"),
         (lambda settings: settings.update(epochs=0), "epochs must be positive, not 0."),
-        (lambda settings: settings["data"].update(target="${oc.env:HOME}"), "config.yaml expected plain values"),
-        (lambda settings: settings["model"].update({"${oc.env:HOME}": 1}), "config.yaml expected plain values"),
+        (
+            lambda settings: settings["data"].update(target="${oc.env:HOME}"),
+            "config.yaml contains values that are not plain",
+        ),
+        (
+            lambda settings: settings["model"].update({"${oc.env:HOME}": 1}),
+            "config.yaml contains values that are not plain",
+        ),
         (
             lambda settings: settings["model"].update(OTHER_MODEL),
             "is not in harness, keras or experiments",
@@ -256,15 +262,15 @@ def test_a_bad_record_is_refused(left: Left, made: Any, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("unknown", "IDS expected the ids of runs or of a sweep. Received: unknown."),
-        ("sweep", "RUN_ID expected a run. Received: {id}, a sweep. `harness compare --csv` lists its runs."),
-        ("stranger", "IDS expected runs of the harness. Received: {id}, which is another's."),
+        ("unknown", "No run or sweep with the id unknown in sqlite:///{folder}/mlflow.db."),
+        ("sweep", "{id} is a sweep, not a run. `harness compare --csv {id}` lists its runs."),
+        ("stranger", "Run {id} was not recorded by the harness."),
     ],
 )
 def test_what_is_no_run_of_ours_is_refused(left: Left, name: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         again(left, name)
-    assert str(refusal.value) == sentence.format(id=left.ids.get(name))
+    assert str(refusal.value) == sentence.format(id=left.ids.get(name), folder=left.folder)
 
 
 def test_other_packages_and_commits_are_said(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:

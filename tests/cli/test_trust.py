@@ -47,7 +47,7 @@ def test_functions_that_make_models_are_taken(name: str) -> None:
         "keras.utils.get_file",  # It writes where it is told to.
         "keras.models.load_model",  # It can be told to run what it loads.
         "keras.layers.Lambda",
-        "experiments.reading.train_from_fifo",  # It runs a program, and takes a number.
+        "experiments.benchmark.peers.memory.train_from_fifo",  # It runs a program, and takes a number.
         "harness.cli.predict.load",
         "harness.sweep.code_version.patches",
         "harness.sweep.model_target.find_target",
@@ -60,7 +60,7 @@ def test_other_functions_of_those_packages_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["harness.sweep.code_version.subprocess.run", "keras.src.utils.file_utils.os.system"])
 def test_what_a_module_imports_is_out_of_reach(name: str) -> None:
-    with pytest.raises(ConfigError, match="expected the dotted name of a function"):
+    with pytest.raises(ConfigError, match="Give the dotted name of a function"):
         check_functions([name])
 
 
@@ -172,7 +172,7 @@ def test_the_ui_shows_no_password_and_answers_here_only(monkeypatch: pytest.Monk
         def wait(self) -> None: ...
 
     monkeypatch.setattr(ui.subprocess, "Popen", Server)
-    monkeypatch.setattr(ui, "_newest", lambda uri, server: [])
+    monkeypatch.setattr("harness.tracking.ui_links.newest_sweep_links", lambda uri, server: [])
     with pytest.raises(ConfigError) as refusal:
         ui.serve(uri, None, said.append)
     words = started["words"]

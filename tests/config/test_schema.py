@@ -168,7 +168,6 @@ def test_flat_values_whole() -> None:
         "tracking.curve_points": 1000,
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
-        "runtime.reader": "pandas",
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
         "runtime.lane_tile": None,

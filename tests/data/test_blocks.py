@@ -1,4 +1,4 @@
-"""Blocks of any size, put together, are the scaled table to the bit, pass after pass."""
+"""Blocks of any size, put together, equal the scaled table bit for bit in every pass."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.config import Order, Scaling
-from harness.data import blocks as module
-from harness.data.blocks import SLICE_ROWS, Block, Blocks, Scaler
+from harness.data.blocks import SLICE_ROWS, Block, Blocks
+from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.data.table_writer import PARTS, Part, column_path
 from harness.errors import ConfigError
@@ -100,11 +100,10 @@ def test_the_overlap_is_the_rows_before(table: Table, overlap: int) -> None:
         np.testing.assert_array_equal(np.hstack([block.x, block.y]), rows)
 
 
-def test_a_block_has_4_mib_unless_told_otherwise(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module.BLOCK_BYTES == 4 * 2**20
-    monkeypatch.setattr(module, "BLOCK_BYTES", 2 * SLICE_ROWS * 3 * 4)
+def test_a_block_has_4_mib_by_default(make_table) -> None:
+    table = make_table("a,y\n" + "1,2\n" * 600_000)
     blocks = blocks_of(table)
-    assert (blocks.block_rows, blocks.bytes, len(list(blocks.read(1)))) == (2 * SLICE_ROWS, module.BLOCK_BYTES, 2)
+    assert (blocks.block_rows, blocks.bytes, len(list(blocks.read(1)))) == (512 * SLICE_ROWS, 4 << 20, 2)
 
 
 def test_a_part_without_rows_has_no_blocks(make_table) -> None:
@@ -114,14 +113,10 @@ def test_a_part_without_rows_has_no_blocks(make_table) -> None:
 
 @pytest.mark.parametrize("overlap", [0, SLICE_ROWS])
 @pytest.mark.parametrize("order", ["file", "shuffled"])
-def test_a_pass_may_begin_where_a_block_ended(
-    make_table: Callable[..., Table], monkeypatch: pytest.MonkeyPatch, order: str, overlap: int
-) -> None:
-    for place in ("harness.data.shuffle", "harness.data.blocks", "harness.data.table_writer"):
-        monkeypatch.setattr(f"{place}.PAGE_ROWS", 600, raising=False)
-    frame = pd.DataFrame({"a": np.arange(4000.0), "y": np.arange(4000.0)})
+def test_a_pass_may_begin_where_a_block_ended(make_table: Callable[..., Table], order: str, overlap: int) -> None:
+    frame = pd.DataFrame({"a": np.arange(140_000.0), "y": np.arange(140_000.0)})
     table = make_table(frame.to_csv(index=False), features=["a"], holdout=0.0, order=Order(order))
-    blocks = blocks_of(table, block_rows=SLICE_ROWS, overlap=overlap)
+    blocks = blocks_of(table, block_rows=40 * SLICE_ROWS, overlap=overlap)
     whole = list(blocks.read(2))
     assert len(whole) == 4
     for index in range(4):
@@ -164,7 +159,7 @@ def test_two_passes_at_once(table: Table) -> None:
         np.testing.assert_array_equal(one.x, other.x)
 
 
-def test_a_block_stays_as_it_is_when_others_are_read(table: Table) -> None:
+def test_a_block_is_unchanged_by_reading_others(table: Table) -> None:
     def copy(block: Block) -> tuple[np.ndarray, np.ndarray]:
         return block.x.copy(), block.y.copy()
 
@@ -175,14 +170,14 @@ def test_a_block_stays_as_it_is_when_others_are_read(table: Table) -> None:
         np.testing.assert_array_equal(block.y, y)
 
 
-def test_rows_that_got_lost_are_missed_in_their_pass(table: Table) -> None:
+def test_lost_rows_are_reported_when_they_are_read(table: Table) -> None:
     path = column_path(table.folder, "train", 1)
     path.write_bytes(path.read_bytes()[: 4 * (SLICE_ROWS + 10)])
     blocks = blocks_of(table, block_rows=SLICE_ROWS).read(1)
     assert next(blocks).stop == SLICE_ROWS
     with pytest.raises(ConfigError) as error:
         next(blocks)
-    assert str(error.value) == f"a table's file expected more rows. Received: {path}. Remove its folder."
+    assert str(error.value) == f"{path} is shorter than its table; remove the folder."
 
 
 # Scaling.
@@ -210,7 +205,7 @@ def test_the_arithmetic_of_scaling_is_in_float64(make_table) -> None:
     assert found.tolist() == ((values - 16777217.5) / values.std()).astype(np.float32).tolist()
 
 
-def test_no_scaling_leaves_the_values(make_table) -> None:
+def test_without_scaling_values_are_unchanged(make_table) -> None:
     table = make_table(SMALL, features=["a", "b"])
     scaler = Scaler.of(table, Scaling.none)
     values = table.read("train", 0, 5)
@@ -230,7 +225,7 @@ def test_labels_are_not_scaled(make_table, scaling: Scaling) -> None:
 
 @pytest.mark.parametrize("constant", ["7", "0.1", "1e-30", "123456789.123", "-3e37"])
 @pytest.mark.parametrize("count", [1, 3, 10, 1001])
-def test_a_column_that_does_not_vary_is_about_zero(make_table, constant: str, count: int) -> None:
+def test_a_constant_column_is_scaled_to_zero(make_table, constant: str, count: int) -> None:
     """Sums of 0.1 leave a deviation of 1e-17; divided by it, the rounding to float32 would be a huge feature."""
     table = make_table("a,y\n" + "".join(f"{constant},{number}\n" for number in range(count)))
     scaler = Scaler.of(table, Scaling.standard)
@@ -239,7 +234,7 @@ def test_a_column_that_does_not_vary_is_about_zero(make_table, constant: str, co
     assert np.abs(found).max() <= abs(np.spacing(np.float32(constant)))
 
 
-def test_a_column_that_varies_below_float32_does_not_vary(make_table) -> None:
+def test_a_column_that_varies_less_than_float32_is_constant(make_table) -> None:
     table = make_table("a,y\n123456789.001,1\n123456789.002,2\n123456789.001,3\n")
     assert table.columns[0].std > 0
     found = Scaler.of(table, Scaling.standard).apply(table.read("train", 0, 3))[0]

@@ -1,4 +1,4 @@
-"""The split, the statistics, and what becomes of empty fields and of logarithms."""
+"""The split, the statistics, empty fields and logarithms."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.config import Missing, Scaling
-from harness.data import csv_blocks, table_writer
-from harness.data.ingest import held_out
+from harness.data import table_writer
+from harness.data.split import held_out
 from harness.data.statistics import Moments
 from tests.tables import SMALL, numbered, refusal, rows
 
@@ -60,12 +60,9 @@ def test_a_larger_holdout_contains_a_smaller_one_and_seeds_are_unrelated() -> No
     ],
 )
 @pytest.mark.parametrize("block_bytes", [10, 64, 1000])
-def test_the_split_depends_on_row_and_seed_only(
-    make_table, monkeypatch: pytest.MonkeyPatch, options: dict, gaps: int, block_bytes: int
-) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+def test_the_split_depends_on_row_and_seed_only(make_table, options: dict, gaps: int, block_bytes: int) -> None:
     options = {"features": ["a", "row"], "holdout": 0.3, "split_seed": 5} | options
-    table = make_table(numbered(101, gaps=gaps), **options)
+    table = make_table(numbered(101, gaps=gaps), block_bytes=block_bytes, **options)
     column = options["features"].index("row")
     out = held_out(0, 101, 0.3, 5)
     assert rows(table)[:, column].tolist() == np.flatnonzero(~out).tolist()
@@ -93,17 +90,19 @@ def test_a_longer_file_splits_its_first_rows_alike(make_table) -> None:
 
 @pytest.mark.parametrize("block_bytes", [1, 3, 17, 1000])
 @pytest.mark.parametrize("holdout", [0.0, 0.4])
-def test_statistics_are_those_of_numpy(
-    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, holdout: float
-) -> None:
+def test_statistics_are_those_of_numpy(make_table, block_bytes: int, holdout: float) -> None:
     """Of float64 training rows, before they are rounded, without the empty fields."""
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
     draw = np.random.default_rng(0)
     frame = pd.DataFrame({"a": draw.normal(1e6, 1, 101), "b": draw.lognormal(0, 2, 101), "y": draw.normal(size=101)})
     frame.iloc[::9, 0] = np.nan
     frame.iloc[:5, 1] = np.nan
     table = make_table(
-        frame.to_csv(index=False), features=["a", "b"], holdout=holdout, log_columns=["b"], missing=Missing.mean
+        frame.to_csv(index=False),
+        features=["a", "b"],
+        holdout=holdout,
+        log_columns=["b"],
+        missing=Missing.mean,
+        block_bytes=block_bytes,
     )
     train = frame[~held_out(0, 101, holdout, 0)].assign(b=lambda data: np.log(data["b"]))
     for column in table.columns:
@@ -133,29 +132,24 @@ def test_merged_statistics_of_whole_numbers_are_exact(grain: int) -> None:
     [
         (
             {"features": ["a", "b"]},
-            "a expected a value in every row. Received: an empty field in {path}, line 3. "
-            "Use data.missing=drop or data.missing=mean.",
+            "{path}, line 3: a is empty. Set data.missing=drop or data.missing=mean.",
         ),
         (
             {"features": ["b"]},
-            "b expected a value in every row. Received: an empty field in {path}, line 4. "
-            "Use data.missing=drop or data.missing=mean.",
+            "{path}, line 4: b is empty. Set data.missing=drop or data.missing=mean.",
         ),
         (
             {"features": ["y"], "target": "b"},
-            "b expected a value in every row. Received: an empty field in {path}, line 4. Use data.missing=drop.",
+            "{path}, line 4: b is empty. Set data.missing=drop.",
         ),
         (
             {"features": ["a"], "target": "b", "missing": Missing.mean},
-            "b expected a value in every row. Received: an empty field in {path}, line 4. Use data.missing=drop.",
+            "{path}, line 4: b is empty. Set data.missing=drop.",
         ),
     ],
 )
-def test_empty_fields_are_refused(
-    make_table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, options: dict, sentence: str
-) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
-    assert refusal(make_table, GAPS, **options) == sentence.format(path=tmp_path / "file.csv")
+def test_empty_fields_are_refused(make_table, tmp_path: Path, block_bytes: int, options: dict, sentence: str) -> None:
+    assert refusal(make_table, GAPS, block_bytes=block_bytes, **options) == sentence.format(path=tmp_path / "file.csv")
 
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 100])
@@ -163,22 +157,16 @@ def test_empty_fields_are_refused(
     ("features", "kept"),
     [(["a", "b"], [[1, -1, 10], [4, -4, 40]]), (["a"], [[1, 10], [3, 30], [4, 40], [5, 50]]), (["y"], [[10, -1]])],
 )
-def test_rows_with_an_empty_field_are_dropped(
-    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, features: list[str], kept: list
-) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+def test_rows_with_an_empty_field_are_dropped(make_table, block_bytes: int, features: list[str], kept: list) -> None:
     target = "y" if features != ["y"] else "b"
     kept = kept if target == "y" else [[10, -1], [20, -2], [40, -4]]
-    table = make_table(GAPS, features=features, target=target, missing=Missing.drop)
+    table = make_table(GAPS, features=features, target=target, missing=Missing.drop, block_bytes=block_bytes)
     assert (rows(table).tolist(), table.dropped, table.filled) == (kept, 5 - len(kept), 0)
 
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 100])
-@pytest.mark.parametrize("page_rows", [1, 2, 100])
-def test_empty_fields_are_filled(make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, page_rows: int) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(table_writer, "PAGE_ROWS", page_rows)
-    table = make_table(GAPS, features=["a", "b"], missing=Missing.mean)
+def test_empty_fields_are_filled(make_table, block_bytes: int) -> None:
+    table = make_table(GAPS, features=["a", "b"], missing=Missing.mean, block_bytes=block_bytes)
     mean = float(np.float32(-7 / 3))
     assert rows(table).tolist() == [[1, -1, 10], [3.25, -2, 20], [3, mean, 30], [4, -4, 40], [5, mean, 50]]
     assert (table.dropped, table.filled) == (0, 3)
@@ -210,7 +198,7 @@ def test_a_logarithm_is_filled_with_the_mean_logarithm(make_table) -> None:
     ],
 )
 def test_a_column_without_training_values_is_refused(make_table, source: str, options: dict) -> None:
-    sentence = "a expected a value in some training row. Received: empty fields only."
+    sentence = "a is empty in all training rows; remove it from data.features."
     assert refusal(make_table, source, missing=Missing.mean, **options) == sentence
 
 
@@ -232,10 +220,9 @@ def test_logarithms_are_natural_and_taken_in_float64(make_table, columns: list[s
 @pytest.mark.parametrize(("value", "shown"), [("0", "0"), ("-0.0", "-0"), ("-2.5", "-2.5")])
 @pytest.mark.parametrize("column", ["a", "y"])
 @pytest.mark.parametrize("holdout", [0.0, 0.2])
-def test_a_logarithm_of_what_is_not_positive_is_refused(
+def test_logarithms_need_positive_numbers(
     make_table,
     write,
-    monkeypatch: pytest.MonkeyPatch,
     block_bytes: int,
     value: str,
     shown: str,
@@ -243,11 +230,10 @@ def test_a_logarithm_of_what_is_not_positive_is_refused(
     holdout: float,
 ) -> None:
     """Row 3 is held out with the second of the holdouts, and refused all the same."""
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
     fields = f"{value},1" if column == "a" else f"1,{value}"
     path = write(f"a,y\n1,1\n1,1\n{fields}\n-1,-1\n")
-    sentence = f"data.log_columns expected positive numbers. Received: {shown} for {column} in {path}, line 4."
-    assert refusal(make_table, path, log_columns=["a", "y"], holdout=holdout) == sentence
+    sentence = f"{path}, line 4: {column} is {shown}, and data.log_columns needs positive numbers."
+    assert refusal(make_table, path, log_columns=["a", "y"], holdout=holdout, block_bytes=block_bytes) == sentence
 
 
 def test_a_dropped_row_needs_no_logarithm(make_table) -> None:

@@ -1,4 +1,4 @@
-"""Shuffled rows are all rows, in an order that seed and epoch decide and neither reader nor block does."""
+"""Shuffling keeps all rows, in an order that depends on seed and epoch but not on block sizes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 
 from harness.config import Missing, Order, Scaling
-from harness.data import blocks as module
-from harness.data import csv_blocks, shuffle, table_writer
-from harness.data.blocks import Blocks, Scaler
-from harness.data.shuffle import Shuffle, page_order
+from harness.data.blocks import Blocks
+from harness.data.scaler import Scaler
+from harness.data.shuffle import PAGE_ROWS, Shuffle, page_order
 from harness.data.statistics import Drift
 from tests.tables import numbered, rows
 
 SHUFFLED: dict = {"features": ["row"], "order": Order.shuffled}
 
 
-def shuffled(folder: Path, count: int, seed: int = 0, grain: int = 1000) -> list[int]:
-    deck = Shuffle(folder / f"{seed}.{grain}", 2, seed)
+def shuffled(folder: Path, count: int, seed: int = 0, grain: int = 1000, **options: int) -> list[int]:
+    deck = Shuffle(folder / f"{seed}.{grain}", 2, seed, **options)
     for start in range(0, count, grain):
         numbers = np.arange(start, min(start + grain, count), dtype=np.float32)
         deck.add(np.stack([numbers, -numbers]))
@@ -42,30 +41,27 @@ def test_the_order_follows_from_the_seed_alone(tmp_path: Path) -> None:
     assert shuffled(tmp_path, 5000, seed=1) != found
 
 
-def test_a_deck_that_is_too_long_is_dealt_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shuffle, "DECK_BYTES", 160)
-    assert sorted(shuffled(tmp_path, 2000)) == list(range(2000))
+def test_a_long_deck_is_dealt_again(tmp_path: Path) -> None:
+    assert sorted(shuffled(tmp_path, 2000, deck_bytes=160)) == list(range(2000))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_place_and_no_neighbour_is_kept_more_often_than_by_chance(tmp_path: Path) -> None:
+def test_shuffled_rows_are_uncorrelated_with_the_file(tmp_path: Path) -> None:
     found = np.array(shuffled(tmp_path, 20_000))
     assert abs(np.corrcoef(found, np.arange(20_000))[0, 1]) < 4 / np.sqrt(20_000)
     assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4 / np.sqrt(20_000)
 
 
-@pytest.mark.parametrize("block_bytes", [100, 16 << 20])
-@pytest.mark.parametrize("page_rows", [7, 64])
+@pytest.mark.parametrize(("count", "block_bytes"), [(501, 100), (501, 16 << 20), (140_000, 1 << 20)])
 def test_a_shuffled_table_has_the_rows_statistics_and_holdout_of_the_file(
-    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, page_rows: int
+    make_table, count: int, block_bytes: int
 ) -> None:
-    plain = make_table(numbered(501), features=["row"], holdout=0.2)
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(table_writer, "PAGE_ROWS", page_rows)
-    mixed = make_table(numbered(501), holdout=0.2, **SHUFFLED)
-    assert rows(mixed).tolist() != rows(plain).tolist()
-    assert sorted(rows(mixed).tolist()) == rows(plain).tolist()
-    assert rows(mixed, "holdout").tolist() == rows(plain, "holdout").tolist()
+    plain = make_table(numbered(count), features=["row"], holdout=0.2)
+    mixed = make_table(numbered(count), holdout=0.2, block_bytes=block_bytes, **SHUFFLED)
+    assert not np.array_equal(rows(mixed), rows(plain))
+    order = np.argsort(rows(mixed)[:, 0], kind="stable")
+    np.testing.assert_array_equal(rows(mixed)[order], rows(plain))
+    np.testing.assert_array_equal(rows(mixed, "holdout"), rows(plain, "holdout"))
     np.testing.assert_allclose([c.std for c in mixed.columns], [c.std for c in plain.columns], rtol=1e-12)
     assert mixed.digest != plain.digest
 
@@ -79,7 +75,7 @@ def test_filled_fields_are_shuffled_too(make_table) -> None:
 # Pages.
 
 
-def test_each_epoch_has_an_order_of_its_own() -> None:
+def test_each_epoch_has_its_own_order() -> None:
     first, second = (page_order(65_536 * 20 + 1, 0, epoch) for epoch in (1, 2))
     assert sorted(first) == sorted(second) == list(range(21))
     assert first.tolist() != second.tolist()
@@ -87,20 +83,18 @@ def test_each_epoch_has_an_order_of_its_own() -> None:
     assert page_order(65_536 * 20 + 1, 1, 1).tolist() != first.tolist()
 
 
-@pytest.mark.parametrize("block_rows", [1024, 2048, 10_000])
-def test_blocks_take_whole_pages_in_the_order_of_the_epoch(
-    make_table, monkeypatch: pytest.MonkeyPatch, block_rows: int
-) -> None:
-    for each in (shuffle, module):
-        monkeypatch.setattr(each, "PAGE_ROWS", 100)
-    table = make_table(numbered(4050), **SHUFFLED)
+@pytest.mark.parametrize("block_rows", [8192, 65_536, 150_000])
+def test_blocks_follow_the_pages_of_the_epoch(make_table, block_rows: int) -> None:
+    count = 2 * PAGE_ROWS + 70
+    table = make_table(numbered(count), **SHUFFLED)
     blocks = Blocks(table, "train", Scaler.of(table, Scaling.none), block_rows=block_rows, overlap=5)
     written = rows(table)[:, 0]
     for epoch in (1, 2, 1):
-        expected = np.concatenate([written[page * 100 : page * 100 + 100] for page in page_order(4050, 0, epoch)])
+        order = page_order(count, 0, epoch)
+        expected = np.concatenate([written[page * PAGE_ROWS : (page + 1) * PAGE_ROWS] for page in order])
         found = list(blocks.read(epoch))
         joined = np.concatenate([block.x[5 : 5 + block.stop - block.start, 0] for block in found])
-        assert joined.tolist() == expected.tolist()
+        np.testing.assert_array_equal(joined, expected)
         for before, after in itertools.pairwise(found):
             np.testing.assert_array_equal(after.x[:5], before.x[blocks.block_rows :])
 
@@ -109,7 +103,7 @@ def test_blocks_take_whole_pages_in_the_order_of_the_epoch(
 
 
 @pytest.mark.parametrize("grain", [1, 1000, 99_999])
-def test_drift_is_found_where_it_is(grain: int) -> None:
+def test_drift_is_located(grain: int) -> None:
     values = np.random.default_rng(0).normal(size=60_000)
     values[54_000:] += 0.5
     drift = Drift()
@@ -124,7 +118,7 @@ def test_drift_is_found_where_it_is(grain: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 9, 1000, 60_000])
-def test_what_may_be_chance_is_no_drift(count: int) -> None:
+def test_chance_is_not_reported_as_drift(count: int) -> None:
     values, drift = np.random.default_rng(1).normal(size=count), Drift()
     values[::7] = np.nan
     drift.add(0, values)

@@ -1,4 +1,4 @@
-"""Files by name, pattern and list, packed files and streams give the same table, and what cannot be read is named."""
+"""Files by name, pattern and list, compressed files and streams make the same table; unreadable ones are named."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.config import DataConfig
-from harness.data import csv_blocks
-from harness.data import table as module
-from harness.data.sources import find_files, fingerprint
-from harness.data.table import Table, open_table
+from harness.data.addresses import find_addresses
+from harness.data.files import open_file
+from harness.data.ingest import IngestProgress
+from harness.data.source import BLOCK_BYTES
+from harness.data.table import Table
+from harness.data.table_builder import open_table
 from harness.errors import ConfigError
 from tests.tables import refusal, rows
 
@@ -34,8 +37,8 @@ def zstd(content: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def make(path: object, cache: Path, **options: object) -> Table:
-    return open_table(DataConfig(["a"], "y", path=path, holdout=0.3, **options), cache)  # type: ignore[arg-type]
+def make(path: object, cache: Path, *, block_bytes: int = BLOCK_BYTES, **options: Any) -> Table:
+    return open_table(DataConfig(["a"], "y", path=path, holdout=0.3, **options), cache, block_bytes=block_bytes)
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def pieces(tmp_path: Path) -> Path:
 def test_a_pattern_is_its_files_in_the_order_of_their_names(pieces: Path, tmp_path: Path, whole: Table) -> None:
     found = make(str(pieces / "part-*.csv"), tmp_path / "cache")
     assert (found.digest, found.columns, found.drift) == (whole.digest, whole.columns, whole.drift)
-    assert found.source == pieces / "part-1.csv"
+    assert (found.address, found.name) == (str(pieces / "part-1.csv"), "part-1.csv")
 
 
 def test_a_list_is_read_as_it_stands(pieces: Path, tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_a_list_is_read_as_it_stands(pieces: Path, tmp_path: Path) -> None:
     assert rows(table)[:, 0].tolist() == [*range(31, 100), *range(31)]
 
 
-def test_files_differ_in_the_order_of_their_columns_and_in_packing(pieces: Path, tmp_path: Path, whole: Table) -> None:
+def test_files_may_differ_in_column_order_and_compression(pieces: Path, tmp_path: Path, whole: Table) -> None:
     second = pieces / "part-2.csv"
     second.write_text("y,a\n900,30\n")
     third = pieces / "part-3.csv"
@@ -83,7 +86,7 @@ def test_a_fault_is_named_by_its_file(pieces: Path, tmp_path: Path) -> None:
     (pieces / "part-2.csv").write_text("a,y\n1,x\n")
     with pytest.raises(ConfigError) as error:
         make(str(pieces / "part-*.csv"), tmp_path / "cache")
-    assert str(error.value) == f"y expected numbers. Received: 'x' in {pieces}/part-2.csv, line 2."
+    assert str(error.value) == f"{pieces}/part-2.csv, line 2: y is 'x', not a number."
 
 
 def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Table) -> None:
@@ -95,26 +98,25 @@ def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Ta
     assert after.train_rows + after.holdout_rows == before.train_rows + before.holdout_rows + 1
 
 
-def test_a_name_with_a_bracket_that_is_there_is_no_pattern(write) -> None:
+def test_an_existing_file_with_a_bracket_in_its_name_is_not_a_pattern(write) -> None:
     path = write(WHOLE, "data[1].csv")
-    assert find_files(str(path)) == [path]
+    assert find_addresses(str(path)) == [str(path)]
 
 
-# Packed files.
+# Compressed files.
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
 @pytest.mark.parametrize("name", ["file.csv.gz", "file.csv"])
 @pytest.mark.parametrize("block_bytes", [50, 16 << 20])
-def test_a_packed_file(
-    write, tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch, pack, name: str, block_bytes: int
-) -> None:
-    """It is known by its content, whatever its name says."""
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
-    assert make(str(write(pack(WHOLE.encode()), name)), tmp_path / "cache").digest == whole.digest
+def test_a_compressed_file(write, tmp_path: Path, whole: Table, pack, name: str, block_bytes: int) -> None:
+    """It is recognised by its content, not its name."""
+    assert (
+        make(str(write(pack(WHOLE.encode()), name)), tmp_path / "cache", block_bytes=block_bytes).digest == whole.digest
+    )
 
 
-def test_a_packed_file_of_two_members(write, tmp_path: Path, whole: Table) -> None:
+def test_a_compressed_file_of_two_members(write, tmp_path: Path, whole: Table) -> None:
     content = WHOLE.encode()
     for pack in (gzip.compress, zstd):
         path = write(pack(content[:100]) + pack(content[100:]))
@@ -122,28 +124,26 @@ def test_a_packed_file_of_two_members(write, tmp_path: Path, whole: Table) -> No
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
-def test_a_packed_file_that_is_cut_off_is_refused(make_table, write, tmp_path: Path, pack) -> None:
+def test_a_truncated_compressed_file_is_refused(make_table, write, tmp_path: Path, pack) -> None:
     noise = np.random.default_rng(0).random(20_000)
     whole = pack(("a,y\n" + "".join(f"{value},1\n" for value in noise)).encode())
     path = write(whole[: len(whole) // 2])
     said = refusal(make_table, path)
-    assert said.startswith(f"data.path expected a whole file. Received: {path}, which ")
+    assert said.startswith(f"data.path: {path} is ")
     assert "cut off" in said or "Truncated" in said
     assert list((tmp_path / "cache" / "tables").iterdir()) == []
 
 
 @pytest.mark.parametrize("start", [b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
-def test_what_only_begins_like_a_packed_file_is_refused(make_table, write, start: bytes) -> None:
+def test_a_damaged_compressed_file_is_refused(make_table, write, start: bytes) -> None:
     path = write(start + b"a,y\n1,2\n" * 100)
-    assert refusal(make_table, path).startswith(f"data.path expected a whole file. Received: {path}, which cannot be ")
+    assert refusal(make_table, path).startswith(f"data.path: {path} is damaged (")
 
 
 @pytest.mark.parametrize(("start", "name"), [(b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz")])
-def test_other_packings_are_named(make_table, write, start: bytes, name: str) -> None:
+def test_other_compressions_are_named(make_table, write, start: bytes, name: str) -> None:
     path = write(start + b"a,y\n1,2\n")
-    assert refusal(make_table, path) == (
-        f"data.path expected text, gzip or zstd. Received: {path}, packed by {name}. Unpack it."
-    )
+    assert refusal(make_table, path) == (f"data.path: {path} is {name}-compressed; use gzip, zstd or plain text.")
 
 
 # Other formats and encodings.
@@ -158,18 +158,15 @@ def test_parquet(write, tmp_path: Path, whole: Table) -> None:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "cp1252", "utf-8-sig"])
 @pytest.mark.parametrize("block_bytes", [50, 16 << 20])
-def test_other_encodings(
-    write, tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch, encoding: str, block_bytes: int
-) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+def test_other_encodings(write, tmp_path: Path, whole: Table, encoding: str, block_bytes: int) -> None:
     path = write(WHOLE.replace("u", "ü").encode(encoding))
-    assert make(str(path), tmp_path / "cache", encoding=encoding).digest == whole.digest
+    assert make(str(path), tmp_path / "cache", encoding=encoding, block_bytes=block_bytes).digest == whole.digest
 
 
 # Streams.
 
 
-def test_a_fifo_is_read_once(tmp_path: Path, whole: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fifo_is_read_once(tmp_path: Path, whole: Table) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_text, args=(WHOLE,))
@@ -177,17 +174,14 @@ def test_a_fifo_is_read_once(tmp_path: Path, whole: Table, monkeypatch: pytest.M
     table = make(str(path), tmp_path / "cache")
     writer.join()
     assert table.digest == whole.digest
-    monkeypatch.setattr(module, "ingest", None)
-    assert make(str(path), tmp_path / "cache") == table, "within a process, it is the table of what was read"
+    assert make(str(path), tmp_path / "cache") == table, "the table of what was read, in this process"
     with pytest.raises(ConfigError) as error:
         make(str(path), tmp_path / "cache", split_seed=1)
-    assert str(error.value) == (
-        f"data.path expected a file to read more than once. Received: {path}, a stream. Save it."
-    )
+    assert str(error.value) == (f"data.path: {path} is a stream and can be read only once; save it to a file first.")
 
 
 @pytest.mark.slow
-def test_a_stream_that_nobody_writes_to_can_be_interrupted(tmp_path: Path) -> None:
+def test_an_idle_stream_can_be_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     program = PROGRAM.replace('"/dev/stdin"', "sys.argv[2]").replace("import sys", "import signal, sys", 1)
@@ -205,7 +199,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from harness.config import DataConfig
-from harness.data.table import open_table
+from harness.data.table_builder import open_table
 
 print(open_table(DataConfig(["a"], "y", path="/dev/stdin", holdout=0.3), Path(sys.argv[1])).digest)
 """
@@ -225,7 +219,7 @@ def test_standard_input_is_another_source_in_each_process(tmp_path: Path, whole:
 
 
 def test_a_file_without_permission_is_refused() -> None:
-    """Root may read everything, and is somebody else for the time being."""
+    """Root can read everything, so the test switches to another user."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file.csv")
         path.write_text(WHOLE)
@@ -235,17 +229,17 @@ def test_a_file_without_permission_is_refused() -> None:
         os.seteuid(user or 65534)
         try:
             with pytest.raises(ConfigError) as error:
-                fingerprint(path)
+                open_file(str(path)).fingerprint()
         finally:
             os.seteuid(user)
-    assert str(error.value) == f"data.path expected a file that can be read. Received: {path} (Permission denied)."
+    assert str(error.value) == f"data.path: cannot read {path}: Permission denied"
 
 
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from harness.config import DataConfig
-from harness.data.table import open_table
+from harness.data.table_builder import open_table
 
 cache, path, other = map(Path, sys.argv[1:])
 table = open_table(DataConfig(["a"], "y", path=str(path), holdout=0.0), cache)
@@ -258,28 +252,24 @@ print(table.read("train", 0, 100).sum())
 """
 
 
-def test_a_full_disk_is_one_sentence_and_what_is_there_stays(write, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_other_tables_stay(write, tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk."""
     path, other = write(WHOLE), write("a,y\n" + "1,2\n" * 1000, "other.csv")
     command = [sys.executable, "-c", FULL_DISK, tmp_path / "cache", path, other]
     said, total = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert said.startswith("ConfigError runtime.cache expected a folder with room for the table. Received: ")
+    assert said.startswith("ConfigError runtime.cache: cannot write to ")
     assert "(File too large)" in said
     assert total == str(float(sum(row + row * row for row in range(100))))
     assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused(make_table, write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grows_while_it_is_read_is_refused(write, tmp_path: Path) -> None:
     path = write(WHOLE)
-    real = module.ingest
 
-    def slow(*arguments):
-        found = real(*arguments)
+    def grow(state: IngestProgress) -> None:
         with path.open("a") as file:
             file.write("1,u,1\n")
-        return found
 
-    monkeypatch.setattr(module, "ingest", slow)
-    assert refusal(make_table, path) == (
-        f"data.path expected files that nobody writes to. Received: {path}. Train when they are complete."
-    )
+    with pytest.raises(ConfigError) as error:
+        open_table(DataConfig(["a"], "y", path=str(path)), tmp_path / "cache", grow)
+    assert str(error.value) == f"{path} changed while it was read. Train when it is complete."

@@ -69,11 +69,6 @@ def sales(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=TEXT)
 
 
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic_houses, "BLOCK_ROWS", 1000)
-
-
 def test_schema_is_the_published_files(path: Path) -> None:
     header, *rows = path.read_text().splitlines()
     assert header == HEADER == ",".join(synthetic_houses.COLUMNS)
@@ -118,7 +113,7 @@ def test_houses_are_consistent(sales: pd.DataFrame) -> None:
     assert not days.is_monotonic_increasing
 
 
-def test_last_rows_are_newer_and_dearer(sales: pd.DataFrame) -> None:
+def test_the_last_rows_are_newer_and_more_expensive(sales: pd.DataFrame) -> None:
     first, last = sales[:20_000], sales[20_000:]
     assert last["yr_built"].min() >= 2004
     assert first["yr_built"].mean() == pytest.approx(1968, abs=1)
@@ -151,7 +146,6 @@ def test_against_the_published_file(path: Path, sales: pd.DataFrame) -> None:
     assert (sales[numbers].corr() - real[numbers].corr()).abs().to_numpy().max() < 0.16
 
 
-@pytest.mark.usefixtures("small_blocks")
 def test_same_rows_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("one.csv", "same.csv", "other.csv")]
     for file, seed in zip(files, (7, 7, 8), strict=True):
@@ -161,12 +155,11 @@ def test_same_rows_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
     assert set(one.splitlines()[1:]).isdisjoint(other.splitlines()[1:])
 
 
-@pytest.mark.usefixtures("small_blocks")
 def test_a_block_depends_on_seed_and_number_only(tmp_path: Path) -> None:
     """Whole blocks before the drift are those of any longer file, and no two blocks are alike."""
     short, long = tmp_path / "short.csv", tmp_path / "long.csv"
-    synthetic_houses.generate(short, 2500)
-    synthetic_houses.generate(long, 4000)
+    synthetic_houses.generate(short, 2500, block_rows=1000)
+    synthetic_houses.generate(long, 4000, block_rows=1000)
     rows = long.read_text().splitlines()[1:]
     assert short.read_text().splitlines()[1:2001] == rows[:2000]
     assert len(set(rows)) == 4000
@@ -187,12 +180,11 @@ def test_a_few_rows(tmp_path: Path, rows: int) -> None:
     assert pd.read_csv(tmp_path / "houses.csv").shape == (rows, 21)
 
 
-@pytest.mark.usefixtures("small_blocks")
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     def peak(rows: int) -> int:
         tracemalloc.start()
         try:
-            synthetic_houses.generate(tmp_path / "houses.csv", rows)
+            synthetic_houses.generate(tmp_path / "houses.csv", rows, block_rows=1000)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -201,7 +193,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert peak(40_000) < 1.2 * peak(4000)
 
 
-@pytest.mark.usefixtures("small_blocks")
 def test_a_failure_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     def fail(rows: int) -> None:
         if rows == 2000:
@@ -209,11 +200,11 @@ def test_a_failure_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
 
     path = tmp_path / "houses.csv"
     with pytest.raises(OSError, match="no space left"):
-        synthetic_houses.generate(path, 3000, progress=fail)
+        synthetic_houses.generate(path, 3000, progress=fail, block_rows=1000)
     assert list(tmp_path.iterdir()) == []
     path.write_text("an older file")
     with pytest.raises(OSError, match="no space left"):
-        synthetic_houses.generate(path, 3000, progress=fail)
+        synthetic_houses.generate(path, 3000, progress=fail, block_rows=1000)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_text() == "an older file"
 
@@ -221,8 +212,8 @@ def test_a_failure_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; from harness.data import synthetic_houses;"
-        "synthetic_houses.BLOCK_ROWS = 1000;"
-        "synthetic_houses.generate(Path(sys.argv[1]), 3000, progress=lambda rows: os.kill(os.getpid(), signal.SIGKILL))"
+        "synthetic_houses.generate(Path(sys.argv[1]), 3000, block_rows=1000,"
+        "progress=lambda rows: os.kill(os.getpid(), signal.SIGKILL))"
     )
     path = tmp_path / "houses.csv"
     killed = subprocess.run([sys.executable, "-c", program, str(path)], cwd=ROOT, check=False)
@@ -232,6 +223,6 @@ def test_a_killed_process_leaves_nothing_that_looks_finished(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("rows", [0, -5])
 def test_no_rows_are_refused(tmp_path: Path, rows: int) -> None:
-    with pytest.raises(ConfigError, match=rf"rows expected a positive number\. Received: {rows}\."):
+    with pytest.raises(ConfigError, match=rf"rows must be positive, not {rows}\."):
         synthetic_houses.generate(tmp_path / "houses.csv", rows)
     assert list(tmp_path.iterdir()) == []

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config import DataConfig, Missing, Reader, Scaling
-from harness.data import csv_blocks, synthetic_houses
-from harness.data import table as module
-from harness.data.ingest import held_out
-from harness.data.table import open_table
+from harness.config import DataConfig, Missing, Scaling
+from harness.data import synthetic_houses
+from harness.data.ingest import IngestProgress
+from harness.data.split import held_out
+from harness.data.table_builder import open_table
 from harness.errors import ConfigError
 from tests.tables import SMALL, refusal, rows
 
@@ -25,11 +25,8 @@ from tests.tables import SMALL, refusal, rows
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 3, 100])
 @pytest.mark.parametrize("features", [["a"], ["b", "a"]])
-def test_a_table_equals_the_file(
-    make_table, monkeypatch: pytest.MonkeyPatch, block_bytes: int, features: list[str]
-) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
-    table = make_table(SMALL, features=features)
+def test_a_table_equals_the_file(make_table, block_bytes: int, features: list[str]) -> None:
+    table = make_table(SMALL, features=features, block_bytes=block_bytes)
     assert (table.train_rows, table.holdout_rows, table.dropped, table.filled) == (5, 0, 0, 0)
     assert [column.name for column in table.columns] == [*features, "y"]
     file = {"a": [1, 2, 3, 4, 5], "b": [-1, -2, -3, -4, -5]}
@@ -78,10 +75,9 @@ def test_any_table_equals_pandas(data: st.DataObject) -> None:
     features = data.draw(st.permutations(["a", "b"]), "features")[: data.draw(st.integers(1, 2), "count")]
     holdout = data.draw(st.sampled_from([0.0, 0.3]), "holdout")
 
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_blocks, "BLOCK_BYTES", data.draw(st.integers(1, 30), "block_bytes"))
+    with tempfile.TemporaryDirectory() as folder:
+        block_bytes = data.draw(st.integers(1, 30), "block_bytes")
         path = Path(folder) / "file.csv"
-        reader = data.draw(st.sampled_from(Reader), "reader")
         content = data.draw(st.sampled_from(["", "\ufeff"]), "mark") + content
         last = data.draw(st.sampled_from(["", end, 3 * end]), "last line end")
         path.write_bytes((content + last).encode())
@@ -91,13 +87,13 @@ def test_any_table_equals_pandas(data: st.DataObject) -> None:
         expected = [frame[kept & ~out].to_numpy(np.float32), frame[kept & out].to_numpy(np.float32)]
         source = DataConfig(features, "y", str(path), holdout=holdout, split_seed=3, missing=Missing.drop)
         if len(expected[0]):
-            table = open_table(source, Path(folder) / "cache", reader=reader)
+            table = open_table(source, Path(folder) / "cache", block_bytes=block_bytes)
             np.testing.assert_array_equal(rows(table), expected[0])
             np.testing.assert_array_equal(rows(table, "holdout"), expected[1])
             assert table.dropped == count - kept.sum()
         else:
-            with pytest.raises(ConfigError, match="the split expected a training row"):
-                open_table(source, Path(folder) / "cache", reader=reader)
+            with pytest.raises(ConfigError, match="No rows are left to train on"):
+                open_table(source, Path(folder) / "cache", block_bytes=block_bytes)
 
 
 # Digest.
@@ -106,9 +102,7 @@ BASE = "a,b,y\n1,5,10\n2,6,20\n3,7,30\n4,8,40\n5,9,50\n"
 SPLIT = {"holdout": 0.3, "split_seed": 2}
 
 
-def test_the_digest_does_not_depend_on_how_the_values_came(
-    make_table, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_digest_does_not_depend_on_how_values_are_written(make_table, write, tmp_path: Path) -> None:
     expected = make_table(BASE).digest
     assert len(expected) == 32
     assert make_table(write(BASE, "another.csv")).digest == expected
@@ -119,9 +113,8 @@ def test_the_digest_does_not_depend_on_how_the_values_came(
     assert len(zeros) == 1
     path = write(BASE)
     assert open_table(DataConfig(["a"], "y", str(path), holdout=0.0), tmp_path / "elsewhere").digest == expected
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 2)
     os.utime(path, (1, 1))
-    again = make_table(path)
+    again = make_table(path, block_bytes=2)
     assert again.digest == expected
     assert len(list((tmp_path / "cache" / "tables").iterdir())) == 9
 
@@ -158,22 +151,22 @@ def test_the_digest_follows_filled_values(make_table) -> None:
 # Sources.
 
 
-def test_the_built_in_houses(make_table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = []
+def test_the_built_in_houses(tmp_path: Path) -> None:
+    said: list[IngestProgress] = []
     source = DataConfig(["sqft_living", "lat"], "price", rows=120)
     table = open_table(source, tmp_path, said.append)
     assert [(state.what, state.rows) for state in said] == [("generating", 120), ("reading", 120)]
-    assert (said[1].bytes, said[1].total) == (table.source.stat().st_size,) * 2
-    assert table.source == tmp_path / "houses" / f"houses-{synthetic_houses.VERSION}-120.csv"
-    frame = pd.read_csv(table.source)[["sqft_living", "lat", "price"]].to_numpy(np.float32)
+    path = Path(table.address)
+    assert (said[1].bytes, said[1].total) == (path.stat().st_size,) * 2
+    assert path == tmp_path / "houses" / f"houses-{synthetic_houses.VERSION}-120.csv"
+    frame = pd.read_csv(path)[["sqft_living", "lat", "price"]].to_numpy(np.float32)
     out = held_out(0, 120, 0.2, 0)
     np.testing.assert_array_equal(rows(table), frame[~out])
     np.testing.assert_array_equal(rows(table, "holdout"), frame[out])
     assert open_table(source, tmp_path / "elsewhere").digest == table.digest
 
-    monkeypatch.setattr(synthetic_houses, "generate", None)
-    monkeypatch.setattr(module, "ingest", None)
-    assert open_table(source, tmp_path) == table
+    assert open_table(source, tmp_path, said.append) == table
+    assert len(said) == 2, "neither generated nor read again"
 
 
 def test_the_real_file(king_county: Path, tmp_path: Path) -> None:
@@ -197,14 +190,14 @@ def test_the_real_file(king_county: Path, tmp_path: Path) -> None:
     [
         (
             {"path": "none.csv", "origin": "Kaggle, a/b (CC0)"},
-            "data.path expected a file that is there. Received: {folder}/none.csv. Get it from Kaggle, a/b (CC0).",
+            "data.path: no such file: {folder}/none.csv. Get it from Kaggle, a/b (CC0).",
         ),
-        ({"path": "none.csv"}, "data.path expected a file that is there. Received: {folder}/none.csv."),
-        ({"path": "~/none.csv"}, "data.path expected a file that is there. Received: {folder}/home/none.csv."),
-        ({"path": "."}, "data.path expected a file. Received: {folder}, a folder or device. Name files."),
-        ({"path": "none*.csv"}, "data.path expected a pattern that fits some file. Received: none*.csv."),
-        ({}, "data.path expected a file. Received: nothing. Set data.path=FILE."),
-        ({"origin": "Kaggle"}, "data.path expected a file. Received: nothing. Get it from Kaggle."),
+        ({"path": "none.csv"}, "data.path: no such file: {folder}/none.csv"),
+        ({"path": "~/none.csv"}, "data.path: no such file: {folder}/home/none.csv"),
+        ({"path": "."}, "data.path: {folder} is a folder or device; name files."),
+        ({"path": "none*.csv"}, "data.path: no file matches none*.csv."),
+        ({}, "data.path is not set. Set data.path=FILE."),
+        ({"origin": "Kaggle"}, "data.path is not set. Get it from Kaggle."),
     ],
 )
 def test_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, sentence: str) -> None:
@@ -215,65 +208,64 @@ def test_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dic
     assert str(error.value) == sentence.format(folder=tmp_path)
 
 
-NO_COLUMN = "data.features and data.target expected columns of {path}. Received: "
+NO_COLUMN = "{path} has no column "
 
 
 @pytest.mark.parametrize(
     ("content", "options", "sentence"),
     [
-        ("", {}, "data.path expected a CSV with a header line. Received: {path}, which is empty."),
-        ("\n \n", {}, "data.path expected a CSV with a header line. Received: {path}, which is empty."),
-        ("a,y\n", {}, "data.path expected rows below the header. Received: none in {path}."),
+        ("", {}, "data.path: {path} is empty; a CSV begins with a header line."),
+        ("\n \n", {}, "data.path: {path} is empty; a CSV begins with a header line."),
+        ("a,y\n", {}, "data.path: no rows below the header in {path}."),
         (
             "a,y\n1,\n,2\n",
             {"missing": Missing.drop},
-            "the split expected a training row. Received: 2 rows, 2 dropped, the rest held out.",
+            "No rows are left to train on: of 2, 2 were dropped and the rest are held out.",
         ),
         (
             "a,y\n1,2\n",
             {"holdout": 0.999999},
-            "the split expected a training row. Received: 1 rows, 0 dropped, the rest held out.",
+            "No rows are left to train on: of 1, 0 were dropped and the rest are held out.",
         ),
         ("b,y\n1,2\n", {}, NO_COLUMN + "a. It has: b, y."),
         ("A,y\n1,2\n", {"features": ["aa"]}, NO_COLUMN + "aa. Did you mean A?"),
         ("area,y\n1,2\n", {"features": ["aera"]}, NO_COLUMN + "aera. Did you mean area?"),
-        ("a;y\n1;2\n", {}, NO_COLUMN + "a, y. It has one column, 'a;y': set data.delimiter=';'."),
-        ("a,a,y\n1,2,3\n", {}, "data.path expected columns of different names. Received: a twice in {path}, line 1."),
+        ("a;y\n1;2\n", {}, NO_COLUMN + "a, y. Its only column is 'a;y': set data.delimiter=';'."),
+        ("a,a,y\n1,2,3\n", {}, "{path}, line 1: duplicate column names a; rename one of each."),
         (
             "a,y\n1,2\n".encode("utf-16"),
             {},
-            "data.path expected text. Received: {path}, which is binary or UTF-16. For text, set data.encoding=utf-16.",
+            "data.path: {path} is binary or UTF-16; for the latter, set data.encoding=utf-16.",
         ),
         (
             "a,y,b\n1,2,u\n3,4,ü\n".encode("latin-1"),
             {},
-            "data.path expected text in utf-8. Received: the byte 0xfc in {path}, line 3. "
-            "Set data.encoding, as to latin-1.",
+            "{path}, line 3: the byte 0xfc is not utf-8. Set data.encoding, for example to latin-1.",
         ),
         (
             "größe,a,y\n1,2,3\n".encode("latin-1"),
             {},
-            "data.path expected text in utf-8. Received: {path}, where 'utf-8' codec can't decode byte 0xf6 in "
-            "position 2: invalid start byte. Set data.encoding, as to latin-1.",
+            "data.path: {path} is not in utf-8 ('utf-8' codec can't decode byte 0xf6 in position 2: invalid start byte)"
+            ". Set data.encoding, for example to latin-1.",
         ),
         (
             b"a,y\n1,2\n",
             {"encoding": "utf-16"},
-            "data.path expected text in utf-16. Received: {path}, where UTF-16 stream does not start with BOM. "
-            "Set data.encoding, as to latin-1.",
+            "data.path: {path} is not in utf-16 (UTF-16 stream does not start with BOM). "
+            "Set data.encoding, for example to latin-1.",
         ),
         (
             "a,y\n1,2\n3,4,5\n",
             {},
-            "data.path expected 2 fields in each line, as in the header. Received: 3 in {path}, line 3. "
-            "Mend the line, or quote the field that holds a delimiter or a line break.",
+            "{path}, line 3: 3 fields, but the header has 2. "
+            "Fix the line, or quote the field that contains a delimiter or a line break.",
         ),
         (
             "a,y\n1,2\n3,inf\n",
             {"missing": Missing.drop},
-            "y expected numbers that float32 can hold. Received: inf in {path}, line 3.",
+            "{path}, line 3: y is inf, which float32 cannot hold.",
         ),
-        ("a,y\n1,2\nx,4\n", {}, "a expected numbers. Received: 'x' in {path}, line 3."),
+        ("a,y\n1,2\nx,4\n", {}, "{path}, line 3: a is 'x', not a number."),
     ],
 )
 def test_a_refused_source_leaves_nothing(

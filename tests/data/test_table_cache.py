@@ -1,4 +1,4 @@
-"""Tables are listed, verified from end to end, and freed unless somebody uses them."""
+"""Tables are listed, verified, and freed unless they are in use."""
 
 from __future__ import annotations
 
@@ -9,32 +9,37 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.cli.main import cli
-from harness.data import sources
-from harness.data import table as module
 from harness.data.table import Table
 from harness.data.table_cache import CachedTable, free, list_tables, select_tables, verify_table
+from harness.data.table_locks import release
 from harness.data.table_writer import column_path
 from harness.errors import ConfigError
 from tests.tables import SMALL
 
 
 @pytest.fixture
-def shelve(make_table, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Table]:
-    """Make a table as a process does that has ended since."""
-    monkeypatch.setattr(module, "hold", lambda folder: None)
-    return make_table
+def cached(make_table) -> Callable[..., Table]:
+    """Make a table that no process uses any more."""
+
+    def run(*arguments: Any, **options: Any) -> Table:
+        table = make_table(*arguments, **options)
+        release(table.folder)
+        return table
+
+    return run
 
 
 def verify(cache: Path) -> list[str]:
-    return [verify_table(shelved, lambda state: None) for shelved in list_tables(cache)]
+    return [verify_table(each, lambda state: None) for each in list_tables(cache)]
 
 
 def states(cache: Path) -> list[str]:
-    return sorted(shelved.state for shelved in list_tables(cache))
+    return sorted(each.state for each in list_tables(cache))
 
 
 def leftover(cache: Path, pid: int) -> Path:
@@ -46,94 +51,91 @@ def leftover(cache: Path, pid: int) -> Path:
 
 @pytest.fixture
 def dead() -> int:
-    """Return the number of a process that has ended."""
+    """Return the id of a process that has ended."""
     return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True).stdout)
 
 
-def test_tables_are_listed_the_last_used_first(shelve, write, tmp_path: Path, dead: int) -> None:
-    old, new = shelve(write(SMALL, "old.csv")), shelve(write(SMALL, "new.csv"))
+def test_tables_are_listed_most_recently_used_first(cached, write, tmp_path: Path, dead: int) -> None:
+    old, new = cached(write(SMALL, "old.csv")), cached(write(SMALL, "new.csv"))
     os.utime(old.folder / "table.json", (1, 1))
     left = leftover(tmp_path / "cache", dead)
     leftover(tmp_path / "cache", os.getpid())
     found = list_tables(tmp_path / "cache")
-    assert {shelved.folder for shelved in found} == {old.folder, new.folder, left}
-    assert [shelved.table for shelved in found][-1] == old
+    assert {each.folder for each in found} == {old.folder, new.folder, left}
+    assert [each.table for each in found][-1] == old
     assert states(tmp_path / "cache") == ["broken", "ready", "ready"]
-    assert found[-1].files == (str(tmp_path / "old.csv"),)
+    assert found[-1].addresses == (str(tmp_path / "old.csv"),)
     assert found[-1].bytes == sum(file.stat().st_size for file in old.folder.iterdir())
     assert list_tables(tmp_path / "nowhere") == []
 
 
-def test_a_use_of_a_table_is_noted(shelve, write, tmp_path: Path) -> None:
+def test_a_use_of_a_table_is_noted(cached, write, tmp_path: Path) -> None:
     path = write(SMALL)
-    os.utime(shelve(path).folder / "table.json", (1, 1))
-    module.hold(list_tables(tmp_path / "cache")[0].folder)
-    before = time.time()
-    shelve(path)
-    assert list_tables(tmp_path / "cache")[0].used < before
+    os.utime(cached(path).folder / "table.json", (1, 1))
+    assert list_tables(tmp_path / "cache")[0].used == 1
+    cached(path)
+    assert list_tables(tmp_path / "cache")[0].used > 1
 
 
 @pytest.mark.parametrize("manifest", ["", "{}", '{"source": "file.csv", "columns": []}'])
-def test_what_another_version_made_is_listed_and_can_be_freed(shelve, write, tmp_path: Path, manifest: str) -> None:
-    table = shelve(write(SMALL))
+def test_tables_of_another_version_are_listed_and_can_be_freed(cached, write, tmp_path: Path, manifest: str) -> None:
+    table = cached(write(SMALL))
     (table.folder / "table.json").write_text(manifest)
     assert states(tmp_path / "cache") == ["broken"]
-    assert verify(tmp_path / "cache") == ["no table of this version: `harness data clean` removes it"]
+    assert verify(tmp_path / "cache") == ["not a table of this version; `harness data clean` removes it"]
     list(free(tmp_path / "cache", [], everything=False, age=None))
     assert not table.folder.exists()
 
 
 @pytest.mark.parametrize("change", ["gone", "longer"])
-def test_a_table_whose_source_has_changed_is_stale(shelve, write, tmp_path: Path, change: str) -> None:
+def test_a_table_whose_source_has_changed_is_stale(cached, write, tmp_path: Path, change: str) -> None:
     path = write(SMALL)
-    shelve(path)
+    cached(path)
     path.unlink() if change == "gone" else path.write_text(SMALL + "6,z,-6,60\n")
     assert states(tmp_path / "cache") == ["stale"]
 
 
-def test_tables_are_named_by_their_beginnings_or_their_sources(shelve, write, tmp_path: Path) -> None:
-    one, two = shelve(write(SMALL, "one.csv")), shelve(write(SMALL, "two.csv"))
+def test_tables_are_named_by_their_beginnings_or_their_sources(cached, write, tmp_path: Path) -> None:
+    one, two = cached(write(SMALL, "one.csv")), cached(write(SMALL, "two.csv"))
     cache = tmp_path / "cache"
 
     def names(*words: str) -> list[Path]:
-        return [shelved.folder for shelved in select_tables(cache, words)]
+        return [each.folder for each in select_tables(cache, words)]
 
     assert names(one.folder.name[:6]) == [one.folder]
     assert names(str(tmp_path / "two.csv"), one.folder.name[:8]) == [two.folder, one.folder]
     assert sorted(names()) == sorted([one.folder, two.folder])
-    with pytest.raises(ConfigError, match=r"TABLES expected names of tables in .*cache. Received: none. There: "):
+    with pytest.raises(ConfigError, match=r"^No table none in .*cache\. Tables there: "):
         names("none")
 
 
-def test_a_table_that_is_as_it_was_verifies(shelve, write, tmp_path: Path) -> None:
-    shelve(write(SMALL), holdout=0.3, features=["a", "b"])
+def test_an_unchanged_table_verifies(cached, write, tmp_path: Path) -> None:
+    cached(write(SMALL), holdout=0.3, features=["a", "b"])
     assert verify(tmp_path / "cache") == [""]
 
 
-def test_a_change_in_the_middle_is_found_by_verifying(
-    shelve, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "EDGE_BYTES", 10)
-    path = write(SMALL)
-    shelve(path)
+def test_verifying_finds_a_change_in_the_middle(cached, write, tmp_path: Path) -> None:
+    half = "1,2\n" * (3 << 17)
+    path = write(f"a,y\n{half}3,4\n{half}")
+    cached(path)
     before = path.stat()
-    path.write_text(SMALL.replace("3,w,-3,30", "3,w,-3,39"))
+    path.write_text(f"a,y\n{half}3,5\n{half}")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert states(tmp_path / "cache") == ["ready"]
-    assert verify(tmp_path / "cache") == ["its source has other rows now: remove it, and it is made anew"]
+    assert verify(tmp_path / "cache") == ["its source has changed; remove it to have it made again"]
     assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
 
 
-def test_a_damaged_column_is_found_by_verifying(shelve, write, tmp_path: Path) -> None:
-    table = shelve(write(SMALL))
+def test_verifying_finds_a_damaged_column(cached, write, tmp_path: Path) -> None:
+    table = cached(write(SMALL))
     with column_path(table.folder, "train", 1).open("r+b") as file:
         file.write(b"\1")
-    assert verify(tmp_path / "cache") == ["its files are not what they were: remove it, and it is made anew"]
+    assert verify(tmp_path / "cache") == ["its files are damaged; remove it to have it made again"]
 
 
-def test_only_what_is_of_no_use_is_freed_unless_told_so(shelve, write, tmp_path: Path, dead: int) -> None:
+def test_only_stale_and_broken_tables_are_freed_by_default(cached, write, tmp_path: Path, dead: int) -> None:
     cache = tmp_path / "cache"
-    ready, gone = shelve(write(SMALL, "ready.csv")), shelve(write(SMALL, "gone.csv"))
+    ready, gone = cached(write(SMALL, "ready.csv")), cached(write(SMALL, "gone.csv"))
     (tmp_path / "gone.csv").unlink()
     leftover(cache, dead)
     at_work = leftover(cache, os.getpid())
@@ -145,19 +147,19 @@ def test_only_what_is_of_no_use_is_freed_unless_told_so(shelve, write, tmp_path:
     assert list((cache / "tables").iterdir()) == [at_work]
 
 
-def test_a_table_that_is_used_stays(shelve, write, tmp_path: Path) -> None:
-    table = shelve(write(SMALL))
+def test_a_table_in_use_is_kept(cached, write, tmp_path: Path) -> None:
+    table = cached(write(SMALL))
     with (table.folder / "table.json").open() as user:
         fcntl.flock(user, fcntl.LOCK_SH)
         said = list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, age=None))
-        assert said == [f"{table.folder.name[:8]} is in use, and stays", "0B freed"]
+        assert said == [f"{table.folder.name[:8]} is in use and is kept", "0B freed"]
         assert table.folder.is_dir()
     assert len(list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, age=None))) == 1
     assert not table.folder.exists()
 
 
-def test_old_tables_are_freed(shelve, write, tmp_path: Path) -> None:
-    old, new = shelve(write(SMALL, "old.csv")), shelve(write(SMALL, "new.csv"))
+def test_old_tables_are_freed(cached, write, tmp_path: Path) -> None:
+    old, new = cached(write(SMALL, "old.csv")), cached(write(SMALL, "new.csv"))
     week = time.time() - 7 * 86_400 - 60
     os.utime(old.folder / "table.json", (week, week))
     list(free(tmp_path / "cache", [], everything=True, age=7 * 86_400))
@@ -165,9 +167,9 @@ def test_old_tables_are_freed(shelve, write, tmp_path: Path) -> None:
     assert new.folder.is_dir()
 
 
-def test_the_commands(shelve, write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(cached, write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(SMALL)
-    name = shelve(path).folder.name[:8]
+    name = cached(path).folder.name[:8]
 
     def run(*words: str) -> tuple[int | None, list[str]]:
         code = cli.main(["data", *words, "--cache", str(tmp_path / "cache")], standalone_mode=False)
@@ -181,14 +183,11 @@ def test_the_commands(shelve, write, tmp_path: Path, capsys: pytest.CaptureFixtu
     code, lines = run("verify", name)
     assert (code, lines) == (
         1,
-        [
-            f"{name}: its source cannot be read again: data.path expected a CSV with a header line. "
-            f"Received: {path}, which is empty."
-        ],
+        [f"{name}: its source cannot be read again: data.path: {path} is empty; a CSV begins with a header line."],
     )
     assert run("clean")[1][0].endswith("B freed")
     assert run("list") == (None, ["table  state  rows  columns  size  used  source", "0B in all"])
 
 
-def test_what_is_shelved_has_a_short_name() -> None:
+def test_a_cached_table_has_a_short_name() -> None:
     assert CachedTable(Path(".0123456789.7.1"), None, (), 0, 0.0, "broken").name == "01234567"

@@ -1,4 +1,4 @@
-"""A table is made once, and whole or not at all, whoever else makes it and whatever ends it."""
+"""A table is made once, completely or not at all, with concurrent processes and after interruptions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +16,20 @@ import pandas as pd
 import pytest
 
 from harness.config import DataConfig, Missing, Scaling
-from harness.data import csv_blocks, sources
-from harness.data import table as module
 from harness.data.ingest import IngestProgress
-from harness.data.table import Table, open_table
+from harness.data.table_builder import open_table
 from harness.data.table_writer import column_path
 from harness.errors import ConfigError
-from tests.tables import SMALL, rows
+from tests.tables import SMALL, age, rows
 
 
-def test_a_table_is_made_once(make_table, write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_made_once(make_table, write) -> None:
     path = write(SMALL)
     table = make_table(path, holdout=0.3)
-    monkeypatch.setattr(module, "ingest", None)
+    before = age(table)
     assert make_table(path, holdout=0.3) == table
     assert make_table(path, holdout=0.3, scaling=Scaling.none, origin="elsewhere") == table
+    assert age(table) == before
 
 
 def test_a_relative_path_and_a_home_are_the_same_source(
@@ -38,8 +38,9 @@ def test_a_relative_path_and_a_home_are_the_same_source(
     table = make_table(write(SMALL))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(module, "ingest", None)
+    before = age(table)
     assert make_table(Path("file.csv")) == make_table(Path("~/file.csv")) == table
+    assert age(table) == before
 
 
 def test_each_choice_of_rows_and_columns_has_its_table(make_table, write, tmp_path: Path) -> None:
@@ -68,9 +69,8 @@ def test_each_choice_of_rows_and_columns_has_its_table(make_table, write, tmp_pa
 
 
 @pytest.mark.parametrize("row", [1, 5000])
-def test_a_changed_source_is_noticed(make_table, write, monkeypatch: pytest.MonkeyPatch, row: int) -> None:
+def test_a_changed_source_is_noticed(make_table, write, row: int) -> None:
     """Also where its name, size and time are the same, if it is near one of the ends."""
-    monkeypatch.setattr(sources, "EDGE_BYTES", 1000)
     lines = ["a,y\n", *(f"{number},10\n" for number in range(1, 5001))]
     path = write("".join(lines))
     before, status = make_table(path), path.stat()
@@ -93,7 +93,7 @@ def test_a_column_file_that_lost_rows_is_named(make_table) -> None:
     assert table.read("train", 0, 4).shape == (2, 4)
     with pytest.raises(ConfigError) as error:
         table.read("train", 0, 5)
-    assert str(error.value) == f"a table's file expected more rows. Received: {path}. Remove its folder."
+    assert str(error.value) == f"{path} is shorter than its table; remove the folder."
 
 
 def test_the_manifest_is_plain_json(make_table) -> None:
@@ -101,8 +101,8 @@ def test_the_manifest_is_plain_json(make_table) -> None:
     manifest = json.loads((table.folder / "table.json").read_text(), parse_constant=pytest.fail)
     common = {"log": False, "count": 5, "categories": []}
     data = manifest.pop("data")
-    assert (data["features"], data["target"], data["path"]) == (["a"], "y", str(table.source))
-    assert manifest.pop("files")[0][:2] == [str(table.source), len(SMALL)]
+    assert (data["features"], data["target"], data["path"]) == (["a"], "y", table.address)
+    assert manifest.pop("files")[0][:2] == [table.address, len(SMALL)]
     assert manifest == {
         "columns": [
             {"name": "a", "mean": 3.0, "std": 2.0**0.5, "min": 1.0, "max": 5.0} | common,
@@ -118,10 +118,7 @@ def test_the_manifest_is_plain_json(make_table) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])
-def test_an_interrupted_ingest_leaves_nothing(
-    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 2)
+def test_an_interrupted_ingest_leaves_nothing(write, tmp_path: Path, error: type[BaseException]) -> None:
     source = DataConfig(["a"], "y", str(write(SMALL)), holdout=0.0)
 
     def interrupt(state: IngestProgress) -> None:
@@ -129,7 +126,7 @@ def test_an_interrupted_ingest_leaves_nothing(
             raise error
 
     with pytest.raises(error):
-        open_table(source, tmp_path / "cache", interrupt)
+        open_table(source, tmp_path / "cache", interrupt, block_bytes=2)
     assert list((tmp_path / "cache" / "tables").iterdir()) == []
     assert [thread.name for thread in threading.enumerate() if thread.name == "prefetch"] == []
     assert open_table(source, tmp_path / "cache").train_rows == 5
@@ -138,12 +135,10 @@ def test_an_interrupted_ingest_leaves_nothing(
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from harness.data import csv_blocks
 from harness.config import DataConfig
-from harness.data.table import open_table
+from harness.data.table_builder import open_table
 
 source, cache = sys.argv[1], Path(sys.argv[2])
-csv_blocks.BLOCK_BYTES = 5
 
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -152,12 +147,11 @@ def progress(state):
     if state.rows == 4:
         AT_ROW_4
 
-print(open_table(DataConfig(["a"], "y", source, holdout=0.0), cache, progress))
+print(open_table(DataConfig(["a"], "y", source, holdout=0.0), cache, progress, block_bytes=5))
 """
-MEET = """
+NOTE = """
         (cache / str(os.getpid())).touch()
-        while len([path for path in cache.iterdir() if path.is_file()]) < 2:
-            time.sleep(0.001)
+        time.sleep(0.5)
 """
 
 
@@ -166,7 +160,7 @@ def start(program: str, *arguments: Path) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("moment", ["while it reads", "before it has a name"])
-def test_a_killed_ingest_leaves_nothing_that_opens(make_table, write, tmp_path: Path, moment: str) -> None:
+def test_a_killed_ingest_leaves_no_table(make_table, write, tmp_path: Path, moment: str) -> None:
     program = PROGRAM.replace("AT_ROW_4", "die()" if moment == "while it reads" else "Path.rename = die")
     path, tables = write(SMALL), tmp_path / "cache" / "tables"
     with start(program, path, tmp_path / "cache") as process:
@@ -179,44 +173,29 @@ def test_a_killed_ingest_leaves_nothing_that_opens(make_table, write, tmp_path: 
     assert sorted(folder.name for folder in tables.iterdir()) == sorted([*left, table.folder.name])
 
 
-def test_two_processes_ingest_at_once(make_table, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both are in the middle of the file when they meet."""
-    path, program = write(SMALL), PROGRAM.replace("AT_ROW_4", MEET)
+def test_of_two_processes_one_makes_the_table(make_table, write, tmp_path: Path) -> None:
+    path, program = write(SMALL), PROGRAM.replace("AT_ROW_4", NOTE)
     processes = [start(program, path, tmp_path / "cache") for _ in range(2)]
     found = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], found
-    monkeypatch.setattr(module, "ingest", None)
     table = make_table(path)
     assert [text for text, _ in found] == [f"{table}\n"] * 2
     assert rows(table).tolist() == [[1, 10], [2, 20], [3, 30], [4, 40], [5, 50]]
     assert list((tmp_path / "cache" / "tables").iterdir()) == [table.folder]
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_file()]) == 1
 
 
-@pytest.mark.parametrize("data", [{"path": "file.csv"}, {"rows": 300}])
-def test_threads_ingest_at_once(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict) -> None:
+@pytest.mark.parametrize(("data", "steps"), [({"path": "file.csv"}, 1), ({"rows": 300}, 2)])
+def test_of_several_threads_one_makes_the_table(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict, steps: int
+) -> None:
     monkeypatch.chdir(tmp_path)
     write("sqft_living,price\n" + "1,2\n3,4\n" * 150)
-    meeting = threading.Barrier(4, timeout=30)
-    found: list[Table | BaseException] = []
-
-    def work() -> None:
-        try:
-            source = DataConfig(["sqft_living"], "price", holdout=0.0, **data)
-            found.append(
-                open_table(source, tmp_path / "cache", lambda state: state[:2] == ("reading", 300) and meeting.wait())
-            )
-        except BaseException as error:
-            meeting.abort()
-            found.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    tables = [table for table in found if isinstance(table, Table)]
-    assert len(tables) == 4, found
-    assert len({table.digest for table in tables}) == 1
-    frame = pd.read_csv(tables[0].source)[["sqft_living", "price"]].to_numpy(np.float32)
-    for table in tables:
-        np.testing.assert_array_equal(rows(table), frame)
+    source = DataConfig(["sqft_living"], "price", holdout=0.0, **data)
+    said: list[IngestProgress] = []
+    with ThreadPoolExecutor(4) as pool:
+        tables = list(pool.map(lambda _: open_table(source, tmp_path / "cache", said.append), range(4)))
+    assert len(said) == steps
+    assert len({table.folder for table in tables}) == 1
+    frame = pd.read_csv(tables[0].address)[["sqft_living", "price"]].to_numpy(np.float32)
+    np.testing.assert_array_equal(rows(tables[0]), frame)

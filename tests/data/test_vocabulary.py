@@ -1,4 +1,4 @@
-"""Names are learned from training rows, put in order, trained on as 0 or 1, and taken raw by the exported model."""
+"""Categories are learned from training rows, sorted, one-hot encoded, and taken raw by the exported model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.config import Loss, Missing, Order, Scaling
-from harness.data.blocks import Scaler
-from harness.data.ingest import held_out
+from harness.data.scaler import Scaler
+from harness.data.split import held_out
 from harness.data.vocabulary import Vocabulary
 from harness.errors import ConfigError
 from harness.training.encoding import Encoding
@@ -51,7 +51,7 @@ def test_categories_are_in_ascending_order_and_numbers_if_all_are(
     assert vocabulary.final_codes().tolist() == codes
 
 
-def test_what_stands_in_no_training_row_has_the_code_0() -> None:
+def test_a_category_in_no_training_row_has_the_code_0() -> None:
     vocabulary = learned("7", "5", "6", "x", "7.0", trained=2)
     assert vocabulary.categories() == (5.0, 7.0)
     assert vocabulary.final_codes().tolist() == [2, 1, 0, 0, 2]
@@ -60,8 +60,7 @@ def test_what_stands_in_no_training_row_has_the_code_0() -> None:
 def test_too_many_categories_are_refused(make_table) -> None:
     content = "c,a,y\n" + "".join(f"n{row},1,2\n" for row in range(10_001))
     assert refusal(make_table, content, **CATEGORICAL) == (
-        "data.categorical expected at most 10,000 categories. Received: more in c. "
-        "Take it out of data.features, or treat it as a number."
+        "c has more than 10,000 categories. Remove it from data.features, or treat it as a number."
     )
 
 
@@ -71,11 +70,11 @@ def test_a_table_holds_codes(make_table) -> None:
     assert rows(table)[:, 1].tolist() == [3, 2, 4, 3, 1, 2]
     assert table.inputs == ["a", "c/other", "c/east", "c/north", "c/south", "c/west"]
     assert make_table(TEXT.replace("south", "s"), **CATEGORICAL).digest != table.digest
-    assert make_table(table.source, **CATEGORICAL).columns[1].categories == ("east", "north", "s", "west")
+    assert make_table(Path(table.address), **CATEGORICAL).columns[1].categories == ("east", "north", "s", "west")
 
 
 @pytest.mark.parametrize("order", Order)
-def test_only_training_rows_are_learned_from(make_table, order: Order) -> None:
+def test_categories_come_from_training_rows_only(make_table, order: Order) -> None:
     names = [f"n{row % 40}" if row < 40 else "n0" for row in range(100)]
     content = "c,a,y\n" + "".join(f"{name},{row},{row}\n" for row, name in enumerate(names))
     table = make_table(content, **CATEGORICAL, holdout=0.3, order=order)
@@ -97,8 +96,7 @@ def test_an_empty_category(make_table, write, missing: Missing, codes: list | No
     path = write("c,a,y\nu,1,1\n,2,2\nv,3,3\nNA,4,4\n")
     if codes is None:
         assert refusal(make_table, path, **CATEGORICAL) == (
-            f"c expected a value in every row. Received: an empty field in {path}, line 3. "
-            "Use data.missing=drop or data.missing=mean."
+            f"{path}, line 3: c is empty. Set data.missing=drop or data.missing=mean."
         )
     else:
         table = make_table(path, **CATEGORICAL, missing=missing)
@@ -122,7 +120,7 @@ def test_encoding_is_one_hot_in_place() -> None:
 
 
 @pytest.mark.parametrize("chunk", [7, 2000])
-def test_training_on_names_is_training_on_columns_of_0_and_1(make_table, write, chunk: int) -> None:
+def test_training_on_categories_equals_training_on_one_hot_columns(make_table, write, chunk: int) -> None:
     draw = np.random.default_rng(0)
     frame = pd.DataFrame({"a": draw.normal(size=2000), "c": draw.choice(["u", "v", "w"], 2000)})
     frame["y"] = frame["a"] + frame["c"].map({"u": 0, "v": 2, "w": 5}) + draw.normal(size=2000) / 10
@@ -147,7 +145,7 @@ def test_training_on_names_is_training_on_columns_of_0_and_1(make_table, write, 
     ],
 )
 @pytest.mark.parametrize("features", [["a", "c"], ["c", "a"], ["c"]])
-def test_the_exported_model_takes_names_as_they_are(
+def test_the_exported_model_takes_raw_categories(
     make_table, tmp_path: Path, content: str, raw: list | None, codes: list | None, features: list[str]
 ) -> None:
     table = make_table(content, features=features, categorical=["c"])
@@ -170,5 +168,8 @@ def test_the_exported_model_takes_names_as_they_are(
 
 
 def test_the_target_cannot_be_a_category(make_table) -> None:
-    with pytest.raises(ConfigError, match=r"data.categorical expected names among data.features. Received: \['y'\]"):
+    with pytest.raises(
+        ConfigError,
+        match=r"data.categorical: y not in data.features, which are c, a\.|data.categorical: y not in data.features",
+    ):
         make_table(TEXT, categorical=["y"])

@@ -1,21 +1,70 @@
-"""How TensorFlow is set up before anything is built."""
+"""Which device TensorFlow computes on, and how it is set up."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
 
+from harness.config import Device
+from harness.errors import ConfigError
+from harness.runtime.device import available_bytes, device_name
+
+GPU = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+
+SET_UP = """
+import tensorflow as tf
 from harness.config import Device, RuntimeConfig
+from harness.errors import ConfigError
 from harness.runtime.device import choose_device
+runtime = RuntimeConfig(Device.cpu, threads=1, deterministic=True)
+print(choose_device(runtime))
+print(tf.config.threading.get_intra_op_parallelism_threads())
+try:
+    tf.random.uniform([1])
+except RuntimeError as error:
+    print("determinism" in str(error))
+try:
+    choose_device(RuntimeConfig(Device.cpu, threads=2))
+except ConfigError as error:
+    print(error)
+"""
 
-tf.config.threading.set_intra_op_parallelism_threads(1)
 
-
-@pytest.mark.parametrize(("deterministic", "calls"), [(True, 1), (False, 0)])
-def test_operations_are_deterministic_if_asked_for(
-    monkeypatch: pytest.MonkeyPatch, deterministic: bool, calls: int
+@pytest.mark.parametrize(
+    ("device", "gpus", "name"),
+    [
+        (Device.auto, [], "/CPU:0"),
+        (Device.auto, [GPU], "/GPU:0"),
+        (Device.cpu, [GPU], "/CPU:0"),
+        (Device.gpu, [GPU, GPU], "/GPU:0"),
+    ],
+)
+def test_a_gpu_is_used_if_there_is_one_and_it_is_wanted(
+    device: Device, gpus: list[tf.config.PhysicalDevice], name: str
 ) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
-    choose_device(RuntimeConfig(Device.cpu, deterministic=deterministic))
-    assert len(asked) == calls
+    assert device_name(device, gpus) == name
+
+
+def test_a_missing_gpu_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"runtime\.device=gpu: TensorFlow sees no GPU"):
+        device_name(Device.gpu, [])
+
+
+def test_tensorflow_is_set_up_once_per_process() -> None:
+    done = subprocess.run([sys.executable, "-c", SET_UP], capture_output=True, text=True, check=True)
+    device, *others = done.stdout.splitlines()
+    assert device.startswith("('/CPU:0', 'CPU")
+    assert others == [
+        "1",
+        "True",
+        "runtime.threads and runtime.device_memory_mb cannot change within a process. Start a new one.",
+    ]
+
+
+def test_available_memory_is_limited() -> None:
+    free = available_bytes("/CPU:0", None)
+    assert free > 1_000_000
+    assert available_bytes("/CPU:0", 1) == 1_000_000

@@ -1,4 +1,4 @@
-"""Items come in order, errors in their place, and threads end with whoever asked for them."""
+"""Items and errors arrive in order, and threads end with their consumer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from harness.errors import ConfigError
-from harness.runtime.prefetch import ahead, prefetch
+from harness.runtime.prefetch import map_ahead, prefetch
 
 
 def prefetching() -> list[threading.Thread]:
@@ -88,7 +88,7 @@ def test_prefetch_runs_no_further_ahead(depth: int) -> None:
     items = prefetch(source(), depth)
     for number in range(3):
         assert next(items) == number
-        # The one taken, those that wait, and the one in the thread's hands.
+        # The item taken, those buffered, and the one that the thread holds.
         wait_for(lambda ready=number + depth + 2: len(made) >= ready)
         time.sleep(0.05)
         assert len(made) == number + depth + 2
@@ -107,12 +107,12 @@ def test_work_ahead_keeps_the_order_and_ends_its_threads(count: int) -> None:
         time.sleep(0.01 if number % 2 == 0 else 0)
         return -number
 
-    assert list(ahead(work, (number for number in range(count)))) == [-number for number in range(count)]
-    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")])
+    assert list(map_ahead(work, (number for number in range(count)))) == [-number for number in range(count)]
+    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("map_ahead")])
 
 
 def test_work_ahead_raises_in_place() -> None:
     found = []
     with pytest.raises(ZeroDivisionError):
-        found.extend(ahead(partial(divmod, 6), (number for number in [1, 2, 0, 3])))
+        found.extend(map_ahead(partial(divmod, 6), (number for number in [1, 2, 0, 3])))
     assert found == [(6, 0), (3, 0)]

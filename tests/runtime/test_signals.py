@@ -1,4 +1,4 @@
-"""A signal is put off once, and obeyed the second time."""
+"""The first signal is deferred, the second has its usual effect."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.runtime.signals import STOPPING, deferred
+from harness.runtime.signals import STOPPING, defer_signals
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Those of a terminal's foreground process; a worker of the tests may have others."""
+    """Use the handler of a foreground process; a test worker may have another."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_the_first_is_noted_and_the_second_obeyed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_first_signal_is_deferred_and_the_second_raised(capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with deferred() as stop:
+    with defer_signals() as stop:
         assert not stop
         os.kill(os.getpid(), signal.SIGINT)
         assert stop
@@ -30,15 +30,15 @@ def test_the_first_is_noted_and_the_second_obeyed(capfd: pytest.CaptureFixture[s
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            stop.obey()
+            stop.exit()
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_termination_is_an_exit_of_143() -> None:
-    with deferred() as stop:
+    with defer_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(SystemExit) as end:
-            stop.obey()
+            stop.exit()
     assert end.value.code == 143
 
 
@@ -46,7 +46,7 @@ def test_other_threads_change_nothing() -> None:
     before, inside = signal.getsignal(signal.SIGINT), []
 
     def work() -> None:
-        with deferred() as stop:
+        with defer_signals() as stop:
             inside.append((bool(stop), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=work)

@@ -186,12 +186,12 @@ def test_a_target_that_is_not_there(name: str, reason: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         find_target(name)
     assert str(refusal.value) == (
-        f"model._target_ expected the dotted name of a function. Received: {name!r} ({reason})."
+        f"model._target_: cannot import {name!r} ({reason}). Give the dotted name of a function."
     )
 
 
 def test_a_target_that_is_no_function() -> None:
-    with pytest.raises(ConfigError, match=re.escape("model._target_ expected a function. Received: os.sep.")):
+    with pytest.raises(ConfigError, match=re.escape("model._target_: os.sep is not a function.")):
         find_target("os.sep")
 
 
@@ -207,5 +207,5 @@ def test_a_module_that_does_not_load(own_model: Callable[[str], str], source: st
     with pytest.raises(ConfigError) as refusal:
         own_model(source)
     assert str(refusal.value) == (
-        f"model._target_ expected the dotted name of a function. Received: 'own_model.build' ({reason})."
+        f"model._target_: cannot import 'own_model.build' ({reason}). Give the dotted name of a function."
     )

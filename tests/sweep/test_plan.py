@@ -93,7 +93,7 @@ def test_a_stream_is_not_read_for_the_first_of_several_tables(config, tmp_path):
     sweep = [replace(config, data=replace(config.data, path=str(path), split_seed=seed)) for seed in (0, 1)]
     with pytest.raises(ConfigError) as error:
         prepared(sweep)
-    assert str(error.value) == f"data.path expected a file to read more than once. Received: {path}, a stream. Save it."
+    assert str(error.value) == (f"data.path: {path} is a stream and can be read only once; save it to a file first.")
 
 
 def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatch):
@@ -114,8 +114,11 @@ def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatc
         ({"runtime": RuntimeConfig(lane_tile=16)}, "runtime must be the same for all runs"),
         ({"loss": Loss.binary_crossentropy}, "needs labels 0 and 1, but y contains"),
         ({"model": {"_target_": "harness.models.linear", "unit": 1}}, r"arguments \['unit'\]: .* It takes init"),
-        ({"model": {"_target_": "harness.models.line"}}, "expected the dotted name of a function"),
-        ({"optimizer": {"name": "adam", "momentum": 1}}, "optimizer expected settings of adam"),
+        (
+            {"model": {"_target_": "harness.models.line"}},
+            "cannot import .harness.models.line. .* Give the dotted name of a function",
+        ),
+        ({"optimizer": {"name": "adam", "momentum": 1}}, "optimizer: adam has no setting momentum"),
     ],
 )
 def test_refused(config, change, sentence):

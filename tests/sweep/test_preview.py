@@ -35,7 +35,7 @@ def test_states_scans_and_estimates(folder: Folder) -> None:
     said = said_of(folder, *configs)
     assert "4 runs: 4 new" in said
     assert not (folder.path / "mlflow.db").exists()
-    assert sorted(path.name for path in (folder.path / "cache").iterdir()) == ["tables"]
+    assert sorted(path.name for path in (folder.path / "cache").iterdir()) == ["locks", "tables"]
     folder.train([configs[0], configs[2]])
     before = folder.numbers()
     said = said_of(folder, *configs)

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
-from harness.runtime.signals import Stop
+from harness.runtime.signals import StopRequest
 from harness.sweep import batch, scan_loop
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
@@ -24,6 +24,7 @@ from harness.sweep.run_locks import RunLocks
 from harness.sweep.run_state import HOST, claim_of
 from harness.sweep.runner import Sweep, train
 from harness.tracking.tracker import Tracker
+from harness.training.feed import FeedLimits
 from harness.training.trainer import Scan
 
 CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
@@ -97,9 +98,9 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Have Ctrl-C pressed after so many blocks and epochs."""
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 1)
+    monkeypatch.setattr("harness.training.trainer.FeedLimits", lambda: FeedLimits(span_blocks=1))
 
-    class After(Stop):
+    class After(StopRequest):
         def __init__(self, looks: int | None) -> None:
             super().__init__()
             self._looks = looks
@@ -108,15 +109,15 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
             if self._looks is not None:
                 self._looks -= 1
                 if self._looks == 0:
-                    self.ask(2)
+                    self.number = 2
             return super().__bool__()
 
     def arm(looks: int | None) -> None:
         @contextlib.contextmanager
-        def deferred() -> Iterator[Stop]:
+        def deferred() -> Iterator[StopRequest]:
             yield After(looks)
 
-        monkeypatch.setattr(scan_loop, "deferred", deferred)
+        monkeypatch.setattr(scan_loop, "defer_signals", deferred)
 
     return arm
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.tracking.reader import RunReader
-from harness.tracking.saved_views import colour
+from harness.tracking.run_colour import colour
 
 pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

@@ -1,99 +1,194 @@
-"""What is written straight into a local store, against what MLflow's own calls make of the same records."""
+"""Records written into a local store's tables, against what MLflow's own client makes of the same records."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness.data.statistics import Column
+from harness.tracking._compat_schema import TESTED_REVISIONS
+from harness.tracking._compat_sqlite import Batch, LocalStore, Unsupported
 from harness.tracking.tracker import Tracker
 
-TABLES = {
-    "runs": "name, source_type, source_name, entry_point_name, user_id, status, source_version, lifecycle_stage, "
-    "deleted_time, experiment_id, start_time > 0, end_time >= start_time, "
-    "replace(artifact_uri, run_uuid, 'ID') LIKE '%/mlartifacts/same/ID/artifacts'",
-    "tags": "runs.name, key, value",
-    "params": "runs.name, key, value",
-    "metrics": "runs.name, key, value, step, is_nan, timestamp > 0",
-    "latest_metrics": "runs.name, key, value, step, is_nan, timestamp > 0",
-    "inputs": "runs.name, inputs.source_type, destination_type, step",
-    "input_tags": "runs.name, input_tags.name, value",
-    "datasets": "name, digest, dataset_source_type, dataset_source, dataset_schema, dataset_profile, experiment_id",
-}
-"""What must be the same, whatever ids and times are."""
+COLUMNS = [Column("x", False, 8, 3.0, 0.5, 1.0, 7.0), Column("y", True, 8, 1.0, 2.0, 0.0, 4.0)]
 
 
-def rows(path: Path) -> dict[str, list]:
-    joined = dict.fromkeys(("tags", "params", "metrics", "latest_metrics"), "JOIN runs USING (run_uuid)")
-    joined["inputs"] = "JOIN runs ON destination_id = run_uuid"
-    joined["input_tags"] = "JOIN inputs USING (input_uuid) JOIN runs ON destination_id = run_uuid"
-    with closing(sqlite3.connect(path)) as store:
-        return {
-            table: sorted(store.execute(f"SELECT {what} FROM {table} {joined.get(table, '')}"), key=repr)
-            for table, what in TABLES.items()
-        }
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_the_installed_mlflow_makes_stores_of_a_tested_revision(uri: str, tmp_path: Path) -> None:
+    Tracker(uri, "new").close()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        ((revision,),) = store.execute("SELECT version_num FROM alembic_version").fetchall()
+    assert revision in TESTED_REVISIONS, "Compare the tables with `_compat_sqlite`, then add the revision."
+
+
+def contents(uri: str) -> dict[str, Any]:
+    """All that MLflow's public client returns of a store, but for ids and times."""
+    client = MlflowClient(uri)
+    experiments = client.search_experiments(ViewType.ALL, filter_string="name != 'Default'")
+    ids = [experiment.experiment_id for experiment in experiments]
+    runs = {run.info.run_name: described(client, run) for run in client.search_runs(ids, "", ViewType.ALL)}
+    return {"experiments": [(each.name, each.lifecycle_stage, each.tags) for each in experiments], "runs": runs}
+
+
+def described(client: MlflowClient, run: Run) -> dict[str, Any]:
+    info = {key: value for key, value in run.info if key not in ("run_id", "run_uuid", "start_time", "end_time")}
+    info["artifact_uri"] = run.info.artifact_uri.rpartition("/mlartifacts/")[2].replace(run.info.run_id, "ID")
+    artifacts = [(file.path, file.file_size) for file in client.list_artifacts(run.info.run_id)]
+    histories = {
+        key: [
+            (point.step, point.value, point.timestamp > 0) for point in client.get_metric_history(run.info.run_id, key)
+        ]
+        for key in run.data.metrics
+    }
+    return {
+        "info": info,
+        "has_ended": run.info.end_time is not None and run.info.end_time >= run.info.start_time,
+        "params": run.data.params,
+        "tags": run.data.tags,
+        "metrics": run.data.metrics,
+        "histories": {key: sorted(points) for key, points in histories.items()},
+        "inputs": [entry.to_dictionary() for entry in run.inputs.dataset_inputs],
+        "artifacts": artifacts,
+    }
 
 
 def record(tracker: Tracker) -> None:
-    """Record what may come, in several rounds."""
-    one, two = tracker.start_runs(
-        [("one", {"a": 1, "long": "x" * 7000}, {"kind": "run"}), ("two", {}, {"t": "y" * 9000})]
+    """Record everything that can come, in several rounds."""
+    one, two, three = tracker.start_runs(
+        [("one", {"a": 1, "long": "x" * 7000}, {"kind": "run"}), ("two", {}, {"t": "y" * 9000}), ("three", {}, {})]
     )
     tracker.log(one, {"loss": 0.5, "updates": 3, "bad": float("nan")}, 1)
     tracker.log_curve(one, "chunk", [5, 3, 4], [1.0, 2.0, 3.0])
-    tracker.tag(one, {"kind": "other", "new": "1"})
+    tracker.tag(one, {"kind": "other", "new": "1", "long": "z" * 9000})
+    tracker.tag(three, {"mlflow.runName": "renamed"})
+    tracker.log_text(one, "text", "note.txt")
     tracker.flush()
     tracker.log(one, {"loss": 0.25, "updates": 3}, 2)
     tracker.log_curve(one, "chunk", [2, 1], [9.0, 8.0])
     tracker.tag(one, {"new": "2"})
-    tracker.log_dataset(one, "data", Path("data.csv"), "0" * 32, [], {"training": 8})
-    tracker.log_dataset(two, "data", Path("data.csv"), "0" * 32, [], {"training": 8, "holdout": 2})
+    tracker.log_dataset(one, "data", "data.csv", "0" * 32, COLUMNS, {"training": 8})
+    tracker.log_dataset(two, "data", "data.csv", "0" * 32, [], {"training": 8, "holdout": 2})
+    tracker.log_dataset(two, "data", "data.csv", "0" * 32, [], {"training": 8, "holdout": 2})
     tracker.end_run(one, "FINISHED")
     tracker.end_run(two, "FAILED")
     tracker.flush()
     tracker.tag(two, {"after": "its end"})
 
 
-def test_both_ways_leave_the_same_rows(tmp_path: Path) -> None:
-    stores = {}
-    for way in ("local", "calls"):
-        path = tmp_path / way / "mlflow.db"
-        with Tracker(f"sqlite:///{path}", "same") as tracker:
-            assert tracker._delivery._local is not None
-            if way == "calls":
-                tracker._delivery._local = None
-            record(tracker)
-        stores[way] = rows(path)
-    assert stores["local"]["latest_metrics"]
-    assert stores["local"] == stores["calls"]
+@pytest.fixture(scope="module")
+def written_publicly(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    uri = f"sqlite:///{tmp_path_factory.mktemp('public')}/mlflow.db"
+    with Tracker(uri, "same", use_tables=False) as tracker:
+        record(tracker)
+    return contents(uri)
 
 
-@pytest.mark.parametrize("ways", [("calls", "local"), ("local", "local"), ("local", "calls")], ids="-".join)
-def test_what_is_delivered_twice_is_there_once(tmp_path: Path, ways: tuple[str, str]) -> None:
-    path = tmp_path / "mlflow.db"
-    counts: list[list[int]] = []
-    started: list[str] = []
-    for way in ways:
-        with Tracker(f"sqlite:///{path}", "twice") as tracker:
-            if way == "calls":
-                tracker._delivery._local = None
-            run_id = started[0] if started else tracker.start_run("one", {}, {})
-            started.append(run_id)
-            tracker.log_dataset(run_id, "data", Path("data.csv"), "0" * 32, [], {"training": 8, "holdout": 2})
-        with closing(sqlite3.connect(path)) as store:
-            tables = ("datasets", "inputs", "input_tags")
-            counts.append([store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables])
-    assert counts == [[2, 2, 2]] * 2
+def test_both_ways_leave_the_same_records(uri: str, written_publicly: dict[str, Any]) -> None:
+    with Tracker(uri, "same") as tracker:
+        record(tracker)
+    assert set(written_publicly["runs"]) == {"one", "two", "renamed"}
+    assert contents(uri) == written_publicly
 
 
-def test_a_run_that_is_gone_stops_no_other(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The ids of runs that were written with MLflow's client."""
+    found: list[str] = []
+    log_batch = MlflowClient.log_batch
+
+    def count(self: MlflowClient, run_id: str, *words: Any, **named: Any) -> None:
+        found.append(run_id)
+        log_batch(self, run_id, *words, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", count)
+    return found
+
+
+def test_a_store_of_an_untested_revision_is_left_to_mlflow(
+    uri: str, tmp_path: Path, calls: list[str], written_publicly: dict[str, Any]
+) -> None:
+    with Tracker(uri, "same") as tracker:
+        run_id = tracker.start_run("before", {}, {})
+        tracker.tag(run_id, {"a": "1"})
+        tracker.flush()
+        assert calls == []
+        with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
+            store.execute("UPDATE alembic_version SET version_num = 'another'")
+        assert LocalStore.at(uri) is None
+        record(tracker)
+        tracker.flush()
+        assert calls
+        MlflowClient(uri).set_terminated(run_id)
+    found = contents(uri)
+    del found["runs"]["before"]
+    assert found == written_publicly
+
+
+def test_only_what_mlflow_would_change_goes_by_its_client(uri: str, calls: list[str]) -> None:
+    with Tracker(uri, "long") as tracker:
+        short, long = tracker.start_runs([("short", {"a": "x"}, {}), ("long", {"a": "x" * 7000}, {})])
+        tracker.flush()
+        assert calls == [long]
+    params = {run: MlflowClient(uri).get_run(run).data.params["a"] for run in (short, long)}
+    assert params == {short: "x", long: "x" * 6000}
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        Batch(metrics=[("a//b", 1.0, 1, 1)]),
+        Batch(metrics=[("a", float("nan"), 1, 1)]),
+        Batch(metrics=[("a", float("inf"), 1, 1)]),
+        Batch(metrics=[("a" * 251, 1.0, 1, 1)]),
+        Batch(params={"a€": "1"}),
+        Batch(params={"../a": "1"}),
+        Batch(params={"a": "x" * 6001}),
+        Batch(tags={"": "1"}),
+        Batch(tags={"a": "x" * 8001}),
+        Batch(tags={"mlflow.runName": "other"}),
+        Batch(ending=("NO SUCH STATUS", 1)),
+    ],
+)
+def test_what_mlflow_would_refuse_or_change_is_unsupported(uri: str, batch: Batch) -> None:
+    with Tracker(uri, "odd") as tracker:
+        run_id = tracker.start_run("a", {}, {})
+        store = LocalStore.at(uri)
+        assert store is not None
+        before = contents(uri)
+        with pytest.raises(Unsupported):
+            store.write({run_id: batch})
+        assert contents(uri) == before
+
+
+@pytest.mark.parametrize("ways", [(False, True), (True, True), (True, False)])
+def test_what_is_delivered_twice_is_there_once(uri: str, ways: tuple[bool, bool]) -> None:
+    found = []
+    run_id = ""
+    for use_tables in ways:
+        with Tracker(uri, "twice", use_tables=use_tables) as tracker:
+            run_id = run_id or tracker.start_run("one", {}, {})
+            tracker.log_dataset(run_id, "data", "data.csv", "0" * 32, [], {"training": 8, "holdout": 2})
+        found.append(contents(uri)["runs"]["one"]["inputs"])
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+def test_a_missing_run_stops_no_other(uri: str, tmp_path: Path) -> None:
     tracker = Tracker(uri, "gone")
     kept, gone = tracker.start_runs([("kept", {}, {}), ("gone", {}, {})])
+    tracker.flush()
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
         for table in ("tags", "runs"):
             store.execute(f"DELETE FROM {table} WHERE run_uuid = '{gone}'")
@@ -106,27 +201,23 @@ def test_a_run_that_is_gone_stops_no_other(tmp_path: Path) -> None:
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
 
 
-def test_tables_that_are_not_known_are_left_to_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise TypeError("an unexpected keyword argument")
-
-    monkeypatch.setattr("harness.tracking._compat_sqlite.LocalStore.start", fail)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with Tracker(uri, "unknown") as tracker:
-        run_id = tracker.start_run("a", {"b": 1}, {})
-        tracker.log(run_id, {"loss": 0.5}, 1)
-    run = MlflowClient(uri).get_run(run_id)
-    assert (run.info.run_name, run.data.params, run.data.metrics) == ("a", {"b": "1"}, {"loss": 0.5})
-
-
-def test_a_store_that_was_written_to_finds_a_runs_points_by_the_run(tmp_path: Path) -> None:
-    path = tmp_path / "mlflow.db"
-    with Tracker(f"sqlite:///{path}", "many") as tracker:
+def test_a_store_that_was_written_to_finds_a_runs_points_by_the_run(uri: str, tmp_path: Path) -> None:
+    with Tracker(uri, "many") as tracker:
         for run_id in tracker.start_runs([(str(number), {}, {}) for number in range(50)]):
             tracker.log_curve(run_id, "loss", range(50), [0.5] * 50)
     question = (
         "EXPLAIN QUERY PLAN SELECT value FROM metrics WHERE run_uuid IN ('a', 'b') AND key = 'loss' ORDER BY step"
     )
-    with closing(sqlite3.connect(path)) as store:
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
         plan = " ".join(line[3] for line in store.execute(question))
     assert "(run_uuid=? AND key=?)" in plan
+
+
+@pytest.mark.parametrize("use_tables", [True, False])
+def test_no_file_of_a_connection_stays_beside_the_store(uri: str, tmp_path: Path, use_tables: bool) -> None:
+    from harness.tracking.connections import close_connections
+
+    with Tracker(uri, "files", use_tables=use_tables) as tracker:
+        tracker.end_run(tracker.start_run("a", {}, {}), "FINISHED")
+    close_connections()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["mlflow.db", "mlflow.db.lock"]

@@ -7,11 +7,8 @@ import sys
 
 import pandas as pd
 import pytest
-from mlflow.tracking import MlflowClient
 
 import harness
-from harness.tracking import reader
-from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
 CURVES = {"batch": [0.9, 0.5], "full": [0.8, 0.7, 0.6]}
@@ -88,25 +85,6 @@ def test_the_losses_of_chunks_have_updates_for_steps(store: dict[str, str]) -> N
     curves = harness.load_sweep(uri=store["uri"], metrics=["train/chunk_loss"]).curves
     assert curves["updates"].tolist() == curves["step"].tolist() == list(range(1, 9))
     assert curves[["epoch", "rows", "seconds"]].isna().all(axis=None)
-
-
-@pytest.mark.parametrize("points", [25_000, 3, 1])
-def test_histories_are_whole_however_few_points_an_answer_holds(
-    store: dict[str, str], monkeypatch: pytest.MonkeyPatch, points: int
-) -> None:
-    monkeypatch.setattr(reader, "BULK_POINTS", points)
-    monkeypatch.setattr(reader, "BULK_RUNS", 2)
-    ids = [store[name] for name in ("batch", "full", "lost")]
-    found = RunReader(store["uri"]).histories(ids, ["val/loss", "train/chunk_loss", "no such metric"])
-    client = MlflowClient(store["uri"])
-    expected = {
-        (run_id, metric, point.step, point.value)
-        for run_id in ids
-        for metric in ("val/loss", "train/chunk_loss")
-        for point in client.get_metric_history(run_id, metric)
-    }
-    assert len(found) == len(expected) == 13
-    assert set(found.itertuples(index=False, name=None)) == expected
 
 
 def test_figures_are_one_call(store: dict[str, str]) -> None:

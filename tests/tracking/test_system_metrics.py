@@ -19,6 +19,21 @@ def test_samples_come_in_time_and_one_at_the_end() -> None:
         assert all(key.startswith("system/") for key in metrics)
 
 
+def test_names_are_those_of_mlflow() -> None:
+    samples: list[dict] = []
+    SystemMonitor(lambda metrics: samples.append(dict(metrics))).stop()
+    assert {key.removeprefix("system/") for key in samples[0] if "gpu" not in key} == {
+        "cpu_utilization_percentage",
+        "system_memory_usage_megabytes",
+        "system_memory_usage_percentage",
+        "disk_usage_percentage",
+        "disk_usage_megabytes",
+        "disk_available_megabytes",
+        "network_receive_megabytes",
+        "network_transmit_megabytes",
+    }
+
+
 def test_a_short_sweep_has_a_sample_too() -> None:
     samples: list[object] = []
     SystemMonitor(samples.append).stop()

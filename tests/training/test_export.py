@@ -1,4 +1,4 @@
-"""The exported model against the formula, in float64, that it stands for."""
+"""The exported model equals its formula, computed in float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.config import Loss, Order, Scaling
-from harness.data.blocks import Scaler
+from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
 from harness.models import linear, mlp
@@ -22,7 +22,7 @@ ROWS = 5
 
 
 def make_table(features: Sequence[str], logs: Sequence[str] = (), std: float = 2.5) -> Table:
-    """A table of which only the columns' statistics matter here; those of logarithms where the column is in `logs`."""
+    """A table without rows; columns in `logs` have the statistics of their logarithms."""
     columns = tuple(
         Column(name, name in logs, ROWS, mean=1.5 + index, std=std * (1 + index), min=0, max=9)
         for index, name in enumerate([*features, "target"])
@@ -74,7 +74,7 @@ def test_raw_columns_in_and_own_units_out(
     np.testing.assert_allclose(predictions, expected(columns, table, scaler), rtol=1e-5)
     again = saved_and_loaded(model, tmp_path)
     np.testing.assert_array_equal(again(columns).numpy(), predictions)
-    # Columns are found by name, not by place.
+    # Columns are found by name, not by position.
     turned = dict(reversed(columns.items()))
     np.testing.assert_array_equal(again(turned).numpy(), predictions)
 
@@ -90,7 +90,7 @@ def test_columns_of_any_name(features: list[str], tmp_path: Path) -> None:
     columns = raw_columns(features)
     model = raw_model(trained_linear(len(features)), table, scaler, Loss.mse)
     with warnings.catch_warnings():
-        # Keras says at each loading that a tensor's name is not the input's, which it cannot be with a slash.
+        # A tensor's name cannot contain a slash, and Keras warns on loading that it differs from the input's.
         warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)
         again = saved_and_loaded(model, tmp_path)
     for found in (model, again):

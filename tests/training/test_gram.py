@@ -1,4 +1,4 @@
-"""Training from Gram matrices: whom it suits, that it comes to what rows come to, and how often rows are read."""
+"""Training from Gram matrices: when it is used, that it agrees with training on rows, how often rows are read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import pandas as pd
 import pytest
 
 from harness.config import DataConfig, Loss, Order, Scaling
-from harness.data.blocks import Blocks, Scaler
-from harness.data.table import Table, open_table
-from harness.models import is_linear, linear, mlp
+from harness.data.blocks import Blocks
+from harness.data.scaler import Scaler
+from harness.data.table import Table
+from harness.data.table_builder import open_table
+from harness.models import linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
-from harness.training.feed import Feed
+from harness.training.feed import Feed, FeedLimits
 from harness.training.gram import GramSteps
 from harness.training.lanes import Stack
+from harness.training.linear_models import is_linear
+from harness.training.slices import take_rows
 from tests.helpers import History, lane, make_scan, note, recipe, train
 
 DECAY = {"name": "adamw", "weight_decay": 0.1}
@@ -28,7 +32,7 @@ MOMENTUM = {"name": "sgd", "momentum": 0.9}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with 150,000 rows, so that shuffled pages come in another order each time."""
+    """A folder with a file of 150,000 rows, enough for several pages to shuffle."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(2)
     frame = pd.DataFrame(rng.normal(size=(150_000, 2)), columns=["a", "b"]).round(3)
@@ -104,7 +108,7 @@ def test_one_linear_layer_and_nothing_else_is_linear(build, suits):
     assert is_linear(build(1)) == suits
 
 
-def test_it_is_for_the_squared_error_few_columns_and_chunks_of_some_length():
+def test_matrices_pay_for_squared_error_few_columns_and_long_chunks():
     def pays(columns: int, chunk: int, loss: Loss = Loss.mse) -> bool:
         return GramSteps(Stack(recipe(loss=loss), Encoding((0,) * columns))).pays(chunk)
 
@@ -116,7 +120,7 @@ def test_it_is_for_the_squared_error_few_columns_and_chunks_of_some_length():
 
 
 def close(some: list[History], others: list[History]) -> None:
-    """Say that histories are equal but for rounding, and not to the bit."""
+    """Assert that histories agree up to rounding, but not bit by bit."""
     for one, other in zip(some, others, strict=True):
         np.testing.assert_allclose(list(one.curve.values()), list(other.curve.values()), rtol=2e-5)
         np.testing.assert_allclose([end.loss for end in one.epochs], [end.loss for end in other.epochs], rtol=1e-5)
@@ -134,7 +138,7 @@ def close(some: list[History], others: list[History]) -> None:
         pytest.param(TOWNS, {"name": "adam"}, Scaling.standard, id="categories"),
     ],
 )
-def test_it_comes_to_what_rows_come_to(folder, settings, optimizer, scaling):
+def test_matrices_agree_with_rows(folder, settings, optimizer, scaling):
     data = table(folder, **settings)
     lanes = [lane(chunk, rate, recipe_=recipe(optimizer=optimizer)) for chunk in (1000, 30_000) for rate in (0.01, 0.1)]
     by_rows, by_matrices = (train(lanes, data, Scaler.of(data, scaling), gram=gram) for gram in (False, True))
@@ -146,44 +150,42 @@ def test_it_comes_to_what_rows_come_to(folder, settings, optimizer, scaling):
     [({}, 1 << 25, [1]), ({}, 0, [1, 2, 3]), (TOWNS, 1 << 25, [1]), ({"order": Order.shuffled}, 1 << 25, [1, 2, 3])],
     ids=["kept", "no room", "categories", "another order"],
 )
-def test_rows_are_read_once_if_their_matrices_may_be_kept(folder, monkeypatch, passes, settings, room, expected):
-    """In other blocks, of which a call takes more steps, too: that does not show."""
+def test_rows_are_read_once_if_their_matrices_fit(folder, passes, settings, room, expected):
+    """Results do not depend on block size or on how many blocks are joined."""
     data = table(folder, **settings)
-    monkeypatch.setattr("harness.training.feed.KEPT_BYTES", room)
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 2)
+    limits = FeedLimits(span_blocks=2, kept_bytes=room)
     lanes = [lane(chunk, stops=(3,)) for chunk in (100, data.train_rows)]
-    found = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000)
+    found = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000, feed_limits=limits)
     assert passes == expected
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 16)
-    again = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=200_000)
+    limits = FeedLimits(kept_bytes=room)
+    again = train(lanes, data, Scaler.of(data, Scaling.standard), block_rows=200_000, feed_limits=limits)
     assert [history.numbers for history in found] == [history.numbers for history in again]
 
 
-def test_spans_take_no_more_than_they_may(folder, monkeypatch):
+def test_joined_blocks_respect_the_limit(folder):
     data = table(folder)
     lanes = [lane(100)]
 
-    def spans() -> int:
-        scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000)
+    def spans(limits: FeedLimits) -> int:
+        scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=20_000, feed_limits=limits)
         return sum(isinstance(event, Progress) and event.rows < data.train_rows for event in scan.run())
 
-    assert spans() == 0
+    assert spans(FeedLimits()) == 0
     # A matrix of 4 columns takes 128 bytes, those of a block 25.6 kB.
-    monkeypatch.setattr("harness.training.feed.SPAN_BYTES", 60_000)
-    assert spans() == 3
+    assert spans(FeedLimits(span_bytes=60_000)) == 3
 
 
-def test_a_scan_goes_on_within_an_epoch_in_other_spans(folder, monkeypatch):
+def test_a_scan_resumes_within_an_epoch_with_other_blocks(folder):
     data = table(folder)
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 2)
+    limits = FeedLimits(span_blocks=2)
     lanes = [lane(100), lane(30_000)]
-    scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=10_240)
+    scan = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=10_240, feed_limits=limits)
     whole, state = [History() for _ in lanes], None
     for event in scan.run():
         note(whole, event)
         if isinstance(event, Progress):
             state = state or scan.state()
-    again = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=12_288)
+    again = make_scan(lanes, data, Scaler.of(data, Scaling.standard), block_rows=12_288, feed_limits=limits)
     again.restore(state)
     found = [History() for _ in lanes]
     for event in again.run():
@@ -195,7 +197,7 @@ def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, p
     data = table(folder)
     scaler = Scaler.of(data, Scaling.standard)
     found = train([lane(1000), lane(1000, recipe_=recipe(loss=Loss.mae))], data, scaler)
-    assert passes == [1]  # One block, which is kept.
+    assert passes == [1]  # The only block is kept.
     for stops, expected in (((2,), [1, 2]), ((1,), [1])):
         passes.clear()
         again = train([lane(1000), lane(10, stops=stops)], data, scaler, block_rows=50_000)
@@ -206,15 +208,14 @@ def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, p
 def test_matrices_that_cannot_be_made_fail_their_own_lanes(folder, monkeypatch):
     data = table(folder)
     scaler = Scaler.of(data, Scaling.standard)
-    reduce = GramSteps._reduce
 
-    def fail(self, length, *tensors):
-        if length == 200:
+    def fail(values, start, count):
+        if count == 200:
             raise MemoryError("no room")
-        return reduce(self, length, *tensors)
+        return take_rows(values, start, count)
 
     alone = train([lane(1000)], data, scaler)[0]
-    monkeypatch.setattr(GramSteps, "_reduce", fail)
+    monkeypatch.setattr("harness.training.gram.take_rows", fail)
     found = train([lane(200), lane(1000)], data, scaler)
     assert found[0].error == "MemoryError: no room"
     assert found[0].epochs == []
@@ -225,7 +226,7 @@ def test_a_part_of_one_block_is_brought_to_the_device_once(folder):
     data = table(folder)
     blocks = Blocks(data, "holdout", Scaler.of(data, Scaling.standard))
     with ThreadPoolExecutor() as pool:
-        feed = Feed(blocks, "/CPU:0", pool)
+        feed = Feed(blocks, "/CPU:0", pool, FeedLimits())
         (first,), (second,) = feed.read(1), feed.read(2)
     assert first.x is second.x
     assert (first.stop, first.x.shape) == (data.holdout_rows, (blocks.capacity, 2))

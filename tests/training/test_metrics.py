@@ -1,4 +1,4 @@
-"""The holdout's metrics against numpy and scikit-learn."""
+"""The holdout's metrics equal those of numpy and scikit-learn."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 
 from harness.config import DataConfig, Loss, Scaling
-from harness.data.blocks import Scaler
-from harness.data.table import open_table
-from harness.training.metrics import area_under_roc
+from harness.data.scaler import Scaler
+from harness.data.table_builder import open_table
+from harness.training.objective import area_under_roc
 from tests.helpers import lane, recipe, train
 
 

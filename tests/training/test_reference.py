@@ -1,4 +1,4 @@
-"""The trainer against plain loops over `pandas.read_csv(chunksize=...)`, on the real file."""
+"""The trainer equals plain loops over `pandas.read_csv(chunksize=...)`, on the real file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from harness.config import DataConfig, Scaling
-from harness.data.blocks import Scaler
-from harness.data.table import open_table
+from harness.data.scaler import Scaler
+from harness.data.table_builder import open_table
 from harness.models import linear
 from tests.helpers import lane, train
 from tests.reference import Chunks, adam_in_numpy, eager_keras
@@ -24,15 +24,15 @@ ROWS = 21613
 CHUNKS = (1, 7, 100, 1000, 21612, 21613, "full")
 EPOCHS = (1, 3)
 LOGS = {"plain": [], "logs": ["price", "sqft_living"]}
-# Keras has Adam's 1 - beta_2**t in float32, which is 2e-5 off in the first steps. With logarithms, where a rate of 1
-# moves a prediction by its own size, a chunk's loss would show it.
+# Keras computes Adam's 1 - beta_2**t in float32, which is 2e-5 off in the first steps. That would be visible in chunk
+# losses with logarithms, where a learning rate of 1 changes predictions by their own size.
 RATES = {"plain": (0.001, 0.1, 1.0), "logs": (0.001, 0.01, 0.1)}
 
 pytestmark = pytest.mark.skipif(not KING_COUNTY.is_file(), reason=f"KING_COUNTY_CSV names no file: {KING_COUNTY}")
 
 
 def plain_chunks(chunk: int | str, logs: bool, rows: int | None = None) -> Chunks:
-    """Return passes as the lesson makes them."""
+    """Return passes over chunks of the file."""
     raw = read(rows or ROWS if chunk == "full" else int(chunk), rows)
     return lambda: ((np.log(x), np.log(y)) if logs else (x, y) for x, y in raw)
 
@@ -52,7 +52,7 @@ WAYS = [
 
 @pytest.fixture(scope="module", params=WAYS, ids=str)
 def trained(request, tmp_path_factory):
-    """All configurations on the whole file, in one scan; the file's rows are read in two blocks."""
+    """All configurations trained on the whole file, in one scan of two blocks."""
     kind, gram = request.param
     data = DataConfig(
         features=["sqft_living"],
@@ -84,7 +84,7 @@ def test_equals_numpy_loop(trained, chunk):
         for epoch in EPOCHS:
             kernel, bias = history.weights[epoch]
             np.testing.assert_allclose([bias[0], kernel[0, 0]], plain.weights[epoch - 1][:, index], rtol=1e-4)
-        # The loss of a lucky chunk can be as good as nothing: what it is off is held against the mean of its epoch.
+        # A chunk's loss can be close to zero, so errors are relative to the epoch's mean.
         numbers = np.array(list(history.curve))
         losses = np.array(plain.losses)[numbers - 1, index]
         scale = epoch_losses[(numbers - 1) // per_epoch]

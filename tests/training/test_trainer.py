@@ -1,4 +1,4 @@
-"""What must hold of every scan: who trains beside whom, and in which blocks, does not show."""
+"""Invariants of every scan: results depend neither on companions nor on block size."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 
 from harness.config import DataConfig, Loss, Scaling
-from harness.data.blocks import SLICE_ROWS, Scaler
-from harness.data.table import open_table
+from harness.data.blocks import SLICE_ROWS
+from harness.data.scaler import Scaler
+from harness.data.table_builder import open_table
 from harness.errors import ConfigError
 from harness.models import linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
+from harness.training.feed import FeedLimits
 from harness.training.gram import GramChunks
 from harness.training.lanes import Stack
 from harness.training.loops import WholeChunks
@@ -30,7 +32,7 @@ FEATURES = ["a", "b", "c"]
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """5,003 rows, of which 4,026 are trained on: three slices and a remainder."""
+    """5,003 rows with 4,026 training rows: three slices and a remainder."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(5003, 3)), columns=FEATURES)
@@ -54,16 +56,16 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def test_lanes_of_one_seed_start_from_one_model() -> None:
-    seeds: list[int] = []
+    built: list[keras.Model] = []
 
     def build(inputs: int) -> keras.Model:
-        return mlp(inputs, units=[2])
+        built.append(mlp(inputs, units=[2]))
+        return built[-1]
 
     stack = Stack(recipe(build), Encoding((0,)))
-    made = stack._build
-    stack._build = lambda seed: seeds.append(seed) or made(seed)
+    built.clear()
     first, second = (stack.start(some, [0.1] * len(some)) for some in ([3, 3, 4, 3], [4, 5]))
-    assert seeds == [3, 4, 5]
+    assert len(built) == 3
     kernel = first.weights[0].numpy()
     assert (kernel[0] == kernel[[1, 3]]).all()
     assert (kernel[2] == second.weights[0].numpy()[0]).all()
@@ -79,7 +81,7 @@ def test_lanes_of_one_seed_start_from_one_model() -> None:
         slow(mlp, False, (7, 1025)),
     ],
 )
-def test_block_size_does_not_show(table, build, gram, chunks):
+def test_results_do_not_depend_on_block_size(table, build, gram, chunks):
     data = table()
     lanes = [lane(min(chunk, data.train_rows), recipe_=recipe(build)) for chunk in chunks]
     whole, *others = [train(lanes, data, scaler(data), block_rows=rows, gram=gram) for rows in (None, 1, 2000)]
@@ -88,8 +90,8 @@ def test_block_size_does_not_show(table, build, gram, chunks):
 
 
 @pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(mlp, False)])
-def test_companions_do_not_show(table, build, gram):
-    """Some of them need the rows themselves, and 100 rows a chunk with three features may be had by their matrix."""
+def test_results_do_not_depend_on_companions(table, build, gram):
+    """Some companions need rows; `mine` uses Gram matrices if `gram` is set."""
     data = table()
     mine = lane(100, recipe_=recipe(build), rate=0.02)
     alone = train([mine], data, scaler(data), gram=gram)[0]
@@ -110,15 +112,15 @@ def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
 
 
 @pytest.mark.parametrize(("build", "gram"), [(linear, True), slow(linear, False), slow(with_dropout, False)])
-def test_a_scan_goes_on_from_any_state_to_the_bit(table, monkeypatch, build, gram):
-    """In other blocks, too; two lanes leave on the way, one by diverging, one at its stop."""
-    monkeypatch.setattr("harness.training.feed.SPAN_BLOCKS", 1)
+def test_a_scan_resumes_bit_identically_from_any_state(table, build, gram):
+    """Also with another block size; one lane diverges, another stops early."""
+    limits = FeedLimits(span_blocks=1)
     data = table()
     momentum = recipe(build, {"name": "sgd", "momentum": 0.9})
     lanes = [lane(100, stops=(1, 3), recipe_=recipe(build)), lane(100, rate=1e30, recipe_=recipe(build))]
     lanes += [lane(size, stops=(3,), recipe_=momentum) for size in (1000, 2500)]
     lanes += [lane(data.train_rows, stops=(2,), recipe_=recipe(build))]
-    scan = make_scan(lanes, data, scaler(data), block_rows=1024, gram=gram)
+    scan = make_scan(lanes, data, scaler(data), block_rows=1024, gram=gram, feed_limits=limits)
     whole = [History() for _ in lanes]
     states, heard = [scan.state()], [copy.deepcopy(whole)]
     for event in scan.run():
@@ -127,14 +129,14 @@ def test_a_scan_goes_on_from_any_state_to_the_bit(table, monkeypatch, build, gra
             states.append(scan.state())
             heard.append(copy.deepcopy(whole))
     assert len(states) == 1 + 3 * (4 + 1)
-    # Within an epoch, and before its evaluation.
+    # Within an epoch, and between training and evaluation.
     for place, rows in ((4, 2048), (7, None)):
         state, before = states[place], heard[place]
         with io.BytesIO() as file:
             np.savez(file, allow_pickle=False, **state)
             file.seek(0)
             plain = dict(np.load(file, allow_pickle=False))
-        again = make_scan(lanes, data, scaler(data), block_rows=rows, gram=gram)
+        again = make_scan(lanes, data, scaler(data), block_rows=rows, gram=gram, feed_limits=limits)
         again.restore(plain)
         for event in again.run():
             note(before, event)
@@ -159,7 +161,7 @@ def test_shorter_run_is_the_beginning_of_a_longer_one(table):
     assert [value.tolist() for value in both.weights[1]] == [value.tolist() for value in short.weights[1]]
 
 
-def test_lane_that_diverges_is_named_and_heard_of_no_more(table):
+def test_a_diverged_lane_emits_no_further_events(table):
     data = table()
     found = train([lane(100, rate=1e30, stops=(1, 3)), lane(100, stops=(1, 3))], data, scaler(data))
     assert found[0].diverged == 2
@@ -176,7 +178,7 @@ def test_divergence_in_the_last_update_is_seen(table):
 
 
 def test_second_epoch_sees_the_same_rows(table):
-    """With a rate of nothing, each epoch has the losses of the first."""
+    """With a negligible learning rate, all epochs have the same losses."""
     data = table()
     for chunk in (7, 1025):
         history = train([lane(chunk, rate=1e-30, stops=(2,))], data, scaler(data), block_rows=1024)[0]
@@ -189,7 +191,7 @@ def test_second_epoch_sees_the_same_rows(table):
 
 
 def test_epoch_loss_weighs_chunks_by_their_rows(table):
-    """Without learning, the mean over updates is the mean over rows, whatever the chunk and its remainder."""
+    """With a negligible learning rate, the epoch's loss is the mean over rows for any chunk size."""
     data = table()
     lanes = [lane(min(chunk, data.train_rows), rate=1e-30, stops=(1,)) for chunk in (7, 1000, 1025, 10**6)]
     losses = [history.epochs[0].loss for history in train(lanes, data, scaler(data))]
@@ -272,7 +274,7 @@ def test_layers_with_state_or_penalty_equal_eager_keras(table, build, chunk):
 
 def test_batch_norm_is_refused_where_a_chunk_is_summed_in_slices(table):
     data = table()
-    with pytest.raises(ConfigError, match=r"chunksize 1025 .*batch_normalization.* Use chunksize <= 1024"):
+    with pytest.raises(ConfigError, match=r"chunksize=1025 .*batch_normalization.* Use chunksize <= 1024"):
         train([lane(SLICE_ROWS + 1, recipe_=recipe(with_batch_norm))], data, scaler(data))
 
 
@@ -317,7 +319,7 @@ def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, gram,
 
 def test_model_of_another_shape_is_refused(table):
     data = table()
-    with pytest.raises(ConfigError, match=r"shape \[rows, 1\]. Received: \[2, 2\]"):
+    with pytest.raises(ConfigError, match=r"the shape \[2, 2\] instead of \[2, 1\]. Its last layer must have 1 unit."):
         train([lane(100, recipe_=recipe(two_outputs))], data, scaler(data))
 
 

@@ -1,0 +1,86 @@
+"""Measure the harness beside its peers: `make bench`, or `make bench BENCH='--rows 200000'` for a short trial.
+
+docs/benchmark.md says what is measured and how to read it. Results go to the terminal, to the MLflow experiment
+`benchmark`, and to a dated page with a figure in experiments/benchmark/results/.
+"""
+
+import argparse
+import os
+import platform
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from experiments.benchmark import report
+from experiments.benchmark.goals import goals
+from experiments.benchmark.measure import Benchmark
+
+ROWS = 20_000_000
+RESULTS = Path(__file__).parent / "results"
+NOTES = "Times are seconds, medians with their range. docs/benchmark.md says what is measured and how to read it."
+PACKAGES = ("tensorflow", "keras", "pandas", "numpy", "polars", "jax", "scikit-learn", "vowpalwabbit")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure and report; return 1 if the harness failed in a case."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description="Time the harness and peers.")
+    parser.add_argument("--rows", type=int, default=ROWS, help="rows of the large file (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the page and the figure")
+    options = parser.parse_args(words)
+    if options.rows < 20_000:
+        parser.error("--rows: at least 20000 rows are needed")
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(tempfile.gettempdir())
+        benchmark = Benchmark(options.rows, options.repeats, Path(folder), files, lambda line: print(line, flush=True))
+        rows, parts = benchmark.rows(), benchmark.parts()
+    reached = goals(rows, parts)
+    machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
+    page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
+    command = "make bench" if options.rows == ROWS else f"make bench BENCH='--rows {options.rows}'"
+    installed = {package.name: package.version for package in distributions()}
+    versions = {
+        "python": platform.python_version(),
+        **{name: installed.get(name, "not installed") for name in PACKAGES},
+    }
+    tables = {
+        "Times as long as the harness (\\* timed on the first rows and scaled)": report.ratio_table(rows),
+        "Goals": [["goal", "wanted", "measured", "verdict"], *(goal.cells for goal in reached)],
+        "Parts": [["part", "median (range)", "unit"], *([part[0], str(part[1]), part[2]] for part in parts.values())],
+        "Times": report.time_table(rows),
+    }
+    paragraphs = [
+        f"# {machine}, {date}",
+        f"`{command}`, {', '.join(f'{name} {number}' for name, number in versions.items())}.",
+        NOTES,
+        *(f"- {remark}" for remark in benchmark.remarks),
+        *(f"## {title}\n\n{report.markdown(cells)}" for title, cells in tables.items()),
+        f"![Configuration-rows per second]({page.stem}.png)\n",
+    ]
+    options.results.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n\n".join(paragraphs))
+    report.draw(rows).savefig(page.with_suffix(".png"))
+    report.record({"command": command, "device": machine}, versions, rows, reached, page)
+    Console(width=max(150, Console().width)).print(Markdown("\n\n".join(paragraphs[:-1])))
+    print(f"written: {page}")
+    return int(benchmark.failed)
+
+
+def processor_name() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ends the peer that is running, too.
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The goals, and whether they are reached."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.benchmark.timing import Part, Row, ratio, three_digits
+
+
+class Goal(NamedTuple):
+    """A wanted figure; `measured` is None where a case or a peer is missing."""
+
+    what: str
+    wanted: float
+    measured: float | None
+    at_least: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is reached."""
+        if self.measured is None:
+            return "not measured"
+        reached = self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
+        return "reached" if reached else "not reached"
+
+    @property
+    def cells(self) -> list[str]:
+        """The goal as a line of a table."""
+        measured = "-" if self.measured is None else three_digits(self.measured)
+        bound = "at least" if self.at_least else "at most"
+        return [self.what, f"{bound} {three_digits(self.wanted)}", measured, self.verdict]
+
+
+def goals(rows: Sequence[Row], parts: Mapping[str, Part]) -> list[Goal]:
+    """Return all goals."""
+    found = {row.case.key: row for row in rows}
+    first, there, longest, sweep = (found.get(key) for key in ("first", "there", "longest", "sweep"))
+    size = sweep.case.task.configurations if sweep else 64
+    run, runs = "one run, chunk 100, times the best loop over pandas chunks", f"sweep of {size}"
+    parses = f"{runs}, first contact, in bare pandas parses"
+    figures = {key: part.value.mid for key, part in parts.items()}
+    counted, apart = "compilation counted", "compilation apart"
+    loops = ("loop", "compiled", "sklearn")
+    parse = figures.get("parse_pandas")
+    work = [sweep.harness.work.mid, sweep.harness.compile.mid] if sweep else []
+    growth = ratio(sweep.harness, longest.harness, compiling=True) if sweep and longest else None
+    return [
+        Goal(f"{run}, first contact, {counted}", 20, _best(first, loops, compiling=True)),
+        Goal(f"{run}, first contact, {apart}", 20, _best(first, loops)),
+        Goal(f"{run}, table there, {counted}", 200, _best(there, loops, compiling=True)),
+        Goal(f"{run}, table there, {apart}", 200, _best(there, loops)),
+        Goal(f"{runs}, times Keras", 100, _best(sweep, ["keras"])),
+        Goal(f"{runs}, times scikit-learn", 100, _best(sweep, ["sklearn"])),
+        Goal(f"{runs}, times the plain loop", 10_000, _best(sweep, ["loop"])),
+        Goal(f"{runs}, times JAX, {counted}", 1, _best(sweep, ["jax"], compiling=True)),
+        Goal(f"{runs}, times JAX, {apart}", 1, _best(sweep, ["jax"])),
+        Goal(f"{runs}, times JAX with its runs in MLflow, {apart}", 1, _best(sweep, ["jax_mlflow"])),
+        Goal(f"{parses}, {apart}", 2, work[0] / parse if work and parse else None, at_least=False),
+        Goal(f"{parses}, {counted}", 3, sum(work) / parse if work and parse else None, at_least=False),
+        Goal(f"T({size})/T(1), {counted}", 1.5, growth, at_least=False),
+        Goal("lanes trained by one scan", 1024, figures.get("lanes")),
+        Goal("64 lanes, chunk 100, microseconds per update", 10, figures.get("update/64/100"), at_least=False),
+        Goal("64 runs, composing, folders and MLflow, seconds", 3, figures.get("beside"), at_least=False),
+    ]
+
+
+def _best(row: Row | None, names: Sequence[str], *, compiling: bool = False) -> float | None:
+    """Return how many times as long as the harness the fastest of some peers takes."""
+    ratios = [ratio(row.peers.get(name), row.harness, compiling=compiling) for name in names] if row else []
+    return min((found for found in ratios if found is not None), default=None)

@@ -1,0 +1,164 @@
+"""Run the cases: the harness and its peers, results checked, all in one call."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments.benchmark.cases import RATES, Case, cases
+from experiments.benchmark.peers.reference import fault
+from experiments.benchmark.process import PEERS, missing, run_peer
+from experiments.benchmark.task import COLUMNS, FULL, Outcome, Task
+from experiments.benchmark.timing import Part, Row, Timing, span, timing
+from harness.data import synthetic_houses
+
+TIMED_EPOCHS = 4  # Scaled peers: the first may compile, the others are repeated measurements.
+TIMED_ROWS = 1_000_000  # Scaled peers are timed on at most this many.
+REFERENCE_UPDATES = 600_000  # The reference takes 20 microseconds each; longer tasks are not compared with it.
+UPDATES = ((1, 100), (1, 1000), (64, 100), (64, 1000), (1024, 100))  # Lanes and chunk size.
+ONE_THREAD_FROM_ROWS = ("runtime.gram=false", "runtime.workers=1", "tracking.log_model=none")
+
+
+class Benchmark:
+    """Measurements of one call. Outcomes are kept, since cases share them.
+
+    `remarks` names peers that were skipped, wrong results and failed cases; `failed` means that the harness failed.
+    """
+
+    def __init__(self, rows: int, repeats: int, folder: Path, files: Path, say: Callable[[str], None]) -> None:
+        """Prepare. The harness works in `folder`; the CSVs stay in `files`; `say` gets lines on the progress."""
+        self._rows, self._repeats, self._folder, self._files, self._say = rows, repeats, folder, files, say
+        self._kept: dict[tuple, list[Outcome]] = {}
+        self._ready: dict[int, Task] = {}
+        self._tables: dict[int, Path] = {}
+        self.remarks: list[str] = []
+        self.failed = False
+        self._out = {name for name in PEERS if missing(name)}
+        for name in sorted(self._out):
+            self._remark(missing(name))
+
+    def rows(self) -> list[Row]:
+        """Measure all cases."""
+        found = []
+        for case in cases(self._rows):
+            self._say(case.name)
+            with self._noting_failure(case.name):
+                found.append(self._row(case))
+        return found
+
+    def parts(self) -> dict[str, Part]:
+        """Measure the components."""
+        found: dict[str, Part] = {}
+        for name in ("parse_pandas", "parse_polars"):
+            if name not in self._out:
+                outcomes = self._once(name, [self._with_file(Task(self._rows))] * self._repeats)
+                seconds = span(lap for outcome in outcomes for lap in outcome.laps)
+                found[name] = Part(f"{PEERS[name].label}, {self._rows:,} rows, 2 of 21 columns", seconds)
+        for runs, chunk in UPDATES:
+            rates = tuple(0.001 + 0.0001 * lane for lane in range(runs))
+            task = Task(self._rows // 10, (chunk,), rates, (4,), options=ONE_THREAD_FROM_ROWS)
+            what = f"update from rows, one thread: {runs} lanes, chunk {chunk}"
+            with self._noting_failure(what):
+                (outcome,) = self._harness(task, fresh=False, repeats=1)
+                each = span(seconds / task.updates(chunk) * 1e6 for seconds in outcome.epochs[1:])
+                found[f"update/{runs}/{chunk}"] = Part(what, each, "us")
+                found["lanes"] = Part("lanes trained by one scan", span([outcome.figures["lanes"]]), "")
+        with self._noting_failure("64 runs on few rows"):
+            small = Task(max(2000, self._rows // 1000), (100, 500, 1000, FULL), RATES, (5, 10, 15, 20))
+            outcomes = self._harness(small, fresh=False, repeats=self._repeats)
+            beside = span(outcome.figures["beside"] for outcome in outcomes)
+            found["beside"] = Part("64 runs: composing, folders and MLflow", beside)
+        with self._noting_failure("peak memory"):
+            figures = self._once("memory", [self._with_file(Task(self._rows // 10))])[0].figures
+            what = f"peak memory above `import tensorflow`, {figures['gigabytes']:.2g} GB of CSV"
+            found["memory"] = Part(what, span([figures["memory_mb"]]), "MB")
+        return found
+
+    def _row(self, case: Case) -> Row:
+        task = self._with_file(case.task)
+        row = Row(case, timing("harness", task, self._harness(task, case.fresh, self._repeats)), {})
+        for name in (name for name in case.peers if name not in self._out):
+            try:
+                row.peers[name] = self._peer(name, task)
+            except RuntimeError as error:
+                self._out.add(name)
+                self._remark(f"not counted: {error}")
+        return row
+
+    def _with_file(self, task: Task) -> Task:
+        """Return a task with its file, written if need be, and the columns' means and standard deviations."""
+        if task.rows not in self._ready:
+            path = self._files / f"harness-bench-{task.rows}.csv"
+            if not path.exists():
+                self._say(f"writing {path}")
+                synthetic_houses.generate(path, task.rows)
+            values = pd.read_csv(path, usecols=COLUMNS)[COLUMNS].to_numpy(np.float64)
+            mean, std = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
+            self._ready[task.rows] = Task(task.rows, path=str(path), mean=tuple(mean), std=tuple(std))
+        known = self._ready[task.rows]
+        return replace(task, path=known.path, mean=known.mean, std=known.std)
+
+    def _harness(self, task: Task, fresh: bool, repeats: int) -> list[Outcome]:
+        """Run the harness, in a new process each time; `fresh` means in a new folder too; the last one is kept."""
+        task = self._with_file(task)
+        outcomes = []
+        if not fresh and task.rows not in self._tables:
+            self._tables[task.rows] = Path(tempfile.mkdtemp(dir=self._folder))
+            run_peer("harness", [replace(task, folder=str(self._tables[task.rows]), rates=(0.01,), stops=(1,))])
+        for _ in range(repeats):
+            if fresh:
+                shutil.rmtree(self._tables.get(task.rows, ""), ignore_errors=True)
+                self._tables[task.rows] = Path(tempfile.mkdtemp(dir=self._folder))
+            outcomes += run_peer("harness", [replace(task, folder=str(self._tables[task.rows]))])
+        self._check("harness", [task] * repeats, outcomes)
+        return outcomes
+
+    def _peer(self, name: str, task: Task) -> Timing:
+        """Time a peer on the whole task, or on its first rows."""
+        peer, most = PEERS[name], min(task.rows, TIMED_ROWS)
+        tasks = [task] * self._repeats
+        if peer.updates:
+            part = replace(task, rates=(0.01,), stops=(TIMED_EPOCHS,))
+            chunks = task.chunks if peer.by_chunk else (100,)
+            tasks = [replace(part, rows=min(peer.updates * part.size(c), most), chunks=(c,)) for c in chunks]
+        outcomes = self._once(name, tasks)
+        self._check(name, tasks, outcomes)
+        return timing(name, task, outcomes)
+
+    def _once(self, name: str, tasks: Sequence[Task]) -> list[Outcome]:
+        """Run tasks in one process, unless that was done before."""
+        key = (name, *tasks)
+        if key not in self._kept:
+            self._say(f"    {PEERS[name].label}")
+            self._kept[key] = run_peer(name, tasks)
+        return self._kept[key]
+
+    def _check(self, name: str, tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> None:
+        """Compare results with the reference, as far as it gets: the first stop, and eight rates.
+
+        Raises:
+            RuntimeError: A result is wrong.
+        """
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            known = replace(task, stops=task.stops[:1], rates=task.rates[:: -(-len(task.rates) // 8)], options=())
+            if known.stops[0] * sum(map(known.updates, known.chunks)) > REFERENCE_UPDATES:
+                known = replace(known, chunks=())
+            if wrong := fault(name, task, outcome, self._once("reference", [known])[0]):
+                raise RuntimeError(wrong)
+
+    @contextlib.contextmanager
+    def _noting_failure(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            self.failed = True
+            self._remark(f"failed: {what}: {error}")
+
+    def _remark(self, line: str) -> None:
+        self.remarks.append(line)
+        self._say(line)

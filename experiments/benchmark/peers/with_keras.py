@@ -1,0 +1,67 @@
+"""Keras: the plain loop over pandas chunks, the same with a compiled step, and `fit` on data in memory."""
+
+# The stubs of TensorFlow and Keras are narrower than what they accept.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
+import itertools
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from experiments.benchmark.peers.reading import chunks, read
+from experiments.benchmark.task import Fit, Outcome, Task
+
+
+def eager(task: Task) -> Outcome:
+    """Train chunk by chunk without compilation."""
+    return _loop(task, lambda step: step)
+
+
+def compiled(task: Task) -> Outcome:
+    """Train chunk by chunk with a step compiled by XLA."""
+    return _loop(task, lambda step: tf.function(step, jit_compile=True))
+
+
+def fit(task: Task) -> Outcome:
+    """Read everything, then fit, 64 steps per execution: the fastest way to feed Keras."""
+    start = time.perf_counter()
+    x, y = (np.ascontiguousarray(column) for column in np.split(read(task), 2, axis=1))
+    reading = time.perf_counter() - start
+    size, steps = task.size(task.chunks[0]), min(64, task.updates(task.chunks[0]))
+    initial = dict.fromkeys(("kernel_initializer", "bias_initializer"), keras.initializers.Constant(0.1))
+    model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1, **initial)])
+    model.compile(keras.optimizers.Adam(task.rates[0]), "mse", jit_compile=True, steps_per_execution=steps)
+    times: list[float] = []
+    clock = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: times.append(time.perf_counter()))
+    model.fit(x, y, size, epochs=task.stops[-1], shuffle=False, verbose=0, callbacks=[clock])
+    times.append(time.perf_counter())
+    kernel, bias = model.get_weights()
+    return _outcome(task, times, [float(bias[0]), float(kernel[0, 0])], reading)
+
+
+def _loop(task: Task, wrap: Callable) -> Outcome:
+    intercept, slope = tf.Variable(0.1), tf.Variable(0.1)
+    optimizer = keras.optimizers.Adam(task.rates[0])
+    optimizer.build([intercept, slope])
+
+    def step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((intercept + slope * x[:, 0] - y) ** 2)
+        optimizer.apply(tape.gradient(loss, [intercept, slope]), [intercept, slope])
+
+    step, times = wrap(step), [time.perf_counter()]
+    for _ in range(task.stops[-1]):
+        for x, y in chunks(task):
+            step(tf.constant(x), tf.constant(y))
+        times.append(time.perf_counter())
+    return _outcome(task, times, [float(intercept.numpy()), float(slope.numpy())])
+
+
+def _outcome(task: Task, times: list[float], weights: list[float], reading: float = 0.0) -> Outcome:
+    """Return the outcome; what the first epoch takes longer than the others' median is compilation."""
+    first, *laps = [after - before for before, after in itertools.pairwise(times)]
+    compiling = max(0.0, first - sorted(laps)[len(laps) // 2])
+    result = Fit(task.chunks[0], task.rates[0], task.stops[-1], weights)
+    return Outcome(task.rows, laps, [result], compiling, reading)

@@ -1,0 +1,58 @@
+"""What `data.path` names: a file, a pattern or a list of them, local or remote, as a list of addresses."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.data.files import open_file, scheme
+from harness.errors import require
+from harness.runtime.secrets import masked
+
+_PATTERN = frozenset("*?[")
+
+
+def find_addresses(path: str | Sequence[str], remedy: str = "") -> list[str]:
+    """Return the addresses that `data.path` names: lists keep their order, the files of a pattern are sorted by name.
+
+    Raises:
+        ConfigError: A local file does not exist or is a folder, or no file matches a pattern.
+    """
+    found: list[str] = []
+    for name in [path] if isinstance(path, str | os.PathLike) else path:
+        found += _find_remote(name) if scheme(str(name)) else _find_local(name, remedy)
+    return found
+
+
+def _find_remote(name: str) -> list[str]:
+    from harness.data.remote import connect, remote_errors
+
+    require("***" not in name, f"data.path: {name} was recorded without its credentials; give the whole address.")
+    if scheme(name) in ("http", "https"):
+        require("*" not in name, f"data.path: HTTP servers cannot list files for {masked(name)}; list the addresses.")
+        return [name]
+    if not _PATTERN & set(name):
+        return [name]
+    filesystem, path = connect(name)
+    with remote_errors(masked(name)):
+        # See files added since this process last listed them.
+        filesystem.invalidate_cache()
+        matches = sorted(match for match, info in filesystem.glob(path, detail=True).items() if info["type"] == "file")
+    require(bool(matches), f"data.path: no file matches {masked(name)}.")
+    return [filesystem.unstrip_protocol(match) for match in matches]
+
+
+def _find_local(name: str, remedy: str) -> list[str]:
+    whole = Path(name).expanduser().absolute()
+    found = [str(whole)]
+    if _PATTERN & set(str(name)) and not whole.exists():
+        # Folders that match are left out: `data/*` means the files.
+        matches = sorted(glob.glob(str(whole), recursive=True))  # noqa: PTH207
+        found = [match for match in matches if not Path(match).is_dir()]
+        require(bool(found), f"data.path: no file matches {name}. {remedy}".strip())
+    for address in found:
+        require(Path(address).exists(), f"data.path: no such file: {address}{f'. {remedy}' if remedy else ''}")
+        open_file(address)
+    return found

@@ -1,0 +1,160 @@
+"""`Source`: the contract between a file format and a table.
+
+To add a format, write a subclass in a file of its own and add it to `harness.data.formats.FORMATS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.config import DataConfig
+from harness.data.files import File
+from harness.errors import ConfigError
+
+BLOCK_BYTES = 8 << 20
+"""Bytes parsed at once: enough to hide the cost of a call, few enough to hold three such blocks in memory."""
+
+MILLISECONDS_A_DAY = 86_400_000
+
+
+class Words(NamedTuple):
+    """A column of text: `values` holds each word once, `codes`, int64 `[rows]`, index it; -1 is an empty field."""
+
+    codes: np.ndarray
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to read from a source, and how its text is written; see `DataConfig` for the fields.
+
+    Attributes:
+        block_bytes: Bytes of text parsed at once. No result depends on it.
+    """
+
+    columns: tuple[str, ...]
+    categorical: frozenset[str] = frozenset()
+    dates: frozenset[str] = frozenset()
+    date_format: str | None = None
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    block_bytes: int = BLOCK_BYTES
+
+    @classmethod
+    def of(cls, data: DataConfig, block_bytes: int = BLOCK_BYTES) -> Selection:
+        """Select what `data` names."""
+        texts = frozenset(data.categorical), frozenset(data.dates), data.date_format
+        return cls(tuple(data.columns), *texts, data.delimiter, data.encoding, data.decimal, block_bytes)
+
+    def is_text(self, name: str) -> bool:
+        """Return True if a column is not read as numbers."""
+        return name in self.categorical or name in self.dates
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of a source.
+
+    Attributes:
+        columns: For each selected column float64 `[rows]`, NaN where a field is empty; or words, if it is categorical.
+        locate: Names a row by its file and line.
+        position: Bytes of the file read so far.
+    """
+
+    columns: list[np.ndarray | Words]
+    locate: Callable[[int], str]
+    position: int
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        first = self.columns[0]
+        return len(first.codes if isinstance(first, Words) else first)
+
+
+class Source(ABC):
+    """Rows in one file of some format, at any address.
+
+    Attributes:
+        marks: How files of the format begin; empty matches every file.
+    """
+
+    marks: ClassVar[tuple[bytes, ...]] = ()
+
+    def __init__(self, file: File, selection: Selection) -> None:
+        self.file = file
+        self.selection = selection
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of all columns in the file."""
+
+    @abstractmethod
+    def read(self) -> Generator[Chunk]:
+        """Read the selected columns from start to end, in memory that does not depend on the file.
+
+        Raises:
+            ConfigError: A column is missing, or a row cannot be read.
+        """
+
+    def chunks(self) -> Generator[Chunk]:
+        """Read like `read`, and refuse numbers that float32 cannot hold."""
+        with contextlib.closing(self.read()) as chunks:
+            for chunk in chunks:
+                for name, values in zip(self.selection.columns, chunk.columns, strict=True):
+                    if isinstance(values, np.ndarray):
+                        _check_range(name, values, chunk.locate)
+                yield chunk
+
+
+def check_names(address: str, names: Sequence[str], columns: Sequence[str], hint: str = "") -> None:
+    """Refuse `columns` that are not among the `names` in a file.
+
+    Raises:
+        ConfigError: Lists the missing columns, with `hint`, similar names, or all of them.
+    """
+    missing = [name for name in columns if name not in names]
+    if not missing:
+        return
+    alike = {name.casefold(): name for name in names}
+    close = [alike[name] for name in difflib.get_close_matches(missing[0].casefold(), alike, n=3, cutoff=0.5)]
+    if not hint and close:
+        hint = f"Did you mean {' or '.join(close)}?"
+    hint = hint or f"It has: {', '.join(names[:30])}{', ...' if len(names) > 30 else ''}."
+    raise ConfigError(f"{address} has no column {', '.join(missing)}. {hint}")
+
+
+def to_days(name: str, text: pd.Series, form: str | None, locate: Callable[[int], str]) -> np.ndarray:
+    """Return dates as days since 1970-01-01, NaN for an empty field."""
+    try:
+        times = pd.to_datetime(text, format=form or "ISO8601", errors="coerce", utc=True).dt.as_unit("ms")
+    except ValueError as error:
+        raise ConfigError(f"data.date_format: {form} is not a format of strptime ({error}).") from error
+    bad = (times.isna() & text.notna()).to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        raise ConfigError(
+            f"{locate(row)}: {name} is {text.iloc[row]!r}, not a date {f'like {form}' if form else 'in ISO 8601'}. "
+            "Set data.date_format, for example to %d/%m/%Y."
+        )
+    milliseconds = times.to_numpy("datetime64[ms]")
+    return np.where(np.isnat(milliseconds), np.nan, milliseconds.astype(np.int64) / MILLISECONDS_A_DAY)
+
+
+def _check_range(name: str, values: np.ndarray, locate: Callable[[int], str]) -> None:
+    largest = np.finfo(np.float32).max
+    if not len(values) or (values.min() >= -largest and values.max() <= largest):
+        return
+    too_large = np.abs(values) > largest
+    if too_large.any():
+        row = int(too_large.argmax())
+        raise ConfigError(f"{locate(row)}: {name} is {values[row]:g}, which float32 cannot hold.")

@@ -1,0 +1,25 @@
+"""The split: which rows of a source are held out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def held_out(first_row: int, count: int, fraction: float, seed: int) -> np.ndarray:
+    """Return for `count` rows of a source, from `first_row` on, whether they are held out.
+
+    It depends on a row's number and `seed` alone: a row is held out if a 64-bit hash of both (the finalizer of
+    SplitMix64, Steele, Lea and Flood, 2014) falls into the lowest `fraction` of its range.
+
+    Returns:
+        bool `[count]`.
+    """
+    if fraction == 0:
+        return np.zeros(count, bool)
+    with np.errstate(over="ignore"):
+        z = np.arange(first_row, first_row + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z += np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return z < np.uint64(int(fraction * 2**64))

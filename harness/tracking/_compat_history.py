@@ -1,0 +1,96 @@
+"""Reads the metric histories of many runs at once.
+
+Reason: MLflow's public client reads one metric of one run per call.
+Gain: for five metrics of 64 runs 0.01 s instead of 0.2 s (local store), 0.2 s instead of 1.9 s (server).
+Test: `tests/tracking/test_compat_history.py` compares the points with those of MLflow's client.
+Otherwise: `MlflowClient.get_metric_history`, for stores of an untested schema revision, databases on a server, and
+MLflow servers that do not answer the request that their own pages use.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import requests
+from mlflow.tracking import MlflowClient
+
+from harness.tracking._compat_schema import UntestedSchema, connection
+from harness.tracking.uri import sqlite_path
+
+Point = tuple[str, str, int, float]
+"""Run id, metric, step and value."""
+
+_ENDPOINT = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+POINTS_PER_ANSWER, _RUNS_PER_REQUEST = 25_000, 25
+_SECONDS = 60
+
+
+def histories(
+    client: MlflowClient,
+    uri: str,
+    run_ids: Sequence[str],
+    metrics: Sequence[str],
+    points_per_answer: int = POINTS_PER_ANSWER,
+) -> list[Point]:
+    """Return all points of some metrics of some runs, those of one metric and run by time, step and value."""
+    path = sqlite_path(uri)
+    try:
+        if path and "?" not in uri:
+            return _from_file(path, run_ids, metrics)
+        if uri.startswith(("http://", "https://")):
+            return list(_from_server(client, uri, run_ids, metrics, points_per_answer))
+    except (UntestedSchema, sqlite3.Error, requests.RequestException, LookupError, TypeError, ValueError):
+        pass
+    return list(public_histories(client, run_ids, metrics))
+
+
+def public_histories(client: MlflowClient, run_ids: Iterable[str], metrics: Sequence[str]) -> Iterator[Point]:
+    """Yield the same points as `histories`, read with MLflow's public client."""
+    for metric, run_id in itertools.product(metrics, run_ids):
+        found = client.get_metric_history(run_id, metric)
+        for point in sorted(found, key=lambda point: (point.timestamp, point.step, point.value)):
+            yield run_id, metric, point.step, point.value
+
+
+def _from_file(path: Path, run_ids: Sequence[str], metrics: Sequence[str]) -> list[Point]:
+    query = """
+        SELECT step, value, is_nan FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY timestamp, step, value"""
+    with connection(path) as store:
+        return [
+            (run_id, metric, step, math.nan if is_nan else value)
+            for metric, run_id in itertools.product(metrics, run_ids)
+            for step, value, is_nan in store.execute(query, (run_id, metric))
+        ]
+
+
+def _from_server(
+    client: MlflowClient, uri: str, run_ids: Sequence[str], metrics: Sequence[str], limit: int
+) -> Iterator[Point]:
+    with requests.Session() as session:
+        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
+        if user and password:
+            session.auth = (user, password)
+        if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+            session.headers["Authorization"] = f"Bearer {token}"
+
+        def ask(some: Sequence[str], metric: str) -> list[Point]:
+            """Return one metric's points, asking for fewer runs where an answer may have been cut off."""
+            query: dict = {"run_id": list(some), "metric_key": metric, "max_results": limit}
+            answer = session.get(uri.rstrip("/") + _ENDPOINT, params=query, timeout=_SECONDS)
+            answer.raise_for_status()
+            points = answer.json()["metrics"]
+            if len(points) < limit:
+                return [(point["run_id"], metric, int(point["step"]), float(point["value"])) for point in points]
+            if len(some) == 1:
+                return list(public_histories(client, some, [metric]))
+            half = len(some) // 2
+            return ask(some[:half], metric) + ask(some[half:], metric)
+
+        for metric in metrics:
+            for start in range(0, len(run_ids), _RUNS_PER_REQUEST):
+                yield from ask(run_ids[start : start + _RUNS_PER_REQUEST], metric)

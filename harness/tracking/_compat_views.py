@@ -1,0 +1,118 @@
+"""A sweep's saved views in MLflow's UI: the table of its runs, and their charts.
+
+Reason: the UI keeps saved views in tags of the experiment, in an undocumented format; there is no API for them.
+Gain: one click leads to a sweep's runs and charts, with the columns and axes that matter.
+Test: `tests/tracking/test_browser.py` opens both views in a browser.
+Otherwise: a version of the UI that does not know the format shows the experiment's page with its default columns.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.config.metrics import BINARY, REGRESSION
+
+_FIRST_COLUMNS = ("attributes.`Run Name`",)
+
+
+def saved_views(sweep_id: str, name: str, swept: Sequence[str], *, held_out: bool, labels: bool) -> dict[str, str]:
+    """Return the experiment's tags that hold a sweep's two views.
+
+    Args:
+        sweep_id: Id of the summary run.
+        name: The views' name in the UI.
+        swept: Params to show as columns.
+        held_out: Whether the runs have metrics of a holdout.
+        labels: Whether the runs predict labels.
+    """
+    scores = BINARY if labels else REGRESSION
+    losses = ["val/loss", *scores, "train/loss"] if held_out else ["train/loss"]
+    metrics = [*losses, "updates", "time/train_s", "memory/update_mb"]
+    columns = [*(f"params.`{key}`" for key in swept), "tags.`sample`", *(f"metrics.`{key}`" for key in metrics)]
+    state = {
+        "searchFilter": f"tags.sweep LIKE '%{sweep_id}%' and tags.kind = 'run'",
+        "orderByKey": f"metrics.`{metrics[0]}`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": [*_FIRST_COLUMNS, *columns],
+        "columnWidths": dict.fromkeys(_FIRST_COLUMNS, 230) | dict.fromkeys(columns, 100),
+        "runsHiddenMode": "SHOW_ALL",
+        "hideEmptyCharts": True,
+        "isAccordionReordered": True,
+        **_charts(sweep_id, metrics),
+    }
+    return {
+        f"mlflow.sharedViewState.{_share_id(sweep_id, kind)}": _packed(f"{title}: {name}", state)
+        for kind, title in (("runs", "Runs"), ("charts", "Charts"))
+    }
+
+
+def addresses(server: str, experiment_id: str, sweep_id: str) -> dict[str, str]:
+    """Return the addresses of a sweep's views on a server, by what they show: `runs` and `charts`."""
+    page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey="
+    runs, charts = (_share_id(sweep_id, kind) for kind in ("runs", "charts"))
+    return {"runs": f"{page}{runs}", "charts": f"{page}{charts}&compareRunsMode=CHART"}
+
+
+def _charts(sweep_id: str, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return the charts of both views, with a section for each x-axis."""
+    losses = [key for key in ("val/loss", "train/loss", "val/rmse") if key in metrics]
+    axes = {"By epoch": "", "By updates": "updates", "By training time": "time/train_s"}
+    sections, charts = [], []
+    for title, metric in axes.items():
+        section = _uuid(sweep_id, title)
+        sections.append({"uuid": section, "name": title, "display": True, "isReordered": True})
+        charts += [_line(_uuid(sweep_id, title, key), section, key, metric) for key in losses]
+    section = _uuid(sweep_id, "chunks")
+    sections.append({"uuid": section, "name": "Loss of each chunk, by update", "display": True, "isReordered": True})
+    charts.append(_line(_uuid(sweep_id, "chunk_loss"), section, "train/chunk_loss", ""))
+    return {"compareRunCharts": charts, "compareRunSections": sections}
+
+
+def _line(chart: str, section: str, key: str, axis_metric: str) -> dict[str, Any]:
+    return {
+        "type": "LINE",
+        "uuid": chart,
+        "metricSectionId": section,
+        "metricKey": key,
+        "selectedMetricKeys": [key],
+        "xAxisKey": "metric" if axis_metric else "step",
+        "selectedXAxisMetricKey": axis_metric,
+        "useGlobalXaxisKey": False,
+        # Full-sample runs take hundreds of times fewer updates than batch runs; the UI has a log scale for steps only.
+        "xAxisScaleType": "log" if key == "train/chunk_loss" else "linear",
+        "scaleType": "linear",
+        "lineSmoothness": 0,
+        "useGlobalLineSmoothing": False,
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "range": {},
+        "runsCountToCompare": 100,
+        "deleted": False,
+        "isGenerated": False,
+    }
+
+
+def _share_id(sweep_id: str, kind: str) -> str:
+    return hashlib.blake2b(f"{sweep_id} {kind}".encode(), digest_size=16).hexdigest()
+
+
+def _uuid(*words: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, " ".join(words)))
+
+
+def _packed(name: str, state: Mapping[str, Any]) -> str:
+    now = int(time.time() * 1000)
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
+    return json.dumps({"name": name[:80], "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})

@@ -1,0 +1,155 @@
+"""Finds runs and sweeps in a tracking store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from harness.errors import ConfigError, require
+from harness.runtime.secrets import masked
+from harness.tracking import connections  # noqa: F401  # To close what is opened here.
+from harness.tracking.store_errors import reason
+from harness.tracking.uri import sqlite_path
+
+PAGE = 1000
+"""Runs that are read at once."""
+
+
+class RunSearch:
+    """Finds the runs of a tracking store.
+
+    Attributes:
+        uri: The store's URI.
+        client: MLflow's client of the store.
+    """
+
+    def __init__(self, uri: str) -> None:
+        """Connect to the store.
+
+        Raises:
+            ConfigError: There is no store at `uri`, or it is unreachable.
+        """
+        require_store(uri)
+        self.uri = uri
+        try:
+            self.client = MlflowClient(uri)
+            self.client.search_experiments(max_results=1)
+        except Exception as error:
+            raise ConfigError(f"--uri: cannot open the tracking store {masked(uri)} ({reason(error)}).") from error
+
+    def named(self, ids: Sequence[str]) -> tuple[list[Run], list[Run]]:
+        """Return the runs with these ids, each once, and the summary runs among them.
+
+        Args:
+            ids: Ids of runs or of sweeps; a sweep stands for its runs. None means the newest sweep.
+
+        Raises:
+            ConfigError: There is no such run, or no sweep.
+        """
+        found: dict[str, Run] = {}
+        sweeps = []
+        for run_id in ids or [self.newest_sweep()]:
+            try:
+                run = self.client.get_run(run_id)
+            except MlflowException:
+                raise ConfigError(f"No run or sweep with the id {run_id} in {masked(self.uri)}.") from None
+            kind = run.data.tags.get("kind")
+            require(kind in ("run", "sweep"), f"Run {run_id} was not recorded by the harness.")
+            sweeps += [run] if kind == "sweep" else []
+            members = self._members(run) if kind == "sweep" else [run]
+            found |= {member.info.run_id: member for member in members}
+        return list(found.values()), sweeps
+
+    def run(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            ConfigError: There is no such run, or it is a sweep.
+        """
+        runs, sweeps = self.named([run_id])
+        require(not sweeps, f"{run_id} is a sweep, not a run. `harness compare --csv {run_id}` lists its runs.")
+        return runs[0]
+
+    def sweeps(self, limit: int) -> Iterator[tuple[Run, list[Run]]]:
+        """Yield the summary run and the runs of each of the newest sweeps."""
+        for summary in self.newest_sweeps(limit):
+            yield summary, self._members(summary)
+
+    def newest_sweeps(self, limit: int) -> list[Run]:
+        """Return the summary runs that started last, at most `limit`, newest first."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        order = ["attributes.start_time DESC"]
+        return list(self.client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit))
+
+    def newest_sweep(self) -> str:
+        """Return the id of the summary run that started last.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        newest = self.newest_sweeps(1)
+        require(bool(newest), f"No sweeps found in {masked(self.uri)}. Run `harness train -m ...` first.")
+        return newest[0].info.run_id
+
+    def experiment(self, run: Run) -> str:
+        """Return the name of a run's experiment."""
+        return self.client.get_experiment(run.info.experiment_id).name
+
+    def experiment_id(self, name: str) -> str:
+        """Return the id of an experiment, or an empty string if it does not exist."""
+        found = self.client.get_experiment_by_name(name)
+        return found.experiment_id if found else ""
+
+    @property
+    def artifacts(self) -> Path | None:
+        """The artifact folder beside a local store; None for any other store."""
+        path = sqlite_path(self.uri)
+        return (path.parent / "mlartifacts").resolve() if path else None
+
+    def discarded(self) -> Iterator[tuple[Run, list[str]]]:
+        """Yield failed and deleted runs, with the addresses of their artifacts and models.
+
+        Diverged runs are no failures: the divergence is their result.
+        """
+        experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
+        failed = "tags.kind = 'run' AND attributes.status = 'FAILED'"
+        found = [run for run in self.all(experiments, failed) if "diverged_at" not in run.data.tags]
+        for run in [*found, *self.all(experiments, "", which=ViewType.DELETED_ONLY)]:
+            models = run.outputs.model_outputs if run.outputs else []
+            locations = [self.client.get_logged_model(model.model_id).artifact_location for model in models]
+            yield run, [run.info.artifact_uri or "", *locations]
+
+    def all(
+        self,
+        experiments: Sequence[str],
+        condition: str,
+        order: str = "attributes.start_time DESC",
+        which: int = ViewType.ACTIVE_ONLY,
+    ) -> list[Run]:
+        """Return all runs that fulfil a condition, read page by page."""
+        runs, token = [], None
+        while True:
+            page = self.client.search_runs(
+                list(experiments), condition, which, order_by=[order], max_results=PAGE, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _members(self, sweep: Run) -> list[Run]:
+        condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
+        return self.all([sweep.info.experiment_id], condition, "attributes.start_time ASC")
+
+
+def require_store(uri: str) -> None:
+    """Raise `ConfigError` if `uri` names a local store that does not exist."""
+    path = sqlite_path(uri)
+    require(path is None or path.is_file(), f"No tracking store at {path}. Run `harness train` first, or pass --uri.")

@@ -1,0 +1,55 @@
+"""What an error of a tracking store means for the record that caused it: try again, wait, or give up."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import requests
+import sqlalchemy.exc
+from mlflow.exceptions import MlflowException
+
+from harness.runtime.secrets import masked
+
+_UNREACHABLE = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.RetryError,
+    requests.exceptions.ChunkedEncodingError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlite3.OperationalError,
+    ConnectionError,
+    TimeoutError,
+)
+_CONFLICTS = ("UNIQUE constraint", "duplicate key", "Duplicate entry")
+_CANNOT_WRITE = ("disk is full", "readonly database", "No space left", "Read-only")
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error's root cause, without passwords."""
+    *_, cause = _chain(error)
+    return masked((str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip("."))
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Return True if the store cannot be reached now, so that the same call may succeed later."""
+    unavailable = isinstance(error, MlflowException) and error.get_http_status_code() in (408, 429, 502, 503, 504)
+    return unavailable or any(isinstance(cause, _UNREACHABLE) for cause in _chain(error))
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Return True if another process wrote the same row at the same time; a second attempt finds it."""
+    return any(words in reason(error) for words in _CONFLICTS)
+
+
+def cannot_write(error: BaseException) -> bool:
+    """Return True if the store cannot be written to, which waiting does not cure."""
+    return any(words in reason(error) for words in _CANNOT_WRITE)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    while (cause := error.__cause__ or error.__context__) and not isinstance(cause, KeyError):
+        error = cause
+        yield error

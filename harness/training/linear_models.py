@@ -1,0 +1,32 @@
+"""Recognizes linear models and reads their coefficients."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+
+def is_linear(model: keras.Model) -> bool:
+    """Return True if `model` is one linear float32 layer without penalty, constraint or code of its own."""
+    if type(model) is not keras.Sequential or [type(layer) for layer in model.layers] != [keras.layers.Dense]:
+        return False
+    (layer,) = model.layers
+    extras = ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "kernel_constraint", "bias_constraint")
+    names = [variable.path.rpartition("/")[-1] for variable in model.trainable_variables]
+    return (
+        layer.activation is keras.activations.linear
+        and (names, model.non_trainable_variables) == (["kernel", "bias"], [])
+        and {layer.dtype_policy.name, model.inputs[0].dtype} == {"float32"}
+        and all(getattr(layer, name) is None for name in extras)
+    )
+
+
+def kernel_and_bias(model: keras.Model) -> tuple[np.ndarray, float] | None:
+    """Return slopes `[features]` and intercept if `model` is one linear layer, else None."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    if len(layers) != 1 or not isinstance(layers[0], keras.layers.Dense):
+        return None
+    if layers[0].activation is not keras.activations.linear or not layers[0].use_bias:
+        return None
+    kernel, bias = layers[0].get_weights()
+    return kernel[:, 0], float(bias[0])

@@ -1,0 +1,57 @@
+"""TensorFlow comes in silently, on the right backend, and leaves the environment as it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from harness.errors import ConfigError
+from harness.runtime.environment import environment
+from harness.runtime.imports import import_tensorflow
+
+SETTINGS = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+IMPORT = """
+import os
+before = dict(os.environ)
+from harness.runtime.imports import import_tensorflow
+import_tensorflow()
+assert dict(os.environ) == before
+import keras
+os.write(1, keras.backend.backend().encode())
+"""
+
+
+def python(code: str, *, close_stderr: bool = False, **given: str) -> subprocess.CompletedProcess:
+    """Run `code` in a process of its own."""
+    command = [sys.executable, "-c", code]
+    if close_stderr:
+        command = ["sh", "-c", 'exec "$0" "$@" 2>&-', *command]
+    values = {name: value for name, value in os.environ.items() if name not in SETTINGS} | given
+    return subprocess.run(command, env=values, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("close_stderr", "given"), [(False, {"KERAS_BACKEND": "jax"}), (True, {})], ids=["another backend", "no stderr"]
+)
+def test_tensorflow_is_imported_silently_and_the_environment_stays(close_stderr: bool, given: dict[str, str]) -> None:
+    done = python(IMPORT, close_stderr=close_stderr, **given)
+    assert (done.stdout, done.stderr) == ("tensorflow", "")
+
+
+def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ConfigError, match="already imported with the backend torch"):
+        import_tensorflow()
+
+
+def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIVEN", "before")
+    monkeypatch.delenv("ABSENT", raising=False)
+    with environment(GIVEN="inside", ABSENT="inside"):
+        assert os.environ["GIVEN"] == os.environ["ABSENT"] == "inside"
+    assert os.environ["GIVEN"] == "before"
+    assert "ABSENT" not in os.environ
