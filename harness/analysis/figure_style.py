@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis.objective import chunksize
 from harness.formatting import millions
@@ -60,6 +60,7 @@ def scale_loss_axis(axis: Axes, values: pd.Series, label: str) -> float:
     else:
         room = 0.05 * (float(shown.max() - shown.min()) or abs(float(shown.max())) or 1.0)
         axis.set_ylim(float(shown.min()) - room, float(shown.max()) + room)
+        axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axis.yaxis.set_major_formatter(FuncFormatter(short))
     axis.set_ylabel(label)
     return top

@@ -61,7 +61,7 @@ def loss_curves(sweep: Sweep) -> Figure | None:
         axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: millions(value)))
     for axis in axes:
         if axis.get_xscale() == "linear":
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     style.add_legend(figure, sweep.runs)
     return figure
 

@@ -7,7 +7,6 @@ from harness.config.data import DataConfig, Missing, Order, Scaling
 from harness.config.schema import (
     DEFAULT_EXPERIMENT,
     FULL,
-    OPTIMIZERS,
     Config,
     Device,
     FullSample,
@@ -21,7 +20,6 @@ from harness.config.schema import (
 __all__ = [
     "DEFAULT_EXPERIMENT",
     "FULL",
-    "OPTIMIZERS",
     "Config",
     "DataConfig",
     "Device",

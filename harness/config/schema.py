@@ -49,7 +49,6 @@ class FullSample(Enum):
 
 FULL = "full"
 DEFAULT_EXPERIMENT = "harness"
-OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -165,8 +164,6 @@ class Config:
         require(target, "model._target_ must name a function. Set it, or choose a model from conf/model.")
         labels = self.loss is not Loss.binary_crossentropy or self.data.target not in self.data.log_columns
         require(labels, "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.")
-        name = self.optimizer.get("name")
-        require(name in OPTIMIZERS, f"optimizer.name must be one of {', '.join(OPTIMIZERS)}, not {name}.")
 
     def flat(self) -> dict[str, Any]:
         """Return all values by dotted key; the chunksize of a full-sample run is `full`."""

@@ -92,8 +92,6 @@ def test_runtime_refuses(name: str, value: int) -> None:
             {"loss": Loss.binary_crossentropy, "data": data(log_columns=["y"])},
             "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.",
         ),
-        ({"optimizer": {"name": "adem"}}, "optimizer.name must be one of adam, adamw, rmsprop, sgd, not adem."),
-        ({"optimizer": {}}, "optimizer.name must be one of adam, adamw, rmsprop, sgd, not None."),
     ],
 )
 def test_config_refuses(changes: dict, sentence: str) -> None:

@@ -71,11 +71,11 @@ def test_the_examples_train(project: Path) -> None:
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     params = [run.data.params for run in runs]
-    assert len(params) == len(lines) == 1
-    assert {each["model._target_"] for each in params} == {"wide.build_model"}
-    assert {each["loss"] for each in params} == {"mse"}
-    assert {each["optimizer.name"] for each in params} == {"adam"}
-    assert {each["data.target"] for each in params} == {"price"}
+    assert len(params) == len(lines) == 4
+    assert {each["model._target_"] for each in params} == {"wide.build_model", "harness.models.linear"}
+    assert {each["loss"] for each in params} == {"log_cosh", "mse"}
+    assert {each["optimizer.name"] for each in params} == {"adam", "lion"}
+    assert {each["data.target"] for each in params} == {"price", "y"}
 
 
 def test_an_example_is_short() -> None:

@@ -107,6 +107,13 @@ def test_unknown_settings_are_refused(key):
         check_settings({"name": "sgd", key: 2})
 
 
+@pytest.mark.parametrize("settings", [{"name": "adem"}, {}])
+def test_unknown_optimizers_are_refused(settings):
+    name = settings.get("name")
+    with pytest.raises(ConfigError, match=rf"optimizer.name: {name} is not one of adam, adamw, rmsprop, sgd\."):
+        check_settings(settings)
+
+
 @pytest.mark.parametrize(
     ("schedule", "sentence"),
     [
