@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 
 import click
 
@@ -10,18 +11,29 @@ from harness.cli.main import cli
 from tests.config.test_schema import config
 from tests.conftest import ROOT
 
-NAMES = ("lesson", "configuration", "comparison", "data", "reliability", "extending")
-PAGES = {f"{name}.md": (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
+FILES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in FILES}
+DATA = ROOT / "harness/data"
 
 
-def test_links_between_pages() -> None:
+def test_links() -> None:
     for name, page in PAGES.items():
         for link in re.findall(r"\]\(([^)#:]+)\)", page):
-            assert (ROOT / "docs" / link).exists(), f"{name}: {link}"
+            assert (ROOT / name).parent.joinpath(link).exists(), f"{name}: {link}"
+
+
+def test_the_architecture_names_every_module_and_no_other() -> None:
+    rooms = re.findall(r"^\| `([a-z]+)` \|.*\| (.*) \|$", PAGES["docs/architecture.md"], re.MULTILINE)
+    assert len(rooms) == 8
+    for room, files in rooms:
+        modules = {path.stem for path in (ROOT / "harness" / room).glob("[!_]*.py")}
+        named = set(re.findall(r"`([a-z_*]+)`", files))
+        assert not [module for module in modules if not any(fnmatch(module, name) for name in named)], room
+        assert not [name for name in named if not any(fnmatch(module, name) for module in modules)], room
 
 
 def test_keys() -> None:
-    known = set(config().flat()) | {"data.md", "data.source", "data.formats"}
+    known = set(config().flat()) | {"data.md"} | {f"data.{path.stem}" for path in DATA.glob("*.py")}
     for name, page in PAGES.items():
         for key in re.findall(r"(?<![\w/.])(?:data|runtime|tracking)\.[a-z_]+", page):
             assert key in known, f"{name}: {key}"

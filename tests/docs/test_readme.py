@@ -1,0 +1,98 @@
+"""The README's commands run, and print the values that it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+OUTPUTS = re.findall(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+GENERATE = "harness data generate homes.csv --rows 20000"
+SWEEP, DESCRIBE, TRAIN, COMPARE = (
+    line for line in "".join(BLOCKS).replace("\\\n", "").splitlines() if line.startswith("harness ")
+)
+RUNS = r"^( +train/.*\nchunk .*)\n((?: *(?:full|\d+) .*\n|\.\.\.\n)+)"
+TIMES = slice(-3, -1)
+"""The cells of a row of that table that hold measured times."""
+
+
+def run(lines: list[str], folder: Path) -> list[str]:
+    """Run commands one after another in a process that imports TensorFlow only once, and return what they print."""
+    logs = [folder / f"log{index}" for index in range(len(lines))]
+    words = [shlex.split(line)[1:] for line in lines]
+    jobs = [json.dumps([200, str(folder), str(log), each]) for log, each in zip(logs, words, strict=True)]
+    process = [sys.executable, "-m", "tests.warm"]
+    done = subprocess.run(process, cwd=ROOT, input="\n".join(jobs), capture_output=True, text=True, check=True)
+    printed = [log.read_text() for log in logs]
+    assert done.stdout.split() == ["ready", *("0" for _ in lines)], "\n".join(printed)
+    return printed
+
+
+def values(line: str) -> list[object]:
+    """Return a row's cells without the measured times, numbers as approximate numbers."""
+    cells = line.split()
+    del cells[TIMES]
+    return [pytest.approx(float(cell.replace(",", "")), rel=2e-3) if cell[-1].isdigit() else cell for cell in cells]
+
+
+def check_runs(shown: str, printed: str) -> None:
+    """Check that the table of runs in the README has the values of the printed one; `...` stands for rows left out."""
+    (header, rows), (found_header, found) = (re.search(RUNS, text, re.MULTILINE).groups() for text in (shown, printed))
+    assert header.split() == found_header.split()
+    rows, found = rows.splitlines(), found.splitlines()
+    if "..." in rows:
+        cut = rows.index("...")
+        left_out = len(found) - len(rows) + 1
+        found[cut : cut + left_out] = ["..."]
+    assert len(rows) == len(found)
+    for row, other in zip(rows, found, strict=True):
+        assert row == other or values(row) == values(other)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 150
+
+
+def test_the_answer_quotes_the_table() -> None:
+    losses = {line.split()[5] for line in OUTPUTS[0].splitlines()[2:]}
+    answer = README.partition("**Is the full sample better?**")[2].partition("\n\n")[0]
+    quoted = set(re.findall(r"0\.\d{4}", answer))
+    assert len(quoted) == 3
+    assert quoted <= losses
+
+
+def test_the_sweep_of_the_first_screen(king_county: Path, tmp_path: Path) -> None:
+    (tmp_path / "kc_house_data.csv").symlink_to(king_county)
+    check_runs(OUTPUTS[0], run([SWEEP], tmp_path)[0])
+
+
+def test_a_csv_of_ones_own(tmp_path: Path) -> None:
+    _, described, trained, compared = run([GENERATE, DESCRIBE, TRAIN, COMPARE], tmp_path)
+    printed = [line.rstrip() for line in described.splitlines()]
+    assert all(line in printed for line in OUTPUTS[1].splitlines() if line != "...")
+    runs, heading, target = OUTPUTS[2].partition("To reach")
+    check_runs(runs, trained)
+    found = [line.split()[:-1] for line in compared.partition(heading)[2].splitlines()]
+    assert all(line.split()[:-1] in found for line in target.splitlines() if line != "...")
+
+
+@pytest.mark.slow
+def test_the_table_of_commands(tmp_path: Path) -> None:
+    lines = re.findall(r"^\| `(harness [^`]+)` \|", README, re.MULTILINE)
+    assert len(lines) == 12
+    first = [line for line in lines if "RUN_ID" not in line and line != "harness ui"]
+    run([GENERATE, *first], tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    best = client.search_runs(experiments, "tags.kind = 'run'", order_by=["metrics.`val/loss`"])[0].info.run_id
+    run([line.replace("RUN_ID", best) for line in lines if "RUN_ID" in line], tmp_path)
