@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.curves import AXES, Curve, Point, Run, Setting, curves_of, finished_runs, known, point, setting
-from harness.analysis.objective import chunksize, objective, settings
+from harness.analysis.objective import Run, Setting, chunksize, finished_runs, objective, setting, settings
 from harness.tracking.frames import Sweep
 
 SHARED_SCAN = (
@@ -26,8 +25,12 @@ NO_COMMON_UPDATES = (
     "whole full-sample run. Train the full sample for more epochs."
 )
 NOTHING_IN_COMMON = "The runs cannot be compared: their curves have no point in common."
+AXES = {"epochs": "epoch", "rows": "rows", "updates": "updates", "time": "seconds"}
+"""What two runs can have used the same amount of, and the column of `Sweep.curves` that holds it."""
 
 BySeed = Mapping[Any, Run]
+Curve = Mapping[str, np.ndarray]
+Point = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,9 @@ class Comparison:
 
 
 def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
-    """Compare each full-sample run with the batch runs that differ from it in chunksize only.
+    """Return how each full-sample run compares with the best of the batch runs that differ from it in chunksize only.
 
-    Only finished runs are compared, at the last point that both have.
-
-    Returns:
-        One comparison per setting that has runs of both kinds and per axis, in the order of the settings.
+    Only finished runs are compared, at the last point that both have: one comparison per axis and setting.
     """
     metric, sign = objective(sweep.runs)
     keys = [key for key in settings(sweep) if key not in ("chunksize", "seed")]
@@ -93,6 +93,26 @@ def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
                 best = min(comparable, key=lambda comparison: sign * (comparison.batch or 0.0), default=each[0])
                 found.append(best)
     return found
+
+
+def curves_of(sweep: Sweep, metric: str) -> Mapping[str, Curve]:
+    """Return the curve of each run by run id; runs without one get an empty curve."""
+    names = ["value", *AXES.values()]
+    points = sweep.curves[sweep.curves["metric"] == metric].sort_values("step")
+    curves = {run_id: dict.fromkeys(names, np.zeros(0)) for run_id in sweep.runs["run_id"]}
+    for run_id, curve in points.groupby("run_id"):
+        curves[run_id] = dict(zip(names, curve[names].to_numpy(float).T, strict=True))
+    return curves
+
+
+def point(curve: Curve, index: int) -> Point:
+    """Return the point of `curve` at `index`."""
+    return {name: float(values[index]) for name, values in curve.items()}
+
+
+def known(value: Any) -> float | None:
+    """Return None for NaN."""
+    return None if pd.isna(value) else float(value)
 
 
 def _compare(

@@ -71,9 +71,10 @@ def heat_map(sweep: Sweep) -> Figure | None:
 
     A cell is the mean over seeds, for the best of the other settings.
     """
-    metric, sign = objective(sweep.runs)
+    found = objective(sweep.runs)
+    metric, sign = found
     runs = sweep.runs.assign(size=[chunksize(run) for _, run in sweep.runs.iterrows()])
-    finished = objective(sweep.runs).finished(runs)
+    finished = found.finished(runs)
     sizes, rates = style.ordered(runs["size"]), sorted(runs["learning_rate"].unique())
     if len(finished) < 2 or len(sizes) * len(rates) < 2:
         return None
@@ -119,14 +120,8 @@ def costs(sweep: Sweep) -> Figure | None:
         return None
     figure, axes = style.panels(2, width=10, legend=True)
     for size, group in runs.groupby(runs.apply(chunksize, axis=1)):
-        marker = "D" if size == "full" else "o"
-        dots: dict[str, Any] = {
-            "color": style.colour(str(size)),
-            "marker": marker,
-            "s": 34,
-            "alpha": 0.75,
-            "linewidths": 0,
-        }
+        dots: Any = {"color": style.colour(str(size)), "marker": "D" if size == "full" else "o"}
+        dots |= {"s": 34, "alpha": 0.75, "linewidths": 0}
         axes[0].scatter(group["memory/update_mb"] * 1e6, group[found.metric], **dots)
         axes[1].scatter(group["time/train_s"], group[found.metric], **dots)
     style.scale_loss_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric))
@@ -148,9 +143,9 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
     columns = [sweep.runs[key] for key in ("data.features", "data.target", "data.log_columns") if key in sweep.runs]
     if sweep.sample is None or any(column.nunique() > 1 for column in columns) or "slope" not in sweep.runs:
         return None
-    metric = objective(sweep.runs).metric
-    best = objective(sweep.runs).best(sweep.runs)
-    best = best[best["slope"].notna()].sort_values(metric).head(style.LEGEND_ENTRIES)
+    found = objective(sweep.runs)
+    best = found.best(sweep.runs)
+    best = best[best["slope"].notna()].sort_values(found.metric).head(style.LEGEND_ENTRIES)
     if best.empty or len(sweep.sample.columns) != 2:
         return None
     feature, target = sweep.sample.columns
@@ -164,9 +159,8 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
             y = 1 / (1 + np.exp(-y))
         y = np.exp(y) if target in logs else y
         size = chunksize(run)
-        dashes = style.DASHES if size == "full" else "-"
-        label = f"{style.size_name(size)}: {metric} {run[metric]:.4g}"
-        axis.plot(x, y, color=style.colour(size), linestyle=dashes, linewidth=2, label=label)
+        line: Any = {"color": style.colour(size), "linestyle": style.DASHES if size == "full" else "-", "linewidth": 2}
+        axis.plot(x, y, label=f"{style.size_name(size)}: {found.metric} {run[found.metric]:.4g}", **line)
     bottom, top = np.quantile(sweep.sample[target], [0, 0.995])
     axis.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
     axis.set(xlabel=feature, ylabel=target)

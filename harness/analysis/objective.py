@@ -1,9 +1,10 @@
-"""The metric that runs are compared by, and what sets runs apart."""
+"""The metric by which runs are compared, and the settings in which they differ."""
 
 # pandas' types are wider than what these calls return.
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,13 +17,13 @@ _LOSS_SPACE = ("loss", "data.scaling", "data.log_columns", "data.target")
 """Losses of runs that differ in one of these params are not comparable."""
 
 
-class Objective(NamedTuple):
-    """The metric that runs are compared by.
+Run = dict[Any, Any]
+"""A row of `Sweep.runs`."""
+Setting = tuple[tuple[str, Any], ...]
 
-    Attributes:
-        metric: Its name.
-        sign: 1 if smaller is better, -1 if larger is better.
-    """
+
+class Objective(NamedTuple):
+    """The metric by which runs are compared; `sign` is 1 if smaller is better, else -1."""
 
     metric: str
     sign: int
@@ -57,6 +58,21 @@ def settings(sweep: Sweep) -> list[str]:
     """Return the params in which the runs of `sweep` differ, chunksize first."""
     rows = sweep.runs[list(sweep.params)].to_dict("records")
     return varying([{key: str(value) for key, value in row.items() if pd.notna(value)} for row in rows])
+
+
+def setting(run: Run, keys: Sequence[str]) -> Setting:
+    """Return the values of `keys` that `run` has."""
+    return tuple((key, run[key]) for key in keys if pd.notna(run.get(key)))
+
+
+def finished_runs(sweep: Sweep) -> list[Run]:
+    """Return the finished runs."""
+    return sweep.runs[sweep.runs["status"] == "FINISHED"].to_dict("records")
+
+
+def has(run: Run, key: str) -> bool:
+    """Return True if `run` has a value of `key`."""
+    return run.get(key) is not None and not pd.isna(run[key])
 
 
 def chunksize(run: Any) -> str:

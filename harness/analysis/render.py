@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.comparison import compare_full_to_batch
-from harness.analysis.objective import chunksize, objective
+from harness.analysis.objective import chunksize, has, objective
 from harness.analysis.sentences import best_runs, shared_scan, verdict
-from harness.analysis.tables import Column, comparison_columns, has, one_line, ranked, run_columns, target_columns
+from harness.analysis.tables import Column, comparison_columns, one_line, ranked, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
 from harness.formatting import age, number
 from harness.tracking.frames import Sweep, row, typed
@@ -28,13 +28,9 @@ FULL_STYLE = "magenta"
 
 
 def show(sweep: Sweep, console: Console, width: int, target: float | None = None) -> None:
-    """Print the tables and sentences of a sweep; columns that do not fit are left out, the last ones first.
+    """Print the tables and sentences of a sweep; the last columns are left out if they do not fit `width` characters.
 
-    Args:
-        sweep: The runs.
-        console: Where to print.
-        width: Characters per line.
-        target: A value of the deciding metric to reach.
+    `target` is a value of the deciding metric; with it, a table shows when runs reach it.
     """
     for heading, columns, sentences in _sections(sweep, target):
         if heading:

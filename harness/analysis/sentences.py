@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.curves import Run
-from harness.analysis.objective import Objective
-from harness.analysis.tables import has
+from harness.analysis.objective import Objective, Run, has
 from harness.formatting import count, memory, number
 
 _MEMORY = "memory/update_mb"

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.curves import Run
-from harness.analysis.objective import chunksize, objective, settings
+from harness.analysis.objective import Run, chunksize, has, objective, settings
 from harness.analysis.time_to_target import TimeToTarget
 from harness.config.metrics import EPOCH_METRICS, greater_is_better
 from harness.formatting import memory, millions, number, score
@@ -23,7 +22,7 @@ BETTER = "*"
 
 
 class Metric(NamedTuple):
-    """A column of the table of runs: the title, the metric's key, and how its values are formatted."""
+    """A column of the table of runs: its title, the metric's key, and how values are formatted."""
 
     title: str
     key: str
@@ -116,16 +115,9 @@ def target_columns(times: Sequence[TimeToTarget]) -> list[Column]:
     return columns
 
 
-def has(run: Run, key: str) -> bool:
-    """Return True if `run` has a value of `key`."""
-    return run.get(key) is not None and not pd.isna(run[key])
-
-
 def _shared_settings(rows: Sequence[dict[str, Any]]) -> list[Column]:
-    return [
-        [_title(key), *(_cell(row.get(key)) for row in rows)]
-        for key in dict.fromkeys(key for row in rows for key in row)
-    ]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [[_title(key), *(_cell(row.get(key)) for row in rows)] for key in keys]
 
 
 def _sides(comparisons: Sequence[Comparison], title: str) -> list[Column]:
@@ -168,11 +160,8 @@ def _setting_column(key: str, runs: Sequence[Run]) -> Column:
 
 
 def _metric_column(metric: Metric, runs: Sequence[Run]) -> Column:
-    shown = (has(run, metric.key) and not _ending(run) for run in runs)
-    return [
-        metric.title,
-        *(metric.write(run[metric.key]) if show else "" for run, show in zip(runs, shown, strict=True)),
-    ]
+    cells = [metric.write(run[metric.key]) if has(run, metric.key) and not _ending(run) else "" for run in runs]
+    return [metric.title, *cells]
 
 
 def _ending(run: Run) -> str:

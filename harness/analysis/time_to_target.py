@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.curves import Run, Setting, curves_of, finished_runs, known, point, setting
-from harness.analysis.objective import chunksize, objective, settings
+from harness.analysis.comparison import curves_of, known, point
+from harness.analysis.objective import Run, Setting, chunksize, finished_runs, objective, setting, settings
 from harness.tracking.frames import Sweep
 
 
@@ -23,7 +23,6 @@ class TimeToTarget:
         chunksize: None for the full sample.
         setting: Learning rate and whatever else varies, except epochs.
         reached: Number of seeds that reach the target.
-        seeds: Number of all seeds.
         epochs: Epochs until then, None if no seed reaches the target; likewise `updates`, and `seconds` of the scan.
         shared_by: Lanes that shared the scan.
     """
