@@ -39,16 +39,16 @@ class DataConfig:
         features: Input columns, in the model's order.
         target: The column to predict.
         path: A CSV or Parquet file; or a pattern such as `part-*.csv`, whose files are read in the order of their
-            names; or a list of these, read in its order. Files may be local or at `s3://`, `gs://`, `https://` and
+            names; or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
             `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
             generates the built-in data.
-        rows: Rows of the built-in data.
+        rows: Number of rows of the built-in data.
         origin: Where to get the file; shown if it does not exist.
         delimiter: The character between the fields of a CSV.
-        encoding: Of a CSV, by Python's name.
+        encoding: The encoding of a CSV, by its Python name.
         decimal: The decimal mark in a CSV.
         log_columns: Features or target replaced by their natural logarithm.
-        categorical: Features with categories as values; each category becomes a model input that is 0 or 1.
+        categorical: Features that hold categories; each category becomes a model input that is 0 or 1.
         dates: Features or target that are dates, converted to days since 1970-01-01.
         date_format: Format of the dates for `strptime`; None means ISO 8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.

@@ -93,7 +93,7 @@ class RuntimeConfig:
         device: `auto` uses a GPU if TensorFlow sees one, else the CPU.
         device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and for a resident sample on any device; None
             means no limit.
-        block_rows: Rows read from a table at once; None means 4 MiB.
+        block_rows: Rows read from a table at once; None means 4 MiB of them.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models of more than 1,000 weights. Changes
             rounding: results are bit-identical only for equal values.
