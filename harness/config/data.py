@@ -39,8 +39,8 @@ class DataConfig:
         features: Input columns, in the model's order.
         target: The column to predict.
         path: A CSV or Parquet file; or a pattern such as `part-*.csv`, whose files are read in the order of their
-            names; or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
-            `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
+            names; or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://`
+            and `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
             generates the built-in data.
         rows: Number of rows of the built-in data.
         origin: Where to get the file; shown if it does not exist.

@@ -51,6 +51,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("harness", "hydra_plugins", "experiments", "conf"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     write_modules(folder)
+    shutil.copy(folder / "wide.py", folder / "experiments")
+    (folder / "conf/experiment/wide.yaml").write_text(blocks(PAGE, "yaml")[0])
     for diff in blocks(PAGE, "diff"):
         apply(diff, folder)
     rows = [{"x": x, "y": 2 * x + 1} for x in range(500)]
@@ -71,8 +73,12 @@ def test_the_examples_train(project: Path) -> None:
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     params = [run.data.params for run in runs]
-    assert len(params) == len(lines) == 4
-    assert {each["model._target_"] for each in params} == {"wide.build_model", "harness.models.linear"}
+    assert len(params) == len(lines) == 5
+    assert {each["model._target_"] for each in params} == {
+        "wide.build_model",
+        "experiments.wide.build_model",
+        "harness.models.linear",
+    }
     assert {each["loss"] for each in params} == {"log_cosh", "mse"}
     assert {each["optimizer.name"] for each in params} == {"adam", "lion"}
     assert {each["data.target"] for each in params} == {"price", "y"}
