@@ -1,4 +1,4 @@
-"""Full sample against batch, on curves that are checked by hand."""
+"""Full sample against batch, on curves checked by hand."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_best_of_several_chunksizes_is_named() -> None:
     assert (found["updates"].chunksize, found["updates"].at, found["updates"].batch) == (250, 4, 0.65)
 
 
-def test_settings_are_compared_one_by_one_and_in_order() -> None:
+def test_each_setting_is_compared_in_order() -> None:
     rates = ["0.003", "0.03", "1"]
     rows = [run(chunk, [0.5], rate=rate) for rate in reversed(rates) for chunk in ("full", 250)]
     rows += [run("full", [0.5], rate="2"), run(250, [0.5], rate="3")]  # These have no counterpart.
@@ -51,7 +51,7 @@ def test_settings_are_compared_one_by_one_and_in_order() -> None:
     assert {each.better for each in found if each.axis == "epochs"} == {"equal"}
 
 
-def test_a_shared_time_is_not_compared() -> None:
+def test_shared_times_are_not_compared() -> None:
     found = by_axis(FULL | {"time/shared_by": 2.0}, BATCH | {"time/shared_by": 2.0})
     assert (found["time"].better, found["time"].reason, found["time"].batch) == ("", SHARED_SCAN, None)
     assert found["epochs"].better == "full"
@@ -60,7 +60,7 @@ def test_a_shared_time_is_not_compared() -> None:
     assert "hydra/launcher=basic" in sentences[-1]
 
 
-def test_without_updates_in_common_it_says_so() -> None:
+def test_runs_without_common_updates_get_a_reason() -> None:
     found = by_axis(run("full", [0.9, 0.8]), run(250, [0.5, 0.4]))
     assert (found["updates"].better, found["updates"].reason) == ("", NO_COMMON_UPDATES)
     assert "a batch run's first epoch has more updates" in verdict(list(found.values()))[1]
@@ -82,14 +82,14 @@ def test_seeds_are_paired() -> None:
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.1])
-def test_equal_differences_have_an_interval_of_no_width(difference: float) -> None:
+def test_equal_differences_have_a_zero_width_interval(difference: float) -> None:
     losses = [0.3, 0.5, 0.7]
     rows = [run("full", [loss], seed=str(seed)) for seed, loss in enumerate(losses)]
     rows += [run(250, [loss + difference], seed=str(seed)) for seed, loss in enumerate(losses)]
     assert by_axis(*rows)["epochs"].interval == pytest.approx((difference, difference))
 
 
-def test_where_larger_is_better_the_larger_value_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_larger_value_wins_if_larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """The direction comes from `harness.config.metrics` alone."""
     monkeypatch.setattr("harness.analysis.objective.greater_is_better", lambda metric: True)
     sweep = sweep_of(run("full", [0.5]), run(250, [0.6]), run(500, [0.7]))

@@ -33,7 +33,7 @@ def seeds(losses: Sequence[tuple[float, float]]) -> Sweep:
     return sweep_of(*rows)
 
 
-def test_the_whole_page() -> None:
+def test_the_whole_output() -> None:
     assert shown(SWEEP, target=0.5) == [
         "                          val/ scan memory/",
         "chunk  lr epochs  updates loss    s  update",
@@ -65,14 +65,14 @@ def test_the_whole_page() -> None:
     ]
 
 
-def test_what_is_left_out_at_a_narrow_width_is_said() -> None:
+def test_a_narrow_terminal_names_the_columns_left_out() -> None:
     lines = shown(SWEEP, 34)
     assert "Columns that do not fit this width: scan s, memory/update. --csv, --json and --markdown show all." in lines
     table = lines[: lines.index("")]
     assert max(len(line) for line in table if not line.startswith("Columns that")) <= 34
 
 
-def test_times_of_runs_alone_are_called_theirs_and_compared() -> None:
+def test_times_of_runs_trained_alone_are_compared() -> None:
     lines = shown(sweep_of(run("full", [0.9, 0.5]), run(500, [0.6, 0.4], seconds=2.0)))
     assert "train" in lines[0]
     assert not any("scan" in line for line in lines)
@@ -89,7 +89,7 @@ def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
     assert "-0.19 [-0.41, +0.034]" in row  # 4.303 times 0.09 / sqrt(3) to each side.
 
 
-def test_csv_has_a_line_a_run_and_everything_known() -> None:
+def test_csv_has_one_line_per_run_with_everything_recorded() -> None:
     rows = pd.read_csv(io.StringIO(as_csv(SWEEP)))
     assert list(rows["chunksize"]) == ["500", "full", "10"]
     assert list(rows["status"]) == ["FINISHED", "FINISHED", "FAILED"]
@@ -97,7 +97,7 @@ def test_csv_has_a_line_a_run_and_everything_known() -> None:
     assert set(SWEEP.runs.columns) == set(rows.columns)
 
 
-def test_csv_of_a_target_has_a_line_a_chunksize_and_setting() -> None:
+def test_csv_with_a_target_has_one_line_per_chunksize_and_setting() -> None:
     rows = pd.read_csv(io.StringIO(as_csv(SWEEP, 0.5)))
     assert rows[["chunksize", "learning_rate", "epochs", "updates", "shared_by"]].values.tolist() == [
         ["full", 0.1, 2, 2, 2],
@@ -119,7 +119,7 @@ def test_json_has_runs_comparisons_and_times_to_target() -> None:
     assert [each["updates"] for each in found["to_target"]] == [2, 4]
 
 
-def test_markdown_is_the_terminals_tables() -> None:
+def test_markdown_has_the_tables_of_the_terminal() -> None:
     lines = as_markdown(SWEEP, 0.5).splitlines()
     assert lines[0] == "| chunk | lr | epochs | updates | val/loss | scan s | memory/update |"
     assert lines[2] == "| 500 | 0.1 | 2 | 4 | 0.4 | 2 | 4kB |"

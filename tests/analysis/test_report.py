@@ -1,4 +1,4 @@
-"""Reports and figures of sweeps of all kinds: what they say, and that they can be made."""
+"""Reports and figures of all kinds of sweeps."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_report_can_be_made_of_any_sweep(name: str, tmp_path: Path) -> None:
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower().replace("financ", "")
 
 
-def test_what_a_report_says() -> None:
+def test_the_text_of_a_report() -> None:
     sweep = sweep_of(run("full", [0.9, 0.5], shared_by=2), run(500, [0.6, 0.4], shared_by=2), LOST, data=DATA)
     text = report.render(
         dataclasses.replace(sweep, tags={"command": "harness train -m chunksize=full,500 & <more>"}), {}
@@ -93,7 +93,7 @@ def test_what_a_report_says() -> None:
         assert sentence in text, sentence
 
 
-def test_of_many_runs_the_best_are_in_the_table() -> None:
+def test_the_table_shows_the_best_of_many_runs() -> None:
     text = report.render(SWEEPS["1,000 runs"], {})
     assert text.count('<tr class="batch">') + text.count('<tr class="full">') == report.TABLE_ROWS
     assert "900 more runs" in text
@@ -110,7 +110,7 @@ def test_a_legend_has_few_entries(name: str) -> None:
         assert texts[0].startswith("full sample")
 
 
-def test_a_line_a_run() -> None:
+def test_each_run_has_a_line() -> None:
     figure = loss_curves(SWEEPS["24 runs"])
     assert figure is not None
     assert [len(axis.lines) for axis in figure.axes] == [13, 13]
@@ -131,13 +131,13 @@ def test_cells_are_means_over_seeds() -> None:
     np.testing.assert_allclose(np.asarray(values), [[0.55], [0.25]])  # The full sample is on top.
 
 
-def test_a_diverged_run_has_a_cell_that_says_so() -> None:
+def test_the_cell_of_a_diverged_run_says_so() -> None:
     figure = heat_map(sweep_of(*grid(["full", 10], ["0.1"]), LOST))
     assert figure is not None
     assert sorted(text.get_text() for text in figure.axes[0].texts if not text.get_text()[0].isdigit()) == ["-", "div."]
 
 
-def test_what_the_time_axis_is() -> None:
+def test_the_label_of_the_time_axis() -> None:
     labels = [costs(SWEEPS[name]).axes[1].get_xlabel() for name in ("two runs", "a shared scan")]  # type: ignore[union-attr]
     assert labels == ["training time, s", "training time of the scan, shared by 2 lanes, s"]
 
@@ -151,7 +151,7 @@ def test_what_the_time_axis_is() -> None:
         ("[x,y]", np.exp([3, 3 + 2 * np.log(10)])),
     ],
 )
-def test_the_line_is_drawn_in_the_columns_own_units(logs: str, expected: list[float]) -> None:
+def test_the_fitted_line_is_drawn_in_original_units(logs: str, expected: list[float]) -> None:
     rows = [row | {"intercept": 3.0, "slope": 2.0, "data.log_columns": logs} for row in grid(["full", 10], ["0.1"])]
     figure = fitted_lines(sweep_of(*rows, sample=lines(50)))
     assert figure is not None
@@ -160,7 +160,7 @@ def test_the_line_is_drawn_in_the_columns_own_units(logs: str, expected: list[fl
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("x", "y")
 
 
-def test_there_is_no_fit_without_a_sample_or_a_line() -> None:
+def test_no_fit_without_a_sample_or_a_slope() -> None:
     rows = [row | {"intercept": 3.0, "slope": 2.0} for row in grid(["full", 10], ["0.1"])]
     assert fitted_lines(sweep_of(*rows)) is None
     assert fitted_lines(sweep_of(*grid(["full", 10], ["0.1"]), sample=lines(50))) is None
@@ -170,7 +170,7 @@ def test_figures_have_names() -> None:
     assert list(FIGURES) == list(report.CAPTIONS)
 
 
-def test_a_sample_is_of_training_rows_in_their_own_units(tmp_path: Path) -> None:
+def test_a_sample_has_training_rows_in_original_units(tmp_path: Path) -> None:
     x = np.arange(1, 10_001)
     path = tmp_path / "file.csv"
     pd.DataFrame({"x": x, "y": 2 * x}).to_csv(path, index=False)
@@ -189,6 +189,6 @@ def test_a_sample_is_of_training_rows_in_their_own_units(tmp_path: Path) -> None
     assert rows["x"].round().isin(x).all()
 
 
-def test_a_sample_of_a_small_table_is_all_of_it(make_table: Any) -> None:
+def test_the_sample_of_a_small_table_is_the_whole_table(make_table: Any) -> None:
     assert sample_csv(make_table("a,y\n1,2\n3,4.5\n")) == "a,y\n1,2\n3,4.5\n"
     assert sample_csv(make_table("a,b,y\n1,2,3\n3,4,5\n", features=["a", "b"])) == ""

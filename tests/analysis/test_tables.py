@@ -1,4 +1,4 @@
-"""The reader against a store that the writer filled, and the table that a person compares runs by."""
+"""The reader, on a store filled by the writer, and the table of runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARAMS = {"chunksize": "4", "learning_rate": "0.1", "epochs": "2", "seed": "0", 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Ids by name of two sweeps that share a run, a run of neither, and one of somebody else.
+    """Ids by name of two sweeps that share a run, a run of neither, and one of another program.
 
     The first sweep is in an experiment of its own; `uri` is the store's address.
     """
@@ -78,7 +78,7 @@ def test_ids_name_runs_or_sweeps(records: RunReader, store: dict[str, str], name
     assert list(runs["run_id"]) == [store[name] for name in found]
 
 
-def test_a_row_holds_all_that_is_known_of_a_run(records: RunReader, store: dict[str, str]) -> None:
+def test_a_row_has_everything_recorded_for_a_run(records: RunReader, store: dict[str, str]) -> None:
     (row,) = records.load([store["a"]]).runs.to_dict("records")
     assert row == {
         "run_id": store["a"],
@@ -91,7 +91,7 @@ def test_a_row_holds_all_that_is_known_of_a_run(records: RunReader, store: dict[
     }
 
 
-def test_what_a_run_does_not_have_is_empty(records: RunReader, store: dict[str, str]) -> None:
+def test_missing_values_are_empty(records: RunReader, store: dict[str, str]) -> None:
     runs = records.load([store["lost"], store["a"]]).runs.set_index("name")
     assert runs.loc["lost", "diverged_at"] == 7
     assert math.isnan(runs.loc["lost", "val/loss"])
@@ -109,13 +109,13 @@ def test_an_unknown_id_is_refused(records: RunReader, unknown: str) -> None:
     assert str(refusal.value) == f"No run or sweep with the id {unknown} in {records.uri}."
 
 
-def test_a_run_of_somebody_else_is_refused(records: RunReader, store: dict[str, str]) -> None:
+def test_a_run_of_another_program_is_refused(records: RunReader, store: dict[str, str]) -> None:
     with pytest.raises(ConfigError) as refusal:
         records.load([store["stranger"]])
     assert str(refusal.value) == f"Run {store['stranger']} was not recorded by the harness."
 
 
-def test_a_store_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+def test_a_missing_store_is_refused_and_not_created(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     with pytest.raises(ConfigError) as refusal:
         RunReader(f"sqlite:///{path}")
@@ -131,7 +131,7 @@ def test_a_store_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> No
         ("nonsense://store", "got unsupported URI 'nonsense://store'"),
     ],
 )
-def test_a_store_that_does_not_answer_is_refused(
+def test_an_unreachable_store_is_refused(
     tmp_path: Path, uri: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -153,7 +153,7 @@ def test_a_store_without_a_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_of_more_runs_than_a_page(tmp_path: Path) -> None:
+def test_a_sweep_with_more_runs_than_a_page(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with Tracker(uri, "harness") as tracker:
         sweep = tracker.start_run("sweep", {}, {"kind": "sweep"})
@@ -224,12 +224,12 @@ Best batch run (chunks of 100 rows): val/loss 0.573 after 3,460 updates in 20 ep
 Best full-sample run: val/loss 0.9 after 20 updates in 20 epochs, 138kB per update."""
 
 
-def test_a_table_whole() -> None:
+def test_a_whole_table() -> None:
     assert "\n" + shown(sweep_of(LOST, FULL, HOUSES)) == TABLE
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
-def test_nothing_is_cut_at_any_width(width: int) -> None:
+def test_no_cell_is_cut_at_any_width(width: int) -> None:
     large = HOUSES | {"updates": 21613000.0, "val/rmse": 1.23e9, "val/r2": -9.9e60, "intercept": -1.5e300}
     text = shown(sweep_of(HOUSES, FULL, LOST, large), width)
     table = [line for line in text.split("\n\n")[0].splitlines() if not line.startswith("Columns that")]
@@ -241,14 +241,14 @@ def test_nothing_is_cut_at_any_width(width: int) -> None:
         assert number in text
 
 
-def test_all_columns_are_there_where_there_is_room() -> None:
+def test_a_wide_terminal_shows_all_columns() -> None:
     titles = shown(sweep_of(HOUSES, FULL), 100).splitlines()[1].split()
     assert titles == [
         *("chunk", "lr", "epochs", "updates", "loss", "loss", "rmse", "r2", "cept", "slope", "s", "/s", "update"),
     ]
 
 
-def test_the_best_is_first_and_what_did_not_finish_is_last() -> None:
+def test_the_best_run_is_first_and_unfinished_runs_are_last() -> None:
     rows = [
         LOST | {"name": "lost"},
         HOUSES | {"name": "second", "val/loss": 0.3},
@@ -263,7 +263,7 @@ def test_the_best_is_first_and_what_did_not_finish_is_last() -> None:
     ("status", "diverged_at", "word"),
     [("FAILED", "3", "diverged"), ("FAILED", None, "failed"), ("KILLED", None, "killed"), ("RUNNING", None, "running")],
 )
-def test_a_run_that_did_not_finish_says_so_and_shows_no_number(status: str, diverged_at: str | None, word: str) -> None:
+def test_unfinished_runs_show_their_status_and_no_numbers(status: str, diverged_at: str | None, word: str) -> None:
     other = HOUSES | {"status": status, "diverged_at": diverged_at, "val/loss": 0.111}
     text = shown(sweep_of(other, FULL))
     assert text.splitlines()[3].split() == ["100", "0.01", "20", word]
@@ -283,26 +283,26 @@ def test_without_a_holdout_runs_are_compared_by_their_training_loss() -> None:
     assert "val/" not in shown(sweep)
 
 
-def test_sentences_are_of_the_best_of_each_kind() -> None:
+def test_sentences_name_the_best_run_of_each_kind() -> None:
     runs = sweep_of(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST).runs
     assert best_runs(ranked(runs), objective(runs)) == [
         "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800B per update."
     ]
 
 
-def test_one_is_not_written_as_many() -> None:
+def test_singular_and_plural() -> None:
     runs = sweep_of(FULL | {"updates": 1.0, "epochs": "1"}).runs
     (sentence,) = best_runs(ranked(runs), objective(runs))
     assert sentence == "Best full-sample run: val/loss 0.9 after 1 update in 1 epoch, 138kB per update."
 
 
-def test_large_numbers_are_written_short() -> None:
+def test_large_numbers_are_abbreviated() -> None:
     large = HOUSES | {"val/loss": 1.5e30, "val/rmse": 999_999_999.4, "val/r2": -9.87e60, "intercept": -1.5e300}
     row = shown(sweep_of(large), 200).splitlines()[2].split()
     assert row[5:9] == ["1.5e+30", "999,999,999", "-9.87e+60", "-1.5e+300"]
 
 
-def test_a_sweep_of_which_nothing_finished_has_no_sentence() -> None:
+def test_a_sweep_without_finished_runs_has_no_sentence() -> None:
     text = shown(sweep_of(LOST, LOST | {"diverged_at": None, "status": "KILLED"}))
     assert [line.split() for line in text.strip().splitlines()] == [
         ["chunk", "lr", "epochs"],
@@ -323,7 +323,7 @@ def test_a_sweep_of_which_nothing_finished_has_no_sentence() -> None:
         ("data.holdout", ("0.2", "0.25"), "holdout", ["0.2", "0.25"]),
     ],
 )
-def test_what_else_runs_differ_in_is_shown(key: str, values: tuple[str, str], title: str, cells: list[str]) -> None:
+def test_other_varying_settings_are_shown(key: str, values: tuple[str, str], title: str, cells: list[str]) -> None:
     text = shown(sweep_of(HOUSES | {key: values[0]}, FULL | {key: values[1]}), 120)
     header, *rows = text.splitlines()[1:4]
     assert header.split()[3] == title
@@ -332,15 +332,15 @@ def test_what_else_runs_differ_in_is_shown(key: str, values: tuple[str, str], ti
 
 
 @pytest.mark.parametrize("key", ["runtime.lane_tile", "tracking.experiment", "data.path", "data.rows", "run_id"])
-def test_what_changes_no_number_is_not_shown(key: str) -> None:
+def test_settings_that_change_no_number_are_hidden(key: str) -> None:
     rows = (HOUSES | {key: "one"}, FULL | {key: "other"})
     assert "other" not in shown(sweep_of(*rows))
 
 
-def test_a_setting_that_only_some_runs_have_is_no_difference() -> None:
-    """Each optimizer has settings of its own; its name says enough."""
+def test_a_setting_of_only_some_runs_is_not_a_difference() -> None:
+    """Each optimizer has settings of its own; only its name is compared."""
     assert "momentum" not in shown(sweep_of(HOUSES, FULL | {"optimizer.momentum": "0.9"}))
 
 
-def test_a_sweep_without_runs_is_a_header() -> None:
+def test_a_sweep_without_runs_is_just_a_header() -> None:
     assert shown(sweep_of()).split() == ["chunk", "lr", "epochs"]

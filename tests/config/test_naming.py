@@ -1,4 +1,4 @@
-"""What sets runs apart, and names."""
+"""The settings in which runs differ, and the names of sweeps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ RUNS = [
 ]
 
 
-def test_what_sets_runs_apart() -> None:
+def test_the_settings_in_which_runs_differ() -> None:
     assert varying(RUNS) == ["chunksize", "learning_rate", "epochs", "optimizer.name"]
     assert differing(RUNS) == ["runtime.threads", "optimizer.name"]
     assert differing([]) == differing([COMMON]) == []
 
 
-def test_a_sweep_is_called_by_its_words() -> None:
+def test_a_sweep_is_named_after_its_arguments() -> None:
     assert sweep_name("harness train -m chunksize=1,2") == "chunksize=1,2"
     assert sweep_name("make bench") == "make bench"
     assert len(sweep_name("harness train " + "x" * 300)) == 200

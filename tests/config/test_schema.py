@@ -1,4 +1,4 @@
-"""Every check of the schema refuses with its whole sentence, and lets the edge of what it allows pass."""
+"""Every check of the schema: its whole message, and edge cases that are allowed."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_config_refuses(changes: dict, sentence: str) -> None:
         {"runtime": RuntimeConfig(block_rows=1, lane_tile=1, threads=1, workers=1)},
     ],
 )
-def test_the_edges_of_what_is_allowed_pass(changes: dict) -> None:
+def test_edge_cases_are_allowed(changes: dict) -> None:
     found = config(**changes)
     assert {name: getattr(found, name) for name in changes} == changes
 
@@ -131,7 +131,7 @@ def test_the_rows_of_a_chunk(chunksize: int | str | None, is_full: bool, rows: i
     assert (found.is_full, found.chunk_rows(8)) == (is_full, rows)
 
 
-def test_flat_values_whole() -> None:
+def test_all_flat_values() -> None:
     found = config(chunksize=None, data=data(path="f.csv"), tracking=TrackingConfig(experiment="question")).flat()
     assert found == {
         "chunksize": "full",
@@ -179,7 +179,7 @@ def test_flat_values_whole() -> None:
     assert config(chunksize=10).flat()["chunksize"] == 10
 
 
-def test_flatten_goes_down_and_keeps_what_is_empty() -> None:
+def test_flatten_recurses_and_keeps_empty_mappings() -> None:
     nested = {"a": {"b": {"c": 1}, "d": {}}, "e": Loss.mae, "f": [{"g": 2}]}
     assert flatten(nested) == {"a.b.c": 1, "a.d": {}, "e": "mae", "f": [{"g": 2}]}
 
@@ -228,5 +228,5 @@ def test_the_tracking_uri_in_force(
         ("data.features=[a:b,c@d]", "data.features=[a:b,c@d]"),
     ],
 )
-def test_a_password_in_an_address_is_not_shown(text: str, shown: str) -> None:
+def test_passwords_in_addresses_are_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
