@@ -28,6 +28,10 @@ class Objective(NamedTuple):
     metric: str
     sign: int
 
+    def decides(self, run: Run) -> bool:
+        """Return True if `run` has finished and has this metric."""
+        return run["status"] == "FINISHED" and has(run, self.metric)
+
     def finished(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Return the finished runs that have this metric."""
         return runs[(runs["status"] == "FINISHED") & runs[self.metric].notna()] if self.metric in runs else runs[:0]

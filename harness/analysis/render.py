@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.comparison import compare_full_to_batch
-from harness.analysis.objective import chunksize, has, objective
+from harness.analysis.objective import chunksize, objective
 from harness.analysis.sentences import best_runs, shared_scan, verdict
 from harness.analysis.tables import Column, comparison_columns, one_line, ranked, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
@@ -50,9 +50,11 @@ def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width
         states = runs["status"].str.lower().value_counts()
         cells = [head.info.run_id, age(time.time() - head.info.start_time / 1000)]
         cells += [", ".join(f"{count:,} {state}" for state, count in states.items()) or "none"]
-        metric = objective(runs).metric
-        finished = [run for run in ranked(runs) if run["status"] == "FINISHED" and has(run, metric)]
-        cells += [finished[0]["name"], f"{metric} {number(finished[0][metric])}"] if finished else ["-", "-"]
+        found, best = objective(runs), next(iter(ranked(runs)), None)
+        if best and found.decides(best):
+            cells += [best["name"], f"{found.metric} {number(best[found.metric])}"]
+        else:
+            cells += ["-", "-"]
         rows.append([*cells, head.info.run_name or ""])
     if not rows:
         _say(["No sweeps yet. Run `harness train -m ...` first."], console)

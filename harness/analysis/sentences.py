@@ -15,7 +15,7 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
     """Return a sentence on the best batch run and one on the best full-sample run; `runs` are sorted, best first."""
     sentences = []
     for sample in ("batch", "full"):
-        best = next((run for run in _finished(runs, objective) if run["sample"] == sample), None)
+        best = next((run for run in runs if objective.decides(run) and run["sample"] == sample), None)
         if best is not None:
             kind = "full-sample run" if sample == "full" else f"batch run (chunks of {best['chunksize']} rows)"
             effort = f"{count(best['updates'], 'update')} in {count(float(best['epochs']), 'epoch')}"
@@ -27,7 +27,7 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
 def conclusion(runs: Sequence[Run], objective: Objective) -> str:
     """Return which run is best, and how the best run of the other kind compares; `runs` are sorted, best first."""
     metric = objective.metric
-    finished = _finished(runs, objective)
+    finished = [run for run in runs if objective.decides(run)]
     if not finished:
         return "No run has finished."
     best = finished[0]
@@ -76,10 +76,6 @@ def shared_scan(runs: Sequence[Run]) -> list[str]:
         f"scan s and scan rows/s are measured for a whole scan of {lanes} lanes, not for single runs. Runs that differ "
         "only in epochs share a lane."
     ]
-
-
-def _finished(runs: Sequence[Run], objective: Objective) -> list[Run]:
-    return [run for run in runs if run["status"] == "FINISHED" and has(run, objective.metric)]
 
 
 def _memory(run: Run) -> str:

@@ -55,12 +55,9 @@ def one_line(title: str) -> str:
 
 def ranked(runs: pd.DataFrame) -> list[Run]:
     """Return the finished runs, best first, then all others."""
-    metric, sign = objective(runs)
-
-    def cost(run: Run) -> float:
-        return sign * run[metric] if run["status"] == "FINISHED" and has(run, metric) else float("inf")
-
-    return sorted(runs.to_dict("records"), key=cost)
+    found = objective(runs)
+    rows = runs.to_dict("records")
+    return sorted(rows, key=lambda run: found.sign * run[found.metric] if found.decides(run) else float("inf"))
 
 
 def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
