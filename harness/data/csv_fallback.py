@@ -1,6 +1,6 @@
-"""A block of lines parsed one by one: slow, and exact about what is wrong and in which line.
+"""Parses a block line by line: slowly, but exact about what is wrong and where.
 
-It takes the blocks that Arrow's parser cannot, so that a CSV means the same whichever of the two reads it.
+It reads what Arrow's parser cannot, so that a CSV means the same whichever of the two reads it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def locate(block: Block, row: int) -> str:
 
 def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the fields of each row."""
-    lines = itertools.chain(io.StringIO(str(block.lines, "utf-8"), newline=""), [_END])
+    lines = itertools.chain(io.StringIO(str(block.data[block.start :], "utf-8"), newline=""), [_END])
     # If a quote is open somewhere, the text after an apparent closing quote shows where.
     reader = csv.reader(lines, delimiter=block.delimiter, strict=block.odd)
     line = block.first_line

@@ -18,9 +18,12 @@ BYTES_A_VALUE = 8
 
 
 class ParquetSource(Source):
-    """An Apache Parquet file, known by its first bytes whatever its name."""
+    """An Apache Parquet file, whatever its name."""
 
-    marks = (b"PAR1",)
+    @classmethod
+    def recognizes(cls, address: str, start: bytes) -> bool:
+        """Look for the mark at the start."""
+        return start.startswith(b"PAR1")
 
     def names(self) -> list[str]:
         """Return the schema's names."""

@@ -22,7 +22,7 @@ from harness.data.addresses import find_addresses
 from harness.data.files import LocalFile, open_file, scheme
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.source import BLOCK_BYTES
-from harness.data.table import MANIFEST, Table, load_table
+from harness.data.table import MANIFEST, Table, load_table, save_table
 from harness.data.table_locks import hold, making
 from harness.errors import ConfigError, require
 from harness.runtime.memory import release_memory
@@ -92,17 +92,14 @@ def write_table(
 ) -> None:
     """Write the table of `data`, with its source at `addresses`, into `folder`."""
     states = [fingerprint(address) for address in addresses]
-    found = ingest(addresses, data, folder, progress, block_bytes)
+    table = ingest(addresses, data, folder, progress, block_bytes)
     release_memory()
-    changed = [state[0] for address, state in zip(addresses, states, strict=True) if fingerprint(address) != state]
-    require(not changed, f"{', '.join(map(str, changed))} changed while it was read. Train when it is complete.")
+    changed = [str(state[0]) for address, state in zip(addresses, states, strict=True) if fingerprint(address) != state]
+    require(not changed, f"{', '.join(changed)} changed while it was read. Train when it is complete.")
     settings: dict[str, Any] = flatten(asdict(data))
     path = settings["path"]
     settings["path"] = [masked(name) for name in path] if isinstance(path, list) else path and masked(path)
-    with (folder / MANIFEST).open("w") as file:
-        json.dump({"files": states, "data": settings, **asdict(found)}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    save_table(table, states, settings)
 
 
 def check_streams(sources: Sequence[DataConfig]) -> None:
