@@ -67,7 +67,10 @@ class LocalFile:
         return 0 if self.is_stream else self._path.stat().st_size
 
     def fingerprint(self) -> list[object]:
-        """Return address, size, times, inode, and a hash of both ends; a stream is tied to this process."""
+        """Return what changes with the content: address, size, times, inode, and a hash of both ends.
+
+        A stream is tied to this process.
+        """
         status = self._path.stat()
         if self.is_stream:
             return [self.address, status.st_dev, status.st_ino, os.getpid(), PROCESS]

@@ -84,17 +84,8 @@ def generate(
 ) -> None:
     """Write a CSV of `rows` house sales; the same arguments give the same bytes.
 
-    It is written aside and renamed when complete, in memory that does not depend on `rows`.
-
-    Args:
-        path: The file; its folder must exist.
-        rows: How many sales.
-        seed: Of the random numbers.
-        progress: Called after each block with the rows written so far.
-        block_rows: Rows drawn at once.
-
-    Raises:
-        ConfigError: `rows` is not positive.
+    It is written aside, block by block in constant memory, and renamed when complete. `progress` is called with the
+    rows written so far.
     """
     require(rows >= 1, f"rows must be positive, not {rows}.")
     plain = csv.WriteOptions(include_header=False)

@@ -45,13 +45,7 @@ def open_table(
 ) -> Table:
     """Return the table of `data`: from `cache` if its source has not changed, else made now.
 
-    It is marked as used until this process ends; `harness.data.table_cache` does not remove it before.
-
-    Args:
-        data: Source, columns, split, order and treatment of empty fields.
-        cache: Folder of tables and generated data.
-        progress: Called with the progress of the work.
-        block_bytes: Bytes of a CSV parsed at once.
+    It is marked as used, so that it is not removed before this process ends.
 
     Raises:
         ConfigError: The source cannot be used, or the cache cannot be written to.
@@ -76,7 +70,7 @@ def open_table(
 
 @contextlib.contextmanager
 def written_aside(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside `folder`, named after this process, and remove it afterwards if it is still there."""
+    """Yield a new folder beside `folder`; remove it afterwards unless it was renamed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -91,11 +85,12 @@ def write_table(
     folder: Path, addresses: Sequence[str], data: DataConfig, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
 ) -> None:
     """Write the table of `data`, with its source at `addresses`, into `folder`."""
-    states = [fingerprint(address) for address in addresses]
+    states = [open_file(address).fingerprint() for address in addresses]
     table = ingest(addresses, data, folder, progress, block_bytes)
     release_memory()
-    changed = [str(state[0]) for address, state in zip(addresses, states, strict=True) if fingerprint(address) != state]
-    require(not changed, f"{', '.join(changed)} changed while it was read. Train when it is complete.")
+    for address, state in zip(addresses, states, strict=True):
+        is_same = open_file(address).fingerprint() == state
+        require(is_same, f"{state[0]} changed while it was read. Train when it is complete.")
     settings: dict[str, Any] = flatten(asdict(data))
     path = settings["path"]
     settings["path"] = [masked(name) for name in path] if isinstance(path, list) else path and masked(path)
@@ -103,11 +98,7 @@ def write_table(
 
 
 def check_streams(sources: Sequence[DataConfig]) -> None:
-    """Refuse a stream that would have to be read more than once.
-
-    Raises:
-        ConfigError: Names the stream.
-    """
+    """Refuse a stream that would have to be read more than once."""
     wanted: dict[str, set[str]] = {}
     for data in sources:
         names = [data.path] if isinstance(data.path, str) else data.path or []
@@ -148,11 +139,6 @@ def source_addresses(data: DataConfig, cache: Path, progress: ProgressCallback) 
     return [str(path)]
 
 
-def fingerprint(address: str) -> list[object]:
-    """Return what distinguishes the present content of a file from an earlier one."""
-    return open_file(address).fingerprint()
-
-
 def _origin(data: DataConfig) -> str:
     return f"Get it from {data.origin}." if data.origin else ""
 
@@ -161,7 +147,7 @@ def _key(addresses: Sequence[str], data: DataConfig) -> str:
     """Hash what determines a table: the present content of its source, and what is read of it."""
     read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
     read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
-    made_of = [FORMAT, [fingerprint(address) for address in addresses], sorted(read.items())]
+    made_of = [FORMAT, [open_file(address).fingerprint() for address in addresses], sorted(read.items())]
     return hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
 
 
