@@ -38,14 +38,14 @@ class DataConfig:
     Attributes:
         features: Input columns, in the model's order.
         target: The column to predict.
-        path: A CSV or Parquet file; or a pattern such as `part-*.csv`, whose files are read in the order of their
-            names; or a list of these, read in its order. Files may be local or at `s3://`, `gs://`, `https://` and
+        path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
+            or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
             `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
             generates the built-in data.
         rows: Rows of the built-in data.
         origin: Where to get the file; shown if it does not exist.
         delimiter: The character between the fields of a CSV.
-        encoding: Of a CSV, by Python's name.
+        encoding: Encoding of a CSV, by Python's name.
         decimal: The decimal mark in a CSV.
         log_columns: Features or target replaced by their natural logarithm.
         categorical: Features with categories as values; each category becomes a model input that is 0 or 1.
@@ -56,7 +56,7 @@ class DataConfig:
         split_seed: Seed of the split.
         missing: `error` refuses empty fields, `drop` leaves out their rows, and `mean` fills features with their
             training mean and treats an empty category as unknown.
-        order: `file` keeps the order of the file; `shuffled` permutes rows once, and pages of them in each epoch.
+        order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch.
     """
 
     features: list[str]

@@ -50,14 +50,8 @@ def read_blocks(file: File, selection: Selection) -> Generator[Block]:
         names = _parse_header(address, head, delimiter)
         check_names(address, names, selection.columns, _suggest_delimiter(names, delimiter))
         prefix = delimiter.join(map(str, range(len(names)))).encode() + b"\n"
-        while True:
-            data = bytearray(len(prefix) + block_bytes)
-            data[: len(prefix)] = prefix
-            with memoryview(data) as room:
-                end = len(prefix) + _fill(stream, room[len(prefix) :])
-            if end == len(prefix):
-                return
-            del data[end:]
+        while lines := stream.read(block_bytes):
+            data = bytearray().join([prefix, lines])
             if data[-1:] != b"\n":
                 data += stream.readline(LONGEST)
                 _check_length(address, data, line, stream)
@@ -78,14 +72,6 @@ def read_header(file: File, selection: Selection) -> list[str]:
     """Return the names of a CSV's columns."""
     with open_text(file, selection.encoding) as (stream, _):
         return list(_parse_header(file.address, _read_head(stream)[0], selection.delimiter))
-
-
-def _fill(stream: io.BufferedReader, room: memoryview) -> int:
-    """Read until `room` is full or the stream ends; decompressed streams return less at a time."""
-    filled = 0
-    while filled < len(room) and (got := stream.readinto(room[filled:])):
-        filled += got
-    return filled
 
 
 def _check_length(address: str, data: bytearray, line: int, stream: io.BufferedReader) -> None:

@@ -67,7 +67,7 @@ class LocalFile:
         return 0 if self.is_stream else self._path.stat().st_size
 
     def fingerprint(self) -> list[object]:
-        """Return what changes with the content: address, size, times, inode, and a hash of both ends.
+        """Return what changes with the content: address, size, modification time, inode, and a hash of both ends.
 
         A stream is tied to this process.
         """

@@ -107,7 +107,7 @@ def _read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[
 
 
 class _Rows:
-    """Counts over all rows so far; settles empty fields, logarithms and categories chunk by chunk."""
+    """Counts rows, and settles empty fields, logarithms and categories chunk by chunk."""
 
     def __init__(self, data: DataConfig) -> None:
         self.seen = self.dropped = self.filled = 0

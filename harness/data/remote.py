@@ -75,7 +75,7 @@ class RemoteFile:
 
 
 class _Raw(io.RawIOBase):
-    """A remote file's bytes in order; a failure becomes one sentence."""
+    """A remote file's bytes in order; a failure becomes a `ConfigError`."""
 
     def __init__(self, file: Any, address: str) -> None:
         self._file, self._address = file, address
@@ -91,11 +91,7 @@ class _Raw(io.RawIOBase):
 
 
 def connect(address: str) -> tuple[Any, str]:
-    """Return fsspec's file system for a remote address, and the path in it.
-
-    Raises:
-        ConfigError: The scheme is not supported, or its client is not installed.
-    """
+    """Return fsspec's file system for a remote address, and the path in it."""
     kind = scheme(address)
     require(kind in EXTRAS, f"data.path: {kind}:// is not supported; use a path, s3://, gs://, https:// or http://.")
     options: dict[str, Any] = {}
@@ -111,7 +107,7 @@ def connect(address: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def remote_errors(address: str) -> Iterator[None]:
-    """Turn a failure to reach or read a remote file into one sentence."""
+    """Turn a failure to reach or read a remote file into a `ConfigError`."""
     try:
         yield
     except (ConfigError, ImportError):

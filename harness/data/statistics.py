@@ -105,7 +105,7 @@ class Drift:
     def worst(self, rows: int, mean: float, std: float) -> tuple[int, int, float] | None:
         """Return first and last row, from 1, and mean of the tenth of `rows` whose mean deviates most.
 
-        None means that no tenth deviates by more than 0.05 standard deviations and four standard errors.
+        None means that it deviates by at most 0.05 standard deviations or four standard errors, whichever is more.
         """
         edges = np.arange(PARTS + 1) * -(-rows // self._width) // PARTS
         counts = np.array([self._counts[start:stop].sum() for start, stop in itertools.pairwise(edges)])
@@ -117,7 +117,7 @@ class Drift:
         return int(edges[part] * self._width) + 1, min(int(edges[part + 1] * self._width), rows), float(means[part])
 
     def describe(self, name: str, rows: int, mean: float, std: float) -> str:
-        """Return a sentence without its full stop, empty if `worst` finds nothing."""
+        """Return what `worst` finds, as a sentence without its full stop, or an empty string."""
         if (found := self.worst(rows, mean, std)) is None:
             return ""
         first, last, part_mean = found

@@ -1,6 +1,6 @@
 """Finds the table of a configuration in the cache, or makes it.
 
-A table is written aside and renamed when complete, so whatever has its final name is whole.
+A table is written to a staging folder and renamed when complete, so a table under its final name is always whole.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from harness.runtime.secrets import masked
 FORMAT = 2
 
 _NOT_READ = ("path", "rows", "origin", "scaling")
-"""Keys of `DataConfig` that say nothing about a table's content beyond the fingerprint of its source."""
+"""Keys of `DataConfig` that do not change a table, or only through the fingerprint of its source."""
 
 _drained: set[tuple[str, ...]] = set()
 
@@ -50,7 +50,7 @@ def open_table(
     Raises:
         ConfigError: The source cannot be used, or the cache cannot be written to.
     """
-    with room_for(cache):
+    with cache_errors(cache):
         addresses = source_addresses(data, cache, progress)
         folder = cache / "tables" / _key(addresses, data)
         while True:
@@ -58,27 +58,27 @@ def open_table(
                 with making(cache, folder.name):
                     if not (folder / MANIFEST).is_file():
                         _drain(addresses)
-                        with written_aside(folder) as aside:
-                            write_table(aside, addresses, data, progress, block_bytes)
+                        with staging_folder(folder) as staging:
+                            write_table(staging, addresses, data, progress, block_bytes)
                             # Where locks do not hold, another process may have been first; its table is as good.
                             with contextlib.suppress(OSError):
-                                aside.rename(folder)
+                                staging.rename(folder)
             with contextlib.suppress(FileNotFoundError):  # It has just been removed.
                 hold(folder)
                 return load_table(folder)
 
 
 @contextlib.contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
+def staging_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; remove it afterwards unless it was renamed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
     try:
-        yield aside
+        yield staging
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_table(
@@ -98,7 +98,7 @@ def write_table(
 
 
 def check_streams(sources: Sequence[DataConfig]) -> None:
-    """Refuse a stream that would have to be read more than once."""
+    """Refuse a stream that more than one table would have to read."""
     wanted: dict[str, set[str]] = {}
     for data in sources:
         names = [data.path] if isinstance(data.path, str) else data.path or []
@@ -106,20 +106,21 @@ def check_streams(sources: Sequence[DataConfig]) -> None:
             if LocalFile(address).is_stream:
                 wanted.setdefault(address, set()).add(_key([address], data))
     for address, keys in wanted.items():
-        require(len(keys) == 1, f"data.path: {address} is a stream and {_ONCE}")
-
-
-_ONCE = "can be read only once; save it to a file first."
+        require(len(keys) == 1, _once(address))
 
 
 def _drain(addresses: Sequence[str]) -> None:
-    """Note which streams are about to be read, and refuse any that this process has read before."""
+    """Refuse streams that this process has read before, and remember these."""
     for address in addresses:
         file = open_file(address)
         if file.is_stream:
             state = tuple(map(str, file.fingerprint()))
-            require(state not in _drained, f"data.path: {address} is a stream and {_ONCE}")
+            require(state not in _drained, _once(address))
             _drained.add(state)
+
+
+def _once(address: str) -> str:
+    return f"data.path: {address} is a stream and can be read only once; save it to a file first."
 
 
 def source_addresses(data: DataConfig, cache: Path, progress: ProgressCallback) -> list[str]:
@@ -152,8 +153,8 @@ def _key(addresses: Sequence[str], data: DataConfig) -> str:
 
 
 @contextlib.contextmanager
-def room_for(cache: Path) -> Iterator[None]:
-    """Turn a failure to write to a cache into one sentence."""
+def cache_errors(cache: Path) -> Iterator[None]:
+    """Turn a failure to write to a cache into a `ConfigError`."""
     try:
         yield
     except BrokenPipeError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import time
@@ -20,7 +19,7 @@ from harness.config import DataConfig, Missing, Order, Scaling
 from harness.data.files import open_file, scheme
 from harness.data.ingest import ProgressCallback, digest_of
 from harness.data.table import MANIFEST, Table, load_table
-from harness.data.table_builder import room_for, write_table, written_aside
+from harness.data.table_builder import cache_errors, staging_folder, write_table
 from harness.data.table_locks import unused
 from harness.data.table_writer import PARTS, column_path, digest_file
 from harness.errors import ConfigError, require
@@ -74,10 +73,7 @@ def select_tables(cache: Path, names: Sequence[str]) -> list[CachedTable]:
 
 
 def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
-    """Read a table and its source completely; return what is wrong, or an empty string if they agree.
-
-    Opening a table checks only the size, times and ends of its source.
-    """
+    """Read a table and its source from end to end; return what is wrong, or an empty string if they agree."""
     table = cached.table
     if table is None:
         return "not a table of this version; `harness data clean` removes it"
@@ -88,7 +84,7 @@ def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
         return "its files are damaged; remove it to have it made again"
     if any(not scheme(address) and not Path(address).is_file() for address in cached.addresses):
         return "its source is missing, or was a stream"
-    with room_for(table.folder), written_aside(table.folder) as again:
+    with cache_errors(table.folder), staging_folder(table.folder) as again:
         try:
             write_table(again, cached.addresses, _data_of(table.folder), progress)
         except ConfigError as error:
@@ -100,13 +96,13 @@ def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
 def free(
     cache: Path, names: Sequence[str], *, everything: bool, age: float | None, needed: Collection[str] = ()
 ) -> Iterator[str]:
-    """Remove tables that no process is using, and yield what is to be said about it.
+    """Remove tables that no process is using, and yield lines that report it.
 
     Args:
         cache: Where the tables are.
         names: Which ones; by default those that are stale or broken.
-        everything: Whether to remove ready tables and generated data too.
-        age: Remove only what was not used for this many seconds.
+        everything: Remove ready tables and generated data too.
+        age: Remove only what has not been used for this many seconds.
         needed: Folder names of tables to keep.
     """
     chosen = [table for table in select_tables(cache, names) if names or everything or table.state != "ready"]
@@ -135,12 +131,8 @@ def generated(cache: Path) -> list[Path]:
 
 def sources_of(cache: Path, names: Collection[str]) -> set[str]:
     """Return the addresses of the sources of tables, given by their folder names."""
-    found: set[str] = set()
-    for name in names:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            states = json.loads((cache / "tables" / name / MANIFEST).read_text())["files"]
-            found |= {state[0] for state in states}
-    return found
+    tables = [cached for cached in list_tables(cache) if cached.folder.name in names]
+    return {address for cached in tables for address in cached.addresses}
 
 
 def remove_table(cached: CachedTable) -> bool:
@@ -188,7 +180,7 @@ def _inspect(folder: Path) -> CachedTable:
 
 
 def _is_being_written(folder: Path) -> bool:
-    """Return True if the process that writes a folder aside is alive."""
+    """Return True if the process that writes to a staging folder is alive."""
     process = folder.name.split(".")[-2]
     return process.isdecimal() and psutil.pid_exists(int(process))
 
