@@ -29,12 +29,9 @@ _END = "\0end of block"
 
 def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
     """Return the fields of `columns` as text, an empty string where there is no value."""
-    index = [block.names.index(name) for name in columns]
-    texts: list[list[str]] = [[] for _ in columns]
-    for _, record in _records(block):
-        for text, i in zip(texts, index, strict=True):
-            text.append("" if record[i] in EMPTY else record[i])
-    return texts
+    records = [record for _, record in _records(block)]
+    indices = [block.names.index(name) for name in columns]
+    return [["" if record[index] in EMPTY else record[index] for record in records] for index in indices]
 
 
 def to_numbers(block: Block, name: str, texts: Sequence[str], decimal: str) -> np.ndarray:

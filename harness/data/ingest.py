@@ -136,18 +136,17 @@ class _Rows:
         missing, names = self._data.missing, self._data.columns
         # A sum is NaN if one of its terms is; infinite values have been refused.
         gaps = [index for index, column in enumerate(values) if math.isnan(column.sum())]
-        keep = np.ones(chunk.rows, bool)
         if missing is Missing.drop and gaps:
-            keep = ~np.isnan(values[gaps]).any(axis=0)
-            self.dropped += int((~keep).sum())
-            return keep
+            empty = np.isnan(values[gaps]).any(axis=0)
+            self.dropped += int(empty.sum())
+            return np.logical_not(empty)
         refused = gaps if missing is Missing.error else [index for index in gaps if names[index] == self._data.target]
         if refused:
             row, index = min((int(np.isnan(values[index]).argmax()), index) for index in refused)
             remedy = "data.missing=drop" + (" or data.missing=mean" if names[index] != self._data.target else "")
             raise ConfigError(f"{chunk.locate(row)}: {names[index]} is empty. Set {remedy}.")
         self.filled += int(np.isnan(values[gaps]).sum())
-        return keep
+        return np.ones(chunk.rows, bool)
 
     def _take_logs(self, values: np.ndarray, logs: list[int], keep: np.ndarray, chunk: Chunk) -> None:
         """Replace the columns `logs` by their logarithms, in place."""

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from harness.config import DataConfig
 from harness.data.files import File
-from harness.errors import ConfigError
+from harness.errors import ConfigError, require
 
 BLOCK_BYTES = 8 << 20
 """Bytes parsed at once: enough to hide the cost of a call, few enough to hold three such blocks in memory."""
@@ -131,6 +132,24 @@ def check_names(address: str, names: Sequence[str], columns: Sequence[str], hint
         hint = f"Did you mean {' or '.join(close)}?"
     hint = hint or f"It has: {', '.join(names[:30])}{', ...' if len(names) > 30 else ''}."
     raise ConfigError(f"{address} has no column {', '.join(missing)}. {hint}")
+
+
+def to_column(name: str, values: pa.Array, selection: Selection, locate: Callable[[int], str]) -> np.ndarray | Words:
+    """Return a typed column as one of a chunk."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if name in selection.categorical:
+        codes, words = pd.factorize(values.cast(pa.string()).to_pandas())
+        return Words(codes, list(words))
+    if name in selection.dates and pa.types.is_temporal(kind):
+        days = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
+        return days.to_numpy(zero_copy_only=False) / MILLISECONDS_A_DAY
+    if name in selection.dates:
+        return to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, locate)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    require(number or pa.types.is_null(kind), f"{locate(0)}: {name} has the type {kind}, not numbers.")
+    return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
 def to_days(name: str, text: pd.Series, form: str | None, locate: Callable[[int], str]) -> np.ndarray:

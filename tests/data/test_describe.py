@@ -55,7 +55,7 @@ def overrides(command: str) -> dict:
     return {found.key_or_group: found.value() for found in map(parser.parse_override, arguments[2:])}
 
 
-def test_a_small_file_whole(write) -> None:
+def test_a_small_file(write) -> None:
     found = write(HOUSES)
     assert (found.address, found.rows, found.bytes) == ("file.csv", 5, len(HOUSES))
     assert [(c.name, c.kind, c.empty, c.distinct, c.example) for c in found.columns] == [

@@ -34,7 +34,7 @@ def test_every_row_comes_back_once(tmp_path: Path, count: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_order_follows_from_the_seed_alone(tmp_path: Path) -> None:
+def test_the_order_depends_on_the_seed_alone(tmp_path: Path) -> None:
     found = shuffled(tmp_path, 5000)
     assert found != list(range(5000))
     assert shuffled(tmp_path, 5000) == found
