@@ -38,17 +38,17 @@ class DataConfig:
     Attributes:
         features: Input columns, in the model's order.
         target: The column to predict.
-        path: A CSV or Parquet file; or a pattern such as `part-*.csv`, whose files are read in the order of their
-            names; or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://`
-            and `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
+        path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
+            or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
+            `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
             generates the built-in data.
-        rows: Number of rows of the built-in data.
+        rows: Rows of the built-in data.
         origin: Where to get the file; shown if it does not exist.
         delimiter: The character between the fields of a CSV.
-        encoding: The encoding of a CSV, by its Python name.
+        encoding: Encoding of a CSV, by Python's name.
         decimal: The decimal mark in a CSV.
         log_columns: Features or target replaced by their natural logarithm.
-        categorical: Features that hold categories; each category becomes a model input that is 0 or 1.
+        categorical: Features with categories as values; each category becomes a model input that is 0 or 1.
         dates: Features or target that are dates, converted to days since 1970-01-01.
         date_format: Format of the dates for `strptime`; None means ISO 8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
@@ -56,7 +56,7 @@ class DataConfig:
         split_seed: Seed of the split.
         missing: `error` refuses empty fields, `drop` leaves out their rows, and `mean` fills features with their
             training mean and treats an empty category as unknown.
-        order: `file` keeps the order of the file; `shuffled` permutes rows once, and pages of them in each epoch.
+        order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch.
     """
 
     features: list[str]

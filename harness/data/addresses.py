@@ -1,9 +1,8 @@
-"""What `data.path` names: a file, a pattern or a list of them, local or remote, as a list of addresses."""
+"""The addresses of the files that `data.path` names: one, a pattern or a list of these, local or remote."""
 
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,14 +14,14 @@ _PATTERN = frozenset("*?[")
 
 
 def find_addresses(path: str | Sequence[str], remedy: str = "") -> list[str]:
-    """Return the addresses that `data.path` names: lists keep their order, the files of a pattern are sorted by name.
+    """Return the addresses that `data.path` names: lists keep their order, a pattern's files are sorted by name.
 
     Raises:
         ConfigError: A local file does not exist or is a folder, or no file matches a pattern.
     """
     found: list[str] = []
-    for name in [path] if isinstance(path, str | os.PathLike) else path:
-        found += _find_remote(name) if scheme(str(name)) else _find_local(name, remedy)
+    for name in [path] if isinstance(path, str) else path:
+        found += _find_remote(name) if scheme(name) else _find_local(name, remedy)
     return found
 
 
@@ -47,7 +46,7 @@ def _find_remote(name: str) -> list[str]:
 def _find_local(name: str, remedy: str) -> list[str]:
     whole = Path(name).expanduser().absolute()
     found = [str(whole)]
-    if _PATTERN & set(str(name)) and not whole.exists():
+    if _PATTERN & set(name) and not whole.exists():
         # Folders that match are left out: `data/*` means the files.
         matches = sorted(glob.glob(str(whole), recursive=True))  # noqa: PTH207
         found = [match for match in matches if not Path(match).is_dir()]

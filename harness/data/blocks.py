@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +26,6 @@ class Block:
     """Rows `[start, stop)` of a part.
 
     Attributes:
-        start: The first row.
-        stop: The row after the last one.
         x: float32 `[capacity, features]`; the first `overlap` rows repeat those before `start`, so that a chunk that
             began in the previous block can end here. Rows past `stop` are zero.
         y: float32 `[capacity, 1]`, likewise.
@@ -40,20 +38,18 @@ class Block:
 
 
 class Blocks:
-    """One part of a table as blocks of equal shape; a pass reads all rows, in file order unless they are shuffled."""
+    """One part of a table as blocks of equal shape.
+
+    Attributes:
+        block_rows: Rows of a block, a multiple of `SLICE_ROWS`.
+        overlap: Rows of the previous block repeated in front.
+        turns: Whether pages come in another order in each epoch.
+    """
 
     def __init__(
         self, table: Table, part: Part, scaler: Scaler, *, block_rows: int | None = None, overlap: int = 0
     ) -> None:
-        """Prepare passes.
-
-        Args:
-            table: The table.
-            part: Its part.
-            scaler: Applied to each block.
-            block_rows: Rows of a block, rounded up to whole slices; None means as many as fit into 4 MiB.
-            overlap: Rows of the previous block repeated in front.
-        """
+        """Prepare passes; by default, blocks have as many rows as fit into 4 MiB."""
         self.rows = table.rows(part)
         self.features = len(table.columns) - 1
         self.category_counts = tuple(column.inputs if column.categories else 0 for column in table.columns[:-1])
@@ -76,22 +72,18 @@ class Blocks:
         return self.capacity * (self.features + 1) * 4
 
     def read(self, epoch: int, begin: int = 0) -> Iterator[Block]:
-        """Read the part once from row `begin`, one block ahead.
-
-        Args:
-            epoch: From 1; it determines the order of shuffled pages.
-            begin: The first row; 0, or the end of a block.
-        """
+        """Read the part once, one block ahead, from row `begin`, the start of a block; epochs count from 1."""
         if begin >= self.rows:
             return
+        blocks = self._read(epoch, begin)
         if self.rows > self.block_rows:
-            with contextlib.closing(prefetch(self._read(epoch, begin))) as blocks:
-                yield from blocks
-        else:
-            yield from self._read(epoch, begin)
+            blocks = prefetch(blocks)
+        with contextlib.closing(blocks):
+            yield from blocks
 
-    def _read(self, epoch: int, begin: int) -> Iterator[Block]:
-        pages = _Pages(self.rows, page_order(self.rows, self._table.split_seed, epoch)) if self.turns else None
+    def _read(self, epoch: int, begin: int) -> Generator[Block]:
+        in_order = np.arange(-(-self.rows // PAGE_ROWS))
+        pages = _Pages(self.rows, page_order(self.rows, self._table.split_seed, epoch) if self.turns else in_order)
         before: Block | None = None
         for start in range(begin, self.rows, self.block_rows):
             stop = min(start + self.block_rows, self.rows)
@@ -101,7 +93,7 @@ class Blocks:
                 x[: self.overlap], y[: self.overlap] = before.x[self.block_rows :], before.y[self.block_rows :]
             first_row = start if before else max(start - self.overlap, 0)
             row = self.overlap - (start - first_row)
-            for first, last in pages.pieces(first_row, stop) if pages else _pieces(first_row, stop):
+            for first, last in pages.pieces(first_row, stop):
                 # Scaled page by page, so that only a page is in float64.
                 values = self.scaler.apply(self._table.read(self._part, first, last))
                 end = row + last - first
@@ -109,12 +101,6 @@ class Blocks:
                 row = end
             before = Block(start, stop, x, y)
             yield before
-
-
-def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Cut rows `[start, stop)` into pieces of at most a page."""
-    for first in range(start, stop, PAGE_ROWS):
-        yield first, min(first + PAGE_ROWS, stop)
 
 
 class _Pages:

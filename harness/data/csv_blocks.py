@@ -24,11 +24,9 @@ class Block:
     """Whole lines of a CSV below a header of their own: the column numbers, from 0.
 
     Attributes:
-        address: Of the file.
         names: The file's header.
-        delimiter: Between fields.
-        data: UTF-8.
-        start: Where the lines begin in `data`, after the header.
+        data: The block's header and lines, in UTF-8.
+        start: Where the lines begin in `data`.
         first_line: Their line number in the file, from 1.
         position: Bytes of the file read so far.
         odd: Whether the number of quotes is odd, so that one may be open at the end.
@@ -43,33 +41,17 @@ class Block:
     position: int
     odd: bool
 
-    @property
-    def lines(self) -> memoryview:
-        """The lines without the header."""
-        return self.data[self.start :]
-
-    def index(self, name: str) -> str:
-        """Return the name of a column in the block's own header."""
-        return str(self.names.index(name))
-
 
 def read_blocks(file: File, selection: Selection) -> Generator[Block]:
     """Read a CSV block by block."""
     address, delimiter, block_bytes = file.address, selection.delimiter, selection.block_bytes
-    with open_text(file, selection.encoding) as text:
-        stream = text.stream
+    with open_text(file, selection.encoding) as (stream, below):
         head, line, read = _read_head(stream)
         names = _parse_header(address, head, delimiter)
         check_names(address, names, selection.columns, _suggest_delimiter(names, delimiter))
         prefix = delimiter.join(map(str, range(len(names)))).encode() + b"\n"
-        while True:
-            data = bytearray(len(prefix) + block_bytes)
-            data[: len(prefix)] = prefix
-            with memoryview(data) as room:
-                end = len(prefix) + _fill(stream, room[len(prefix) :])
-            if end == len(prefix):
-                return
-            del data[end:]
+        while lines := stream.read(block_bytes):
+            data = bytearray().join([prefix, lines])
             if data[-1:] != b"\n":
                 data += stream.readline(LONGEST)
                 _check_length(address, data, line, stream)
@@ -81,27 +63,19 @@ def read_blocks(file: File, selection: Selection) -> Generator[Block]:
             view = memoryview(data)
             read += len(view) - len(prefix)
             _check_encoding(address, view, line, selection.encoding)
-            position = text.position(read)
+            position = below.tell() if below.seekable() else read
             yield Block(address, names, delimiter, view, len(prefix), line, position, quotes % 2 == 1)
             line += _count(view, "\n") - 1
 
 
 def read_header(file: File, selection: Selection) -> list[str]:
     """Return the names of a CSV's columns."""
-    with open_text(file, selection.encoding) as text:
-        return list(_parse_header(file.address, _read_head(text.stream)[0], selection.delimiter))
-
-
-def _fill(stream: io.BufferedReader, room: memoryview) -> int:
-    """Read until `room` is full or the stream ends; decompressed streams return less at a time."""
-    filled = 0
-    while filled < len(room) and (got := stream.readinto(room[filled:])):
-        filled += got
-    return filled
+    with open_text(file, selection.encoding) as (stream, _):
+        return list(_parse_header(file.address, _read_head(stream)[0], selection.delimiter))
 
 
 def _check_length(address: str, data: bytearray, line: int, stream: io.BufferedReader) -> None:
-    """Refuse a line without an end; `line` is the number of the first line of `data` below the block's header."""
+    """Refuse an endless line; `line` is the number of the first line of `data` below the block's header."""
     if len(data) > LONGEST and data[-1:] != b"\n" and stream.peek(1):
         line += _count(data, "\n") - 1
         raise ConfigError(f"{address}, line {line}: the line is longer than {LONGEST >> 20} MiB.")

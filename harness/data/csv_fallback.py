@@ -1,6 +1,6 @@
-"""A block of lines parsed one by one: slow, and exact about what is wrong and in which line.
+"""Parses a block line by line: slowly, but exact about what is wrong and where.
 
-It takes the blocks that Arrow's parser cannot, so that a CSV means the same whichever of the two reads it.
+It reads what Arrow's parser cannot, so that a CSV means the same whichever of the two reads it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,9 @@ _END = "\0end of block"
 
 def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
     """Return the fields of `columns` as text, an empty string where there is no value."""
-    index = [block.names.index(name) for name in columns]
-    texts: list[list[str]] = [[] for _ in columns]
-    for _, record in _records(block):
-        for text, i in zip(texts, index, strict=True):
-            text.append("" if record[i] in EMPTY else record[i])
-    return texts
+    records = [record for _, record in _records(block)]
+    indices = [block.names.index(name) for name in columns]
+    return [["" if record[index] in EMPTY else record[index] for record in records] for index in indices]
 
 
 def to_numbers(block: Block, name: str, texts: Sequence[str], decimal: str) -> np.ndarray:
@@ -59,7 +56,7 @@ def locate(block: Block, row: int) -> str:
 
 def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the fields of each row."""
-    lines = itertools.chain(io.StringIO(str(block.lines, "utf-8"), newline=""), [_END])
+    lines = itertools.chain(io.StringIO(str(block.data[block.start :], "utf-8"), newline=""), [_END])
     # If a quote is open somewhere, the text after an apparent closing quote shows where.
     reader = csv.reader(lines, delimiter=block.delimiter, strict=block.odd)
     line = block.first_line

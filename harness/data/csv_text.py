@@ -18,42 +18,16 @@ _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _OTHERS = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
-class Text:
-    """The bytes of a CSV in UTF-8.
-
-    Attributes:
-        stream: The text, decompressed and re-encoded where necessary.
-    """
-
-    def __init__(self, address: str, file: io.BufferedReader, encoding: str) -> None:
-        self._file = file
-        start = file.peek(len(_ZSTD))
-        other = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), "")
-        require(not other, f"data.path: {address} is {other}-compressed; use gzip, zstd or plain text.")
-        stream: Any = file
-        if start.startswith(_GZIP):
-            stream = gzip.GzipFile(fileobj=file)
-        elif start.startswith(_ZSTD):
-            stream = io.BufferedReader(pa.CompressedInputStream(file, "zstd"))
-        if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
-            stream = io.BufferedReader(_Recoded(stream, encoding, newline=""))
-        start = stream.peek(1)
-        if b"\r" in start[:-1] and b"\n" not in start:
-            # Line ends of classic Mac OS.
-            stream = io.BufferedReader(_Recoded(stream, "utf-8", newline=None))
-        self.stream: io.BufferedReader = stream
-
-    def position(self, read: int) -> int:
-        """Return the bytes of the file read so far, given `read` bytes of its text."""
-        return self._file.tell() if self._file.seekable() else read
-
-
 @contextlib.contextmanager
-def open_text(file: File, encoding: str = "utf-8") -> Iterator[Text]:
-    """Open a CSV, compressed or not."""
+def open_text(file: File, encoding: str = "utf-8") -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
+    """Open a CSV, and yield its text and the file below it, whose position is the progress.
+
+    Raises:
+        ConfigError: The file cannot be read, decompressed or decoded.
+    """
     try:
-        with file.open() as stream:
-            yield Text(file.address, stream, encoding)
+        with file.open() as below:
+            yield _recoded(_decompressed(file.address, below), encoding), below
     except UnicodeError as error:
         raise ConfigError(
             f"data.path: {file.address} is not in {encoding} ({' '.join(str(error).split())}). "
@@ -63,6 +37,24 @@ def open_text(file: File, encoding: str = "utf-8") -> Iterator[Text]:
         raise ConfigError(f"data.path: {file.address} is cut off.") from error
     except (gzip.BadGzipFile, pa.ArrowInvalid, OSError) as error:  # Arrow raises a plain OSError for zstd.
         raise ConfigError(f"data.path: {file.address} is damaged ({' '.join(str(error).split())}).") from error
+
+
+def _decompressed(address: str, file: io.BufferedReader) -> Any:
+    start = file.peek(len(_ZSTD))
+    other = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), "")
+    require(not other, f"data.path: {address} is {other}-compressed; use gzip, zstd or plain text.")
+    if start.startswith(_GZIP):
+        return gzip.GzipFile(fileobj=file)
+    return io.BufferedReader(pa.CompressedInputStream(file, "zstd")) if start.startswith(_ZSTD) else file
+
+
+def _recoded(stream: Any, encoding: str) -> Any:
+    if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
+        stream = io.BufferedReader(_Recoded(stream, encoding, newline=""))
+    start = stream.peek(1)
+    # Line ends of classic Mac OS.
+    is_old = b"\r" in start[:-1] and b"\n" not in start
+    return io.BufferedReader(_Recoded(stream, "utf-8", newline=None)) if is_old else stream
 
 
 class _Recoded(io.RawIOBase):

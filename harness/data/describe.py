@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.data.files import name_of
-from harness.data.profile import EXACT, MANY, PARTS, Column, Profile, read_moments, read_profile
+from harness.data.files import name_of, open_file
+from harness.data.profile import EXACT, MANY, ColumnProfile, compare, profile
 from harness.data.source import BLOCK_BYTES
+from harness.formatting import number
 from harness.runtime.secrets import masked
 
 TARGETS = ("price", "target", "label", "y")
@@ -28,42 +28,44 @@ class Description:
     address: str
     rows: int
     bytes: int
-    columns: list[Column]
+    columns: list[ColumnProfile]
     warnings: list[str]
     command: str
 
 
 def describe(address: str, block_bytes: int = BLOCK_BYTES) -> Description:
-    """Read the file at `address` twice, in memory that does not depend on it, and describe it.
+    """Read the file at `address` twice, in memory that does not depend on its size, and describe it.
 
     Raises:
         ConfigError: Training would refuse the file, whichever columns were selected.
     """
-    profile = read_profile(address, block_bytes)
-    columns, rows = profile.columns, profile.rows
-    varied = [column for column in columns if column.numeric and column.min < column.max]
+    columns, rows = profile(address, block_bytes)
+    varied = [column for column in columns if column.is_numeric and column.numbers.min < column.numbers.max]
     target = _guess_target(varied)
-    warnings = [*_file_warnings(profile), *_column_warnings(columns if rows else [], target)]
+    warnings = [*_file_warnings(columns, rows), *_column_warnings(columns if rows else [], target)]
     command = ""
     if target:
-        parts = read_moments(profile, varied, target)
-        warnings += [*_skewness_warnings(varied, target), *_drift_warnings(target, parts, rows)]
+        drift = compare(address, varied, target)
+        warnings += _skewness_warnings(varied, target)
+        if drifts := drift.describe(target.name, rows, target.numbers.mean, target.numbers.std):
+            advice = "Batch runs follow the drift, so use data.order=shuffled or a small learning_rate."
+            warnings.append(f"{drifts}. {advice}")
         if len(varied) > 1:
             command = _command(masked(address), varied, target)
     if not command:
         warnings.append("Training needs at least two numeric columns that are not constant.")
-    return Description(masked(address), rows, profile.bytes, columns, warnings, command)
+    return Description(masked(address), rows, open_file(address).size(), columns, warnings, command)
 
 
-def _guess_target(varied: list[Column]) -> Column | None:
+def _guess_target(varied: Sequence[ColumnProfile]) -> ColumnProfile | None:
     """Return the column with a typical target's name, else the last numeric one that is not a code."""
     named = [column for name in TARGETS for column in varied if column.name.lower() == name]
     return next(iter([*named, *(column for column in reversed(varied) if not column.is_code), *varied]), None)
 
 
-def _file_warnings(profile: Profile) -> Iterator[str]:
-    header = [column.name for column in profile.columns]
-    if not profile.rows:
+def _file_warnings(columns: Sequence[ColumnProfile], rows: int) -> Iterator[str]:
+    header = [column.name for column in columns]
+    if not rows:
         yield "The file has a header but no rows."
     if len(header) == 1 and (separator := re.search(r"[;\t|]", header[0])):
         yield f"The only column is {header[0]!r}: train with data.delimiter={separator[0]!r}."
@@ -71,14 +73,14 @@ def _file_warnings(profile: Profile) -> Iterator[str]:
         yield "The column names are numbers: if the first line is data, add a header."
 
 
-def _column_warnings(columns: list[Column], target: Column | None) -> Iterator[str]:
-    gaps = [f"{column.name} ({column.empty:,})" for column in columns if column.numeric and column.empty]
+def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | None) -> Iterator[str]:
+    gaps = [f"{column.name} ({column.empty:,})" for column in columns if column.is_numeric and column.empty]
     if gaps:
         yield (
             f"Empty fields in {', '.join(gaps)}: "
             "data.missing=drop leaves out those rows, data.missing=mean fills features with their mean."
         )
-    words = [column.name for column in columns if column.wordy]
+    words = [column.name for column in columns if column.is_words]
     if words:
         yield f"Not numeric: {', '.join(words)}. Use data.categorical or data.dates for them."
     for column in columns:
@@ -86,60 +88,44 @@ def _column_warnings(columns: list[Column], target: Column | None) -> Iterator[s
             yield f"{column.name} {fault}."
 
 
-def _fault(column: Column, is_target: bool) -> str:
+def _fault(column: ColumnProfile, is_target: bool) -> str:
     """Return the main reason not to train on a column; large numbers and codes are fine for a target."""
     keep_out = f"leave {column.name} out of data.features"
+    low, high = column.numbers.min, column.numbers.max
     if column.kind == "empty":
         return f"has no values: {keep_out}"
-    if column.wordy:
+    if column.is_words:
         return ""
     if column.bad:
         found = f"{column.bad:,} of {column.count:,}, the first {column.first_bad[:40]!r}"
         return f"has values that are not float32 numbers ({found}): empty those fields, or {keep_out}"
-    if column.min == column.max:
-        return f"is {_number(column.min)} in every row: {keep_out}"
+    if low == high:
+        return f"is {number(low)} in every row: {keep_out}"
     if column.is_large and not is_target:
-        top = f"has values up to {max(column.max, -column.min):,.0f}, but float32 is exact only up to {EXACT:,}"
+        top = f"has values up to {max(high, -low):,.0f}, but float32 is exact only up to {EXACT:,}"
         return f"{top}: {keep_out} if it is an id"
     if column.is_code and not is_target:
-        span = f"{column.min:.0f} to {column.max:.0f}"
-        return f"may be a code rather than a quantity ({span}): if so, {keep_out}"
+        return f"may be a code rather than a quantity ({low:.0f} to {high:.0f}): if so, {keep_out}"
     return ""
 
 
-def _skewness_warnings(varied: list[Column], target: Column) -> Iterator[str]:
+def _skewness_warnings(varied: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[str]:
     skewed = [column for column in varied if column.skewness > 2 and not (column.is_code or column.is_large)]
-    positive = [column.name for column in skewed if column.min > 0]
+    positive = [column.name for column in skewed if column.numbers.min > 0]
     if positive:
         example = target.name if target.name in positive else positive[0]
         yield (
             f"A few very large values in {', '.join(positive)}: "
             f"their logarithms may train better, for example data.log_columns={_quote([example])}."
         )
-    if target in skewed and target.min <= 0:
+    if target in skewed and target.name not in positive:
         yield (
-            f"{target.name} has a few very large values, but also {_number(target.min)}, "
+            f"{target.name} has a few very large values, but also {number(target.numbers.min)}, "
             "so it cannot be in data.log_columns: try loss=huber."
         )
 
 
-def _drift_warnings(target: Column, parts: np.ndarray, rows: int) -> Iterator[str]:
-    """Compare the target's mean in each part of the file with its overall mean, in standard deviations."""
-    edges = -(-np.arange(PARTS + 1) * rows // PARTS)
-    lengths = np.maximum(np.diff(edges), 1)
-    drift = parts / lengths / target.std
-    worst = int(np.abs(drift).argmax())
-    by_chance = 4 / np.sqrt(lengths[worst])  # Four standard errors of a part's mean.
-    if abs(drift[worst]) > max(0.05, by_chance):
-        mean_there = _number(target.mean + drift[worst] * target.std)
-        yield (
-            f"{target.name} drifts along the file: its mean is {mean_there} in rows "
-            f"{edges[worst] + 1:,} to {edges[worst + 1]:,} and {_number(target.mean)} overall. "
-            "Batch runs follow the drift, so use data.order=shuffled or a small learning_rate."
-        )
-
-
-def _command(address: str, varied: list[Column], target: Column) -> str:
+def _command(address: str, varied: Sequence[ColumnProfile], target: ColumnProfile) -> str:
     """Train on the column that correlates most with `target`; on an id or code only if there is nothing else."""
     others = [column for column in varied if column is not target]
     plain = [column for column in others if not (column.is_code or column.is_large)]
@@ -148,7 +134,7 @@ def _command(address: str, varied: list[Column], target: Column) -> str:
     arguments = ["data=csv", *(f"{key}={_quote(value)}" for key, value in values.items())]
     if feature.empty or target.empty:
         arguments.append("data.missing=drop")
-    if (target.min, target.max, target.distinct) == (0, 1, 2):
+    if (target.numbers.min, target.numbers.max, target.distinct) == (0, 1, 2):
         arguments.append("loss=binary_crossentropy")
     return shlex.join(["harness", "train", *arguments])
 
@@ -162,20 +148,11 @@ def _quote(value: str | list[str]) -> str:
     return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), value) + '"'
 
 
-def _number(value: float) -> str:
-    """Return `value` in at most eight characters."""
-    if value and not 1e-4 <= abs(value) < 1e6:
-        return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.3g}")
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3g}"
-
-
 def render(description: Description) -> RenderableType:
     """Lay out `description` for a terminal; print it with `soft_wrap=True`, or a very long path is cut."""
     size = f"{description.rows:,} rows, {len(description.columns):,} columns, {description.bytes:,} bytes"
-    parts: list[RenderableType] = [
-        Text(f"{name_of(description.address)}: {size}\n", style="bold"),
-        _table(description.columns),
-    ]
+    title = Text(f"{name_of(description.address)}: {size}\n", style="bold")
+    parts: list[RenderableType] = [title, _table(description.columns)]
     if description.warnings:
         notes = Table.grid(padding=(0, 1, 0, 0))
         for warning in description.warnings:
@@ -188,14 +165,15 @@ def render(description: Description) -> RenderableType:
     return Group(*parts)
 
 
-def _table(columns: list[Column]) -> Table:
+def _table(columns: Sequence[ColumnProfile]) -> Table:
     table = Table("column", "kind", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     table.columns[0].overflow, table.columns[1].no_wrap = "fold", True
     for heading in ("empty", "distinct", "mean", "std", "min", "max"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("example", no_wrap=True)
     for column in columns:
-        statistics = map(_number, (column.mean, column.std, column.min, column.max)) if column.numeric else [""] * 4
+        found = column.numbers
+        statistics = map(number, (found.mean, found.std, found.min, found.max)) if column.is_numeric else [""] * 4
         distinct = f"{MANY:,}+" if column.distinct is None else f"{column.distinct:,}"
         example = column.example if len(column.example) <= 12 else f"{column.example[:11]}…"
         cells = [column.name, column.kind, f"{column.empty:,}", distinct, *statistics, example]

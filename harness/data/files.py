@@ -1,4 +1,4 @@
-"""Files by address: what they are called, whether they have changed, and their bytes."""
+"""Files by address: their names, their bytes, and whether they have changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def name_of(address: str) -> str:
 
 
 def open_file(address: str) -> File:
-    """Return the file at an address; a local one has to exist."""
+    """Return the file at an address.
+
+    Raises:
+        ConfigError: It is local and missing, or no file.
+    """
     if scheme(address):
         from harness.data.remote import RemoteFile
 
@@ -48,12 +52,7 @@ def open_file(address: str) -> File:
 
 
 class LocalFile:
-    """A file, FIFO or pipe on this machine.
-
-    Attributes:
-        address: Path or URL, with any credentials masked.
-        is_stream: Whether it can be read only once.
-    """
+    """A file, FIFO or pipe on this machine; a stream can be read only once."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -68,7 +67,10 @@ class LocalFile:
         return 0 if self.is_stream else self._path.stat().st_size
 
     def fingerprint(self) -> list[object]:
-        """Return address, size, times, inode, and a hash of both ends; a stream is tied to this process."""
+        """Return what changes with the content: address, size, modification time, inode, and a hash of both ends.
+
+        A stream is tied to this process.
+        """
         status = self._path.stat()
         if self.is_stream:
             return [self.address, status.st_dev, status.st_ino, os.getpid(), PROCESS]

@@ -14,10 +14,10 @@ FORMATS: tuple[type[Source], ...] = (
 
 
 def open_source(address: str, selection: Selection) -> Source:
-    """Open the file at an address as the first format whose mark it begins with; a stream is taken for text."""
+    """Open the file at an address in the first format that recognizes it."""
     file = open_file(address)
     start = b""
     if not file.is_stream:
         with file.open() as stream:
-            start = stream.peek(max(len(mark) for kind in FORMATS for mark in (*kind.marks, b"")))
-    return next(kind for kind in FORMATS if not kind.marks or start.startswith(kind.marks))(file, selection)
+            start = stream.peek(1)
+    return next(kind for kind in FORMATS if kind.recognizes(file.address, start))(file, selection)

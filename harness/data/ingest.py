@@ -7,9 +7,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from harness.data.formats import open_source
 from harness.data.source import BLOCK_BYTES, Chunk, Selection, Words
 from harness.data.split import held_out
 from harness.data.statistics import Column, Drift, Moments
+from harness.data.table import Table
 from harness.data.table_writer import PARTS, PartWriter
 from harness.data.vocabulary import Vocabulary
 from harness.errors import ConfigError, require
@@ -26,16 +26,9 @@ from harness.runtime.secrets import masked
 
 
 class IngestProgress(NamedTuple):
-    """Progress of reading or generating a source.
+    """Rows and bytes read or generated so far; `total` bytes is 0 if unknown."""
 
-    Attributes:
-        what: `reading` or `generating`.
-        rows: Rows so far.
-        bytes: Bytes of the source read so far.
-        total: All bytes of the source; 0 if unknown.
-    """
-
-    what: str
+    what: Literal["reading", "generating"]
     rows: int
     bytes: int = 0
     total: int = 0
@@ -44,22 +37,9 @@ class IngestProgress(NamedTuple):
 ProgressCallback = Callable[[IngestProgress], None]
 
 
-@dataclass(frozen=True)
-class Ingested:
-    """The outcome of a pass; `harness.data.table.Table` documents the fields."""
-
-    columns: list[Column]
-    train_rows: int
-    holdout_rows: int
-    dropped: int
-    filled: int
-    drift: str
-    digest: str
-
-
 def ingest(
     addresses: Sequence[str], data: DataConfig, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
-) -> Ingested:
+) -> Table:
     """Write the columns that `data` names from the files at `addresses` into `folder`.
 
     Raises:
@@ -73,10 +53,10 @@ def ingest(
         for chunk, position, total in stack.enter_context(contextlib.closing(prefetch(chunks))):
             first_row, rows.seen = rows.seen, rows.seen + chunk.rows
             values, keep = rows.settle(chunk)
-            out = held_out(first_row, values.shape[1], data.holdout, data.split_seed)
-            rows.drift.add(first_row, np.where(keep, values[-1], np.nan) if keep is not None else values[-1])
-            parts["train"].add(values, ~out if keep is None else keep & ~out)
-            parts["holdout"].add(values, out if keep is None else keep & out)
+            out = held_out(first_row, chunk.rows, data.holdout, data.split_seed)
+            rows.drift.add(first_row, np.where(keep, values[-1], np.nan))
+            parts["train"].add(values, keep & ~out)
+            parts["holdout"].add(values, keep & out)
             progress(IngestProgress("reading", rows.seen, position, total))
         names = ", ".join(map(masked, addresses))
         require(rows.seen > 0, f"data.path: no rows below the header in {names}.")
@@ -86,19 +66,24 @@ def ingest(
         )
         for part in parts.values():
             part.flush()
-        columns = [
+        columns = tuple(
             _column(name, name in data.log_columns, moments, rows.vocabularies.get(name))
             for name, moments in zip(data.columns, parts["train"].moments, strict=True)
-        ]
+        )
         digests = [digest for part in parts.values() for digest in part.finish(columns, rows.filled > 0)]
-    return Ingested(
+    target, name = columns[-1], f"log({data.target})" if columns[-1].log else data.target
+    return Table(
+        folder=folder,
+        address=masked(addresses[0]),
         columns=columns,
         train_rows=parts["train"].rows,
         holdout_rows=parts["holdout"].rows,
         dropped=rows.dropped,
         filled=rows.filled,
-        drift=_describe_drift(rows.drift, rows.seen, columns[-1]) if data.order is Order.file else "",
+        drift=rows.drift.describe(name, rows.seen, target.mean, target.std) if data.order is Order.file else "",
         digest=digest_of(columns, digests),
+        order=data.order,
+        split_seed=data.split_seed,
     )
 
 
@@ -122,7 +107,7 @@ def _read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[
 
 
 class _Rows:
-    """Counts over all rows so far; settles empty fields, logarithms and categories chunk by chunk."""
+    """Counts rows, and settles empty fields, logarithms and categories chunk by chunk."""
 
     def __init__(self, data: DataConfig) -> None:
         self.seen = self.dropped = self.filled = 0
@@ -130,8 +115,8 @@ class _Rows:
         self.vocabularies = {name: Vocabulary(name) for name in data.categorical}
         self._data = data
 
-    def settle(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return values, float64 `[columns, rows]`, and which rows are kept, bool `[rows]`; None means all.
+    def settle(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+        """Return values, float64 `[columns, rows]`, and which rows are kept, bool `[rows]`.
 
         A field to be filled is NaN.
         """
@@ -147,34 +132,30 @@ class _Rows:
         values += 0.0  # Turns -0 into 0: whether a parser keeps its sign depends on the rest of the column.
         return values, keep
 
-    def _settle_empty(self, values: np.ndarray, chunk: Chunk) -> np.ndarray | None:
+    def _settle_empty(self, values: np.ndarray, chunk: Chunk) -> np.ndarray:
         missing, names = self._data.missing, self._data.columns
         # A sum is NaN if one of its terms is; infinite values have been refused.
         gaps = [index for index, column in enumerate(values) if math.isnan(column.sum())]
-        if not gaps:
-            return None
-        if missing is Missing.drop:
-            keep: np.ndarray = np.logical_not(np.isnan(values[gaps]).any(axis=0))
-            self.dropped += int((~keep).sum())
-            return keep
+        if missing is Missing.drop and gaps:
+            empty = np.isnan(values[gaps]).any(axis=0)
+            self.dropped += int(empty.sum())
+            return np.logical_not(empty)
         refused = gaps if missing is Missing.error else [index for index in gaps if names[index] == self._data.target]
         if refused:
             row, index = min((int(np.isnan(values[index]).argmax()), index) for index in refused)
             remedy = "data.missing=drop" + (" or data.missing=mean" if names[index] != self._data.target else "")
             raise ConfigError(f"{chunk.locate(row)}: {names[index]} is empty. Set {remedy}.")
         self.filled += int(np.isnan(values[gaps]).sum())
-        return None
+        return np.ones(chunk.rows, bool)
 
-    def _take_logs(self, values: np.ndarray, logs: list[int], keep: np.ndarray | None, chunk: Chunk) -> None:
+    def _take_logs(self, values: np.ndarray, logs: list[int], keep: np.ndarray, chunk: Chunk) -> None:
         """Replace the columns `logs` by their logarithms, in place."""
-        refused = values[logs] <= 0 if keep is None else (values[logs] <= 0) & keep
+        refused = (values[logs] <= 0) & keep
         if refused.any():
             row = int(refused.any(axis=0).argmax())
             index = logs[int(refused[:, row].argmax())]
-            where, name = chunk.locate(row), self._data.columns[index]
-            raise ConfigError(
-                f"{where}: {name} is {values[index, row]:g}, and data.log_columns needs positive numbers."
-            )
+            found = f"{self._data.columns[index]} is {values[index, row]:g}"
+            raise ConfigError(f"{chunk.locate(row)}: {found}, and data.log_columns needs positive numbers.")
         for index in logs:
             np.log(values[index], out=values[index], where=values[index] > 0)
 
@@ -185,13 +166,3 @@ def _column(name: str, log: bool, moments: Moments, vocabulary: Vocabulary | Non
         return Column(name, log, moments.count, moments.mean, moments.std, moments.min, moments.max)
     categories = vocabulary.categories()
     return Column(name, log, moments.count, 0.0, 1.0, 0.0, float(len(categories)), categories)
-
-
-def _describe_drift(drift: Drift, rows: int, target: Column) -> str:
-    found = drift.worst(rows, target.mean, target.std)
-    if found is None:
-        return ""
-    first, last, mean = found
-    name = f"log({target.name})" if target.log else target.name
-    there = f"its mean is {mean:,.4g} in rows {first:,} to {last:,}"
-    return f"{name} drifts along the rows: {there}, and {target.mean:,.4g} in all"

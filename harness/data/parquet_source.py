@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import partial
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.data.source import MILLISECONDS_A_DAY, Chunk, Selection, Source, Words, check_names, to_days
-from harness.errors import ConfigError, require
+from harness.data.source import Chunk, Source, check_names, to_column
+from harness.errors import ConfigError
 
 MOST_ROWS = 1 << 17
 BYTES_A_VALUE = 8
 
 
 class ParquetSource(Source):
-    """An Apache Parquet file, known by its first bytes whatever its name."""
+    """An Apache Parquet file, whatever its name."""
 
-    marks = (b"PAR1",)
+    @classmethod
+    def recognizes(cls, address: str, start: bytes) -> bool:
+        """Look for the mark at the start."""
+        return start.startswith(b"PAR1")
 
     def names(self) -> list[str]:
         """Return the schema's names."""
@@ -38,7 +39,7 @@ class ParquetSource(Source):
                 for batch in file.iter_batches(batch_rows, columns=list(selection.columns)):
                     last_row = first_row + batch.num_rows
                     locate = partial(_name_row, address, first_row)
-                    columns = [_to_column(name, batch.column(name), selection, locate) for name in selection.columns]
+                    columns = [to_column(name, batch.column(name), selection, locate) for name in selection.columns]
                     yield Chunk(columns, locate, size * last_row // max(file.metadata.num_rows, 1))
                     first_row = last_row
         except (pa.ArrowException, OSError) as error:
@@ -47,20 +48,3 @@ class ParquetSource(Source):
 
 def _name_row(address: str, first_row: int, row: int) -> str:
     return f"{address}, row {first_row + row + 1}"
-
-
-def _to_column(name: str, values: pa.Array, selection: Selection, locate: Callable[[int], str]) -> np.ndarray | Words:
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    kind = values.type
-    if name in selection.categorical:
-        codes, words = pd.factorize(values.cast(pa.string()).to_pandas())
-        return Words(codes, list(words))
-    if name in selection.dates and pa.types.is_temporal(kind):
-        days = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
-        return days.to_numpy(zero_copy_only=False) / MILLISECONDS_A_DAY
-    if name in selection.dates:
-        return to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, locate)
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    require(number or pa.types.is_null(kind), f"{locate(0)}: {name} has the type {kind}, not numbers.")
-    return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)

@@ -1,6 +1,6 @@
-"""What is in a file: one pass over its text finds the kinds of its columns, one over its numbers their moments.
+"""What is in a file: one pass over its text finds the kinds of its columns, one over its numbers compares them.
 
-Both read it as training would, and refuse what training would refuse.
+Both read the file as training would, and refuse what training would refuse.
 """
 
 from __future__ import annotations
@@ -13,29 +13,27 @@ import numpy as np
 import pandas as pd
 
 from harness.data.formats import open_source
-from harness.data.source import BLOCK_BYTES, Selection, Words
+from harness.data.source import BLOCK_BYTES, FLOAT32_MAX, Selection, Words
+from harness.data.statistics import Drift, Moments
 
 MANY = 1000
 EXACT = 2**24
 """float32 represents every whole number up to this one."""
-PARTS = 10
 CODE_NAME = re.compile(r"(^|[_ ])(?i:id|code|index|zip|zipcode|postcode|fips|phone)$|[a-z]I[dD]$|^Unnamed: ")
 DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9]|[0-9]+[-/.][0-9]+[-/.][0-9]{4})"
 
 
 @dataclass
-class Column:
-    """One column of the file, filled in chunk by chunk; `min` and those below it are for numbers only.
+class ColumnProfile:
+    """One column of the file, filled in chunk by chunk; `numbers` and what follows is for numeric columns only.
 
     Attributes:
-        name: In the header.
         count: Rows with a value; `empty` counts the others.
         example: The first value as written.
         bad: Values that are not float32 numbers; `first_bad` is the first.
-        wordy: Whether most values of some chunk were bad; numbers are not looked for since.
-        whole: Whether all are written without point and exponent.
-        zero_led: Whether one is written with a leading zero.
-        std: Population standard deviation.
+        is_words: Whether most values so far were bad; no numbers are looked for from then on.
+        whole: Whether all numbers are written without point and exponent.
+        zero_led: Whether a whole number is written with a leading zero.
         skewness: Third standardized moment.
         correlation: Pearson's, with the target.
     """
@@ -46,15 +44,12 @@ class Column:
     example: str = ""
     bad: int = 0
     first_bad: str = ""
-    wordy: bool = False
+    is_words: bool = False
+    numbers: Moments = field(default_factory=Moments)
     whole: bool = True
     zero_led: bool = False
-    min: float = np.inf
-    max: float = -np.inf
-    std: float = 0.0
     skewness: float = 0.0
     correlation: float = 0.0
-    _total: float = 0.0
     _dated: bool = True
     _seen: set[str] = field(default_factory=set)
 
@@ -66,14 +61,9 @@ class Column:
         return "empty" if not self.count else "integer" if self.whole else "number"
 
     @property
-    def numeric(self) -> bool:
+    def is_numeric(self) -> bool:
         """Whether every value is a number."""
-        return self.count > 0 and not self.bad
-
-    @property
-    def mean(self) -> float:
-        """Mean."""
-        return self._total / self.count
+        return self.kind in ("integer", "number")
 
     @property
     def distinct(self) -> int | None:
@@ -83,12 +73,13 @@ class Column:
     @property
     def is_large(self) -> bool:
         """Whether float32 cannot represent some of the whole numbers."""
-        return self.kind == "integer" and max(-self.min, self.max) > EXACT
+        return self.kind == "integer" and max(-self.numbers.min, self.numbers.max) > EXACT
 
     @property
     def is_code(self) -> bool:
         """Whether the numbers look like codes: by name, by leading zeros, or as few large ones of equal length."""
-        alike = self.min >= 10_000 and len(f"{self.min:.0f}") == len(f"{self.max:.0f}")
+        low, high = self.numbers.min, self.numbers.max
+        alike = low >= 10_000 and len(f"{low:.0f}") == len(f"{high:.0f}")
         few = 10 * len(self._seen) <= self.count and not all(value.endswith("0") for value in self._seen)
         named = CODE_NAME.search(self.name) is not None
         return self.kind == "integer" and (named or self.zero_led or (alike and few and self.distinct is not None))
@@ -105,74 +96,56 @@ class Column:
             self._seen.update(words.values[: MANY + 1])
         self._dated = self._dated and bool(text.str.match(DATE).all())
         self.count += len(codes)
-        if not self.wordy:
+        if not self.is_words:
             self._add_numbers(text, codes)
-            self.wordy = 2 * self.bad > self.count
+            self.is_words = 2 * self.bad > self.count
 
     def _add_numbers(self, text: pd.Series, codes: np.ndarray) -> None:
         try:
             numbers = np.asarray(text.astype("Float64"), np.float64)  # Arrow's parser: fast, but strict.
         except (ValueError, TypeError):
             numbers = np.asarray(pd.to_numeric(text, errors="coerce"), np.float64)
-        bad = ~(np.abs(numbers) <= np.finfo(np.float32).max)
+        bad = ~(np.abs(numbers) <= FLOAT32_MAX)
         if bad.any():
             self.first_bad = self.first_bad or text.iloc[int(bad.argmax())]
             self.bad += int(bad[codes].sum())
             return
-        self._total += float(numbers[codes].sum())
-        self.min, self.max = min(self.min, float(numbers.min())), max(self.max, float(numbers.max()))
+        self.numbers.add(numbers[codes])
         self.whole = self.whole and bool(text.str.fullmatch(" *[+-]?[0-9]+ *").all())
         self.zero_led = self.zero_led or (self.whole and bool(text.str.match(" *[+-]?0[0-9]").any()))
 
 
-@dataclass(frozen=True)
-class Profile:
-    """A file after the pass over its text."""
-
-    address: str
-    bytes: int
-    columns: list[Column]
-    rows: int
-
-
-def read_profile(address: str, block_bytes: int = BLOCK_BYTES) -> Profile:
-    """Read all columns of a file as text."""
+def profile(address: str, block_bytes: int = BLOCK_BYTES) -> tuple[list[ColumnProfile], int]:
+    """Read all columns of a file as text; return them and the number of rows."""
     names = tuple(open_source(address, Selection(())).names())
-    source = open_source(address, Selection(names, categorical=frozenset(names), block_bytes=block_bytes))
-    columns, rows = [Column(name) for name in names], 0
-    for chunk in source.chunks():
+    selection = Selection(names, categorical=frozenset(names), block_bytes=block_bytes)
+    columns, rows = [ColumnProfile(name) for name in names], 0
+    for chunk in open_source(address, selection).chunks():
         rows += chunk.rows
         for column, words in zip(columns, chunk.columns, strict=True):
             if isinstance(words, Words):
                 column.add(words)
-    return Profile(address, source.file.size(), columns, rows)
+    return columns, rows
 
 
-def read_moments(profile: Profile, varied: Sequence[Column], target: Column) -> np.ndarray:
-    """Set deviation, skewness and correlation with `target`, one of them, of the columns `varied`.
+def compare(address: str, columns: Sequence[ColumnProfile], target: ColumnProfile) -> Drift:
+    """Set the skewness of numeric `columns` and their correlation with `target`, one of them; return its drift.
 
     In the correlation, an empty field counts as the column's mean.
-
-    Returns:
-        For each of `PARTS` parts of the file, the sum of the target minus its mean.
     """
-    means = np.array([column.mean for column in varied])
-    index = varied.index(target)
-    squares, cubes, products = np.zeros((3, len(varied)))
-    parts, row = np.zeros(PARTS), 0
-    selection = Selection(tuple(column.name for column in varied))
-    for chunk in open_source(profile.address, selection).chunks():
-        values = np.stack([np.asarray(column) for column in chunk.columns], axis=1)
-        centred = np.nan_to_num(values - means, copy=False)
-        squared = centred * centred
-        squares += squared.sum(axis=0)
-        cubes += (squared * centred).sum(axis=0)
-        products += centred[:, index] @ centred
-        part_of_row = np.arange(row, row + len(values)) * PARTS // profile.rows
-        parts += np.bincount(part_of_row, centred[:, index], PARTS)
-        row += len(values)
-    for column, square, cube, product in zip(varied, squares, cubes, products, strict=True):
-        column.std = float(np.sqrt(square / column.count))
-        column.skewness = float(cube / column.count / column.std**3)
-        column.correlation = float(product / np.sqrt(square * squares[index]))
-    return parts
+    index = columns.index(target)
+    means = np.array([[column.numbers.mean] for column in columns])
+    cubes, products = np.zeros((2, len(columns)))
+    drift, row = Drift(), 0
+    for chunk in open_source(address, Selection(tuple(column.name for column in columns))).chunks():
+        values = np.stack([np.asarray(column) for column in chunk.columns])
+        centred = np.nan_to_num(values - means)
+        cubes += (centred * centred * centred).sum(axis=1)
+        products += centred @ centred[index]
+        drift.add(row, values[index])
+        row += chunk.rows
+    for column, cube, product in zip(columns, cubes.tolist(), products.tolist(), strict=True):
+        std = column.numbers.std
+        column.skewness = cube / column.count / std**3
+        column.correlation = product / (std * target.numbers.std * (column.count * target.count) ** 0.5)
+    return drift

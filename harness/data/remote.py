@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
 import aiohttp
@@ -27,7 +26,7 @@ _VERSIONS = ("etag", "last-modified", "mtime", "lastmodified")
 
 
 class RemoteFile:
-    """A remote file; see `LocalFile` for what its methods have in common."""
+    """A remote file, with the methods of `LocalFile`; its address has credentials masked."""
 
     is_stream = False
 
@@ -37,7 +36,8 @@ class RemoteFile:
 
     def size(self) -> int:
         """Return its bytes; 0 if the server does not say."""
-        return int(self._info.get("size") or 0)
+        with remote_errors(self.address):
+            return int(self._filesystem.info(self._path).get("size") or 0)
 
     def fingerprint(self) -> list[object]:
         """Return address, size, and ETag or modification time; without either, the content is tied to this process."""
@@ -73,14 +73,9 @@ class RemoteFile:
                 "download the file first."
             ) from error
 
-    @cached_property
-    def _info(self) -> dict[str, Any]:
-        with remote_errors(self.address):
-            return self._filesystem.info(self._path)
-
 
 class _Raw(io.RawIOBase):
-    """A remote file's bytes in order; failures are reported in one sentence."""
+    """A remote file's bytes in order; a failure becomes a `ConfigError`."""
 
     def __init__(self, file: Any, address: str) -> None:
         self._file, self._address = file, address
@@ -96,11 +91,7 @@ class _Raw(io.RawIOBase):
 
 
 def connect(address: str) -> tuple[Any, str]:
-    """Return fsspec's file system for a remote address, and the path in it.
-
-    Raises:
-        ConfigError: The scheme is not supported, or its client is not installed.
-    """
+    """Return fsspec's file system for a remote address, and the path in it."""
     kind = scheme(address)
     require(kind in EXTRAS, f"data.path: {kind}:// is not supported; use a path, s3://, gs://, https:// or http://.")
     options: dict[str, Any] = {}
@@ -116,7 +107,7 @@ def connect(address: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def remote_errors(address: str) -> Iterator[None]:
-    """Turn a failure to reach or read a remote file into one sentence."""
+    """Turn a failure to reach or read a remote file into a `ConfigError`."""
     try:
         yield
     except (ConfigError, ImportError):
@@ -126,15 +117,12 @@ def remote_errors(address: str) -> Iterator[None]:
 
 
 def _explain(address: str, error: BaseException) -> str:
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None:
+    causes = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
     # fsspec reports any failure of HTTP as a missing file; the status is in its cause.
-    status = next(
-        (found for found in (getattr(cause, "status", None) for cause in causes) if isinstance(found, int)), 0
-    )
+    numbers = (getattr(cause, "status", None) for cause in causes)
+    status = next((number for number in numbers if isinstance(number, int)), 0)
     names = {base.__name__ for cause in causes for base in type(cause).__mro__}
     if status in (401, 403) or (not status and "PermissionError" in names):
         return f"access to {address} was denied; check your credentials."

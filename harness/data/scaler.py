@@ -20,7 +20,7 @@ class Scaler:
     """Scales a table's columns: `scaled = (value - mean) / std`.
 
     Attributes:
-        mean: float64 `[columns]`, features first, target last.
+        mean: float64 `[columns]`, the target last.
         std: Likewise; 1 for a constant column.
         log_target: Whether the target's values are logarithms.
     """
@@ -57,10 +57,7 @@ class Scaler:
     def coefficients(self, kernel: np.ndarray, bias: float, inputs: Sequence[int] = (1,)) -> tuple[float, np.ndarray]:
         """Return intercept and slopes in unscaled columns of a linear model trained on scaled ones.
 
-        Args:
-            kernel: `[inputs]`.
-            bias: Of the scaled target.
-            inputs: Model inputs per feature; one unless it is categorical.
+        `kernel` is `[inputs]`, and `inputs` their number per feature, one unless it is categorical.
         """
         mean, std = (np.repeat(values[:-1], inputs) for values in (self.mean, self.std))
         slopes = np.asarray(kernel, np.float64) * self.std[-1] / std

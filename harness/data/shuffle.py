@@ -1,7 +1,7 @@
 """The order of training rows: shuffled while a table is written, and page by page in each epoch.
 
-Both use bounded memory. Rows are dealt to files at random, and each file, small enough for memory, is permuted: every
-order of all rows is equally likely. In each epoch only whole pages are permuted, so that reading stays sequential.
+Both use bounded memory. Rows are dealt to files at random, and each file, small enough for memory, is permuted: all
+orders are equally likely. In each epoch only whole pages are permuted, so that reading stays sequential.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Shuffle:
     """Takes rows and returns them in an order that depends on `seed` alone."""
 
     def __init__(self, folder: Path, columns: int, seed: int, deck_bytes: int = DECK_BYTES) -> None:
-        """Open the decks in a new folder."""
+        """Open the decks, files in a new folder."""
         self._folder, self._columns, self._deck_bytes = folder, columns, deck_bytes
-        self._random = np.random.default_rng(_entropy(seed))
+        self._random = _generator(seed)
         folder.mkdir()
         self._decks = [(folder / str(deck)).open("w+b", buffering=1 << 15) for deck in range(DECKS)]
 
@@ -43,9 +43,8 @@ class Shuffle:
             size = file.tell()
             file.seek(0)
             if size > self._deck_bytes:
-                again = Shuffle(
-                    self._folder / f"{index}.d", self._columns, self._random.integers(2**63), self._deck_bytes
-                )
+                seed = self._random.integers(2**63)
+                again = Shuffle(self._folder / f"{index}.d", self._columns, seed, self._deck_bytes)
                 while len(values := self._read(file, self._deck_bytes // 4)):
                     again.add(values.T)
                 file.truncate(0)
@@ -67,8 +66,8 @@ class Shuffle:
 
 def page_order(rows: int, seed: int, epoch: int) -> np.ndarray:
     """Return the page numbers of `rows` rows in the order of `epoch`."""
-    return np.random.default_rng(_entropy(seed, epoch)).permutation(-(-rows // PAGE_ROWS))
+    return _generator(seed, epoch).permutation(-(-rows // PAGE_ROWS))
 
 
-def _entropy(seed: int, epoch: int = 0) -> list[int]:
-    return [int(seed) % 2**64, epoch]
+def _generator(seed: int, epoch: int = 0) -> np.random.Generator:
+    return np.random.default_rng([int(seed) % 2**64, epoch])

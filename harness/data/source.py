@@ -10,18 +10,20 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from harness.config import DataConfig
 from harness.data.files import File
-from harness.errors import ConfigError
+from harness.errors import ConfigError, require
 
 BLOCK_BYTES = 8 << 20
 """Bytes parsed at once: enough to hide the cost of a call, few enough to hold three such blocks in memory."""
 
+FLOAT32_MAX = np.finfo(np.float32).max
 MILLISECONDS_A_DAY = 86_400_000
 
 
@@ -66,7 +68,7 @@ class Chunk:
 
     Attributes:
         columns: For each selected column float64 `[rows]`, NaN where a field is empty; or words, if it is categorical.
-        locate: Names a row by its file and line.
+        locate: Names a row of the chunk by its file and line.
         position: Bytes of the file read so far.
     """
 
@@ -82,17 +84,16 @@ class Chunk:
 
 
 class Source(ABC):
-    """Rows in one file of some format, at any address.
-
-    Attributes:
-        marks: How files of the format begin; empty matches every file.
-    """
-
-    marks: ClassVar[tuple[bytes, ...]] = ()
+    """Rows in one file of some format, local or remote."""
 
     def __init__(self, file: File, selection: Selection) -> None:
         self.file = file
         self.selection = selection
+
+    @classmethod
+    @abstractmethod
+    def recognizes(cls, address: str, start: bytes) -> bool:
+        """Return True if a file is of this format, by its address and first bytes; those of a stream are not known."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -133,8 +134,26 @@ def check_names(address: str, names: Sequence[str], columns: Sequence[str], hint
     raise ConfigError(f"{address} has no column {', '.join(missing)}. {hint}")
 
 
+def to_column(name: str, values: pa.Array, selection: Selection, locate: Callable[[int], str]) -> np.ndarray | Words:
+    """Return a typed column as one of a chunk."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if name in selection.categorical:
+        codes, words = pd.factorize(values.cast(pa.string()).to_pandas())
+        return Words(codes, list(words))
+    if name in selection.dates and pa.types.is_temporal(kind):
+        days = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
+        return days.to_numpy(zero_copy_only=False) / MILLISECONDS_A_DAY
+    if name in selection.dates:
+        return to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, locate)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    require(number or pa.types.is_null(kind), f"{locate(0)}: {name} has the type {kind}, not numbers.")
+    return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
 def to_days(name: str, text: pd.Series, form: str | None, locate: Callable[[int], str]) -> np.ndarray:
-    """Return dates as days since 1970-01-01, NaN for an empty field."""
+    """Return dates as days since 1970-01-01, float64 `[rows]`, NaN for an empty field."""
     try:
         times = pd.to_datetime(text, format=form or "ISO8601", errors="coerce", utc=True).dt.as_unit("ms")
     except ValueError as error:
@@ -151,10 +170,9 @@ def to_days(name: str, text: pd.Series, form: str | None, locate: Callable[[int]
 
 
 def _check_range(name: str, values: np.ndarray, locate: Callable[[int], str]) -> None:
-    largest = np.finfo(np.float32).max
-    if not len(values) or (values.min() >= -largest and values.max() <= largest):
+    if not len(values) or (values.min() >= -FLOAT32_MAX and values.max() <= FLOAT32_MAX):
         return
-    too_large = np.abs(values) > largest
+    too_large = np.abs(values) > FLOAT32_MAX
     if too_large.any():
         row = int(too_large.argmax())
         raise ConfigError(f"{locate(row)}: {name} is {values[row]:g}, which float32 cannot hold.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.formatting import number
+
 BINS = 4096
 PARTS = 10
 
@@ -16,13 +18,9 @@ class Column:
     """A column of a table, with its statistics over the training rows.
 
     Attributes:
-        name: In the source.
         log: Whether the values are natural logarithms of the source's.
         count: Values that are not empty.
-        mean: Mean, in float64 like the others.
         std: Population standard deviation.
-        min: Smallest value.
-        max: Largest value.
         categories: Of a categorical column: those in training rows, ascending, as numbers if all are numbers. The
             first has the value 1 and so on, and any other 0; `mean` is 0 and `std` 1.
     """
@@ -40,6 +38,12 @@ class Column:
     def is_text(self) -> bool:
         """Whether its categories are text."""
         return bool(self.categories) and isinstance(self.categories[0], str)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the model inputs for this column: one for each category, and one for others."""
+        names = [f"{value:g}" if isinstance(value, float) else value for value in self.categories]
+        return [f"{self.name}/{name}" for name in ["other", *names]] if names else [self.name]
 
     @property
     def inputs(self) -> int:
@@ -78,14 +82,14 @@ class Moments:
 
 
 class Drift:
-    """Sums of a column along a file of unknown length, in at most `BINS` bins of equal width."""
+    """Sums of a column along rows of unknown number, in at most `BINS` bins of equal width."""
 
     def __init__(self) -> None:
         self._width = 1
         self._sums, self._counts = np.zeros((2, BINS))
 
     def add(self, first_row: int, values: np.ndarray) -> None:
-        """Add rows from `first_row` on, float64 `[rows]`, ignoring NaN."""
+        """Add rows from `first_row` on, float64 `[rows]`; NaN is ignored."""
         while first_row + len(values) > self._width * BINS:
             half = BINS // 2
             for bins in (self._sums, self._counts):
@@ -101,7 +105,7 @@ class Drift:
     def worst(self, rows: int, mean: float, std: float) -> tuple[int, int, float] | None:
         """Return first and last row, from 1, and mean of the tenth of `rows` whose mean deviates most.
 
-        None means that no tenth deviates by more than 0.05 standard deviations and four standard errors.
+        None means that it deviates by at most 0.05 standard deviations or four standard errors, whichever is more.
         """
         edges = np.arange(PARTS + 1) * -(-rows // self._width) // PARTS
         counts = np.array([self._counts[start:stop].sum() for start, stop in itertools.pairwise(edges)])
@@ -111,3 +115,11 @@ class Drift:
         if abs(means[part] - mean) <= std * max(0.05, 4 / np.sqrt(max(counts[part], 1))):
             return None
         return int(edges[part] * self._width) + 1, min(int(edges[part + 1] * self._width), rows), float(means[part])
+
+    def describe(self, name: str, rows: int, mean: float, std: float) -> str:
+        """Return what `worst` finds, as a sentence without its full stop, or an empty string."""
+        if (found := self.worst(rows, mean, std)) is None:
+            return ""
+        first, last, part_mean = found
+        there = f"its mean is {number(part_mean)} in rows {first:,} to {last:,} and {number(mean)} overall"
+        return f"{name} drifts along the rows: {there}"

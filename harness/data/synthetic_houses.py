@@ -84,23 +84,13 @@ def generate(
 ) -> None:
     """Write a CSV of `rows` house sales; the same arguments give the same bytes.
 
-    It is written aside and renamed when complete, in memory that does not depend on `rows`.
-
-    Args:
-        path: The file; its folder must exist.
-        rows: How many sales.
-        seed: Of the random numbers.
-        progress: Called after each block with the rows written so far.
-        block_rows: Rows drawn at once.
-
-    Raises:
-        ConfigError: `rows` is not positive.
+    Memory is constant, and the file gets its name when complete. `progress` is called with the rows written so far.
     """
     require(rows >= 1, f"rows must be positive, not {rows}.")
     plain = csv.WriteOptions(include_header=False)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        with aside.open("wb") as sink:
+        with partial.open("wb") as sink:
             sink.write(f"{HEADER}\n".encode())
             for number, start in enumerate(range(0, rows, block_rows)):
                 stop = min(start + block_rows, rows)
@@ -108,9 +98,9 @@ def generate(
                 csv.write_csv(_draw(np.random.default_rng([seed, number]), drifted), sink, plain)
                 if progress:
                     progress(stop)
-        aside.replace(path)
+        partial.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:

@@ -6,7 +6,9 @@ A table is a folder with one raw little-endian float32 file for each column and 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +29,12 @@ class Table:
 
     Attributes:
         folder: Where it is stored.
-        address: Of the first file that it was made from, a path or URL without credentials.
+        address: Path or URL of the first file it was made from, without credentials.
         columns: Features in the model's order, the target last.
-        train_rows: Rows to train on.
-        holdout_rows: Rows held out.
         dropped: Rows left out because a field was empty.
         filled: Fields filled with the training mean, and empty categories.
         drift: How the target's mean drifts along the rows, in a sentence; empty if it does not.
         digest: Of all values, their names and their parts, 32 hexadecimal digits.
-        order: Order of the training rows.
         split_seed: Seed of the split, and of the order of shuffled rows.
     """
 
@@ -53,17 +52,17 @@ class Table:
 
     @property
     def name(self) -> str:
-        """Name of the first file that it was made from."""
+        """Name of the first file it was made from."""
         return name_of(self.address)
-
-    def rows(self, part: Part) -> int:
-        """Return the number of rows of `part`."""
-        return self.train_rows if part == "train" else self.holdout_rows
 
     @property
     def inputs(self) -> list[str]:
         """Names of a model's inputs: one for each category of a categorical feature, and one for all others."""
-        return [name for column in self.columns[:-1] for name in _inputs(column)]
+        return [name for column in self.columns[:-1] for name in column.input_names]
+
+    def rows(self, part: Part) -> int:
+        """Return the number of rows of `part`."""
+        return self.train_rows if part == "train" else self.holdout_rows
 
     def read(self, part: Part, start: int, stop: int) -> np.ndarray:
         """Return rows `[start, stop)` of `part`, unscaled, as float32 `[columns, rows]`."""
@@ -77,21 +76,20 @@ class Table:
         return out
 
 
-def _inputs(column: Column) -> list[str]:
-    values = [f"{value:g}" if isinstance(value, float) else value for value in column.categories]
-    return [f"{column.name}/{value}" for value in ["other", *values]] if values else [column.name]
+def save_table(table: Table, files: Sequence[Sequence[object]], data: Mapping[str, object]) -> None:
+    """Write what `load_table` reads, with the fingerprints of the `files` and the configuration it was made with."""
+    derived = ("folder", "address", "order", "split_seed")
+    values = {key: value for key, value in asdict(table).items() if key not in derived}
+    with (table.folder / MANIFEST).open("w") as file:
+        json.dump({"files": files, "data": data, **values}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_table(folder: Path) -> Table:
     """Return the complete table in `folder`."""
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     data, files = manifest.pop("data"), manifest.pop("files")
-    columns = [Column(**column | {"categories": tuple(column["categories"])}) for column in manifest.pop("columns")]
-    return Table(
-        folder=folder,
-        address=files[0][0],
-        columns=tuple(columns),
-        order=Order(data["order"]),
-        split_seed=data["split_seed"],
-        **manifest,
-    )
+    columns = tuple(Column(**each | {"categories": tuple(each["categories"])}) for each in manifest.pop("columns"))
+    order, seed = Order(data["order"]), data["split_seed"]
+    return Table(folder, files[0][0], columns, **manifest, order=order, split_seed=seed)

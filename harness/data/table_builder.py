@@ -1,6 +1,6 @@
 """Finds the table of a configuration in the cache, or makes it.
 
-A table is written aside and renamed when complete, so whatever has its final name is whole.
+A table is written to a staging folder and renamed when complete, so a table under its final name is always whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.data.addresses import find_addresses
 from harness.data.files import LocalFile, open_file, scheme
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.source import BLOCK_BYTES
-from harness.data.table import MANIFEST, Table, load_table
+from harness.data.table import MANIFEST, Table, load_table, save_table
 from harness.data.table_locks import hold, making
 from harness.errors import ConfigError, require
 from harness.runtime.memory import release_memory
@@ -31,7 +31,7 @@ from harness.runtime.secrets import masked
 FORMAT = 2
 
 _NOT_READ = ("path", "rows", "origin", "scaling")
-"""Keys of `DataConfig` that say nothing about a table's content beyond the fingerprint of its source."""
+"""Keys of `DataConfig` that do not change a table, or only through the fingerprint of its source."""
 
 _drained: set[tuple[str, ...]] = set()
 
@@ -45,18 +45,12 @@ def open_table(
 ) -> Table:
     """Return the table of `data`: from `cache` if its source has not changed, else made now.
 
-    It is marked as used until this process ends; `harness.data.table_cache` does not remove it before.
-
-    Args:
-        data: Source, columns, split, order and treatment of empty fields.
-        cache: Folder of tables and generated data.
-        progress: Called with the progress of the work.
-        block_bytes: Bytes of a CSV parsed at once.
+    It is marked as used, so that it is not removed before this process ends.
 
     Raises:
         ConfigError: The source cannot be used, or the cache cannot be written to.
     """
-    with room_for(cache):
+    with cache_errors(cache):
         addresses = source_addresses(data, cache, progress)
         folder = cache / "tables" / _key(addresses, data)
         while True:
@@ -64,53 +58,47 @@ def open_table(
                 with making(cache, folder.name):
                     if not (folder / MANIFEST).is_file():
                         _drain(addresses)
-                        with written_aside(folder) as aside:
-                            write_table(aside, addresses, data, progress, block_bytes)
+                        with staging_folder(folder) as staging:
+                            write_table(staging, addresses, data, progress, block_bytes)
                             # Where locks do not hold, another process may have been first; its table is as good.
                             with contextlib.suppress(OSError):
-                                aside.rename(folder)
+                                staging.rename(folder)
             with contextlib.suppress(FileNotFoundError):  # It has just been removed.
                 hold(folder)
                 return load_table(folder)
 
 
 @contextlib.contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside `folder`, named after this process, and remove it afterwards if it is still there."""
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`; remove it afterwards unless it was renamed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
     try:
-        yield aside
+        yield staging
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_table(
     folder: Path, addresses: Sequence[str], data: DataConfig, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
 ) -> None:
     """Write the table of `data`, with its source at `addresses`, into `folder`."""
-    states = [fingerprint(address) for address in addresses]
-    found = ingest(addresses, data, folder, progress, block_bytes)
+    states = [open_file(address).fingerprint() for address in addresses]
+    table = ingest(addresses, data, folder, progress, block_bytes)
     release_memory()
-    changed = [state[0] for address, state in zip(addresses, states, strict=True) if fingerprint(address) != state]
-    require(not changed, f"{', '.join(map(str, changed))} changed while it was read. Train when it is complete.")
+    for address, state in zip(addresses, states, strict=True):
+        is_same = open_file(address).fingerprint() == state
+        require(is_same, f"{state[0]} changed while it was read. Train when it is complete.")
     settings: dict[str, Any] = flatten(asdict(data))
     path = settings["path"]
     settings["path"] = [masked(name) for name in path] if isinstance(path, list) else path and masked(path)
-    with (folder / MANIFEST).open("w") as file:
-        json.dump({"files": states, "data": settings, **asdict(found)}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    save_table(table, states, settings)
 
 
 def check_streams(sources: Sequence[DataConfig]) -> None:
-    """Refuse a stream that would have to be read more than once.
-
-    Raises:
-        ConfigError: Names the stream.
-    """
+    """Refuse a stream that more than one table would have to read."""
     wanted: dict[str, set[str]] = {}
     for data in sources:
         names = [data.path] if isinstance(data.path, str) else data.path or []
@@ -118,20 +106,21 @@ def check_streams(sources: Sequence[DataConfig]) -> None:
             if LocalFile(address).is_stream:
                 wanted.setdefault(address, set()).add(_key([address], data))
     for address, keys in wanted.items():
-        require(len(keys) == 1, f"data.path: {address} is a stream and {_ONCE}")
-
-
-_ONCE = "can be read only once; save it to a file first."
+        require(len(keys) == 1, _once(address))
 
 
 def _drain(addresses: Sequence[str]) -> None:
-    """Note which streams are about to be read, and refuse any that this process has read before."""
+    """Refuse streams that this process has read before, and remember these."""
     for address in addresses:
         file = open_file(address)
         if file.is_stream:
             state = tuple(map(str, file.fingerprint()))
-            require(state not in _drained, f"data.path: {address} is a stream and {_ONCE}")
+            require(state not in _drained, _once(address))
             _drained.add(state)
+
+
+def _once(address: str) -> str:
+    return f"data.path: {address} is a stream and can be read only once; save it to a file first."
 
 
 def source_addresses(data: DataConfig, cache: Path, progress: ProgressCallback) -> list[str]:
@@ -151,11 +140,6 @@ def source_addresses(data: DataConfig, cache: Path, progress: ProgressCallback) 
     return [str(path)]
 
 
-def fingerprint(address: str) -> list[object]:
-    """Return what distinguishes the present content of a file from an earlier one."""
-    return open_file(address).fingerprint()
-
-
 def _origin(data: DataConfig) -> str:
     return f"Get it from {data.origin}." if data.origin else ""
 
@@ -164,13 +148,13 @@ def _key(addresses: Sequence[str], data: DataConfig) -> str:
     """Hash what determines a table: the present content of its source, and what is read of it."""
     read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
     read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
-    made_of = [FORMAT, [fingerprint(address) for address in addresses], sorted(read.items())]
+    made_of = [FORMAT, [open_file(address).fingerprint() for address in addresses], sorted(read.items())]
     return hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager
-def room_for(cache: Path) -> Iterator[None]:
-    """Turn a failure to write to a cache into one sentence."""
+def cache_errors(cache: Path) -> Iterator[None]:
+    """Turn a failure to write to a cache into a `ConfigError`."""
     try:
         yield
     except BrokenPipeError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -12,15 +10,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
 from harness.config import DataConfig, Missing, Order, Scaling
-from harness.data.files import scheme
+from harness.data.files import open_file, scheme
 from harness.data.ingest import ProgressCallback, digest_of
 from harness.data.table import MANIFEST, Table, load_table
-from harness.data.table_builder import fingerprint, room_for, write_table, written_aside
+from harness.data.table_builder import cache_errors, staging_folder, write_table
 from harness.data.table_locks import unused
 from harness.data.table_writer import PARTS, column_path, digest_file
 from harness.errors import ConfigError, require
@@ -34,13 +33,10 @@ class CachedTable:
     """A table in a cache, or what an interrupted ingest left of one.
 
     Attributes:
-        folder: Where it is stored.
         table: None for a leftover.
-        addresses: Of its source.
-        bytes: On disk.
+        addresses: Of the source's files.
         used: When it was last opened or made, in seconds since 1970.
-        state: `ready`; `stale` if its source is missing or has changed; or `broken` for a leftover. Remote sources are
-            not looked at.
+        state: `ready`; `stale` if a local source is missing or has changed; or `broken` for a leftover.
     """
 
     folder: Path
@@ -64,11 +60,7 @@ def list_tables(cache: Path) -> list[CachedTable]:
 
 
 def select_tables(cache: Path, names: Sequence[str]) -> list[CachedTable]:
-    """Return the tables whose names begin with one of `names`, or whose source is one of them; all if there are none.
-
-    Raises:
-        ConfigError: One of the names matches no table.
-    """
+    """Return the tables whose names begin with one of `names`, or whose source is one of them; by default all."""
     tables = list_tables(cache)
     chosen: list[CachedTable] = []
     for name in names:
@@ -81,10 +73,7 @@ def select_tables(cache: Path, names: Sequence[str]) -> list[CachedTable]:
 
 
 def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
-    """Read a table and its source completely; return what is wrong, or an empty string if they agree.
-
-    Opening a table checks only the size, times and ends of its source.
-    """
+    """Read a table and its source from end to end; return what is wrong, or an empty string if they agree."""
     table = cached.table
     if table is None:
         return "not a table of this version; `harness data clean` removes it"
@@ -95,7 +84,7 @@ def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
         return "its files are damaged; remove it to have it made again"
     if any(not scheme(address) and not Path(address).is_file() for address in cached.addresses):
         return "its source is missing, or was a stream"
-    with room_for(table.folder), written_aside(table.folder) as again:
+    with cache_errors(table.folder), staging_folder(table.folder) as again:
         try:
             write_table(again, cached.addresses, _data_of(table.folder), progress)
         except ConfigError as error:
@@ -107,18 +96,17 @@ def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
 def free(
     cache: Path, names: Sequence[str], *, everything: bool, age: float | None, needed: Collection[str] = ()
 ) -> Iterator[str]:
-    """Remove tables that no process is using, and report each line by line.
+    """Remove tables that no process is using, and yield lines that report it.
 
     Args:
         cache: Where the tables are.
-        names: Which ones; none means those that are stale or broken.
+        names: Which ones; by default those that are stale or broken.
         everything: Remove ready tables and generated data too.
-        age: Remove only what was not used for this many seconds.
+        age: Remove only what has not been used for this many seconds.
         needed: Folder names of tables to keep.
     """
     chosen = [table for table in select_tables(cache, names) if names or everything or table.state != "ready"]
     chosen = [table for table in chosen if age is None or time.time() - table.used >= age]
-    sources = sources_of(cache, needed)
     freed = 0
     for table in chosen:
         if table.folder.name in needed:
@@ -128,6 +116,7 @@ def free(
         else:
             yield f"{table.name} is in use and is kept"
     if everything and age is None and not names:
+        sources = sources_of(cache, needed)
         for file in generated(cache):
             if str(file.absolute()) not in sources:
                 freed += file.stat().st_size
@@ -142,12 +131,8 @@ def generated(cache: Path) -> list[Path]:
 
 def sources_of(cache: Path, names: Collection[str]) -> set[str]:
     """Return the addresses of the sources of tables, given by their folder names."""
-    found: set[str] = set()
-    for name in names:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            states = json.loads((cache / "tables" / name / MANIFEST).read_text())["files"]
-            found |= {state[0] for state in states}
-    return found
+    tables = [cached for cached in list_tables(cache) if cached.folder.name in names]
+    return {address for cached in tables for address in cached.addresses}
 
 
 def remove_table(cached: CachedTable) -> bool:
@@ -165,11 +150,8 @@ def remove_table(cached: CachedTable) -> bool:
 def render(tables: Sequence[CachedTable]) -> RenderableType:
     """Lay out `tables` for a terminal."""
     view = View(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    view.add_column("table")
-    view.add_column("state")
-    for title in ("rows", "columns", "size"):
-        view.add_column(title, justify="right")
-    view.add_column("used")
+    for title in ("table", "state", "rows", "columns", "size", "used"):
+        view.add_column(title, justify="right" if title in ("rows", "columns", "size") else "left")
     view.add_column("source", overflow="fold")
     for cached in tables:
         table = cached.table
@@ -190,29 +172,22 @@ def _inspect(folder: Path) -> CachedTable:
         return CachedTable(folder, None, (), size, folder.stat().st_mtime, "broken")
     addresses = tuple(state[0] for state in states)
     try:
-        stale = any(not scheme(state[0]) and fingerprint(state[0]) != state for state in states)
+        stale = any(not scheme(state[0]) and open_file(state[0]).fingerprint() != state for state in states)
     except (OSError, ConfigError):
         stale = True
-    return CachedTable(
-        folder, table, addresses, size, (folder / MANIFEST).stat().st_mtime, "stale" if stale else "ready"
-    )
+    used = (folder / MANIFEST).stat().st_mtime
+    return CachedTable(folder, table, addresses, size, used, "stale" if stale else "ready")
 
 
 def _is_being_written(folder: Path) -> bool:
-    """Return True if the process that writes a folder aside is alive."""
-    number = folder.name.split(".")[-2]
-    try:
-        os.kill(int(number), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        pass
-    return True
+    """Return True if the process that writes to a staging folder is alive."""
+    process = folder.name.split(".")[-2]
+    return process.isdecimal() and psutil.pid_exists(int(process))
 
 
 def _data_of(folder: Path) -> DataConfig:
     """Return the configuration that a table was made with."""
     data: dict[str, Any] = json.loads((folder / MANIFEST).read_text())["data"]
-    kinds = {"scaling": Scaling, "missing": Missing, "order": Order}
+    data |= {"scaling": Scaling(data["scaling"]), "missing": Missing(data["missing"]), "order": Order(data["order"])}
     known = {field.name for field in fields(DataConfig)}
-    return DataConfig(**{key: kinds.get(key, lambda same: same)(value) for key, value in data.items() if key in known})
+    return DataConfig(**{key: value for key, value in data.items() if key in known})

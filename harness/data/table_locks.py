@@ -1,12 +1,12 @@
 """Locks on tables: exclusive while one is made or removed, shared while one is used.
 
 Making is locked by `filelock`. Use is locked by flock on the table's own `table.json`: the lock disappears with the
-table, and the kernel releases it when the process ends in any way. filelock's `ReadWriteLock` would need an SQLite
-database beside each table that outlives it, and a later release of filelock than this project requires.
+table, and the kernel releases it however the process ends. filelock's `ReadWriteLock` would leave an SQLite database
+beside each table, and needs a later release.
 
-Both locks hold between processes of one machine on every local file system, and between machines on NFS with locking
-(Linux passes flock to the server). Elsewhere, as on some SMB and FUSE mounts, locks may hold on one machine only:
-tables stay whole there, since they are renamed into place, but do not run `harness clean` while another machine trains.
+Both locks hold between processes of one machine on local file systems, and between machines on NFS with locking. On
+some SMB and FUSE mounts they hold on one machine only: tables stay whole there, since they are renamed into place, but
+do not run `harness clean` while another machine trains.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def column_path(folder: Path, part: Part, index: int) -> Path:
 
 
 def digest_file(path: Path) -> str:
-    """Return the digest of a column's file, equal to the one taken while it was written."""
+    """Return the digest of a column's file, as taken while it was written."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -88,18 +88,11 @@ class PartWriter:
 
         Empty fields become the column's mean if some were `filled`; preliminary codes of categories become final.
         """
-        changes = [
-            _change(column, vocabulary, filled) for column, vocabulary in zip(columns, self._vocabularies, strict=True)
-        ]
-        if self._shuffle:
-            for rows in self._shuffle.rows():
-                self._write(
-                    [change(values) if change else values for change, values in zip(changes, rows, strict=True)]
-                )
-        else:
-            for file, change in zip(self._files, changes, strict=True):
-                if change:
-                    file.rewrite(change)
+        for rows in self._shuffle.rows() if self._shuffle else ():
+            self._write(rows)
+        for file, column, vocabulary in zip(self._files, columns, self._vocabularies, strict=True):
+            if change := _change(column, vocabulary, filled):
+                file.rewrite(change)
         return [file.finish() for file in self._files]
 
     def _write(self, rows: Iterable[np.ndarray]) -> None:

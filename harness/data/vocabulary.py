@@ -41,10 +41,10 @@ class Vocabulary:
         """Return the categories in training rows, ascending, as numbers if all are numbers."""
         words = [word for word, code in self._codes.items() if code < len(self._trained) and self._trained[code]]
         numbers = [_number(word) for word in words]
-        exact = {float(word) for word, number in zip(words, numbers, strict=True) if not math.isnan(number)}
-        if len(exact) > len({*numbers}):
-            return tuple(sorted(words))  # Ids with more digits than float32 can distinguish.
-        return tuple(sorted(words)) if any(map(math.isnan, numbers)) else tuple(sorted({*numbers}))
+        # Ids may have more digits than float32 can distinguish.
+        if any(map(math.isnan, numbers)) or len({*map(float, words)}) > len({*numbers}):
+            return tuple(sorted(words))
+        return tuple(sorted({*numbers}))
 
     def final_codes(self) -> np.ndarray:
         """Return for each preliminary code its index in `categories`, from 1, float32; 0 if it is not there."""

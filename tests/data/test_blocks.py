@@ -1,4 +1,4 @@
-"""Blocks of any size, put together, equal the scaled table bit for bit in every pass."""
+"""Concatenated blocks of any size equal the scaled table bit for bit in every pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def table(make_table: Callable[..., Table]) -> Table:
 
 
 def scaled(table: Table, part: Part) -> np.ndarray:
-    """The whole part, `[rows, columns]`, scaled at one go."""
+    """The whole part, `[rows, columns]`, scaled at once."""
     return Scaler.of(table, Scaling.standard).apply(table.read(part, 0, table.rows(part))).T
 
 
@@ -41,7 +41,7 @@ def blocks_of(table: Table, part: Part = "train", **options: int | None) -> Bloc
 
 
 def joined(blocks: Blocks) -> np.ndarray:
-    """One pass, `[rows, columns]`: what blocks repeat in front and leave empty at the end is cut off."""
+    """One pass, `[rows, columns]`, without the overlap in front and the padding at the end."""
     first = blocks.overlap
     rows = (np.hstack([block.x, block.y])[first : first + block.stop - block.start] for block in blocks.read(1))
     return np.concatenate(list(rows))
@@ -53,7 +53,7 @@ def joined(blocks: Blocks) -> np.ndarray:
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("overlap", [0, 5])
-def test_blocks_put_together_are_the_table_pass_after_pass(
+def test_concatenated_blocks_equal_the_table_in_every_pass(
     table: Table, part: Part, size: int | None, overlap: int
 ) -> None:
     blocks = blocks_of(table, part, block_rows=size, overlap=overlap)
@@ -89,7 +89,7 @@ def test_all_arrays_have_one_capacity(table: Table, size: int | None, rows: int,
 
 @pytest.mark.parametrize("overlap", [0, 1, 5, SLICE_ROWS - 1, SLICE_ROWS, SLICE_ROWS + 500, 3 * SLICE_ROWS])
 def test_the_overlap_is_the_rows_before(table: Table, overlap: int) -> None:
-    """Zeros stand before the first row and after the last one."""
+    """There are zeros before the first row and after the last one."""
     expected = scaled(table, "train")
     for block in blocks_of(table, block_rows=SLICE_ROWS, overlap=overlap).read(1):
         before = np.zeros((overlap, 3), np.float32)
@@ -250,7 +250,7 @@ def test_whether_the_target_is_a_logarithm(make_table, logs: list[str]) -> None:
 @pytest.mark.parametrize("scaling", Scaling)
 @pytest.mark.parametrize("scale_target", [True, False])
 def test_coefficients_are_those_of_raw_columns(make_table, scaling: Scaling, scale_target: bool) -> None:
-    """A linear model of scaled columns, with scaling undone, is the linear model with the coefficients."""
+    """A linear model of scaled columns predicts what the coefficients predict from raw ones."""
     table = make_table(SMALL, features=["a", "b"])
     scaler = Scaler.of(table, scaling, scale_target=scale_target)
     raw = table.read("train", 0, 5).astype(np.float64)
@@ -264,7 +264,7 @@ def test_coefficients_are_those_of_raw_columns(make_table, scaling: Scaling, sca
 
 
 def test_coefficients_of_the_best_line_are_those_of_numpy(make_table) -> None:
-    """Least squares in the scaled space, taken back, is least squares in the raw one."""
+    """Least squares on scaled columns, converted back, is least squares on raw ones."""
     table = make_table(SMALL)
     a, y = table.read("train", 0, 5).astype(np.float64)
     x, t = Scaler.of(table, Scaling.standard).apply(table.read("train", 0, 5)).astype(np.float64)

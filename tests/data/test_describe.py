@@ -55,7 +55,7 @@ def overrides(command: str) -> dict:
     return {found.key_or_group: found.value() for found in map(parser.parse_override, arguments[2:])}
 
 
-def test_a_small_file_whole(write) -> None:
+def test_a_small_file(write) -> None:
     found = write(HOUSES)
     assert (found.address, found.rows, found.bytes) == ("file.csv", 5, len(HOUSES))
     assert [(c.name, c.kind, c.empty, c.distinct, c.example) for c in found.columns] == [
@@ -65,7 +65,11 @@ def test_a_small_file_whole(write) -> None:
         ("rooms", "integer", 1, 4, "2"),
         ("price", "number", 0, 5, "100000"),
     ]
-    statistics = [(c.mean, c.std, c.min, c.max) for c in found.columns if c.name in ("sqft", "rooms", "price")]
+    statistics = [
+        (c.numbers.mean, c.numbers.std, c.numbers.min, c.numbers.max)
+        for c in found.columns
+        if c.name in ("sqft", "rooms", "price")
+    ]
     np.testing.assert_allclose(
         statistics,
         [(3000, 2e6**0.5, 1000, 5000), (3.5, 1.25**0.5, 2, 5), (300000, 1.964e10**0.5, 100000, 500000)],
@@ -132,7 +136,7 @@ def test_statistics_are_those_of_pandas(write) -> None:
     frame["y"] = frame["a"] - frame["b"]
     a, b, _ = write(frame.to_csv(index=False), block_bytes=136).columns
     np.testing.assert_allclose(
-        [a.mean, a.std, a.skewness, a.correlation, b.correlation],
+        [a.numbers.mean, a.numbers.std, a.skewness, a.correlation, b.correlation],
         [
             frame["a"].mean(),
             frame["a"].std(ddof=0),
@@ -180,7 +184,7 @@ def test_statistics_are_those_of_pandas(write) -> None:
         ),
         (
             "a,y\n" + "1,1\n2,2\n" * 90 + "3,8\n" * 20,
-            "y drifts along the file: its mean is 8 in rows 181 to 200 and 2.15 overall. Batch runs follow the drift, "
+            "y drifts along the rows: its mean is 8 in rows 181 to 200 and 2.15 overall. Batch runs follow the drift, "
             "so use data.order=shuffled or a small learning_rate.",
         ),
         ("a;y\n1;2\n", "The only column is 'a;y': train with data.delimiter=';'."),
@@ -293,7 +297,12 @@ def test_king_county(king_county: Path) -> None:
     columns = {column.name: column for column in found.columns}
     price = columns["price"]
     assert (found.rows, found.bytes, len(columns)) == (21_613, 2_515_206, 21)
-    assert (price.kind, round(price.mean, 2), price.min, price.max) == ("number", 540_088.14, 75_000, 7_700_000)
+    assert (price.kind, round(price.numbers.mean, 2), price.numbers.min, price.numbers.max) == (
+        "number",
+        540_088.14,
+        75_000,
+        7_700_000,
+    )
     assert {name: c.kind for name, c in columns.items() if c.kind != "integer"} == {
         "date": "date",
         "price": "number",

@@ -1,8 +1,10 @@
-"""Chunks put together equal the file; what cannot be read is refused by line, column and value."""
+"""Concatenated chunks equal the file; errors name the line, column and value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gzip
+import json
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from harness.data import formats
 from harness.data.csv_fallback import EMPTY
+from harness.data.csv_text import open_text
+from harness.data.describe import describe
 from harness.data.formats import open_source
-from harness.data.source import BLOCK_BYTES, Chunk, Selection, Words
+from harness.data.source import BLOCK_BYTES, Chunk, Selection, Source, Words, to_column
 from harness.errors import ConfigError
 
 HOUSES = """\
@@ -52,7 +57,7 @@ def values(path: Path, *columns: str, **options: Any) -> np.ndarray:
 
 
 def refusal(path: Path, *columns: str, **options: Any) -> str:
-    """Return the sentence, with `file.csv` in the place of the path."""
+    """Return the message, with `file.csv` in place of the path."""
     with pytest.raises(ConfigError) as error:
         values(path, *columns, **options)
     return str(error.value).replace(str(path), path.name)
@@ -160,7 +165,7 @@ def test_surplus_digits_are_rounded_correctly(write) -> None:
     ],
 )
 def test_refused_fields(write, block_bytes: int, field: str, sentence: str) -> None:
-    """A blank line and a quoted line break stand above."""
+    """A blank line and a quoted line break come before."""
     path = write(f'a,b,y\n1,"u\nv",2\n\n3,v,4\n5,w,{field}\n7,x,8\n')
     assert refusal(path, "a", "y", block_bytes=block_bytes) == sentence
 
@@ -185,7 +190,7 @@ def test_a_long_and_a_short_line_do_not_cancel_out(write) -> None:
 @pytest.mark.parametrize("end", ['1,2,"x\n3,4,z\n', '1,2,"x\n3,4,"z"\n5,6,q\n', '1,2,"x'])
 @pytest.mark.parametrize("columns", [["a"], ["b", "t"]])
 def test_an_open_quote_does_not_swallow_rows(write, block_bytes: int, end: str, columns: list[str]) -> None:
-    """In the last column, text, which may not even be read."""
+    """In the last column, which is text and may not be read at all."""
     path = write("a,b,t\n" + '7,8,"u"\n' * 20 + end)
     said = refusal(path, *columns, categorical=frozenset({"t"}) & {*columns}, block_bytes=block_bytes)
     assert said == LEFT_OPEN.format(22)
@@ -202,13 +207,13 @@ def test_an_open_quote_is_refused(write, before: int) -> None:
     assert refusal(path, "a", "y") == LEFT_OPEN.format(before + 2)
 
 
-def test_a_fault_after_the_first_block(write) -> None:
+def test_an_error_after_the_first_block(write) -> None:
     rows = (BLOCK_BYTES >> 2) + 1000
     path = write("a,y\n" + "1,2\n" * rows + "5,text\n7,8\n")
     assert refusal(path, "a", "y") == f"file.csv, line {rows + 2}: y is 'text', not a number."
 
 
-def test_the_first_of_several_faults_is_named(write) -> None:
+def test_the_first_of_several_errors_is_reported(write) -> None:
     path = write("a,b,y\n1,u,2\n3,v,w\nx,v,w\n")
     assert refusal(path, "y", "a") == "file.csv, line 3: y is 'w', not a number."
 
@@ -266,7 +271,7 @@ def test_an_invalid_date_format_is_refused(write) -> None:
 @pytest.fixture
 def parquet(tmp_path: Path) -> Callable[..., Path]:
     def run(**columns: object) -> Path:
-        path = tmp_path / "file.csv"  # A name proves nothing.
+        path = tmp_path / "file.csv"  # The name does not matter.
         pq.write_table(pa.table(columns), path, row_group_size=2)
         return path
 
@@ -311,3 +316,36 @@ def test_truncated_parquet(parquet) -> None:
     path = parquet(a=[1, 2], y=[3, 4])
     path.write_bytes(path.read_bytes()[:-20])
     assert refusal(path, "a", "y").startswith("data.path: file.csv is damaged (")
+
+
+# Another format.
+
+
+class JsonLines(Source):
+    @classmethod
+    def recognizes(cls, address: str, start: bytes) -> bool:
+        return address.endswith((".jsonl", ".jsonl.gz"))
+
+    def names(self) -> list[str]:
+        with open_text(self.file) as (text, _):
+            return list(json.loads(text.readline()))
+
+    def read(self) -> Generator[Chunk]:
+        with open_text(self.file) as (text, _):
+            while lines := text.readlines(self.selection.block_bytes):
+                table = pa.Table.from_pylist([json.loads(line) for line in lines]).combine_chunks()
+                found = {name: table[name].chunk(0) for name in self.selection.columns}
+                columns = [to_column(name, found[name], self.selection, str) for name in self.selection.columns]
+                yield Chunk(columns, str, 0)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_new_format_is_one_class(make_table, write, block_bytes: int, monkeypatch: pytest.MonkeyPatch, pack) -> None:
+    monkeypatch.setattr(formats, "FORMATS", (JsonLines, *formats.FORMATS))
+    rows = [{"a": row, "c": "uvw"[row % 3], "y": row / 4} for row in range(50)]
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    path = write(pack(lines), "file.jsonl" if pack is bytes else "file.jsonl.gz")
+    options: dict = {"features": ["a", "c"], "categorical": ["c"], "holdout": 0.3}
+    found = make_table(path, **options, block_bytes=block_bytes)
+    assert found.digest == make_table(write(pd.DataFrame(rows).to_csv(index=False)), **options).digest
+    assert [column.kind for column in describe(str(path)).columns] == ["integer", "text", "number"]

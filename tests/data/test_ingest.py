@@ -70,7 +70,7 @@ def test_the_split_depends_on_row_and_seed_only(make_table, options: dict, gaps:
 
 
 def test_a_dropped_row_keeps_its_number(make_table) -> None:
-    """Dropping leaves the others where they are; they do not move up."""
+    """Dropping a row does not renumber the others."""
     table = make_table(numbered(101, gaps=7), features=["a", "row"], holdout=0.3, missing=Missing.drop)
     out, kept = held_out(0, 101, 0.3, 0), np.arange(101) % 7 != 0
     assert rows(table)[:, 1].tolist() == np.flatnonzero(~out & kept).tolist()
@@ -229,7 +229,7 @@ def test_logarithms_need_positive_numbers(
     column: str,
     holdout: float,
 ) -> None:
-    """Row 3 is held out with the second of the holdouts, and refused all the same."""
+    """With a holdout, row 3 is held out, and refused anyway."""
     fields = f"{value},1" if column == "a" else f"1,{value}"
     path = write(f"a,y\n1,1\n1,1\n{fields}\n-1,-1\n")
     sentence = f"{path}, line 4: {column} is {shown}, and data.log_columns needs positive numbers."

@@ -1,4 +1,4 @@
-"""Files by name, pattern and list, compressed files and streams make the same table; unreadable ones are named."""
+"""Single files, patterns, lists, compressed files and streams make the same table; errors name the file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def whole(write, tmp_path: Path) -> Table:
 
 @pytest.fixture
 def pieces(tmp_path: Path) -> Path:
-    """Give a folder with `WHOLE` in three files, each with its header, and with other things."""
+    """A folder with `WHOLE` in three files, each with its header, and with unrelated entries."""
     header, *body = WHOLE.splitlines(keepends=True)
     folder = tmp_path / "pieces"
     (folder / "part-9.csv").mkdir(parents=True)
@@ -62,13 +62,15 @@ def pieces(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_pattern_is_its_files_in_the_order_of_their_names(pieces: Path, tmp_path: Path, whole: Table) -> None:
+def test_the_files_of_a_pattern_are_read_in_the_order_of_their_names(
+    pieces: Path, tmp_path: Path, whole: Table
+) -> None:
     found = make(str(pieces / "part-*.csv"), tmp_path / "cache")
     assert (found.digest, found.columns, found.drift) == (whole.digest, whole.columns, whole.drift)
     assert (found.address, found.name) == (str(pieces / "part-1.csv"), "part-1.csv")
 
 
-def test_a_list_is_read_as_it_stands(pieces: Path, tmp_path: Path) -> None:
+def test_a_list_is_read_in_the_order_given(pieces: Path, tmp_path: Path) -> None:
     names = [str(pieces / f"part-{number}.csv") for number in (3, 1, 2)]
     table = open_table(DataConfig(["a"], "y", path=names, holdout=0.0), tmp_path)
     assert rows(table)[:, 0].tolist() == [*range(31, 100), *range(31)]
@@ -82,7 +84,7 @@ def test_files_may_differ_in_column_order_and_compression(pieces: Path, tmp_path
     assert make(str(pieces / "part-*.csv"), tmp_path / "cache").digest == whole.digest
 
 
-def test_a_fault_is_named_by_its_file(pieces: Path, tmp_path: Path) -> None:
+def test_an_error_names_the_file(pieces: Path, tmp_path: Path) -> None:
     (pieces / "part-2.csv").write_text("a,y\n1,x\n")
     with pytest.raises(ConfigError) as error:
         make(str(pieces / "part-*.csv"), tmp_path / "cache")
@@ -174,7 +176,7 @@ def test_a_fifo_is_read_once(tmp_path: Path, whole: Table) -> None:
     table = make(str(path), tmp_path / "cache")
     writer.join()
     assert table.digest == whole.digest
-    assert make(str(path), tmp_path / "cache") == table, "the table of what was read, in this process"
+    assert make(str(path), tmp_path / "cache") == table, "in this process, the table that was made from it"
     with pytest.raises(ConfigError) as error:
         make(str(path), tmp_path / "cache", split_seed=1)
     assert str(error.value) == (f"data.path: {path} is a stream and can be read only once; save it to a file first.")
@@ -205,7 +207,7 @@ print(open_table(DataConfig(["a"], "y", path="/dev/stdin", holdout=0.3), Path(sy
 """
 
 
-def test_standard_input_is_another_source_in_each_process(tmp_path: Path, whole: Table) -> None:
+def test_standard_input_is_a_new_source_in_each_process(tmp_path: Path, whole: Table) -> None:
     def digest(content: str) -> str:
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / "cache")]
         return subprocess.run(command, input=content, capture_output=True, text=True, check=True).stdout.strip()
@@ -253,7 +255,7 @@ print(table.read("train", 0, 100).sum())
 
 
 def test_a_full_disk_is_reported_and_other_tables_stay(write, tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk."""
+    """A limit on the size of files stands in for a full disk."""
     path, other = write(WHOLE), write("a,y\n" + "1,2\n" * 1000, "other.csv")
     command = [sys.executable, "-c", FULL_DISK, tmp_path / "cache", path, other]
     said, total = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -1,4 +1,4 @@
-"""A table equals its CSV, whatever its source, and its digest says so."""
+"""A table equals its CSV however it is written, and equal tables have equal digests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), m
 @settings(max_examples=60, deadline=None, database=None)
 @given(data=st.data())
 def test_any_table_equals_pandas(data: st.DataObject) -> None:
-    """Both parts, in the order of their numbers, are what pandas reads at one go."""
+    """Both parts, in file order, are what pandas reads at once."""
     count = data.draw(st.integers(1, 25), "rows")
     empties = data.draw(st.booleans(), "empty fields")
     field = st.one_of(FIELDS, st.sampled_from(["", "NA"])) if empties else FIELDS

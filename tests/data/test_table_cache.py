@@ -69,7 +69,7 @@ def test_tables_are_listed_most_recently_used_first(cached, write, tmp_path: Pat
     assert list_tables(tmp_path / "nowhere") == []
 
 
-def test_a_use_of_a_table_is_noted(cached, write, tmp_path: Path) -> None:
+def test_the_last_use_of_a_table_is_recorded(cached, write, tmp_path: Path) -> None:
     path = write(SMALL)
     os.utime(cached(path).folder / "table.json", (1, 1))
     assert list_tables(tmp_path / "cache")[0].used == 1
@@ -95,7 +95,7 @@ def test_a_table_whose_source_has_changed_is_stale(cached, write, tmp_path: Path
     assert states(tmp_path / "cache") == ["stale"]
 
 
-def test_tables_are_named_by_their_beginnings_or_their_sources(cached, write, tmp_path: Path) -> None:
+def test_tables_are_selected_by_prefix_or_source(cached, write, tmp_path: Path) -> None:
     one, two = cached(write(SMALL, "one.csv")), cached(write(SMALL, "two.csv"))
     cache = tmp_path / "cache"
 

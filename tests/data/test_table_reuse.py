@@ -1,4 +1,4 @@
-"""A table is made once, completely or not at all, with concurrent processes and after interruptions."""
+"""A table is made once, and completely or not at all, despite concurrent processes and interruptions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_relative_path_and_a_home_are_the_same_source(
 
 
 def test_each_choice_of_rows_and_columns_has_its_table(make_table, write, tmp_path: Path) -> None:
-    """None is mistaken for another one of the same source."""
+    """None is mistaken for another table of the same source."""
     path = write("a,b,y\n1,5,10\n2,6,20\n,7,30\n4,8,40\n5,9,50\n")
     rest: dict = {"missing": Missing.drop}
     choices = [
@@ -70,7 +70,7 @@ def test_each_choice_of_rows_and_columns_has_its_table(make_table, write, tmp_pa
 
 @pytest.mark.parametrize("row", [1, 5000])
 def test_a_changed_source_is_noticed(make_table, write, row: int) -> None:
-    """Also where its name, size and time are the same, if it is near one of the ends."""
+    """Even if name, size and time are the same, provided that the change is near one of the ends."""
     lines = ["a,y\n", *(f"{number},10\n" for number in range(1, 5001))]
     path = write("".join(lines))
     before, status = make_table(path), path.stat()
