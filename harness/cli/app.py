@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from harness.cli.compose import task_config
-from harness.cli.hide_passwords import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.hydra_errors import check_keys
+from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.trust import OPTION, import_models
 from harness.config import Config
 from harness.errors import ConfigError, require

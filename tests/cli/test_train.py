@@ -418,6 +418,31 @@ def test_callbacks_see_each_job_with_what_it_returned(
         assert OmegaConf.load(hydra_folder / "overrides.yaml") == list(job.overrides)
 
 
+def test_the_files_of_a_job_say_what_hydra_would_write(
+    calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spy_files.py").write_text(SPY)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["chunksize=full,4", "data.features=['1e5',b,'yes','.5','é',null_]", "tracking.log_model=all"]
+    words += ["tracking.experiment='0x1F'", "+model.a=[.inf,1e-7,null,'2026-01-02']", "epochs=3"]
+    # With a callback, Hydra writes them itself.
+    spy = "+hydra.callbacks.spy._target_=spy_files.Spy"
+    for folder, more in (("ours", []), ("hydras", [spy])):
+        run("-m", "hydra.sweep.dir=out", *words, *more)
+        (tmp_path / "out").rename(folder)
+    for number in range(2):
+        for name in ("config.yaml", "overrides.yaml", "hydra.yaml"):
+            ours, hydras = (
+                OmegaConf.to_container(OmegaConf.load(tmp_path / folder / f"{number}/.hydra/{name}"))
+                for folder in ("ours", "hydras")
+            )
+            if name == "hydra.yaml":
+                assert hydras["hydra"].pop("callbacks")
+                assert ours["hydra"].pop("callbacks") == {}
+                hydras["hydra"]["overrides"]["hydra"].remove(spy)
+            assert ours == hydras
+
+
 class TwoBatches(Sweeper):
     """Tries two rates, and then chunks with the better one."""
 
