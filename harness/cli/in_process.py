@@ -1,4 +1,4 @@
-"""`harness.train`: what `harness train` does, inside a process that belongs to somebody else, such as a notebook's."""
+"""`harness.train`: what `harness train` does, in a process that is not the harness's own, such as a notebook's."""
 
 from __future__ import annotations
 
@@ -25,15 +25,11 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def train(words: Sequence[str]) -> Sweep:
-    """Train what the words ask for, and return the recorded runs.
-
-    Raises:
-        ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
-    """
+    """Train what the words ask for, and return the recorded runs."""
     require(not isinstance(words, str), f"harness.train takes a list of words, such as {str(words).split()}.")
     with _ONE_AT_A_TIME, _process_as_it_was():
         app = App(words, owns_process=False)
-        # Hydra's logging would close the handlers of the process's owner.
+        # Hydra's logging would close the process's handlers.
         quiet = [] if any(word.startswith("hydra/job_logging=") for word in words) else ["hydra/job_logging=none"]
         try:
             run_app(app, [*words, *quiet])
@@ -54,7 +50,7 @@ def train(words: Sequence[str]) -> Sweep:
 
 @contextlib.contextmanager
 def _process_as_it_was() -> Iterator[None]:
-    """Put the environment, the import path, warning filters and Hydra's state back afterwards."""
+    """Restore the environment, the import path, the warning filters and Hydra's state afterwards."""
     environment, path = dict(os.environ), sys.path[:]
     hydra = GlobalHydra.instance()
     initialized, hydra.hydra = hydra.hydra, None

@@ -1,4 +1,4 @@
-"""`harness train` and `harness plan`: hand the words to Hydra, and turn its errors into sentences."""
+"""`harness train` and `harness plan`: passes the words to Hydra, and turns its errors into sentences."""
 
 from __future__ import annotations
 
@@ -27,18 +27,14 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str]) -> list[Run]:
-    """Train what the words of a command line ask for, and return the ended runs.
-
-    Raises:
-        ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
-    """
+    """Train what the words of a command line ask for, and return the ended runs."""
     app = App(arguments)
     run_app(app, arguments)
     return app.runs
 
 
 def plan(arguments: Sequence[str]) -> None:
-    """Print what `run` would do; raises the same errors."""
+    """Print what `run` would do."""
     with tempfile.TemporaryDirectory() as folder:  # For the files that Hydra writes.
         app = App(arguments, previews=True)
         run_app(app, [*arguments, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
@@ -46,7 +42,11 @@ def plan(arguments: Sequence[str]) -> None:
 
 
 def run_app(app: App, words: Sequence[str]) -> None:
-    """Run `app` under Hydra with the words of a command line."""
+    """Run `app` under Hydra with the words of a command line.
+
+    Raises:
+        ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
+    """
     add_cwd_to_path()
     ConfigStore.instance().store("schema", Config)
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -68,9 +68,9 @@ def run_app(app: App, words: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
-    """Give Hydra its words in `sys.argv`, and have it raise errors rather than print them and exit.
+    """Set `sys.argv` and HYDRA_FULL_ERROR, the only ways to pass Hydra words and make it raise errors.
 
-    Hydra has no other way for either. Its parser takes options in one place only, but people write -m anywhere.
+    Its parser takes options in one place only, but people write -m anywhere.
     """
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["harness train", *sorted(words, key=lambda word: word not in ("-m", "--multirun"))]

@@ -10,14 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from harness.data.ingest import IngestProgress
-from harness.formatting import millions
+from harness.formatting import count, millions
 
 PLAIN_SECONDS = 10.0  # Time between lines where the output is not a terminal.
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 run` or `2 runs`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class Display:
@@ -38,7 +33,7 @@ class Display:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, state: IngestProgress) -> None:
-        """Show how far a source has been read or generated."""
+        """Show how much of a source has been read or generated."""
         rows, size = self._rates(f"{state.what} data", state.rows, state.bytes)
         if self._bar is None and not self._is_due(first=1.0):
             return
@@ -47,14 +42,14 @@ class Display:
         self._show(f"{state.what} data", state.bytes, state.total or None, f"{millions(state.rows)} rows", rates, left)
 
     def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int) -> None:
-        """Show a scan's progress: `rows` of `total` over all epochs, `ended` of `runs`; in epoch 0 it compiles."""
-        state = f"epoch {epoch}/{epochs}, {ended}/{counted(runs, 'run')}" if epoch else "compiling"
+        """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. In epoch 0 it compiles."""
+        state = f"epoch {epoch}/{epochs}, {ended}/{count(runs, 'run')}" if epoch else "compiling"
         (rate,) = self._rates("training", rows)
         left = (total - rows) / rate if rate else None
         self._show("training", rows, total, state, f"{millions(rate)} rows/s", left)
 
     def clear(self) -> None:
-        """Remove the live line, and restart the clock for the next work."""
+        """Remove the live line and restart the clock."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -82,7 +77,7 @@ class Display:
         self._bar.update(task, description=what, total=total, completed=done, state=state, rates=rates + remaining)
 
     def _rates(self, what: str, *done: int) -> list[float]:
-        """Return rates since the first report on this work, before which it compiled."""
+        """Return the rates since the first report on this work, which excludes compilation."""
         now = time.monotonic()
         if self._first is None or self._first[0] != what or not self._first[2][0]:
             self._first = what, now, done

@@ -18,8 +18,7 @@ WIDTH = 200
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    for place in ("harness.sweep.runner", "harness.sweep.preview"):
-        monkeypatch.setattr(f"{place}.choose_device", lambda runtime: ("/CPU:0", "CPU"))
+    monkeypatch.setattr("harness.sweep.executor.choose_device", lambda runtime: ("/CPU:0", "CPU"))
     return Folder(tmp_path)
 
 

@@ -86,7 +86,7 @@ class Folder:
 def cpu() -> Iterator[None]:
     """TensorFlow is set up once in a process, and other tests may have been first."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.sweep.runner.choose_device", lambda runtime: ("/CPU:0", "CPU"))
+        patch.setattr("harness.sweep.executor.choose_device", lambda runtime: ("/CPU:0", "CPU"))
         yield
 
 
