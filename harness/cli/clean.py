@@ -19,9 +19,9 @@ from rich.text import Text
 
 from harness.data.table_cache import NEEDED, generated, list_tables, remove_table, sources_of
 from harness.errors import require
-from harness.formatting import millions
+from harness.formatting import age, millions
 from harness.runtime.secrets import masked
-from harness.sweep.checkpoint import checkpoints, manifest, needed_tables
+from harness.sweep.checkpoint import checkpoint_exists, checkpoints, manifest, needed_tables
 from harness.tracking.outbox import lock_of
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ class Item:
     remove: Callable[[], bool]  # Removes it and returns True, or returns False if a process holds it.
 
 
-def seconds(age: str) -> float:
+def seconds(text: str) -> float:
     """Return the seconds of an age such as `7d`, `12h` or `2w`; a plain number means days."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw]?)", age)
-    require(bool(found), f"--older-than must be an age such as 7d, 12h or 2w, not {age}.")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw]?)", text)
+    require(bool(found), f"--older-than must be an age such as 7d, 12h or 2w, not {text}.")
     return float(found[1]) * _SECONDS[found[2] or "d"]  # type: ignore[index]
 
 
@@ -108,7 +108,7 @@ def render(items: Sequence[Item]) -> RenderableType:
     view.add_column("state", overflow="fold")
     for item in items:
         state = ", ".join(filter(None, (item.state, item.kept)))
-        view.add_row(item.kind, Text(item.name), f"{millions(item.bytes)}B", _age(item.used), Text(state))
+        view.add_row(item.kind, Text(item.name), f"{millions(item.bytes)}B", age(time.time() - item.used), Text(state))
     can_go = {kind: sum(item.bytes for item in items if item.kind == kind and not item.kept) for kind in KINDS}
     frees = ", ".join(f"--{kind} {millions(can_go[kind])}B" for kind in KINDS if kind != "records")
     total = millions(sum(item.bytes for item in items))
@@ -119,7 +119,7 @@ def _checkpoints(cache: Path) -> Iterator[Item]:
     for folder in checkpoints(cache):
         known = manifest(folder)
         lock = folder / "lock"
-        is_begun = bool(known) or (folder / "state.npz").exists()
+        is_begun = bool(known) or checkpoint_exists(folder)
         kept = IN_USE if _is_locked(lock) else NEEDED if is_begun else ""
         state = known.get("command", "") if is_begun else "left by a process that was killed when it started"
         yield Item("checkpoints", folder.name, state, _size(folder), _newest(folder), kept, _removal(folder, lock=lock))
@@ -208,9 +208,3 @@ def _size(path: Path) -> int:
 
 def _newest(path: Path) -> float:
     return max((file.stat().st_mtime for file in [path, *_files(path)]), default=0.0)
-
-
-def _age(used: float) -> str:
-    past = max(0.0, time.time() - used)
-    unit = next((unit for unit in "dh" if past >= 2 * _SECONDS[unit]), "")
-    return f"{past / _SECONDS[unit]:.0f}{unit}" if unit else f"{past / 60:.0f}m"

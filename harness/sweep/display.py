@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 
@@ -37,16 +38,20 @@ class Display:
         rows, size = self._rates(f"{state.what} data", state.rows, state.bytes)
         if self._bar is None and not self._is_due(first=1.0):
             return
-        rates = f"{millions(rows)} rows/s" + (f", {size / 1e6:.0f} MB/s" if size else "")
-        left = (state.total - state.bytes) / size if state.total and size else None
-        self._show(f"{state.what} data", state.bytes, state.total or None, f"{millions(state.rows)} rows", rates, left)
+        parts = [f"{millions(state.rows)} rows", f"{millions(rows)} rows/s"]
+        if size:
+            parts.append(f"{size / 1e6:.0f} MB/s")
+        if size and state.total:
+            parts.append(_remaining((state.total - state.bytes) / size))
+        self._show(f"{state.what} data", state.bytes, state.total or None, parts)
 
     def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int) -> None:
         """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. In epoch 0 it compiles."""
-        state = f"epoch {epoch}/{epochs}, {ended}/{count(runs, 'run')}" if epoch else "compiling"
+        parts = [f"epoch {epoch}/{epochs}", f"{ended}/{count(runs, 'run')}"] if epoch else ["compiling"]
         (rate,) = self._rates("training", rows)
-        left = (total - rows) / rate if rate else None
-        self._show("training", rows, total, state, f"{millions(rate)} rows/s", left)
+        if rate:
+            parts += [f"{millions(rate)} rows/s", _remaining((total - rows) / rate)]
+        self._show("training", rows, total, parts)
 
     def clear(self) -> None:
         """Remove the live line and restart the clock."""
@@ -56,25 +61,25 @@ class Display:
         self._last_line = time.monotonic()
         self._first = None
 
-    def _show(self, what: str, done: int, total: int | None, state: str, rates: str, left: float | None) -> None:
-        remaining = f", {timedelta(seconds=round(left))} left" if left is not None else ""
+    def _show(self, what: str, done: int, total: int | None, parts: Sequence[str]) -> None:
+        state = ", ".join(parts)
         if not self._is_live:
             if self._is_due(PLAIN_SECONDS):
                 self._last_line = time.monotonic()
-                self.say(f"{what}: {state}, {rates}{remaining}")
+                self.say(f"{what}: {state}")
             return
         if self._bar is None:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=30),
-                TextColumn("{task.fields[state]}, {task.fields[rates]}"),
+                TextColumn("{task.fields[state]}"),
                 console=self.console,
                 transient=True,
             )
-            self._bar.add_task(what, total=total, state=state, rates=rates)
+            self._bar.add_task(what, total=total, state=state)
             self._bar.start()
         task = self._bar.task_ids[0]
-        self._bar.update(task, description=what, total=total, completed=done, state=state, rates=rates + remaining)
+        self._bar.update(task, description=what, total=total, completed=done, state=state)
 
     def _rates(self, what: str, *done: int) -> list[float]:
         """Return the rates since the first report on this work, which excludes compilation."""
@@ -86,3 +91,7 @@ class Display:
 
     def _is_due(self, first: float) -> bool:
         return time.monotonic() - self._last_line >= first
+
+
+def _remaining(seconds: float) -> str:
+    return f"{timedelta(seconds=round(seconds))} left"

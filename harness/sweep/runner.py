@@ -127,10 +127,9 @@ class Sweep:
         tracker.deliver_leftovers()
         with locks.exclusive():
             claimed = locks.others()
-            for abandoned in (
-                record for record in reader.running(tracker.experiment_id) if is_abandoned(record, claimed)
-            ):
-                tracker.end_run(abandoned.info.run_id, "KILLED")
+            for running in reader.running(tracker.experiment_id):
+                if is_abandoned(running, claimed):
+                    tracker.end_run(running.info.run_id, "KILLED")
             tracker.flush()
             signatures = self._signatures or [run.signature for run in runs]
             record = None
