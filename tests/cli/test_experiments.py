@@ -1,4 +1,4 @@
-"""Every experiment, made small, through the real command; and what the README says can be run."""
+"""Every experiment at a small size through the real command, and the commands of the README."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def harness(words: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment_made_small(name, tmp_path):
+def test_every_experiment_runs_at_a_small_size(name, tmp_path):
     harness(f"train experiment={name} data.rows=300 chunksize=50 epochs=1", tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name(name).experiment_id])
@@ -46,7 +46,7 @@ def test_readme_shows_the_table_that_make_sweep_prints():
 
 @pytest.mark.slow
 def test_readme_commands_run(tmp_path):
-    """All `harness` commands of the README that are whole, in a folder of their own, in order."""
+    """All complete `harness` commands of the README, in order, in a separate folder."""
     lines = re.findall(r"^harness (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(lines) >= 6
     (tmp_path / "FILE").write_text("a,b,c\n" + "".join(f"{i},{i % 7},{2 * i + i % 7}\n" for i in range(203)))
