@@ -242,7 +242,7 @@ def test_the_command(
     assert [line.split()[:2] for line in lines[1:2]] == [["checkpoints", folder.name]]
     assert lines[1].rstrip().endswith(f"harness train -m seed=0,1, {NEEDED}")
     assert sorted(line.split()[1] for line in lines[2:5]) == sorted(table.folder.name[:8] for table in (old, new, kept))
-    assert [line.split()[3] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == ["7d"]
+    assert [line.split()[3:5] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == [["7", "d"]]
     assert "in total; can be freed: --checkpoints 0B, --tables " in lines[5]
     said = run("--all", "--older-than", "7d", "--dry-run")
     assert f"{kept.folder.name[:8]} {NEEDED} and is kept (--force removes it)" in said[:2]

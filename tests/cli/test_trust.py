@@ -50,7 +50,7 @@ def test_functions_that_build_models_are_accepted(name: str) -> None:
         "experiments.benchmark.peers.memory.train_from_fifo",  # It runs a program, and takes a number.
         "harness.cli.predict.load",
         "harness.sweep.code_version.patches",
-        "harness.sweep.model_target.find_target",
+        "harness.sweep.executor.find_target",
     ],
 )
 def test_other_functions_of_the_known_packages_are_refused(name: str) -> None:
