@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError, require
 from harness.tracking.reader import RunReader
-from harness.tracking.signatures import REPRODUCES
+from harness.tracking.run_search import REPRODUCES
 from harness.tracking.store_errors import reason
 
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")

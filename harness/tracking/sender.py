@@ -6,17 +6,20 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, wait_exponential
 
 from harness.runtime.secrets import masked
 from harness.tracking.mlflow_calls import Call, MlflowCalls
 from harness.tracking.outbox import Outbox, StoreUnreachable
-from harness.tracking.retries import retrying
-from harness.tracking.store_errors import cannot_write, reason
+from harness.tracking.store_errors import attempts_at, cannot_write, is_unreachable, reason
 
 INTERVAL = 2.0
 """Seconds for which records are collected, so that requests are few and large."""
 
 _POLL = 0.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
 _GRACE = 5.0
 """Seconds beyond the deadline that a pending request may take."""
 
@@ -46,8 +49,13 @@ class Sender:
         """
         self._outbox, self._leftover, self._calls, self._uri = outbox, list(leftover), calls, uri
         self._wait, self._say = wait, say
-        self._policy = retrying(
-            failed=self._note_outage, should_stop=self._should_stop, give_up=self._give_up, sleep=self._sleep
+        self._retrying = Retrying(
+            retry=lambda state: _error(state) is not None and state.attempt_number < attempts_at(_error(state)),
+            after=lambda state: self._note_outage(_error(state)),
+            stop=lambda state: self._should_stop(_error(state)),
+            wait=wait_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
+            sleep=self._sleep,
+            retry_error_callback=lambda state: self._give_up(),
         )
         self._error: Exception | None = None
         self._is_unreachable = False
@@ -151,7 +159,7 @@ class Sender:
 
     def _make(self, call: Call, outbox: Outbox) -> None:
         try:
-            self._policy(call)
+            self._retrying(call)
         except StoreUnreachable:
             raise
         except Exception as error:
@@ -162,6 +170,8 @@ class Sender:
         self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
 
     def _note_outage(self, error: BaseException) -> None:
+        if not is_unreachable(error):
+            return
         if not self._is_unreachable:
             self._is_unreachable = True
             folder = self._outbox.path.parent
@@ -170,7 +180,8 @@ class Sender:
             self._cannot_write = cannot_write(error)
 
     def _should_stop(self, error: BaseException) -> bool:
-        return time.monotonic() >= self._deadline or (self._is_closing and self._cannot_write)
+        is_over = time.monotonic() >= self._deadline or (self._is_closing and self._cannot_write)
+        return is_over and is_unreachable(error)
 
     def _sleep(self, seconds: float) -> None:
         """Wait, but not beyond the deadline, and only until `close` is called."""
@@ -185,3 +196,7 @@ class Sender:
             f"the tracking store {masked(self._uri)} is unreachable. Undelivered records are kept in "
             f"{self._outbox.path}; the next `harness train` with the same store and runtime.cache delivers them."
         )
+
+
+def _error(state: RetryCallState) -> Any:
+    return state.outcome.exception() if state.outcome else None

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
+from harness.tracking._compat_views import addresses
+from harness.tracking.run_search import RunSearch, require_store
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -35,9 +37,6 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
     Raises:
         ConfigError: There is no store, or the server does not start.
     """
-    from harness.tracking.run_search import require_store
-    from harness.tracking.ui_links import newest_sweep_links
-
     if uri.startswith(("http://", "https://")):
         require(port is None, f"--port: {masked(uri)} is a server with a UI of its own. Leave out --port.")
         lines = newest_sweep_links(uri, masked(uri))
@@ -67,6 +66,16 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
     finally:
         server.terminate()
         server.wait()
+
+
+def newest_sweep_links(uri: str, server: str) -> list[str]:
+    """Return a line for each view of the store's newest sweep, with its address on `server`."""
+    newest = RunSearch(uri).newest_sweeps(1)
+    if not newest:
+        return ["No sweeps yet. Run `harness train -m ...` to train one."]
+    info = newest[0].info
+    links = addresses(server, info.experiment_id, info.run_id)
+    return [f"newest sweep's {view}: {address}" for view, address in links.items()]
 
 
 def _start(uri: str, port: int) -> subprocess.Popen[str]:

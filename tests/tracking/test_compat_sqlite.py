@@ -215,9 +215,6 @@ def test_a_store_that_was_written_to_finds_a_runs_points_by_the_run(uri: str, tm
 
 @pytest.mark.parametrize("use_tables", [True, False])
 def test_no_file_of_a_connection_stays_beside_the_store(uri: str, tmp_path: Path, use_tables: bool) -> None:
-    from harness.tracking.connections import close_connections
-
     with Tracker(uri, "files", use_tables=use_tables) as tracker:
         tracker.end_run(tracker.start_run("a", {}, {}), "FINISHED")
-    close_connections()
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["mlflow.db", "mlflow.db.lock"]
