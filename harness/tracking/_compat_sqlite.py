@@ -108,7 +108,7 @@ class LocalStore:
             experiment_id: The experiment's id.
             location: The experiment's artifact location.
             runs: Name and tags of each run.
-            ms: Start time of the last run; each run starts one millisecond after the previous one, to keep their order.
+            ms: Start time of the last run; the others start a millisecond apart, to keep their order.
 
         Raises:
             Unsupported: MLflow's client has to start them.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,9 @@ from harness.tracking.records import Record
 METRICS, PARAMS, TAGS = 800, 100, 100
 """Entries in one request; MLflow accepts a thousand in all."""
 
+_ONE_BY_ONE = ("text", "artifact", "model", "experiment")
+"""Kinds of records that take a call each; those of the other kinds go together."""
+
 Call = Callable[[], object]
 
 
@@ -29,12 +31,6 @@ class MlflowCalls:
 
     def __init__(self, client: MlflowClient, local: LocalStore | None) -> None:
         self._client, self._local = client, local
-        self._deliver: dict[str, Callable[[Record], None]] = {
-            "text": self._text,
-            "artifact": self._artifact,
-            "model": self._model,
-            "experiment": self._experiment_tag,
-        }
 
     def start(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
         """Start runs with these names and tags, and return their ids."""
@@ -52,8 +48,8 @@ class MlflowCalls:
         """
         batches: dict[str, Batch] = defaultdict(Batch)
         for record in records:
-            if deliver := self._deliver.get(record["kind"]):
-                yield functools.partial(deliver, record)
+            if record["kind"] in _ONE_BY_ONE:
+                yield functools.partial(self._deliver, record)
             else:
                 _add(batches[record["run"]], record)
         unwritten = dict(batches)
@@ -80,18 +76,19 @@ class MlflowCalls:
         if batch.ending:
             yield functools.partial(self._client.set_terminated, run_id, *batch.ending)
 
-    def _text(self, record: Record) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(record["file"]).name
-            path.write_text(record["text"])
-            self._client.log_artifact(record["run"], str(path))
+    def _deliver(self, record: Record) -> None:
+        match record["kind"]:
+            case "text":
+                self._client.log_text(record["run"], record["text"], record["file"])
+            case "artifact":
+                self._client.log_artifact(record["run"], record["path"], record["folder"] or None)
+            case "model":
+                self._upload_model(record["run"], Path(record["path"]))
+            case "experiment":
+                self._client.set_experiment_tag(record["experiment"], record["key"], record["value"])
 
-    def _artifact(self, record: Record) -> None:
-        self._client.log_artifact(record["run"], record["path"], record["folder"] or None)
-
-    def _model(self, record: Record) -> None:
+    def _upload_model(self, run_id: str, folder: Path) -> None:
         """Upload a saved model, continuing an earlier attempt if there was one."""
-        run_id, folder = record["run"], Path(record["path"])
         run = self._client.get_run(run_id)
         known = run.outputs.model_outputs if run.outputs else []
         condition = f"source_run_id = '{run_id}'"
@@ -109,9 +106,6 @@ class MlflowCalls:
         if model.model_id not in [output.model_id for output in known]:
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         self._client.finalize_logged_model(model.model_id, "READY")
-
-    def _experiment_tag(self, record: Record) -> None:
-        self._client.set_experiment_tag(record["experiment"], record["key"], record["value"])
 
 
 def _add(batch: Batch, record: Record) -> None:

@@ -21,7 +21,7 @@ REPRODUCES = "reproduces"
 """Tag of a run that only checks whether another one can be reproduced."""
 
 _FEW = 100
-"""So many signatures are searched for one by one, where there are more runs than fit on a page."""
+"""Up to this many signatures are searched for one by one in an experiment of more than one page."""
 
 
 class RunSearch:

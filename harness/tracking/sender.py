@@ -43,7 +43,7 @@ class Sender:
             outbox: Where new records come from.
             leftover: Outboxes of processes that have ended.
             calls: Turns records into calls to MLflow.
-            uri: The store's URI.
+            uri: The store's URI, for messages.
             wait: Seconds that `flush` and `close` wait for an unreachable store.
             say: Called when the store becomes unreachable, and when it is back.
         """
@@ -98,9 +98,8 @@ class Sender:
             is_waiting = self._is_unreachable and not self._cannot_write and self._thread.is_alive() and seconds > 0
             self._changed.notify_all()
         if is_waiting:
-            self._say(
-                f"store:  waiting up to {seconds:.0f} s for the tracking store; Ctrl-C keeps the records for later"
-            )
+            limit = f"waiting up to {seconds:.0f} s"
+            self._say(f"store:  {limit} for the tracking store; Ctrl-C keeps the records for later")
         while self._thread.is_alive() and not (self._is_unreachable and time.monotonic() > self._deadline + _GRACE):
             self._thread.join(_POLL)
         outboxes = (self._outbox, *self._leftover)

@@ -20,7 +20,7 @@ from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
 FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""Replaces MLflow's default of several minutes, which is too long for a person who waits."""
+"""Replaces MLflow's default of several minutes, which is too long for someone who is waiting."""
 
 _EXPERIMENT_TAGS = {
     # The UI then opens on runs and charts instead of traces.

@@ -157,7 +157,7 @@ class Tracker:
         self._put("dataset", run_id, inputs=dataset_inputs(name, address, digest, columns, rows))
 
     def prepare_models(self) -> None:
-        """Do in the background what would make the first `log_model` slow."""
+        """Start the slow part of the first `log_model` in the background."""
         self._models.prepare()
 
     def log_model(self, run_id: str, model: Any, example: Mapping[str, np.ndarray], target: str) -> None:

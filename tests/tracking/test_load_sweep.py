@@ -1,4 +1,4 @@
-"""A sweep as a notebook gets it, from a store that the writer filled."""
+"""Sweeps as `harness.load_sweep` returns them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_each_point_has_its_place_on_all_axes(store: dict[str, str]) -> None:
     }
 
 
-def test_the_losses_of_chunks_have_updates_for_steps(store: dict[str, str]) -> None:
+def test_chunk_losses_have_updates_as_steps(store: dict[str, str]) -> None:
     curves = harness.load_sweep(uri=store["uri"], metrics=["train/chunk_loss"]).curves
     assert curves["updates"].tolist() == curves["step"].tolist() == list(range(1, 9))
     assert curves[["epoch", "rows", "seconds"]].isna().all(axis=None)
