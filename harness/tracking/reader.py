@@ -68,5 +68,5 @@ class RunReader(RunSearch):
             with tempfile.TemporaryDirectory() as folder:
                 return pd.read_csv(self.client.download_artifacts(sweep_id, sample.FILE, folder))
         except Exception:
-            # Only sweeps over one feature have a sample, and the artifacts may be unreachable; the rest is still useful.
+            # Only sweeps over one feature have a sample, and artifacts may be unreachable; the rest is still useful.
             return None
