@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # MLflow prints two lines for each run that ends on a server.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 

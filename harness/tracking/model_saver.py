@@ -32,9 +32,6 @@ class ModelSaver:
             model: A Keras model.
             example: Example rows, float64 or text, by feature.
             target: The column that it predicts.
-
-        Raises:
-            Exception: The model cannot be saved.
         """
         if self._preparing:
             self._preparing.join()

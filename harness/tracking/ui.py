@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 
@@ -22,17 +21,10 @@ START_SECONDS = 120
 
 
 def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
-    """Start MLflow's server, print its address and links to the newest sweep, and wait until it ends.
+    """Start MLflow's server, print its address and links to the newest sweep, and return its exit code when it ends.
 
-    If the store is a server it already has a UI; then only print the addresses.
-
-    Args:
-        uri: Tracking URI.
-        port: The server's port; None means 5000, or a free one if that is taken.
-        say: Called with each line.
-
-    Returns:
-        The server's exit code.
+    If the store is a server, which has a UI already, only print the addresses. The default port is 5000, or a free one
+    if that is taken. `say` is called with each line.
 
     Raises:
         ConfigError: There is no store, or the server does not start.
@@ -100,7 +92,7 @@ def _is_up(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=1) as answer:
             return answer.status == 200
-    except (OSError, urllib.error.URLError):
+    except OSError:
         return False
 
 
