@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 
@@ -15,7 +16,9 @@ from harness.tracking.uri import sqlite_path
 
 
 def client_of(uri: str) -> MlflowClient:
-    """Connect to a store."""
+    """Connect to a store, without MLflow's messages about its database."""
+    for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
+        logging.getLogger(name).setLevel(level)
     # SQLite keeps a `-wal` and a `-shm` file beside a store for as long as a connection to it is open.
     with environment({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"} if sqlite_path(uri) else {}):
         return MlflowClient(uri)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -42,8 +41,6 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         ConfigError: The store is unreachable, or the experiment was deleted.
     """
     require(bool(experiment.strip()), f"tracking.experiment: {experiment!r} is not a name.")
-    for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
-        logging.getLogger(name).setLevel(level)
     try:
         with _first_contact(uri):
             client = client_of(uri)

@@ -95,6 +95,12 @@ def test_figures_are_one_call(store: dict[str, str]) -> None:
     assert len(figure.axes[0].lines) == 2
 
 
+def test_loading_prints_nothing(store: dict[str, str]) -> None:
+    code = "import sys, harness; harness.load_sweep(uri=sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, store["uri"]], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_importing_the_package_is_cheap() -> None:
     code = (
         "import sys, harness; print(sorted({'mlflow', 'pandas', 'numpy', 'tensorflow', 'matplotlib'} & {*sys.modules}))"
