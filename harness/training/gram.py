@@ -18,7 +18,7 @@ import tensorflow as tf
 from harness.data.blocks import SLICE_ROWS
 from harness.training.lanes import LaneState, Stack
 from harness.training.linear_models import is_linear
-from harness.training.slices import DeviceBlock, Grams, LoopState, Slices, set_row, take_rows, zero_losses
+from harness.training.slices import DeviceBlock, Grams, LoopState, Slices, keep_rows, set_row, take_rows, zero_losses
 from harness.training.xla import compiled
 
 MAX_COLUMNS = 32
@@ -47,7 +47,7 @@ class GramSteps:
     """
 
     def __init__(self, stack: Stack) -> None:
-        self.stack, self.columns = stack, stack.inputs + 2
+        self.stack, self.columns = stack, stack.encode.inputs + 2
         self.size = min(CALL_STEPS, CALL_BYTES // (8 * self.columns**2))
         self._compiled = compiled(self._steps)
         # By slice length, so that chunks with slices of one length share a compiled function.
@@ -107,7 +107,7 @@ class GramSteps:
             mine = tf.range(length) >= length - inside[number]
             x_slice, y_slice = (take_rows(values, window, length) for values in (x, y))
             z = tf.concat([self.stack.encode(x_slice), tf.ones([length, 1]), y_slice], axis=1)
-            z = tf.cast(tf.where(mine[:, None], z, 0.0), tf.float64)
+            z = tf.cast(keep_rows(z, mine), tf.float64)
             if self.columns > FEW_COLUMNS:
                 gram = tf.matmul(z, z, transpose_a=True)
             else:

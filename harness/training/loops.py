@@ -11,8 +11,8 @@ import tensorflow as tf
 from harness.data.blocks import SLICE_ROWS
 from harness.errors import require
 from harness.training.gram import GramChunks, GramSteps
-from harness.training.lanes import BATCH_LAYERS, LaneState, Stack
-from harness.training.slices import DeviceBlock, LoopState, Slices, set_row, take_rows, zero_losses
+from harness.training.lanes import LaneState, Stack
+from harness.training.slices import DeviceBlock, LoopState, Slices, keep_rows, set_row, take_rows, zero_losses
 from harness.training.xla import compiled
 
 
@@ -75,11 +75,11 @@ class SlicedChunks:
     gram_source: GramChunks | None = None
 
     def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
-        layers = [layer.name for layer in stack.layers() if isinstance(layer, BATCH_LAYERS)]
+        layers = ", ".join(stack.batch_layers())
         require(
             not layers,
-            f"chunksize={chunk} does not work with {', '.join(layers)}, which normalizes over the whole batch: chunks "
-            f"of more than {SLICE_ROWS} rows are computed in slices. Use chunksize <= {SLICE_ROWS} or another layer.",
+            f"chunksize={chunk} does not work with {layers}, which normalizes over the whole batch: chunks of more "
+            f"than {SLICE_ROWS} rows are computed in slices. Use chunksize <= {SLICE_ROWS} or another layer.",
         )
         self._stack, self._chunk = stack, chunk
         self._slices = Slices(chunk, rows, SLICE_ROWS)
@@ -117,8 +117,7 @@ class SlicedChunks:
         def add(number: tf.Tensor, window: tf.Tensor, update: tf.Tensor, state: LoopState, losses: tf.Tensor) -> tuple:
             # Blank the rows of the window that are not part of the slice.
             mine = tf.range(SLICE_ROWS) >= SLICE_ROWS - inside[number]
-            x_slice = tf.where(mine[:, None], take_rows(x, window, SLICE_ROWS), 0.0)
-            y_slice = tf.where(mine[:, None], take_rows(y, window, SLICE_ROWS), 0.0)
+            x_slice, y_slice = (keep_rows(take_rows(values, window, SLICE_ROWS), mine) for values in (x, y))
             *parts, lanes = self._stack.sums(state.lanes, x_slice, y_slice, tf.cast(mine, tf.float32))
             parts = tf.nest.flatten(parts)
             sums = [total + tf.cast(part, tf.float64) for total, part in zip(state.partial, parts, strict=True)]

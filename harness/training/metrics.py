@@ -13,7 +13,7 @@ from harness.data.blocks import SLICE_ROWS
 from harness.data.scaler import Scaler
 from harness.training.lanes import LaneState, Stack
 from harness.training.objective import Holdout
-from harness.training.slices import DeviceBlock
+from harness.training.slices import DeviceBlock, take_rows
 from harness.training.xla import compiled
 
 
@@ -61,8 +61,8 @@ class Evaluation:
     def _add_block(self, sums: Sums, state: LaneState, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> Sums:
         def add_slice(start: tf.Tensor, sums: Sums) -> tuple[tf.Tensor, Sums]:
             inside = tf.range(SLICE_ROWS) < rows - start
-            targets = tf.slice(y, [start, 0], [SLICE_ROWS, 1])
-            outputs = self._stack.predict(state, tf.slice(x, [start, 0], [SLICE_ROWS, x.shape[1]]))
+            targets = take_rows(y, start, SLICE_ROWS)
+            outputs = self._stack.predict(state, take_rows(x, start, SLICE_ROWS))
             losses = tf.where(inside, self._stack.losses(targets, outputs), 0.0)
             return start + SLICE_ROWS, Sums(
                 sums.rows + tf.reduce_sum(tf.cast(inside, tf.float64)),

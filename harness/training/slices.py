@@ -124,12 +124,17 @@ def zero_losses(lanes: LaneState) -> tf.Tensor:
 
 
 def take_rows(values: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
-    """Return rows `[start, start + count)`.
+    """Return rows `[start, start + count)` of values of any rank.
 
     `start` must be a loop variable that changes: if XLA could trace it back to an argument of the compiled function, it
     would compile that function again for every value.
     """
-    return tf.slice(values, tf.stack([start, 0]), [count, values.shape[1]])
+    return tf.slice(values, tf.stack([start] + [0] * (values.shape.rank - 1)), [count, *values.shape[1:]])
+
+
+def keep_rows(values: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+    """Return `values`, of any rank and type, with zeros in the rows where `kept` is False."""
+    return tf.where(tf.reshape(kept, [-1] + [1] * (values.shape.rank - 1)), values, tf.zeros_like(values))
 
 
 def set_row(values: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:

@@ -153,7 +153,7 @@ class Tile:
                 (updates, curve[:, position]),
             )
             if epoch in self.lanes[lane].stops:
-                yield Stopped(lane, epoch, (epoch,), self._weights(lane))
+                yield Stopped(lane, epoch, (epoch,), self._stack.weights(self._state.lanes, position))
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
         self._sums = self._evaluation.start()
         self._curve = []
@@ -163,11 +163,8 @@ class Tile:
         for lane in self.active(epoch + 1):
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
-                yield Stopped(lane, epoch, stops, self._weights(lane))
-                del self._positions[lane]
-
-    def _weights(self, lane: int) -> list[np.ndarray]:
-        return self._stack.load(self._state.lanes, self._positions[lane]).get_weights()
+                weights = self._stack.weights(self._state.lanes, self._positions.pop(lane))
+                yield Stopped(lane, epoch, stops, weights)
 
     def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers and losses `[updates, tile]` of the epoch's updates that are kept."""
