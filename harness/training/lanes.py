@@ -4,9 +4,6 @@ Lanes are stacked along a leading axis of fixed length, the tile. A lane's resul
 last bit, and not at all on the other lanes.
 """
 
-# The TensorFlow stubs know no static shapes.
-# pyright: reportArgumentType=false, reportOperatorIssue=false, reportOptionalOperand=false, reportReturnType=false
-# pyright: reportAssignmentType=false, reportOptionalIterable=false
 from __future__ import annotations
 
 import functools
@@ -99,7 +96,7 @@ class Stack:
         """Return the state before the first update of lanes with these seeds and learning rates."""
         models = [self._initial_model(seed) for seed in seeds]
         optimizer = [
-            np.float32(learning_rates) if index == self._rate else np.repeat(variable.numpy()[None], len(seeds), axis=0)
+            np.array(learning_rates, np.float32) if index == self._rate else np.stack([variable.numpy()] * len(seeds))
             for index, variable in enumerate(self._optimizer.variables)
         ]
         return LaneState(
@@ -125,7 +122,7 @@ class Stack:
         Returns:
             Each lane's loss before the step, float32 `[tile]`, and the state after it.
         """
-        rows = x.shape[0]
+        rows: Any = x.shape[0]
         total, gradients, state = self.sums(state, x, y, tf.ones(rows))
         return total / rows, self.step(state, [gradient / rows for gradient in gradients])
 
@@ -140,9 +137,10 @@ class Stack:
         def one(lane: LaneState) -> tuple[tf.Tensor, list, LaneState]:
             with tf.GradientTape() as tape:
                 tape.watch(lane.weights)
-                outputs, extra, penalties = self.model.stateless_call(
+                found: Any = self.model.stateless_call(
                     lane.weights, lane.extra, inputs, training=True, return_losses=True
                 )
+                outputs, extra, penalties = found
                 total = tf.reduce_sum(self.objective.row_losses(y, outputs) * mask)
                 # Regularizers add to the mean loss, hence once per row to the sum.
                 penalized = tf.add_n([total, *(penalty * tf.reduce_sum(mask) for penalty in penalties)])

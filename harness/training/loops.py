@@ -1,8 +1,7 @@
 """The updates of a block as one compiled loop: for chunks that fit in a slice, and for longer ones."""
 
-# The TensorFlow stubs know no static shapes.
-# pyright: reportArgumentType=false, reportOperatorIssue=false, reportOptionalOperand=false, reportReturnType=false
-# pyright: reportAssignmentType=false, reportOptionalIterable=false, reportOptionalMemberAccess=false
+# TensorFlow's stubs know no static shapes.
+# pyright: reportOptionalOperand=false
 from __future__ import annotations
 
 import numpy as np
@@ -47,8 +46,8 @@ class WholeChunks:
         return state, losses.numpy()[: stop - first + tail]
 
     def compile(self, state: LoopState, block: DeviceBlock) -> None:
-        """Compile for lanes with this state and blocks of these shapes."""
-        self.advance(state, block._replace(start=0, stop=0))
+        """Compile for lanes with this state, and for blocks of the shapes of this empty one."""
+        self.advance(state, block)
 
     def _updates(
         self, state: LoopState, x: tf.Tensor, y: tf.Tensor, begin: tf.Tensor, steps: tf.Tensor, tail: tf.Tensor
@@ -93,14 +92,14 @@ class SlicedChunks:
 
     def advance(self, state: LoopState, block: DeviceBlock) -> tuple[LoopState, np.ndarray]:
         """See `WholeChunks`."""
-        layout = self._slices.layout(block, self._slices.capacity(len(block.x)))
+        layout = self._slices.layout(block)
         slices = (tf.constant(v) for v in (layout.windows, layout.inside, layout.chunk_rows, layout.count))
         state, losses = self._compiled(state, block.x, block.y, *slices)
         return state, losses.numpy()[: layout.updates]
 
     def compile(self, state: LoopState, block: DeviceBlock) -> None:
         """See `WholeChunks`."""
-        self.advance(state, block._replace(start=0, stop=0))
+        self.advance(state, block)
 
     def _updates(
         self,

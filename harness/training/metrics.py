@@ -1,7 +1,5 @@
 """The holdout's metrics for all lanes of a stack, in one compiled pass per epoch."""
 
-# The TensorFlow stubs know no static shapes.
-# pyright: reportArgumentType=false, reportOperatorIssue=false, reportReturnType=false
 from __future__ import annotations
 
 import math
