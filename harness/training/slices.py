@@ -56,7 +56,7 @@ class LoopState(NamedTuple):
 
 
 class Slices:
-    """Pieces of fixed length, counted from each chunk's start, over which long chunks are summed; the last may be shorter.
+    """Pieces of fixed length, counted from a chunk's start, over which long chunks are summed; the last may be short.
 
     Attributes:
         length: Rows of a slice.
