@@ -47,10 +47,8 @@ def main(words: Sequence[str] | None = None) -> int:
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
     command = "make bench" if options.rows == ROWS else f"make bench BENCH='--rows {options.rows}'"
     installed = {package.name: package.version for package in distributions()}
-    versions = {
-        "python": platform.python_version(),
-        **{name: installed.get(name, "not installed") for name in PACKAGES},
-    }
+    versions = {"python": platform.python_version()}
+    versions |= {name: installed.get(name, "not installed") for name in PACKAGES}
     tables = {
         "Times as long as the harness (\\* timed on the first rows and scaled)": report.ratio_table(rows),
         "Goals": [["goal", "wanted", "measured", "verdict"], *(goal.cells for goal in reached)],
