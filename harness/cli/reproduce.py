@@ -20,7 +20,7 @@ from harness.runtime.secrets import masked
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
-from harness.tracking.signatures import REPRODUCES
+from harness.tracking.run_search import REPRODUCES
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import pytest
 from harness.analysis import report
 from harness.analysis.figures import FIGURES, costs, fitted_lines, heat_map, loss_curves
 from harness.config import DataConfig, Missing
-from harness.data.sample import ROWS, sample_csv
+from harness.data.sample import sample_csv
+from harness.data.synthetic_houses import ROWS
 from harness.data.table import Table
 from harness.data.table_builder import open_table
 from tests.sweeps import run, sweep_of

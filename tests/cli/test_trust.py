@@ -172,7 +172,7 @@ def test_the_ui_shows_no_password_and_answers_here_only(monkeypatch: pytest.Monk
         def wait(self) -> None: ...
 
     monkeypatch.setattr(ui.subprocess, "Popen", Server)
-    monkeypatch.setattr("harness.tracking.ui_links.newest_sweep_links", lambda uri, server: [])
+    monkeypatch.setattr("harness.tracking.ui.newest_sweep_links", lambda uri, server: [])
     with pytest.raises(ConfigError) as refusal:
         ui.serve(uri, None, said.append)
     words = started["words"]
