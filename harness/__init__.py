@@ -24,9 +24,9 @@ def train(words: Sequence[str]) -> Sweep:
     Raises:
         ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
     """
-    from harness.cli.in_process import train
+    from harness.cli.train import train_in_process
 
-    return train(words)
+    return train_in_process(words)
 
 
 def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequence[str] | None = None) -> Sweep:

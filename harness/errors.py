@@ -10,12 +10,7 @@ class ConfigError(ValueError):
     """
 
 
-_NOTHING = object()
-
-
-def require(condition: bool, message: str, received: object = _NOTHING, remedy: str = "") -> None:
+def require(condition: bool, message: str) -> None:
     """Raise `ConfigError` with `message` unless `condition` holds."""
     if not condition:
-        if received is not _NOTHING:  # The old form; goes when the last message is rewritten.
-            message = f"{message}. Received: {received}." + (f" {remedy}" if remedy else "")
         raise ConfigError(message)

@@ -16,11 +16,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from harness.cli.app import App
 from harness.cli.compose import CONF, compose_jobs, grid_axes, task_config
-from harness.cli.hide_passwords import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
+from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder, write_job_files
 from harness.sweep.proposer import Grid, Proposer, Result
 
 log = logging.getLogger(__name__)
@@ -42,16 +42,26 @@ class FusedLauncher(Launcher):
         runs = self._app.train(configs, folder)
         if self._app.previews:
             return []
-        return [
-            run_job(
-                hydra_context=self._context,
-                task_function=_reporter(run),
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
-            for config, run in zip(configs, runs, strict=True)
-        ]
+        return [self._run_job(config, run) for config, run in zip(configs, runs, strict=True)]
+
+    def _run_job(self, config: DictConfig, run: Any) -> JobReturn:
+        """Have Hydra run a job whose run has ended, and write the job's files unless a callback may look for them."""
+        subfolder = None if config.hydra.callbacks else config.hydra.output_subdir
+        if subfolder is not None:
+            config.hydra.output_subdir = None  # Hydra then writes no files.
+        ended = run_job(
+            hydra_context=self._context,
+            task_function=_reporter(run),
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        if subfolder is not None:
+            hydra_config: Any = ended.hydra_cfg
+            with read_write(hydra_config.hydra):
+                hydra_config.hydra.output_subdir = subfolder
+            write_job_files(ended)
+        return ended
 
 
 class HarnessSweeper(Sweeper):

@@ -1,7 +1,7 @@
-"""A process that imports everything and forks, so that each child runs the command without the time of its imports.
+"""A process that imports everything and forks, so that each child runs a command without importing anything.
 
-Reads lines of JSON, `[seconds, folder, log, words]`: runs `harness WORDS` in the folder, and kills it if it still runs
-after that many seconds. Answers each line with the exit status, negative for a signal.
+Reads lines of JSON, `[seconds, folder, log, words]`: runs `harness WORDS` in the folder, kills it if it is still
+running after that many seconds, and answers with the exit status, negative for a signal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.runtime.imports import import_tensorflow
 
 
 def child(folder: str, log: str, words: list[str]) -> None:
-    """Be the command."""
+    """Run the command in this child."""
     os.setsid()
     os.chdir(folder)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -29,7 +29,7 @@ def child(folder: str, log: str, words: list[str]) -> None:
 
 
 def ended(pid: int, seconds: float) -> int | None:
-    """Return the exit status of a child that ends in time."""
+    """Return the exit status of a child; None if it has not ended in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found, status = os.waitpid(pid, os.WNOHANG)
@@ -40,7 +40,7 @@ def ended(pid: int, seconds: float) -> int | None:
 
 
 def main() -> None:
-    """Load, and serve."""
+    """Import everything, then serve commands."""
     import_tensorflow()
     import harness.analysis.figures
     import harness.analysis.render

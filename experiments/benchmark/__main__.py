@@ -8,6 +8,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -35,6 +36,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of the large file (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the page and the figure")
+    words = sys.argv[1:] if words is None else words
     options = parser.parse_args(words)
     if options.rows < 20_000:
         parser.error("--rows: at least 20000 rows are needed")
@@ -45,12 +47,10 @@ def main(words: Sequence[str] | None = None) -> int:
     reached = goals(rows, parts)
     machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
-    command = "make bench" if options.rows == ROWS else f"make bench BENCH='--rows {options.rows}'"
+    command = f"make bench BENCH='{shlex.join(words)}'" if words else "make bench"
     installed = {package.name: package.version for package in distributions()}
-    versions = {
-        "python": platform.python_version(),
-        **{name: installed.get(name, "not installed") for name in PACKAGES},
-    }
+    versions = {"python": platform.python_version()}
+    versions |= {name: installed.get(name, "not installed") for name in PACKAGES}
     tables = {
         "Times as long as the harness (\\* timed on the first rows and scaled)": report.ratio_table(rows),
         "Goals": [["goal", "wanted", "measured", "verdict"], *(goal.cells for goal in reached)],

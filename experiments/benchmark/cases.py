@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 
 from experiments.benchmark.task import FULL, Task
+from harness.data import synthetic_houses
 
 CHUNKS = (100, 1000, 10_000, FULL)
 RATES = (0.003, 0.01, 0.03, 0.1)
 STOPS = (2, 4, 7, 10)
 PEERS = ("jax", "keras", "compiled", "loop", "sklearn", "vw")
+LANES = tuple(float(f"{0.0003 * 100 ** (lane / 63):.4g}") for lane in range(64))  # Rates from 0.0003 to 0.03.
+NUMBERS = (*synthetic_houses.COLUMNS[3:], "price")  # All columns but id and date.
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Case:
         task = self.task
         sizes = ", ".join(f"{chunk:,}" if isinstance(chunk, int) else chunk for chunk in task.chunks)
         grid = f"chunk {sizes}" if task.configurations == 1 else f"{task.configurations:,} runs, chunks {sizes}"
+        model = f"MLP {'-'.join(map(str, task.units))}, {len(task.columns) - 1} features, " if task.units else ""
         epochs = f"{task.stops[-1]} epoch{'s' if task.stops[-1] > 1 else ''}"
-        return f"{task.rows:,} rows, {grid}, {epochs}, {'first contact' if self.fresh else 'table there'}"
+        return f"{task.rows:,} rows, {model}{grid}, {epochs}, {'first contact' if self.fresh else 'table there'}"
 
 
 def cases(rows: int) -> list[Case]:
@@ -36,4 +40,5 @@ def cases(rows: int) -> list[Case]:
         Case("there", Task(rows), fresh=False),
         Case("longest", Task(rows, stops=STOPS[-1:])),
         Case("sweep", Task(rows, CHUNKS, RATES, STOPS), peers=("jax_mlflow", *PEERS)),
+        Case("mlp", Task(max(rows // 100, 20_000), (1000,), LANES, (3,), NUMBERS, (64, 64)), False, ("jax", "keras")),
     ]

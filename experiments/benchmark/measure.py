@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import pandas as pd
 from experiments.benchmark.cases import RATES, Case, cases
 from experiments.benchmark.peers.reference import fault
 from experiments.benchmark.process import PEERS, missing, run_peer
-from experiments.benchmark.task import COLUMNS, FULL, Outcome, Task
+from experiments.benchmark.task import FULL, Outcome, Task
 from experiments.benchmark.timing import Part, Row, Timing, span, timing
 from harness.data import synthetic_houses
 
@@ -34,8 +35,8 @@ class Benchmark:
         """Prepare. The harness works in `folder`; the CSVs stay in `files`; `say` gets lines on the progress."""
         self._rows, self._repeats, self._folder, self._files, self._say = rows, repeats, folder, files, say
         self._kept: dict[tuple, list[Outcome]] = {}
-        self._ready: dict[int, Task] = {}
-        self._tables: dict[int, Path] = {}
+        self._known: dict[tuple, dict[str, Any]] = {}
+        self._tables: dict[tuple, Path] = {}
         self.remarks: list[str] = []
         self.failed = False
         self._out = {name for name in PEERS if missing(name)}
@@ -54,11 +55,9 @@ class Benchmark:
     def parts(self) -> dict[str, Part]:
         """Measure the components."""
         found: dict[str, Part] = {}
-        for name in ("parse_pandas", "parse_polars"):
-            if name not in self._out:
-                outcomes = self._once(name, [self._with_file(Task(self._rows))] * self._repeats)
-                seconds = span(lap for outcome in outcomes for lap in outcome.laps)
-                found[name] = Part(f"{PEERS[name].label}, {self._rows:,} rows, 2 of 21 columns", seconds)
+        outcomes = self._once("parse_pandas", [self._with_file(Task(self._rows))] * self._repeats)
+        seconds = span(lap for outcome in outcomes for lap in outcome.laps)
+        found["parse_pandas"] = Part(f"bare parse, pandas, {self._rows:,} rows, 2 of 21 columns", seconds)
         for runs, chunk in UPDATES:
             rates = tuple(0.001 + 0.0001 * lane for lane in range(runs))
             task = Task(self._rows // 10, (chunk,), rates, (4,), options=ONE_THREAD_FROM_ROWS)
@@ -74,7 +73,7 @@ class Benchmark:
             beside = span(outcome.figures["beside"] for outcome in outcomes)
             found["beside"] = Part("64 runs: composing, folders and MLflow", beside)
         with self._noting_failure("peak memory"):
-            figures = self._once("memory", [self._with_file(Task(self._rows // 10))])[0].figures
+            figures = self._once("memory", [self._with_file(Task(self._rows))])[0].figures
             what = f"peak memory above `import tensorflow`, {figures['gigabytes']:.2g} GB of CSV"
             found["memory"] = Part(what, span([figures["memory_mb"]]), "MB")
         return found
@@ -92,29 +91,29 @@ class Benchmark:
 
     def _with_file(self, task: Task) -> Task:
         """Return a task with its file, written if need be, and the columns' means and standard deviations."""
-        if task.rows not in self._ready:
+        key = (task.rows, task.columns)
+        if key not in self._known:
             path = self._files / f"harness-bench-{task.rows}.csv"
             if not path.exists():
                 self._say(f"writing {path}")
                 synthetic_houses.generate(path, task.rows)
-            values = pd.read_csv(path, usecols=COLUMNS)[COLUMNS].to_numpy(np.float64)
-            mean, std = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
-            self._ready[task.rows] = Task(task.rows, path=str(path), mean=tuple(mean), std=tuple(std))
-        known = self._ready[task.rows]
-        return replace(task, path=known.path, mean=known.mean, std=known.std)
+            values = pd.read_csv(path, usecols=task.columns)[list(task.columns)].to_numpy(np.float64)
+            mean, std = (tuple(each.tolist()) for each in (values.mean(axis=0), values.std(axis=0)))
+            self._known[key] = {"path": str(path), "mean": mean, "std": std}
+        return replace(task, **self._known[key])
 
     def _harness(self, task: Task, fresh: bool, repeats: int) -> list[Outcome]:
         """Run the harness, in a new process each time; `fresh` means in a new folder too; the last one is kept."""
-        task = self._with_file(task)
-        outcomes = []
-        if not fresh and task.rows not in self._tables:
-            self._tables[task.rows] = Path(tempfile.mkdtemp(dir=self._folder))
-            run_peer("harness", [replace(task, folder=str(self._tables[task.rows]), rates=(0.01,), stops=(1,))])
+        task, outcomes = self._with_file(task), []
+        key = (task.rows, task.columns)
+        if not fresh and key not in self._tables:
+            self._tables[key] = Path(tempfile.mkdtemp(dir=self._folder))
+            run_peer("harness", [replace(task, folder=str(self._tables[key]), rates=(0.01,), stops=(1,))])
         for _ in range(repeats):
             if fresh:
-                shutil.rmtree(self._tables.get(task.rows, ""), ignore_errors=True)
-                self._tables[task.rows] = Path(tempfile.mkdtemp(dir=self._folder))
-            outcomes += run_peer("harness", [replace(task, folder=str(self._tables[task.rows]))])
+                shutil.rmtree(self._tables.get(key, ""), ignore_errors=True)
+                self._tables[key] = Path(tempfile.mkdtemp(dir=self._folder))
+            outcomes += run_peer("harness", [replace(task, folder=str(self._tables[key]))])
         self._check("harness", [task] * repeats, outcomes)
         return outcomes
 

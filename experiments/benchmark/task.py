@@ -4,22 +4,25 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 FULL = "full"
-COLUMNS = ["sqft_living", "price"]  # Feature and target, two of the file's 21 columns.
+COLUMNS = ("sqft_living", "price")  # Feature and target, two of the file's 21 columns.
 
 
 @dataclass(frozen=True)
 class Task:
-    """Configurations of a linear model to train on the first `rows` of a CSV.
+    """Configurations of a model to train on the first `rows` of a CSV.
 
     They are the grid of `chunks` (rows of one update, or `full`), Adam's learning `rates` and `stops` (epochs,
-    ascending). Feature and target are scaled by `mean` and `std`, so that everyone trains on the same values. The
-    harness works in `folder`, and gets `options` as extra words.
+    ascending). The model is linear, or a multilayer perceptron with hidden `units`. `columns` are the features and the
+    target, scaled by `mean` and `std`, so that everyone trains on the same values. The harness works in `folder`, and
+    gets `options` as extra words.
     """
 
     rows: int
     chunks: tuple[int | str, ...] = (100,)
     rates: tuple[float, ...] = (0.01,)
     stops: tuple[int, ...] = (1,)
+    columns: tuple[str, ...] = COLUMNS
+    units: tuple[int, ...] = ()
     path: str = ""
     mean: tuple[float, ...] = (0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0)
@@ -46,7 +49,7 @@ class Task:
 
 
 class Fit(NamedTuple):
-    """One configuration's result: intercept and slope for scaled values."""
+    """One configuration's result: the loss, and a linear model's intercept and slope for scaled values."""
 
     chunk: int | str
     rate: float

@@ -1,4 +1,4 @@
-"""The console command: one file a verb, and the Hydra application behind `harness train`.
+"""The console command, and the Hydra application behind `harness train`.
 
 In: words. Out: exit codes and text. Nothing else imports this room.
 """

@@ -1,4 +1,4 @@
-"""`App`: Hydra's task function for `harness train`, shared with the sweeper and the launcher of `hydra_plugins`."""
+"""`App`: the task function of `harness train`, which the sweeper and launcher in `hydra_plugins` share."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from harness.cli.compose import task_config
-from harness.cli.hide_passwords import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.hydra_errors import check_keys
+from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.trust import OPTION, import_models
 from harness.config import Config
 from harness.errors import ConfigError, require
@@ -30,25 +30,16 @@ if TYPE_CHECKING:
 
 
 class App:
-    """One call of `harness train`; as a context manager it ends its sweep.
-
-    Attributes:
-        command: The command line of the call.
-        folder: The sweep's folder; None for a single run.
-        runs: The runs that have ended so far.
-        composed: True once Hydra has composed the configurations, so that later errors are not about its words.
-        previews: Only print what would be trained.
-        error: The error that ended training, for the caller to raise.
-    """
+    """One call of `harness train`; as a context manager it ends its sweep."""
 
     def __init__(self, arguments: Sequence[str], *, previews: bool = False, owns_process: bool = True) -> None:
-        """Take the words of a command line; `owns_process` allows to tune the garbage collector."""
-        self.command = shlex.join(["harness", "train", *arguments])
-        self.folder: Path | None = None
-        self.runs: list[Run] = []
-        self.composed = False
-        self.previews = previews
-        self.error: Exception | None = None
+        """Take the words of a command line; in its own process the app may tune the garbage collector."""
+        self.folder: Path | None = None  # The sweep's; None for a single run.
+        self.runs: list[Run] = []  # Those that have ended.
+        self.composed = False  # True once Hydra has composed the jobs, so later errors are not about its words.
+        self.previews = previews  # Train nothing; `preview` prints what would be trained.
+        self.error: Exception | None = None  # What ended training, for the caller to raise.
+        self._command = shlex.join(["harness", "train", *arguments])
         self._configs: list[Config] = []
         self._signatures: list[str] = []
         self._options = _options_of(arguments)
@@ -66,7 +57,7 @@ class App:
             sweep.__exit__(kind, error, traceback)
 
     def __call__(self, config: DictConfig) -> float:
-        """Train one job, as Hydra calls it, and return its objective."""
+        """Train the job that Hydra runs, and return its objective."""
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
         hide_passwords(folder, SWEEP_FILES)
@@ -81,13 +72,13 @@ class App:
         except Exception as error:
             if os.getpid() != self._process:
                 raise
-            # Hydra would print its own words first and go on with the next job, so the caller raises this one.
+            # Hydra would print its own message and go on with the next job, so the caller raises the error.
             self.error = error
             return math.inf
         return ended[0].objective if ended else math.inf
 
     def check(self, configs: Sequence[DictConfig]) -> None:
-        """Check configurations and their data, for a launcher that trains them one by one."""
+        """Check jobs and their data, for a launcher that trains them one by one."""
         settings = self._checked(configs)
         from harness.sweep.plan import prepare
 
@@ -105,19 +96,19 @@ class App:
         from harness.sweep import runner
 
         if self._sweep is None:
-            self._sweep = runner.Sweep(_display(), command=self.command, folder=folder, signatures=self._signatures)
+            self._sweep = runner.Sweep(_display(), command=self._command, folder=folder, signatures=self._signatures)
         try:
             runs = self._sweep.train(configs, [self._command_of(job) for job in jobs])
             self.runs += runs
             if os.getpid() != self._process:
-                self.__exit__(None, None, None)  # Nobody else ends the sweep in another launcher's worker.
+                self.__exit__(None, None, None)  # In another launcher's worker, nobody else ends the sweep.
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
         return runs
 
     def preview(self) -> None:
-        """Print what training the jobs so far would do."""
+        """Print what training the jobs would do."""
         from harness.sweep.preview import preview
 
         if self._configs:
@@ -128,7 +119,7 @@ class App:
         """Return the command that trains a job alone."""
         words = ["harness", "train", *self._options, *job.hydra.overrides.task]
         if job.hydra.runtime.choices.get("sweep"):
-            words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so it stays among the words.
+            words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so its word stays.
         return shlex.join(words)
 
     def _checked(self, jobs: Sequence[DictConfig]) -> list[Config]:
@@ -138,12 +129,12 @@ class App:
             _check_folder("runtime.cache", cache)
         import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
         if self._owns_process:
-            gc.freeze()  # What is loaded now stays; collecting it costs a second in a sweep of 64.
+            gc.freeze()  # Collecting what is loaded by now would cost a second in a sweep of 64.
         return configs
 
 
 def to_config(config: DictConfig) -> Config:
-    """Convert a composed configuration to the dataclass that the library sees, and check it."""
+    """Convert a composed configuration to the library's dataclass, and check it."""
     try:
         settings: Any = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
@@ -163,7 +154,7 @@ def _display() -> Display:
 
 
 def _options_of(arguments: Sequence[str]) -> list[str]:
-    """Return the options that each job needs too: --trust, and where configurations are."""
+    """Return the options that each job needs too: --trust, and where its configuration is."""
     found = [OPTION] if OPTION in arguments else []
     for word, following in itertools.pairwise([*arguments, ""]):
         name, equals, _ = word.partition("=")

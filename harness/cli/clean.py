@@ -1,4 +1,4 @@
-"""What the harness keeps on disk, and what of it can be removed."""
+"""What the harness keeps on disk, and what can be removed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from rich.text import Text
 
 from harness.data.table_cache import NEEDED, generated, list_tables, remove_table, sources_of
 from harness.errors import require
-from harness.formatting import millions
+from harness.formatting import age, millions
 from harness.runtime.secrets import masked
-from harness.sweep.checkpoint import checkpoints, manifest, needed_tables
+from harness.sweep.checkpoint import checkpoint_exists, checkpoints, manifest, needed_tables
 from harness.tracking.outbox import lock_of
 
 if TYPE_CHECKING:
@@ -36,31 +36,21 @@ _SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 @dataclass(frozen=True)
 class Item:
-    """Something on disk.
+    """Something on disk."""
 
-    Attributes:
-        kind: One of `KINDS`; generated data counts as tables.
-        name: Its name in lists.
-        state: What it is, or what happened to it.
-        bytes: Its size.
-        used: When it was last written or opened, in seconds since 1970.
-        kept: Why it must stay: `NEEDED`, `UNDELIVERED`, `IN_USE`, or empty.
-        remove: Removes it and returns True, or returns False if a process holds it.
-    """
-
-    kind: str
+    kind: str  # One of `KINDS`; generated data counts as tables.
     name: str
-    state: str
+    state: str  # What it is, or what happened to it.
     bytes: int
-    used: float
-    kept: str
-    remove: Callable[[], bool]
+    used: float  # When it was last written or opened, in seconds since 1970.
+    kept: str  # Why it must stay: `NEEDED`, `UNDELIVERED`, `IN_USE`, or empty.
+    remove: Callable[[], bool]  # Removes it and returns True, or returns False if a process holds it.
 
 
-def seconds(age: str) -> float:
+def seconds(text: str) -> float:
     """Return the seconds of an age such as `7d`, `12h` or `2w`; a plain number means days."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw]?)", age)
-    require(bool(found), f"--older-than must be an age such as 7d, 12h or 2w, not {age}.")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw]?)", text)
+    require(bool(found), f"--older-than must be an age such as 7d, 12h or 2w, not {text}.")
     return float(found[1]) * _SECONDS[found[2] or "d"]  # type: ignore[index]
 
 
@@ -76,11 +66,7 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
 
 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
-    """Return the items of `kinds` as `survey` does, with artifacts if the store is a file that exists.
-
-    Raises:
-        ConfigError: Artifacts are asked for by name, but the store is not a file or cannot be opened.
-    """
+    """Return what `survey` returns, with artifacts if the store is a file; another is refused if they are asked for."""
     records = None
     is_file = uri.startswith(SQLITE)
     require(
@@ -94,12 +80,9 @@ def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list
 
 
 def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
-    """Remove items that nothing needs, and yield a line for each item that stays and for the sum.
+    """Remove items, and yield a line for each that stays and for the sum; a dry run only says what would be removed.
 
-    Args:
-        items: The items to remove.
-        force: Also remove what an interrupted sweep needs, but nothing that a process is using.
-        dry_run: Only say what would be removed.
+    Stays what a process is using and, without `force`, what an interrupted sweep needs.
     """
     freed = 0
     for item in items:
@@ -116,7 +99,7 @@ def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
 
 
 def render(items: Sequence[Item]) -> RenderableType:
-    """Return a table of items, and how much the options of `harness clean` would free."""
+    """Return a table of items, and how much each option of `harness clean` would free."""
     view = View(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     view.add_column("kind")
     view.add_column("name", overflow="fold")
@@ -125,7 +108,7 @@ def render(items: Sequence[Item]) -> RenderableType:
     view.add_column("state", overflow="fold")
     for item in items:
         state = ", ".join(filter(None, (item.state, item.kept)))
-        view.add_row(item.kind, Text(item.name), f"{millions(item.bytes)}B", _age(item.used), Text(state))
+        view.add_row(item.kind, Text(item.name), f"{millions(item.bytes)}B", age(time.time() - item.used), Text(state))
     can_go = {kind: sum(item.bytes for item in items if item.kind == kind and not item.kept) for kind in KINDS}
     frees = ", ".join(f"--{kind} {millions(can_go[kind])}B" for kind in KINDS if kind != "records")
     total = millions(sum(item.bytes for item in items))
@@ -136,7 +119,7 @@ def _checkpoints(cache: Path) -> Iterator[Item]:
     for folder in checkpoints(cache):
         known = manifest(folder)
         lock = folder / "lock"
-        is_begun = bool(known) or (folder / "state.npz").exists()
+        is_begun = bool(known) or checkpoint_exists(folder)
         kept = IN_USE if _is_locked(lock) else NEEDED if is_begun else ""
         state = known.get("command", "") if is_begun else "left by a process that was killed when it started"
         yield Item("checkpoints", folder.name, state, _size(folder), _newest(folder), kept, _removal(folder, lock=lock))
@@ -163,20 +146,13 @@ def _records(cache: Path) -> Iterator[Item]:
             delivered = int(note.read_text() or 0) if note.exists() else 0
             pending = path.stat().st_size > delivered
             kept = IN_USE if _is_locked(lock) else UNDELIVERED if pending else ""
-            size = _size(path) + _size(files)
-            yield Item(
-                "records",
-                path.name,
-                "" if pending else "delivered",
-                size,
-                _newest(path),
-                kept,
-                _removal(path, note, files, lock, lock=lock),
-            )
+            state, size = "" if pending else "delivered", _size(path) + _size(files)
+            remove = _removal(path, note, files, lock, lock=lock)
+            yield Item("records", path.name, state, size, _newest(path), kept, remove)
 
 
 def _artifacts(records: RunReader) -> Iterator[Item]:
-    """Yield the files of failed and deleted runs beside the store; other artifact locations are left alone."""
+    """Yield the files of failed and deleted runs that are beside the store."""
     root = records.artifacts
     if root is None:
         return
@@ -232,9 +208,3 @@ def _size(path: Path) -> int:
 
 def _newest(path: Path) -> float:
     return max((file.stat().st_mtime for file in [path, *_files(path)]), default=0.0)
-
-
-def _age(used: float) -> str:
-    past = max(0.0, time.time() - used)
-    unit = next((unit for unit in "dh" if past >= 2 * _SECONDS[unit]), "")
-    return f"{past / _SECONDS[unit]:.0f}{unit}" if unit else f"{past / 60:.0f}m"

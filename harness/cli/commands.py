@@ -1,4 +1,4 @@
-"""The commands' options and help; what takes more than a few lines is imported when a command runs."""
+"""The commands' options and help. Heavy modules are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def plan(words: tuple[str, ...]) -> None:
     """Show what `harness train` would do with the same words.
 
     Lists which runs are new, finished, failed, diverged, interrupted or running elsewhere, and how they share scans.
-    Estimates time, memory and disk by training on the first blocks for a few seconds. Parses a source that was not
-    used before, because everything else depends on its table.
+    Estimates time, memory and disk by training on the first blocks for a few seconds. A source that was never used is
+    parsed first.
     """
     from harness.cli import train
 
@@ -145,7 +145,7 @@ def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool,
 @uri_option
 @click.option("--port", type=int, help="Default: 5000, or any free port if 5000 is taken.")
 def ui(uri: str | None, port: int | None) -> int:
-    """Open the MLflow UI on the store, for this machine only."""
+    """Serve the MLflow UI of the store, for this machine only."""
     from harness.tracking.ui import serve
 
     return serve(tracking_uri(uri), port, click.echo)
@@ -202,7 +202,7 @@ def _show_runs(uri: str | None, ids: Sequence[str], target: float | None = None)
 def _reader(uri: str | None) -> RunReader:
     from harness.tracking.reader import RunReader
 
-    # By default MLflow retries for minutes, while somebody waits here.
+    # By default MLflow retries for minutes, but here someone waits.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     return RunReader(tracking_uri(uri))
 

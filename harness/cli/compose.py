@@ -1,7 +1,7 @@
-"""From override words to configurations: where `conf` lies, and the jobs of a sweep.
+"""From override words to configurations: where `conf` is, and the jobs of a sweep.
 
 Jobs that choose the same groups and set the same keys differ only in plain values, on which no defaults list can
-depend. Hydra composes the first of them, and the others are copies of it with their own values.
+depend. So Hydra composes only the first of them, and the others are copies with their own values.
 """
 
 from __future__ import annotations
@@ -21,16 +21,12 @@ from harness.errors import require
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-# A wheel carries the folder inside the package; in a checkout it stands beside it.
+# A wheel has the folder inside the package, a checkout beside it.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
 def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
-    """Return the axes of a grid: for each key, the words that set its choices, range or glob, or its one value.
-
-    Args:
-        loader: Hydra's loader, which knows the options that a glob stands for.
-        words: Override words; a later one replaces the values of an earlier one with the same key.
+    """Return for each key the override words of its values; the last word with a key sets its values.
 
     Raises:
         ConfigError: A word is an interval, which has no points of its own.
@@ -51,17 +47,7 @@ def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
 def compose_jobs(
     loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]], first_number: int
 ) -> list[DictConfig]:
-    """Compose the jobs of a sweep.
-
-    Args:
-        loader: Hydra's loader.
-        master: The sweep's own configuration.
-        jobs: The overrides of each job.
-        first_number: The number of the first job.
-
-    Returns:
-        The configuration that `loader.load_sweep_config` returns for each job, the `hydra` node included.
-    """
+    """Return what `loader.load_sweep_config` returns for each job, the `hydra` node included."""
     parser = OverridesParser.create(config_loader=loader)
     parse = functools.cache(lambda word: parser.parse_overrides([word])[0])
     is_group = functools.cache(lambda key: bool(loader.get_group_options(key.replace(".", "/"))))
@@ -94,7 +80,7 @@ def compose_jobs(
 
 
 def task_config(job: DictConfig) -> DictConfig:
-    """Return a job's configuration without the `hydra` node, and with the name of its MLflow experiment."""
+    """Return a job's configuration without the `hydra` node and with the name of its MLflow experiment."""
     config = pickle.loads(pickle.dumps(job))
     with open_dict(config):
         del config["hydra"]

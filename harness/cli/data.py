@@ -1,4 +1,4 @@
-"""`harness data`: generate and describe sources, and look after the tables parsed from them."""
+"""`harness data`: generate and describe sources, and manage the tables parsed from them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def generate(path: Path, rows: float, seed: int) -> None:
 @data.command()
 @click.argument("path")
 def describe(path: str) -> None:
-    """Show what is in a file, local or remote, what could go wrong, and how to train on it."""
+    """Show a local or remote file's columns, likely problems, and how to train on it."""
     from rich.console import Console
 
     from harness.data.describe import describe, render

@@ -1,4 +1,4 @@
-"""How data, packages, commits, uncommitted changes and the model's source differ from a run's record."""
+"""How data, packages, commits, uncommitted changes and the model's source differ from the record of a run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,7 @@ def data(ready: plan.Run, run: Run) -> list[str]:
 
 
 def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str]:
-    """Compare packages, commits, uncommitted changes, and the configuration with the model's source.
-
-    Args:
-        ready: The run as it would be trained here.
-        run: The recorded run.
-        recorded: The recorded files about the code, by name.
-    """
+    """Compare packages, commits, uncommitted changes, configuration and model; `recorded` has the record's files."""
     target = ready.config.model["_target_"]
     then, now = _versions(recorded.get("packages.txt", "")), _versions(packages())
     for name in {**then, **now}:

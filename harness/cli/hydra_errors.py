@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's errors as sentences that name the key, the choices and the nearest guess."""
+"""Turns errors of Hydra and OmegaConf into sentences that name the key, the choices and the likely intention."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def explain(error: Exception) -> str:
 
 
 def check_keys(settings: Any, prefix: str = "") -> None:
-    """Refuse keys that `+` added to a dataclass, because nothing would read them."""
+    """Refuse keys that `+` added to a dataclass: nothing would read them."""
     known = {field.name: getattr(settings, field.name) for field in fields(settings)}
     for name, value in vars(settings).items():
         if name not in known:
@@ -64,7 +64,7 @@ def _wrong_value(key: str, fault: str) -> str:
 
 
 def _no_such_key(key: str, siblings: Mapping[str, Any], *, is_open: bool = False) -> str:
-    """Name the key that was meant, or else all keys beside it; an open mapping takes new ones."""
+    """Suggest the key that was meant, or list all keys beside it; an open mapping takes new ones."""
     path, dot, name = key.rpartition(".")
     options = sorted({option for option in siblings if option != "hydra"} | (set() if dot else set(_groups())))
     parts = {option: siblings.get(option) for option in options}

@@ -51,11 +51,11 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         code = _fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader of our output is gone, and the interpreter would complain when it flushes the rest.
+        # Nobody reads the output any more, and the interpreter would complain when it flushes the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     except SystemExit as end:
-        # Exit outside this block: the exception's frames hold TensorFlow objects that must go before TensorFlow does.
+        # Exit outside this block: the exception's frames hold TensorFlow objects that must be freed before TensorFlow.
         code = end.code
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _tune_process() -> None:
-    """Change what the command may change because the process is its own; `harness.train` does none of it."""
+    """Change process-wide state, which only a command may do, not `harness.train`."""
     signal.signal(signal.SIGTERM, _terminate)
     # The garbage collector takes a quarter of the time to import MLflow, and two seconds when the interpreter exits.
     gc.set_threshold(50_000, 20, 50)

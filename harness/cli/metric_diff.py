@@ -1,4 +1,4 @@
-"""Compare the metrics of two runs: are they bit-identical, and if not, how far apart are they?"""
+"""Compares the metrics of two runs: whether they are bit-identical, and if not, how far apart they are."""
 
 from __future__ import annotations
 
@@ -12,25 +12,15 @@ Curves = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Pair:
-    """A metric of two runs.
-
-    Attributes:
-        metric: Its name.
-        recorded: Its last value in the first run; None if it has none.
-        now: Its last value in the second run.
-        points: The number of steps that either run has.
-        missing: The number of those steps that one run lacks.
-        difference: The largest difference at one step.
-        step: The step of that difference.
-    """
+    """A metric of two runs."""
 
     metric: str
-    recorded: float | None
-    now: float | None
-    points: int
-    missing: int
-    difference: float
-    step: int
+    recorded: float | None  # The last value of the first run.
+    now: float | None  # The last value of the second run.
+    points: int  # Steps in either run.
+    missing: int  # Steps that only one run has.
+    difference: float  # The largest difference at a step that both have.
+    step: int  # That step.
 
     @property
     def equal(self) -> bool:
@@ -46,10 +36,7 @@ class Pair:
 def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
     """Compare two runs metric by metric, except for what measures the machine.
 
-    Args:
-        recorded: The first run's curves.
-        now: The second run's curves.
-        so_far: Compare only the points that the first run has, because it did not finish.
+    With `so_far`, only the points of the first run are compared, because it did not finish.
     """
     found = []
     metrics = recorded.keys() if so_far else recorded.keys() | now.keys()
@@ -67,12 +54,7 @@ def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
 
 
 def verdict(found: Sequence[Pair], endings: tuple[str, str]) -> tuple[bool, str]:
-    """Return whether two runs are equal, and a sentence that says so.
-
-    Args:
-        found: Their metrics.
-        endings: How each run ended.
-    """
+    """Return whether two runs are equal and a sentence about it, given their metrics and how each ended."""
     different = [pair for pair in found if not pair.equal]
     if endings[0] != endings[1]:
         return False, f"different: the recorded run ended as {endings[0]}, this one as {endings[1]}."

@@ -29,14 +29,9 @@ COLUMN = "prediction"
 
 
 def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
-    """Write a prediction for each row of a CSV.
+    """Write a prediction for each row of a CSV file to another, by default standard output.
 
-    Args:
-        records: The store that holds the run.
-        run_id: The run whose model predicts.
-        path: A CSV file with the model's columns, in any order and among others.
-        output: The CSV file to write; None means standard output.
-        keep: Keep the input's columns before the prediction.
+    The file has the model's columns, in any order and among others; `keep` writes them before the prediction.
 
     Raises:
         ConfigError: The run has no model, or a row cannot be used.

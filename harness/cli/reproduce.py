@@ -1,4 +1,4 @@
-"""Train a recorded run again, with the recorded configuration and the data found here, and compare the numbers."""
+"""Trains a recorded run again and compares the numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.runtime.secrets import masked
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
-from harness.tracking.signatures import REPRODUCES
+from harness.tracking.run_search import REPRODUCES
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -33,15 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What to reproduce, and how.
-
-    Attributes:
-        run_id: The recorded run.
-        uri: The tracking store, as given.
-        data: Where the data is now; empty means where it was.
-        strict: Refuse to train if data, code or packages differ from the record.
-        trusted: Run the model's function whatever package it is in.
-    """
+    """The options of `harness reproduce`."""
 
     run_id: str
     uri: str | None = None
@@ -58,7 +50,7 @@ class Request:
 
 
 def reproduce(records: RunReader, request: Request, display: Display) -> bool:
-    """Train a recorded run again; show how its surroundings differ, then its numbers, and return True if none does.
+    """Train a recorded run again, and show what differs here and the numbers; return True if all numbers are equal.
 
     Raises:
         ConfigError: There is no such run, or it cannot be trained here, or with `strict` something differs.
@@ -90,7 +82,7 @@ def reproduce(records: RunReader, request: Request, display: Display) -> bool:
 
 
 def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
-    """Return the configuration for the kind of device of the recorded run, and how the device differs."""
+    """Return the configuration for the recorded kind of device, and a line if the device differs."""
     import tensorflow as tf
 
     from harness.cli.differences import differ
@@ -106,8 +98,8 @@ def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
 def _prepare(config: Config, run: Run, request: Request, display: Display) -> plan.Run:
     """Open the data and check that the run can be trained here.
 
-    Other data outside the working folder must be named with --data. Otherwise a record could make its reader measure
-    any file and publish the result.
+    Data outside the working folder that is not the recorded data must be named with --data. Otherwise a record could
+    make its reader measure any file and publish the result.
     """
     from harness.cli import differences
     from harness.data.addresses import find_addresses
@@ -132,7 +124,7 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
 
 
 def _compare(records: RunReader, run: Run, again: Run, display: Display) -> bool:
-    """Show the numbers of two runs side by side, and return True if they are equal."""
+    """Show two runs' numbers side by side, and return True if they are equal."""
     is_whole = run.info.status == "FINISHED" or "failure" in run.data.tags
     found = pairs(records.curves(run), records.curves(again), so_far=not is_whole)
     if found:

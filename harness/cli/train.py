@@ -1,4 +1,4 @@
-"""`harness train` and `harness plan`: hand the words to Hydra, and turn its errors into sentences."""
+"""`harness train`, `harness.train` and `harness plan`: pass the words to Hydra, and turn its errors into sentences."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,26 +22,27 @@ from harness.cli.compose import CONF
 from harness.cli.hydra_errors import explain
 from harness.cli.trust import OPTION
 from harness.config import Config
-from harness.errors import ConfigError
+from harness.config.metrics import EPOCH_METRICS
+from harness.errors import ConfigError, require
 from harness.runtime.imports import add_cwd_to_path
 
 if TYPE_CHECKING:
     from harness.sweep.plan import Run
+    from harness.tracking.frames import Sweep
+
+_NOTHING = "Nothing to train: harness.train takes KEY=VALUE words, -m, --trust and --config-dir."
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def run(arguments: Sequence[str]) -> list[Run]:
-    """Train what the words of a command line ask for, and return the ended runs.
-
-    Raises:
-        ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
-    """
+    """Train what the words of a command line ask for, and return the ended runs."""
     app = App(arguments)
     run_app(app, arguments)
     return app.runs
 
 
 def plan(arguments: Sequence[str]) -> None:
-    """Print what `run` would do; raises the same errors."""
+    """Print what `run` would do."""
     with tempfile.TemporaryDirectory() as folder:  # For the files that Hydra writes.
         app = App(arguments, previews=True)
         run_app(app, [*arguments, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
@@ -46,7 +50,11 @@ def plan(arguments: Sequence[str]) -> None:
 
 
 def run_app(app: App, words: Sequence[str]) -> None:
-    """Run `app` under Hydra with the words of a command line."""
+    """Run `app` under Hydra with the words of a command line.
+
+    Raises:
+        ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
+    """
     add_cwd_to_path()
     ConfigStore.instance().store("schema", Config)
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -68,9 +76,9 @@ def run_app(app: App, words: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
-    """Give Hydra its words in `sys.argv`, and have it raise errors rather than print them and exit.
+    """Set `sys.argv` and HYDRA_FULL_ERROR, the only ways to pass Hydra words and make it raise errors.
 
-    Hydra has no other way for either. Its parser takes options in one place only, but people write -m anywhere.
+    Its parser takes options in one place only, but people write -m anywhere.
     """
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["harness train", *sorted(words, key=lambda word: word not in ("-m", "--multirun"))]
@@ -82,3 +90,44 @@ def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
         os.environ.pop("HYDRA_FULL_ERROR")
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
+
+
+def train_in_process(words: Sequence[str]) -> Sweep:
+    """Do what `harness.train` does, in a process that is not the harness's own, such as a notebook's."""
+    require(not isinstance(words, str), f"harness.train takes a list of words, such as {str(words).split()}.")
+    with _ONE_AT_A_TIME, _process_as_it_was():
+        app = App(words, owns_process=False)
+        # Hydra's logging would close the process's handlers.
+        quiet = [] if any(word.startswith("hydra/job_logging=") for word in words) else ["hydra/job_logging=none"]
+        try:
+            run_app(app, [*words, *quiet])
+        except SystemExit as end:
+            if end.code in (0, 1, 2):  # Hydra has printed its help, or its usage.
+                raise ConfigError(_NOTHING) from None
+            raise
+        require(bool(app.runs), _NOTHING)
+        from harness.sweep.summary_state import SummaryState
+        from harness.tracking.reader import RunReader
+        from harness.tracking.uri import tracking_uri
+
+        sweep_id = SummaryState.read(app.folder).run_id if app.folder else ""
+        ids = [sweep_id] if sweep_id else [run.run_id for run in app.runs]
+        reader = RunReader(tracking_uri(app.runs[0].config.tracking.uri))
+        return reader.load(ids, EPOCH_METRICS, with_sample=True)
+
+
+@contextlib.contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """Restore the environment, the import path, the warning filters and Hydra's state afterwards."""
+    environment, path = dict(os.environ), sys.path[:]
+    hydra = GlobalHydra.instance()
+    initialized, hydra.hydra = hydra.hydra, None
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        hydra.hydra = initialized
+        sys.path[:] = path
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""Whose code may run: a configuration names its model's function, and others write configurations too."""
+"""Which functions may build models: a configuration names one, and may come from someone else."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ _REMEDY = f"Add {OPTION} if you trust this function."
 
 
 def import_models(targets: Iterable[str]) -> None:
-    """Import TensorFlow and the modules of models' functions, as far as they may be imported.
-
-    Raises:
-        ConfigError: A function is not one that may run; see `check_packages` and `check_functions`.
-    """
+    """Import TensorFlow and the modules of models' functions, after checking that they may run."""
     targets = list(targets)
     check_packages(targets)
     tune_malloc()
@@ -29,24 +25,17 @@ def import_models(targets: Iterable[str]) -> None:
 
 
 def check_packages(targets: Iterable[str]) -> None:
-    """Refuse functions outside `PACKAGES` before anything imports their modules.
-
-    Raises:
-        ConfigError: A function is in another package.
-    """
+    """Refuse functions outside `PACKAGES` before anything imports their modules."""
     for target in targets:
         is_known = target.partition(".")[0] in PACKAGES
         require(is_known, f"model._target_: {target} is not in {', '.join(PACKAGES[:-1])} or {PACKAGES[-1]}. {_REMEDY}")
 
 
 def check_functions(targets: Iterable[str]) -> None:
-    """Refuse functions that were not written to build a model; this imports their modules.
+    """Refuse functions whose first argument is not `inputs`; this imports their modules.
 
-    Those packages also have functions that download, run programs or write files, with arguments that the same
-    configuration would set.
-
-    Raises:
-        ConfigError: The first argument of a function is not `inputs`.
+    The packages also have functions that download, run programs or write files, with arguments that the configuration
+    would set.
     """
     for target in targets:
         function = find_target(target)

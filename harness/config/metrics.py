@@ -17,11 +17,6 @@ def predicts_probability(loss: Loss | str) -> bool:
     return str(getattr(loss, "value", loss)) in _BINARY_LOSSES
 
 
-def holdout_metrics(loss: Loss | str) -> tuple[str, ...]:
-    """Return the names of the metrics that runs with `loss` record besides the losses."""
-    return BINARY if predicts_probability(loss) else REGRESSION
-
-
 def deciding_metric(*, held_out: bool) -> str:
     """Return the metric that decides which run is better."""
     return "val/loss" if held_out else "train/loss"

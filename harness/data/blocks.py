@@ -71,6 +71,11 @@ class Blocks:
         """Bytes of a block's arrays."""
         return self.capacity * (self.features + 1) * 4
 
+    def empty(self) -> Block:
+        """Return a block of no rows."""
+        x, y = (np.zeros((self.capacity, width), np.float32) for width in (self.features, 1))
+        return Block(0, 0, x, y)
+
     def read(self, epoch: int, begin: int = 0) -> Iterator[Block]:
         """Read the part once, one block ahead, from row `begin`, the start of a block; epochs count from 1."""
         if begin >= self.rows:
@@ -87,8 +92,8 @@ class Blocks:
         before: Block | None = None
         for start in range(begin, self.rows, self.block_rows):
             stop = min(start + self.block_rows, self.rows)
-            x = np.zeros((self.capacity, self.features), np.float32)
-            y = np.zeros((self.capacity, 1), np.float32)
+            empty = self.empty()
+            x, y = empty.x, empty.y
             if before:
                 x[: self.overlap], y[: self.overlap] = before.x[self.block_rows :], before.y[self.block_rows :]
             first_row = start if before else max(start - self.overlap, 0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import psutil
 import tensorflow as tf
 
 from harness.config import Device, RuntimeConfig
@@ -69,8 +69,4 @@ def _free_bytes(device: str) -> int:
             return int(answer.split()[0]) << 20
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return 0
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 0
+    return psutil.virtual_memory().available

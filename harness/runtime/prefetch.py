@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -10,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 WORKERS = 2
-POLL = 1.0
 LONGEST_WAIT = 5.0
 """Seconds to wait for a thread to end."""
 
@@ -27,23 +27,21 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
     buffer: queue.Queue = queue.Queue(maxsize=depth)
     closed = threading.Event()
 
-    def put(item: object) -> None:
+    def put(item: object, error: BaseException | None = None) -> None:
         while not closed.is_set():
-            try:
-                buffer.put(item, timeout=0.1)
+            with contextlib.suppress(queue.Full):
+                buffer.put((item, error), timeout=0.1)
                 return
-            except queue.Full:
-                continue
 
     def produce() -> None:
         try:
             for item in items:
-                put((item, None))
+                put(item)
                 if closed.is_set():
                     return
-            put((done, None))
+            put(done)
         except BaseException as error:
-            put((done, error))
+            put(done, error)
         finally:
             if isinstance(items, Generator):
                 items.close()
@@ -52,10 +50,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
     thread.start()
     try:
         while True:
-            try:
-                item, error = buffer.get(timeout=POLL)
-            except queue.Empty:
-                continue  # Lets Python handle a signal.
+            item, error = buffer.get()
             if error is not None:
                 raise error
             if item is done:

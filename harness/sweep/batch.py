@@ -1,4 +1,4 @@
-"""Which runs to train, which to resume, which to take from the store, and which to leave to other processes."""
+"""Decides which runs to train, to resume, to take from the store, and to leave to other processes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import keras
 import tensorflow as tf
 from filelock import Timeout
 
+from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.checkpoint import FOLDER, Checkpoint, Saved
-from harness.sweep.display import Display, counted
+from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json
 from harness.sweep.plan import Run
@@ -26,7 +27,7 @@ from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
 CHECKPOINT_FORMAT = 3  # Checkpoints of other versions are ignored.
-POLL_SECONDS = 1.0  # Time between checks on runs that other processes train.
+POLL_SECONDS = 1.0  # Between checks on runs that other processes train.
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Store:
 def checkpoint_folder(
     runs: Sequence[Run], device: str, experiment_id: str, uri: str, tags: Mapping[str, str] | None = None
 ) -> Path:
-    """Return the checkpoint folder of these runs; it differs with everything that numbers or records depend on."""
+    """Return the checkpoint folder of these runs, named by everything that their numbers and records depend on."""
     runtime = runs[0].config.runtime
     versions = [CHECKPOINT_FORMAT, tf.__version__, keras.__version__]
     names = ("lane_tile", "gram", "threads", "deterministic", "rerun")
@@ -52,12 +53,12 @@ def checkpoint_folder(
 
 
 class Batch:
-    """Distinct runs that are asked for together, and their checkpoint."""
+    """Distinct runs that were requested together, and their checkpoint."""
 
     def __init__(
         self, runs: Sequence[Run], scans: Sequence[PreparedScan], executor: Executor, store: Store, command: str
     ) -> None:
-        """Train nothing yet: `scans` are those of all runs, `executor` prepares others if only some are trained."""
+        """Take runs and their `scans`; `executor` prepares others if only some of the runs are to be trained."""
         self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
         self._checkpoint: Checkpoint | None = None
         self._may_resume = True
@@ -70,14 +71,13 @@ class Batch:
         }
 
     def run(self, display: Display) -> None:
-        """Return once every run has ended: trained here, trained by another process, or taken from the store."""
+        """Return once every run has ended, whether it was trained here or elsewhere, or is in the store."""
         by_claim = {self._claim(run): run for run in self._runs}
         locks, is_waiting = self._store.locks, False
         while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
             mine = sorted(locks.take(pending) if self._hold_checkpoint() else [], key=list(by_claim).index)
             if mine and self._proceed([pending[claim] for claim in mine], display):
                 continue
-            # Others can only see what has been delivered.
             self._store.tracker.flush()
             locks.drop()
             if not is_waiting:
@@ -99,14 +99,14 @@ class Batch:
         return claim_of(run.signature, self._store.tracker.experiment_id)
 
     def _hold_checkpoint(self) -> bool:
-        """Return True if this process holds the checkpoint, after trying to lock it if necessary."""
+        """Lock the checkpoint if it is free; return True if this process holds it."""
         if self._checkpoint is None:
             with contextlib.suppress(Timeout):
                 self._checkpoint = Checkpoint(self._folder, self._about)
         return self._checkpoint is not None
 
     def _proceed(self, mine: Sequence[Run], display: Display) -> bool:
-        """Resume from the checkpoint, or bring `mine` to their ends; return False if other processes come first."""
+        """Resume from the checkpoint or train `mine`; return False if other processes train runs of the checkpoint."""
         assert self._checkpoint
         saved = self._checkpoint.load() if self._may_resume else None
         self._store.tracker.deliver_leftovers()
@@ -129,22 +129,22 @@ class Batch:
             number = loop.restore(saved)
         except (KeyError, ValueError) as error:
             display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error}); starting over")
-            self._scans = ()  # They may be half restored.
+            self._scans = ()  # One may be half restored.
             return False
         self._store.recorder.restore(self._runs, saved.facts["recorder"], arrays_under("kept/", saved.arrays))
         self._store.tracker.buffer.release(saved.facts["records"])
         self._reuse_results([run for run in runs if not run.status])
         ended = sum(bool(run.status) for run in runs)
-        display.say(f"resume: continuing from the checkpoint, {ended} of {counted(len(runs), 'run')} already ended")
+        display.say(f"resume: continuing from the checkpoint, {ended} of {count(len(runs), 'run')} already ended")
         loop.run(number)
         return True
 
     def _train(self, runs: Sequence[Run], display: Display) -> None:
-        """Train those of `runs` that have no result in the store."""
+        """Train the runs that have no result in the store."""
         todo = self._reuse_results(runs)
         if finished := len(runs) - len(todo):
             are, them = ("is", "it") if finished == 1 else ("are", "them")
-            some = f"{finished} of {counted(len(runs), 'run')} {are} already finished"
+            some = f"{finished} of {count(len(runs), 'run')} {are} already finished"
             display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
         if todo:
             self._loop(todo, display).run()
@@ -160,7 +160,6 @@ class Batch:
                 self._store.recorder.reuse(run, state.record)
             elif not run.run_id:
                 run.run_id = state.reusable_id
-        # They are on record, so no other process has to wait for this one.
         self._store.locks.drop(self._claim(run) for run in runs if run.status)
         return [run for run in runs if not run.status]
 
@@ -175,4 +174,4 @@ class Batch:
         found = self._store.reader.of_signatures(self._store.tracker.experiment_id, list(wanted))
         ids = {record.info.run_id for records in found.values() for record in records}
         if lost := len(set(wanted.values()) - ids):
-            raise ValueError(f"{counted(lost, 'run')} no longer in the store")
+            raise ValueError(f"{count(lost, 'run')} no longer in the store")

@@ -1,6 +1,6 @@
-"""A batch's whole state on disk, replaced atomically: arrays and JSON only, so loading it runs no code.
+"""A batch's whole state on disk, replaced atomically. It is arrays and JSON only, so loading it runs no code.
 
-Each batch has a folder in `<cache>/checkpoints`, which exists only while the batch may have to be resumed.
+Each batch has a folder in `<cache>/checkpoints` for as long as it may have to be resumed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 from filelock import FileLock
 
 FOLDER = "checkpoints"
-INTERVAL = 1.0  # Least seconds between two checkpoints.
-TIME_SHARE = 0.01  # Most of the run time that writing checkpoints may take.
+INTERVAL = 1.0  # Minimum seconds between checkpoints.
+TIME_SHARE = 0.01  # Maximum share of the run time spent on writing checkpoints.
 _STATE, _FACTS = "state.npz", "facts"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The content of a checkpoint: facts that JSON can hold, and arrays by name."""
+    """A checkpoint's content: facts as JSON, and arrays by name."""
 
     facts: dict[str, Any]
     arrays: dict[str, np.ndarray]
@@ -37,12 +37,10 @@ class Checkpoint:
     """The checkpoint in one folder, held by one process at a time."""
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        """Create and lock the folder; the lock behaves as `harness.sweep.run_locks` says, on network file systems too.
-
-        `about` is written to `manifest.json`, for `harness clean` and people.
+        """Create and lock the folder, and write `about` to `manifest.json`, for `harness clean` and people.
 
         Raises:
-            filelock.Timeout: Another process holds the folder.
+            filelock.Timeout: Another process holds the folder; see `harness.sweep.run_locks` on network file systems.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -59,7 +57,7 @@ class Checkpoint:
         return time.monotonic() >= self._next
 
     def load(self) -> Saved | None:
-        """Return what was saved last, or None if there is nothing readable."""
+        """Return what was saved last; None if nothing can be read."""
         try:
             with (self._folder / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 arrays = {name: saved[name] for name in saved.files}
@@ -68,7 +66,7 @@ class Checkpoint:
             return None
 
     def save(self, saved: Saved) -> None:
-        """Replace what was saved before, completely or not at all."""
+        """Replace what was saved before, atomically."""
         start = time.monotonic()
         facts = np.frombuffer(json.dumps(saved.facts).encode(), np.uint8)
         aside = self._folder / "state.aside"
@@ -81,14 +79,18 @@ class Checkpoint:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
-        _sync(self._folder)
+        handle = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)  # The folder's entries.
+        finally:
+            os.close(handle)
         now = time.monotonic()
         self._next = now + max(INTERVAL, (now - start) / TIME_SHARE)
 
     def discard(self) -> None:
         """Delete the folder and release it."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # Other checkpoints are there.
+        with contextlib.suppress(OSError):  # Other checkpoints remain.
             self._folder.parent.rmdir()
         self.close()
 
@@ -103,28 +105,18 @@ def checkpoint_exists(folder: Path) -> bool:
 
 
 def checkpoints(cache: Path) -> list[Path]:
-    """Return the folders of scans that can be resumed."""
+    """Return the checkpoints' folders."""
     return sorted(folder for folder in (cache / FOLDER).glob("*") if folder.is_dir())
 
 
 def manifest(checkpoint: Path) -> dict[str, str]:
-    """Return what `manifest.json` says about a checkpoint; nothing if it cannot be read."""
-    try:
+    """Return a checkpoint's `about`; empty if it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         known = json.loads((checkpoint / "manifest.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return {key: str(value) for key, value in known.items()} if isinstance(known, dict) else {}
+        return {key: str(value) for key, value in known.items()}
+    return {}
 
 
 def needed_tables(cache: Path) -> set[str]:
-    """Return the folder names of the tables that checkpoints need."""
+    """Return the folder names of tables that checkpoints need."""
     return {checkpoint.get("table", "") for checkpoint in map(manifest, checkpoints(cache))}
-
-
-def _sync(folder: Path) -> None:
-    """Flush a folder's entries to disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

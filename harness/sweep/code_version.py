@@ -12,18 +12,18 @@ from pathlib import Path
 from harness.runtime.imports import find_target
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
-MAX_PATCH = 1 << 20  # Characters after which a patch is cut: longer ones are data.
+MAX_PATCH = 1 << 20  # Characters kept of a patch: longer ones contain data.
 
 
 def packages() -> str:
-    """Return the versions of Python and of the packages that results depend on, one per line."""
+    """Return the versions of Python and the packages that results depend on, one per line."""
     lines = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]
     lines += [f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES]
     return "\n".join(lines) + "\n"
 
 
 def commits(targets: Iterable[str]) -> str:
-    """Return the commit of the harness and of each repository with a model in `targets`, one per line."""
+    """Return the commits of the repositories of the harness and of the models `targets`, one per line."""
     found = {root: _git(root, "rev-parse", "HEAD").strip() for root in _repositories(targets)}
     return "".join(f"{root.name}=={commit}\n" for root, commit in found.items() if commit)
 
@@ -41,7 +41,7 @@ def patches(targets: Iterable[str]) -> dict[str, str]:
 
 
 def _repositories(targets: Iterable[str]) -> dict[Path, list[Path]]:
-    """Return the source files of the harness and of models by repository, without ignored files."""
+    """Return the source files of the harness and of models by repository; ignored files are left out."""
     found: dict[Path, list[Path]] = {}
     for source in dict.fromkeys([Path(__file__), *filter(None, map(_source_file, targets))]):
         root = _git(source.parent, "rev-parse", "--show-toplevel").strip()
@@ -59,8 +59,8 @@ def _source_file(target: str) -> Path | None:
 
 def _git(folder: Path, *words: str) -> str:
     """Return git's output; empty without git or a repository."""
-    command = ["git", "-C", folder, *words]
     try:
+        command = ["git", "-C", folder, *words]
         return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 
@@ -10,14 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from harness.data.ingest import IngestProgress
-from harness.formatting import millions
+from harness.formatting import count, millions
 
 PLAIN_SECONDS = 10.0  # Time between lines where the output is not a terminal.
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 run` or `2 runs`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class Display:
@@ -38,51 +34,55 @@ class Display:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, state: IngestProgress) -> None:
-        """Show how far a source has been read or generated."""
+        """Show how much of a source has been read or generated."""
         rows, size = self._rates(f"{state.what} data", state.rows, state.bytes)
         if self._bar is None and not self._is_due(first=1.0):
             return
-        rates = f"{millions(rows)} rows/s" + (f", {size / 1e6:.0f} MB/s" if size else "")
-        left = (state.total - state.bytes) / size if state.total and size else None
-        self._show(f"{state.what} data", state.bytes, state.total or None, f"{millions(state.rows)} rows", rates, left)
+        parts = [f"{millions(state.rows)} rows", f"{millions(rows)} rows/s"]
+        if size:
+            parts.append(f"{size / 1e6:.0f} MB/s")
+        if size and state.total:
+            parts.append(_remaining((state.total - state.bytes) / size))
+        self._show(f"{state.what} data", state.bytes, state.total or None, parts)
 
     def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int) -> None:
-        """Show a scan's progress: `rows` of `total` over all epochs, `ended` of `runs`; in epoch 0 it compiles."""
-        state = f"epoch {epoch}/{epochs}, {ended}/{counted(runs, 'run')}" if epoch else "compiling"
+        """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. In epoch 0 it compiles."""
+        parts = [f"epoch {epoch}/{epochs}", f"{ended}/{count(runs, 'run')}"] if epoch else ["compiling"]
         (rate,) = self._rates("training", rows)
-        left = (total - rows) / rate if rate else None
-        self._show("training", rows, total, state, f"{millions(rate)} rows/s", left)
+        if rate:
+            parts += [f"{millions(rate)} rows/s", _remaining((total - rows) / rate)]
+        self._show("training", rows, total, parts)
 
     def clear(self) -> None:
-        """Remove the live line, and restart the clock for the next work."""
+        """Remove the live line and restart the clock."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
         self._last_line = time.monotonic()
         self._first = None
 
-    def _show(self, what: str, done: int, total: int | None, state: str, rates: str, left: float | None) -> None:
-        remaining = f", {timedelta(seconds=round(left))} left" if left is not None else ""
+    def _show(self, what: str, done: int, total: int | None, parts: Sequence[str]) -> None:
+        state = ", ".join(parts)
         if not self._is_live:
             if self._is_due(PLAIN_SECONDS):
                 self._last_line = time.monotonic()
-                self.say(f"{what}: {state}, {rates}{remaining}")
+                self.say(f"{what}: {state}")
             return
         if self._bar is None:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=30),
-                TextColumn("{task.fields[state]}, {task.fields[rates]}"),
+                TextColumn("{task.fields[state]}"),
                 console=self.console,
                 transient=True,
             )
-            self._bar.add_task(what, total=total, state=state, rates=rates)
+            self._bar.add_task(what, total=total, state=state)
             self._bar.start()
         task = self._bar.task_ids[0]
-        self._bar.update(task, description=what, total=total, completed=done, state=state, rates=rates + remaining)
+        self._bar.update(task, description=what, total=total, completed=done, state=state)
 
     def _rates(self, what: str, *done: int) -> list[float]:
-        """Return rates since the first report on this work, before which it compiled."""
+        """Return the rates since the first report on this work, which excludes compilation."""
         now = time.monotonic()
         if self._first is None or self._first[0] != what or not self._first[2][0]:
             self._first = what, now, done
@@ -91,3 +91,7 @@ class Display:
 
     def _is_due(self, first: float) -> bool:
         return time.monotonic() - self._last_line >= first
+
+
+def _remaining(seconds: float) -> str:
+    return f"{timedelta(seconds=round(seconds))} left"

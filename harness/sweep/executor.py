@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 
-from harness.config import Loss
+from harness.config import Loss, RuntimeConfig
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.table import load_table
 from harness.errors import require
-from harness.runtime.device import available_bytes
-from harness.sweep.model_target import model_builder
+from harness.runtime.device import available_bytes, choose_device
+from harness.runtime.imports import find_target
 from harness.training.events import Event
 from harness.training.lanes import Recipe
 from harness.training.tile import Lane
@@ -25,7 +27,7 @@ from harness.training.trainer import Clocks, Cohort, Scan
 
 @dataclass(frozen=True)
 class LanePlan:
-    """A lane as plain data: the fields of `harness.training.tile.Lane` and its recipe, and `model` as configured."""
+    """A lane as plain data: a `harness.training.tile.Lane` with its recipe and model as configured."""
 
     chunk: int
     model: Mapping[str, Any]
@@ -38,14 +40,14 @@ class LanePlan:
 
 @dataclass(frozen=True)
 class ScanPlan:
-    """A scan as plain data, for an executor to build; fields not listed here are those of `runtime` and `tracking`.
+    """A scan as plain data, for an executor to build.
 
     Attributes:
         table: The table's folder.
-        mean: Subtracted from each column, the target last.
-        std: Divides each column after that.
-        lanes: Events name them by index.
-        resident: Keep the whole sample in device memory.
+        mean: Of each column, the target last.
+        std: Of each column, the target last.
+        lanes: Events refer to them by index.
+        resident: Keep the full sample in device memory.
     """
 
     table: str
@@ -72,10 +74,10 @@ class ScanPlan:
 
 
 class Task(Protocol):
-    """A scan that passed all checks: training rows per epoch, epochs of its longest lane, cohorts, and time spent."""
+    """A scan that passed all checks."""
 
-    rows: int
-    epochs: int
+    rows: int  # Training rows per epoch.
+    epochs: int  # Of its longest lane.
     cohorts: list[Cohort]
     clocks: Clocks
 
@@ -96,17 +98,24 @@ class Executor(Protocol):
     """A place to train. Rounding depends on its `device`, so checkpoints are only used on the same one."""
 
     device: str
+    description: str
 
     def prepare(self, plan: ScanPlan) -> Task:
         """Build the models and make every check that needs no training; raises `ConfigError` if one fails."""
         ...
 
 
+def choose_executor(runtime: RuntimeConfig) -> Executor:
+    """Return where to train; every command asks here."""
+    return LocalExecutor(*choose_device(runtime))
+
+
+@dataclass
 class LocalExecutor:
     """Trains in this process on one device."""
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    device: str
+    description: str = ""
 
     def prepare(self, plan: ScanPlan) -> Scan:
         """Return the scan with its models built and nothing compiled."""
@@ -131,6 +140,16 @@ class LocalExecutor:
             device=self.device,
             curve_points=plan.curve_points,
         )
+
+
+def model_builder(model: Mapping[str, Any]) -> Callable[[int], keras.Model]:
+    """Return the function that builds `model`, as configured, for a number of inputs."""
+    return functools.partial(find_target(model["_target_"]), **model_arguments(model))
+
+
+def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configured keyword arguments of a model's function."""
+    return {key: value for key, value in model.items() if key != "_target_"}
 
 
 def _lane(plan: LanePlan) -> Lane:

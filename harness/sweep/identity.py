@@ -12,14 +12,12 @@ from harness.data.table import Table
 from harness.runtime.imports import find_target
 
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
+# Settings that cannot change a run's numbers, or only through the table.
 _IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT)
 
 
 def signature(config: Config, table: Table) -> str:
-    """Hash everything that a run's numbers depend on: its settings, its table's content and its model's source code.
-
-    Tracking, runtime settings, and where and how the file is written are left out.
-    """
+    """Hash everything that a run's numbers depend on: its settings, its table's content and its model's source code."""
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_IGNORED)}
     for key in ("log_columns", "categorical", "dates"):
         settings[f"data.{key}"] = sorted(getattr(config.data, key))
@@ -32,12 +30,12 @@ def sweep_signature(signatures: Iterable[str]) -> str:
 
 
 def hash_json(value: object) -> str:
-    """Return 16 hexadecimal digits: a hash of a value's JSON."""
+    """Hash a value's JSON to 16 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
 def _source_code(target: str) -> str:
-    """Return the source of a user's model's module; built-in models are identified by their name."""
+    """Return the source of the module that defines a user's model; a built-in model is known by its name."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""
     try:

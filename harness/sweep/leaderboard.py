@@ -17,7 +17,7 @@ _RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "objective")
 
 
 class Leaderboard:
-    """Results of runs during training; part of every checkpoint. `best` is the best run so far, with its weights."""
+    """The runs of a sweep and their metrics so far. `best` is the best finished run, with its weights."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
@@ -27,14 +27,14 @@ class Leaderboard:
         self._last: dict[Run, Mapping[str, float]] = {}
 
     def add(self, runs: Sequence[Run]) -> None:
-        """Add runs; those already there keep their place."""
+        """Add runs; known ones keep their place."""
         for run in runs:
             # Losses of the same kind and scaling are comparable; otherwise only metrics in the target's units are.
             self._loss_spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
         self.runs = list(dict.fromkeys([*self.runs, *runs]))
 
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
-        """Take in an epoch of a run, and return its metrics."""
+        """Add an epoch of a run, and return its metrics."""
         metrics = {"train/loss": event.loss, **event.metrics}
         run.objective = metrics.get(deciding_metric(held_out=run.table.holdout_rows > 0), math.inf)
         self._last[run] = metrics
@@ -46,11 +46,11 @@ class Leaderboard:
         return metrics
 
     def set_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Set the final metrics of a run that ended earlier."""
+        """Set the final metrics of a run from an earlier sweep."""
         self._last[run] = metrics
 
     def pop_best_values(self, run: Run) -> Mapping[str, tuple[float, int]]:
-        """Return the best value of each metric and its epoch, for a run that ends now, and forget them."""
+        """Remove and return each metric's best value and its epoch, for a run that ends now."""
         return self._best_values.pop(run, {})
 
     def keep_best(self, run: Run, weights: list[np.ndarray]) -> None:
@@ -59,7 +59,7 @@ class Leaderboard:
             self.best = run, weights
 
     def score(self, run: Run) -> float:
-        """Return what the best run is chosen by; lower is better."""
+        """Return the value by which the best run is chosen; lower is better."""
         return run.objective if len(self._loss_spaces) == 1 else self._last[run].get("val/rmse", math.inf)
 
     def results(self) -> list[RunResult]:
@@ -75,7 +75,7 @@ class Leaderboard:
         return RunResult(run.run_id, run.name, sample, "", self.score(run), run.objective, rmse, run.updates)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return everything that `restore` needs: values for JSON, and arrays."""
+        """Return what `restore` needs: values for JSON, and arrays."""
         runs = {
             run.signature: {name: getattr(run, name) for name in _RUN_FIELDS}
             | {"best": self._best_values.get(run, {}), "last": self._last.get(run, {})}
@@ -85,7 +85,7 @@ class Leaderboard:
         return {"runs": runs, "kept": signature}, {str(index): value for index, value in enumerate(weights)}
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Restore the saved state of those of `runs` that have one; they are not added yet."""
+        """Restore the saved state of `runs` that have one, without adding them."""
         for run in runs:
             if (values := facts["runs"].get(run.signature)) is None:
                 continue

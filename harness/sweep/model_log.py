@@ -1,4 +1,4 @@
-"""Trained models of runs: built from weights, and logged so that they take raw columns."""
+"""Builds trained models from weights, and logs them so that they take raw columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from harness.sweep.model_target import model_builder
+from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.tracker import Tracker
 from harness.training.export import raw_example, raw_model
@@ -22,7 +22,7 @@ class ModelLog:
         self._models: dict[str, keras.Model] = {}
 
     def build(self, run: Run, weights: Sequence[np.ndarray]) -> keras.Model:
-        """Return a run's model with these weights, valid until the next call: equal models share one object."""
+        """Return a run's model with these weights, valid until the next call because runs share model objects."""
         key = json.dumps([run.config.model, run.table.inputs])
         if key not in self._models:
             self._models[key] = model_builder(run.config.model)(len(run.table.inputs))
@@ -30,7 +30,7 @@ class ModelLog:
         return self._models[key]
 
     def log(self, run: Run, model: keras.Model) -> None:
-        """Log a run's model, or the tag `model_not_logged`: a model that cannot be saved does not fail the run."""
+        """Log a run's model; if it cannot be saved, tag the run with the reason instead of failing it."""
         try:
             exported = raw_model(model, run.table, run.scaler, run.config.loss)
             self._tracker.log_model(run.run_id, exported, raw_example(run.table), run.config.data.target)

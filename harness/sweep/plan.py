@@ -1,8 +1,9 @@
-"""Configurations -> runs -> groups of runs that share a scan. Configurations and data are checked here."""
+"""Configurations -> runs -> groups of runs that share a scan; all configurations and data are checked here."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,40 +16,30 @@ from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.data.table_builder import check_streams, open_table
 from harness.data.table_writer import PARTS
-from harness.errors import require
-from harness.sweep.executor import LanePlan, ScanPlan
+from harness.errors import ConfigError, require
+from harness.runtime.imports import find_target
+from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
 from harness.sweep.identity import signature
-from harness.sweep.model_target import check_model
 from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import check_settings
 
-LABEL_ROWS = 1 << 20
+LABEL_ROWS = 1 << 20  # Read at once to check targets.
 
 
 @dataclass(eq=False)
 class Run:
-    """One configuration and what became of it; configurations with the same signature share one run.
-
-    Attributes:
-        name: What distinguishes it from the other runs.
-        command: Trains it alone.
-        run_id: MLflow's id, once it has been started.
-        sweeps: Ids of the summary runs it belongs to.
-        status: `FINISHED`, `FAILED` or `KILLED` once it has ended.
-        reason: Why it failed.
-        objective: Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
-    """
+    """A configuration and its result; configurations with the same signature share one run."""
 
     config: Config
     table: Table
     signature: str
-    name: str = ""
-    command: str = ""
-    run_id: str = ""
-    sweeps: list[str] = field(default_factory=list)
-    status: str = ""
-    reason: str = ""
-    objective: float = math.inf
+    name: str = ""  # The settings in which it differs from the other runs.
+    command: str = ""  # Trains it alone.
+    run_id: str = ""  # MLflow's id, once it has been started.
+    sweeps: list[str] = field(default_factory=list)  # Ids of the summary runs it belongs to.
+    status: str = ""  # `FINISHED`, `FAILED` or `KILLED` once it has ended.
+    reason: str = ""  # Why it failed.
+    objective: float = math.inf  # Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
 
     @property
     def chunk(self) -> int:
@@ -62,12 +53,12 @@ class Run:
 
     @property
     def update_bytes(self) -> int:
-        """Bytes of the rows that one update needs at once."""
+        """Size of the rows of one update."""
         return self.chunk * len(self.table.columns) * 4
 
     @functools.cached_property
     def scaler(self) -> Scaler:
-        """How its data are scaled; labels are not."""
+        """How its data is scaled; labels are not."""
         has_labels = OBJECTIVES[self.config.loss].has_labels
         return Scaler.of(self.table, self.config.data.scaling, scale_target=not has_labels)
 
@@ -81,7 +72,7 @@ class Group:
 
 
 def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
-    """Check configurations and their data and return their runs; raises `ConfigError` if one cannot be trained."""
+    """Check configurations and their data, and return their runs; raises `ConfigError` if one cannot be trained."""
     for section in ("runtime", "tracking"):
         values = {repr(getattr(config, section)) for config in configs}
         require(len(values) == 1, f"{section} must be the same for all runs of a sweep, not {len(values)} values.")
@@ -90,7 +81,7 @@ def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
     runs: dict[str, Run] = {}
     order = []
     for config in configs:
-        check_model(config.model)
+        _check_model(config)
         check_settings(config.optimizer)
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
         if key not in tables:
@@ -134,8 +125,22 @@ def _lane_plan(runs: Sequence[Run]) -> LanePlan:
     return LanePlan(chunk, config.model, config.optimizer, loss, config.seed, config.learning_rate, stops)
 
 
+def _check_model(config: Config) -> None:
+    """Check that the model's function exists and takes the arguments given; nothing is built."""
+    target, arguments = config.model["_target_"], model_arguments(config.model)
+    signature = inspect.signature(find_target(target))
+    try:
+        signature.bind(1, **arguments)
+    except TypeError as error:
+        known = ", ".join([*signature.parameters][1:])
+        takes = f"It takes {known}." if known else "It takes only the number of inputs."
+        raise ConfigError(
+            f"model: {target} cannot be called with the arguments {sorted(arguments)}: {error}. {takes}"
+        ) from error
+
+
 def _check_targets(config: Config, table: Table) -> None:
-    """Check all targets, including the holdout's, against the objective."""
+    """Check all labels, including the holdout's."""
     objective, target = OBJECTIVES[config.loss], table.columns[-1].name
     if not objective.has_labels:
         return
@@ -145,7 +150,7 @@ def _check_targets(config: Config, table: Table) -> None:
 
 
 def _name(runs: Sequence[Run]) -> None:
-    """Name runs by chunksize, learning rate, epochs and any other setting that differs."""
+    """Name runs by chunksize, learning rate, epochs and the other settings that differ."""
     flat = [run.config.flat() for run in runs]
     others = [key for key in differing(flat) if key not in ALWAYS]
     for run, values in zip(runs, flat, strict=True):
@@ -156,6 +161,6 @@ def _name(runs: Sequence[Run]) -> None:
 
 
 def _named(key: str, value: object) -> str:
-    """Write a setting under the last word of its key; a group's choice goes by the group's name."""
+    """Name a setting by the last word of its key, and the choice of a group by the group."""
     key = key.removesuffix(".name").removesuffix("._target_").rpartition(".")[-1]
     return f"{key}={str(value).removeprefix('harness.models.')}"

@@ -1,4 +1,4 @@
-"""`harness plan`: what training would do, without doing it."""
+"""`harness plan`: what training would do."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from rich.text import Text
 
 from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.errors import ConfigError
-from harness.formatting import millions
-from harness.runtime.device import choose_device
+from harness.formatting import count, millions
 from harness.runtime.secrets import masked
 from harness.sweep.batch import checkpoint_folder
 from harness.sweep.checkpoint import checkpoint_exists
-from harness.sweep.display import Display, counted
-from harness.sweep.executor import LocalExecutor
+from harness.sweep.display import Display
+from harness.sweep.executor import choose_executor
 from harness.sweep.plan import Run, prepare
 from harness.sweep.run_locks import RunLocks
 from harness.sweep.run_state import RunState, find_states
@@ -31,25 +30,24 @@ from harness.tracking.reader import RunReader
 from harness.tracking.uri import tracking_uri
 from harness.training.events import Progress
 
-TRIAL_SECONDS = 2.0  # Training time that the estimate for a scan is based on.
-VALUE_BYTES = 330  # Size of a metric value in SQLite, including indexes: measured.
+TRIAL_SECONDS = 2.0  # How long a scan is trained to estimate its time.
+VALUE_BYTES = 330  # Measured size of a metric value in SQLite, indexes included.
 EPOCH_VALUES = 8  # Metric values recorded per epoch.
 
 
 def preview(configs: Sequence[Config], display: Display, console: Console) -> None:
-    """Print the state of each run, the scans to train and their estimated cost; missing tables are made."""
-    device, description = choose_device(configs[0].runtime)
-    executor = LocalExecutor(device)
+    """Print each run's state, and the scans to train with their estimated cost; parses sources without a table."""
+    executor = choose_executor(configs[0].runtime)
     runs = list(dict.fromkeys(prepare(configs, display.reading)))
     scans = prepare_scans(runs, executor)
     display.clear()
     uri = tracking_uri(configs[0].tracking.uri)
-    states, has_checkpoint = _look_up(runs, uri, device)
+    states, has_checkpoint = _look_up(runs, uri, executor.device)
     experiment = configs[0].tracking.experiment or DEFAULT_EXPERIMENT
-    display.say(f"device: {description}", f"store:  {masked(uri)}, experiment {experiment}")
+    display.say(f"device: {executor.description}", f"store:  {masked(uri)}, experiment {experiment}")
     counts = Counter(state.name for state in states.values())
-    by_state = ", ".join(f"{count} {name}" for name, count in counts.items())
-    display.say(f"{counted(len(runs), 'run')}: {by_state}", "")
+    by_state = ", ".join(f"{number} {name}" for name, number in counts.items())
+    display.say(f"{count(len(runs), 'run')}: {by_state}", "")
     console.print(_runs_table(states))
     todo = [run for run, state in states.items() if not state.has_result and state.name != "running"]
     if has_checkpoint:
@@ -60,7 +58,7 @@ def preview(configs: Sequence[Config], display: Display, console: Console) -> No
 
 
 def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunState], bool]:
-    """Return the state of each run in the store, and whether there is a checkpoint to resume from."""
+    """Return each run's state in the store, and whether the sweep can resume from a checkpoint."""
     config = runs[0].config
     nothing = {run: RunState("new") for run in runs}, False
     try:
@@ -90,8 +88,8 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
 def _print_scans(scans: Sequence[PreparedScan], display: Display, console: Console) -> None:
     for number, scan in enumerate(scans, 1):
         data = scan.lanes[0][0].table
-        rows = f"{counted(data.train_rows, 'training row')}, {counted(data.holdout_rows, 'holdout row')}"
-        display.say(f"scan {number}: {data.name}, {rows}, {counted(scan.task.epochs, 'epoch')}")
+        rows = f"{count(data.train_rows, 'training row')}, {count(data.holdout_rows, 'holdout row')}"
+        display.say(f"scan {number}: {data.name}, {rows}, {count(scan.task.epochs, 'epoch')}")
         console.print(_cohorts_table(scan), "")
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
@@ -121,11 +119,7 @@ def _cohorts_table(scan: PreparedScan) -> Table:
 
 
 def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
-    """Train on the first blocks and extrapolate; lanes that end early count for their share of the time.
-
-    Returns:
-        Seconds to compile and to train, and bytes of the checkpoint and the records.
-    """
+    """Train on the first blocks; return seconds to compile and train, and bytes of the checkpoint and the records."""
     task, rows, start = scan.task, 0, time.monotonic()
     with contextlib.closing(task.run()) as events:
         for event in events:
@@ -137,6 +131,7 @@ def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
     epochs = [sorted(run.config.epochs for run in lane) for lane in scan.lanes]
     row_seconds = (clocks.read + clocks.train) / max(rows, 1)
     evaluation = clocks.evaluate / rows * task.rows if clocks.evaluate else row_seconds * table.holdout_rows
+    # A lane that ends early takes its share of the time.
     seconds = (row_seconds * task.rows + evaluation) * sum(lane[-1] for lane in epochs) / len(epochs)
     state = sum(array.nbytes for array in task.state().values())
     runs = [*itertools.chain(*scan.lanes)]

@@ -1,4 +1,4 @@
-"""What a sweep adds to its summary run: a data sample and saved views at the start, a report at the end."""
+"""What a sweep publishes: a data sample and saved views at the start, a report at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.tracking.tracker import Tracker
 
 
 def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
-    """Log a sample of the data, for figures, and save the views to open while the sweep runs."""
+    """Log a sample of the data, for figures, and save views to watch the sweep with."""
     first = runs[0]
     if rows := sample.sample_csv(first.table):
         tracker.log_text(sweep_id, rows, sample.FILE)
@@ -30,10 +30,7 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
 
 
 def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
-    """Log the report of a finished sweep, and update its views to the settings that its runs turned out to vary.
-
-    If that fails, the sweep does not.
-    """
+    """Log the report, and update the views to the settings that vary among all runs; a failure is only reported."""
     try:
         tracker.flush()
         sweep = RunReader(tracker.uri).load([sweep_id], with_sample=True)

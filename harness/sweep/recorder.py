@@ -37,7 +37,7 @@ class Recorder:
         summary_record: Record | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the summary run if there is a sweep `folder`, or continue it; see `Summary`. `tags` go to each run."""
+        """Start or continue the summary run if there is a sweep `folder`; see `Summary`. `tags` go to each run."""
         self._tracker, self._command, self._device = tracker, command, device
         self.tags = dict(tags or {})
         self._leaderboard = Leaderboard()
@@ -51,18 +51,17 @@ class Recorder:
         return self._summary.run_id if self._summary else ""
 
     def start(self, runs: Sequence[Run]) -> None:
-        """Start the runs that have not ended, or continue those with an id."""
+        """Start the runs that have not ended; those with an id are continued."""
         self._add(runs)
         if self._summary:
             self._summary.monitor()
         active = [run for run in runs if not run.status]
-        new = [run for run in active if not run.run_id]
-        resumed = [run for run in active if run.run_id]
-        ids = self._tracker.start_runs([(run.name, run_params(run.config), self._tags(run)) for run in new])
-        for run in resumed:
+        for run in (run for run in active if run.run_id):
             self._tracker.resume_run(run.run_id)
             self._tracker.log_params(run.run_id, run_params(run.config))
             self._tracker.tag(run.run_id, self._tags(run))
+        new = [run for run in active if not run.run_id]
+        ids = self._tracker.start_runs([(run.name, run_params(run.config), self._tags(run)) for run in new])
         for run, run_id in zip(new, ids, strict=True):
             run.run_id = run_id
         for run in active:
@@ -78,7 +77,7 @@ class Recorder:
             self._tracker.prepare_models()
 
     def reuse(self, run: Run, record: Record) -> None:
-        """Take a run's result from the store, and add the run to this sweep."""
+        """Take a run's result from its record, and add the run to this sweep."""
         metrics, tags = record.data.metrics, record.data.tags
         run.run_id, run.status = record.info.run_id, record.info.status
         run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
@@ -92,13 +91,13 @@ class Recorder:
             self._summary.state.best = min(self._leaderboard.score(run), math.inf if best is None else best)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return what `restore` needs in another process: values for JSON, and arrays."""
+        """Return what `restore` needs: values for JSON, and arrays."""
         facts, arrays = self._leaderboard.state()
         seconds, best = (self._summary.seconds, self._summary.state.best) if self._summary else ({}, None)
         return facts | {"seconds": seconds, "best": best}, arrays
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Continue from the saved state of another process, for those of `runs` that are in it."""
+        """Continue from the saved state of those `runs` that are in it."""
         self._leaderboard.restore(runs, facts, arrays)
         for run in runs:
             if run.status:
@@ -109,7 +108,7 @@ class Recorder:
             self._summary.state.seconds, self._summary.state.best = dict(facts["seconds"]), facts["best"]
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
-        """Record an epoch for each run of a lane that has not ended."""
+        """Record an epoch of the runs of a lane that have not ended."""
         for run in runs:
             if run.status:
                 continue
@@ -125,7 +124,7 @@ class Recorder:
             self._tracker.log_curve(run.run_id, "train/chunk_loss", updates[keep], losses[keep])
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
-        """Record the end of the runs of a lane that the event ends, at the epoch it happened."""
+        """Record the end of those runs of a lane that the event stops."""
         for run in runs:
             if run.status or run.config.epochs not in event.stops:
                 continue
@@ -141,7 +140,7 @@ class Recorder:
             self._end(run, "FINISHED")
 
     def diverged(self, runs: Sequence[Run], event: Diverged) -> None:
-        """Record that the runs of a lane diverged, which is a result."""
+        """Record that the runs of a lane diverged, which counts as a result."""
         for run in runs:
             if not run.status:
                 self._tracker.tag(run.run_id, {"diverged_at": str(event.update)})
@@ -154,12 +153,12 @@ class Recorder:
                 self._fail(run, event.reason)
 
     def scanned(self, clocks: Clocks) -> None:
-        """Record the time that a scan took."""
+        """Record the time a scan took."""
         if self._summary:
             self._summary.add_clocks(clocks)
 
     def finish(self) -> None:
-        """Log the best run's model, unless an earlier call logged a better one, and end the summary run."""
+        """Log the best model unless an earlier call logged a better one, and end the summary run."""
         if self._leaderboard.best:
             run, weights = self._leaderboard.best
             score, logged = self._leaderboard.score(run), self._summary.state.best if self._summary else None
@@ -171,7 +170,7 @@ class Recorder:
             self._summary.end(self._leaderboard.results())
 
     def abort(self, status: str) -> None:
-        """End all runs that have not ended, and the summary run, with `status`."""
+        """End all unfinished runs and the summary run with `status`."""
         for run in self._leaderboard.runs:
             if not run.status or run.run_id in self._tracker.buffer.dropped_endings:
                 self._end(run, status)
@@ -179,7 +178,6 @@ class Recorder:
             self._summary.end(self._leaderboard.results(), status)
 
     def _add(self, runs: Sequence[Run]) -> None:
-        """Add runs to the sweep."""
         for run in runs:
             if self.sweep_id and self.sweep_id not in run.sweeps:
                 run.sweeps.append(self.sweep_id)
@@ -188,7 +186,7 @@ class Recorder:
             self._summary.add(runs)
 
     def _add_ended(self, run: Run) -> None:
-        """Add a run that ended earlier, and tag it with this sweep if it is new to it."""
+        """Add a run that ended earlier, and tag it if it is new to this sweep."""
         before = list(run.sweeps)
         self._add([run])
         if run.sweeps != before:

@@ -1,4 +1,4 @@
-"""Params, tags, `config.yaml` and coefficients of a run in MLflow: their names and how they are written."""
+"""The names and values of a run's params, tags, configuration file and final metrics in MLflow."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
 
 MAX_WEIGHTS = 200  # Inputs up to which a linear model's weights are recorded as metrics.
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def run_params(config: Config) -> dict[str, Any]:
-    """Return the flat configuration without unset keys; lists are written as Hydra writes them."""
+    """Return the flat configuration without unset keys, and with lists as Hydra writes them."""
     flat = {key: value for key, value in config.flat().items() if value is not None}
     return {key: f"[{','.join(map(str, v))}]" if isinstance(v, list) else v for key, v in flat.items()}
 
 
 def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
-    """Return the tags that every run has; the sweep's `command` is for a run without one of its own."""
+    """Return the tags of a run; `command` is the sweep's, in case the run has none of its own."""
     tags = {
         "kind": "run",
         "sample": "full" if run.config.is_full else "batch",
@@ -45,12 +44,12 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
 
 
 def config_yaml(config: Config) -> str:
-    """Return the whole configuration as YAML."""
-    return yaml.dump(asdict(config, dict_factory=_plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    """Return the configuration as YAML."""
+    return yaml.dump(asdict(config, dict_factory=_plain), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
 
 
 def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: float, shared_by: int) -> dict[str, float]:
-    """Return the metrics recorded once, at the end of a run; `train_seconds` is the time its scan has trained."""
+    """Return the metrics recorded at the end of a run, whose scan has trained for `train_seconds`."""
     return {
         "rows_per_second": epochs * run.table.train_rows / max(train_seconds, 1e-9),
         "memory/update_mb": run.update_bytes / 1e6,
@@ -60,7 +59,7 @@ def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: floa
 
 
 def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
-    """Return intercept and slopes in unscaled units if the model is linear."""
+    """Return the intercept and slopes of a linear model in unscaled units; nothing for other models."""
     found, inputs = kernel_and_bias(model), run.table.inputs
     if found is None or len(inputs) > MAX_WEIGHTS:
         return {}

@@ -1,9 +1,8 @@
-"""Which processes train which runs: each process holds a lock file while it lives, beside a list of its claims.
+"""Which process trains which runs: each process lists its claims in a file, beside a lock that it holds while it lives.
 
-The locks are `flock` locks, which the kernel releases when the process ends, however it ends. They hold among the
-processes of one machine; on a network file system they also hold among machines if the mount passes `flock` on to its
-server, as NFS on Linux does unless mounted with `nolock` or `local_lock`. On a file system without `flock`, `filelock`
-warns and uses lock files that may outlive a killed process.
+The kernel releases `flock` locks however a process ends. They work between the processes of one machine, and between
+machines on a network file system whose mount forwards `flock`, as NFS on Linux does unless mounted with `nolock` or
+`local_lock`. Without `flock`, `filelock` warns and uses lock files that may outlive a killed process.
 """
 
 from __future__ import annotations
@@ -25,10 +24,9 @@ from harness.errors import ConfigError
 
 
 class RunLocks:
-    """The claims of this process on runs of one store, and those of others; a context manager."""
+    """This process's claims on runs of a store; a context manager that releases them."""
 
     def __init__(self, uri: str) -> None:
-        """Register this process, without claims; processes see each other if their URIs lead to the same store."""
         self._folder = _folder(uri)
         self._taken: set[str] = set()
         self._kept: set[str] = set()
@@ -51,20 +49,20 @@ class RunLocks:
             _remove(self._claims, self._alive)
 
     def take(self, names: Iterable[str]) -> set[str]:
-        """Claim those of `names` that no other process has claimed, and return them."""
+        """Claim the `names` that no other process has claimed, and return them."""
         with self.exclusive():
             free = set(names) - self.others()
             self._write(self._taken | free)
         return free
 
     def keep(self, name: str) -> None:
-        """Claim `name` until this object is closed, even if another process has claimed it too."""
+        """Claim `name` until this object is closed, even if another process has claimed it."""
         with self.exclusive():
             self._kept.add(name)
             self._write(self._taken)
 
     def drop(self, names: Iterable[str] | None = None) -> None:
-        """Release the claims on `names`, or on everything that was taken."""
+        """Release the claims on `names`, by default on everything taken."""
         with self.exclusive():
             self._write(set() if names is None else self._taken - set(names))
 
@@ -84,7 +82,7 @@ class RunLocks:
         return claimed
 
     def exclusive(self) -> contextlib.AbstractContextManager[object]:
-        """Keep other processes from claiming and looking inside the block; blocks may be nested."""
+        """Keep other processes from claiming or looking during the block; blocks may be nested."""
         return self._everyone.acquire()
 
     def _write(self, names: set[str]) -> None:
@@ -94,7 +92,7 @@ class RunLocks:
 
 @contextlib.contextmanager
 def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Let one process of this user at a time into a block of the same `name`, and say so while waiting."""
+    """Let one of this user's processes at a time run a block of this `name`; `say` is told when one has to wait."""
     lock = FileLock(_user_folder() / f"{name}.lock")
     try:
         lock.acquire(blocking=False)
@@ -114,10 +112,7 @@ def _remove(claims: Path, lock: BaseFileLock) -> None:
 
 
 def _folder(uri: str) -> Path:
-    """Return the folder of a store's locks: beside a database file; for a server in this user's temporary folder.
-
-    Only processes of one machine can compete for a server's runs, whatever folder they were started in.
-    """
+    """Return the folder of a store's locks: beside a database file, or this user's temporary folder for a server."""
     scheme, found, path = uri.partition(":///")
     if found and scheme == "sqlite":
         database = Path(path).resolve()

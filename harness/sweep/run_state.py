@@ -1,4 +1,4 @@
-"""What the store already knows of the runs asked for: finished, running elsewhere, interrupted or nothing."""
+"""Which of the requested runs the store already has, and how each of them ended."""
 
 from __future__ import annotations
 
@@ -23,26 +23,25 @@ class RunState:
 
     @property
     def has_result(self) -> bool:
-        """True if the run need not be trained again."""
+        """True if the run needs no training."""
         return self.name in ("finished", "diverged")
 
     @property
     def reusable_id(self) -> str:
-        """The id of a run that was started but has no metrics yet, so this run can take it over; else empty."""
-        if self.record is None or self.name != "interrupted" or self.record.data.metrics:
-            return ""
-        return self.record.info.run_id
+        """The id of an interrupted run without metrics, under which the run can be trained again; else empty."""
+        is_reusable = self.record and self.name == "interrupted" and not self.record.data.metrics
+        return self.record.info.run_id if self.record and is_reusable else ""
 
 
 def claim_of(signature: str, experiment_id: str) -> str:
-    """Return the name under which processes claim a run of an experiment."""
+    """Return the name by which processes claim a run of an experiment."""
     return f"{experiment_id}/{signature}"
 
 
 def find_states(
     runs: Sequence[Run], records: Mapping[str, Sequence[Record]], claimed: set[str], experiment_id: str
 ) -> dict[Run, RunState]:
-    """Return the state of each run, from the store's records by signature, newest first, and others' claims."""
+    """Return each run's state, given the store's records by signature, newest first, and the claims of others."""
     return {run: _state(run, records.get(run.signature, ()), claimed, experiment_id) for run in runs}
 
 
@@ -50,7 +49,7 @@ def _state(run: Run, records: Sequence[Record], claimed: set[str], experiment_id
     if claim_of(run.signature, experiment_id) in claimed:
         return RunState("running", records[0] if records else None)
     states = [RunState(_state_name(record), record) for record in records]
-    # Runs on other machines are not waited for, and a finished run may lack the model that is wanted now.
+    # A finished run may lack the model that is wanted now, and nobody waits for runs on other machines.
     results = [state for state in states if state.has_result and (state.name == "diverged" or _has_model(run, state))]
     unfinished = [state for state in states if state.name in ("failed", "interrupted")]
     return (results or unfinished or [RunState("new")])[0]
@@ -64,7 +63,7 @@ def is_abandoned(record: Record, claimed: set[str]) -> bool:
 
 
 def _state_name(record: Record) -> str:
-    """Return the state of a run that no process of this machine has claimed."""
+    """Return the state of a run that no process on this machine has claimed."""
     tags, status = record.data.tags, record.info.status
     if status == "FINISHED":
         return "finished"

@@ -1,4 +1,4 @@
-"""Runs a sweep from configurations to records. A single configuration is a sweep of one."""
+"""Runs sweeps, from configurations to records. A single configuration is a sweep of one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.config import DEFAULT_EXPERIMENT, Config
-from harness.runtime.device import choose_device
+from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch, Store
-from harness.sweep.display import Display, counted
-from harness.sweep.executor import LocalExecutor
+from harness.sweep.display import Display
+from harness.sweep.executor import choose_executor
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import publish_report, publish_start
@@ -25,7 +25,7 @@ from harness.tracking.uri import tracking_uri
 
 
 class Sweep:
-    """A sweep whose configurations may arrive in several batches; a context manager that ends it."""
+    """A sweep whose configurations may arrive in several batches; as a context manager it ends itself."""
 
     def __init__(
         self,
@@ -36,14 +36,14 @@ class Sweep:
         signatures: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Open nothing yet; the first batch does.
+        """Describe a sweep; the first batch opens the store.
 
         Args:
             display: Shows progress and messages.
             command: The command that repeats the sweep.
             folder: Gives the sweep a summary run, which later calls with the same folder continue.
-            signatures: Signatures of all runs, if they are known before the first batch.
-            tags: Added to the tags of each run.
+            signatures: Of all runs, if they are known before the first batch.
+            tags: Go to each run.
         """
         self._display, self._command, self._folder = display, command, folder
         self._signatures, self._tags = list(signatures), tags
@@ -77,32 +77,30 @@ class Sweep:
         """Train and record configurations, except those that already have a result in the store.
 
         Args:
-            configs: They share `runtime` and `tracking`, with those of other batches too.
-            commands: For each, the command that trains it alone; the sweep's command if there is none.
+            configs: With the same `runtime` and `tracking` in all batches.
+            commands: For each configuration, the command that trains it alone; by default, the sweep's.
 
         Returns:
             The ended run of each configuration, in order; equal configurations share one.
 
         Raises:
-            ConfigError: A configuration cannot be trained; none of these has been trained or recorded then.
+            ConfigError: A configuration cannot be trained; nothing of this batch was trained or recorded.
         """
-        device, description = choose_device(configs[0].runtime)
-        self._say(f"device: {description}")
-        if "GPU" in device and not self._store:
+        executor = choose_executor(configs[0].runtime)
+        self._say(f"device: {executor.description}")
+        if "GPU" in executor.device and not self._store:
             self._resources.enter_context(only_one("gpu-0", self._display.say))
         runs = prepare(configs, self._display.reading)
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
-        # Earlier batches may have trained some of them.
         runs = [self._ended.get(run.signature, run) for run in runs]
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:
             return runs
         self._describe_data(distinct)
-        executor = LocalExecutor(device)
         scans = prepare_scans(distinct, executor)
         is_first = self._store is None
-        store = self._store = self._store or self._open(configs[0], description, distinct)
+        store = self._store = self._store or self._open(configs[0], executor.description, distinct)
         batch = Batch(distinct, scans, executor, store, self._command)
         self._batches.append(batch)
         self._resources.callback(batch.close)
@@ -116,10 +114,10 @@ class Sweep:
         return runs
 
     def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Store:
-        """Open the store, and end the runs that dead processes left open."""
+        """Open the store, and end runs that dead processes left running."""
         uri = tracking_uri(config.tracking.uri)
         experiment = DEFAULT_EXPERIMENT if config.tracking.experiment is None else config.tracking.experiment
-        # Closed after the tracker: until all is delivered, no other process may take a run for abandoned.
+        # Closed after the tracker: other processes must not take a run for abandoned before its end is delivered.
         locks = self._resources.enter_context(RunLocks(uri))
         outbox = Path(config.runtime.cache).absolute() / "outbox"
         tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
@@ -128,7 +126,11 @@ class Sweep:
         reader = RunReader(uri)
         tracker.deliver_leftovers()
         with locks.exclusive():
-            _end_abandoned(tracker, reader, locks.others())
+            claimed = locks.others()
+            for running in reader.running(tracker.experiment_id):
+                if is_abandoned(running, claimed):
+                    tracker.end_run(running.info.run_id, "KILLED")
+            tracker.flush()
             signatures = self._signatures or [run.signature for run in runs]
             record = None
             if self._folder and not config.runtime.rerun:
@@ -140,24 +142,16 @@ class Sweep:
     def _describe_data(self, runs: Sequence[Run]) -> None:
         for table in {run.table.folder: run.table for run in runs}.values():
             if table.dropped or table.filled:
-                filled = counted(table.filled, "empty field")
-                self._say(f"data:   {counted(table.dropped, 'row')} dropped, {filled} filled")
+                filled = count(table.filled, "empty field")
+                self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
             if table.drift:
                 self._say(f"data:   {table.drift}; this affects batch runs, and data.order=shuffled avoids it")
 
     def _say(self, line: str) -> None:
-        """Print a line, once per sweep."""
+        """Print a line once per sweep."""
         if line not in self._said:
             self._said.add(line)
             self._display.say(line)
-
-
-def _end_abandoned(tracker: Tracker, reader: RunReader, claimed: set[str]) -> None:
-    """End runs that are still marked as running although their process is gone."""
-    for record in reader.running(tracker.experiment_id):
-        if is_abandoned(record, claimed):
-            tracker.end_run(record.info.run_id, "KILLED")
-    tracker.flush()
 
 
 def train(
@@ -168,6 +162,6 @@ def train(
     folder: Path | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> list[Run]:
-    """Train `configs` as one sweep of one batch; see `Sweep`."""
+    """Train `configs` as a sweep of one batch; see `Sweep`."""
     with Sweep(display, command=command, folder=folder, tags=tags) as sweep:
         return sweep.train(configs)

@@ -1,4 +1,4 @@
-"""Trains scans one after another: records their events, shows progress and writes checkpoints."""
+"""Trains scans one after another, records their events, shows progress and writes checkpoints."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from harness.training.events import Diverged, EpochEnd, Failed, Progress, Stoppe
 
 
 class PreparedScan(NamedTuple):
-    """Runs by lane, and the task that trains them."""
+    """A scan's runs by lane, and the task that trains them."""
 
     lanes: list[list[Run]]
     task: Task
 
 
 def prepare_scans(runs: Sequence[Run], executor: Executor) -> list[PreparedScan]:
-    """Have an executor check and build the scans of `runs`; raises `ConfigError` if one cannot be trained."""
+    """Check and build the scans of `runs`; raises `ConfigError` if one cannot be trained."""
     return [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in arrange(runs)]
 
 
@@ -43,14 +43,14 @@ class ScanLoop:
     display: Display
 
     def restore(self, saved: Saved) -> int:
-        """Restore the scan that was running and return its number; fails on the checkpoint of other scans."""
+        """Restore the scan that was running and return its number; fails if the checkpoint is of other scans."""
         number = saved.facts["scan"]
         if number < len(self.scans):
             self.scans[number].task.restore(arrays_under("scan/", saved.arrays))
         return number
 
     def run(self, first: int = 0) -> None:
-        """Run the scans from number `first` on."""
+        """Run the scans, starting with number `first`."""
         self.recorder.start(self.runs)
         with self.tracker.buffer.hold():
             for number, scan in enumerate(self.scans[first:], first):
@@ -77,25 +77,23 @@ class ScanLoop:
 
     def _record(self, scan: PreparedScan, event: EpochEnd | Stopped | Diverged | Failed) -> None:
         lane = scan.lanes[event.lane]
-        if isinstance(event, EpochEnd):
-            self.recorder.epoch(lane, event)
-        elif isinstance(event, Stopped):
-            self.recorder.stopped(lane, event, scan.task.clocks.train, shared_by=len(scan.lanes))
-        elif isinstance(event, Diverged):
-            self.recorder.diverged(lane, event)
-        else:
-            self.recorder.failed(lane, event)
+        match event:
+            case EpochEnd():
+                self.recorder.epoch(lane, event)
+            case Stopped():
+                self.recorder.stopped(lane, event, scan.task.clocks.train, shared_by=len(scan.lanes))
+            case Diverged():
+                self.recorder.diverged(lane, event)
+            case Failed():
+                self.recorder.failed(lane, event)
 
     def _show(self, task: Task, rows: int, epoch: int) -> None:
         ended = sum(bool(run.status) for run in self.runs)
         self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs))
 
     def _save(self, number: int) -> None:
-        """Write a checkpoint, then release the records made since the last one.
-
-        The checkpoint contains these records: if this process dies in between, the next one sends them again.
-        """
-        records = self.tracker.buffer.take()
+        """Write a checkpoint, then release the records made since the last one."""
+        records = self.tracker.buffer.take()  # The checkpoint has them too, in case this process dies in between.
         facts, weights = self.recorder.state()
         state = self.scans[number].task.state() if number < len(self.scans) else {}
         arrays = {f"scan/{name}": values for name, values in state.items()}
@@ -106,5 +104,5 @@ class ScanLoop:
 
 
 def arrays_under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays whose names start with `prefix`, without it."""
+    """Return the arrays whose names start with `prefix`, which is removed."""
     return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}

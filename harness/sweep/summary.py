@@ -11,27 +11,25 @@ from pathlib import Path
 from mlflow.entities import Run as Record
 
 from harness.config.naming import sweep_name
+from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
 from harness.sweep.run_state import HOST
 from harness.sweep.summary_state import RunResult, SummaryState
-from harness.sweep.summary_text import describe_data, summary_text
 from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
 from harness.training.trainer import Clocks
 
+MAX_FAILURES = 20  # Failed runs listed by name.
+
 
 class Summary:
-    """The summary run of the sweep in a folder; later calls with the same folder continue it.
-
-    Attributes:
-        state: What the next call continues from.
-    """
+    """The summary run of the sweep in a folder; later calls with the same folder continue it."""
 
     def __init__(
         self, tracker: Tracker, command: str, folder: Path, signatures: Sequence[str] = (), record: Record | None = None
     ) -> None:
-        """Start the summary run, or continue that of an earlier call: by the folder, else by its `record`."""
+        """Start the summary run, or continue an earlier call's: that of the folder, else `record`."""
         self._tracker, self._command, self._folder = tracker, command, folder
         self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
@@ -54,12 +52,12 @@ class Summary:
 
     @property
     def run_id(self) -> str:
-        """MLflow's id."""
+        """The summary run's id in MLflow."""
         return self.state.run_id
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Time spent so far, by what it was spent on."""
+        """Time spent so far, by activity."""
         wall = self.state.seconds.get("wall", 0.0) + time.monotonic() - self._start
         return self.state.seconds | {"wall": wall}
 
@@ -67,13 +65,13 @@ class Summary:
         """Add runs to the sweep."""
         new = {run.signature for run in runs} - set(self.state.signatures)
         self.state.signatures += sorted(new)
-        self.state.data = list(dict.fromkeys([*self.state.data, *map(describe_data, runs)]))
+        self.state.data = list(dict.fromkeys([*self.state.data, *map(_describe_data, runs)]))
         self.state.write(self._folder)
         if new:
             self._tracker.tag(self.run_id, {"signature": sweep_signature(self.state.signatures)})
 
     def monitor(self) -> None:
-        """Record the machine's load from now on."""
+        """Record the machine's load until the end."""
 
         def log(metrics: Mapping[str, float]) -> None:
             # The step is the time since the sweep started, so that no step is recorded twice.
@@ -83,24 +81,23 @@ class Summary:
         self._monitor = self._monitor or SystemMonitor(log)
 
     def add_clocks(self, clocks: Clocks) -> None:
-        """Add the time that a scan took."""
+        """Add the time a scan took."""
         for name, seconds in asdict(clocks).items():
             self.state.seconds[name] = self.state.seconds.get(name, 0.0) + seconds
 
     def end(self, results: Sequence[RunResult], status: str = "") -> None:
-        """Record clocks and note and end the run; without a `status`, it fails if any run did."""
-        if self._monitor:
-            self._monitor.stop()
+        """Record the times and the note and end the run, which without a `status` has failed if any run has."""
         state = self.state
         state.runs = [*{run.run_id: run for run in [*state.runs, *results]}.values()]
         if self._monitor:
+            self._monitor.stop()
             state.seconds = self.seconds
         state.write(self._folder)
         if self._monitor:
             metrics = {f"time/{name}_s": seconds for name, seconds in state.seconds.items()}
             metrics["memory/peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             self._tracker.log(self.run_id, metrics, state.calls - 1)
-        note = summary_text(state, self._command, self._tracker.experiment_id)
+        note = _note(state, self._command, self._tracker.experiment_id)
         self._tracker.tag(self.run_id, {"mlflow.note.content": note})
         failed = any(run.reason for run in state.runs)
         self._tracker.end_run(self.run_id, status or ("FAILED" if failed else "FINISHED"))
@@ -114,3 +111,36 @@ def _state_of(record: Record) -> SummaryState:
     }
     calls = int(record.data.tags.get("calls", 1))
     return SummaryState(record.info.run_id, seconds=seconds, calls=calls, started=record.info.start_time / 1000)
+
+
+def _describe_data(run: Run) -> str:
+    *features, target = (column.name for column in run.table.columns)
+    some = ", ".join(features[:5]) + (f" and {len(features) - 5} more" if len(features) > 5 else "")
+    return (
+        f"`{run.table.name}`: {target} from {some}; "
+        f"{run.table.train_rows:,} training rows, {run.table.holdout_rows:,} holdout rows."
+    )
+
+
+def _note(state: SummaryState, command: str, experiment_id: str) -> str:
+    """Return the best runs, the data, the failures and the command as Markdown; MLflow collapses all but its start."""
+
+    def link(run: RunResult) -> str:
+        return f"[{run.name}](#/experiments/{experiment_id}/runs/{run.run_id})"
+
+    parts, rows = [], []
+    finished = sorted((run for run in state.runs if run.score is not None), key=lambda run: run.score or 0.0)
+    for sample, title in (("batch", "chunks"), ("full", "the full sample")):
+        if run := next((run for run in finished if run.sample == sample), None):
+            rmse = "" if run.rmse is None else f"{run.rmse:,.6g}"
+            rows.append(f"| {title} | {link(run)} | {run.loss:.4g} | {rmse} | {run.updates:,} |")
+    if rows:
+        header = ["| best of | run | loss | rmse | updates |", "| --- | --- | ---: | ---: | ---: |"]
+        parts.append("\n".join([*header, *rows]))
+    parts += state.data
+    failed = [f"- {link(run)}: {run.reason.splitlines()[0]}" for run in state.runs if run.reason]
+    if failed:
+        more = [f"- and {len(failed) - MAX_FAILURES} more"] if len(failed) > MAX_FAILURES else []
+        title = f"{len(failed)} of {len(state.runs)} runs failed:\n"
+        parts.append("\n".join([title, *failed[:MAX_FAILURES], *more]))
+    return "\n\n".join([*parts, f"```\n{masked(command)}\n```"])

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import requests
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from harness.tracking._compat_schema import UntestedSchema, connection
 from harness.tracking.uri import sqlite_path
@@ -26,8 +29,10 @@ Point = tuple[str, str, int, float]
 """Run id, metric, step and value."""
 
 _ENDPOINT = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-POINTS_PER_ANSWER, _RUNS_PER_REQUEST = 25_000, 25
-_SECONDS = 60
+POINTS_PER_ANSWER = 25_000
+"""The most that a server returns."""
+
+_RUNS_PER_REQUEST = 20
 
 
 def histories(
@@ -44,7 +49,7 @@ def histories(
             return _from_file(path, run_ids, metrics)
         if uri.startswith(("http://", "https://")):
             return list(_from_server(client, uri, run_ids, metrics, points_per_answer))
-    except (UntestedSchema, sqlite3.Error, requests.RequestException, LookupError, TypeError, ValueError):
+    except (UntestedSchema, sqlite3.Error, requests.RequestException, MlflowException, LookupError, ValueError):
         pass
     return list(public_histories(client, run_ids, metrics))
 
@@ -71,26 +76,14 @@ def _from_file(path: Path, run_ids: Sequence[str], metrics: Sequence[str]) -> li
 def _from_server(
     client: MlflowClient, uri: str, run_ids: Sequence[str], metrics: Sequence[str], limit: int
 ) -> Iterator[Point]:
-    with requests.Session() as session:
-        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
-        if user and password:
-            session.auth = (user, password)
-        if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-            session.headers["Authorization"] = f"Bearer {token}"
-
-        def ask(some: Sequence[str], metric: str) -> list[Point]:
-            """Return one metric's points, asking for fewer runs where an answer may have been cut off."""
-            query: dict = {"run_id": list(some), "metric_key": metric, "max_results": limit}
-            answer = session.get(uri.rstrip("/") + _ENDPOINT, params=query, timeout=_SECONDS)
-            answer.raise_for_status()
-            points = answer.json()["metrics"]
-            if len(points) < limit:
-                return [(point["run_id"], metric, int(point["step"]), float(point["value"])) for point in points]
-            if len(some) == 1:
-                return list(public_histories(client, some, [metric]))
-            half = len(some) // 2
-            return ask(some[:half], metric) + ask(some[half:], metric)
-
-        for metric in metrics:
-            for start in range(0, len(run_ids), _RUNS_PER_REQUEST):
-                yield from ask(run_ids[start : start + _RUNS_PER_REQUEST], metric)
+    server = get_default_host_creds(uri)
+    for metric, start in itertools.product(metrics, range(0, len(run_ids), _RUNS_PER_REQUEST)):
+        some = run_ids[start : start + _RUNS_PER_REQUEST]
+        query = {"run_id": list(some), "metric_key": metric, "max_results": limit}
+        answer: Any = http_request(server, _ENDPOINT, "GET", params=query)
+        answer.raise_for_status()
+        points = answer.json()["metrics"]
+        if len(points) < limit:
+            yield from ((point["run_id"], metric, int(point["step"]), float(point["value"])) for point in points)
+        else:  # The answer may have been cut off.
+            yield from public_histories(client, some, [metric])

@@ -1,8 +1,8 @@
-"""Which local MLflow stores this version may read and write with SQL of its own.
+"""Which local MLflow stores this version reads and writes with SQL of its own.
 
 MLflow's tables are private. `_compat_sqlite` and `_compat_history` use them only in stores whose schema revision was
-tested; in every other store MLflow's own client is used. `tests/tracking/test_compat_sqlite.py` fails when the
-installed MLflow creates stores of another revision: compare the tables, then add the revision here.
+tested, and MLflow's client everywhere else. `tests/tracking/test_compat_sqlite.py` fails when the installed MLflow
+creates stores of another revision: compare the tables, then add the revision here.
 """
 
 from __future__ import annotations
@@ -20,37 +20,24 @@ _BUSY_SECONDS = 20
 
 
 class UntestedSchema(Exception):
-    """The store's tables are not those that this module was tested with."""
+    """The store's tables are not those that the SQL was written for."""
 
 
 @contextlib.contextmanager
 def connection(path: Path) -> Iterator[sqlite3.Connection]:
-    """Connect to a store for one transaction, which is rolled back if the block raises.
+    """Connect to a store.
 
     Raises:
         UntestedSchema: The store has an untested schema revision, or lacks a table or a column.
     """
-    # A connection costs less than a millisecond, and none that stays open can keep a `-wal` file alive.
     opened = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
     with contextlib.closing(opened) as store:
         try:
-            if store.execute("SELECT version_num FROM alembic_version").fetchall() not in _TESTED_ROWS:
+            revisions = store.execute("SELECT version_num FROM alembic_version").fetchall()
+            if revisions not in [[(revision,)] for revision in TESTED_REVISIONS]:
                 raise UntestedSchema(path)
             yield store
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # Not an outage: the SQL does not fit the tables.
                 raise UntestedSchema(path) from error
             raise
-
-
-@contextlib.contextmanager
-def transaction(path: Path) -> Iterator[sqlite3.Connection]:
-    """Connect to a store to write; all of the block is written, or nothing."""
-    with connection(path) as store:
-        store.execute("PRAGMA foreign_keys = ON")
-        store.execute("BEGIN IMMEDIATE")
-        yield store
-        store.execute("COMMIT")
-
-
-_TESTED_ROWS = [[(revision,)] for revision in TESTED_REVISIONS]

@@ -16,20 +16,25 @@ import posixpath
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mlflow.entities import DatasetInput
 
-from harness.tracking._compat_schema import UntestedSchema, connection, transaction
+from harness.tracking._compat_schema import UntestedSchema, connection
 from harness.tracking.uri import sqlite_path
 
 _KEY = re.compile(r"[/\w.\- :]{1,250}")
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 8000
-_LONGEST_OF_DATASET = {"name": 500, "digest": 36, "source_type": 36, "source": 65_535, "schema": 1_048_575}
-_LONGEST_PROFILE, _LONGEST_INPUT_TAG = 16_777_215, 255
+_LONGEST_OF_DATASET = {
+    "name": 500,
+    "digest": 36,
+    "source_type": 36,
+    "source": 65_535,
+    "schema": 1_048_575,
+    "profile": 16_777_215,
+}
 _RUN_NAME = "mlflow.runName"
 
 _INSERT_RUN = """
@@ -96,28 +101,24 @@ class LocalStore:
 
     def start(
         self, experiment_id: str, location: str, runs: Sequence[tuple[str, Mapping[str, str]]], ms: int
-    ) -> list[tuple[str, str]]:
-        """Start runs.
+    ) -> list[str]:
+        """Start runs and return their ids.
 
         Args:
             experiment_id: The experiment's id.
             location: The experiment's artifact location.
             runs: Name and tags of each run.
-            ms: Start time of the last run; each run starts one millisecond after the previous one, to keep their order.
-
-        Returns:
-            Each run's id and artifact URI.
+            ms: Start time of the last run; the others start a millisecond apart, to keep their order.
 
         Raises:
             Unsupported: MLflow's client has to start them.
         """
-        started, rows, tags = [], [], []
+        rows, tags = [], []
         for start, (name, own) in enumerate(runs, ms - len(runs) + 1):
             if not name or _RUN_NAME in own or re.search("[?#]", location):
                 raise Unsupported
             run_id = uuid.uuid4().hex
             artifacts = f"{location.rstrip('/')}/{run_id}/artifacts"
-            started.append((run_id, artifacts))
             rows.append((run_id, name, own.get("mlflow.user", "unknown"), start, artifacts, int(experiment_id)))
             tags += _rows(run_id, {**own, _RUN_NAME: name})
         with self._writing() as store:
@@ -126,7 +127,7 @@ class LocalStore:
                 raise Unsupported
             store.executemany(_INSERT_RUN, rows)
             store.executemany(_UPSERT_TAG, tags)
-        return started
+        return [run_id for run_id, *_ in rows]
 
     def write(self, batches: Mapping[str, Batch]) -> None:
         """Write a batch for each run id, all of them or nothing. A param that exists keeps its value.
@@ -166,10 +167,14 @@ class LocalStore:
             store.execute("ANALYZE")
 
     @contextlib.contextmanager
-    def _writing(self) -> Any:
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Write all of the block, or nothing."""
         try:
-            with transaction(self._path) as store:
+            with connection(self._path) as store:
+                store.execute("PRAGMA foreign_keys = ON")
+                store.execute("BEGIN IMMEDIATE")
                 yield store
+                store.execute("COMMIT")
         except sqlite3.OperationalError:  # The file is locked, full or unreachable.
             raise
         except Exception as error:
@@ -192,18 +197,18 @@ def _add_input(store: sqlite3.Connection, run_id: str, entry: DatasetInput) -> N
 
 def _check(batch: Batch) -> None:
     """Raise `Unsupported` unless MLflow would store the batch exactly as it is."""
-    keys = {*batch.params, *batch.tags, *(point[0] for point in batch.metrics)}
-    numbers = all(
-        type(value) in (int, float) and math.isfinite(value) and type(ms) is type(step) is int
-        for _, value, ms, step in batch.metrics
-    )
+    keys = {*batch.params, *batch.tags, *(key for key, *_ in batch.metrics)}
     fits = (
-        numbers
+        all(math.isfinite(value) for _, value, _, _ in batch.metrics)
         and _RUN_NAME not in batch.tags
         and all(_KEY.fullmatch(key) and _is_plain_path(key) for key in keys)
         and _are_at_most(_LONGEST_PARAM, batch.params.values())
         and _are_at_most(_LONGEST_TAG, batch.tags.values())
-        and all(map(_fits, batch.inputs))
+        and all(
+            _are_at_most(length, [getattr(entry.dataset, name)])
+            for entry in batch.inputs
+            for name, length in _LONGEST_OF_DATASET.items()
+        )
     )
     if not fits:
         raise Unsupported
@@ -213,17 +218,8 @@ def _is_plain_path(key: str) -> bool:
     return posixpath.normpath(key) == key and key != "." and not key.startswith(("..", "/"))
 
 
-def _fits(entry: DatasetInput) -> bool:
-    texts = {name: getattr(entry.dataset, name) for name in _LONGEST_OF_DATASET}
-    return (
-        all(isinstance(text, str) and len(text) <= _LONGEST_OF_DATASET[name] for name, text in texts.items())
-        and len(entry.dataset.profile or "") <= _LONGEST_PROFILE
-        and _are_at_most(_LONGEST_INPUT_TAG, [text for tag in entry.tags for text in (tag.key, tag.value)])
-    )
-
-
 def _are_at_most(length: int, texts: Iterable[str]) -> bool:
-    return all(type(text) is str and len(text) <= length for text in texts)
+    return all(len(text) <= length for text in texts)
 
 
 def _rows(run_id: str, values: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError, require
 from harness.tracking.reader import RunReader
-from harness.tracking.signatures import REPRODUCES
+from harness.tracking.run_search import REPRODUCES
 from harness.tracking.store_errors import reason
 
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
@@ -23,8 +25,6 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
     Raises:
         ConfigError: There is no such run, or it has no model.
     """
-    import mlflow.artifacts
-
     run = records.run(run_id)
     outputs = run.outputs.model_outputs if run.outputs else []
     command = run.data.tags.get("command", "harness train ...")
@@ -33,7 +33,7 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
     require(bool(outputs), f"Run {run.info.run_name} has no model. {remedy}")
     # MLflow would look up `models:/` in the process's default store.
     location = records.client.get_logged_model(outputs[0].model_id).artifact_location
-    downloaded = mlflow.artifacts.download_artifacts(location, dst_path=str(folder), tracking_uri=records.uri)
+    downloaded = download_artifacts(location, dst_path=str(folder), tracking_uri=records.uri)
     return next(Path(downloaded).rglob("*.keras"))
 
 
@@ -43,8 +43,6 @@ def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such run, or its configuration cannot be read.
     """
-    import yaml
-
     run = records.run(run_id)
     try:
         settings = yaml.safe_load(_text(records, run, "config.yaml", folder))
@@ -72,8 +70,6 @@ def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
 
 
 def _text(records: RunReader, run: Run, name: str, folder: Path) -> str:
-    import mlflow.artifacts
-
     uri = f"{run.info.artifact_uri}/{name}"
-    path = mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=records.uri)
+    path = download_artifacts(uri, dst_path=str(folder), tracking_uri=records.uri)
     return Path(path).read_text(errors="replace")

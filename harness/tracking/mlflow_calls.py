@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-import shutil
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.models import Model
@@ -22,7 +20,8 @@ from harness.tracking.records import Record
 METRICS, PARAMS, TAGS = 800, 100, 100
 """Entries in one request; MLflow accepts a thousand in all."""
 
-_FILE = "file://"
+_ONE_BY_ONE = ("text", "artifact", "model", "experiment")
+"""Kinds of records that take a call each; those of the other kinds go together."""
 
 Call = Callable[[], object]
 
@@ -32,22 +31,15 @@ class MlflowCalls:
 
     def __init__(self, client: MlflowClient, local: LocalStore | None) -> None:
         self._client, self._local = client, local
-        self._artifact_uris: dict[str, str] = {}
-        self._deliver: dict[str, Callable[[Record], None]] = {
-            "text": self._text,
-            "artifact": self._artifact,
-            "model": self._model,
-            "experiment": self._experiment_tag,
-        }
 
     def start(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
         """Start runs with these names and tags, and return their ids."""
-        started = self._start_locally(experiment_id, runs)
-        if not started:
-            created = [self._client.create_run(experiment_id, run_name=name, tags=dict(tags)) for name, tags in runs]
-            started = [(run.info.run_id, run.info.artifact_uri or "") for run in created]
-        self._artifact_uris |= started
-        return [run_id for run_id, _ in started]
+        if self._local and runs:
+            location = self._client.get_experiment(experiment_id).artifact_location
+            with contextlib.suppress(Unsupported):
+                return self._local.start(experiment_id, location, runs, int(time.time() * 1000))
+        created = [self._client.create_run(experiment_id, run_name=name, tags=dict(tags)) for name, tags in runs]
+        return [run.info.run_id for run in created]
 
     def calls(self, records: Sequence[Record]) -> Iterator[Call]:
         """Yield the calls that deliver `records`; each has to be made before the next is requested.
@@ -56,8 +48,8 @@ class MlflowCalls:
         """
         batches: dict[str, Batch] = defaultdict(Batch)
         for record in records:
-            if deliver := self._deliver.get(record["kind"]):
-                yield functools.partial(deliver, record)
+            if record["kind"] in _ONE_BY_ONE:
+                yield functools.partial(self._deliver, record)
             else:
                 _add(batches[record["run"]], record)
         unwritten = dict(batches)
@@ -70,15 +62,6 @@ class MlflowCalls:
         """Leave a local store fast to read."""
         if self._local:
             self._local.analyze()
-
-    def _start_locally(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]]) -> list:
-        if not self._local or not runs:
-            return []
-        location = self._client.get_experiment(experiment_id).artifact_location
-        try:
-            return self._local.start(experiment_id, location, runs, int(time.time() * 1000))
-        except Unsupported:
-            return []
 
     def _requests(self, run_id: str, batch: Batch) -> Iterator[Call]:
         metrics = _slices([Metric(*point) for point in batch.metrics], METRICS)
@@ -93,39 +76,28 @@ class MlflowCalls:
         if batch.ending:
             yield functools.partial(self._client.set_terminated, run_id, *batch.ending)
 
-    def _text(self, record: Record) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(record["file"]).name
-            path.write_text(record["text"])
-            self._log_artifact(record["run"], path, "")
+    def _deliver(self, record: Record) -> None:
+        match record["kind"]:
+            case "text":
+                self._client.log_text(record["run"], record["text"], record["file"])
+            case "artifact":
+                self._client.log_artifact(record["run"], record["path"], record["folder"] or None)
+            case "model":
+                self._upload_model(record["run"], Path(record["path"]))
+            case "experiment":
+                self._client.set_experiment_tag(record["experiment"], record["key"], record["value"])
 
-    def _artifact(self, record: Record) -> None:
-        self._log_artifact(record["run"], Path(record["path"]), record["folder"])
-
-    def _log_artifact(self, run_id: str, path: Path, folder: str) -> None:
-        uri = self._artifact_uris.get(run_id, "")
-        if not uri.startswith(f"{_FILE}/"):
-            self._client.log_artifact(run_id, str(path), folder or None)
-            return
-        # MLflow's client would read the whole run to learn this URI: 0.4 s for 64 runs, which copying avoids.
-        target = Path(unquote(uri.removeprefix(_FILE))) / folder
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, target)
-
-    def _model(self, record: Record) -> None:
+    def _upload_model(self, run_id: str, folder: Path) -> None:
         """Upload a saved model, continuing an earlier attempt if there was one."""
-        run_id, folder = record["run"], Path(record["path"])
         run = self._client.get_run(run_id)
         known = run.outputs.model_outputs if run.outputs else []
         condition = f"source_run_id = '{run_id}'"
         found = self._client.search_logged_models([run.info.experiment_id], condition, max_results=1)
-        model = (
-            found[0]
-            if found
-            else self._client.create_logged_model(
-                run.info.experiment_id, "model", source_run_id=run_id, params=run.data.params
-            )
-        )
+        if found:
+            model = found[0]
+        else:
+            options = {"source_run_id": run_id, "params": run.data.params}
+            model = self._client.create_logged_model(run.info.experiment_id, "model", **options)
         manifest = Model.load(str(folder))
         manifest.run_id, manifest.artifact_path = run_id, model.artifact_location
         manifest.model_id = manifest.model_uuid = model.model_id
@@ -134,9 +106,6 @@ class MlflowCalls:
         if model.model_id not in [output.model_id for output in known]:
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         self._client.finalize_logged_model(model.model_id, "READY")
-
-    def _experiment_tag(self, record: Record) -> None:
-        self._client.set_experiment_tag(record["experiment"], record["key"], record["value"])
 
 
 def _add(batch: Batch, record: Record) -> None:
@@ -169,8 +138,6 @@ def _write(store: LocalStore, batches: dict[str, Batch]) -> None:
         batches.clear()
     except Unsupported:
         for run_id in list(batches):
-            try:
+            with contextlib.suppress(Unsupported):
                 store.write({run_id: batches[run_id]})
                 del batches[run_id]
-            except Unsupported:
-                continue

@@ -19,7 +19,7 @@ class ModelSaver:
         self._preparing: threading.Thread | None = None
 
     def prepare(self) -> None:
-        """Let MLflow list the installed packages in the background: that takes 0.3 s, once for each process."""
+        """Let MLflow list the installed packages in the background: that takes 0.3 s, once per process."""
         if self._preparing is None:
             self._preparing = threading.Thread(target=_list_packages, name="packages", daemon=True)
             self._preparing.start()
@@ -28,13 +28,10 @@ class ModelSaver:
         """Save a model with one input `[rows, 1]` for each feature, by the feature's name.
 
         Args:
-            folder: Where to; it must not exist.
+            folder: The folder to create.
             model: A Keras model.
-            example: Rows to try it on, float64 or text.
+            example: Example rows, float64 or text, by feature.
             target: The column that it predicts.
-
-        Raises:
-            Exception: The model cannot be saved.
         """
         if self._preparing:
             self._preparing.join()

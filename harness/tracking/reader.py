@@ -1,4 +1,4 @@
-"""The only reader of MLflow: runs and curves as DataFrames, and runs by their signature."""
+"""The only reader of MLflow: runs and curves as DataFrames."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from harness.config.metrics import EPOCH_METRICS
 from harness.data import sample
 from harness.tracking._compat_history import histories
 from harness.tracking.frames import EPOCH_AXES, NOTHING, Sweep, curves_of, datasets, row, typed
-from harness.tracking.signatures import SignatureSearch
+from harness.tracking.run_search import RunSearch
 
 
-class RunReader(SignatureSearch):
+class RunReader(RunSearch):
     """Reads the runs of a tracking store."""
 
     def load(
@@ -68,5 +68,5 @@ class RunReader(SignatureSearch):
             with tempfile.TemporaryDirectory() as folder:
                 return pd.read_csv(self.client.download_artifacts(sweep_id, sample.FILE, folder))
         except Exception:
-            # Only sweeps over one feature have a sample, and its artifacts may be out of reach: show the rest then.
+            # Only sweeps over one feature have a sample, and artifacts may be unreachable; the rest is still useful.
             return None

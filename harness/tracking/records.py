@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Record = Mapping[str, Any]
 
-
-def _is(*types: type) -> Callable[[object], bool]:
-    return lambda value: type(value) in types
-
-
-_is_text, _is_whole, _is_number = _is(str), _is(int), _is(int, float)
-
-
-def _maps_to(of: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, dict) and all(map(of, value.values()))
-
-
-def _are_points(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(point, list) and len(point) == 2 and _is_whole(point[0]) and _is_number(point[1]) for point in value
-    )
-
-
-def _are_inputs(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(entry, dict)
-        and _is_text(entry.get("context"))
-        and _maps_to(_is_text)(entry.get("dataset"))
-        and entry["dataset"].keys() == {"name", "digest", "source_type", "source", "schema", "profile"}
-        for entry in value
-    )
-
-
-_FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
-    "params": {"values": _maps_to(_is_text)},
-    "metrics": {"values": _maps_to(_is_number), "step": _is_whole, "ms": _is_whole},
-    "curve": {"key": _is_text, "points": _are_points, "ms": _is_whole},
-    "tags": {"values": _maps_to(_is_text)},
-    "dataset": {"inputs": _are_inputs},
-    "text": {"text": _is_text, "file": _is_text},
-    "artifact": {"path": _is_text, "folder": _is_text},
-    "model": {"path": _is_text},
-    "experiment": {"experiment": _is_text, "key": _is_text, "value": _is_text},
-    "end": {"status": _is_text, "ms": _is_whole},
+_TEXTS = {"*": str}
+_DATASET = dict.fromkeys(("name", "digest", "source_type", "source", "schema", "profile"), str)
+_SHAPES: dict[str, dict[str, Any]] = {
+    "params": {"values": _TEXTS},
+    "metrics": {"values": {"*": float}, "step": int, "ms": int},
+    "curve": {"key": str, "points": [(int, float)], "ms": int},
+    "tags": {"values": _TEXTS},
+    "dataset": {"inputs": [{"context": str, "dataset": _DATASET}]},
+    "text": {"text": str, "file": str},
+    "artifact": {"path": str, "folder": str},
+    "model": {"path": str},
+    "experiment": {"experiment": str, "key": str, "value": str},
+    "end": {"status": str, "ms": int},
 }
+"""What each kind of record contains besides `kind` and `run`; the key `*` stands for any keys."""
 
 
 def read_record(line: bytes) -> Record:
@@ -57,10 +32,19 @@ def read_record(line: bytes) -> Record:
         ValueError: The line is not a record of this version.
     """
     record = json.loads(line)
-    kind = record.get("kind") if isinstance(record, dict) else None
-    if not isinstance(kind, str) or kind not in _FIELDS or not _is_text(record.get("run")):
+    kind = str(record.get("kind")) if isinstance(record, dict) else ""
+    if kind not in _SHAPES or not _has_shape(record, {"kind": str, "run": str, **_SHAPES[kind]}):
         raise ValueError("not a record")
-    for name, is_valid in _FIELDS[kind].items():
-        if not is_valid(record.get(name)):
-            raise ValueError(f"{kind}: {name}")
     return record
+
+
+def _has_shape(value: Any, shape: Any) -> bool:
+    if isinstance(shape, type):
+        return type(value) in ((int, float) if shape is float else (shape,))
+    if not isinstance(value, dict if isinstance(shape, dict) else list):
+        return False
+    if isinstance(shape, dict):
+        shapes = dict.fromkeys(value, shape["*"]) if "*" in shape else shape
+        return value.keys() == shapes.keys() and all(_has_shape(value[key], shapes[key]) for key in value)
+    shapes = shape if isinstance(shape, tuple) else shape * len(value)
+    return len(value) == len(shapes) and all(map(_has_shape, value, shapes))

@@ -1,25 +1,27 @@
-"""Finds runs and sweeps in a tracking store."""
+"""Finds runs and sweeps in a tracking store: by id, by signature, and the newest."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
-from harness.tracking import connections  # noqa: F401  # To close what is opened here.
+from harness.tracking.client import client_of
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
 PAGE = 1000
 """Runs that are read at once."""
+
+REPRODUCES = "reproduces"
+"""Tag of a run that only checks whether another one can be reproduced."""
+
+_FEW = 100
+"""Up to this many signatures are searched for one by one in an experiment of more than one page."""
 
 
 class RunSearch:
@@ -39,7 +41,7 @@ class RunSearch:
         require_store(uri)
         self.uri = uri
         try:
-            self.client = MlflowClient(uri)
+            self.client = client_of(uri)
             self.client.search_experiments(max_results=1)
         except Exception as error:
             raise ConfigError(f"--uri: cannot open the tracking store {masked(uri)} ({reason(error)}).") from error
@@ -143,6 +145,31 @@ class RunSearch:
             token = page.token
             if not token:
                 return runs
+
+    def of_signatures(self, experiment_id: str, signatures: Sequence[str]) -> dict[str, list[Run]]:
+        """Return an experiment's runs by signature, newest first, without those that only reproduce another run."""
+        wanted, condition = set(signatures), "tags.kind = 'run'"
+        runs = self.client.search_runs([experiment_id], condition, max_results=PAGE)
+        if runs.token and len(wanted) <= _FEW:
+            conditions = [f"{condition} AND tags.signature = '{signature}'" for signature in wanted]
+            runs = [run for each in conditions for run in self.all([experiment_id], each)]
+        elif runs.token:
+            runs = self.all([experiment_id], condition)
+        found: dict[str, list[Run]] = {}
+        for run in sorted(runs, key=lambda run: -run.info.start_time):
+            if (signature := run.data.tags.get("signature", "")) in wanted and REPRODUCES not in run.data.tags:
+                found.setdefault(signature, []).append(run)
+        return found
+
+    def sweep_of_signature(self, experiment_id: str, signature: str) -> Run | None:
+        """Return the newest summary run of a sweep with this signature."""
+        condition = f"tags.kind = 'sweep' AND tags.signature = '{signature}'"
+        return next(iter(self.client.search_runs([experiment_id], condition, max_results=1)), None)
+
+    def running(self, experiment_id: str) -> list[Run]:
+        """Return an experiment's runs and summary runs that have not ended."""
+        runs = self.all([experiment_id], "attributes.status = 'RUNNING'")
+        return [run for run in runs if run.data.tags.get("kind") in ("run", "sweep")]
 
     def _members(self, sweep: Run) -> list[Run]:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"

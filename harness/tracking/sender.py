@@ -6,17 +6,20 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, wait_exponential
 
 from harness.runtime.secrets import masked
 from harness.tracking.mlflow_calls import Call, MlflowCalls
 from harness.tracking.outbox import Outbox, StoreUnreachable
-from harness.tracking.retries import retrying
-from harness.tracking.store_errors import cannot_write, reason
+from harness.tracking.store_errors import attempts_at, cannot_write, is_unreachable, reason
 
 INTERVAL = 2.0
 """Seconds for which records are collected, so that requests are few and large."""
 
 _POLL = 0.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
 _GRACE = 5.0
 """Seconds beyond the deadline that a pending request may take."""
 
@@ -40,14 +43,19 @@ class Sender:
             outbox: Where new records come from.
             leftover: Outboxes of processes that have ended.
             calls: Turns records into calls to MLflow.
-            uri: The store's URI.
+            uri: The store's URI, for messages.
             wait: Seconds that `flush` and `close` wait for an unreachable store.
             say: Called when the store becomes unreachable, and when it is back.
         """
         self._outbox, self._leftover, self._calls, self._uri = outbox, list(leftover), calls, uri
         self._wait, self._say = wait, say
-        self._policy = retrying(
-            failed=self._note_outage, should_stop=self._should_stop, give_up=self._give_up, sleep=self._sleep
+        self._retrying = Retrying(
+            retry=lambda state: _error(state) is not None and state.attempt_number < attempts_at(_error(state)),
+            after=lambda state: self._note_outage(_error(state)),
+            stop=lambda state: self._should_stop(_error(state)),
+            wait=wait_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
+            sleep=self._sleep,
+            retry_error_callback=lambda state: self._give_up(),
         )
         self._error: Exception | None = None
         self._is_unreachable = False
@@ -90,9 +98,8 @@ class Sender:
             is_waiting = self._is_unreachable and not self._cannot_write and self._thread.is_alive() and seconds > 0
             self._changed.notify_all()
         if is_waiting:
-            self._say(
-                f"store:  waiting up to {seconds:.0f} s for the tracking store; Ctrl-C keeps the records for later"
-            )
+            limit = f"waiting up to {seconds:.0f} s"
+            self._say(f"store:  {limit} for the tracking store; Ctrl-C keeps the records for later")
         while self._thread.is_alive() and not (self._is_unreachable and time.monotonic() > self._deadline + _GRACE):
             self._thread.join(_POLL)
         outboxes = (self._outbox, *self._leftover)
@@ -151,7 +158,7 @@ class Sender:
 
     def _make(self, call: Call, outbox: Outbox) -> None:
         try:
-            self._policy(call)
+            self._retrying(call)
         except StoreUnreachable:
             raise
         except Exception as error:
@@ -162,6 +169,8 @@ class Sender:
         self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
 
     def _note_outage(self, error: BaseException) -> None:
+        if not is_unreachable(error):
+            return
         if not self._is_unreachable:
             self._is_unreachable = True
             folder = self._outbox.path.parent
@@ -170,7 +179,8 @@ class Sender:
             self._cannot_write = cannot_write(error)
 
     def _should_stop(self, error: BaseException) -> bool:
-        return time.monotonic() >= self._deadline or (self._is_closing and self._cannot_write)
+        is_over = time.monotonic() >= self._deadline or (self._is_closing and self._cannot_write)
+        return is_over and is_unreachable(error)
 
     def _sleep(self, seconds: float) -> None:
         """Wait, but not beyond the deadline, and only until `close` is called."""
@@ -185,3 +195,7 @@ class Sender:
             f"the tracking store {masked(self._uri)} is unreachable. Undelivered records are kept in "
             f"{self._outbox.path}; the next `harness train` with the same store and runtime.cache delivers them."
         )
+
+
+def _error(state: RetryCallState) -> Any:
+    return state.outcome.exception() if state.outcome else None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
-import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,15 +14,12 @@ from mlflow.tracking import MlflowClient
 
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
-from harness.tracking.connections import close_connections
+from harness.tracking.client import client_of, environment
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
-# MLflow prints two lines for each run that ends on a server.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
 FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""Replaces MLflow's default of several minutes, which is too long for a person who waits."""
+"""Replaces MLflow's default of several minutes, which is too long for someone who is waiting."""
 
 _EXPERIMENT_TAGS = {
     # The UI then opens on runs and charts instead of traces.
@@ -46,29 +41,15 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         ConfigError: The store is unreachable, or the experiment was deleted.
     """
     require(bool(experiment.strip()), f"tracking.experiment: {experiment!r} is not a name.")
-    for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
-        logging.getLogger(name).setLevel(level)
     try:
         with _first_contact(uri):
-            client = MlflowClient(uri)
+            client = client_of(uri)
             return client, _open_experiment(client, uri, experiment)
     except ConfigError:
         raise
     except Exception as error:
         # MLflow, SQLAlchemy and the database drivers raise errors of many types here.
         raise ConfigError(f"tracking.uri: cannot open the tracking store {masked(uri)} ({reason(error)}).") from error
-
-
-@contextlib.contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the duration of the block, except those that are already set."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 @contextlib.contextmanager
@@ -95,10 +76,9 @@ def _create(path: Path) -> None:
         leftover.unlink()
     with contextlib.closing(sqlite3.connect(draft)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # Others can read while a run is being written.
-    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
-    close_connections(draft)
+    client_of(f"sqlite:///{draft}").search_experiments(max_results=1)
     with contextlib.closing(sqlite3.connect(draft)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Only the file itself is renamed.
     draft.replace(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 
@@ -22,6 +23,10 @@ _UNREACHABLE = (
     ConnectionError,
     TimeoutError,
 )
+_ATTEMPTS_AT_SERVER_ERROR = 5
+"""A server that still reports an internal error then is taken to refuse the record."""
+
+_ATTEMPTS_AT_CONFLICT = 3
 _CONFLICTS = ("UNIQUE constraint", "duplicate key", "Duplicate entry")
 _CANNOT_WRITE = ("disk is full", "readonly database", "No space left", "Read-only")
 
@@ -38,9 +43,13 @@ def is_unreachable(error: BaseException) -> bool:
     return unavailable or any(isinstance(cause, _UNREACHABLE) for cause in _chain(error))
 
 
-def is_conflict(error: BaseException) -> bool:
-    """Return True if another process wrote the same row at the same time; a second attempt finds it."""
-    return any(words in reason(error) for words in _CONFLICTS)
+def attempts_at(error: BaseException) -> float:
+    """Return how often a call that raises `error` is worth making."""
+    if any(words in reason(error) for words in _CONFLICTS):  # Another process wrote the same row at the same time.
+        return _ATTEMPTS_AT_CONFLICT
+    if not is_unreachable(error):
+        return 1
+    return _ATTEMPTS_AT_SERVER_ERROR if "500 error" in reason(error) else math.inf
 
 
 def cannot_write(error: BaseException) -> bool:

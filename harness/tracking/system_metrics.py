@@ -1,4 +1,4 @@
-"""Samples how busy the machine is, under the names and in the units of MLflow's system metrics."""
+"""Samples the load of the machine, under the names and in the units of MLflow's system metrics."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from harness.data.statistics import Column
 from harness.errors import ConfigError
 from harness.runtime.secrets import masked
 from harness.tracking._compat_sqlite import LocalStore
+from harness.tracking.client import environment
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.model_saver import ModelSaver
@@ -27,7 +28,7 @@ from harness.tracking.outbox import StoreUnreachable, leftover_outboxes, new_out
 from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.sender import Sender
 from harness.tracking.source_tags import source_tags
-from harness.tracking.store import FIRST_CONTACT, environment, open_store
+from harness.tracking.store import FIRST_CONTACT, open_store
 
 _PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """For a server that is slow or unreachable; training does not wait for it."""
@@ -156,7 +157,7 @@ class Tracker:
         self._put("dataset", run_id, inputs=dataset_inputs(name, address, digest, columns, rows))
 
     def prepare_models(self) -> None:
-        """Do in the background what would make the first `log_model` slow."""
+        """Start the slow part of the first `log_model` in the background."""
         self._models.prepare()
 
     def log_model(self, run_id: str, model: Any, example: Mapping[str, np.ndarray], target: str) -> None:

@@ -8,36 +8,27 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
+from harness.tracking._compat_views import addresses
+from harness.tracking.run_search import RunSearch, require_store
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
 
 
 def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
-    """Start MLflow's server, print its address and links to the newest sweep, and wait until it ends.
+    """Start MLflow's server, print its address and links to the newest sweep, and return its exit code when it ends.
 
-    If the store is a server it already has a UI; then only print the addresses.
-
-    Args:
-        uri: Tracking URI.
-        port: The server's port; None means 5000, or a free one if that is taken.
-        say: Called with each line.
-
-    Returns:
-        The server's exit code.
+    If the store is a server, which has a UI already, only print the addresses. The default port is 5000, or a free one
+    if that is taken. `say` is called with each line.
 
     Raises:
         ConfigError: There is no store, or the server does not start.
     """
-    from harness.tracking.run_search import require_store
-    from harness.tracking.ui_links import newest_sweep_links
-
     if uri.startswith(("http://", "https://")):
         require(port is None, f"--port: {masked(uri)} is a server with a UI of its own. Leave out --port.")
         lines = newest_sweep_links(uri, masked(uri))
@@ -69,6 +60,16 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         server.wait()
 
 
+def newest_sweep_links(uri: str, server: str) -> list[str]:
+    """Return a line for each view of the store's newest sweep, with its address on `server`."""
+    newest = RunSearch(uri).newest_sweeps(1)
+    if not newest:
+        return ["No sweeps yet. Run `harness train -m ...` to train one."]
+    info = newest[0].info
+    links = addresses(server, info.experiment_id, info.run_id)
+    return [f"newest sweep's {view}: {address}" for view, address in links.items()]
+
+
 def _start(uri: str, port: int) -> subprocess.Popen[str]:
     # One worker is enough for one person, and jobs for traces are not needed. The store's URI is passed in the
     # environment because other users of the machine can read arguments.
@@ -91,7 +92,7 @@ def _is_up(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=1) as answer:
             return answer.status == 200
-    except (OSError, urllib.error.URLError):
+    except OSError:
         return False
 
 

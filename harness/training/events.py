@@ -1,4 +1,7 @@
-"""What a scan reports while it trains: plain numbers and arrays, so that events can cross a process."""
+"""What a scan reports while it trains: plain numbers and arrays, so that events can cross a process.
+
+`lane` is a lane's index in its scan; epochs and updates are counted from 1, updates over all epochs.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,11 @@ class EpochEnd:
     """A lane has finished an epoch.
 
     Attributes:
-        lane: Its index.
-        epoch: From 1.
         updates: Since the start of training.
         loss: Row-weighted mean over the epoch's updates of the loss before each update.
         metrics: On the holdout after the epoch.
         train_seconds: The scan's training time so far, shared by all of its lanes.
-        curve: Numbers (from 1, over all epochs) and losses of the epoch's updates, thinned for each of the stops.
+        curve: Numbers and losses of the epoch's updates, thinned for each of the stops.
     """
 
     lane: int
@@ -35,8 +36,6 @@ class Stopped:
     """A lane has reached one of its stops, or a stopper has ended it.
 
     Attributes:
-        lane: Its index.
-        epoch: Epochs trained so far.
         stops: The stops that this event answers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
         weights: In the order of `keras.Model.get_weights`.
     """
@@ -49,12 +48,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Diverged:
-    """A lane's loss or weights are not finite; it emits no further events.
-
-    Attributes:
-        lane: Its index.
-        update: The first such update, from 1, over all epochs.
-    """
+    """A lane's loss or weights are not finite, first after `update`; it emits no further events."""
 
     lane: int
     update: int
@@ -62,19 +56,14 @@ class Diverged:
 
 @dataclass(frozen=True)
 class Failed:
-    """A lane's model could not be built, or its tile failed in training; it emits no further events.
-
-    Attributes:
-        lane: Its index.
-        reason: Type and message of the error.
-    """
+    """A lane's model could not be built, or its tile failed in training; it emits no further events."""
 
     lane: int
     reason: str
 
     @classmethod
     def of(cls, lane: int, error: Exception) -> Failed:
-        """Return the event for a lane ended by `error`."""
+        """Return the event for a lane ended by `error`; the reason is the error's type and message."""
         return cls(lane, f"{type(error).__name__}: {error}")
 
 

@@ -38,14 +38,6 @@ class Feed:
     """Prefetched blocks and the Gram matrices of their slices, which are kept for later epochs if they fit."""
 
     def __init__(self, blocks: Blocks, device: str, pool: Executor, limits: FeedLimits) -> None:
-        """Prepare; nothing is read yet.
-
-        Args:
-            blocks: Of the part.
-            device: TensorFlow's name.
-            pool: Computes matrices.
-            limits: On joined and kept matrices.
-        """
         self._blocks, self._device, self._pool, self._limits = blocks, device, pool, limits
         self._is_one = blocks.rows <= blocks.block_rows
         self._only: DeviceBlock | None = None  # The block of a part that has only one.
@@ -59,9 +51,9 @@ class Feed:
             loops: That receive the blocks.
             begin: The first row; a block must have ended there in this epoch.
         """
-        loops = list(loops)
-        sources = {source.chunk: source for loop in loops if (source := loop.gram_source)}
-        needs_rows = not loops or any(loop.gram_source is None for loop in loops)
+        found = [loop.gram_source for loop in loops]
+        sources = {source.chunk: source for source in found if source}
+        needs_rows = not sources or None in found
         if not needs_rows and self._has_all(sources):
             yield from self._joined(self._kept(), sources)
             return
@@ -71,8 +63,7 @@ class Feed:
 
     def empty(self) -> DeviceBlock:
         """Return an empty block."""
-        x, y = (np.zeros((self._blocks.capacity, width), np.float32) for width in (self._blocks.features, 1))
-        return self._on_device(Block(0, 0, x, y))
+        return self._on_device(self._blocks.empty())
 
     def _read(self, epoch: int, sources: Sources, begin: int, *, with_rows: bool) -> Generator[DeviceBlock]:
         """Read blocks and add their matrices."""
@@ -129,5 +120,10 @@ class Feed:
 
 
 def _concatenated(grams: Sequence[Grams]) -> Grams:
-    arrays = [each for each in grams if isinstance(each, np.ndarray)]
-    return np.concatenate(arrays) if len(arrays) == len(grams) else next(e for e in grams if isinstance(e, Exception))
+    """Return the matrices of consecutive blocks as one array, or the first error among them."""
+    arrays = []
+    for each in grams:
+        if isinstance(each, Exception):
+            return each
+        arrays.append(each)
+    return np.concatenate(arrays)

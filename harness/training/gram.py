@@ -5,9 +5,6 @@ squared errors is then `v' G v`, and its gradient the first entries of `2 G v`, 
 chunk's rows, is the same for all lanes and epochs. Sums are float64, in which the product of two float32 is exact.
 """
 
-# The TensorFlow stubs know no static shapes.
-# pyright: reportArgumentType=false, reportOperatorIssue=false, reportOptionalOperand=false, reportReturnType=false
-# pyright: reportAssignmentType=false, reportOptionalIterable=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
 import functools
@@ -18,7 +15,7 @@ import tensorflow as tf
 from harness.data.blocks import SLICE_ROWS
 from harness.training.lanes import LaneState, Stack
 from harness.training.linear_models import is_linear
-from harness.training.slices import DeviceBlock, Grams, LoopState, Slices, set_row, take_rows, zero_losses
+from harness.training.slices import DeviceBlock, Grams, LoopState, Slices, keep_rows, set_row, take_rows, zero_losses
 from harness.training.xla import compiled
 
 MAX_COLUMNS = 32
@@ -41,13 +38,12 @@ class GramSteps:
     """Optimizer steps from given matrices, for chunks of any length.
 
     Attributes:
-        stack: The lanes' stack.
         columns: Of a matrix: the model's inputs, the intercept, the target.
         size: Steps per call.
     """
 
     def __init__(self, stack: Stack) -> None:
-        self.stack, self.columns = stack, stack.inputs + 2
+        self.stack, self.columns = stack, stack.encode.inputs + 2
         self.size = min(CALL_STEPS, CALL_BYTES // (8 * self.columns**2))
         self._compiled = compiled(self._steps)
         # By slice length, so that chunks with slices of one length share a compiled function.
@@ -60,12 +56,7 @@ class GramSteps:
         return self.stack.objective.is_squared_error and is_linear(self.stack.model)
 
     def take(self, state: LoopState, grams: np.ndarray, rows: np.ndarray) -> tuple[LoopState, np.ndarray]:
-        """Take one step per matrix.
-
-        Args:
-            state: Before the steps.
-            grams: Of the chunks, float64 `[chunks, columns, columns]`.
-            rows: Of the chunks, float64 `[chunks]`.
+        """Take one step for each chunk, given their `grams [chunks, columns, columns]` and `rows [chunks]` in float64.
 
         Returns:
             The state after the steps, and their losses, float32 `[chunks, tile]`.
@@ -107,7 +98,7 @@ class GramSteps:
             mine = tf.range(length) >= length - inside[number]
             x_slice, y_slice = (take_rows(values, window, length) for values in (x, y))
             z = tf.concat([self.stack.encode(x_slice), tf.ones([length, 1]), y_slice], axis=1)
-            z = tf.cast(tf.where(mine[:, None], z, 0.0), tf.float64)
+            z = tf.cast(keep_rows(z, mine), tf.float64)
             if self.columns > FEW_COLUMNS:
                 gram = tf.matmul(z, z, transpose_a=True)
             else:
@@ -144,7 +135,7 @@ class GramChunks:
 
     def reduce(self, block: DeviceBlock) -> Grams:
         """Return the matrices of the slices that end in a block."""
-        layout = self._slices.layout(block, self._slices.capacity(len(block.x)))
+        layout = self._slices.layout(block)
         windows, inside = tf.constant(layout.windows), tf.constant(layout.inside)
         try:
             grams = self._reduced(block.x, block.y, windows, inside, tf.constant(layout.count))
@@ -171,7 +162,7 @@ class GramChunks:
 
     def compile(self, state: LoopState, block: DeviceBlock) -> None:
         """See `harness.training.loops.WholeChunks`."""
-        self.advance(state, block._replace(start=0, stop=0, grams={self.chunk: self.reduce(block)}))
+        self.advance(state, block._replace(grams={self.chunk: self.reduce(block)}))
         self._steps.compile(state)
 
 

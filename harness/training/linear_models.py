@@ -15,6 +15,7 @@ def is_linear(model: keras.Model) -> bool:
     names = [variable.path.rpartition("/")[-1] for variable in model.trainable_variables]
     return (
         layer.activation is keras.activations.linear
+        and layer.units == 1
         and (names, model.non_trainable_variables) == (["kernel", "bias"], [])
         and {layer.dtype_policy.name, model.inputs[0].dtype} == {"float32"}
         and all(getattr(layer, name) is None for name in extras)
@@ -22,11 +23,12 @@ def is_linear(model: keras.Model) -> bool:
 
 
 def kernel_and_bias(model: keras.Model) -> tuple[np.ndarray, float] | None:
-    """Return slopes `[features]` and intercept if `model` is one linear layer, else None."""
+    """Return slopes `[features]` and intercept if `model` is one linear layer with one output, else None."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    if len(layers) != 1 or not isinstance(layers[0], keras.layers.Dense):
+    if [type(layer) for layer in layers] != [keras.layers.Dense]:
         return None
-    if layers[0].activation is not keras.activations.linear or not layers[0].use_bias:
+    (layer,) = layers
+    if layer.activation is not keras.activations.linear or not layer.use_bias or layer.units != 1:
         return None
-    kernel, bias = layers[0].get_weights()
+    kernel, bias = layer.get_weights()
     return kernel[:, 0], float(bias[0])

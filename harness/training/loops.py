@@ -1,8 +1,7 @@
 """The updates of a block as one compiled loop: for chunks that fit in a slice, and for longer ones."""
 
-# The TensorFlow stubs know no static shapes.
-# pyright: reportArgumentType=false, reportOperatorIssue=false, reportOptionalOperand=false, reportReturnType=false
-# pyright: reportAssignmentType=false, reportOptionalIterable=false, reportOptionalMemberAccess=false
+# TensorFlow's stubs know no static shapes.
+# pyright: reportOptionalOperand=false
 from __future__ import annotations
 
 import numpy as np
@@ -11,8 +10,8 @@ import tensorflow as tf
 from harness.data.blocks import SLICE_ROWS
 from harness.errors import require
 from harness.training.gram import GramChunks, GramSteps
-from harness.training.lanes import BATCH_LAYERS, LaneState, Stack
-from harness.training.slices import DeviceBlock, LoopState, Slices, set_row, take_rows, zero_losses
+from harness.training.lanes import LaneState, Stack
+from harness.training.slices import DeviceBlock, LoopState, Slices, keep_rows, set_row, take_rows, zero_losses
 from harness.training.xla import compiled
 
 
@@ -47,8 +46,8 @@ class WholeChunks:
         return state, losses.numpy()[: stop - first + tail]
 
     def compile(self, state: LoopState, block: DeviceBlock) -> None:
-        """Compile for lanes with this state and blocks of these shapes."""
-        self.advance(state, block._replace(start=0, stop=0))
+        """Compile for lanes with this state, and for blocks of the shapes of this empty one."""
+        self.advance(state, block)
 
     def _updates(
         self, state: LoopState, x: tf.Tensor, y: tf.Tensor, begin: tf.Tensor, steps: tf.Tensor, tail: tf.Tensor
@@ -75,11 +74,11 @@ class SlicedChunks:
     gram_source: GramChunks | None = None
 
     def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
-        layers = [layer.name for layer in stack.layers() if isinstance(layer, BATCH_LAYERS)]
+        layers = ", ".join(stack.batch_layers())
         require(
             not layers,
-            f"chunksize={chunk} does not work with {', '.join(layers)}, which normalizes over the whole batch: chunks "
-            f"of more than {SLICE_ROWS} rows are computed in slices. Use chunksize <= {SLICE_ROWS} or another layer.",
+            f"chunksize={chunk} does not work with {layers}, which normalizes over the whole batch: chunks of more "
+            f"than {SLICE_ROWS} rows are computed in slices. Use chunksize <= {SLICE_ROWS} or another layer.",
         )
         self._stack, self._chunk = stack, chunk
         self._slices = Slices(chunk, rows, SLICE_ROWS)
@@ -93,14 +92,14 @@ class SlicedChunks:
 
     def advance(self, state: LoopState, block: DeviceBlock) -> tuple[LoopState, np.ndarray]:
         """See `WholeChunks`."""
-        layout = self._slices.layout(block, self._slices.capacity(len(block.x)))
+        layout = self._slices.layout(block)
         slices = (tf.constant(v) for v in (layout.windows, layout.inside, layout.chunk_rows, layout.count))
         state, losses = self._compiled(state, block.x, block.y, *slices)
         return state, losses.numpy()[: layout.updates]
 
     def compile(self, state: LoopState, block: DeviceBlock) -> None:
         """See `WholeChunks`."""
-        self.advance(state, block._replace(start=0, stop=0))
+        self.advance(state, block)
 
     def _updates(
         self,
@@ -117,8 +116,7 @@ class SlicedChunks:
         def add(number: tf.Tensor, window: tf.Tensor, update: tf.Tensor, state: LoopState, losses: tf.Tensor) -> tuple:
             # Blank the rows of the window that are not part of the slice.
             mine = tf.range(SLICE_ROWS) >= SLICE_ROWS - inside[number]
-            x_slice = tf.where(mine[:, None], take_rows(x, window, SLICE_ROWS), 0.0)
-            y_slice = tf.where(mine[:, None], take_rows(y, window, SLICE_ROWS), 0.0)
+            x_slice, y_slice = (keep_rows(take_rows(values, window, SLICE_ROWS), mine) for values in (x, y))
             *parts, lanes = self._stack.sums(state.lanes, x_slice, y_slice, tf.cast(mine, tf.float32))
             parts = tf.nest.flatten(parts)
             sums = [total + tf.cast(part, tf.float64) for total, part in zip(state.partial, parts, strict=True)]

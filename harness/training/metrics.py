@@ -1,7 +1,5 @@
 """The holdout's metrics for all lanes of a stack, in one compiled pass per epoch."""
 
-# The TensorFlow stubs know no static shapes.
-# pyright: reportArgumentType=false, reportOperatorIssue=false, reportReturnType=false
 from __future__ import annotations
 
 import math
@@ -13,7 +11,7 @@ from harness.data.blocks import SLICE_ROWS
 from harness.data.scaler import Scaler
 from harness.training.lanes import LaneState, Stack
 from harness.training.objective import Holdout
-from harness.training.slices import DeviceBlock
+from harness.training.slices import DeviceBlock, take_rows
 from harness.training.xla import compiled
 
 
@@ -61,8 +59,8 @@ class Evaluation:
     def _add_block(self, sums: Sums, state: LaneState, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> Sums:
         def add_slice(start: tf.Tensor, sums: Sums) -> tuple[tf.Tensor, Sums]:
             inside = tf.range(SLICE_ROWS) < rows - start
-            targets = tf.slice(y, [start, 0], [SLICE_ROWS, 1])
-            outputs = self._stack.predict(state, tf.slice(x, [start, 0], [SLICE_ROWS, x.shape[1]]))
+            targets = take_rows(y, start, SLICE_ROWS)
+            outputs = self._stack.predict(state, take_rows(x, start, SLICE_ROWS))
             losses = tf.where(inside, self._stack.losses(targets, outputs), 0.0)
             return start + SLICE_ROWS, Sums(
                 sums.rows + tf.reduce_sum(tf.cast(inside, tf.float64)),

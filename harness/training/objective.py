@@ -1,11 +1,10 @@
 """What a loss implies: targets, metrics and the exported model. A new loss is an entry in `OBJECTIVES`.
 
-The names and directions of metrics are in `harness.config.metrics`, which does not need TensorFlow.
+The names and directions of metrics are in `harness.config.metrics`, which needs no TensorFlow.
 """
 
-# The TensorFlow stubs know no static shapes.
-# pyright: reportArgumentType=false, reportOperatorIssue=false, reportReturnType=false
-# pyright: reportAssignmentType=false, reportCallIssue=false
+# TensorFlow's stubs know no static shapes.
+# pyright: reportArgumentType=false
 from __future__ import annotations
 
 import functools
@@ -28,7 +27,7 @@ BINS = 4096
 """Intervals of probability in which rows are counted for the area under the ROC curve."""
 
 Accumulators = tuple[tf.Tensor, ...]
-"""Accumulators of an objective's metrics."""
+"""Sums over the holdout, from which an objective's metrics follow."""
 
 
 class Holdout(NamedTuple):
@@ -36,9 +35,8 @@ class Holdout(NamedTuple):
 
     Attributes:
         targets: float32 `[rows, 1]`.
-        outputs: Of the models, float32 `[tile, rows, outputs]`.
+        outputs: float32 `[tile, rows, outputs]`.
         inside: False for padding, `[rows]`.
-        scaler: Of features and targets.
     """
 
     targets: tf.Tensor
@@ -61,7 +59,7 @@ class Objective(ABC):
 
     row_losses: Callable[[Any, Any], Any]
     is_squared_error: bool = False
-    outputs: ClassVar[int] = 1
+    outputs: int = 1
     has_labels: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]]
 

@@ -3,8 +3,8 @@
 Row numbers alone decide which rows make an update, so block boundaries never affect a number.
 """
 
-# The TensorFlow stubs know no static shapes.
-# pyright: reportOptionalSubscript=false, reportReturnType=false, reportArgumentType=false
+# TensorFlow's stubs know no static shapes.
+# pyright: reportArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class LoopState(NamedTuple):
 
 
 class Slices:
-    """Pieces of fixed length, counted from each chunk's start, over which long chunks are summed; the last is shorter.
+    """Pieces of fixed length, counted from a chunk's start, over which long chunks are summed; the last may be short.
 
     Attributes:
         length: Rows of a slice.
@@ -68,13 +68,11 @@ class Slices:
         self.length, self.per_chunk, self.updates = length, -(-chunk // length), -(-rows // chunk)
         self._chunk, self._rows = chunk, rows
 
-    def capacity(self, rows: int) -> int:
-        """Return the most slices that can end in a block whose arrays have `rows` rows."""
-        # The last slice of a longer chunk may be short; one bound for all such chunks gives arrays of one length.
-        return rows // self.length * (1 if self._chunk == self.length else 2) + 2
-
-    def layout(self, block: DeviceBlock, capacity: int) -> SliceLayout:
-        """Return the slices that end in a block, in arrays of length `capacity`."""
+    def layout(self, block: DeviceBlock, capacity: int | None = None) -> SliceLayout:
+        """Return the slices that end in a block, in arrays of length `capacity`; by default, for the most slices."""
+        if capacity is None:
+            # The last slice of a longer chunk may be short; one bound for all such chunks gives arrays of one length.
+            capacity = len(block.x) // self.length * (1 if self._chunk == self.length else 2) + 2
         numbers = np.arange(self._slices_before(block.start), self._slices_before(block.stop))
         chunk_start = numbers // self.per_chunk * self._chunk
         chunk_stop = np.minimum(chunk_start + self._chunk, self._rows)
@@ -124,12 +122,17 @@ def zero_losses(lanes: LaneState) -> tf.Tensor:
 
 
 def take_rows(values: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
-    """Return rows `[start, start + count)`.
+    """Return rows `[start, start + count)` of values of any rank.
 
     `start` must be a loop variable that changes: if XLA could trace it back to an argument of the compiled function, it
     would compile that function again for every value.
     """
-    return tf.slice(values, tf.stack([start, 0]), [count, values.shape[1]])
+    return tf.slice(values, tf.stack([start] + [0] * (values.shape.rank - 1)), [count, *values.shape[1:]])
+
+
+def keep_rows(values: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+    """Return `values`, of any rank and type, with zeros in the rows where `kept` is False."""
+    return tf.where(tf.reshape(kept, [-1] + [1] * (values.shape.rank - 1)), values, tf.zeros_like(values))
 
 
 def set_row(values: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +23,7 @@ class Lane:
 
     Attributes:
         chunk: Rows of an update, at most the training rows.
-        recipe: Model, optimizer and loss.
         seed: Of the initial weights and the layers' random streams.
-        learning_rate: Of the optimizer.
         stops: Epochs after which a result is wanted, ascending; the lane trains to the last.
     """
 
@@ -41,6 +41,20 @@ def thinned(updates: np.ndarray, total: int, points: int) -> np.ndarray:
     """
     stride = -(-total // (points - 2))
     return (updates % stride == 0) | (updates == 1) | (updates == total)
+
+
+def ends_the_tile(work: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a method of a tile: an error in it ends this tile only, and the method then does nothing."""
+
+    @functools.wraps(work)
+    def attempt(tile: Tile, *arguments: Any) -> None:
+        if tile.error is None:
+            try:
+                work(tile, *arguments)
+            except Exception as error:
+                tile.error = error
+
+    return attempt
 
 
 class Tile:
@@ -73,25 +87,30 @@ class Tile:
             return []
         return [lane for lane, spec in self.lanes.items() if spec.stops[-1] >= epoch and lane in self._positions]
 
+    @ends_the_tile
     def compile(self, train: DeviceBlock, holdout: DeviceBlock | None) -> None:
-        """Compile for blocks of these shapes; no number changes."""
-        self._attempt(lambda: self.loop.compile(self._state, train))
+        """Compile for these empty blocks and others of their shapes."""
+        self.loop.compile(self._state, train)
         if holdout is not None:
-            self._attempt(
-                lambda: self._evaluation.add(self._sums, self._state.lanes, holdout._replace(stop=0, start=0))
-            )
+            self._evaluation.add(self._sums, self._state.lanes, holdout)
 
+    @ends_the_tile
     def advance(self, block: DeviceBlock) -> None:
         """Run the updates that end in a block."""
-        self._attempt(lambda: self._advance(block))
+        self._state, values = self.loop.advance(self._state, block)
+        numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
+        self._updates += len(values)
+        for lane, position in self._positions.items():
+            if lane not in self._diverged and not (finite := np.isfinite(values[:, position])).all():
+                self._diverged[lane] = int(numbers[finite.argmin()])
+        totals = {stop * self.loop.updates for spec in self.lanes.values() for stop in spec.stops}
+        keep = np.any([thinned(numbers, total, self._curve_points) for total in totals], axis=0)
+        self._curve.append((numbers[keep], values[keep]))
 
+    @ends_the_tile
     def evaluate(self, block: DeviceBlock) -> None:
         """Add a block of the holdout to the epoch's metrics."""
-
-        def add() -> None:
-            self._sums = self._evaluation.add(self._sums, self._state.lanes, block)
-
-        self._attempt(add)
+        self._sums = self._evaluation.add(self._sums, self._state.lanes, block)
 
     def fail(self) -> Iterator[Failed]:
         """Yield the lanes ended by an error, once."""
@@ -153,7 +172,7 @@ class Tile:
                 (updates, curve[:, position]),
             )
             if epoch in self.lanes[lane].stops:
-                yield Stopped(lane, epoch, (epoch,), self._weights(lane))
+                yield Stopped(lane, epoch, (epoch,), self._stack.weights(self._state.lanes, position))
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
         self._sums = self._evaluation.start()
         self._curve = []
@@ -163,33 +182,11 @@ class Tile:
         for lane in self.active(epoch + 1):
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
-                yield Stopped(lane, epoch, stops, self._weights(lane))
-                del self._positions[lane]
-
-    def _weights(self, lane: int) -> list[np.ndarray]:
-        return self._stack.load(self._state.lanes, self._positions[lane]).get_weights()
+                weights = self._stack.weights(self._state.lanes, self._positions.pop(lane))
+                yield Stopped(lane, epoch, stops, weights)
 
     def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers and losses `[updates, tile]` of the epoch's updates that are kept."""
         if not self._curve:
             return np.zeros(0, np.int64), np.zeros((0, len(self._state.epoch_loss)), np.float32)
         return np.concatenate([numbers for numbers, _ in self._curve]), np.concatenate([v for _, v in self._curve])
-
-    def _advance(self, block: DeviceBlock) -> None:
-        self._state, values = self.loop.advance(self._state, block)
-        numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
-        self._updates += len(values)
-        for lane, position in self._positions.items():
-            if lane not in self._diverged and not (finite := np.isfinite(values[:, position])).all():
-                self._diverged[lane] = int(numbers[finite.argmin()])
-        totals = {stop * self.loop.updates for spec in self.lanes.values() for stop in spec.stops}
-        keep = np.any([thinned(numbers, total, self._curve_points) for total in totals], axis=0)
-        self._curve.append((numbers[keep], values[keep]))
-
-    def _attempt(self, work: Callable[[], object]) -> None:
-        """Run `work`; an error ends this tile only."""
-        if self.error is None:
-            try:
-                work()
-            except Exception as error:
-                self.error = error

@@ -1,7 +1,4 @@
-"""The shared chunked trainer: one scan of a table trains all of its lanes.
-
-It takes lanes and blocks and yields events, whoever makes the lanes and consumes the events.
-"""
+"""The shared chunked trainer: one scan of a table trains all of its lanes, and yields what happens as events."""
 
 from __future__ import annotations
 
@@ -80,7 +77,7 @@ class Scan:
         device: str = "/CPU:0",
         curve_points: int = 1000,
         stopper: Stopper | None = None,
-        feed_limits: FeedLimits | None = None,
+        feed_limits: FeedLimits = FeedLimits(),  # noqa: B008 (frozen)
     ) -> None:
         """Build the models of all lanes; nothing is compiled or trained yet.
 
@@ -89,12 +86,12 @@ class Scan:
             train: The training rows.
             holdout: The other rows; there may be none.
             tile: Lanes updated by one call; None chooses by the size of the model.
-            gram: Whether to use Gram matrices of chunks where the model allows it.
+            gram: Use Gram matrices of chunks where they are faster.
             workers: Parallel calls; None means one per core.
             device: TensorFlow's name.
-            curve_points: Points of the curve of losses by update, for each lane and stop.
+            curve_points: The most points in a curve of losses by update, for each lane and stop.
             stopper: Ends lanes before their last stop.
-            feed_limits: On joined and kept Gram matrices; None means the defaults.
+            feed_limits: On joined and kept Gram matrices.
 
         Raises:
             ConfigError: A model cannot be trained as configured. Any other error in building one becomes an event.
@@ -104,7 +101,7 @@ class Scan:
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
-        self._curve_points, self._stopper, self._feed_limits = curve_points, stopper, feed_limits or FeedLimits()
+        self._curve_points, self._stopper, self._feed_limits = curve_points, stopper, feed_limits
         self._tiles: list[Tile] = []
         self.cohorts: list[Cohort] = []
         self._failures: list[Failed] = []
@@ -212,7 +209,7 @@ class Scan:
         """Sort lanes into cohorts and tiles, small chunks first, as they are slowest, and long-lived lanes together."""
 
         @functools.cache
-        def stack_of(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
+        def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
             stack = Stack(recipe, Encoding(self._train.category_counts))
             stacks.append(stack)
             length = tile or stack.default_tile
@@ -224,7 +221,7 @@ class Scan:
             cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
         for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
             try:
-                stack, evaluation, length, steps = stack_of(recipe)
+                stack, evaluation, length, steps = parts(recipe)
                 loop = make_loop(stack, chunk, self.rows, steps)
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
                 self.cohorts.append(Cohort(members, length))

@@ -1,7 +1,5 @@
 """How functions are compiled. XLA's flags affect the last bits of all numbers, so there is one set for everything."""
 
-# The TensorFlow stubs know little of decorators.
-# pyright: reportReturnType=false
 from __future__ import annotations
 
 import functools

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.benchmark.cases import NUMBERS
 from experiments.benchmark.peers import reference
 from experiments.benchmark.process import PEERS, missing, run_peer
 from experiments.benchmark.task import COLUMNS, FULL, Fit, Outcome, Task
@@ -23,14 +24,25 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     """Return a task on a file of its own, whose last chunk is shorter."""
     path = tmp_path_factory.mktemp("benchmark") / "houses.csv"
     synthetic_houses.generate(path, ROWS)
-    values = pd.read_csv(path)[COLUMNS].to_numpy(np.float64)
-    return Task(
-        ROWS,
-        stops=(3,),
-        path=str(path),
-        mean=tuple(values.mean(axis=0).tolist()),
-        std=tuple(values.std(axis=0).tolist()),
-    )
+    return scaled(Task(ROWS, stops=(3,), path=str(path)))
+
+
+def scaled(task: Task) -> Task:
+    """Return a task with its columns' means and standard deviations."""
+    values = pd.read_csv(task.path)[list(task.columns)].to_numpy(np.float64)
+    return replace(task, mean=tuple(values.mean(axis=0).tolist()), std=tuple(values.std(axis=0).tolist()))
+
+
+@pytest.fixture(scope="module")
+def perceptrons(task: Task) -> Task:
+    """Return a sweep of two multilayer perceptrons on all columns."""
+    return scaled(replace(task, rates=(0.01, 0.02), columns=NUMBERS, stops=(15,), units=(64, 64)))
+
+
+def run_here(name: str, task: Task) -> Outcome:
+    """Call a peer's function in this process."""
+    module, _, function = PEERS[name].function.partition(":")
+    return getattr(importlib.import_module(f"experiments.benchmark.peers.{module}"), function)(task)
 
 
 def test_reference_is_adam_over_pandas_chunks(task: Task) -> None:
@@ -52,8 +64,7 @@ def test_reference_is_adam_over_pandas_chunks(task: Task) -> None:
 @pytest.mark.parametrize("name", ["loop", "compiled", "keras"])
 def test_peers_with_keras_reach_the_reference(name: str, chunk: int | str, task: Task) -> None:
     task = replace(task, chunks=(chunk,))
-    module, _, function = PEERS[name].function.partition(":")
-    outcome = getattr(importlib.import_module(f"experiments.benchmark.peers.{module}"), function)(task)
+    outcome = run_here(name, task)
     assert reference.fault(name, task, outcome, reference.train(task)) == ""
     assert len(outcome.laps) == 2  # The first epoch's excess is compilation.
 
@@ -71,6 +82,15 @@ def test_other_peers_reach_the_reference_in_their_own_process(name: str, task: T
     assert outcome.peak_mb > 10
 
 
+@pytest.mark.parametrize(("name", "fits"), [("jax", 2), ("keras", 1)])
+def test_perceptrons_have_a_smaller_loss_than_the_linear_model(name: str, fits: int, perceptrons: Task) -> None:
+    if missing(name):
+        pytest.skip(missing(name))
+    outcome = run_here(name, perceptrons)
+    assert reference.fault(name, perceptrons, outcome, reference.train(perceptrons)) == ""
+    assert len(outcome.fits) == fits
+
+
 @pytest.mark.slow
 def test_jax_slices_long_chunks(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jax")
@@ -82,12 +102,15 @@ def test_jax_slices_long_chunks(task: Task, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_the_harness_reaches_the_reference_by_its_command(task: Task, tmp_path: Path) -> None:
+def test_the_harness_reaches_the_reference_by_its_command(task: Task, perceptrons: Task, tmp_path: Path) -> None:
     sweep = replace(task, chunks=(100, FULL), rates=(0.01, 0.1), stops=(1, 3), folder=str(tmp_path))
     single = replace(sweep, chunks=(100,), rates=(0.01,), stops=(3,))
     (first,), (second,) = run_peer("harness", [sweep]), run_peer("harness", [single])
     assert reference.fault("harness", sweep, first, reference.train(sweep)) == ""
     assert reference.fault("harness", single, second, reference.train(single)) == ""
+    (third,) = run_peer("harness", [replace(perceptrons, folder=str(tmp_path))])
+    assert reference.fault("harness", perceptrons, third, reference.train(perceptrons)) == ""
+    assert len(third.fits) == 2
     assert second.compile > 0
     assert first.figures["lanes"] >= 4
     assert len(first.epochs) == len(second.epochs) == 3
@@ -102,3 +125,5 @@ def test_wrong_results_are_found(task: Task) -> None:
     assert "differs" in reference.fault("sklearn", task, Outcome(ROWS, [], [Fit(100, 0.0, 3, [3.0, 0.0])]), known)
     assert "differs" in reference.fault("loop", task, Outcome(ROWS, [], [right._replace(weights=[np.nan, 0.1])]), known)
     assert reference.fault("jax", task, Outcome(ROWS, []), known).endswith("results are missing")
+    network = Outcome(ROWS, [], [Fit(100, 0.01, 3, [], 0.9)])
+    assert "a linear model has" in reference.fault("keras", replace(task, units=(2,)), network, known)

@@ -109,6 +109,7 @@ def test_results_are_tables_a_page_a_figure_and_runs(
     assert "no JAX" in capsys.readouterr().out
     (page,) = Path("results").glob("*.md")
     assert "| sweep of 4, times scikit-learn | at least 100 | 10 | not reached |" in page.read_text()
+    assert "`make bench BENCH='--results results'`, python" in page.read_text()
     assert page.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("benchmark")
@@ -130,7 +131,7 @@ def test_missing_wrong_and_failing_peers_are_remarks(monkeypatch: pytest.MonkeyP
             raise RuntimeError("it exited with code 1")
         weights = [9.0, 9.0] if name == "sklearn" else [0.0, 0.0]
         fits = [
-            [Fit("line", 0, 0, [0.0, 0.0])] * 2 if name == "reference" else [Fit(100, 0.01, 1, weights)] * 64
+            [Fit("line", 0, 0, [0.0, 0.0], 1.0)] * 2 if name == "reference" else [Fit(100, 0.01, 1, weights)] * 64
         ] * len(tasks)
         return [Outcome(task.rows, [1.0], each, epochs=[1.0, 1.0]) for task, each in zip(tasks, fits, strict=True)]
 
@@ -140,8 +141,8 @@ def test_missing_wrong_and_failing_peers_are_remarks(monkeypatch: pytest.MonkeyP
     )
     benchmark = Benchmark(500, 1, tmp_path, tmp_path, lambda line: None)
     found = benchmark.rows()
-    assert [row.case.key for row in found] == ["first", "there", "longest", "sweep"]
-    assert all(list(row.peers) == ["keras", "loop"] for row in found)
+    assert [row.case.key for row in found] == ["first", "there", "longest", "sweep", "mlp"]
+    assert [list(row.peers) for row in found] == [["keras", "loop"]] * 4 + [["keras"]]
     assert "jax: skipped" in benchmark.remarks
     assert "not counted: it exited with code 1" in benchmark.remarks
     assert any(line.startswith("not counted: scikit-learn partial_fit") for line in benchmark.remarks)
@@ -162,4 +163,6 @@ def test_a_failing_harness_is_a_remark(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_the_default_sweep_is_64_runs_on_20_million_rows() -> None:
     (sweep,) = [case for case in cases(command.ROWS) if case.key == "sweep"]
     assert (sweep.task.configurations, sweep.task.rows, sweep.fresh) == (64, 20_000_000, True)
+    (mlp,) = [case for case in cases(command.ROWS) if case.key == "mlp"]
+    assert mlp.name == "200,000 rows, MLP 64-64, 18 features, 64 runs, chunks 1,000, 3 epochs, table there"
     assert sweep.name == "20,000,000 rows, 64 runs, chunks 100, 1,000, 10,000, full, 10 epochs, first contact"

@@ -1,4 +1,4 @@
-"""What is kept on disk, what of it may go, and what a sweep that can go on keeps."""
+"""What is kept on disk, what can be removed, and what a resumable sweep keeps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shelve(cache: Path, tmp_path: Path) -> Callable[..., Table]:
-    """Make a table as a process does that has ended since."""
+    """Make a table that no process uses any more."""
 
     def make(name: str = "small.csv", **data: Any) -> Table:
         (tmp_path / name).write_text(CSV)
@@ -63,7 +63,7 @@ def brief(items: list[Item]) -> list[tuple[str, str, str]]:
     return [(item.kind, item.name, item.kept) for item in items]
 
 
-def test_nothing_is_nothing(cache: Path) -> None:
+def test_an_empty_cache_has_no_items(cache: Path) -> None:
     assert survey(cache) == []
     assert list(free([], force=False, dry_run=False)) == ["0B freed"]
 
@@ -76,12 +76,12 @@ def test_ages(age: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize("age", ["", "d", "-1d", "7 days", "1y", "nan"])
-def test_what_is_no_age(age: str) -> None:
+def test_invalid_ages_are_refused(age: str) -> None:
     with pytest.raises(ConfigError, match="--older-than must be an age such as 7d, 12h or 2w, not "):
         seconds(age)
 
 
-def test_a_sweep_that_can_go_on_keeps_what_it_needs(cache: Path, shelve: Callable[..., Table]) -> None:
+def test_a_resumable_sweep_keeps_what_it_needs(cache: Path, shelve: Callable[..., Table]) -> None:
     kept, other = shelve("kept.csv"), shelve("other.csv")
     folder = checkpoint(cache, kept.folder.name)
     items = survey(cache)
@@ -99,7 +99,9 @@ def test_a_sweep_that_can_go_on_keeps_what_it_needs(cache: Path, shelve: Callabl
     assert (folder.exists(), kept.folder.exists()) == (False, False)
 
 
-def test_cleaning_tables_alone_keeps_it_too(cache: Path, shelve: Callable[..., Table], tmp_path: Path) -> None:
+def test_cleaning_tables_keeps_what_a_resumable_sweep_needs(
+    cache: Path, shelve: Callable[..., Table], tmp_path: Path
+) -> None:
     kept, other = shelve("kept.csv"), shelve("other.csv")
     checkpoint(cache, kept.folder.name)
     (tmp_path / "kept.csv").unlink()
@@ -121,7 +123,7 @@ def test_generated_data_stays_as_long_as_its_table_is_needed(cache: Path, shelve
     assert not Path(table.address).exists()
 
 
-def test_what_a_process_uses_stays_even_if_forced(cache: Path, shelve: Callable[..., Table]) -> None:
+def test_items_in_use_stay_even_with_force(cache: Path, shelve: Callable[..., Table]) -> None:
     table = shelve()
     folder = checkpoint(cache, table.folder.name)
     before = survey(cache)
@@ -157,7 +159,7 @@ def test_records_stay_until_they_are_delivered(cache: Path) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> dict[str, str]:
-    """A run of each ending, with a file each, and a sweep that failed."""
+    """A run for each way to end, each with a file, and a failed sweep."""
     ids = {}
     with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "a question") as tracker:
         for name in ("finished", "failed", "diverged", "gone"):
@@ -172,7 +174,7 @@ def store(tmp_path: Path) -> dict[str, str]:
     return ids
 
 
-def test_artifacts_of_failed_and_deleted_runs_may_go(tmp_path: Path, cache: Path, store: dict[str, str]) -> None:
+def test_artifacts_of_failed_and_deleted_runs_are_removed(tmp_path: Path, cache: Path, store: dict[str, str]) -> None:
     def left() -> list[str]:
         files = (tmp_path / "mlartifacts").rglob("*.*")
         return sorted(name for file in files if file.is_file() for name in store if store[name] in file.parts)
@@ -186,8 +188,8 @@ def test_artifacts_of_failed_and_deleted_runs_may_go(tmp_path: Path, cache: Path
     assert left() == ["diverged", "finished", "sweep"]
 
 
-def test_an_address_that_leads_elsewhere_is_not_followed(tmp_path: Path, cache: Path) -> None:
-    """Whoever can write to a store could have any folder freed."""
+def test_artifacts_outside_the_store_are_left_alone(tmp_path: Path, cache: Path) -> None:
+    """Otherwise anyone who can write to a store could have any folder deleted."""
     uri, elsewhere = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "elsewhere"
     client = MlflowClient(uri)
     for place in (elsewhere, tmp_path / "mlartifacts" / ".." / "elsewhere", tmp_path / "mlartifacts" / "link"):
@@ -203,7 +205,7 @@ def test_an_address_that_leads_elsewhere_is_not_followed(tmp_path: Path, cache: 
     assert survey(cache, ["artifacts"], RunReader(uri)) == []
 
 
-def test_artifacts_of_a_server_are_its_own(cache: Path, tmp_path: Path) -> None:
+def test_artifacts_of_a_server_are_refused(cache: Path, tmp_path: Path) -> None:
     uri = "http://me:secret@127.0.0.1:9"
     assert look(cache, ["artifacts"], uri, is_asked=False) == []
     with pytest.raises(ConfigError) as refusal:
@@ -240,7 +242,7 @@ def test_the_command(
     assert [line.split()[:2] for line in lines[1:2]] == [["checkpoints", folder.name]]
     assert lines[1].rstrip().endswith(f"harness train -m seed=0,1, {NEEDED}")
     assert sorted(line.split()[1] for line in lines[2:5]) == sorted(table.folder.name[:8] for table in (old, new, kept))
-    assert [line.split()[3] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == ["7d"]
+    assert [line.split()[3:5] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == [["7", "d"]]
     assert "in total; can be freed: --checkpoints 0B, --tables " in lines[5]
     said = run("--all", "--older-than", "7d", "--dry-run")
     assert f"{kept.folder.name[:8]} {NEEDED} and is kept (--force removes it)" in said[:2]

@@ -1,4 +1,4 @@
-"""Jobs composed together are what Hydra composes one by one."""
+"""Jobs composed together equal those that Hydra composes one by one."""
 
 from __future__ import annotations
 
@@ -96,6 +96,6 @@ def test_the_axes_of_a_grid(loader):
     ]
 
 
-def test_an_interval_is_no_axis(loader):
+def test_an_interval_is_refused_as_an_axis(loader):
     with pytest.raises(ConfigError, match=r"learning_rate=interval\(0,1\): a grid needs choices or a range"):
         grid_axes(loader, ["learning_rate=interval(0,1)"])

@@ -22,7 +22,7 @@ def harness(words: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment_made_small(name, tmp_path):
+def test_every_experiment_runs_at_a_small_size(name, tmp_path):
     harness(f"train experiment={name} data.rows=300 chunksize=50 epochs=1", tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name(name).experiment_id])

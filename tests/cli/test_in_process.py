@@ -1,4 +1,4 @@
-"""`harness.train` in a process of somebody else's, such as a notebook's."""
+"""`harness.train` in a process that is not the harness's own, such as a notebook's."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_nothing_of_the_process_is_changed(answer: Any) -> None:
+def test_the_process_is_left_as_it_was(answer: Any) -> None:
     assert answer["changed"] == []
     assert answer["log"] == "WARNING:root:still logging\n"
 
 
-def test_a_sweep_inside_a_running_event_loop_is_what_load_sweep_returns(answer: Any) -> None:
+def test_a_sweep_inside_an_event_loop_returns_what_load_sweep_does(answer: Any) -> None:
     assert sorted(answer["sweep"]) == ["batch", "full"]
     assert answer["loaded"]
 
@@ -100,7 +100,7 @@ def test_refusals_are_config_errors(answer: Any) -> None:
     assert answer["said"][2:] == [nothing, nothing]
 
 
-def test_words_are_a_list(tmp_path: Path) -> None:
+def test_a_string_instead_of_a_list_is_refused(tmp_path: Path) -> None:
     code = "import harness; harness.train('epochs=1 seed=2')"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "harness.train takes a list of words, such as ['epochs=1', 'seed=2']." in done.stderr

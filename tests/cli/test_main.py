@@ -1,4 +1,4 @@
-"""The command from the outside: its exit code, what it says, and what it leaves in the store and on disk.
+"""The command from the outside: its exit code, its output, and what it leaves in the store and on disk.
 
 Most tests call it in this process, so that TensorFlow is loaded once; a few run the real command.
 """
@@ -68,7 +68,7 @@ def command(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call came to."""
+    """The result of a call."""
 
     code: int
     out: str
@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Left:
-    """What a sweep left."""
+    """The records and files of a sweep."""
 
     folder: Path
     places: list[str]  # in the folder, before anybody reads the store
@@ -135,11 +135,11 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
     return Left(folder, places, Answer(process.returncode, out, err), client, summary, by_key)  # type: ignore[arg-type]
 
 
-def test_the_exit_code_says_that_runs_failed(left: Left) -> None:
+def test_failed_runs_set_the_exit_code(left: Left) -> None:
     assert left.answer.code == 1
 
 
-def test_what_went_wrong_is_said_in_a_line_each(left: Left) -> None:
+def test_each_failure_is_reported_in_one_line(left: Left) -> None:
     assert left.answer.err.splitlines() == [
         f"failed: {name} lr=1e+30 epochs={epochs}: diverged at update 2"
         for name in ("full", "chunk=4")
@@ -147,7 +147,7 @@ def test_what_went_wrong_is_said_in_a_line_each(left: Left) -> None:
     ]
 
 
-def test_what_is_shown(left: Left) -> None:
+def test_the_output_shows_device_store_and_results(left: Left) -> None:
     device, store, *table = left.said
     assert device.startswith("device: ")
     assert store == f"store:  sqlite:///{left.folder}/mlflow.db, experiment harness"
@@ -173,7 +173,7 @@ def test_what_is_shown(left: Left) -> None:
     assert "Training times cannot be compared: the runs shared a scan" in table[-1]
 
 
-def test_there_is_a_run_for_each_configuration_and_a_summary(left: Left) -> None:
+def test_each_configuration_has_a_run_and_the_sweep_a_summary(left: Left) -> None:
     assert sorted(left.runs) == sorted(
         (chunksize, rate, epochs) for chunksize in ("4", "full") for rate in ("0.1", "1e+30") for epochs in ("2", "3")
     )
@@ -260,7 +260,7 @@ def test_params_are_the_flat_configuration(left: Left) -> None:
     assert left.summary.data.params == {}
 
 
-def test_a_run_can_be_repeated_from_its_record(left: Left) -> None:
+def test_a_run_can_be_repeated_from_its_recorded_command(left: Left) -> None:
     for run in left.runs.values():
         path = left.client.download_artifacts(run.info.run_id, "config.yaml")
         config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path)))
@@ -285,7 +285,7 @@ def test_metrics_of_each_epoch(left: Left) -> None:
         assert run.data.metrics["memory/update_mb"] == (ROWS if chunksize == "full" else CHUNK) * 2 * 4 / 1e6
 
 
-def test_the_losses_are_those_of_the_chunks(left: Left) -> None:
+def test_the_chunk_losses_are_recorded(left: Left) -> None:
     """Before the first update the model is 0.1 + 0.1 x after scaling; an epoch's loss is weighted by rows."""
     x, y = ((values - values.mean()) / values.std() for values in (X[~HELD_OUT], Y[~HELD_OUT]))
     losses = (0.1 + 0.1 * x - y) ** 2
@@ -315,7 +315,7 @@ def test_the_holdouts_metrics_follow_from_intercept_and_slope(left: Left) -> Non
         assert metrics["val/loss"] == pytest.approx((errors**2).mean() / Y[~HELD_OUT].var(), rel=1e-5)
 
 
-def test_no_number_in_the_store_is_not_one(left: Left) -> None:
+def test_every_number_in_the_store_is_finite(left: Left) -> None:
     with closing(sqlite3.connect(left.folder / "mlflow.db")) as store:
         rows = store.execute("SELECT value, is_nan FROM metrics").fetchall()
     assert len(rows) > 100
@@ -339,7 +339,7 @@ def test_the_data_is_an_input_with_its_digest(left: Left) -> None:
         assert (x["mean"], y["std"]) == pytest.approx((X[~HELD_OUT].mean(), Y[~HELD_OUT].std()))
 
 
-def test_the_best_of_each_metric_is_there_with_its_epoch(left: Left) -> None:
+def test_the_best_value_of_each_metric_is_recorded_at_its_epoch(left: Left) -> None:
     for run in left.finished.values():
         for key, best in (("train/loss", min), ("val/loss", min), ("val/rmse", min), ("val/mae", min), ("val/r2", max)):
             curve = left.curve(run, key)
@@ -348,7 +348,7 @@ def test_the_best_of_each_metric_is_there_with_its_epoch(left: Left) -> None:
     assert not any(key.startswith("best/") for run in left.diverged.values() for key in run.data.metrics)
 
 
-def test_the_summary_says_in_markdown_what_came_of_it(left: Left) -> None:
+def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
     def link(run: Run) -> str:
         return f"[{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
 
@@ -379,7 +379,7 @@ def test_the_summary_says_in_markdown_what_came_of_it(left: Left) -> None:
     ]
 
 
-def test_the_summary_keeps_versions_and_how_busy_the_machine_was(left: Left) -> None:
+def test_the_summary_has_versions_and_system_metrics(left: Left) -> None:
     run_id = left.summary.info.run_id
     packages = Path(left.client.download_artifacts(run_id, "packages.txt")).read_text().splitlines()
     assert f"tensorflow=={tf.__version__}" in packages
@@ -403,7 +403,7 @@ def test_only_the_best_run_keeps_its_model(left: Left) -> None:
     assert kept == [left.best.info.run_id]
 
 
-def test_the_model_takes_raw_columns_and_gives_raw_predictions(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_maps_raw_columns_to_raw_predictions(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     monkeypatch.chdir(left.folder)
@@ -415,7 +415,7 @@ def test_the_model_takes_raw_columns_and_gives_raw_predictions(left: Left, monke
         np.testing.assert_allclose(predictions, (metrics["intercept"] + metrics["slope"] * values)[:, None], rtol=1e-5)
 
 
-def test_each_run_has_a_folder_and_nothing_else_is_left(left: Left) -> None:
+def test_each_run_has_a_folder_and_no_other_files_remain(left: Left) -> None:
     assert left.places == [*(".harness", "mlartifacts", "mlflow.db", "mlflow.db.lock", "multirun", "small.csv")]
     (folder,) = left.folder.glob("multirun/*/*")
     assert sorted(path.name for path in folder.iterdir()) == [*"01234567", "multirun.yaml", "summary.json"]
@@ -443,7 +443,7 @@ Harness = Callable[..., Answer]
 
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Harness]:
-    """Call the command in an empty folder with the small file in it."""
+    """Call the command in a folder with only the small file."""
     (tmp_path / "small.csv").write_text(CSV)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -475,7 +475,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that holds nothing; it takes MLflow a second to make one."""
+    """An empty store, which takes MLflow a second to create."""
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
@@ -483,7 +483,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
-    """Call `train` on the small file, with a store that is there already and keeps no model."""
+    """Call `train` on the small file, with an existing store and without models."""
     shutil.copyfile(empty_store, tmp_path / "mlflow.db")
 
     def call(*words: str) -> Answer:
@@ -541,7 +541,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("words", "sentence"), REFUSED.items(), ids=list(REFUSED))
-def test_a_refusal_is_a_sentence_and_leaves_no_run(harness: Harness, words: str, sentence: str, tmp_path: Path) -> None:
+def test_a_refusal_is_one_sentence_and_records_no_run(
+    harness: Harness, words: str, sentence: str, tmp_path: Path
+) -> None:
     if words == "runtime.device=gpu" and shutil.which("nvidia-smi"):
         pytest.skip("there may be a GPU")
     answer = harness("train", *DATA, *words.split())
@@ -554,20 +556,20 @@ def test_a_refusal_is_a_sentence_and_leaves_no_run(harness: Harness, words: str,
 @pytest.mark.parametrize(
     "words", [["--bogus"], ["-m"], ["train", "--bogus"], ["trian"], ["compare", "--bogus"], ["ui", "--port", "x"]]
 )
-def test_words_that_are_no_command(harness: Harness, words: list[str], tmp_path: Path) -> None:
+def test_unknown_commands_are_refused(harness: Harness, words: list[str], tmp_path: Path) -> None:
     answer = harness(*words)
     assert answer.code == 2
     assert "Traceback" not in answer.err
     assert stored(tmp_path) == []
 
 
-def test_king_county_says_where_to_get_the_file(harness: Harness) -> None:
+def test_king_county_names_the_source_of_its_file(harness: Harness) -> None:
     answer = harness("train", "data=king_county")
     assert answer.code == 2
     assert "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0)." in answer.err
 
 
-def test_a_single_run_has_no_summary_and_the_numbers_that_it_has_in_a_sweep(
+def test_a_single_run_has_no_summary_and_the_same_numbers_as_in_a_sweep(
     harness: Harness, left: Left, tmp_path: Path
 ) -> None:
     answer = harness("train", *DATA, "chunksize=4", "epochs=3", "learning_rate=0.1")
@@ -587,7 +589,7 @@ def test_a_single_run_has_no_summary_and_the_numbers_that_it_has_in_a_sweep(
     assert answer.out.endswith(again.out)
 
 
-def test_a_run_that_fails_does_not_take_others_along(trainer: Harness, tmp_path: Path) -> None:
+def test_a_failing_run_leaves_the_others_alone(trainer: Harness, tmp_path: Path) -> None:
     (tmp_path / "breaks.py").write_text(
         "from harness.models import linear\n"
         "def build(inputs, width):\n"
@@ -606,7 +608,7 @@ def test_a_run_that_fails_does_not_take_others_along(trainer: Harness, tmp_path:
 
 
 @pytest.mark.parametrize(("keep", "models"), [("all", 2), ("none", 0)])
-def test_every_model_is_kept_if_asked_for_or_none(trainer: Harness, tmp_path: Path, keep: str, models: int) -> None:
+def test_log_model_all_and_none(trainer: Harness, tmp_path: Path, keep: str, models: int) -> None:
     assert trainer("-m", "seed=0,1", "epochs=1", f"tracking.log_model={keep}").code == 0
     _, *runs = stored(tmp_path)
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
@@ -652,10 +654,10 @@ def test_columns_of_any_name(trainer: Harness, tmp_path: Path, monkeypatch: pyte
     np.testing.assert_allclose(predictions, (metrics["intercept"] + values @ slopes)[:, None], rtol=1e-5)
 
 
-def test_names_and_dates_out_of_a_fifo_in_another_order(
+def test_categories_and_dates_from_a_shuffled_fifo(
     trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kept model takes raw columns; each name that was trained on has its weight."""
+    """The logged model takes raw columns, and each category has its weight."""
     import mlflow
 
     lines = (f"{day}.1.1970;{name};{3 * day + (10 if name == 'north' else 0)}" for day, name in DAYS)
@@ -695,7 +697,7 @@ DAYS = [(day, ("north", "south")[day % 3 == 0]) for day in range(1, 32)]
         (["--seed", "-1"], "--seed must not be negative, but is -1."),
     ],
 )
-def test_what_cannot_be_generated_is_refused(harness: Harness, words: list[str], sentence: str) -> None:
+def test_invalid_rows_to_generate_are_refused(harness: Harness, words: list[str], sentence: str) -> None:
     assert harness("data", "generate", "out.csv", *words) == Answer(2, "", f"harness: {sentence}\n")
 
 
@@ -718,9 +720,7 @@ def test_a_sweeps_folder_belongs_to_its_store(
     assert f"does not contain run {summary.info.run_id}" in answer.err
 
 
-def test_the_store_is_where_the_environment_says(
-    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_names_the_store(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere/mlflow.db")
     monkeypatch.setattr("harness.training.trainer.Scan.run", lambda scan: iter(()))
     answer = harness("train", *DATA)
@@ -770,7 +770,7 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
         ),
     ],
 )
-def test_other_commands_refuse_in_a_sentence_too(
+def test_other_commands_refuse_in_one_sentence(
     harness: Harness, left: Left, words: list[str], sentence: str, tmp_path: Path
 ) -> None:
     store = f"sqlite:///{left.folder}/mlflow.db"
@@ -788,7 +788,7 @@ def test_data_is_generated_and_described(harness: Harness, tmp_path: Path) -> No
     assert "data.path=some.csv" in answer.out
 
 
-def test_the_report_and_the_table_can_be_had_again(left: Left, harness: Harness, tmp_path: Path) -> None:
+def test_report_and_compare_repeat_what_train_printed(left: Left, harness: Harness, tmp_path: Path) -> None:
     uri = f"sqlite:///{left.folder}/mlflow.db"
     folder = f"harness-report-{left.summary.info.run_id[:8]}"
     assert harness("report", "--uri", uri) == Answer(0, f"{folder}/report.html\n", "")
@@ -806,7 +806,7 @@ def test_the_report_and_the_table_can_be_had_again(left: Left, harness: Harness,
     assert f" {left.best.info.run_name} " in line
 
 
-def test_the_best_runs_model_predicts(left: Left, harness: Harness, tmp_path: Path) -> None:
+def test_the_best_model_predicts(left: Left, harness: Harness, tmp_path: Path) -> None:
     uri = f"sqlite:///{left.folder}/mlflow.db"
     answer = harness("predict", left.best.info.run_id, "small.csv", "--uri", uri)
     assert (answer.code, answer.err) == (0, "")
@@ -815,7 +815,7 @@ def test_the_best_runs_model_predicts(left: Left, harness: Harness, tmp_path: Pa
     np.testing.assert_allclose(pd.read_csv(io.StringIO(answer.out))["prediction"], expected, rtol=1e-5)
 
 
-def test_a_report_that_cannot_be_made_fails_nothing(trainer: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_report_does_not_fail_the_sweep(trainer: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("no room")
 
@@ -829,7 +829,7 @@ def crash(scan: object) -> None:
     raise ZeroDivisionError("by nothing")
 
 
-def test_a_crash_has_a_sentence_on_top_and_ends_all_runs(
+def test_a_crash_prints_one_sentence_and_ends_all_runs(
     trainer: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.training.trainer.Scan.run", crash)
@@ -839,7 +839,9 @@ def test_a_crash_has_a_sentence_on_top_and_ends_all_runs(
     assert [run.info.status for run in stored(tmp_path)] == ["FAILED"] * 3
 
 
-def test_hydra_full_error_shows_where(trainer: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hydra_full_error_shows_the_traceback(
+    trainer: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr("harness.training.trainer.Scan.run", crash)
     with pytest.raises(ZeroDivisionError, match="by nothing"):
@@ -849,7 +851,7 @@ def test_hydra_full_error_shows_where(trainer: Harness, monkeypatch: pytest.Monk
 
 
 def epochs_so_far(folder: Path) -> int:
-    """Epochs that the store in a folder knows of."""
+    """Return the number of epochs in a folder's store."""
     if not (folder / "mlflow.db").exists():
         return 0
     try:
@@ -860,7 +862,7 @@ def epochs_so_far(folder: Path) -> int:
 
 
 def is_under_way(folder: Path) -> bool:
-    """Wait until some epochs have been recorded, but not for ever."""
+    """Wait until some epochs have been recorded, with a time limit."""
     deadline = time.monotonic() + 90
     while epochs_so_far(folder) < 20 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -887,7 +889,7 @@ def endings(folder: Path) -> dict[tuple[str | None, str | None], str]:
 
 
 @INTERRUPTS
-def test_an_interrupted_sweep_leaves_no_run_under_way(
+def test_an_interrupted_sweep_leaves_no_run_running(
     trainer: Harness, tmp_path: Path, number: signal.Signals, code: int, said: str
 ) -> None:
     over = threading.Event()
@@ -913,7 +915,7 @@ def test_an_interrupted_sweep_leaves_no_run_under_way(
 
 
 def modules_after(*words: str) -> tuple[str, set[str]]:
-    """What the command prints, and the packages that it has loaded for that."""
+    """Return the command's output, and the packages it has imported."""
     code = (
         "import sys\nfrom harness.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
@@ -934,7 +936,7 @@ def modules_after(*words: str) -> tuple[str, set[str]]:
     ],
     ids=lambda value: " ".join(sorted(value)),
 )
-def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[str]) -> None:
+def test_help_does_not_import_tensorflow(words: list[str], heavy: set[str]) -> None:
     out, modules = modules_after(*words)
     assert out
     assert "click" in modules
@@ -943,7 +945,7 @@ def test_help_is_given_without_loading_what_trains(words: list[str], heavy: set[
 
 @pytest.mark.slow
 @INTERRUPTS
-def test_an_interrupt_of_the_real_command(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:
+def test_an_interrupt_ends_the_command(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:
     (tmp_path / "small.csv").write_text(CSV)
     process = command(tmp_path, "train", *DATA, *LONG)
     try:
@@ -957,7 +959,7 @@ def test_an_interrupt_of_the_real_command(tmp_path: Path, number: signal.Signals
 
 
 @pytest.mark.slow
-def test_the_ui_is_a_store_too_and_ends_when_told(left: Left, harness: Harness, tmp_path: Path) -> None:
+def test_the_ui_serves_the_store_until_it_is_stopped(left: Left, harness: Harness, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

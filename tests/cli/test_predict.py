@@ -1,4 +1,4 @@
-"""Predictions of a logged model, on files that a model was not trained on."""
+"""Predictions of a logged model for files that it was not trained on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Write = Callable[..., Path]
 
 
 def model() -> keras.Model:
-    """10 a + b, and columns taken by their names."""
+    """A model of 10 a + b that takes columns by name."""
     inputs = {name: keras.Input((1,), name=name) for name in "ab"}
     dense = keras.layers.Dense(1, kernel_initializer="ones")
     tens = keras.layers.Rescaling(10.0)(inputs["a"])
@@ -34,7 +34,7 @@ def model() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A run with a model, one with a model that holds code, one without, and a sweep."""
+    """Runs with a model, with a model that contains code and without one, and a sweep."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
     ids = {"uri": uri}
     unsafe = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x + 1)])
@@ -56,7 +56,7 @@ def records(store: dict[str, str]) -> RunReader:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
-def test_a_prediction_a_row_in_order(
+def test_each_row_has_a_prediction_in_order(
     records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int
 ) -> None:
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=False)
@@ -64,7 +64,7 @@ def test_a_prediction_a_row_in_order(
 
 
 @pytest.mark.parametrize("rows", [2, 100])
-def test_columns_are_kept_as_they_were(
+def test_kept_columns_are_unchanged(
     records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, rows: int
 ) -> None:
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=True)
@@ -105,7 +105,7 @@ def test_a_file_without_rows(
         ("sweep", "a,b\n1,2\n", False, "is a sweep, not a run."),
     ],
 )
-def test_what_cannot_be_predicted_is_refused_and_leaves_no_file(
+def test_bad_rows_are_refused_and_leave_no_file(
     records: RunReader,
     store: dict[str, str],
     write: Write,
@@ -121,7 +121,7 @@ def test_what_cannot_be_predicted_is_refused_and_leaves_no_file(
     assert [path.name for path in tmp_path.iterdir()] == ["file.csv"]
 
 
-def test_a_file_or_folder_that_is_not_there(
+def test_missing_files_and_folders_are_refused(
     records: RunReader, store: dict[str, str], write: Write, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="is not a CSV file on disk"):
@@ -130,8 +130,8 @@ def test_a_file_or_folder_that_is_not_there(
         predict(records, store["kept"], write(FILE), tmp_path / "none" / "out.csv", keep=False)
 
 
-def test_names_and_dates_are_taken_as_they_are(write: Write, tmp_path: Path) -> None:
-    """A name that the model does not know counts 0, one day counts 1."""
+def test_categories_and_dates_are_read_as_in_training(write: Write, tmp_path: Path) -> None:
+    """An unknown category counts 0, and a day counts 1."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     inputs = {"c": keras.Input((1,), name="c", dtype="string"), "d": keras.Input((1,), name="d")}
     names = keras.layers.StringLookup(vocabulary=["u", "v"])(inputs["c"])

@@ -1,4 +1,4 @@
-"""Recorded runs once more: from their record alone, to the bit, and without harm from what somebody else recorded."""
+"""Reproducing recorded runs: from the record alone, bit for bit, and safely if someone else wrote the record."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class Left:
-    """What a sweep left in a folder."""
+    """The records of a sweep in a folder."""
 
     folder: Path
     ids: dict[str, str]
@@ -70,7 +70,7 @@ class Left:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Left:
-    """A sweep, and a run of somebody else."""
+    """A sweep, and someone else's run."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "small.csv").write_text(CSV)
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +87,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Left:
 
 @pytest.fixture
 def left(trained: Left, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Left:
-    """The store and the data in a folder of their own, where the command is called."""
+    """A separate folder with store and data, in which the command is called."""
     folder = tmp_path / "here"
     folder.mkdir()
     shutil.copyfile(trained.folder / "small.csv", folder / "small.csv")
@@ -102,7 +102,7 @@ def left(trained: Left, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Left
 
 
 def again(left: Left, name: str, **wish: Any) -> tuple[bool, list[str]]:
-    """Reproduce a run; return whether it was equal, and what was said."""
+    """Reproduce a run; return whether it was equal, and the output."""
     out = io.StringIO()
     wish = {"run_id": left.ids.get(name, name), **wish}
     display = Display(Console(file=out, width=200))
@@ -126,7 +126,7 @@ def count(left: Left) -> int:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_run_alone_has_the_numbers_that_it_had_in_a_sweep(left: Left, name: str) -> None:
+def test_a_run_has_the_same_numbers_alone_as_in_a_sweep(left: Left, name: str) -> None:
     is_equal, said = again(left, name)
     assert is_equal
     assert others(said) == []
@@ -161,7 +161,7 @@ def test_the_smallest_difference_anywhere_on_a_curve_is_found(left: Left) -> Non
     assert next(line for line in said if line.startswith("val/loss ")).endswith(" 0")
 
 
-def test_other_data_is_said_and_not_the_same(left: Left) -> None:
+def test_other_data_is_reported_and_the_numbers_differ(left: Left) -> None:
     (left.folder / "small.csv").write_text(CSV + "23,1,99\n")
     before = count(left)
     with pytest.raises(ConfigError, match="--strict: digest of the data: "):
@@ -171,7 +171,7 @@ def test_other_data_is_said_and_not_the_same(left: Left) -> None:
     assert (is_equal, others(said)) == (False, ["digest of the data"])
 
 
-def test_data_that_has_moved_is_named(left: Left, tmp_path: Path) -> None:
+def test_moved_data_must_be_named(left: Left, tmp_path: Path) -> None:
     moved = tmp_path / "moved.csv"
     shutil.move(left.folder / "small.csv", moved)
     with pytest.raises(ConfigError) as refusal:
@@ -183,7 +183,7 @@ def test_data_that_has_moved_is_named(left: Left, tmp_path: Path) -> None:
 
 
 def evil(left: Left, change_of: Callable[[dict[str, Any]], object] | str | None) -> str:
-    """Record a run as somebody else might, from what a real one recorded; return its id."""
+    """Record a run as someone else might, starting from a real record; return its id."""
     with Tracker(f"sqlite:///{left.folder}/mlflow.db", "a question") as tracker:
         run_id = tracker.start_run("evil", {}, {"kind": "run", "sample": "batch"})
         settings = artifacts.settings(RunReader(tracker.uri), left.ids["batch"], left.folder)
@@ -206,7 +206,7 @@ def test_data_elsewhere_is_not_measured_for_others(left: Left, tmp_path: Path) -
     assert not again(left, run_id, data=(str(private),))[0]
 
 
-def test_what_a_record_says_of_places_is_not_heeded(left: Left, tmp_path: Path) -> None:
+def test_paths_in_a_record_are_ignored(left: Left, tmp_path: Path) -> None:
     def lead_away(settings: dict[str, Any]) -> None:
         settings["runtime"]["cache"] = str(tmp_path / "cache")
         settings["tracking"]["uri"] = f"sqlite:///{tmp_path}/other/mlflow.db"
@@ -267,13 +267,13 @@ def test_a_bad_record_is_refused(left: Left, made: Any, sentence: str) -> None:
         ("stranger", "Run {id} was not recorded by the harness."),
     ],
 )
-def test_what_is_no_run_of_ours_is_refused(left: Left, name: str, sentence: str) -> None:
+def test_runs_of_other_programs_are_refused(left: Left, name: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         again(left, name)
     assert str(refusal.value) == sentence.format(id=left.ids.get(name), folder=left.folder)
 
 
-def test_other_packages_and_commits_are_said(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_packages_and_commits_are_reported(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(differences, "packages", lambda: "python==2.7\nnew==1\n")
     monkeypatch.setattr(differences, "commits", lambda targets: "elsewhere==abc\n")
     monkeypatch.setattr(differences, "patches", lambda targets: {"uncommitted-elsewhere.patch": "one\ntwo\n"})
@@ -285,7 +285,7 @@ def test_other_packages_and_commits_are_said(left: Left, monkeypatch: pytest.Mon
     assert "uncommitted changes of elsewhere: none recorded, a patch of 2 lines here" in lines
 
 
-def test_a_killed_run_is_compared_as_far_as_it_came(left: Left) -> None:
+def test_a_killed_run_is_compared_up_to_where_it_stopped(left: Left) -> None:
     change(left, "UPDATE runs SET status = 'KILLED' WHERE run_uuid = ?", left.ids["full"])
     change(left, "DELETE FROM metrics WHERE step = 2 AND run_uuid = ?", left.ids["full"])
     change(left, "DELETE FROM latest_metrics WHERE key LIKE 'best/%' AND run_uuid = ?", left.ids["full"])
@@ -300,7 +300,7 @@ def command(left: Left) -> Callable[..., object]:
     return lambda *words: main.cli.main(["reproduce", *words], standalone_mode=False)
 
 
-def test_the_command_says_by_its_code_whether_they_are_equal(
+def test_the_exit_code_tells_whether_the_runs_are_equal(
     command: Callable[..., object], left: Left, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(left.ids["batch"]) == 0
@@ -323,7 +323,7 @@ def test_curves_are_compared_point_by_point() -> None:
     assert [pair.metric for pair in pairs(one, other, so_far=True)] == ["a", "b"]
 
 
-def test_what_can_change_a_bit_is_restored_and_nothing_else() -> None:
+def test_only_settings_that_affect_numbers_are_restored() -> None:
     values = {
         "lane_tile": 16,
         "gram": True,
@@ -359,7 +359,7 @@ OWN_MODEL = "from harness.models import linear\ndef build(inputs):\n    return l
 
 
 @pytest.mark.slow
-def test_a_model_of_ones_own_needs_trust_and_its_source_counts(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_model_needs_trust_and_its_source_is_compared(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(init: float) -> None:
         monkeypatch.delitem(sys.modules, "own_once_more", raising=False)
         sys.path_importer_cache.clear()

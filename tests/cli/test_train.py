@@ -1,4 +1,4 @@
-"""From the words of the command line to what reaches the library; nothing is trained here."""
+"""From the words of a command line to the configurations that reach the library; nothing is trained here."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_defaults_whole() -> None:
 
 
 def plain(value: Any) -> bool:
-    """Whether nothing of OmegaConf is in a value."""
+    """Return True if a value contains nothing of OmegaConf."""
     if is_dataclass(value):
         return all(plain(getattr(value, field.name)) for field in fields(value))
     if isinstance(value, dict | list):
@@ -135,19 +135,19 @@ def test_every_point_of_a_sweep_is_a_configuration(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "experiment"])
-def test_an_experiment_has_a_file_of_its_name(option: str) -> None:
+def test_each_experiment_has_a_module_of_the_same_name(option: str) -> None:
     config = settings(f"experiment={option}")
     assert config.model["_target_"] == f"experiments.{option}.build_model"
     assert (CONF.parent / "experiments" / f"{option}.py").is_file()
 
 
-def test_the_command_line_has_the_last_word() -> None:
+def test_the_command_line_overrides_everything() -> None:
     config = settings("experiment=house_prices", "chunksize=7", "optimizer=sgd", "tracking.experiment=mine")
     assert (config.chunksize, config.optimizer["name"], config.tracking.experiment) == (7, "sgd", "mine")
     assert config.model == {"_target_": "experiments.house_prices.build_model"}
 
 
-def test_types_are_the_schemas() -> None:
+def test_values_of_wrong_types_are_refused() -> None:
     config = settings(
         *CSV,
         "learning_rate=1",
@@ -178,7 +178,7 @@ def test_types_are_the_schemas() -> None:
 @pytest.mark.parametrize(
     ("word", "chunksize", "is_full"), [("4", 4, False), ("full", "full", True), ("null", None, True)]
 )
-def test_a_chunksize_is_a_number_or_the_whole_sample(word: str, chunksize: int | str | None, is_full: bool) -> None:
+def test_a_chunksize_is_a_number_or_full(word: str, chunksize: int | str | None, is_full: bool) -> None:
     config = settings(f"chunksize={word}")
     assert (config.chunksize, config.is_full) == (chunksize, is_full)
     assert config.flat()["chunksize"] == ("full" if is_full else chunksize)
@@ -224,7 +224,7 @@ REFUSED = {
 
 @dataclass
 class FakeRun:
-    """As much of a run as is looked at before and after training."""
+    """The attributes of a run that are read before and after training."""
 
     config: Config
     name: str = "fake"
@@ -239,7 +239,7 @@ class FakeRun:
 
 @dataclass
 class Call:
-    """One call of the library."""
+    """A call of the library."""
 
     configs: list[Config]
     command: str
@@ -252,7 +252,7 @@ Calls = list[Call]
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
-    """Every call that reaches `harness.sweep.runner`, which trains nothing here."""
+    """The calls that reach `harness.sweep.runner`, which trains nothing here."""
     from harness.sweep import runner
 
     made: Calls = []
@@ -279,7 +279,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
 
 
 def run(*words: str) -> list[Any]:
-    """Run the application; whatever comes of it, nothing of Hydra's stays behind."""
+    """Run the application, and reset Hydra's global state afterwards."""
     arguments = sys.argv[:]
     try:
         return train.run(words)
@@ -289,7 +289,7 @@ def run(*words: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("word", "sentence"), REFUSED.items(), ids=list(REFUSED))
-def test_a_refusal_is_a_sentence(
+def test_a_refusal_is_one_sentence(
     calls: Calls, word: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigError) as refusal:
@@ -418,6 +418,31 @@ def test_callbacks_see_each_job_with_what_it_returned(
         assert OmegaConf.load(hydra_folder / "overrides.yaml") == list(job.overrides)
 
 
+def test_the_files_of_a_job_have_the_content_that_hydra_would_write(
+    calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spy_files.py").write_text(SPY)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["chunksize=full,4", "data.features=['1e5',b,'yes','.5','é',null_]", "tracking.log_model=all"]
+    words += ["tracking.experiment='0x1F'", "+model.a=[.inf,1e-7,null,'2026-01-02']", "epochs=3"]
+    # With a callback, Hydra writes them itself.
+    spy = "+hydra.callbacks.spy._target_=spy_files.Spy"
+    for folder, more in (("ours", []), ("hydras", [spy])):
+        run("-m", "hydra.sweep.dir=out", *words, *more)
+        (tmp_path / "out").rename(folder)
+    for number in range(2):
+        for name in ("config.yaml", "overrides.yaml", "hydra.yaml"):
+            ours, hydras = (
+                OmegaConf.to_container(OmegaConf.load(tmp_path / folder / f"{number}/.hydra/{name}"))
+                for folder in ("ours", "hydras")
+            )
+            if name == "hydra.yaml":
+                assert hydras["hydra"].pop("callbacks")
+                assert ours["hydra"].pop("callbacks") == {}
+                hydras["hydra"]["overrides"]["hydra"].remove(spy)
+            assert ours == hydras
+
+
 class TwoBatches(Sweeper):
     """Tries two rates, and then chunks with the better one."""
 
@@ -436,7 +461,7 @@ class TwoBatches(Sweeper):
 
 
 @pytest.mark.parametrize("launcher", ["fused", "basic"])
-def test_another_sweeper_goes_on_from_what_jobs_returned(
+def test_another_sweeper_continues_from_the_objectives(
     calls: Calls, launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Hydra takes plugins of this package only.
@@ -519,7 +544,7 @@ def test_each_run_has_a_command_that_trains_it_alone(
 
 
 @pytest.mark.parametrize("words", [["chunksize=4"], ["-m", "seed=0,1,2"], ["-m", "seed=0,1,2", "hydra/launcher=basic"]])
-def test_an_error_in_training_is_raised_as_it_is_and_ends_the_sweep(
+def test_an_error_in_training_is_raised_unchanged_and_ends_the_sweep(
     calls: Calls, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tried = []
@@ -537,7 +562,7 @@ def test_an_error_in_training_is_raised_as_it_is_and_ends_the_sweep(
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_gets_through(calls: Calls, stop: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_raised(calls: Calls, stop: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*others: object, **named: object) -> None:
         raise stop
 
@@ -559,7 +584,7 @@ def test_a_folder_that_cannot_be_written_is_refused(calls: Calls, tmp_path: Path
     assert not (tmp_path / ".harness").exists()
 
 
-def test_the_configuration_can_be_looked_at(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_configuration_can_be_printed(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--cfg", "job", "chunksize=7") == []
     shown = OmegaConf.create(capsys.readouterr().out)
     assert to_config(OmegaConf.merge(OmegaConf.structured(Config), shown)) == settings("chunksize=7")
@@ -568,7 +593,7 @@ def test_the_configuration_can_be_looked_at(calls: Calls, capsys: pytest.Capture
 
 @pytest.fixture
 def own_conf(tmp_path: Path) -> Callable[[str], Path]:
-    """A configuration of the user's own, outside of the checkout."""
+    """A user's configuration, outside the checkout."""
 
     def write(text: str) -> Path:
         path = tmp_path / "own" / "experiment" / "mine.yaml"
@@ -587,21 +612,23 @@ def test_a_folder_of_configurations_is_added(calls: Calls, own_conf: Callable[[s
     assert config.optimizer["name"] == "sgd"
 
 
-def test_a_conf_folder_beside_the_start_is_added(calls: Calls, own_conf: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_conf_folder_in_the_working_folder_is_added(
+    calls: Calls, own_conf: Callable[[str], Path], tmp_path: Path
+) -> None:
     own_conf("chunksize: 7\n").rename(tmp_path / "conf")
     run("experiment=mine", "epochs=2")
     config = calls[0].configs[0]
     assert (config.chunksize, config.epochs, config.tracking.experiment) == (7, 2, "mine")
 
 
-def test_a_typo_in_it_is_found(calls: Calls, own_conf: Callable[[str], Path]) -> None:
+def test_a_typo_in_a_users_configuration_is_found(calls: Calls, own_conf: Callable[[str], Path]) -> None:
     folder = own_conf("chunksze: 7\n")
     with pytest.raises(ConfigError, match="chunksze"):
         run("--config-dir", str(folder), "experiment=mine")
     assert calls == []
 
 
-def test_a_model_may_lie_in_the_working_folder(calls: Calls, tmp_path: Path) -> None:
+def test_a_model_may_be_in_the_working_folder(calls: Calls, tmp_path: Path) -> None:
     (tmp_path / "model_that_lies_here.py").write_text("def build(inputs): ...\n")
     run("model=custom", "--trust", "model._target_=model_that_lies_here.build")
     from harness.runtime.imports import find_target

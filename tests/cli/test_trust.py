@@ -1,4 +1,4 @@
-"""Whose code runs, and what stays out of files: nothing that somebody else wrote into a configuration does harm."""
+"""Configurations from someone else do no harm: which code they may run, and which secrets stay out of files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_other_packages_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["harness.models.linear", "harness.models.mlp", "experiments.house_prices.build_model"]
 )
-def test_functions_that_make_models_are_taken(name: str) -> None:
+def test_functions_that_build_models_are_accepted(name: str) -> None:
     check_packages([name])
     check_functions([name])
 
@@ -50,23 +50,23 @@ def test_functions_that_make_models_are_taken(name: str) -> None:
         "experiments.benchmark.peers.memory.train_from_fifo",  # It runs a program, and takes a number.
         "harness.cli.predict.load",
         "harness.sweep.code_version.patches",
-        "harness.sweep.model_target.find_target",
+        "harness.sweep.executor.find_target",
     ],
 )
-def test_other_functions_of_those_packages_are_refused(name: str) -> None:
+def test_other_functions_of_the_known_packages_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="its first argument is not `inputs`"):
         check_functions([name])
 
 
 @pytest.mark.parametrize("name", ["harness.sweep.code_version.subprocess.run", "keras.src.utils.file_utils.os.system"])
-def test_what_a_module_imports_is_out_of_reach(name: str) -> None:
+def test_functions_that_a_module_imports_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="Give the dotted name of a function"):
         check_functions([name])
 
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
-    """Return a command that trains a stranger's model."""
+    """Return a command that trains a model of an unknown package."""
     (tmp_path / "small.csv").write_text(CSV)
     (tmp_path / "stranger.py").write_text(
         "from pathlib import Path\nfrom harness.models import linear\nPath('was-here').touch()\n"
@@ -75,7 +75,7 @@ def words(tmp_path: Path) -> list[str]:
     return [COMMAND, "train", *DATA, "tracking.log_model=none", "model=custom", "model._target_=stranger.build"]
 
 
-def test_a_strangers_module_is_not_imported(words: list[str], tmp_path: Path) -> None:
+def test_an_untrusted_module_is_not_imported(words: list[str], tmp_path: Path) -> None:
     refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
@@ -84,7 +84,7 @@ def test_a_strangers_module_is_not_imported(words: list[str], tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_stranger_who_is_trusted_is(words: list[str], tmp_path: Path) -> None:
+def test_a_trusted_module_is_imported(words: list[str], tmp_path: Path) -> None:
     trusted = subprocess.run([*words, "--trust", "-m", "seed=0"], cwd=tmp_path, capture_output=True, text=True)
     assert (trusted.returncode, trusted.stderr) == (0, "")
     assert (tmp_path / "was-here").exists()
@@ -93,7 +93,7 @@ def test_a_stranger_who_is_trusted_is(words: list[str], tmp_path: Path) -> None:
     assert run.data.tags["command"].startswith("harness train --trust data=csv ")
 
 
-def test_a_model_that_loads_code_from_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_contains_code_is_refused(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.export(tmp_path / "saved", verbose=False)
     # Keras will not even make such a layer in safe mode.
@@ -105,7 +105,7 @@ def test_a_model_that_loads_code_from_elsewhere_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["../../out", "/etc/out", "..", ".", "a/b", "~", "C:\\out", "a:b", "plain name-1.0"])
-def test_an_experiments_artifacts_lie_beside_the_store(tmp_path: Path, name: str) -> None:
+def test_an_experiments_artifacts_are_beside_the_store(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "a" / "b"
     client, experiment_id = open_store(f"sqlite:///{folder}/mlflow.db", name)
     place = Path(client.get_experiment(experiment_id).artifact_location.removeprefix("file://"))
@@ -121,7 +121,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["alone", "fused", "basic", "configured"])
-def test_a_password_is_written_nowhere(server: Server, tmp_path: Path, launcher: str) -> None:
+def test_no_password_is_written_anywhere(server: Server, tmp_path: Path, launcher: str) -> None:
     (tmp_path / "small.csv").write_text(CSV)
     uri = server.uri.replace("://", f"://me:{PASSWORD}@")
     words = [f"tracking.uri={uri}"]
@@ -142,7 +142,7 @@ def test_a_password_is_written_nowhere(server: Server, tmp_path: Path, launcher:
 
 
 @pytest.mark.slow
-def test_a_refused_sweep_leaves_no_password_either(server: Server, tmp_path: Path) -> None:
+def test_a_refused_sweep_writes_no_password(server: Server, tmp_path: Path) -> None:
     (tmp_path / "small.csv").write_text(CSV)
     uri = server.uri.replace("://", f"://me:{PASSWORD}@")
     words = [*DATA, "-m", "chunksize=4,0", f"tracking.uri={uri}"]
@@ -172,7 +172,7 @@ def test_the_ui_shows_no_password_and_answers_here_only(monkeypatch: pytest.Monk
         def wait(self) -> None: ...
 
     monkeypatch.setattr(ui.subprocess, "Popen", Server)
-    monkeypatch.setattr("harness.tracking.ui_links.newest_sweep_links", lambda uri, server: [])
+    monkeypatch.setattr("harness.tracking.ui.newest_sweep_links", lambda uri, server: [])
     with pytest.raises(ConfigError) as refusal:
         ui.serve(uri, None, said.append)
     words = started["words"]

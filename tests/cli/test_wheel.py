@@ -1,4 +1,4 @@
-"""The wheel, installed as a new user would: in an environment and a folder of its own."""
+"""The wheel, installed as a new user would, in a fresh environment and folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checked(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command of a fresh environment that holds the wheel, and finds its dependencies here."""
+    """The command in a fresh environment with the wheel, which finds its dependencies here."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     checked(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, ROOT, cwd=folder)
@@ -47,7 +47,7 @@ def statuses(folder: Path, experiment: str) -> list[str]:
     return [run.info.status for run in client.search_runs([found.experiment_id])]
 
 
-def test_an_empty_folder_is_all_it_needs(installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_trains_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     done = checked(installed, "train", "-m", "chunksize=full,100", *SMALL, cwd=tmp_path)
     assert "Full sample against the best batch run" in done.stdout
     assert statuses(tmp_path, "harness") == ["FINISHED"] * 3  # With the summary.
@@ -73,7 +73,7 @@ model:
 
 
 @pytest.mark.parametrize(("conf", "options"), [("conf", []), ("other", ["--config-dir", "other"])])
-def test_experiments_live_in_the_users_own_folder(
+def test_experiments_are_found_in_the_users_folder(
     installed: Path, tmp_path: Path, conf: str, options: list[str]
 ) -> None:
     (tmp_path / conf / "experiment").mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,22 @@ def test_prefetch_raises_in_place(kind: type[BaseException]) -> None:
     assert found == [0, 1, 2]
     assert error.traceback[-1].name == "broken"
     assert prefetching() == []
+
+
+def test_a_signal_interrupts_the_wait_for_an_item() -> None:
+    released = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        released.set()
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(InterruptedError):
+            list(prefetch(released.wait(30) for _ in range(1)))
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("taken", [1, 5])

@@ -1,4 +1,4 @@
-"""What is saved is whole, and plain."""
+"""Checkpoints: saved whole or not at all, and loaded without running code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.sweep.checkpoint import Checkpoint, Saved
 SAVED = Saved({"runs": ["a"], "inf": float("inf")}, {"scan/x": np.arange(6.0).reshape(2, 3), "n": np.array(7)})
 
 
-def test_what_is_saved_is_loaded_and_replaced(tmp_path: Path) -> None:
+def test_a_save_is_loaded_and_replaced_by_the_next(tmp_path: Path) -> None:
     place = Checkpoint(tmp_path / "all" / "c", {"command": "harness train"})
     assert place.load() is None
     place.save(SAVED)
@@ -32,7 +32,7 @@ def test_what_is_saved_is_loaded_and_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Checkpoint(tmp_path / "c", {})
     place.save(SAVED)
 
@@ -58,7 +58,7 @@ def test_no_pickle_is_loaded(tmp_path: Path) -> None:
     place.close()
 
 
-def test_one_process_has_it(tmp_path: Path) -> None:
+def test_only_one_process_holds_a_checkpoint(tmp_path: Path) -> None:
     place = Checkpoint(tmp_path / "c", {})
     with pytest.raises(Timeout):
         Checkpoint(tmp_path / "c", {})
@@ -66,9 +66,7 @@ def test_one_process_has_it(tmp_path: Path) -> None:
     Checkpoint(tmp_path / "c", {}).close()
 
 
-def test_the_next_is_due_after_a_hundred_times_what_the_last_took(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_saving_takes_at_most_one_percent_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     place = Checkpoint(tmp_path / "c", {})

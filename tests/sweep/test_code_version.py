@@ -1,4 +1,4 @@
-"""What is kept of code that no commit holds."""
+"""Commits and uncommitted changes of the code that a run was made with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One of the user's own, with a model and another file in it, committed."""
+    """A user's repository with a model and another file, committed."""
     folder = tmp_path / "research"
     folder.mkdir()
     git(folder, "init", "-q")
@@ -33,21 +33,21 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def own_patches(*targets: str) -> dict[str, str]:
-    """Those but the harness's own, whose checkout may be in any state."""
+    """The patches except that of the harness's own checkout, which may be in any state."""
     return {name: text for name, text in code_version.patches(targets).items() if "research" in name}
 
 
-def test_what_is_committed_needs_no_patch(repository: Path) -> None:
+def test_committed_code_needs_no_patch(repository: Path) -> None:
     assert own_patches("own_model.build") == {}
 
 
-def test_a_models_repository_has_its_commit_told(repository: Path) -> None:
+def test_the_commit_of_a_models_repository_is_recorded(repository: Path) -> None:
     head = subprocess.run(["git", "-C", repository, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
     assert f"research=={head}" in code_version.commits(["own_model.build", "own_model.build"]).splitlines(keepends=True)
     assert "research" not in code_version.commits(["harness.models.linear"])
 
 
-def test_the_patch_makes_the_commit_what_was_run(repository: Path, tmp_path: Path) -> None:
+def test_applying_the_patch_to_the_commit_gives_the_code_that_ran(repository: Path, tmp_path: Path) -> None:
     (repository / "own_model.py").write_text("def build(inputs):\n    return 2\n")
     (repository / "helper.py").write_text("A = 2\n")
     (repository / "new_model.py").write_text("def build(inputs):\n    return 3\n")
@@ -63,7 +63,7 @@ def test_the_patch_makes_the_commit_what_was_run(repository: Path, tmp_path: Pat
     assert "data.csv" not in patch
 
 
-def test_a_model_outside_of_any_repository_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_outside_any_repository_has_no_patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lone_model.py").write_text("def build(inputs):\n    return 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

@@ -1,4 +1,4 @@
-"""A clock that only the test moves, and the text that a person would read."""
+"""Progress as a person reads it, with a clock that only the test moves."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def text(display: Display) -> str:
         (2.5e12, "2.5T"),
     ],
 )
-def test_counts_are_written_short_and_without_an_exponent(value: float, written: str) -> None:
+def test_counts_are_short_and_have_no_exponent(value: float, written: str) -> None:
     assert millions(value) == written
 
 
-def test_without_a_terminal_training_says_a_line_every_ten_seconds(clock: Clock) -> None:
+def test_without_a_terminal_training_prints_a_line_every_ten_seconds(clock: Clock) -> None:
     display = plain()
     for second in range(0, 26, 5):
         clock.now = 100.0 + second
@@ -73,7 +73,7 @@ def test_without_a_terminal_training_says_a_line_every_ten_seconds(clock: Clock)
 @pytest.mark.parametrize(
     ("total", "left"), [(0, ""), (410_000_000, ", 0:00:10 left"), (80_010_000_000, ", 1:06:30 left")]
 )
-def test_without_a_terminal_reading_says_how_much_how_fast_and_how_long(clock: Clock, total: int, left: str) -> None:
+def test_without_a_terminal_reading_prints_rows_speed_and_time_left(clock: Clock, total: int, left: str) -> None:
     display = plain()
     display.reading(IngestProgress("reading", 100_000, 10_000_000, total))
     clock.now += 5
@@ -84,7 +84,7 @@ def test_without_a_terminal_reading_says_how_much_how_fast_and_how_long(clock: C
     assert text(display) == f"reading data: 2.1M rows, 200k rows/s, 20 MB/s{left}\n"
 
 
-def test_generating_has_rows_only(clock: Clock) -> None:
+def test_generating_shows_rows_only(clock: Clock) -> None:
     display = plain()
     display.reading(IngestProgress("generating", 1000))
     clock.now += 10
@@ -92,7 +92,7 @@ def test_generating_has_rows_only(clock: Clock) -> None:
     assert text(display) == "generating data: 2k rows, 100 rows/s\n"
 
 
-def test_each_work_has_a_clock_of_its_own(clock: Clock) -> None:
+def test_each_activity_has_its_own_clock(clock: Clock) -> None:
     display = plain()
     clock.now += 90
     display.clear()
@@ -105,13 +105,13 @@ def test_each_work_has_a_clock_of_its_own(clock: Clock) -> None:
     assert text(display) == "training: epoch 1/1, 0/1 run, 100 rows/s, 0:00:05 left\n"
 
 
-def test_lines_are_shown_as_they_are_at_any_width() -> None:
+def test_lines_are_printed_verbatim_at_any_width() -> None:
     display = plain(width=20)
     display.say("store:  sqlite:////a/very/long/folder/mlflow.db, experiment [bold]x[/bold]", "second")
     assert text(display) == ("store:  sqlite:////a/very/long/folder/mlflow.db, experiment [bold]x[/bold]\nsecond\n")
 
 
-def test_on_a_terminal_there_is_a_live_line_and_nothing_of_it_stays(clock: Clock) -> None:
+def test_on_a_terminal_the_live_line_is_erased_at_the_end(clock: Clock) -> None:
     display = Display(Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None))
     display.reading(IngestProgress("reading", 1000, 10_000))
     assert text(display) == ""  # A source that is read within a second shows nothing.

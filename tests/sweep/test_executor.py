@@ -1,4 +1,4 @@
-"""A scan described as plain data trains to the same bits, wherever the description has been."""
+"""A scan described as plain data trains to the same bits after a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CSV = "a,b,y\n" + "".join(f"{i % 17},{i % 5 / 3},{2 * (i % 17) + i % 3}\n" for i
 
 @pytest.fixture
 def plan(write) -> ScanPlan:
-    """Lanes of which one stops twice, one diverges, one cannot be trained, and one is the full sample."""
+    """Four lanes: one stops twice, one diverges, one cannot be trained, and one is the full sample."""
     path = write(CSV)
     config = Config(
         chunksize=10,
@@ -53,7 +53,7 @@ def plan(write) -> ScanPlan:
 
 
 def plain(value: Any) -> Any:
-    """Arrays as their bytes, so that everything can be compared to the bit."""
+    """Return an event with its arrays as bytes, to compare it bit for bit."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, list | tuple):
@@ -75,7 +75,7 @@ def test_a_plan_survives_json(plan: ScanPlan) -> None:
     assert ScanPlan.from_json(json.dumps(json.loads(text))) == plan
 
 
-def test_training_from_json_is_equal_to_the_bit_and_so_are_events_that_were_pickled(plan: ScanPlan) -> None:
+def test_training_from_json_is_bit_identical_and_events_survive_pickling(plan: ScanPlan) -> None:
     events = trained(plan)
     assert {type(event) for event in events} == {EpochEnd, Stopped, Diverged, Failed, Progress}
     assert [numbers(event) for event in trained(ScanPlan.from_json(plan.to_json()))] == [
@@ -84,7 +84,7 @@ def test_training_from_json_is_equal_to_the_bit_and_so_are_events_that_were_pick
     assert [numbers(event) for event in pickle.loads(pickle.dumps(events))] == [numbers(event) for event in events]
 
 
-def test_a_task_goes_on_from_the_state_of_another(plan: ScanPlan) -> None:
+def test_a_task_continues_from_the_state_of_another(plan: ScanPlan) -> None:
     lanes = [lane for lane in plan.lanes if "breaks" not in lane.model["_target_"]]
     plan = replace(plan, lanes=lanes, block_rows=1024)
     first = LocalExecutor("/CPU:0").prepare(plan)
@@ -105,7 +105,7 @@ def two_outputs(inputs: int) -> keras.Model:
 
 
 @pytest.mark.parametrize("target", [f"{__name__}.two_outputs", "tests.helpers.nowhere"])
-def test_what_cannot_be_trained_is_refused_before_anything_is(plan: ScanPlan, target: str) -> None:
+def test_a_plan_that_cannot_be_trained_is_refused(plan: ScanPlan, target: str) -> None:
     lanes = [*plan.lanes, replace(plan.lanes[0], model={"_target_": target})]
     with pytest.raises(ConfigError):
         LocalExecutor("/CPU:0").prepare(replace(plan, lanes=lanes))

@@ -55,7 +55,7 @@ def config(data: dict[str, Any] | None = None, **settings: Any) -> Config:
 ORIGINAL = signature(config(), table())
 
 
-def test_it_is_sixteen_hexadecimal_digits() -> None:
+def test_a_signature_is_sixteen_hexadecimal_digits() -> None:
     assert re.fullmatch("[0-9a-f]{16}", ORIGINAL)
 
 
@@ -73,11 +73,11 @@ def test_it_is_sixteen_hexadecimal_digits() -> None:
     ],
     ids=["tracking", "runtime", "path", "rows", "origin", "order of settings", "order of arguments", "spelling"],
 )
-def test_what_changes_no_number_does_not_change_it(other: Config) -> None:
+def test_settings_that_change_no_number_leave_the_signature_alone(other: Config) -> None:
     assert signature(other, table()) == ORIGINAL
 
 
-def test_where_the_table_lies_does_not_change_it() -> None:
+def test_the_tables_folder_does_not_change_the_signature() -> None:
     assert signature(config(), table(folder="elsewhere")) == ORIGINAL
 
 
@@ -103,13 +103,13 @@ CHANGED = [
 ]
 
 
-def test_what_changes_numbers_changes_it() -> None:
+def test_settings_that_change_numbers_change_the_signature() -> None:
     signatures = [ORIGINAL, signature(config(), table("1" * 32)), *(signature(other, table()) for other in CHANGED)]
     assert len(set(signatures)) == 2 + len(CHANGED)
 
 
 @pytest.mark.parametrize(("one", "other"), [(None, "full")])
-def test_two_ways_to_say_the_whole_sample_are_one(one: None, other: str) -> None:
+def test_two_ways_to_write_the_full_sample_have_one_signature(one: None, other: str) -> None:
     assert signature(config(chunksize=one), table()) == signature(config(chunksize=other), table())
 
 
@@ -120,7 +120,7 @@ def test_the_order_of_log_columns_does_not_matter() -> None:
 
 @pytest.fixture
 def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Write a module of the user's own and return the signature of a run with its function."""
+    """Write a user's module and return the signature of a run with its function."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(source: str) -> str:
@@ -135,19 +135,19 @@ def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     sys.modules.pop("own_model", None)
 
 
-def test_the_source_of_a_users_model_counts(own_model: Callable[[str], str]) -> None:
+def test_the_source_of_a_users_model_changes_the_signature(own_model: Callable[[str], str]) -> None:
     first = own_model(OWN_MODEL.format(value="1"))
     assert own_model(OWN_MODEL.format(value="12345")) != first
     assert own_model(OWN_MODEL.format(value="1")) == first
 
 
-def test_so_does_what_the_function_calls_in_its_module(own_model: Callable[[str], str]) -> None:
+def test_so_does_the_rest_of_its_module(own_model: Callable[[str], str]) -> None:
     helper = "def help():\n    return {}\ndef build(inputs):\n    return help()\n"
     assert own_model(helper.format(1)) != own_model(helper.format(23456))
 
 
-def test_it_is_the_same_in_every_process() -> None:
-    """A hash of strings or the order of a set would differ between these seeds of Python's own hash."""
+def test_the_signature_is_the_same_in_every_process() -> None:
+    """Python's string hashes and set order differ between these seeds."""
     code = "from tests.sweep.test_identity import ORIGINAL; print(ORIGINAL)"
     answers = [
         subprocess.run(
@@ -163,7 +163,7 @@ def test_it_is_the_same_in_every_process() -> None:
     assert answers == [ORIGINAL, ORIGINAL]
 
 
-def test_a_sweeps_signature_is_of_the_set_of_its_runs() -> None:
+def test_a_sweeps_signature_covers_the_set_of_its_runs() -> None:
     assert sweep_signature(["a", "b"]) == sweep_signature(["b", "a", "b"])
     assert len({sweep_signature(runs) for runs in ([], ["a"], ["b"], ["a", "b"], ["ab"])}) == 5
 
@@ -182,7 +182,7 @@ def test_a_target_is_found() -> None:
         (".build", "ValueError: Empty module name"),
     ],
 )
-def test_a_target_that_is_not_there(name: str, reason: str) -> None:
+def test_a_missing_target_is_refused(name: str, reason: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         find_target(name)
     assert str(refusal.value) == (
@@ -190,7 +190,7 @@ def test_a_target_that_is_not_there(name: str, reason: str) -> None:
     )
 
 
-def test_a_target_that_is_no_function() -> None:
+def test_a_target_that_is_not_a_function_is_refused() -> None:
     with pytest.raises(ConfigError, match=re.escape("model._target_: os.sep is not a function.")):
         find_target("os.sep")
 
@@ -203,7 +203,7 @@ def test_a_target_that_is_no_function() -> None:
         ("raise RuntimeError('two\\nlines')\n", "RuntimeError: two lines"),
     ],
 )
-def test_a_module_that_does_not_load(own_model: Callable[[str], str], source: str, reason: str) -> None:
+def test_a_module_that_cannot_be_imported_is_refused(own_model: Callable[[str], str], source: str, reason: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         own_model(source)
     assert str(refusal.value) == (

@@ -1,4 +1,4 @@
-"""Sweeps that are killed, starved of space and started twice: nothing is lost, doubled or changed."""
+"""Sweeps that are killed, run out of disk space or are started twice: nothing is lost, duplicated or changed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
 
 
 class Warm:
-    """A process that runs commands in children of its own; see `tests.warm`."""
+    """A process that runs commands in its children; see `tests.warm`."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -62,7 +62,7 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture(scope="module")
 def undisturbed(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """The folder of a sweep that nothing happened to, and the seconds that it took."""
+    """The folder of an undisturbed sweep, and the seconds it took."""
     folder = tmp_path_factory.mktemp("undisturbed")
     start = time.monotonic()
     assert warm.run(folder, *WORDS) == 0
@@ -75,7 +75,7 @@ def rows(folder: Path, query: str) -> list[tuple]:
 
 
 def numbers(folder: Path) -> dict[tuple, float]:
-    """All metrics of all runs but times, by the run's name, key and step; each is there once."""
+    """Return all metrics except times, by run name, key and step, after checking that none is there twice."""
     found = rows(
         folder,
         "SELECT tags.value, metrics.key, step, metrics.value FROM metrics JOIN tags ON tags.run_uuid = metrics.run_uuid"
@@ -87,7 +87,7 @@ def numbers(folder: Path) -> dict[tuple, float]:
 
 
 def check(folder: Path, expected: Path, caches: Sequence[str] = ("houses", "locks", "tables")) -> None:
-    """All runs are there once, as if nothing had happened."""
+    """Check that all runs are there once, as if nothing had happened."""
     assert rows(folder, "SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 1)]
     assert rows(folder, "SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
     assert rows(folder, "SELECT count(*) FROM tags WHERE key = 'kind' AND value = 'sweep'") == [(1,)]
@@ -115,7 +115,7 @@ def test_kills_at_random_moments(warm: Warm, undisturbed: tuple[Path, float], tm
 
 
 class Disk:
-    """A file system of its own; none can be made where this user may not mount."""
+    """A separate file system, where this user may mount one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "disk"
@@ -146,7 +146,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture(scope="module")
 def houses(undisturbed: tuple[Path, float]) -> list[str]:
-    """Words for the same data from a file on another disk."""
+    """The words for the same data, read from a file on another disk."""
     (path,) = (undisturbed[0] / ".harness" / "houses").glob("*.csv")
     return ["data=csv", f"data.path={path}", "data.features=[sqft_living]", "data.target=price"]
 
@@ -165,7 +165,7 @@ def fails_in_a_line(warm: Warm, disk: Disk, log: Path, words: list[str]) -> None
     assert len(last) < 600
 
 
-def test_a_disk_that_is_full(
+def test_a_full_disk(
     warm: Warm,
     undisturbed: tuple[Path, float],
     houses: list[str],
@@ -187,7 +187,7 @@ def test_a_disk_that_is_full(
             check(disk.folder, undisturbed[0], caches=["locks", "tables"])
 
 
-def test_a_folder_that_is_read_only(
+def test_a_read_only_folder(
     warm: Warm, undisturbed: tuple[Path, float], houses: list[str], disk: Disk, tmp_path: Path
 ) -> None:
     words, log = [*WORDS, *houses], tmp_path / "log"
@@ -204,14 +204,14 @@ def test_a_folder_that_is_read_only(
 
 
 def test_the_same_sweep_twice_at_once(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
-    """One trains, and the other waits and has the same runs in the end."""
+    """One trains; the other waits and ends with the same runs."""
     with closing(Warm()) as one, closing(Warm()) as other, ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda warm: warm.run(tmp_path, *WORDS), (one, other)))
     assert found == [0, 0], (tmp_path / "log").read_text()
     check(tmp_path, undisturbed[0])
 
 
-def test_two_sweeps_at_once_that_have_runs_in_common(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+def test_two_overlapping_sweeps_at_once(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
     with closing(Warm()) as one, closing(Warm()) as other, ThreadPoolExecutor() as pool:
         more = [word.replace("chunksize=full,1000", "chunksize=full,500") for word in WORDS]
         found = list(pool.map(lambda pair: pair[0].run(tmp_path, *pair[1]), ((one, WORDS), (other, more))))

@@ -50,7 +50,7 @@ def test_runs_share_scans_by_data_and_lanes_by_all_but_epochs(config):
     assert runs[0].table is runs[3].table
 
 
-def test_other_split_or_columns_is_another_scan(config):
+def test_another_split_or_other_columns_need_another_scan(config):
     others = [{"split_seed": 1}, {"holdout": 0.3}, {"features": ["a"]}, {"log_columns": []}]
     runs = prepared([config, *(replace(config, data=replace(config.data, **other)) for other in others)])
     assert len(arrange(list(dict.fromkeys(runs)))) == 4
@@ -72,7 +72,7 @@ def test_full_sample_and_one_chunk_of_all_rows_are_two_runs_of_one_size(config):
     assert full.updates == chunk.updates == 2
 
 
-def test_names_say_what_differs(config):
+def test_names_show_the_settings_that_differ(config):
     configs = [
         config,
         replace(config, chunksize="full", learning_rate=1e-05),
@@ -96,7 +96,7 @@ def test_a_stream_is_not_read_for_the_first_of_several_tables(config, tmp_path):
     assert str(error.value) == (f"data.path: {path} is a stream and can be read only once; save it to a file first.")
 
 
-def test_resident_sample_says_what_it_needs_and_what_there_is(config, monkeypatch):
+def test_a_resident_sample_that_does_not_fit_is_refused(config, monkeypatch):
     resident = replace(config, runtime=replace(config.runtime, full_sample=FullSample.resident))
     (scan,) = prepare_scans(prepared([resident]), LocalExecutor("/CPU:0"))
     assert scan.task.rows == len(range(103)) - prepared([resident])[0].table.holdout_rows

@@ -1,4 +1,4 @@
-"""What `harness plan` says, and that it leaves nothing behind but the table."""
+"""The output of `harness plan`, which leaves nothing behind but the table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ WIDTH = 200
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    for place in ("harness.sweep.runner", "harness.sweep.preview"):
-        monkeypatch.setattr(f"{place}.choose_device", lambda runtime: ("/CPU:0", "CPU"))
+    monkeypatch.setattr("harness.sweep.executor.choose_device", lambda runtime: ("/CPU:0", "CPU"))
     return Folder(tmp_path)
 
 
@@ -53,7 +52,7 @@ def test_states_scans_and_estimates(folder: Folder) -> None:
     assert len(folder.records("sweep")) == 1
 
 
-def test_what_is_finished_needs_no_scan(folder: Folder) -> None:
+def test_finished_runs_need_no_scan(folder: Folder) -> None:
     folder.train([folder.config(epochs=1)])
     said = said_of(folder, folder.config(epochs=1))
     assert "1 run: 1 finished" in said

@@ -1,4 +1,4 @@
-"""What a sweep tries next."""
+"""The proposer of a grid."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def test_a_grid_proposes_all_combinations_in_batches(batch: int | None, sizes: l
     assert not grid.propose([])
 
 
-def test_a_batch_is_positive() -> None:
+def test_a_batch_size_must_be_positive() -> None:
     with pytest.raises(ConfigError, match="max_batch_size must be positive, not 0"):
         Grid(AXES, 0)

@@ -21,7 +21,7 @@ WEIGHTS = [np.array([[2.0]], np.float32), np.array([0.5], np.float32)]
 
 
 class Recording:
-    """A recorder on runs of one lane, asked for so many epochs each."""
+    """A recorder for the runs of one lane."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,7 +90,7 @@ def test_a_lane_that_ends_early_ends_its_runs_at_that_epoch(recording: Recording
         assert metrics["rows_per_second"] == 3 * runs[0].table.train_rows
 
 
-def test_a_lane_that_diverges_ends_the_runs_that_had_not(recording: Recording) -> None:
+def test_a_lane_that_diverges_fails_its_unfinished_runs(recording: Recording) -> None:
     runs = recording.runs(1, 3)
     found = recording.record(runs, [epoch(1, 3.0), Stopped(0, 1, (1,), WEIGHTS), Diverged(0, 11)])
     assert (found["1"].info.status, found["3"].info.status) == ("FINISHED", "FAILED")

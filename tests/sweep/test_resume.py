@@ -32,7 +32,7 @@ TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
 
 
 class Folder:
-    """A folder with a file, a store and a cache, and a sweep's folder for each call."""
+    """A folder with a file, a store, a cache and one sweep folder per call."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.uri = path, f"sqlite:///{path}/mlflow.db"
@@ -84,9 +84,9 @@ class Folder:
 
 @pytest.fixture(autouse=True, scope="module")
 def cpu() -> Iterator[None]:
-    """TensorFlow is set up once in a process, and other tests may have been first."""
+    """Choose the CPU, because another test may have set up TensorFlow already."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.sweep.runner.choose_device", lambda runtime: ("/CPU:0", "CPU"))
+        patch.setattr("harness.sweep.executor.choose_device", lambda runtime: ("/CPU:0", "CPU"))
         yield
 
 
@@ -97,7 +97,7 @@ def folder(tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
-    """Have Ctrl-C pressed after so many blocks and epochs."""
+    """Simulate Ctrl-C after a number of blocks and epochs."""
     monkeypatch.setattr("harness.training.trainer.FeedLimits", lambda: FeedLimits(span_blocks=1))
 
     class After(StopRequest):
@@ -130,13 +130,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 def several(folder: Folder) -> list[Config]:
-    """One of them diverges, and one stops early."""
+    """Return configurations of which one diverges and one stops early."""
     configs = [folder.config(100, epochs=1), folder.config(100, epochs=3), folder.config("full", rate=0.1)]
     configs += [folder.config(500, rate=1e30), folder.config(500)]
     return configs
 
 
-def test_a_stopped_sweep_goes_on_in_the_same_runs_to_the_same_numbers(
+def test_a_stopped_sweep_resumes_in_the_same_runs_with_the_same_numbers(
     folder: Folder, undisturbed: Folder, stop_after: Callable[[int | None], None]
 ) -> None:
     ids: list[str] = []
@@ -161,7 +161,7 @@ def test_a_stopped_sweep_goes_on_in_the_same_runs_to_the_same_numbers(
     assert not (folder.path / "cache" / "checkpoints").exists()
 
 
-def test_what_has_a_result_is_not_trained_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_with_results_are_not_trained_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = [folder.config(), folder.config(500, rate=1e30)]
     first = folder.train(configs)
     monkeypatch.setattr(Scan, "run", lambda self: pytest.fail("trained again"))
@@ -180,7 +180,7 @@ def test_what_has_a_result_is_not_trained_again(folder: Folder, monkeypatch: pyt
     assert alone[0].run_id == first[0].run_id
 
 
-def test_a_larger_sweep_takes_what_is_there(folder: Folder) -> None:
+def test_a_larger_sweep_reuses_finished_runs(folder: Folder) -> None:
     folder.train([folder.config(epochs=1)])
     folder.train([folder.config(epochs=1), folder.config(epochs=2)])
     assert "1 of 2 runs is already finished; skipping it" in folder.said
@@ -200,7 +200,7 @@ def test_rerun_trains_again_to_the_same_bits(folder: Folder) -> None:
     assert folder.numbers([records[first.run_id]]) == folder.numbers([records[again.run_id]])
 
 
-def test_one_that_fails_among_many_fails_alone_and_is_trained_again_alone(folder: Folder) -> None:
+def test_a_failed_run_fails_alone_and_is_retrained_alone(folder: Folder) -> None:
     configs = [folder.config(c, r, e) for c in ("full", 100, 500) for r in (0.001, 0.01, 0.1, 1) for e in (1, 2)]
     configs[13] = folder.config(500, model={"_target_": "tests.helpers.breaks_in_training"})
     for _ in range(2):
@@ -213,13 +213,13 @@ def test_one_that_fails_among_many_fails_alone_and_is_trained_again_alone(folder
     assert folder.statuses("sweep") == ["FAILED"]
 
 
-def test_a_model_that_was_not_kept_is_a_reason_to_train(folder: Folder) -> None:
+def test_a_run_without_its_model_is_trained_again_if_the_model_is_wanted(folder: Folder) -> None:
     folder.train([folder.config(log_model=LogModel.none)], alone=True)
     folder.train([folder.config(log_model=LogModel.all)], alone=True)
     assert sorted(len(record.outputs.model_outputs) for record in folder.records()) == [0, 1]
 
 
-def test_a_checkpoint_that_cannot_be_read_is_none(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
+def test_an_unreadable_checkpoint_is_ignored(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
     stop_after(2)
     with pytest.raises(KeyboardInterrupt):
         folder.train([folder.config()])
@@ -232,7 +232,7 @@ def test_a_checkpoint_that_cannot_be_read_is_none(folder: Folder, stop_after: Ca
     assert len(folder.numbers([record for record in folder.records() if record.info.status == "FINISHED"])) > 5
 
 
-def test_runs_of_processes_that_are_gone_are_ended(folder: Folder) -> None:
+def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
     with Tracker(folder.uri, "harness", folder.path / "cache" / "outbox") as tracker:
         common = {"kind": "run", "host": HOST, "signature": "0" * 16}
         gone = tracker.start_run("gone", {}, common)
@@ -248,8 +248,8 @@ def test_runs_of_processes_that_are_gone_are_ended(folder: Folder) -> None:
     assert statuses == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
 
 
-def test_what_another_process_trains_is_waited_for(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one is this thread: it has claimed a run, and records its end while the sweep waits."""
+def test_a_sweep_waits_for_runs_that_another_process_trains(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This thread plays the other process: it claims a run, and records its end while the sweep waits."""
     monkeypatch.setattr(batch, "POLL_SECONDS", 0.05)
     (first,) = folder.train([folder.config(epochs=1)], alone=True)
     client = MlflowClient(folder.uri)
@@ -271,7 +271,7 @@ def test_what_another_process_trains_is_waited_for(folder: Folder, monkeypatch: 
     assert len(folder.records()) == 2
 
 
-def test_batches_of_one_sweep_may_ask_for_the_same_again(folder: Folder) -> None:
+def test_batches_of_a_sweep_may_repeat_runs(folder: Folder) -> None:
     one, other = folder.config(epochs=1), folder.config(epochs=2)
     with Sweep(Display(Console(file=StringIO())), command="harness train -m ...", folder=folder.path / "m") as sweep:
         batches = [sweep.train(configs) for configs in ([one], [one], [one, other])]
@@ -282,9 +282,7 @@ def test_batches_of_one_sweep_may_ask_for_the_same_again(folder: Folder) -> None
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_runs_that_were_deleted_is_not_gone_on_from(
-    folder: Folder, stop_after: Callable[[int | None], None]
-) -> None:
+def test_a_checkpoint_of_deleted_runs_is_not_resumed(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
     stop_after(3)
     with pytest.raises(KeyboardInterrupt):
         folder.train([folder.config()])
@@ -297,9 +295,7 @@ def test_a_checkpoint_of_runs_that_were_deleted_is_not_gone_on_from(
 
 
 @pytest.mark.slow
-def test_a_stopped_sweep_keeps_what_it_took_from_the_records(
-    folder: Folder, stop_after: Callable[[int | None], None]
-) -> None:
+def test_a_stopped_sweep_keeps_the_results_it_reused(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
     folder.train([folder.config(500, rate=1e30)], alone=True)
     configs = [folder.config(500, rate=1e30), folder.config()]
     stop_after(3)

@@ -1,4 +1,4 @@
-"""Claims on runs: those of live processes count, those of dead ones do not."""
+"""Claims on runs, which last as long as the process that made them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db" if request.param == "file" else "http://localhost:5000"
 
 
-def test_what_one_has_no_other_gets_until_it_is_dropped(uri: str) -> None:
+def test_a_claim_excludes_others_until_it_is_dropped(uri: str) -> None:
     with RunLocks(uri) as one, RunLocks(uri) as other, RunLocks(f"{uri}1") as apart:
         assert one.take(["a", "b"]) == {"a", "b"}
         assert other.take(["b", "c"]) == {"c"}
@@ -43,14 +43,14 @@ def test_what_one_has_no_other_gets_until_it_is_dropped(uri: str) -> None:
         assert later.others() == set()
 
 
-def test_a_claim_that_is_kept_outlives_a_drop(uri: str) -> None:
+def test_a_kept_claim_outlives_a_drop(uri: str) -> None:
     with RunLocks(uri) as one, RunLocks(uri) as other:
         one.keep("summary")
         one.drop()
         assert other.others() == {"summary"}
 
 
-def test_a_process_that_is_killed_has_no_claims(uri: str) -> None:
+def test_a_killed_process_has_no_claims(uri: str) -> None:
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, uri, "a"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
@@ -66,7 +66,7 @@ def test_a_process_that_is_killed_has_no_claims(uri: str) -> None:
         process.communicate()
 
 
-def test_one_database_has_one_set_of_claims_by_whatever_path(tmp_path: Path) -> None:
+def test_a_database_has_one_set_of_claims_under_any_path(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     with RunLocks(f"sqlite:///{tmp_path}/real/a.db") as one, RunLocks(f"sqlite:///{tmp_path}/link/a.db") as other:
@@ -75,13 +75,13 @@ def test_one_database_has_one_set_of_claims_by_whatever_path(tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "real").rglob("a.db/*")] == ["lock"]
 
 
-def test_one_server_has_one_set_of_claims_whoever_asks() -> None:
+def test_a_server_has_one_set_of_claims_for_all_its_users() -> None:
     with RunLocks("https://ann:secret@host/ml?token=1") as one, RunLocks("https://host/ml") as other:
         one.take(["a"])
         assert other.others() == {"a"}
 
 
-def test_one_at_a_time_and_the_other_says_that_it_waits() -> None:
+def test_only_one_lets_in_one_process_and_reports_waiting() -> None:
     said, order = [], []
 
     def second() -> None:

@@ -65,7 +65,7 @@ def described(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 
 def record(tracker: Tracker) -> None:
-    """Record everything that can come, in several rounds."""
+    """Record something of every kind, in several rounds."""
     one, two, three = tracker.start_runs(
         [("one", {"a": 1, "long": "x" * 7000}, {"kind": "run"}), ("two", {}, {"t": "y" * 9000}), ("three", {}, {})]
     )
@@ -136,7 +136,7 @@ def test_a_store_of_an_untested_revision_is_left_to_mlflow(
     assert found == written_publicly
 
 
-def test_only_what_mlflow_would_change_goes_by_its_client(uri: str, calls: list[str]) -> None:
+def test_only_values_that_mlflow_would_change_use_its_client(uri: str, calls: list[str]) -> None:
     with Tracker(uri, "long") as tracker:
         short, long = tracker.start_runs([("short", {"a": "x"}, {}), ("long", {"a": "x" * 7000}, {})])
         tracker.flush()
@@ -161,7 +161,7 @@ def test_only_what_mlflow_would_change_goes_by_its_client(uri: str, calls: list[
         Batch(ending=("NO SUCH STATUS", 1)),
     ],
 )
-def test_what_mlflow_would_refuse_or_change_is_unsupported(uri: str, batch: Batch) -> None:
+def test_batches_that_mlflow_would_refuse_or_change_are_unsupported(uri: str, batch: Batch) -> None:
     with Tracker(uri, "odd") as tracker:
         run_id = tracker.start_run("a", {}, {})
         store = LocalStore.at(uri)
@@ -173,7 +173,7 @@ def test_what_mlflow_would_refuse_or_change_is_unsupported(uri: str, batch: Batc
 
 
 @pytest.mark.parametrize("ways", [(False, True), (True, True), (True, False)])
-def test_what_is_delivered_twice_is_there_once(uri: str, ways: tuple[bool, bool]) -> None:
+def test_inputs_delivered_twice_are_stored_once(uri: str, ways: tuple[bool, bool]) -> None:
     found = []
     run_id = ""
     for use_tables in ways:
@@ -185,7 +185,7 @@ def test_what_is_delivered_twice_is_there_once(uri: str, ways: tuple[bool, bool]
     assert len(found[0]) == 2
 
 
-def test_a_missing_run_stops_no_other(uri: str, tmp_path: Path) -> None:
+def test_a_missing_run_does_not_stop_others(uri: str, tmp_path: Path) -> None:
     tracker = Tracker(uri, "gone")
     kept, gone = tracker.start_runs([("kept", {}, {}), ("gone", {}, {})])
     tracker.flush()
@@ -215,9 +215,6 @@ def test_a_store_that_was_written_to_finds_a_runs_points_by_the_run(uri: str, tm
 
 @pytest.mark.parametrize("use_tables", [True, False])
 def test_no_file_of_a_connection_stays_beside_the_store(uri: str, tmp_path: Path, use_tables: bool) -> None:
-    from harness.tracking.connections import close_connections
-
     with Tracker(uri, "files", use_tables=use_tables) as tracker:
         tracker.end_run(tracker.start_run("a", {}, {}), "FINISHED")
-    close_connections()
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["mlflow.db", "mlflow.db.lock"]

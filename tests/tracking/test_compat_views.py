@@ -75,7 +75,7 @@ def test_each_chart_is_in_a_section_of_its_own_axis() -> None:
     assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == len(state["compareRunCharts"])
 
 
-def test_the_addresses_name_the_views_and_are_the_same_at_each_call() -> None:
+def test_addresses_name_the_views_and_do_not_change() -> None:
     found = addresses("http://127.0.0.1:5000/", "7", SWEEP)
     assert list(found) == ["runs", "charts"]
     ids = [re.search(r"viewStateShareKey=([0-9a-f]{32})", address)[1] for address in found.values()]  # type: ignore[index]
@@ -112,7 +112,7 @@ def seen(shade: str, sight: list[list[float]]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sight", SIGHTS)
-def test_colours_can_be_told_apart_by_all(sight: list[list[float]]) -> None:
+def test_the_colour_blind_can_tell_the_colours_apart(sight: list[list[float]]) -> None:
     shades = [seen(colour(str(10**power)), sight) for power in range(8)]
     steps = [np.linalg.norm(after - before) for before, after in itertools.pairwise(shades)]
     assert min(steps) > 8

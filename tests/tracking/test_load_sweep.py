@@ -1,4 +1,4 @@
-"""A sweep as a notebook gets it, from a store that the writer filled."""
+"""Sweeps as `harness.load_sweep` returns them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_each_point_has_its_place_on_all_axes(store: dict[str, str]) -> None:
     }
 
 
-def test_the_losses_of_chunks_have_updates_for_steps(store: dict[str, str]) -> None:
+def test_chunk_losses_have_updates_as_steps(store: dict[str, str]) -> None:
     curves = harness.load_sweep(uri=store["uri"], metrics=["train/chunk_loss"]).curves
     assert curves["updates"].tolist() == curves["step"].tolist() == list(range(1, 9))
     assert curves[["epoch", "rows", "seconds"]].isna().all(axis=None)
@@ -93,6 +93,12 @@ def test_figures_are_one_call(store: dict[str, str]) -> None:
     figure = figures.loss_curves(harness.load_sweep(uri=store["uri"]))
     assert figure is not None
     assert len(figure.axes[0].lines) == 2
+
+
+def test_loading_prints_nothing(store: dict[str, str]) -> None:
+    code = "import sys, harness; harness.load_sweep(uri=sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, store["uri"]], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_importing_the_package_is_cheap() -> None:

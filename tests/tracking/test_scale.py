@@ -1,4 +1,4 @@
-"""A store of ten thousand runs, of which one sweep is looked at."""
+"""Reading single sweeps from a store of ten thousand runs."""
 
 from __future__ import annotations
 

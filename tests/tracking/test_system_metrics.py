@@ -1,4 +1,4 @@
-"""Samples of how busy the machine is."""
+"""Samples of the machine's load."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from harness.tracking.system_metrics import SystemMonitor
 
 
-def test_samples_come_in_time_and_one_at_the_end() -> None:
+def test_samples_are_taken_on_time_and_at_the_end() -> None:
     samples: list[dict] = []
     monitor = SystemMonitor(lambda metrics: samples.append(dict(metrics)), seconds=0.2)
     time.sleep(0.5)

@@ -60,8 +60,8 @@ def table(folder: Path, **settings: object) -> Table:
     return open_table(DataConfig(**source), folder)
 
 
-def dense(**settings):
-    return lambda inputs: keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(1, **settings)])
+def dense(units=1, **settings):
+    return lambda inputs: keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(units, **settings)])
 
 
 class Doubled(keras.Sequential):
@@ -87,6 +87,7 @@ def half_frozen(inputs: int) -> keras.Model:
         (linear, True),
         (dense(), True),
         (dense(kernel_initializer="ones"), True),
+        (dense(units=2), False),
         (dense(use_bias=False), False),
         (dense(activation="relu"), False),
         (dense(kernel_regularizer="l2"), False),

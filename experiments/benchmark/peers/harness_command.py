@@ -1,6 +1,7 @@
 """The harness, driven by the words of `harness train`."""
 
 import contextlib
+import gc
 import importlib
 import itertools
 import pkgutil
@@ -9,10 +10,11 @@ import time
 from typing import Any
 
 import harness
-from experiments.benchmark.task import COLUMNS, FULL, Fit, Outcome, Task
+from experiments.benchmark.task import FULL, Fit, Outcome, Task
 from harness.cli import train as command
 from harness.runtime.imports import import_tensorflow
 
+gc.set_threshold(50_000, 20, 50)  # As the command does.
 import_tensorflow()
 # The command imports these when it needs them; all imports count as start-up here.
 for _module in pkgutil.walk_packages(harness.__path__, "harness."):
@@ -65,19 +67,23 @@ def train(task: Task) -> Outcome:
 
 def words(task: Task) -> list[str]:
     """Return the command's words."""
+    *features, target = task.columns
     axes = {"chunksize": task.chunks, "learning_rate": task.rates, "epochs": task.stops}
     return [
         *(["-m"] if task.configurations > 1 else []),
-        *("data=csv", f"data.path={task.path}", f"data.features=[{COLUMNS[0]}]", f"data.target={COLUMNS[1]}"),
+        *("data=csv", f"data.path={task.path}", f"data.features=[{','.join(features)}]", f"data.target={target}"),
         *("data.holdout=0", "tracking.experiment=bench", "runtime.rerun=true"),
         *(f"{key}={','.join(map(str, values))}" for key, values in axes.items()),
+        *(["model=mlp", f"model.units={list(task.units)}"] if task.units else []),
         *task.options,
     ]
 
 
 def _fit(task: Task, run: dict[str, Any]) -> Fit:
-    """Return a recorded run's result, with the weights for scaled values."""
-    (mean, target_mean), (std, target_std) = task.mean, task.std
-    weights = [(run["intercept"] + run["slope"] * mean - target_mean) / target_std, run["slope"] * std / target_std]
+    """Return a recorded run's result, with a linear model's weights for scaled values."""
+    weights = []
+    if not task.units:
+        (mean, target_mean), (std, target_std), slope = task.mean, task.std, run["slope"]
+        weights = [(run["intercept"] + slope * mean - target_mean) / target_std, slope * std / target_std]
     chunk = FULL if run["sample"] == "full" else int(run["chunksize"])
     return Fit(chunk, float(run["learning_rate"]), int(run["epochs"]), weights, run["train/loss"])

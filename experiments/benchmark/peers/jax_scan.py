@@ -6,6 +6,7 @@ Polars reads, everything stays in memory, all configurations of a chunk size are
 
 # Optional packages.
 # pyright: reportCallIssue=false, reportMissingImports=false
+import itertools
 import os
 import tempfile
 import time
@@ -17,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
+from jax.flatten_util import ravel_pytree
 
-from experiments.benchmark.task import COLUMNS, Fit, Outcome, Task
+from experiments.benchmark.task import Fit, Outcome, Task
 
 ELEMENTWISE_LANES = range(2, 17)  # For these an elementwise product is faster than a matrix product, as measured.
 SLICE_ROWS = 8192  # Longer chunks are summed slice by slice, so that the arrays of one slice stay in the caches.
@@ -27,10 +29,10 @@ SLICE_ROWS = 8192  # Longer chunks are summed slice by slice, so that the arrays
 def train(task: Task) -> Outcome:
     """Train all configurations."""
     start = time.perf_counter()
-    numbers = dict.fromkeys(COLUMNS, pl.Float32)
-    scaled = [(pl.col(name) - mean) / std for name, mean, std in zip(COLUMNS, task.mean, task.std, strict=True)]
+    numbers = dict.fromkeys(task.columns, pl.Float32)
+    scaled = [(pl.col(name) - mean) / std for name, mean, std in zip(task.columns, task.mean, task.std, strict=True)]
     frame = pl.scan_csv(task.path, schema_overrides=numbers, n_rows=task.rows).select(scaled).collect()
-    x, y = (frame[name].to_numpy() for name in COLUMNS)
+    x, y = frame.select(task.columns[:-1]).to_numpy(order="c"), frame[task.columns[-1]].to_numpy()
     read = time.perf_counter() - start
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         start = time.perf_counter()
@@ -69,13 +71,14 @@ def _compile(task: Task, chunk: int | str, x: np.ndarray, y: np.ndarray) -> Call
     """Compile an epoch of all lanes of one chunk size; return a function that trains them."""
     size, rates = task.size(chunk), jnp.asarray(np.array(task.rates, np.float32))
     whole = task.rows // size * size
-    parts = [(x[:whole].reshape(-1, size, 1), y[:whole].reshape(-1, size))]
+    parts = [(x[:whole].reshape(-1, size, x.shape[1]), y[:whole].reshape(-1, size))]
     if whole < task.rows:
-        parts.append((x[None, whole:, None], y[None, whole:]))
+        parts.append((x[None, whole:], y[None, whole:]))
     parts = [tuple(map(jnp.asarray, part)) for part in parts]
-    lanes = np.full((len(task.rates), 2), 0.1, np.float32)
+    loss, start = (_perceptron if task.units else _linear)(task)
+    lanes = np.tile(start, (len(task.rates), 1))
     initial = (*(jnp.asarray(each) for each in (lanes, 0 * lanes, 0 * lanes)), jnp.float32(0))
-    epoch = jax.jit(_epoch(len(task.rates)), donate_argnums=0)
+    epoch = jax.jit(_epoch(loss), donate_argnums=0)
     passes = [epoch.lower(initial, rates, *part).compile() for part in parts]
 
     def run() -> list[Fit]:
@@ -87,19 +90,42 @@ def _compile(task: Task, chunk: int | str, x: np.ndarray, y: np.ndarray) -> Call
                 losses.append(loss)
             if number in task.stops:
                 results = zip(task.rates, np.asarray(state[0]), np.sum(losses, axis=0) / task.rows, strict=True)
-                fits += [Fit(chunk, rate, number, lane.tolist(), float(loss)) for rate, lane, loss in results]
+                for rate, lane, loss in results:
+                    fits.append(Fit(chunk, rate, number, [] if task.units else lane.tolist(), float(loss)))
         jax.block_until_ready(state)
         return fits
 
     return run
 
 
-def _epoch(lanes: int) -> Callable:
-    """Return a function that makes one epoch: it returns the new state and each lane's loss summed over the rows."""
+def _linear(task: Task) -> tuple[Callable, np.ndarray]:
+    """Return the loss of a line, and its initial weights: intercept and slope."""
 
     def loss(weights: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-        product = x[:, 0] * weights[1] if lanes in ELEMENTWISE_LANES else x @ weights[1:]
+        product = x[:, 0] * weights[1] if len(task.rates) in ELEMENTWISE_LANES else x @ weights[1:]
         return jnp.mean((weights[0] + product - y) ** 2)
+
+    return loss, np.full(2, 0.1, np.float32)
+
+
+def _perceptron(task: Task) -> tuple[Callable, np.ndarray]:
+    """Return the loss of a multilayer perceptron's flat weights, and their initial values."""
+    shapes = list(itertools.pairwise((len(task.columns) - 1, *task.units, 1)))
+    kernel, keys = jax.nn.initializers.glorot_uniform(), jax.random.split(jax.random.key(0), len(shapes))
+    layers = [(kernel(key, shape), jnp.zeros(shape[1])) for key, shape in zip(keys, shapes, strict=True)]
+    start, unravel = ravel_pytree(layers)
+
+    def loss(weights: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        *hidden, (kernel, bias) = unravel(weights)
+        for before, shift in hidden:
+            x = jax.nn.relu(x @ before + shift)
+        return jnp.mean(((x @ kernel + bias)[:, 0] - y) ** 2)
+
+    return loss, np.asarray(start)
+
+
+def _epoch(loss: Callable) -> Callable:
+    """Return a function that makes one epoch: it returns the new state and each lane's loss summed over the rows."""
 
     def gradient(weights: jax.Array, x: jax.Array, y: jax.Array) -> tuple:
         """Return the loss and gradient of a chunk, slice by slice if it is long."""
@@ -111,7 +137,7 @@ def _epoch(lanes: int) -> Callable:
             share, found = len(part[1]) / rows, jax.value_and_grad(loss)(weights, *part)
             return tuple(total + share * each for total, each in zip(sums, found, strict=True)), None
 
-        parts = (x[:sliced].reshape(-1, SLICE_ROWS, 1), y[:sliced].reshape(-1, SLICE_ROWS))
+        parts = (x[:sliced].reshape(-1, SLICE_ROWS, x.shape[1]), y[:sliced].reshape(-1, SLICE_ROWS))
         sums, _ = jax.lax.scan(add, (jnp.float32(0), jnp.zeros_like(weights)), parts)
         return add(sums, (x[sliced:], y[sliced:]))[0] if sliced < rows else sums
 

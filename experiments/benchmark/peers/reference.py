@@ -13,12 +13,12 @@ NEAR = 0.15  # The same for peers without Adam, from the least-squares line.
 
 
 def train(task: Task) -> Outcome:
-    """Find the least-squares line, then train with Adam (Kingma and Ba, 2015), all rates of a chunk size together."""
+    """Find the least-squares fit, then train with Adam (Kingma and Ba, 2015), all rates of a chunk size together."""
     values = read(task, np.float64)
-    x, y = np.column_stack([np.ones(len(values)), values[:, 0]]), values[:, 1:]
-    line = np.linalg.solve(x.T @ x, x.T @ y)
-    fits = [Fit("least squares", 0.0, 0, line[:, 0].tolist())]
-    for chunk in task.chunks:
+    x, y = np.column_stack([np.ones(len(values)), values[:, :-1]]), values[:, -1:]
+    best, *_ = np.linalg.lstsq(x, y)
+    fits = [Fit("least squares", 0.0, 0, best[:, 0].tolist(), float(np.mean((x @ best - y) ** 2)))]
+    for chunk in () if task.units else task.chunks:
         weights = np.full((2, len(task.rates)), 0.1)
         first, second, step, size = np.zeros_like(weights), np.zeros_like(weights), 0, task.size(chunk)
         for epoch in range(1, task.stops[-1] + 1):
@@ -39,10 +39,14 @@ def fault(name: str, task: Task, outcome: Outcome, reference: Outcome) -> str:
     """Return what is wrong with a peer's result, or an empty string.
 
     Where the reference has the same configuration, weights must agree; without Adam, they must be near the best line.
+    The best of the multilayer perceptrons must have a smaller loss than the linear model.
     """
     peer, (line, *known) = PEERS[name], reference.fits
     if len(outcome.fits) < (1 if peer.updates else task.configurations):
         return f"{peer.label}: results are missing"
+    if task.units:
+        loss = min(fit.loss for fit in outcome.fits)
+        return "" if loss < line.loss else f"{peer.label}: a loss of {loss:.4g}, a linear model has {line.loss:.4g}"
     expected = {(fit.chunk, f"{fit.rate:.5g}", fit.epochs): fit for fit in known}
     for fit in outcome.fits:
         right = expected.get((fit.chunk, f"{fit.rate:.5g}", fit.epochs)) if peer.adam else line

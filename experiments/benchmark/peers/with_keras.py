@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from experiments.benchmark.peers.reading import chunks, read
 from experiments.benchmark.task import Fit, Outcome, Task
+from harness.models import linear, mlp
 
 
 def eager(task: Task) -> Outcome:
@@ -27,18 +28,18 @@ def compiled(task: Task) -> Outcome:
 def fit(task: Task) -> Outcome:
     """Read everything, then fit, 64 steps per execution: the fastest way to feed Keras."""
     start = time.perf_counter()
-    x, y = (np.ascontiguousarray(column) for column in np.split(read(task), 2, axis=1))
+    x, y = (np.ascontiguousarray(part) for part in np.split(read(task), [-1], axis=1))
     reading = time.perf_counter() - start
     size, steps = task.size(task.chunks[0]), min(64, task.updates(task.chunks[0]))
-    initial = dict.fromkeys(("kernel_initializer", "bias_initializer"), keras.initializers.Constant(0.1))
-    model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1, **initial)])
+    keras.utils.set_random_seed(0)
+    model = mlp(x.shape[1], task.units) if task.units else linear(1)
     model.compile(keras.optimizers.Adam(task.rates[0]), "mse", jit_compile=True, steps_per_execution=steps)
     times: list[float] = []
     clock = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: times.append(time.perf_counter()))
-    model.fit(x, y, size, epochs=task.stops[-1], shuffle=False, verbose=0, callbacks=[clock])
+    history = model.fit(x, y, size, epochs=task.stops[-1], shuffle=False, verbose=0, callbacks=[clock])
     times.append(time.perf_counter())
-    kernel, bias = model.get_weights()
-    return _outcome(task, times, [float(bias[0]), float(kernel[0, 0])], reading)
+    weights = [] if task.units else [float(array.item()) for array in reversed(model.get_weights())]
+    return _outcome(task, times, weights, reading, history.history["loss"][-1])
 
 
 def _loop(task: Task, wrap: Callable) -> Outcome:
@@ -59,9 +60,9 @@ def _loop(task: Task, wrap: Callable) -> Outcome:
     return _outcome(task, times, [float(intercept.numpy()), float(slope.numpy())])
 
 
-def _outcome(task: Task, times: list[float], weights: list[float], reading: float = 0.0) -> Outcome:
+def _outcome(task: Task, times: list[float], weights: list[float], reading: float = 0.0, loss: float = 0.0) -> Outcome:
     """Return the outcome; what the first epoch takes longer than the others' median is compilation."""
     first, *laps = [after - before for before, after in itertools.pairwise(times)]
     compiling = max(0.0, first - sorted(laps)[len(laps) // 2])
-    result = Fit(task.chunks[0], task.rates[0], task.stops[-1], weights)
+    result = Fit(task.chunks[0], task.rates[0], task.stops[-1], weights, loss)
     return Outcome(task.rows, laps, [result], compiling, reading)

@@ -1,4 +1,4 @@
-"""Keep passwords in addresses out of the files that Hydra writes: configurations and logs."""
+"""The files of a sweep and its jobs that Hydra writes, without passwords."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
 from harness.runtime.secrets import masked
@@ -28,6 +30,37 @@ def job_folder(hydra_config: Any) -> Path | None:
     if OmegaConf.is_missing(hydra_config.runtime, "output_dir") or hydra_config.output_subdir is None:
         return None
     return Path(hydra_config.runtime.output_dir) / hydra_config.output_subdir
+
+
+def write_job_files(job: JobReturn) -> None:
+    """Write what Hydra would write about a job, with a faster YAML writer: it saves a second in a sweep of 64."""
+    hydra_config: Any = job.hydra_cfg
+    folder = job_folder(hydra_config.hydra)
+    assert folder
+    folder.mkdir(parents=True, exist_ok=True)
+    contents: Any = (job.cfg, hydra_config, OmegaConf.create(list(job.overrides or ())))
+    for name, content in zip(JOB_FILES, contents, strict=True):
+        values = OmegaConf.to_container(content, enum_to_str=True)
+        (folder / name).write_text(masked(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)))
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Quotes what OmegaConf, unlike YAML 1.1, reads as a number, such as 1e5."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Return a string's node."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _is_number(text) else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class MaskingFormatter(logging.Formatter):
