@@ -51,8 +51,8 @@ class Blocks:
     ) -> None:
         """Prepare passes; by default, blocks have as many rows as fit into 4 MiB."""
         self.rows = table.rows(part)
-        self.features = len(table.columns) - 1
-        self.category_counts = tuple(column.inputs if column.categories else 0 for column in table.columns[:-1])
+        self.features, self.targets = len(table.features), len(table.targets)
+        self.category_counts = tuple(column.inputs if column.categories else 0 for column in table.features)
         self.overlap = overlap
         self.scaler = scaler
         wanted = min(block_rows or BLOCK_BYTES // (4 * len(table.columns)), self.rows)
@@ -69,11 +69,11 @@ class Blocks:
     @property
     def bytes(self) -> int:
         """Bytes of a block's arrays."""
-        return self.capacity * (self.features + 1) * 4
+        return self.capacity * (self.features + self.targets) * 4
 
     def empty(self) -> Block:
         """Return a block of no rows."""
-        x, y = (np.zeros((self.capacity, width), np.float32) for width in (self.features, 1))
+        x, y = (np.zeros((self.capacity, width), np.float32) for width in (self.features, self.targets))
         return Block(0, 0, x, y)
 
     def read(self, epoch: int, begin: int = 0) -> Iterator[Block]:
@@ -102,7 +102,7 @@ class Blocks:
                 # Scaled page by page, so that only a page is in float64.
                 values = self.scaler.apply(self._table.read(self._part, first, last))
                 end = row + last - first
-                x[row:end], y[row:end, 0] = values[:-1].T, values[-1]
+                x[row:end], y[row:end] = values[: self.features].T, values[self.features :].T
                 row = end
             before = Block(start, stop, x, y)
             yield before

@@ -20,7 +20,7 @@ class Scaler:
     """Scales a table's columns: `scaled = (value - mean) / std`.
 
     Attributes:
-        mean: float64 `[columns]`, the target last.
+        mean: float64 `[columns]`, features first.
         std: Likewise; 1 for a constant column.
         log_target: Whether the target's values are logarithms.
     """
@@ -34,10 +34,20 @@ class Scaler:
         """Make the scaler of a table; labels are not scaled as targets."""
         mean, std = np.zeros(len(table.columns)), np.ones(len(table.columns))
         if scaling is Scaling.standard:
-            scaled = slice(None) if scale_target else slice(-1)
+            scaled = slice(None) if scale_target else slice(len(table.features))
             mean[scaled] = [column.mean for column in table.columns][scaled]
             std[scaled] = [column.std if _varies(column) else 1.0 for column in table.columns][scaled]
-        return cls(mean, std, table.columns[-1].log)
+        return cls(mean, std, table.targets[-1].log)
+
+    @property
+    def target_mean(self) -> float:
+        """The mean that is subtracted from the target."""
+        return float(self.mean[-1])
+
+    @property
+    def target_std(self) -> float:
+        """The standard deviation that divides the target."""
+        return float(self.std[-1])
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Scale float32 `[columns, rows]`; the arithmetic is in float64."""
@@ -60,8 +70,8 @@ class Scaler:
         `kernel` is `[inputs]`, and `inputs` their number per feature, one unless it is categorical.
         """
         mean, std = (np.repeat(values[:-1], inputs) for values in (self.mean, self.std))
-        slopes = np.asarray(kernel, np.float64) * self.std[-1] / std
-        intercept = self.mean[-1] + self.std[-1] * float(bias) - float(slopes @ mean)
+        slopes = np.asarray(kernel, np.float64) * self.target_std / std
+        intercept = self.target_mean + self.target_std * float(bias) - float(slopes @ mean)
         return intercept, slopes
 
 

@@ -56,9 +56,19 @@ class Table:
         return name_of(self.address)
 
     @property
+    def features(self) -> tuple[Column, ...]:
+        """The columns that a model takes, in its order."""
+        return self.columns[: -len(self.targets)]
+
+    @property
+    def targets(self) -> tuple[Column, ...]:
+        """The columns that a model predicts."""
+        return self.columns[-1:]
+
+    @property
     def inputs(self) -> list[str]:
         """Names of a model's inputs: one for each category of a categorical feature, and one for all others."""
-        return [name for column in self.columns[:-1] for name in column.input_names]
+        return [name for column in self.features for name in column.input_names]
 
     def rows(self, part: Part) -> int:
         """Return the number of rows of `part`."""

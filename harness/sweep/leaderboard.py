@@ -30,7 +30,9 @@ class Leaderboard:
         """Add runs; known ones keep their place."""
         for run in runs:
             # Losses of the same kind and scaling are comparable; otherwise only metrics in the target's units are.
-            self._loss_spaces.add((run.config.loss, run.scaler.log_target, run.scaler.mean[-1], run.scaler.std[-1]))
+            self._loss_spaces.add(
+                (run.config.loss, run.scaler.log_target, run.scaler.target_mean, run.scaler.target_std)
+            )
         self.runs = list(dict.fromkeys([*self.runs, *runs]))
 
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:

@@ -98,7 +98,7 @@ def arrange(runs: Sequence[Run]) -> list[Group]:
     """Group runs by scan and lane; runs that differ only in `epochs` share a lane."""
     scans: dict[tuple, dict[str, list[Run]]] = {}
     for run in runs:
-        data = (run.table.folder, run.config.data.scaling, run.scaler.std[-1])
+        data = (run.table.folder, run.config.data.scaling, tuple(run.scaler.std))
         lane = signature(replace(run.config, epochs=1), run.table)
         scans.setdefault(data, {}).setdefault(lane, []).append(run)
     return [Group(lanes, _scan_plan(lanes)) for lanes in ([*scan.values()] for scan in scans.values())]
@@ -141,12 +141,14 @@ def _check_model(config: Config) -> None:
 
 def _check_targets(config: Config, table: Table) -> None:
     """Check all labels, including the holdout's."""
-    objective, target = OBJECTIVES[config.loss], table.columns[-1].name
+    objective = OBJECTIVES[config.loss]
     if not objective.has_labels:
         return
     for part in PARTS:
         for start in range(0, table.rows(part), LABEL_ROWS):
-            objective.check_targets(target, table.read(part, start, min(start + LABEL_ROWS, table.rows(part)))[-1])
+            rows = table.read(part, start, min(start + LABEL_ROWS, table.rows(part)))
+            for column, values in zip(table.targets, rows[len(table.features) :], strict=True):
+                objective.check_targets(column.name, values)
 
 
 def _name(runs: Sequence[Run]) -> None:

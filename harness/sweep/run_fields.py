@@ -63,7 +63,7 @@ def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
     found, inputs = kernel_and_bias(model), run.table.inputs
     if found is None or len(inputs) > MAX_WEIGHTS:
         return {}
-    intercept, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.columns[:-1]])
+    intercept, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.features])
     names = ["slope"] if len(slopes) == 1 else [f"weight/{name}" for name in inputs]
     return {"intercept": intercept, **dict(zip(names, map(float, slopes), strict=True))}
 

@@ -25,7 +25,7 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
         A Keras model with one input `[rows, 1]` per feature, by column name, and an output `[rows, 1]` as the objective
         of `loss` defines it. It takes categories as they are, text or numbers, and dates as days since 1970-01-01.
     """
-    features = table.columns[:-1]
+    features = table.features
     # Keras refuses slashes in a tensor's name, and warns that the input's name then differs.
     inputs = {
         column.name: keras.Input(
@@ -65,9 +65,7 @@ class TextModel(keras.Model):
 def raw_example(table: Table) -> dict[str, np.ndarray]:
     """Return the features of a few training rows as `raw_model` takes them, float64 or text, each `[rows, 1]`."""
     rows = table.read("train", 0, min(EXAMPLE_ROWS, table.train_rows)).astype(np.float64)
-    return {
-        column.name: _raw(column, values)[:, None] for column, values in zip(table.columns[:-1], rows[:-1], strict=True)
-    }
+    return {column.name: _raw(column, values)[:, None] for column, values in zip(table.features, rows, strict=False)}
 
 
 def _raw(column: Column, values: np.ndarray) -> np.ndarray:

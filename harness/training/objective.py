@@ -99,7 +99,7 @@ class Regression(Objective):
     def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:
         """Add a slice."""
         squared, absolute, target, target_squared = sums
-        scaler, mean = holdout.scaler, float(holdout.scaler.mean[-1])
+        scaler, mean = holdout.scaler, holdout.scaler.target_mean
         truth = _own_units(holdout.targets, scaler)[:, 0]
         errors = tf.where(holdout.inside, _own_units(holdout.outputs, scaler)[..., 0] - truth, 0.0)
         # Centred, because the variance would otherwise be a small difference of large sums.
@@ -120,7 +120,7 @@ class Regression(Objective):
 
     def predictions(self, outputs: Any, scaler: Scaler) -> Any:
         """Undo scaling and logarithm."""
-        outputs = keras.layers.Rescaling(float(scaler.std[-1]), float(scaler.mean[-1]))(outputs)
+        outputs = keras.layers.Rescaling(scaler.target_std, scaler.target_mean)(outputs)
         return keras.ops.exp(outputs) if scaler.log_target else outputs
 
 
@@ -192,5 +192,5 @@ def area_under_roc(negatives: np.ndarray, positives: np.ndarray) -> float:
 
 
 def _own_units(values: tf.Tensor, scaler: Scaler) -> tf.Tensor:
-    values = tf.cast(values, tf.float64) * float(scaler.std[-1]) + float(scaler.mean[-1])
+    values = tf.cast(values, tf.float64) * scaler.target_std + scaler.target_mean
     return tf.exp(values) if scaler.log_target else values
