@@ -47,7 +47,7 @@ def test_functions_that_build_models_are_accepted(name: str) -> None:
         "keras.utils.get_file",  # It writes where it is told to.
         "keras.models.load_model",  # It can be told to run what it loads.
         "keras.layers.Lambda",
-        "experiments.benchmark.peers.memory.train_from_fifo",  # It runs a program, and takes a number.
+        "experiments.benchmark.peers.memory.train_from_pipe",  # It runs a program, and takes a number.
         "harness.cli.predict.load",
         "harness.sweep.code_version.patches",
         "harness.sweep.executor.find_target",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 from collections import Counter
@@ -98,7 +99,8 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Simulate Ctrl-C after a number of blocks and epochs."""
-    monkeypatch.setattr("harness.training.trainer.FeedLimits", lambda: FeedLimits(span_blocks=1))
+    block_by_block = functools.partial(Scan, feed_limits=FeedLimits(span_blocks=1))
+    monkeypatch.setattr("harness.sweep.executor.Scan", block_by_block)
 
     class After(StopRequest):
         def __init__(self, looks: int | None) -> None:
