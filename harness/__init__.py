@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 
 
 def train(words: Sequence[str]) -> Sweep:
-    """Do what `harness train` does with these words, and return what `load_sweep` returns.
+    """Run `harness train` with these arguments, and return the sweep as `load_sweep` does.
 
-    Works in scripts and notebooks, any number of times; apart from what is imported, the process stays as it was.
+    It can be called repeatedly from scripts and notebooks, and changes nothing in the process except what is imported.
 
     Args:
-        words: As on the command line: `["-m", "chunksize=full,100", "epochs=5"]`. Without -m, one run is trained.
+        words: Arguments as on the command line: `["-m", "chunksize=full,100", "epochs=5"]`. Without -m, a single run is
+            trained.
 
     Raises:
-        ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
+        ConfigError: The arguments, a configuration or the data are invalid; nothing was trained.
     """
     from harness.cli.train import train_in_process
 
@@ -30,15 +31,16 @@ def train(words: Sequence[str]) -> Sweep:
 
 
 def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequence[str] | None = None) -> Sweep:
-    """Return a sweep's runs and curves, to analyse them in a notebook; `harness.analysis.figures` plots them.
+    """Return a sweep's runs and curves for analysis in a notebook; `harness.analysis.figures` plots them.
 
     Args:
         sweep: Id of a sweep's summary run, or of a single run; None means the newest sweep.
         uri: Tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
-        metrics: Metrics whose curves to read; None means those recorded each epoch. `train/chunk_loss` is another one.
+        metrics: Metrics to read curves of; None means all that are recorded each epoch. `train/chunk_loss`, the loss of
+            every chunk, is read only on request.
 
     Raises:
-        ConfigError: There is no such store or sweep.
+        ConfigError: The store or sweep does not exist.
     """
     # MLflow and pandas take seconds to import, and most of the package needs neither.
     from harness.config.metrics import EPOCH_METRICS

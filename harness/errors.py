@@ -1,12 +1,12 @@
-"""`ConfigError`: the one kind of error with which a user's input is refused."""
+"""`ConfigError`: the one error type for invalid user input."""
 
 from __future__ import annotations
 
 
 class ConfigError(ValueError):
-    """The command line, a configuration or the data cannot be used as they are.
+    """The command line, a configuration or the data are invalid.
 
-    The message is one natural sentence or two for the user: what is wrong, where, and what to do.
+    The message tells the user, in one or two sentences, what is wrong, where, and what to do about it.
     """
 
 

@@ -1,4 +1,4 @@
-"""Numbers as short text for people."""
+"""Formats numbers as short text for display."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from __future__ import annotations
 def millions(value: float) -> str:
     """Format a count with three digits and a unit: 950, 21.6k, 3.2M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 0.9995 * size:  # Rounds to 1 of this unit.
+        if value >= 0.9995 * size:  # Rounds to at least 1 in this unit.
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
 
 
 def number(value: float) -> str:
-    """Format a number with four significant digits, or as an integer from 1,000 on."""
+    """Format a number with four significant digits, or as an integer if it is 1,000 or more."""
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
@@ -22,7 +22,7 @@ def score(value: float) -> str:
 
 
 def count(quantity: float, noun: str) -> str:
-    """Format a quantity with its noun, in the plural where needed."""
+    """Format a quantity with its noun, pluralized if necessary."""
     return f"{quantity:,.0f} {noun}{'' if quantity == 1 else 's'}"
 
 

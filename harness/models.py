@@ -1,4 +1,4 @@
-"""Models that come with harness. Any function that takes the number of inputs and returns a Keras model works, too."""
+"""Models that come with harness. Any function that takes the number of inputs and returns a Keras model works too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mlp(inputs: int, units: Sequence[int] = (64, 64), activation: str = "relu") 
     Args:
         inputs: Number of features.
         units: Width of each hidden layer.
-        activation: Of the hidden layers, by its Keras name.
+        activation: Keras name of the hidden layers' activation function.
 
     Returns:
         A model `[rows, inputs] -> [rows, 1]`.

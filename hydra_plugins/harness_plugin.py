@@ -1,4 +1,4 @@
-"""Hydra's view of the harness: the fused launcher, the sweeper of proposals, and the user's own `conf` folder."""
+"""Hydra plugins: the fused launcher, the sweeper that trains proposals, and the user's own `conf` folder."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 
 class FusedLauncher(Launcher):
-    """Composes all jobs, trains them in as few scans as possible, then lets Hydra run each job around its result."""
+    """Composes all jobs, trains them in as few scans as possible, then has Hydra finish each job with its result."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over."""
+        """Store what Hydra passes in."""
         self._context, self._app, self._config = hydra_context, _app(task_function), config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -45,7 +45,7 @@ class FusedLauncher(Launcher):
         return [self._run_job(config, run) for config, run in zip(configs, runs, strict=True)]
 
     def _run_job(self, config: DictConfig, run: Any) -> JobReturn:
-        """Have Hydra run a job whose run has ended, and write the job's files unless a callback may look for them."""
+        """Have Hydra run a job whose run has ended; write the job's files here unless a callback may look for them."""
         subfolder = None if config.hydra.callbacks else config.hydra.output_subdir
         if subfolder is not None:
             config.hydra.output_subdir = None  # Hydra then writes no files.
@@ -65,14 +65,14 @@ class FusedLauncher(Launcher):
 
 
 class HarnessSweeper(Sweeper):
-    """Trains what a proposer proposes, and checks all jobs of a batch before a launcher trains the first."""
+    """Trains the configurations that a proposer proposes; checks all jobs of a batch before the first is trained."""
 
     def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
         """Take the options of Hydra's basic sweeper."""
         self._batch, self._params = max_batch_size, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over, and make the launcher."""
+        """Store what Hydra passes in, and create the launcher."""
         self.hydra_context, self.config, self._app = hydra_context, config, _app(task_function)
         self._loader = hydra_context.config_loader
         self._launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -81,11 +81,11 @@ class HarnessSweeper(Sweeper):
         self.launcher = self._launcher
 
     def proposer(self, words: Sequence[str]) -> Proposer:
-        """Return what proposes the configurations, given the words of the sweep."""
+        """Return the proposer of configurations for the sweep's overrides."""
         return Grid(grid_axes(self._loader, words), self._batch)
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        """Train batch after batch until nothing more is proposed."""
+        """Train batches until nothing more is proposed."""
         proposer = self.proposer([*(f"{key}={value}" for key, value in self._params.items()), *arguments])
         config: Any = self.config
         folder = Path(config.hydra.sweep.dir)
@@ -95,7 +95,7 @@ class HarnessSweeper(Sweeper):
         jobs: list[JobReturn] = []
         results: list[Result] = []
         while batch := proposer.propose(results):
-            if not isinstance(self._launcher, FusedLauncher):  # Which checks them itself.
+            if not isinstance(self._launcher, FusedLauncher):  # It checks them itself.
                 composed = compose_jobs(self._loader, config, batch, len(results))
                 self._app.check([task_config(job) for job in composed])
             ended = self._launcher.launch(batch, initial_job_idx=len(results))
@@ -106,10 +106,10 @@ class HarnessSweeper(Sweeper):
 
 
 class OwnConf(SearchPathPlugin):
-    """Adds a `conf` folder in the working folder to where `harness train` looks, as --config-dir would."""
+    """Adds the working folder's `conf`, if there is one, to Hydra's search path, as --config-dir would."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add it after the harness's own; other Hydra applications are left alone."""
+        """Append it after the harness's own `conf`; other Hydra applications are not affected."""
         folder = Path.cwd() / "conf"
         is_ours = any(element.path == str(CONF) for element in search_path.get_path())
         if is_ours and folder.is_dir() and folder.resolve() != CONF:
@@ -123,7 +123,7 @@ def _app(task_function: TaskFunction) -> App:
 
 
 def _reporter(run: Any) -> TaskFunction:
-    """Return the task of a job whose run has ended: it writes the job's log and returns the objective."""
+    """Return the task function of a job whose run has ended: it writes the job's log and returns the objective."""
 
     def report(_: DictConfig) -> float:
         hide_passwords(job_folder(HydraConfig.get()), JOB_FILES)

@@ -14,7 +14,7 @@ import click
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from harness.tracking.reader import RunReader
 
@@ -187,8 +187,6 @@ def clean(
         for line in clean.free(found, force=force, dry_run=dry_run):
             click.echo(line)
     else:
-        from harness.cli.data import print_wide
-
         print_wide(clean.render(found))
 
 
@@ -214,3 +212,13 @@ def _console() -> tuple[Console, int]:
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)
     return console, console.width
+
+
+def print_wide(table: RenderableType) -> None:
+    """Print a table, with full paths when the output is not a terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 500
+    console.print(table)

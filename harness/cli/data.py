@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.commands import age_option, cache_option
+from harness.cli.commands import age_option, cache_option, print_wide
 from harness.errors import require
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    pass
 
 
 @click.group()
@@ -101,13 +101,3 @@ def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | No
     age = seconds(older_than) if older_than else None
     for line in free(cache, tables, everything=everything, age=age, needed=needed_tables(cache)):
         click.echo(line)
-
-
-def print_wide(table: RenderableType) -> None:
-    """Print a table, with full paths when the output is not a terminal."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 500
-    console.print(table)

@@ -103,7 +103,7 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     """
     from harness.cli import differences
     from harness.data.addresses import find_addresses
-    from harness.data.files import scheme
+    from harness.data.urls import scheme
     from harness.sweep.plan import prepare
 
     remedy = "Name the data with --data PATH."

@@ -1,6 +1,6 @@
 """A run's configuration as typed dataclasses that check their values.
 
-In: values composed from `conf/` or recorded with a run. Out: `Config`. Knows no other room.
+In: values composed from `conf/` or recorded with a run. Out: `Config`. Imports no other package of the harness.
 """
 
 from harness.config.data import DataConfig, Missing, Order, Scaling

@@ -42,20 +42,20 @@ class DataConfig:
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
             `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
             generates the built-in data.
-        rows: Rows of the built-in data.
+        rows: Number of rows to generate of the built-in data.
         origin: Where to get the file; shown if it does not exist.
-        delimiter: The character between the fields of a CSV.
-        encoding: Encoding of a CSV, by Python's name.
-        decimal: The decimal mark in a CSV.
-        log_columns: Features or target replaced by their natural logarithm.
-        categorical: Features with categories as values; each category becomes a model input that is 0 or 1.
+        delimiter: Field delimiter of a CSV.
+        encoding: Python name of a CSV's encoding.
+        decimal: Decimal mark of a CSV.
+        log_columns: Features or target to replace by their natural logarithm.
+        categorical: Categorical features; each category becomes a model input that is 0 or 1.
         dates: Features or target that are dates, converted to days since 1970-01-01.
-        date_format: Format of the dates for `strptime`; None means ISO 8601.
+        date_format: `strptime` format of the dates; None means ISO 8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
         holdout: Fraction of the rows to hold out, in [0, 1).
-        split_seed: Seed of the split.
-        missing: `error` refuses empty fields, `drop` leaves out their rows, and `mean` fills features with their
-            training mean and treats an empty category as unknown.
+        split_seed: Seed for choosing the held-out rows.
+        missing: `error` rejects empty fields, `drop` leaves out rows that have them, and `mean` fills features with
+            their training mean and treats an empty category as unknown.
         order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch.
     """
 
@@ -93,7 +93,7 @@ class DataConfig:
         require(bool(self.features), "data.features is empty; name at least one column.")
         require(bool(self.target), "data.target is empty; name a column.")
         twice = sorted({name for name in columns if columns.count(name) > 1})
-        require(not twice, f"data.features and data.target repeat {', '.join(twice)}.")
+        require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
         self._check_names("categorical", self.features, "data.features")
@@ -103,21 +103,21 @@ class DataConfig:
 
     def _check_names(self, key: str, columns: list[str], among: str) -> None:
         unknown = [name for name in getattr(self, key) if name not in columns]
-        require(not unknown, f"data.{key}: {', '.join(unknown)} not in {among}, which are {', '.join(columns)}.")
+        require(not unknown, f"data.{key}: {', '.join(unknown)} not in {among} ({', '.join(columns)}).")
 
     def _check_source(self) -> None:
         names = self.path if isinstance(self.path, list) else [self.path]
         require(
             self.path is None or (bool(names) and all(isinstance(name, str) and name for name in names)),
-            f"data.path must be an address, a pattern or a list of them, not {self.path!r}.",
+            f"data.path must be an address, a pattern, or a list of these, not {self.path!r}.",
         )
         for name, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
             usable = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
             require(
-                usable, f"data.{name} must be one ASCII character but no letter, digit, sign or quote, not {mark!r}."
+                usable, f"data.{name} must be one ASCII character that is not a letter, digit, sign or quote: {mark!r}."
             )
         require(self.decimal != self.delimiter, f"data.decimal and data.delimiter are both {self.decimal!r}.")
         try:
             "".encode(self.encoding)
         except LookupError:
-            raise ConfigError(f"data.encoding: Python knows no encoding {self.encoding}.") from None
+            raise ConfigError(f"data.encoding: Python has no encoding {self.encoding}.") from None

@@ -8,23 +8,23 @@ ALWAYS = ("chunksize", "learning_rate", "epochs")
 """Settings that are shown even if all runs share them."""
 
 _NOT_COMPARED = ("runtime.", "tracking.", "data.path", "data.rows", "data.origin")
-"""Settings that say where and on which file runs were trained; results are not compared by them."""
+"""Settings for where runs were trained and on which file; differences in these do not set runs apart."""
 
 
 def differing(runs: Sequence[Mapping[str, object]]) -> list[str]:
     """Return the keys whose values differ between runs, in order.
 
-    Runs that lack a key are ignored: an optimizer's own settings do not differ, but its name does.
+    Runs without a key are ignored for that key: settings that only one optimizer has do not differ, but its name does.
     """
     keys = dict.fromkeys(key for values in runs for key in values)
     return [key for key in keys if len({str(values[key]) for values in runs if key in values}) > 1]
 
 
 def varying(runs: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return the settings by which runs are compared: chunksize, learning rate, epochs and whatever else differs."""
+    """Return the settings that tell runs apart: chunksize, learning rate, epochs and whatever else differs."""
     return [*ALWAYS, *(key for key in differing(runs) if key not in ALWAYS and not key.startswith(_NOT_COMPARED))]
 
 
 def sweep_name(command: str) -> str:
-    """Return the name of the sweep that `command` trains: its arguments."""
+    """Return the name of the sweep that `command` trains, which is the command's arguments."""
     return command.removeprefix("harness train ").removeprefix("-m ")[:200]

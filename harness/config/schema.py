@@ -1,7 +1,7 @@
 """The configuration's schema: keys, types, units, and checks that run before anything else.
 
-Values live in `conf/`; the library sees only these classes. They would be frozen if Hydra could compose frozen classes;
-nothing changes them once they are built.
+Values live in `conf/`; the library sees only these classes. They are never modified once built, and are not frozen only
+because Hydra cannot compose frozen classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.errors import require
 
 
 class Loss(Enum):
-    """The loss of a row; the loss of a chunk is the mean over its rows."""
+    """The per-row loss; a chunk's loss is the mean over its rows."""
 
     mse = "mse"
     mae = "mae"
@@ -52,7 +52,7 @@ DEFAULT_EXPERIMENT = "harness"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one flat mapping with dotted keys and the values of enums."""
+    """Flatten nested mappings to dotted keys, with enums replaced by their values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -93,16 +93,17 @@ class RuntimeConfig:
         device: `auto` uses a GPU if TensorFlow sees one, else the CPU.
         device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and for a resident sample on any device; None
             means no limit.
-        block_rows: Rows read from a table at once; None means 4 MiB of them.
+        block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models of more than 1,000 weights. Changes
             rounding: results are bit-identical only for equal values.
         gram: Update linear models with squared error from the Gram matrices of their chunks where that is faster; false
             trains on the rows, as for all other models. Changes rounding.
-        threads: Threads per operation. Changes rounding.
+        threads: Threads per TensorFlow operation. Changes rounding.
         workers: Tiles updated in parallel; None means one per core.
         cache: Folder for tables, generated data, checkpoints and undelivered records.
-        deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU all are.
+        deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, all
+            operations are deterministic anyway.
         rerun: Retrain runs that are already finished.
     """
 
@@ -132,11 +133,11 @@ class Config:
         chunksize: Rows per update; `full` or None uses the whole sample.
         learning_rate: The optimizer's learning rate.
         epochs: Passes over all training rows.
-        seed: Seed of initial weights and of the layers' random streams.
-        loss: The loss of a row.
+        seed: Seed of the initial weights and of the layers' random number generators.
+        loss: The per-row loss.
         data: Where rows come from and how they are prepared.
-        model: `_target_`, a function that takes the number of inputs and returns a Keras model, and its other
-            arguments.
+        model: `_target_`, a function that takes the number of inputs and returns a Keras model, and any further
+            arguments of that function.
         optimizer: `name` of a Keras optimizer and its arguments.
         tracking: Where the run is recorded.
         runtime: Speed and memory.
@@ -157,7 +158,7 @@ class Config:
         rows = self.chunksize in (None, FULL) or (isinstance(self.chunksize, int) and self.chunksize >= 1)
         require(rows, f"chunksize must be a positive number of rows or `{FULL}`, not {self.chunksize}.")
         rate = 1e-37 < self.learning_rate < 3e38
-        require(rate, f"learning_rate must be positive and fit into float32, not {self.learning_rate}.")
+        require(rate, f"learning_rate must be positive and representable in float32, not {self.learning_rate}.")
         require(self.epochs >= 1, f"epochs must be positive, not {self.epochs}.")
         require(0 <= self.seed < 2**32, f"seed must be in [0, 2**32), not {self.seed}.")
         target = isinstance(self.model.get("_target_"), str)
@@ -175,5 +176,5 @@ class Config:
         return self.chunksize in (None, FULL)
 
     def chunk_rows(self, rows: int) -> int:
-        """Return the rows of one update if there are `rows` training rows."""
+        """Return the number of rows per update, given `rows` training rows."""
         return rows if self.is_full else min(int(self.chunksize or 0), rows)

@@ -1,5 +1,5 @@
-"""A source, local or remote, becomes a table on disk, read as blocks of scaled rows.
+"""Turns a local or remote source into a table on disk, and reads the table as blocks of scaled rows.
 
-In: `DataConfig`. Out: `Table` and `Blocks`. Knows neither models nor MLflow.
-A file format is a `source.Source`, registered in `formats`.
+In: `DataConfig`. Out: `Table` and `Blocks`. Independent of models and MLflow.
+File formats are subclasses of `source.Source`, registered in `formats`.
 """

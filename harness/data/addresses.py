@@ -1,4 +1,4 @@
-"""The addresses of the files that `data.path` names: one, a pattern or a list of these, local or remote."""
+"""Resolves `data.path` (an address, a pattern, or a list of these) to the addresses of files, local or remote."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.data.files import open_file, scheme
+from harness.data.files import open_file
+from harness.data.urls import scheme
 from harness.errors import require
 from harness.runtime.secrets import masked
 
@@ -14,7 +15,7 @@ _PATTERN = frozenset("*?[")
 
 
 def find_addresses(path: str | Sequence[str], remedy: str = "") -> list[str]:
-    """Return the addresses that `data.path` names: lists keep their order, a pattern's files are sorted by name.
+    """Return the addresses of the files in `data.path`: lists keep their order, a pattern's matches are sorted.
 
     Raises:
         ConfigError: A local file does not exist or is a folder, or no file matches a pattern.
@@ -28,15 +29,15 @@ def find_addresses(path: str | Sequence[str], remedy: str = "") -> list[str]:
 def _find_remote(name: str) -> list[str]:
     from harness.data.remote import connect, remote_errors
 
-    require("***" not in name, f"data.path: {name} was recorded without its credentials; give the whole address.")
+    require("***" not in name, f"data.path: {name} was recorded without its credentials; set it to the full URL.")
     if scheme(name) in ("http", "https"):
-        require("*" not in name, f"data.path: HTTP servers cannot list files for {masked(name)}; list the addresses.")
+        require("*" not in name, f"data.path: HTTP servers cannot list the files of {masked(name)}; give their URLs.")
         return [name]
     if not _PATTERN & set(name):
         return [name]
     filesystem, path = connect(name)
     with remote_errors(masked(name)):
-        # See files added since this process last listed them.
+        # Otherwise, files added since this process last listed them would be missing.
         filesystem.invalidate_cache()
         matches = sorted(match for match, info in filesystem.glob(path, detail=True).items() if info["type"] == "file")
     require(bool(matches), f"data.path: no file matches {masked(name)}.")
@@ -47,7 +48,7 @@ def _find_local(name: str, remedy: str) -> list[str]:
     whole = Path(name).expanduser().absolute()
     found = [str(whole)]
     if _PATTERN & set(name) and not whole.exists():
-        # Folders that match are left out: `data/*` means the files.
+        # Skip matching folders: `data/*` means the files in it.
         matches = sorted(glob.glob(str(whole), recursive=True))  # noqa: PTH207
         found = [match for match in matches if not Path(match).is_dir()]
         require(bool(found), f"data.path: no file matches {name}. {remedy}".strip())

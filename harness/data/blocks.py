@@ -1,4 +1,4 @@
-"""A table's rows as blocks of scaled features and targets, read once in each epoch."""
+"""A table's rows as blocks of scaled features and targets, read once per epoch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harness.data.table_writer import Part
 from harness.runtime.prefetch import prefetch
 
 SLICE_ROWS = 1024
-"""Most rows summed at once; longer chunks and the holdout are summed slice by slice."""
+"""Maximum number of rows summed at once; longer chunks and the holdout are summed slice by slice."""
 
 BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows `[start, stop)` of a part.
+    """Rows `[start, stop)` of one part of a table.
 
     Attributes:
         x: float32 `[capacity, features]`; the first `overlap` rows repeat those before `start`, so that a chunk that
-            began in the previous block can end here. Rows past `stop` are zero.
+            began in the previous block can be completed here. Rows past `stop` are zero.
         y: float32 `[capacity, 1]`, likewise.
     """
 
@@ -41,15 +41,15 @@ class Blocks:
     """One part of a table as blocks of equal shape.
 
     Attributes:
-        block_rows: Rows of a block, a multiple of `SLICE_ROWS`.
-        overlap: Rows of the previous block repeated in front.
-        turns: Whether pages come in another order in each epoch.
+        block_rows: Rows per block, a multiple of `SLICE_ROWS`.
+        overlap: Rows of the previous block that are repeated in front.
+        turns: Whether the order of pages changes from epoch to epoch.
     """
 
     def __init__(
         self, table: Table, part: Part, scaler: Scaler, *, block_rows: int | None = None, overlap: int = 0
     ) -> None:
-        """Prepare passes; by default, blocks have as many rows as fit into 4 MiB."""
+        """Prepare to read the part; by default, blocks have as many rows as fit into 4 MiB."""
         self.rows = table.rows(part)
         self.features, self.targets = len(table.features), len(table.targets)
         self.category_counts = tuple(column.inputs if column.categories else 0 for column in table.features)
@@ -63,21 +63,21 @@ class Blocks:
 
     @property
     def capacity(self) -> int:
-        """Rows of a block's arrays."""
+        """Number of rows in a block's arrays."""
         return self.overlap + self.block_rows
 
     @property
     def bytes(self) -> int:
-        """Bytes of a block's arrays."""
+        """Size of a block's arrays in bytes."""
         return self.capacity * (self.features + self.targets) * 4
 
     def empty(self) -> Block:
-        """Return a block of no rows."""
+        """Return a block without rows."""
         x, y = (np.zeros((self.capacity, width), np.float32) for width in (self.features, self.targets))
         return Block(0, 0, x, y)
 
     def read(self, epoch: int, begin: int = 0) -> Iterator[Block]:
-        """Read the part once, one block ahead, from row `begin`, the start of a block; epochs count from 1."""
+        """Read the part once, prefetching one block, from row `begin`, the start of a block; epochs count from 1."""
         if begin >= self.rows:
             return
         blocks = self._read(epoch, begin)
@@ -99,7 +99,7 @@ class Blocks:
             first_row = start if before else max(start - self.overlap, 0)
             row = self.overlap - (start - first_row)
             for first, last in pages.pieces(first_row, stop):
-                # Scaled page by page, so that only a page is in float64.
+                # Scale page by page, so that only one page at a time is in float64.
                 values = self.scaler.apply(self._table.read(self._part, first, last))
                 end = row + last - first
                 x[row:end], y[row:end] = values[: self.features].T, values[self.features :].T
@@ -113,11 +113,11 @@ class _Pages:
 
     def __init__(self, rows: int, order: np.ndarray) -> None:
         self._starts = order * PAGE_ROWS
-        # Where each page ends in the pass; the part's last page is shorter.
+        # The row of the pass at which each page ends; the part's last page is shorter.
         self._ends = np.cumsum(np.minimum(rows - self._starts, PAGE_ROWS))
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Yield where rows `[start, stop)` of the pass lie in the part, page by page."""
+        """Yield, page by page, where rows `[start, stop)` of the pass are stored in the part."""
         index = int(np.searchsorted(self._ends, start, side="right"))
         while start < stop:
             begin = int(self._ends[index - 1]) if index else 0

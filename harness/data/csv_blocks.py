@@ -1,4 +1,4 @@
-"""A CSV's text as blocks of whole lines: small enough for memory, and each a CSV by itself."""
+"""Splits a CSV's text into blocks of whole lines, each small enough for memory and a valid CSV by itself."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from harness.data.source import Selection, check_names
 from harness.errors import ConfigError, require
 
 LONGEST = 48 << 20
-"""Most bytes of a field: beyond them, a quote was never closed."""
+"""Maximum size of a field in bytes; anything longer is taken for an unclosed quote."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a CSV below a header of their own: the column numbers, from 0.
+    """Whole lines of a CSV under a header of their own, which numbers the columns from 0.
 
     Attributes:
         names: The file's header.
         data: The block's header and lines, in UTF-8.
         start: Where the lines begin in `data`.
-        first_line: Their line number in the file, from 1.
+        first_line: The first line's number in the file, from 1.
         position: Bytes of the file read so far.
-        odd: Whether the number of quotes is odd, so that one may be open at the end.
+        odd: Whether the number of quotes is odd, so that one may still be open at the end.
     """
 
     address: str
@@ -57,7 +57,7 @@ def read_blocks(file: File, selection: Selection) -> Generator[Block]:
                 _check_length(address, data, line, stream)
             quotes = _count(data, '"') if b'"' in data else 0
             while quotes % 2 and len(data) < block_bytes + LONGEST and (more := stream.readline(LONGEST)):
-                # A field continues in the next line.
+                # A field continues on the next line.
                 data += more
                 quotes += more.count(b'"')
             view = memoryview(data)
@@ -75,19 +75,19 @@ def read_header(file: File, selection: Selection) -> list[str]:
 
 
 def _check_length(address: str, data: bytearray, line: int, stream: io.BufferedReader) -> None:
-    """Refuse an endless line; `line` is the number of the first line of `data` below the block's header."""
+    """Reject overlong lines; `line` is the number of the first line of `data` below the block's header."""
     if len(data) > LONGEST and data[-1:] != b"\n" and stream.peek(1):
         line += _count(data, "\n") - 1
         raise ConfigError(f"{address}, line {line}: the line is longer than {LONGEST >> 20} MiB.")
 
 
 def _count(data: bytearray | memoryview, mark: str) -> int:
-    # Several times as fast as bytes.count where marks are dense.
+    # Several times faster than bytes.count if quotes are frequent.
     return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord(mark)))
 
 
 def _read_head(stream: io.BufferedReader) -> tuple[bytes, int, int]:
-    """Return the header, the number of the line after it, and the bytes read; blank lines above it are skipped."""
+    """Return the header, the number of the line after it, and the bytes read; skip blank lines above the header."""
     head, line, read = b"", 1, 0
     while piece := stream.readline(LONGEST):
         read += len(piece)
@@ -101,9 +101,9 @@ def _read_head(stream: io.BufferedReader) -> tuple[bytes, int, int]:
 
 
 def _parse_header(address: str, head: bytes, delimiter: str) -> tuple[str, ...]:
-    require(bool(head), f"data.path: {address} is empty; a CSV begins with a header line.")
+    require(bool(head), f"data.path: {address} is empty; a CSV must start with a header line.")
     wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head
-    require(not wide, f"data.path: {address} is binary or UTF-16; for the latter, set data.encoding=utf-16.")
+    require(not wide, f"data.path: {address} is binary or UTF-16. If it is UTF-16, set data.encoding=utf-16.")
     try:
         record = next(csv.reader(io.StringIO(head.decode(), newline=""), delimiter=delimiter))
     except csv.Error as error:
@@ -111,7 +111,7 @@ def _parse_header(address: str, head: bytes, delimiter: str) -> tuple[str, ...]:
     # As pandas names them.
     names = tuple(name or f"Unnamed: {index}" for index, name in enumerate(record))
     twice = sorted({name for name in names if names.count(name) > 1})
-    require(not twice, f"{address}, line 1: duplicate column names {', '.join(twice)}; rename one of each.")
+    require(not twice, f"{address}, line 1: duplicate column names {', '.join(twice)}. Make the names unique.")
     return names
 
 
@@ -122,15 +122,15 @@ def _suggest_delimiter(names: tuple[str, ...], delimiter: str) -> str:
 
 
 def _check_encoding(address: str, view: memoryview, line: int, encoding: str) -> None:
-    """Refuse text that is not UTF-8; other encodings have been checked while they were converted to it."""
+    """Reject text that is not UTF-8; other encodings were checked when they were converted to UTF-8."""
     if isinstance(view.obj, bytearray) and view.obj.isascii():
-        return  # Ten times as fast to check.
+        return  # Ten times faster to check.
     try:
         codecs.utf_8_decode(view, "strict", True)
     except UnicodeDecodeError as error:
-        # The block's own header is one more line.
+        # The block's own header counts as one line.
         line += bytes(view[: error.start]).count(b"\n") - 1
         raise ConfigError(
-            f"{address}, line {line}: the byte {view[error.start]:#x} is not {encoding}. "
+            f"{address}, line {line}: byte {view[error.start]:#x} is not valid {encoding}. "
             "Set data.encoding, for example to latin-1."
         ) from error

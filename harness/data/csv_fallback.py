@@ -1,6 +1,6 @@
-"""Parses a block line by line: slowly, but exact about what is wrong and where.
+"""Parses a block line by line: slow, but it reports exactly what is wrong and where.
 
-It reads what Arrow's parser cannot, so that a CSV means the same whichever of the two reads it.
+It handles what Arrow's parser cannot, and gives the same result as Arrow's parser wherever both can read a CSV.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ EMPTY = frozenset(
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
     | {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 )
-"""Fields that have no value: pandas' own list."""
+"""Texts that count as empty fields: the same list as in pandas."""
 
 csv.field_size_limit(LONGEST)
 _END = "\0end of block"
 
 
 def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
-    """Return the fields of `columns` as text, an empty string where there is no value."""
+    """Return the fields of `columns` as text, with an empty string for an empty field."""
     records = [record for _, record in _records(block)]
     indices = [block.names.index(name) for name in columns]
     return [["" if record[index] in EMPTY else record[index] for record in records] for index in indices]
 
 
 def to_numbers(block: Block, name: str, texts: Sequence[str], decimal: str) -> np.ndarray:
-    """Return fields as numbers, float64 `[rows]`, NaN where there is no value."""
+    """Return fields as numbers, float64 `[rows]`, with NaN for an empty field."""
     values = pd.Series(texts, dtype="str").str.strip()
     if decimal != ".":
-        # A point is then no decimal mark.
+        # A point is not a decimal mark then.
         values = values.str.replace(".", "?", regex=False).str.replace(decimal, ".", regex=False)
     numbers = np.asarray(pd.to_numeric(values.where(values != ""), errors="coerce"), np.float64)
     bad = np.isnan(numbers) & (values != "").to_numpy()
@@ -49,7 +49,7 @@ def to_numbers(block: Block, name: str, texts: Sequence[str], decimal: str) -> n
 
 
 def locate(block: Block, row: int) -> str:
-    """Name a row of a block by its file and the line where it begins."""
+    """Return the file of a row and the line where the row begins, as text."""
     line, _ = next(itertools.islice(_records(block), row, None))
     return f"{block.address}, line {line}"
 
@@ -57,10 +57,10 @@ def locate(block: Block, row: int) -> str:
 def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the fields of each row."""
     lines = itertools.chain(io.StringIO(str(block.data[block.start :], "utf-8"), newline=""), [_END])
-    # If a quote is open somewhere, the text after an apparent closing quote shows where.
+    # If a quote is left open, text after what looks like its closing quote reveals where.
     reader = csv.reader(lines, delimiter=block.delimiter, strict=block.odd)
     line = block.first_line
-    with contextlib.suppress(csv.Error):  # A field is too long: its end is missing.
+    with contextlib.suppress(csv.Error):  # A field is too long, so its closing quote is missing.
         for record in reader:
             if record == [_END]:
                 return
@@ -74,4 +74,4 @@ def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
                 )
                 yield line, record
             line = block.first_line + reader.line_num
-    raise ConfigError(f"{block.address}, line {line}: a quote is not closed. Fix the line.")
+    raise ConfigError(f"{block.address}, line {line}: unclosed quote. Fix the line.")

@@ -1,8 +1,8 @@
 """CSV files as typed chunks.
 
 A file is read in blocks of whole lines, parsed by Arrow (the parser behind pandas' `engine="pyarrow"`, which counts the
-fields of every line). Blocks that it cannot parse go to `csv_fallback`, which gives the same numbers or says what is
-wrong and in which line.
+fields of every line). Blocks that it cannot parse go to `csv_fallback`, which returns the same numbers or reports what
+is wrong and in which line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CsvSource(Source):
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
-        """Take any file."""
+        """Accept any file."""
         return True
 
     def names(self) -> list[str]:
@@ -36,12 +36,12 @@ class CsvSource(Source):
         return read_header(self.file, self.selection)
 
     def read(self) -> Generator[Chunk]:
-        """Read blocks of lines and parse them ahead."""
+        """Read blocks of lines and parse them ahead of use."""
         return map_ahead(partial(_parse, selection=self.selection), read_blocks(self.file, self.selection))
 
 
 def _parse(block: Block, selection: Selection) -> Chunk:
-    # Arrow would take everything after an open quote for one field.
+    # Arrow would treat everything after an open quote as one field.
     found = None if block.odd else _parse_with_arrow(block, selection)
     found = found or csv_fallback.read_texts(block, selection.columns)
     columns = [_to_column(block, name, each, selection) for name, each in zip(selection.columns, found, strict=True)]
@@ -49,7 +49,7 @@ def _parse(block: Block, selection: Selection) -> Chunk:
 
 
 def _to_column(block: Block, name: str, values: Any, selection: Selection) -> np.ndarray | Words:
-    """Convert a column from either parser, numbers or text, to one of a chunk."""
+    """Convert a column from either parser, as numbers or text, to a column of a chunk."""
     if isinstance(values, np.ndarray):
         return values
     if not selection.is_text(name):
@@ -63,7 +63,7 @@ def _to_column(block: Block, name: str, values: Any, selection: Selection) -> np
 
 
 def _parse_with_arrow(block: Block, selection: Selection) -> list[np.ndarray | pd.Series] | None:
-    """Parse a block as pandas' `engine="pyarrow"` would; None means that something in it is unusual.
+    """Parse a block as pandas' `engine="pyarrow"` would; return None if it contains anything unusual.
 
     Calling pandas would cost 3 ms of setup per block, a quarter of the parser's own time.
     """
@@ -85,7 +85,7 @@ def _parse_with_arrow(block: Block, selection: Selection) -> list[np.ndarray | p
         return None
     found = {index: table[index].to_pandas() if index in texts else table[index].to_numpy() for index in names}
     for index in names.keys() - texts:
-        # Arrow takes NAN and nan(x) for numbers; here they are refused.
+        # Arrow accepts NAN and nan(x) as numbers; here they are rejected.
         if math.isnan(found[index].sum()) and int(np.isnan(found[index]).sum()) > table[index].null_count:
             return None
     return list(found.values())

@@ -1,4 +1,4 @@
-"""The text of a CSV in UTF-8, whatever its compression, encoding and line ends."""
+"""Reads a CSV as UTF-8 text, whatever its compression, encoding and line endings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OTHERS = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 @contextlib.contextmanager
 def open_text(file: File, encoding: str = "utf-8") -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
-    """Open a CSV, and yield its text and the file below it, whose position is the progress.
+    """Open a CSV, and yield its text and the underlying file, whose position shows the progress.
 
     Raises:
         ConfigError: The file cannot be read, decompressed or decoded.
@@ -34,7 +34,7 @@ def open_text(file: File, encoding: str = "utf-8") -> Iterator[tuple[io.Buffered
             "Set data.encoding, for example to latin-1."
         ) from error
     except EOFError as error:
-        raise ConfigError(f"data.path: {file.address} is cut off.") from error
+        raise ConfigError(f"data.path: {file.address} is truncated.") from error
     except (gzip.BadGzipFile, pa.ArrowInvalid, OSError) as error:  # Arrow raises a plain OSError for zstd.
         raise ConfigError(f"data.path: {file.address} is damaged ({' '.join(str(error).split())}).") from error
 
@@ -52,13 +52,13 @@ def _recoded(stream: Any, encoding: str) -> Any:
     if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
         stream = io.BufferedReader(_Recoded(stream, encoding, newline=""))
     start = stream.peek(1)
-    # Line ends of classic Mac OS.
+    # Line endings of classic Mac OS.
     is_old = b"\r" in start[:-1] and b"\n" not in start
     return io.BufferedReader(_Recoded(stream, "utf-8", newline=None)) if is_old else stream
 
 
 class _Recoded(io.RawIOBase):
-    """Text in another encoding, as UTF-8; `newline=None` makes all line ends alike."""
+    """Converts text in another encoding to UTF-8; `newline=None` normalizes line endings."""
 
     def __init__(self, stream: io.BufferedReader, encoding: str, newline: str | None) -> None:
         self._text = io.TextIOWrapper(stream, encoding, newline=newline)

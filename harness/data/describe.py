@@ -12,9 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.data.files import name_of, open_file
+from harness.data.files import open_file
 from harness.data.profile import EXACT, MANY, ColumnProfile, compare, profile
 from harness.data.source import BLOCK_BYTES
+from harness.data.urls import name_of
 from harness.formatting import number
 from harness.runtime.secrets import masked
 
@@ -23,7 +24,7 @@ TARGETS = ("price", "target", "label", "y")
 
 @dataclass(frozen=True)
 class Description:
-    """What `describe` found in a file; `command` is empty if there is nothing to train on."""
+    """What `describe` found in a file; `command` is empty if the file has nothing to train on."""
 
     address: str
     rows: int
@@ -34,10 +35,10 @@ class Description:
 
 
 def describe(address: str, block_bytes: int = BLOCK_BYTES) -> Description:
-    """Read the file at `address` twice, in memory that does not depend on its size, and describe it.
+    """Describe the file at `address`, reading it twice in constant memory.
 
     Raises:
-        ConfigError: Training would refuse the file, whichever columns were selected.
+        ConfigError: Training would reject the file, whichever columns were selected.
     """
     columns, rows = profile(address, block_bytes)
     varied = [column for column in columns if column.is_numeric and column.numbers.min < column.numbers.max]
@@ -58,7 +59,7 @@ def describe(address: str, block_bytes: int = BLOCK_BYTES) -> Description:
 
 
 def _guess_target(varied: Sequence[ColumnProfile]) -> ColumnProfile | None:
-    """Return the column with a typical target's name, else the last numeric one that is not a code."""
+    """Return the column whose name is typical of a target, else the last numeric column that is not a code."""
     named = [column for name in TARGETS for column in varied if column.name.lower() == name]
     return next(iter([*named, *(column for column in reversed(varied) if not column.is_code), *varied]), None)
 
@@ -89,7 +90,7 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
 
 
 def _fault(column: ColumnProfile, is_target: bool) -> str:
-    """Return the main reason not to train on a column; large numbers and codes are fine for a target."""
+    """Return the main reason not to train on a column; large numbers and codes are acceptable in a target."""
     keep_out = f"leave {column.name} out of data.features"
     low, high = column.numbers.min, column.numbers.max
     if column.kind == "empty":
@@ -126,7 +127,7 @@ def _skewness_warnings(varied: Sequence[ColumnProfile], target: ColumnProfile) -
 
 
 def _command(address: str, varied: Sequence[ColumnProfile], target: ColumnProfile) -> str:
-    """Train on the column that correlates most with `target`; on an id or code only if there is nothing else."""
+    """Return a command that trains on the column most correlated with `target`; ids and codes are a last resort."""
     others = [column for column in varied if column is not target]
     plain = [column for column in others if not (column.is_code or column.is_large)]
     feature = max(plain or others, key=lambda column: abs(column.correlation))
@@ -149,7 +150,7 @@ def _quote(value: str | list[str]) -> str:
 
 
 def render(description: Description) -> RenderableType:
-    """Lay out `description` for a terminal; print it with `soft_wrap=True`, or a very long path is cut."""
+    """Lay out `description` for a terminal; print it with `soft_wrap=True`, or very long paths are cut off."""
     size = f"{description.rows:,} rows, {len(description.columns):,} columns, {description.bytes:,} bytes"
     title = Text(f"{name_of(description.address)}: {size}\n", style="bold")
     parts: list[RenderableType] = [title, _table(description.columns)]
@@ -167,15 +168,15 @@ def render(description: Description) -> RenderableType:
 
 def _table(columns: Sequence[ColumnProfile]) -> Table:
     table = Table("column", "kind", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-    table.columns[0].overflow, table.columns[1].no_wrap = "fold", True
+    table.columns[0].overflow, table.columns[0].min_width, table.columns[1].no_wrap = "fold", 11, True
     for heading in ("empty", "distinct", "mean", "std", "min", "max"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("example", no_wrap=True)
+    table.add_column("first", no_wrap=True)
     for column in columns:
         found = column.numbers
         statistics = map(number, (found.mean, found.std, found.min, found.max)) if column.is_numeric else [""] * 4
         distinct = f"{MANY:,}+" if column.distinct is None else f"{column.distinct:,}"
-        example = column.example if len(column.example) <= 12 else f"{column.example[:11]}…"
+        example = column.example if len(column.example) <= 6 else f"{column.example[:5]}…"
         cells = [column.name, column.kind, f"{column.empty:,}", distinct, *statistics, example]
         table.add_row(*(Text(" ".join(cell.split())) for cell in cells))
     return table

@@ -9,7 +9,7 @@ from harness.data.source import Selection, Source
 
 FORMATS: tuple[type[Source], ...] = (
     ParquetSource,
-    CsvSource,  # Last: it takes whatever the others do not.
+    CsvSource,  # Last, because it accepts everything that the others do not.
 )
 
 

@@ -1,4 +1,4 @@
-"""One pass over a source: its rows are checked, split, measured and written as float32 columns."""
+"""Ingests a source in one pass: checks and splits its rows, computes statistics, and writes float32 columns."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def ingest(
     """Write the columns that `data` names from the files at `addresses` into `folder`.
 
     Raises:
-        ConfigError: A row, or all of them, cannot be used.
-        OSError: The folder cannot be written to, or is full.
+        ConfigError: A row is invalid, or no usable rows are left.
+        OSError: The folder cannot be written to, or the disk is full.
     """
     rows = _Rows(data)
     with contextlib.ExitStack() as stack:
@@ -62,7 +62,7 @@ def ingest(
         require(rows.seen > 0, f"data.path: no rows below the header in {names}.")
         require(
             parts["train"].rows > 0,
-            f"No rows are left to train on: of {rows.seen}, {rows.dropped} were dropped and the rest are held out.",
+            f"No rows are left to train on: of {rows.seen}, {rows.dropped} were dropped and the rest held out.",
         )
         for part in parts.values():
             part.flush()
@@ -88,7 +88,7 @@ def ingest(
 
 
 def digest_of(columns: Sequence[Column], digests: Sequence[str]) -> str:
-    """Return a table's digest from those of its files and its columns' names and categories."""
+    """Return a table's digest, computed from the digests of its files and its columns' names and categories."""
     described = [[column.name for column in columns], [column.log for column in columns], digests]
     categories = [column.categories for column in columns]
     described += [categories] if any(categories) else []
@@ -96,7 +96,7 @@ def digest_of(columns: Sequence[Column], digests: Sequence[str]) -> str:
 
 
 def _read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[Chunk, int, int]]:
-    """Yield the chunks of all files, the bytes read so far, and their total, 0 if unknown."""
+    """Yield the chunks of all files, each with the bytes read so far and the total, 0 if unknown."""
     sources = [open_source(address, selection) for address in addresses]
     sizes = [source.file.size() for source in sources]
     total = sum(sizes) if all(sizes) else 0
@@ -107,7 +107,7 @@ def _read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[
 
 
 class _Rows:
-    """Counts rows, and settles empty fields, logarithms and categories chunk by chunk."""
+    """Counts rows, and handles empty fields, logarithms and categories chunk by chunk."""
 
     def __init__(self, data: DataConfig) -> None:
         self.seen = self.dropped = self.filled = 0
@@ -116,9 +116,9 @@ class _Rows:
         self._data = data
 
     def settle(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
-        """Return values, float64 `[columns, rows]`, and which rows are kept, bool `[rows]`.
+        """Return the values, float64 `[columns, rows]`, and which rows to keep, bool `[rows]`.
 
-        A field to be filled is NaN.
+        Fields that are yet to be filled are NaN.
         """
         columns = [
             self.vocabularies[name].encode(*column) if isinstance(column, Words) else column
@@ -134,7 +134,7 @@ class _Rows:
 
     def _settle_empty(self, values: np.ndarray, chunk: Chunk) -> np.ndarray:
         missing, names = self._data.missing, self._data.columns
-        # A sum is NaN if one of its terms is; infinite values have been refused.
+        # A sum is NaN if any of its terms is; infinite values were rejected earlier.
         gaps = [index for index, column in enumerate(values) if math.isnan(column.sum())]
         if missing is Missing.drop and gaps:
             empty = np.isnan(values[gaps]).any(axis=0)

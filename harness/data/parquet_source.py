@@ -20,16 +20,16 @@ class ParquetSource(Source):
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
-        """Look for the mark at the start."""
+        """Look for Parquet's magic bytes at the start."""
         return start.startswith(b"PAR1")
 
     def names(self) -> list[str]:
-        """Return the schema's names."""
+        """Return the column names in the schema."""
         with self.file.open_seekable() as stream, pq.ParquetFile(stream) as file:
             return file.schema_arrow.names
 
     def read(self) -> Generator[Chunk]:
-        """Read batches of rows, of any row group."""
+        """Read rows in batches, independently of row groups."""
         first_row, selection, address = 0, self.selection, self.file.address
         batch_rows = max(1, min(MOST_ROWS, selection.block_bytes // BYTES_A_VALUE))
         try:

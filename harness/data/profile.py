@@ -1,6 +1,6 @@
-"""What is in a file: one pass over its text finds the kinds of its columns, one over its numbers compares them.
+"""Profiles a file: one pass over its text finds the kinds of its columns, another compares its numeric columns.
 
-Both read the file as training would, and refuse what training would refuse.
+Both passes read the file as training would, and reject what training would reject.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from harness.data.statistics import Drift, Moments
 
 MANY = 1000
 EXACT = 2**24
-"""float32 represents every whole number up to this one."""
+"""float32 represents every whole number up to this one exactly."""
 CODE_NAME = re.compile(r"(^|[_ ])(?i:id|code|index|zip|zipcode|postcode|fips|phone)$|[a-z]I[dD]$|^Unnamed: ")
 DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9]|[0-9]+[-/.][0-9]+[-/.][0-9]{4})"
 
 
 @dataclass
 class ColumnProfile:
-    """One column of the file, filled in chunk by chunk; `numbers` and what follows is for numeric columns only.
+    """One column of the file, filled in chunk by chunk; `numbers` and all fields after it are for numeric columns only.
 
     Attributes:
         count: Rows with a value; `empty` counts the others.
         example: The first value as written.
         bad: Values that are not float32 numbers; `first_bad` is the first.
-        is_words: Whether most values so far were bad; no numbers are looked for from then on.
-        whole: Whether all numbers are written without point and exponent.
+        is_words: Whether most values so far were bad; from then on the column is treated as text.
+        whole: Whether all numbers are written without a decimal point or exponent.
         zero_led: Whether a whole number is written with a leading zero.
         skewness: Third standardized moment.
-        correlation: Pearson's, with the target.
+        correlation: Pearson correlation with the target.
     """
 
     name: str
@@ -77,7 +77,7 @@ class ColumnProfile:
 
     @property
     def is_code(self) -> bool:
-        """Whether the numbers look like codes: by name, by leading zeros, or as few large ones of equal length."""
+        """Whether the numbers look like codes: by name, leading zeros, or being few, large and of equal length."""
         low, high = self.numbers.min, self.numbers.max
         alike = low >= 10_000 and len(f"{low:.0f}") == len(f"{high:.0f}")
         few = 10 * len(self._seen) <= self.count and not all(value.endswith("0") for value in self._seen)
@@ -85,7 +85,7 @@ class ColumnProfile:
         return self.kind == "integer" and (named or self.zero_led or (alike and few and self.distinct is not None))
 
     def add(self, words: Words) -> None:
-        """Add the column of a chunk."""
+        """Add a chunk's values of the column."""
         codes = words.codes[words.codes >= 0]
         self.empty += len(words.codes) - len(codes)
         if not len(codes):
@@ -116,7 +116,7 @@ class ColumnProfile:
 
 
 def profile(address: str, block_bytes: int = BLOCK_BYTES) -> tuple[list[ColumnProfile], int]:
-    """Read all columns of a file as text; return them and the number of rows."""
+    """Read all columns of a file as text, and return them with the number of rows."""
     names = tuple(open_source(address, Selection(())).names())
     selection = Selection(names, categorical=frozenset(names), block_bytes=block_bytes)
     columns, rows = [ColumnProfile(name) for name in names], 0
@@ -129,9 +129,9 @@ def profile(address: str, block_bytes: int = BLOCK_BYTES) -> tuple[list[ColumnPr
 
 
 def compare(address: str, columns: Sequence[ColumnProfile], target: ColumnProfile) -> Drift:
-    """Set the skewness of numeric `columns` and their correlation with `target`, one of them; return its drift.
+    """Set the skewness of numeric `columns` and their correlation with one of them, `target`; return its drift.
 
-    In the correlation, an empty field counts as the column's mean.
+    For the correlation, empty fields are replaced by the column's mean.
     """
     index = columns.index(target)
     means = np.array([[column.numbers.mean] for column in columns])

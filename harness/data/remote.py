@@ -1,4 +1,4 @@
-"""Files behind HTTP or in an object store, read through fsspec as streams."""
+"""Files on HTTP servers and in object stores, streamed through fsspec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import aiohttp
 import fsspec.core
 import pyarrow as pa
 
-from harness.data.files import PROCESS, scheme
+from harness.data.local import PROCESS
+from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 
@@ -20,7 +21,7 @@ BLOCK_BYTES = 8 << 20
 """Bytes fetched at once."""
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "http": "", "https": ""}
-"""Schemes of remote addresses, and the extra of this package that brings the client."""
+"""Schemes of remote addresses, and the extra of this package that installs each client."""
 
 _VERSIONS = ("etag", "last-modified", "mtime", "lastmodified")
 
@@ -40,11 +41,11 @@ class RemoteFile:
             return int(self._filesystem.info(self._path).get("size") or 0)
 
     def fingerprint(self) -> list[object]:
-        """Return address, size, and ETag or modification time; without either, the content is tied to this process."""
+        """Return address, size, and ETag or modification time; without either, it is valid in this process only."""
         with remote_errors(self.address):
             self._filesystem.invalidate_cache()
             info = self._filesystem.info(self._path)
-        require(info.get("type") != "directory", f"data.path: {self.address} is a folder; name files.")
+        require(info.get("type") != "directory", f"data.path: {self.address} is a folder, not a file.")
         known = {key.lower(): str(value) for key, value in info.items() if value}
         version = [known[key] for key in _VERSIONS if key in known][:1]
         return [self.address, info.get("size"), *(version or [os.getpid(), PROCESS])]
@@ -59,7 +60,7 @@ class RemoteFile:
 
     @contextlib.contextmanager
     def open_seekable(self) -> Iterator[Any]:
-        """Open it for Arrow, which reads it in any order."""
+        """Open it for Arrow, which needs random access."""
         with remote_errors(self.address):
             file = self._filesystem.open(self._path, "rb", block_size=BLOCK_BYTES)
         try:
@@ -67,15 +68,15 @@ class RemoteFile:
                 yield file
         except (ConfigError, pa.ArrowException):
             raise
-        except ValueError as error:  # fsspec's, where it cannot seek.
+        except ValueError as error:  # What fsspec raises if it cannot seek.
             raise ConfigError(
-                f"data.path: the server of {self.address} sends whole files only, and this format is read in parts; "
+                f"data.path: the server of {self.address} does not support range requests, which this format needs; "
                 "download the file first."
             ) from error
 
 
 class _Raw(io.RawIOBase):
-    """A remote file's bytes in order; a failure becomes a `ConfigError`."""
+    """A remote file's bytes in order; failures are raised as `ConfigError`."""
 
     def __init__(self, file: Any, address: str) -> None:
         self._file, self._address = file, address
@@ -96,7 +97,7 @@ def connect(address: str) -> tuple[Any, str]:
     require(kind in EXTRAS, f"data.path: {kind}:// is not supported; use a path, s3://, gs://, https:// or http://.")
     options: dict[str, Any] = {}
     if kind in ("http", "https"):
-        # A large file may take hours, but no single read a minute.
+        # A large file may take hours, but no single read should take a minute.
         options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)}
     try:
         with remote_errors(masked(address)):
@@ -107,7 +108,7 @@ def connect(address: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def remote_errors(address: str) -> Iterator[None]:
-    """Turn a failure to reach or read a remote file into a `ConfigError`."""
+    """Raise a failure to reach or read a remote file as a `ConfigError`."""
     try:
         yield
     except (ConfigError, ImportError):
@@ -120,7 +121,7 @@ def _explain(address: str, error: BaseException) -> str:
     causes = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
-    # fsspec reports any failure of HTTP as a missing file; the status is in its cause.
+    # fsspec reports every HTTP failure as a missing file; the status is in the error's cause.
     numbers = (getattr(cause, "status", None) for cause in causes)
     status = next((number for number in numbers if isinstance(number, int)), 0)
     names = {base.__name__ for cause in causes for base in type(cause).__mro__}

@@ -1,4 +1,4 @@
-"""A few training rows in original units, kept with a sweep for its figures."""
+"""A sample of the training rows in original units, kept with a sweep for its figures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ROWS, PIECE = 2000, 100
 
 
 def sample_csv(table: Table) -> str:
-    """Return at most 2,000 training rows as a CSV; empty unless there is one numeric feature, as figures need.
+    """Return at most 2,000 training rows as a CSV, or an empty one unless the only feature is numeric, as figures need.
 
-    Rows are taken in pieces from the whole table, which may be sorted.
+    Rows are taken in pieces from all over the table, because it may be sorted.
     """
     if len(table.columns) != 2 or table.columns[0].categories:
         return ""

@@ -1,4 +1,4 @@
-"""Scaling of a table's columns, and its inverse for a linear model's coefficients."""
+"""Scales a table's columns, and converts a linear model's coefficients back to original units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.data.statistics import Column
 from harness.data.table import Table
 
 CACHED_ROWS = 4096
-"""Rows scaled at a time, so that float64 fits into a core's cache."""
+"""Rows scaled at a time, so that the float64 values fit into a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Scaler:
 
     @classmethod
     def of(cls, table: Table, scaling: Scaling, *, scale_target: bool = True) -> Scaler:
-        """Make the scaler of a table; labels are not scaled as targets."""
+        """Make the scaler of a table; targets that are labels are not scaled."""
         mean, std = np.zeros(len(table.columns)), np.ones(len(table.columns))
         if scaling is Scaling.standard:
             scaled = slice(None) if scale_target else slice(len(table.features))
@@ -41,12 +41,12 @@ class Scaler:
 
     @property
     def target_mean(self) -> float:
-        """The mean that is subtracted from the target."""
+        """The mean subtracted from the target."""
         return float(self.mean[-1])
 
     @property
     def target_std(self) -> float:
-        """The standard deviation that divides the target."""
+        """The standard deviation by which the target is divided."""
         return float(self.std[-1])
 
     def apply(self, values: np.ndarray) -> np.ndarray:
@@ -65,9 +65,9 @@ class Scaler:
         return scaled
 
     def coefficients(self, kernel: np.ndarray, bias: float, inputs: Sequence[int] = (1,)) -> tuple[float, np.ndarray]:
-        """Return intercept and slopes in unscaled columns of a linear model trained on scaled ones.
+        """Convert the intercept and slopes of a linear model trained on scaled columns to unscaled columns.
 
-        `kernel` is `[inputs]`, and `inputs` their number per feature, one unless it is categorical.
+        `kernel` is `[inputs]`; `inputs` is the number of inputs per feature, one unless the feature is categorical.
         """
         mean, std = (np.repeat(values[:-1], inputs) for values in (self.mean, self.std))
         slopes = np.asarray(kernel, np.float64) * self.target_std / std
@@ -76,5 +76,5 @@ class Scaler:
 
 
 def _varies(column: Column) -> bool:
-    """Return True if float32 distinguishes some values; rounding alone can leave a deviation of 1e-17."""
+    """Return True if values differ in float32; rounding alone can produce a standard deviation of 1e-17."""
     return not column.categories and bool(np.float32(column.min) < np.float32(column.max))

@@ -1,7 +1,7 @@
-"""The order of training rows: shuffled while a table is written, and page by page in each epoch.
+"""Shuffles training rows: individually while a table is written, and page by page in each epoch.
 
-Both use bounded memory. Rows are dealt to files at random, and each file, small enough for memory, is permuted: all
-orders are equally likely. In each epoch only whole pages are permuted, so that reading stays sequential.
+Both use bounded memory. Rows are dealt to files (decks) at random, and each file, small enough for memory, is permuted,
+which makes all orders equally likely. In each epoch only whole pages are permuted, so that reading stays sequential.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 PAGE_ROWS = 65_536
 DECKS = 256
 DECK_BYTES = 16 << 20
-"""Most bytes of rows permuted at once; a longer deck is dealt again."""
+"""Maximum bytes of rows permuted at once; a longer deck is dealt again."""
 
 
 class Shuffle:
     """Takes rows and returns them in an order that depends on `seed` alone."""
 
     def __init__(self, folder: Path, columns: int, seed: int, deck_bytes: int = DECK_BYTES) -> None:
-        """Open the decks, files in a new folder."""
+        """Open the decks, which are files in a new folder."""
         self._folder, self._columns, self._deck_bytes = folder, columns, deck_bytes
         self._random = _generator(seed)
         folder.mkdir()
@@ -65,7 +65,7 @@ class Shuffle:
 
 
 def page_order(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the page numbers of `rows` rows in the order of `epoch`."""
+    """Return the numbers of the pages that hold `rows` rows, in the order in which `epoch` reads them."""
     return _generator(seed, epoch).permutation(-(-rows // PAGE_ROWS))
 
 

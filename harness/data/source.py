@@ -1,6 +1,6 @@
-"""`Source`: the contract between a file format and a table.
+"""`Source`: the interface between file formats and tables.
 
-To add a format, write a subclass in a file of its own and add it to `harness.data.formats.FORMATS`.
+To add a format, write a subclass in its own module and add it to `harness.data.formats.FORMATS`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from harness.data.files import File
 from harness.errors import ConfigError, require
 
 BLOCK_BYTES = 8 << 20
-"""Bytes parsed at once: enough to hide the cost of a call, few enough to hold three such blocks in memory."""
+"""Bytes parsed at once: enough to amortize the cost of a call, few enough to hold three such blocks in memory."""
 
 FLOAT32_MAX = np.finfo(np.float32).max
 MILLISECONDS_A_DAY = 86_400_000
 
 
 class Words(NamedTuple):
-    """A column of text: `values` holds each word once, `codes`, int64 `[rows]`, index it; -1 is an empty field."""
+    """A column of text: `values` holds each word once; `codes`, int64 `[rows]`, index into it, with -1 for empty."""
 
     codes: np.ndarray
     values: list[str]
@@ -36,10 +36,10 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """What to read from a source, and how its text is written; see `DataConfig` for the fields.
+    """What to read from a source, and how its text is formatted; see `DataConfig` for the fields.
 
     Attributes:
-        block_bytes: Bytes of text parsed at once. No result depends on it.
+        block_bytes: Bytes of text parsed at once. Results do not depend on it.
     """
 
     columns: tuple[str, ...]
@@ -53,7 +53,7 @@ class Selection:
 
     @classmethod
     def of(cls, data: DataConfig, block_bytes: int = BLOCK_BYTES) -> Selection:
-        """Select what `data` names."""
+        """Select the columns that `data` names."""
         texts = frozenset(data.categorical), frozenset(data.dates), data.date_format
         return cls(tuple(data.columns), *texts, data.delimiter, data.encoding, data.decimal, block_bytes)
 
@@ -67,8 +67,9 @@ class Chunk:
     """Consecutive rows of a source.
 
     Attributes:
-        columns: For each selected column float64 `[rows]`, NaN where a field is empty; or words, if it is categorical.
-        locate: Names a row of the chunk by its file and line.
+        columns: One entry per selected column: float64 `[rows]`, NaN where a field is empty, or `Words` if the column
+            is categorical.
+        locate: Returns the file and line of a row of the chunk, for messages.
         position: Bytes of the file read so far.
     """
 
@@ -84,7 +85,7 @@ class Chunk:
 
 
 class Source(ABC):
-    """Rows in one file of some format, local or remote."""
+    """The rows of one local or remote file; each format has a subclass."""
 
     def __init__(self, file: File, selection: Selection) -> None:
         self.file = file
@@ -93,7 +94,7 @@ class Source(ABC):
     @classmethod
     @abstractmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
-        """Return True if a file is of this format, by its address and first bytes; those of a stream are not known."""
+        """Return True if a file is in this format, judging by its address and first bytes (unknown for a stream)."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -101,14 +102,14 @@ class Source(ABC):
 
     @abstractmethod
     def read(self) -> Generator[Chunk]:
-        """Read the selected columns from start to end, in memory that does not depend on the file.
+        """Read the selected columns from start to end, in constant memory.
 
         Raises:
-            ConfigError: A column is missing, or a row cannot be read.
+            ConfigError: A column is missing, or a row is invalid.
         """
 
     def chunks(self) -> Generator[Chunk]:
-        """Read like `read`, and refuse numbers that float32 cannot hold."""
+        """Do the same as `read`, but reject numbers that float32 cannot represent."""
         with contextlib.closing(self.read()) as chunks:
             for chunk in chunks:
                 for name, values in zip(self.selection.columns, chunk.columns, strict=True):
@@ -118,10 +119,10 @@ class Source(ABC):
 
 
 def check_names(address: str, names: Sequence[str], columns: Sequence[str], hint: str = "") -> None:
-    """Refuse `columns` that are not among the `names` in a file.
+    """Check that all `columns` are among the `names` in a file.
 
     Raises:
-        ConfigError: Lists the missing columns, with `hint`, similar names, or all of them.
+        ConfigError: Columns are missing; the message ends with `hint`, similar names, or the names in the file.
     """
     missing = [name for name in columns if name not in names]
     if not missing:
@@ -135,7 +136,7 @@ def check_names(address: str, names: Sequence[str], columns: Sequence[str], hint
 
 
 def to_column(name: str, values: pa.Array, selection: Selection, locate: Callable[[int], str]) -> np.ndarray | Words:
-    """Return a typed column as one of a chunk."""
+    """Convert a typed column to a column of a chunk."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type
@@ -148,7 +149,7 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Callabl
     if name in selection.dates:
         return to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, locate)
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    require(number or pa.types.is_null(kind), f"{locate(0)}: {name} has the type {kind}, not numbers.")
+    require(number or pa.types.is_null(kind), f"{locate(0)}: {name} has type {kind}, which is not numeric.")
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
@@ -157,7 +158,7 @@ def to_days(name: str, text: pd.Series, form: str | None, locate: Callable[[int]
     try:
         times = pd.to_datetime(text, format=form or "ISO8601", errors="coerce", utc=True).dt.as_unit("ms")
     except ValueError as error:
-        raise ConfigError(f"data.date_format: {form} is not a format of strptime ({error}).") from error
+        raise ConfigError(f"data.date_format: {form} is not a valid strptime format ({error}).") from error
     bad = (times.isna() & text.notna()).to_numpy()
     if bad.any():
         row = int(bad.argmax())
@@ -175,4 +176,4 @@ def _check_range(name: str, values: np.ndarray, locate: Callable[[int], str]) ->
     too_large = np.abs(values) > FLOAT32_MAX
     if too_large.any():
         row = int(too_large.argmax())
-        raise ConfigError(f"{locate(row)}: {name} is {values[row]:g}, which float32 cannot hold.")
+        raise ConfigError(f"{locate(row)}: {name} is {values[row]:g}, which float32 cannot represent.")

@@ -1,4 +1,4 @@
-"""The split: which rows of a source are held out."""
+"""Decides which rows of a source are held out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def held_out(first_row: int, count: int, fraction: float, seed: int) -> np.ndarray:
-    """Return for `count` rows of a source, from `first_row` on, whether they are held out.
+    """Return which of `count` rows of a source, starting at `first_row`, are held out.
 
-    It depends on a row's number and `seed` alone: a row is held out if a 64-bit hash of both (the finalizer of
+    This depends on a row's number and `seed` alone: a row is held out if a 64-bit hash of both (the finalizer of
     SplitMix64, Steele, Lea and Flood, 2014) falls into the lowest `fraction` of its range.
 
     Returns:

@@ -18,11 +18,11 @@ class Column:
     """A column of a table, with its statistics over the training rows.
 
     Attributes:
-        log: Whether the values are natural logarithms of the source's.
-        count: Values that are not empty.
+        log: Whether the values are natural logarithms of those in the source.
+        count: Number of values that are not empty.
         std: Population standard deviation.
-        categories: Of a categorical column: those in training rows, ascending, as numbers if all are numbers. The
-            first has the value 1 and so on, and any other 0; `mean` is 0 and `std` 1.
+        categories: For a categorical column, the categories in training rows, ascending, as numbers if all of them are
+            numbers. The first is stored as 1 and so on, any other category as 0; `mean` is 0 and `std` is 1.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether its categories are text."""
+        """Whether the column's categories are text."""
         return bool(self.categories) and isinstance(self.categories[0], str)
 
     @property
     def input_names(self) -> list[str]:
-        """Names of the model inputs for this column: one for each category, and one for others."""
+        """Names of the model inputs for this column: one for each category, and one for all other values."""
         names = [f"{value:g}" if isinstance(value, float) else value for value in self.categories]
         return [f"{self.name}/{name}" for name in ["other", *names]] if names else [self.name]
 
@@ -82,7 +82,7 @@ class Moments:
 
 
 class Drift:
-    """Sums of a column along rows of unknown number, in at most `BINS` bins of equal width."""
+    """Sums of a column over an unknown number of rows, in at most `BINS` bins with equal numbers of rows."""
 
     def __init__(self) -> None:
         self._width = 1
@@ -95,7 +95,7 @@ class Drift:
             for bins in (self._sums, self._counts):
                 bins[:half], bins[half:] = bins.reshape(half, 2).sum(axis=1), 0
             self._width *= 2
-        # Where bins begin among the values; the first may have begun before.
+        # Where bins begin within these values; the first may have begun earlier.
         starts = np.arange(-(first_row % self._width), len(values), self._width).clip(0)
         bins = slice(first_row // self._width, first_row // self._width + len(starts))
         present = ~np.isnan(values)
@@ -103,9 +103,10 @@ class Drift:
         self._counts[bins] += np.add.reduceat(present, starts, dtype=np.float64)
 
     def worst(self, rows: int, mean: float, std: float) -> tuple[int, int, float] | None:
-        """Return first and last row, from 1, and mean of the tenth of `rows` whose mean deviates most.
+        """Return the first and last row, from 1, and the mean of the tenth of `rows` whose mean deviates most.
 
-        None means that it deviates by at most 0.05 standard deviations or four standard errors, whichever is more.
+        Return None if that mean deviates by at most 0.05 standard deviations or four standard errors, whichever is
+        larger.
         """
         edges = np.arange(PARTS + 1) * -(-rows // self._width) // PARTS
         counts = np.array([self._counts[start:stop].sum() for start, stop in itertools.pairwise(edges)])
@@ -117,7 +118,7 @@ class Drift:
         return int(edges[part] * self._width) + 1, min(int(edges[part + 1] * self._width), rows), float(means[part])
 
     def describe(self, name: str, rows: int, mean: float, std: float) -> str:
-        """Return what `worst` finds, as a sentence without its full stop, or an empty string."""
+        """Return what `worst` finds as a sentence without a full stop, or an empty string."""
         if (found := self.worst(rows, mean, std)) is None:
             return ""
         first, last, part_mean = found

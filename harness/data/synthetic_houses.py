@@ -1,7 +1,8 @@
-"""The built-in data: synthetic house sales modelled on King County, drawn column after column and written as CSV.
+"""Generates the built-in data: synthetic house sales modelled on King County, drawn column by column, as CSV.
 
-No row is a real house. The numbers below are rounded statistics of the published file (`kc_house_data.csv`: 21,613
-sales, May 2014 to May 2015) or fitted to them, to reproduce its schema, distributions and main correlations.
+No row is a real house. To reproduce the schema, distributions and main correlations of the published file
+(`kc_house_data.csv`: 21,613 sales, May 2014 to May 2015), the numbers below are rounded statistics of it or are fitted
+to them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ HEADER = (
 )
 COLUMNS: tuple[str, ...] = tuple(HEADER.split(","))
 VERSION = 1
-"""Raise it when the same rows and seed give other bytes."""
+"""Increment this whenever the same rows and seed produce different bytes."""
 # The last rows of the file are newly built houses, larger and more expensive than the rest.
 DRIFT_FROM = 0.925
 DRIFT_YEARS = (2004, 2015)
@@ -51,7 +52,7 @@ ZIPCODES = """
 """
 ZIP_TEXT, *ZIP_FACTS = np.array(ZIPCODES.split()).reshape(-1, 4).T
 ZIP_LAT, ZIP_LONG, ZIP_SHARE = np.array(ZIP_FACTS, dtype=np.float64)
-# Each zip code as often as its share says, to pick from.
+# Each zip code repeated in proportion to its share, to draw from.
 ZIP_LOTTERY = np.repeat(np.arange(len(ZIP_TEXT)), ZIP_SHARE.astype(int))
 
 DAYS = np.arange("2014-05-02", "2015-05-28", dtype="datetime64[D]")
@@ -66,7 +67,7 @@ VIEW = {0: 902, 1: 15, 2: 45, 3: 23, 4: 15}
 CONDITION = {1: 1.4, 2: 8, 3: 649, 4: 263, 5: 79}
 GRADE = {3: 0.1, 4: 1.3, 5: 11, 6: 94, 7: 416, 8: 281, 9: 121, 10: 52.5, 11: 18.5, 12: 4.2, 13: 0.6}
 
-# Share of the houses below, in thousandths: value. The years leave out the new houses at the end.
+# Quantiles: share of houses below the value, in thousandths: value. The years exclude the new houses at the end.
 YEARS = {0: 1900, 50: 1914, 100: 1925, 250: 1950, 500: 1971, 750: 1991, 900: 2004, 950: 2006, 1000: 2015}
 LOTS = {0: 520, 10: 1013, 50: 1800, 100: 3322, 250: 5040, 500: 7618, 750: 10_688, 900: 21_398, 950: 43_339}
 LOTS |= {990: 213_008, 999: 495_876, 1000: 1_651_359}
@@ -84,7 +85,8 @@ def generate(
 ) -> None:
     """Write a CSV of `rows` house sales; the same arguments give the same bytes.
 
-    Memory is constant, and the file gets its name when complete. `progress` is called with the rows written so far.
+    Memory use is constant, and the file gets its final name only when it is complete. `progress` is called with the
+    number of rows written so far.
     """
     require(rows >= 1, f"rows must be positive, not {rows}.")
     plain = csv.WriteOptions(include_header=False)
@@ -104,10 +106,11 @@ def generate(
 
 
 def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
-    """Draw one house for each element of `drifted`, which is true for the new ones.
+    """Draw one house for each element of `drifted`, which is true for new houses.
 
-    Columns are drawn from those before them. Terms and sums are standardised where possible, so a weight is roughly a
-    correlation and noise makes up the rest. Only the price's sum has a unit, the logarithm of dollars.
+    Each column is drawn given the columns before it. Terms and sums are standardised where possible, so that a weight
+    is roughly a correlation and noise makes up the rest. Only the sum for the price has a unit, the logarithm of
+    dollars.
     """
     n = len(drifted)
 
@@ -118,7 +121,7 @@ def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
     lat = np.clip(ZIP_LAT[place] + 0.018 * noise(), 47.1559, 47.7776).round(4)
     long = np.clip(ZIP_LONG[place] + 0.023 * noise(), -122.519, -121.315).round(3)
     east = (long + 122.214) / 0.141
-    # Nearness to Medina, the most expensive place; a degree of latitude is 111 km here, one of longitude 75 km.
+    # Proximity to Medina, the most expensive town; a degree of latitude is 111 km here, one of longitude 75 km.
     central = (2.92 - np.log(3 + np.hypot(111 * (lat - 47.64), 75 * (long + 122.23)))) / 0.486
 
     # `era`, `size`, `quality` and `storeys` are yr_built, log sqft_living, grade and floors, standardised.
@@ -142,7 +145,7 @@ def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
     renovated = (0.30 * size - 0.53 * era + 0.83 * noise() > 1.66) & (renovation > yr_built)
     condition = _levels(-0.34 * era - 0.17 * storeys - 0.5 * renovated + 0.90 * noise(), CONDITION)
 
-    # Four in ten have a basement, about a third of the house.
+    # Four in ten houses have a basement, which is about a third of the living area.
     cellar = 0.68 * size - 0.30 * quality - 0.45 * storeys - 0.34 * east + 0.20 * central + 0.15 * view + 0.72 * noise()
     sqft_basement = ((cellar > 0.29) * sqft_living * np.clip(0.32 + 0.115 * noise(), 0.02, 0.6)).round(-1)
     sqft_basement = np.clip(sqft_basement, sqft_living - 9410, np.minimum(sqft_living - 290, 4820))
@@ -166,7 +169,7 @@ def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
     digits = rng.integers(ord("0"), ord("9"), (n, 10), dtype=np.uint8, endpoint=True)
     columns["id"] = pa.array(digits.view("S10").ravel())
     columns["date"] = pa.array(DATES).take(pa.array(rng.integers(len(DATES), size=n)))
-    # From one floor, in steps of a half.
+    # In steps of a half, starting at one floor.
     columns["floors"] = pa.array([f"{level:g}" for level in FLOORS]).take(pa.array((2 * floors - 2).astype(np.int8)))
     columns["zipcode"] = pa.array(ZIP_TEXT).take(pa.array(place))
     return pa.table(columns).select(COLUMNS)
@@ -180,7 +183,7 @@ def _levels(normal: np.ndarray, shares: Mapping[int, float] | Mapping[float, flo
 
 
 def _curve(normal: np.ndarray, quantiles: Mapping[int, float]) -> np.ndarray:
-    """Map a standard normal variable to these quantiles, geometrically interpolated, in whole numbers."""
-    # Four standard deviations stand for the ends.
+    """Map a standard normal variable to these quantiles, interpolated geometrically and rounded to whole numbers."""
+    # The quantiles 0 and 1 are placed at four standard deviations.
     knots = [NormalDist().inv_cdf(min(max(share / 1000, 3e-5), 1 - 3e-5)) for share in quantiles]
     return np.exp(np.interp(normal, knots, np.log(list(quantiles.values())))).round()

@@ -1,6 +1,6 @@
-"""A complete table on disk: what it holds, and its rows.
+"""A complete table on disk: its metadata and its rows.
 
-A table is a folder with one raw little-endian float32 file for each column and part, and `table.json`.
+A table is a folder that holds `table.json` and one raw little-endian float32 file for each column and part.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from harness.config import Order
-from harness.data.files import name_of
 from harness.data.statistics import Column
 from harness.data.table_writer import Part, column_path
+from harness.data.urls import name_of
 from harness.errors import require
 
 MANIFEST = "table.json"
@@ -32,10 +32,10 @@ class Table:
         address: Path or URL of the first file it was made from, without credentials.
         columns: Features in the model's order, the target last.
         dropped: Rows left out because a field was empty.
-        filled: Fields filled with the training mean, and empty categories.
-        drift: How the target's mean drifts along the rows, in a sentence; empty if it does not.
-        digest: Of all values, their names and their parts, 32 hexadecimal digits.
-        split_seed: Seed of the split, and of the order of shuffled rows.
+        filled: Number of fields filled with the training mean, plus the number of empty categories.
+        drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
+        digest: Digest of all values, column names and parts, as 32 hexadecimal digits.
+        split_seed: Seed of the split and of the order of shuffled rows.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Table:
 
     @property
     def name(self) -> str:
-        """Name of the first file it was made from."""
+        """Name of the first file that the table was made from."""
         return name_of(self.address)
 
     @property
@@ -67,7 +67,7 @@ class Table:
 
     @property
     def inputs(self) -> list[str]:
-        """Names of a model's inputs: one for each category of a categorical feature, and one for all others."""
+        """Names of a model's inputs; a categorical feature has one for each category and one for all other values."""
         return [name for column in self.features for name in column.input_names]
 
     def rows(self, part: Part) -> int:
@@ -80,14 +80,14 @@ class Table:
         for index, values in enumerate(out):
             with column_path(self.folder, part, index).open("rb") as file:
                 file.seek(start * values.itemsize)
-                # Buffered: one bare read stops at 2 GiB.
+                # Buffered, because a single unbuffered read stops at 2 GiB.
                 got = file.readinto(values.data)
-                require(got == values.nbytes, f"{file.name} is shorter than its table; remove the folder.")
+                require(got == values.nbytes, f"{file.name} is truncated; remove its folder.")
         return out
 
 
 def save_table(table: Table, files: Sequence[Sequence[object]], data: Mapping[str, object]) -> None:
-    """Write what `load_table` reads, with the fingerprints of the `files` and the configuration it was made with."""
+    """Write what `load_table` reads, with the fingerprints of the `files` and the configuration used."""
     derived = ("folder", "address", "order", "split_seed")
     values = {key: value for key, value in asdict(table).items() if key not in derived}
     with (table.folder / MANIFEST).open("w") as file:

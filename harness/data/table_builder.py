@@ -1,6 +1,6 @@
-"""Finds the table of a configuration in the cache, or makes it.
+"""Finds the table for a configuration in the cache, or makes it.
 
-A table is written to a staging folder and renamed when complete, so a table under its final name is always whole.
+A table is written to a staging folder and renamed when complete, so a table under its final name is always complete.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from typing import Any
 from harness.config import DataConfig, flatten
 from harness.data import synthetic_houses
 from harness.data.addresses import find_addresses
-from harness.data.files import LocalFile, open_file, scheme
+from harness.data.files import open_file
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
+from harness.data.local import LocalFile
 from harness.data.source import BLOCK_BYTES
 from harness.data.table import MANIFEST, Table, load_table, save_table
 from harness.data.table_locks import hold, making
+from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.runtime.memory import release_memory
 from harness.runtime.secrets import masked
@@ -31,7 +33,7 @@ from harness.runtime.secrets import masked
 FORMAT = 2
 
 _NOT_READ = ("path", "rows", "origin", "scaling")
-"""Keys of `DataConfig` that do not change a table, or only through the fingerprint of its source."""
+"""Keys of `DataConfig` that do not affect a table, or only through the fingerprint of its source."""
 
 _drained: set[tuple[str, ...]] = set()
 
@@ -43,12 +45,12 @@ def open_table(
     *,
     block_bytes: int = BLOCK_BYTES,
 ) -> Table:
-    """Return the table of `data`: from `cache` if its source has not changed, else made now.
+    """Return the table of `data` from `cache`, or make it now if its source is new or has changed.
 
-    It is marked as used, so that it is not removed before this process ends.
+    The table is marked as in use, so that it is not removed before this process ends.
 
     Raises:
-        ConfigError: The source cannot be used, or the cache cannot be written to.
+        ConfigError: The source is invalid, or the cache cannot be written to.
     """
     with cache_errors(cache):
         addresses = source_addresses(data, cache, progress)
@@ -60,10 +62,10 @@ def open_table(
                         _drain(addresses)
                         with staging_folder(folder) as staging:
                             write_table(staging, addresses, data, progress, block_bytes)
-                            # Where locks do not hold, another process may have been first; its table is as good.
+                            # Where locks do not work, another process may have been faster; its table is just as good.
                             with contextlib.suppress(OSError):
                                 staging.rename(folder)
-            with contextlib.suppress(FileNotFoundError):  # It has just been removed.
+            with contextlib.suppress(FileNotFoundError):  # Another process has just removed it.
                 hold(folder)
                 return load_table(folder)
 
@@ -90,7 +92,7 @@ def write_table(
     release_memory()
     for address, state in zip(addresses, states, strict=True):
         is_same = open_file(address).fingerprint() == state
-        require(is_same, f"{state[0]} changed while it was read. Train when it is complete.")
+        require(is_same, f"{state[0]} changed while it was being read. Train again once it is complete.")
     settings: dict[str, Any] = flatten(asdict(data))
     path = settings["path"]
     settings["path"] = [masked(name) for name in path] if isinstance(path, list) else path and masked(path)
@@ -98,7 +100,7 @@ def write_table(
 
 
 def check_streams(sources: Sequence[DataConfig]) -> None:
-    """Refuse a stream that more than one table would have to read."""
+    """Reject a stream that more than one table would have to read."""
     wanted: dict[str, set[str]] = {}
     for data in sources:
         names = [data.path] if isinstance(data.path, str) else data.path or []
@@ -110,7 +112,7 @@ def check_streams(sources: Sequence[DataConfig]) -> None:
 
 
 def _drain(addresses: Sequence[str]) -> None:
-    """Refuse streams that this process has read before, and remember these."""
+    """Reject streams that this process has read before, and remember these."""
     for address in addresses:
         file = open_file(address)
         if file.is_stream:
@@ -124,14 +126,14 @@ def _once(address: str) -> str:
 
 
 def source_addresses(data: DataConfig, cache: Path, progress: ProgressCallback) -> list[str]:
-    """Return the addresses of the source; the built-in data is generated first if necessary."""
+    """Return the addresses of the source, generating the built-in data first if necessary."""
     if data.path is not None:
         return find_addresses(data.path, _origin(data))
     require(data.rows is not None, f"data.path is not set. {_origin(data) or 'Set data.path=FILE.'}")
     path = cache / "houses" / f"houses-{synthetic_houses.VERSION}-{data.rows}.csv"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Replacing a file that another process is reading would look like a change to it.
+        # If the file were replaced while another process reads it, that process would report a change.
         with making(cache, path.stem):
             if not path.exists():
                 synthetic_houses.generate(
@@ -145,7 +147,7 @@ def _origin(data: DataConfig) -> str:
 
 
 def _key(addresses: Sequence[str], data: DataConfig) -> str:
-    """Hash what determines a table: the present content of its source, and what is read of it."""
+    """Hash what determines a table: the current content of its source, and what is read from it."""
     read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
     read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
     made_of = [FORMAT, [open_file(address).fingerprint() for address in addresses], sorted(read.items())]
@@ -154,11 +156,11 @@ def _key(addresses: Sequence[str], data: DataConfig) -> str:
 
 @contextlib.contextmanager
 def cache_errors(cache: Path) -> Iterator[None]:
-    """Turn a failure to write to a cache into a `ConfigError`."""
+    """Raise a failure to write to a cache as a `ConfigError`."""
     try:
         yield
     except BrokenPipeError:
-        raise  # Of the progress display's output.
+        raise  # The progress display's output failed, not the cache.
     except OSError as error:
         raise ConfigError(
             f"runtime.cache: cannot write to {error.filename or cache} ({error.strerror or error}). "

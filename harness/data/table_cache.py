@@ -1,4 +1,4 @@
-"""The tables in a cache: list them, verify them, and free their space."""
+"""Lists, verifies and removes the tables in a cache."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from rich.table import Table as View
 from rich.text import Text
 
 from harness.config import DataConfig, Missing, Order, Scaling
-from harness.data.files import open_file, scheme
+from harness.data.files import open_file
 from harness.data.ingest import ProgressCallback, digest_of
 from harness.data.table import MANIFEST, Table, load_table
 from harness.data.table_builder import cache_errors, staging_folder, write_table
 from harness.data.table_locks import unused
 from harness.data.table_writer import PARTS, column_path, digest_file
+from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.formatting import millions
 
@@ -30,13 +31,13 @@ NEEDED = "is needed to resume a sweep"
 
 @dataclass(frozen=True)
 class CachedTable:
-    """A table in a cache, or what an interrupted ingest left of one.
+    """A table in a cache, or the incomplete remains of an interrupted ingest.
 
     Attributes:
-        table: None for a leftover.
-        addresses: Of the source's files.
+        table: None for incomplete remains.
+        addresses: Addresses of the source's files.
         used: When it was last opened or made, in seconds since 1970.
-        state: `ready`; `stale` if a local source is missing or has changed; or `broken` for a leftover.
+        state: `ready`; `stale` if a local source is missing or has changed; or `broken` if incomplete.
     """
 
     folder: Path
@@ -48,19 +49,19 @@ class CachedTable:
 
     @property
     def name(self) -> str:
-        """Its name on the command line: the first eight characters of its folder."""
+        """The table's name on the command line: the first eight characters of its folder name."""
         return self.folder.name.removeprefix(".")[:8]
 
 
 def list_tables(cache: Path) -> list[CachedTable]:
-    """Return all tables and leftovers in a cache, the most recently used first."""
+    """Return all tables in a cache, including incomplete ones, the most recently used first."""
     folders = [folder for folder in (cache / "tables").glob("*") if folder.is_dir()]
     found = [_inspect(folder) for folder in folders if folder.name[0] != "." or not _is_being_written(folder)]
     return sorted(found, key=lambda cached: -cached.used)
 
 
 def select_tables(cache: Path, names: Sequence[str]) -> list[CachedTable]:
-    """Return the tables whose names begin with one of `names`, or whose source is one of them; by default all."""
+    """Return the tables whose name starts with one of `names` or whose source is one of them; by default, all."""
     tables = list_tables(cache)
     chosen: list[CachedTable] = []
     for name in names:
@@ -73,7 +74,7 @@ def select_tables(cache: Path, names: Sequence[str]) -> list[CachedTable]:
 
 
 def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
-    """Read a table and its source from end to end; return what is wrong, or an empty string if they agree."""
+    """Read a table and its source completely; return what is wrong, or an empty string if they agree."""
     table = cached.table
     if table is None:
         return "not a table of this version; `harness data clean` removes it"
@@ -81,7 +82,7 @@ def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
         digest_file(column_path(table.folder, part, index)) for part in PARTS for index in range(len(table.columns))
     ]
     if digest_of(table.columns, digests) != table.digest:
-        return "its files are damaged; remove it to have it made again"
+        return "its files are damaged; remove it, and it is made again when needed"
     if any(not scheme(address) and not Path(address).is_file() for address in cached.addresses):
         return "its source is missing, or was a stream"
     with cache_errors(table.folder), staging_folder(table.folder) as again:
@@ -90,19 +91,19 @@ def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
         except ConfigError as error:
             return f"its source cannot be read again: {error}"
         found = load_table(again)
-    return "" if found.digest == table.digest else "its source has changed; remove it to have it made again"
+    return "" if found.digest == table.digest else "its source has changed; remove it, and it is made again when needed"
 
 
 def free(
     cache: Path, names: Sequence[str], *, everything: bool, age: float | None, needed: Collection[str] = ()
 ) -> Iterator[str]:
-    """Remove tables that no process is using, and yield lines that report it.
+    """Remove tables that no process is using, and yield lines that report the removals.
 
     Args:
-        cache: Where the tables are.
-        names: Which ones; by default those that are stale or broken.
-        everything: Remove ready tables and generated data too.
-        age: Remove only what has not been used for this many seconds.
+        cache: The cache folder.
+        names: The tables to remove; by default, those that are stale or broken.
+        everything: Also remove ready tables and generated data.
+        age: Remove only tables that have not been used for this many seconds.
         needed: Folder names of tables to keep.
     """
     chosen = [table for table in select_tables(cache, names) if names or everything or table.state != "ready"]
@@ -141,7 +142,7 @@ def remove_table(cached: CachedTable) -> bool:
         with unused(cached.folder) as is_unused:
             if not is_unused:
                 return False
-            # Without this file, the rest is no table.
+            # Without this file, what remains is not a table.
             (cached.folder / MANIFEST).unlink()
     shutil.rmtree(cached.folder, ignore_errors=True)
     return True
@@ -157,11 +158,11 @@ def render(tables: Sequence[CachedTable]) -> RenderableType:
         table = cached.table
         rows = f"{table.train_rows + table.holdout_rows:,}" if table else ""
         more = f" and {len(cached.addresses) - 1} more" if len(cached.addresses) > 1 else ""
-        source = f"{cached.addresses[0]}{more}" if cached.addresses else "none: interrupted, or of another version"
+        source = f"{cached.addresses[0]}{more}" if cached.addresses else "none: interrupted, or made by another version"
         columns = str(len(table.columns)) if table else ""
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(cached.used))
         view.add_row(cached.name, cached.state, rows, columns, f"{millions(cached.bytes)}B", used, Text(source))
-    return Group(view, Text(f"{millions(sum(table.bytes for table in tables))}B in all"))
+    return Group(view, Text(f"{millions(sum(table.bytes for table in tables))}B in total"))
 
 
 def _inspect(folder: Path) -> CachedTable:
@@ -180,7 +181,7 @@ def _inspect(folder: Path) -> CachedTable:
 
 
 def _is_being_written(folder: Path) -> bool:
-    """Return True if the process that writes to a staging folder is alive."""
+    """Return True if the process that writes to a staging folder is still alive."""
     process = folder.name.split(".")[-2]
     return process.isdecimal() and psutil.pid_exists(int(process))
 

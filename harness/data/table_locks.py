@@ -1,12 +1,12 @@
 """Locks on tables: exclusive while one is made or removed, shared while one is used.
 
-Making is locked by `filelock`. Use is locked by flock on the table's own `table.json`: the lock disappears with the
-table, and the kernel releases it however the process ends. filelock's `ReadWriteLock` would leave an SQLite database
-beside each table, and needs a later release.
+Making a table is locked with `filelock`. Use is locked with `flock` on the table's own `table.json`: the lock
+disappears with the table, and the kernel releases it however the process ends. filelock's `ReadWriteLock` would leave
+an SQLite database beside each table, and needs a later release.
 
-Both locks hold between processes of one machine on local file systems, and between machines on NFS with locking. On
-some SMB and FUSE mounts they hold on one machine only: tables stay whole there, since they are renamed into place, but
-do not run `harness clean` while another machine trains.
+Both locks work between processes of one machine on local file systems, and between machines on NFS with locking. On
+some SMB and FUSE mounts they work on one machine only: tables stay intact there, since they are renamed into place, but
+do not run `harness clean` while another machine is training.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def making(cache: Path, name: str) -> FileLock:
 
 
 def hold(folder: Path) -> None:
-    """Mark a table as used until this process ends, so that it is not removed.
+    """Mark a table as in use until this process ends, so that it is not removed.
 
     Raises:
-        FileNotFoundError: It has just been removed.
+        FileNotFoundError: The table has just been removed.
     """
     path = folder / MANIFEST
     if folder not in _held or not path.exists():
@@ -42,7 +42,7 @@ def hold(folder: Path) -> None:
         file = os.open(path, os.O_RDONLY)
         try:
             fcntl.flock(file, fcntl.LOCK_SH)
-            path.stat()  # Whoever had the lock may have removed it.
+            path.stat()  # The previous holder of the lock may have removed it.
         except OSError:
             os.close(file)
             raise
@@ -59,8 +59,8 @@ def release(folder: Path) -> None:
 
 @contextlib.contextmanager
 def unused(folder: Path) -> Iterator[bool]:
-    """Lock a table against use; yield False if a process is using it."""
-    with (folder / MANIFEST).open("r+b") as file:  # NFS demands a file opened for writing.
+    """Lock a table exclusively; yield False if a process is using it."""
+    with (folder / MANIFEST).open("r+b") as file:  # NFS requires the file to be open for writing.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Writes the parts of a table: training and holdout rows, measured and written page by page."""
+"""Writes the training and holdout rows of a table page by page, computing statistics on the way."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def column_path(folder: Path, part: Part, index: int) -> Path:
 
 
 def digest_file(path: Path) -> str:
-    """Return the digest of a column's file, as taken while it was written."""
+    """Return the digest of a column's file, the same as computed while it was written."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 class PartWriter:
-    """Measures and writes one part of a table.
+    """Writes one part of a table and computes its statistics.
 
     Pages hold rows of this part only, so that statistics do not depend on how a source is read.
     """
@@ -70,7 +70,7 @@ class PartWriter:
                 self.flush()
 
     def flush(self) -> None:
-        """Measure and write the rows of the current page."""
+        """Write the rows of the current page, and add them to the statistics."""
         page, self._filled = self._page[:, : self._filled], 0
         if self._is_trained:
             for moments, vocabulary, values in zip(self.moments, self._vocabularies, page, strict=True):
@@ -84,9 +84,9 @@ class PartWriter:
             self._write(rounded)
 
     def finish(self, columns: Sequence[Column], filled: bool) -> list[str]:
-        """Shuffle rows if asked for, finish the values, and return a digest for each column.
+        """Shuffle rows if requested, finalize the values, and return a digest for each column.
 
-        Empty fields become the column's mean if some were `filled`; preliminary codes of categories become final.
+        If fields were `filled`, empty ones become the column's mean; preliminary category codes become final.
         """
         for rows in self._shuffle.rows() if self._shuffle else ():
             self._write(rows)
@@ -101,7 +101,7 @@ class PartWriter:
 
 
 def _change(column: Column, vocabulary: Vocabulary | None, filled: bool) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return what remains to be done to a column's values, if anything."""
+    """Return the function that finalizes a column's values, if any is needed."""
     if vocabulary:
         # An empty field counts as an unknown category.
         codes = np.append(vocabulary.final_codes(), np.float32(0))
@@ -112,7 +112,7 @@ def _change(column: Column, vocabulary: Vocabulary | None, filled: bool) -> Call
 
 
 class _File:
-    """The file of one column of one part, hashed while it is written."""
+    """The file of one column of one part, hashed as it is written."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w+b")
@@ -125,7 +125,7 @@ class _File:
         self._hasher.update(values.data)
 
     def rewrite(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Change all values so far, page by page."""
+        """Replace all values written so far, page by page."""
         self._hasher = hashlib.blake2b(digest_size=16)
         self._file.seek(0)
         while len(values := np.frombuffer(self._file.read(4 * PAGE_ROWS), np.float32)):

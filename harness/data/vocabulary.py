@@ -1,4 +1,4 @@
-"""The categories of a column, learned while its rows are read."""
+"""The categories of a column, collected while its rows are read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from harness.errors import require
 
 MOST = 10_000
-"""Most categories of one column: each is an input of the model."""
+"""Maximum number of categories in a column, because each becomes a model input."""
 
 
 class Vocabulary:
-    """The words of one column, numbered in order of appearance until all are known and can be sorted."""
+    """The words of one column, numbered in order of appearance until all are known and sorted."""
 
     def __init__(self, column: str) -> None:
         self._column = column
@@ -21,17 +21,17 @@ class Vocabulary:
         self._trained = np.zeros(0, bool)
 
     def encode(self, codes: np.ndarray, words: list[str]) -> np.ndarray:
-        """Return preliminary codes, float64 `[rows]`, for indices `codes` of `words`; NaN for -1, an empty field."""
+        """Convert `codes`, indices into `words`, to preliminary codes, float64 `[rows]`; -1 (empty) becomes NaN."""
         known = [self._codes.setdefault(word, len(self._codes)) for word in words]
         require(
             len(self._codes) <= MOST,
             f"{self._column} has more than {MOST:,} categories. Remove it from data.features, or treat it as a number.",
         )
-        # -1, an empty field, takes the last of these.
+        # -1, an empty field, selects the last of these.
         return np.array([*known, np.nan])[codes]
 
     def mark_trained(self, codes: np.ndarray) -> None:
-        """Mark preliminary codes, NaN among them, as present in training rows."""
+        """Mark preliminary codes, which may include NaN, as present in training rows."""
         present = codes[~np.isnan(codes)].astype(np.int64)
         counts = np.bincount(present, minlength=len(self._codes)) > 0
         counts[: len(self._trained)] |= self._trained
@@ -47,7 +47,7 @@ class Vocabulary:
         return tuple(sorted({*numbers}))
 
     def final_codes(self) -> np.ndarray:
-        """Return for each preliminary code its index in `categories`, from 1, float32; 0 if it is not there."""
+        """Return, for each preliminary code, its index in `categories`, counted from 1, float32; 0 if missing."""
         categories = self.categories()
         index = {category: code for code, category in enumerate(categories, start=1)}
         numeric = bool(categories) and isinstance(categories[0], float)
@@ -55,7 +55,7 @@ class Vocabulary:
 
 
 def _number(word: str) -> float:
-    """Return a word as a float32 number, NaN if it is not one."""
+    """Return a word as a float32 number, or NaN if it is not a number."""
     try:
         value = float(np.float32(word))
     except ValueError:

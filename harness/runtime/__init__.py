@@ -1,4 +1,4 @@
 """The process and the machine: device, memory, threads, signals, imports, environment, secrets.
 
-In: runtime settings. Out: a process ready for training. Knows nothing of data, models or records.
+In: runtime settings. Out: a process ready for training. Independent of data, models and records.
 """

@@ -14,20 +14,21 @@ from harness.errors import ConfigError, require
 
 
 def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
-    """Set up TensorFlow for `runtime`; the first call decides for the whole process.
+    """Set up TensorFlow for `runtime`; the settings of the first call apply to the whole process.
 
     Returns:
-        TensorFlow's name of the device, and a description.
+        TensorFlow's name for the device, and a description of the device.
 
     Raises:
-        ConfigError: A GPU is requested and there is none, or the process already uses other settings.
+        ConfigError: A GPU was requested but there is none, or the process already uses other settings.
     """
     gpus = tf.config.list_physical_devices("GPU")
     name = device_name(runtime.device, gpus)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
         for gpu in gpus:
-            # A limit is allocated at once; without one, allocation grows as needed. TensorFlow cannot do both.
+            # With a limit, all of it is allocated up front; without one, allocation grows as needed. TensorFlow cannot
+            # combine the two.
             if limit_mb := runtime.device_memory_mb:
                 limit: Any = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb * 1_000_000 / 2**20)
                 tf.config.set_logical_device_configuration(gpu, [limit])
@@ -45,10 +46,10 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
 
 
 def device_name(device: Device, gpus: Sequence[Any]) -> str:
-    """Return TensorFlow's name of the device to use, given the GPUs of this machine.
+    """Return TensorFlow's name for the device to use, given this machine's GPUs.
 
     Raises:
-        ConfigError: A GPU is requested and there is none.
+        ConfigError: A GPU was requested but there is none.
     """
     require(bool(gpus) or device is not Device.gpu, "runtime.device=gpu: TensorFlow sees no GPU.")
     return "/GPU:0" if gpus and device is not Device.cpu else "/CPU:0"

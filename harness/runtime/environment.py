@@ -1,4 +1,4 @@
-"""Environment variables for libraries that read them once."""
+"""Temporary environment variables, for libraries that read them only at import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports that need care: TensorFlow, and the user's own models."""
+"""Imports that need special handling: TensorFlow, and the user's own models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.runtime.environment import environment
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, and Keras on top of it, without their messages.
+    """Import TensorFlow, and Keras with the TensorFlow backend, without their log messages.
 
     Raises:
         ConfigError: Keras has already been imported with another backend.
@@ -30,7 +30,7 @@ def import_tensorflow() -> None:
 
         backend = tf.keras.backend.backend()
     tf.get_logger().setLevel("ERROR")
-    require(backend == "tensorflow", f"Keras is already imported with the backend {backend}; harness needs tensorflow.")
+    require(backend == "tensorflow", f"Keras is already imported with the {backend} backend; harness needs tensorflow.")
 
 
 def add_cwd_to_path() -> None:
@@ -60,7 +60,7 @@ def find_target(name: str) -> Callable:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Discard what is written to file descriptor 2: TensorFlow logs there before its log level applies."""
+    """Discard output to file descriptor 2, where TensorFlow logs before its log level takes effect."""
     with contextlib.suppress(AttributeError, OSError, ValueError):  # Python's own stderr may be missing or closed.
         sys.stderr.flush()
     try:

@@ -1,4 +1,4 @@
-"""Return the process's free memory to the system."""
+"""Returns the process's free memory to the system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
 _ARENA_MAX = -8
 _LARGE = 12 << 20
-"""More than a block of text or rows: blocks are allocated over and over, and would get new pages each time."""
+"""Larger than a block of text or rows: blocks are allocated again and again, and should not get new pages each time."""
 
 
 def tune_malloc() -> None:

@@ -1,4 +1,4 @@
-"""Computes items ahead of their consumer in threads, in order."""
+"""Computes items in threads ahead of their consumer, keeping their order."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing import TypeVar
 
 WORKERS = 2
 LONGEST_WAIT = 5.0
-"""Seconds to wait for a thread to end."""
+"""Maximum seconds to wait for a thread to end."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
-    """Yield `items`, computed ahead by a thread: `depth` of them are buffered, and the thread holds one more.
+    """Yield `items`, computed ahead in a thread: `depth` of them are buffered, and the thread holds one more.
 
-    An error in the thread is raised here, after the items before it. Closing the generator ends the thread.
+    An error in the thread is raised here once all items before it have been yielded. Closing the generator ends the
+    thread.
     """
     done = object()
     buffer: queue.Queue = queue.Queue(maxsize=depth)
@@ -58,12 +59,12 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
             yield item
     finally:
         closed.set()
-        # With a limit: the thread may be blocked on a stream that nobody writes to.
+        # With a timeout, because the thread may be blocked on a stream that nobody writes to.
         thread.join(LONGEST_WAIT)
 
 
 def map_ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
-    """Yield `work(item)` for each of `items`, in order, computed ahead by threads."""
+    """Yield `work(item)` for each of `items`, in order, computed ahead in threads."""
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="map_ahead")
     waiting: deque[Future[R]] = deque()
     try:

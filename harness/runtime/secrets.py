@@ -6,6 +6,6 @@ import re
 
 
 def masked(text: str) -> str:
-    """Return `text` with `***` in place of each password or token in a URL."""
+    """Return `text` with every password or token in a URL replaced by `***`."""
     text = re.sub(r"(://[^\s:/@]*:)(?:[^\s/]*|[^\s@]*)@", r"\1***@", text)
     return re.sub(r"(?i)([?&](?:[\w-]*(?:password|token|secret|signature)|sig)=)[^&\s'\"]*", r"\1***", text)

@@ -1,4 +1,4 @@
-"""Graceful Ctrl-C and SIGTERM: the first stops at the next block, the second immediately."""
+"""Graceful handling of Ctrl-C and SIGTERM: the first signal stops at the next block, the second immediately."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StopRequest:
         return self.number != 0
 
     def exit(self) -> None:
-        """Raise what the signal raises by default."""
+        """Raise the exception that the signal raises by default."""
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + self.number)
@@ -30,9 +30,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[StopRequest]:
-    """Inside the block, only note the first signal; the second has its usual effect.
+    """Inside the block, only take note of the first signal; the second has its usual effect.
 
-    Does nothing outside the main thread, which alone receives signals.
+    Does nothing outside the main thread, because only the main thread receives signals.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.data.files import scheme
 from harness.data.statistics import Column
+from harness.data.urls import scheme
 
 
 def dataset_inputs(

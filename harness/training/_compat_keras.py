@@ -1,10 +1,10 @@
-"""Keras optimizers as pure functions on TensorFlow.
+"""Makes Keras optimizers work as pure functions on TensorFlow.
 
-Reason: on TensorFlow, Keras overrides methods of its optimizers with ones that assign through `tf.distribute`, and
-`stateless_apply` raises an error. The backend-free methods of the base class work in a compiled loop.
+Reason: on TensorFlow, Keras overrides optimizer methods with ones that assign through `tf.distribute`, which makes
+`stateless_apply` raise an error. The backend-independent methods of the base class work in a compiled loop.
 Gain: one compiled loop updates all lanes; with `apply`, each lane would need variables and a loop of its own.
 Test: `tests/training/test_optimizers.py` compares every optimizer with Keras's own.
-Otherwise: where Keras has no such layer of overrides, its optimizers are used as they are.
+Otherwise: if Keras does not override these methods, its optimizers are used as they are.
 """
 
 from __future__ import annotations
@@ -27,6 +27,6 @@ def stateless(kind: type[keras.optimizers.Optimizer]) -> Any:
         for name, method in vars(bases[-1]).items()
         if name in vars(backend) and inspect.isfunction(method) and name != "__init__"
     }
-    # Between `kind` and the backend's class in the method resolution order, so that overrides of `kind` itself stay.
+    # Between `kind` and the backend's class in the method resolution order, so that `kind` keeps its own overrides.
     restored = type("Stateless", (backend,), overridden)
     return type(kind.__name__, (kind, restored), {})

@@ -1,4 +1,4 @@
-"""Turns columns into model inputs inside the compiled loop: numbers as they are, categories one-hot."""
+"""Turns columns into model inputs inside the compiled loop: numbers unchanged, categories one-hot encoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Encoding:
     """How features become inputs.
 
     Attributes:
-        sizes: For each feature, 0 if it is numeric, else the number of its categories; its values are indices.
+        sizes: For each feature, 0 if it is numeric, else its number of categories; the feature's values are indices.
     """
 
     sizes: tuple[int, ...]

@@ -1,6 +1,6 @@
-"""What a scan reports while it trains: plain numbers and arrays, so that events can cross a process.
+"""Events that a scan emits while it trains: plain numbers and arrays, so that they can be sent between processes.
 
-`lane` is a lane's index in its scan; epochs and updates are counted from 1, updates over all epochs.
+`lane` is a lane's index in its scan. Epochs and updates are counted from 1; updates are counted across epochs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ class EpochEnd:
     """A lane has finished an epoch.
 
     Attributes:
-        updates: Since the start of training.
-        loss: Row-weighted mean over the epoch's updates of the loss before each update.
-        metrics: On the holdout after the epoch.
+        updates: Number of updates since the start of training.
+        loss: Row-weighted mean, over the epoch's updates, of the loss before each update.
+        metrics: Metrics on the holdout after the epoch.
         train_seconds: The scan's training time so far, shared by all of its lanes.
-        curve: Numbers and losses of the epoch's updates, thinned for each of the stops.
+        curve: Update numbers and losses of the epoch, thinned separately for each stop.
     """
 
     lane: int
@@ -36,8 +36,8 @@ class Stopped:
     """A lane has reached one of its stops, or a stopper has ended it.
 
     Attributes:
-        stops: The stops that this event answers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
-        weights: In the order of `keras.Model.get_weights`.
+        stops: The stops that this event covers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
+        weights: The weights, in the order of `keras.Model.get_weights`.
     """
 
     lane: int
@@ -48,7 +48,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Diverged:
-    """A lane's loss or weights are not finite, first after `update`; it emits no further events."""
+    """A lane's loss or weights first became non-finite after `update`; the lane emits no further events."""
 
     lane: int
     update: int
@@ -56,7 +56,7 @@ class Diverged:
 
 @dataclass(frozen=True)
 class Failed:
-    """A lane's model could not be built, or its tile failed in training; it emits no further events."""
+    """A lane's model could not be built, or its tile failed during training; the lane emits no further events."""
 
     lane: int
     reason: str
@@ -69,7 +69,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Progress:
-    """Rows trained on so far, over all epochs. Only here is `Scan.state` complete."""
+    """Rows trained on so far, over all epochs. `Scan.state` is complete only when this event is emitted."""
 
     rows: int
     epoch: int

@@ -1,4 +1,4 @@
-"""The model that others use: raw columns in, predictions in the target's own units out."""
+"""Exports a trained model for use elsewhere: raw columns in, predictions in the target's own units out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ EXAMPLE_ROWS = 3
 
 
 def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> keras.Model:
-    """Wrap `model` so that logarithms and scaling happen inside.
+    """Wrap `model` so that it takes logarithms and scales by itself.
 
     Returns:
-        A Keras model with one input `[rows, 1]` per feature, by column name, and an output `[rows, 1]` as the objective
-        of `loss` defines it. It takes categories as they are, text or numbers, and dates as days since 1970-01-01.
+        A Keras model with one input `[rows, 1]` per feature, by column name, and an output `[rows, 1]` as defined by
+        the objective of `loss`. It takes categories as raw text or numbers, and dates as days since 1970-01-01.
     """
     features = table.features
-    # Keras refuses slashes in a tensor's name, and warns that the input's name then differs.
+    # Keras rejects slashes in a tensor's name, and warns if the input's name then differs.
     inputs = {
         column.name: keras.Input(
             (1,), name=column.name.replace("/", "|"), dtype="string" if column.is_text else "float32"
@@ -51,7 +51,7 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
 
 @keras.saving.register_keras_serializable("harness")
 class TextModel(keras.Model):
-    """A model that accepts text as NumPy arrays, which MLflow passes and Keras alone refuses."""
+    """A model that accepts text as NumPy arrays, which MLflow passes but Keras by itself rejects."""
 
     def predict(self, x: dict[str, np.ndarray], *arguments: Any, **options: Any) -> np.ndarray:
         """Like `keras.Model.predict`, for columns `[rows, 1]`."""
@@ -63,7 +63,7 @@ class TextModel(keras.Model):
 
 
 def raw_example(table: Table) -> dict[str, np.ndarray]:
-    """Return the features of a few training rows as `raw_model` takes them, float64 or text, each `[rows, 1]`."""
+    """Return the features of a few training rows in the form that `raw_model` takes: float64 or text, `[rows, 1]`."""
     rows = table.read("train", 0, min(EXAMPLE_ROWS, table.train_rows)).astype(np.float64)
     return {column.name: _raw(column, values)[:, None] for column, values in zip(table.features, rows, strict=False)}
 
@@ -77,7 +77,7 @@ def _raw(column: Column, values: np.ndarray) -> np.ndarray:
 
 
 def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int]) -> Any:
-    """Return numeric features as the model takes them, `[rows, len(indices)]`."""
+    """Return numeric features in the form that the model takes, `[rows, len(indices)]`."""
     values = keras.layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
     logs = np.array([[table.columns[index].log for index in indices]])
     if logs.any():
@@ -90,7 +90,7 @@ def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int])
 def _one_hot(column: Column, values: Any) -> Any:
     """Encode a categorical feature as `harness.training.encoding` does, `[rows, categories + 1]`."""
     if column.is_text:
-        # Index 0 is the unknown category, here and there.
+        # Index 0 is the unknown category in both encodings.
         return keras.layers.StringLookup(vocabulary=list(column.categories), output_mode="one_hot")(values)
     known: Any = keras.ops.cast(keras.ops.equal(values, np.array([column.categories], np.float32)), "float32")
     others = 1.0 - keras.ops.sum(known, axis=1, keepdims=True)  # pyright: ignore[reportOperatorIssue]

@@ -1,4 +1,4 @@
-"""A part's rows as tensors on a device, or only their Gram matrices, epoch after epoch."""
+"""Supplies a part's rows as tensors on a device, or only their Gram matrices, in every epoch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Sources = Mapping[int, GramChunks]
 
 @dataclass(frozen=True)
 class FeedLimits:
-    """How much a feed joins and keeps.
+    """Limits on how many blocks a feed joins, and on what it keeps.
 
     Attributes:
-        span_blocks: The most blocks that are joined where only their matrices are needed.
-        span_bytes: The most bytes that the matrices of joined blocks may take.
-        kept_bytes: The most bytes that the matrices of a part may take to be kept after the first epoch.
+        span_blocks: Maximum number of blocks to join when only their matrices are needed.
+        span_bytes: Maximum size of the matrices of joined blocks.
+        kept_bytes: Maximum size of a part's matrices if they are to be kept after the first epoch.
     """
 
     span_blocks: int = 16
@@ -40,16 +40,16 @@ class Feed:
     def __init__(self, blocks: Blocks, device: str, pool: Executor, limits: FeedLimits) -> None:
         self._blocks, self._device, self._pool, self._limits = blocks, device, pool, limits
         self._is_one = blocks.rows <= blocks.block_rows
-        self._only: DeviceBlock | None = None  # The block of a part that has only one.
-        self._grams: dict[int, dict[int, Grams]] = {}  # By a block's first row, and by chunk.
+        self._only: DeviceBlock | None = None  # The block of a part that has only one block.
+        self._grams: dict[int, dict[int, Grams]] = {}  # Keyed by the block's first row, then by chunk.
 
     def read(self, epoch: int, loops: Iterable[Loop] = (), begin: int = 0) -> Generator[DeviceBlock]:
-        """Read the part once, block by block; blocks are joined, without rows, if all loops need matrices only.
+        """Read the part once, block by block; if all loops need only matrices, blocks are joined and have no rows.
 
         Args:
-            epoch: From 1.
-            loops: That receive the blocks.
-            begin: The first row; a block must have ended there in this epoch.
+            epoch: Epoch number, from 1.
+            loops: The loops that receive the blocks.
+            begin: The row to start at, which must be the end of a block of this epoch.
         """
         found = [loop.gram_source for loop in loops]
         sources = {source.chunk: source for source in found if source}
@@ -101,7 +101,7 @@ class Feed:
                 group = []
 
     def _span(self, sources: Sources) -> int:
-        """Return the rows of joined blocks."""
+        """Return the number of rows in joined blocks."""
         blocks = self._blocks
         fitting = self._limits.span_bytes // sum(source.bytes(blocks.block_rows) for source in sources.values())
         return blocks.block_rows * max(min(self._limits.span_blocks, fitting, -(-blocks.rows // blocks.block_rows)), 1)

@@ -1,8 +1,8 @@
-"""Updates of linear models with the squared error, computed from Gram matrices of chunks.
+"""Updates linear models with squared error from the Gram matrices of chunks.
 
 With `z = [x, 1, y]` for a row and `v = [slopes, intercept, -1]` for a lane, the row's error is `z v`. A chunk's sum of
 squared errors is then `v' G v`, and its gradient the first entries of `2 G v`, where `G`, the sum of `z' z` over the
-chunk's rows, is the same for all lanes and epochs. Sums are float64, in which the product of two float32 is exact.
+chunk's rows, is the same for all lanes and epochs. Sums use float64, in which the product of two float32 is exact.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from harness.training.slices import DeviceBlock, Grams, LoopState, Slices, keep_
 from harness.training.xla import compiled
 
 MAX_COLUMNS = 32
-"""Inputs, intercept and target of the widest model trained this way; a matrix has the square of that many entries."""
+"""Maximum number of columns (inputs, intercept, target) of a model trained this way; a matrix has its square of entries."""
 
 ROWS_PER_COLUMN = 5
-"""Rows per column from which a step by a chunk's matrix is cheaper than one by its rows."""
+"""Rows per column above which a step from a chunk's matrix is cheaper than a step from its rows."""
 
 CALL_STEPS, CALL_BYTES = 8192, 1 << 21
-"""Steps per call, and the most bytes their matrices may take."""
+"""Steps per call, and the maximum size of their matrices in bytes."""
 
 NEARLY_A_SLICE = 0.9
-"""Chunks of this fraction of a slice use slices of full length, which share what is compiled for longer chunks."""
+"""Chunks of at least this fraction of a slice use full-length slices, to share functions compiled for longer chunks."""
 
 FEW_COLUMNS = 4
-"""Up to this many columns, XLA computes a matrix faster column by column; twice as fast with one feature."""
+"""Up to this many columns, XLA computes a matrix faster column by column (twice as fast with one feature)."""
 
 
 class GramSteps:
-    """Optimizer steps from given matrices, for chunks of any length.
+    """Takes optimizer steps from given matrices, for chunks of any length.
 
     Attributes:
-        columns: Of a matrix: the model's inputs, the intercept, the target.
+        columns: Columns of a matrix: the model's inputs, the intercept, and the target.
         size: Steps per call.
     """
 
@@ -46,11 +46,11 @@ class GramSteps:
         self.stack, self.columns = stack, stack.encode.inputs + 2
         self.size = min(CALL_STEPS, CALL_BYTES // (8 * self.columns**2))
         self._compiled = compiled(self._steps)
-        # By slice length, so that chunks with slices of one length share a compiled function.
+        # Keyed by slice length, so that chunks with slices of the same length share a compiled function.
         self.reducer = functools.cache(lambda length: compiled(functools.partial(self._reduce, length)))
 
     def pays(self, chunk: int) -> bool:
-        """Return True if model and loss allow it and a step by a matrix is cheaper than one by a chunk's rows."""
+        """Return True if model and loss allow it and a step from a matrix is cheaper than one from a chunk's rows."""
         if self.columns > MAX_COLUMNS or chunk < ROWS_PER_COLUMN * self.columns:
             return False
         return self.stack.objective.is_squared_error and is_linear(self.stack.model)
@@ -69,7 +69,7 @@ class GramSteps:
         return state, np.concatenate(losses)
 
     def compile(self, state: LoopState) -> None:
-        """Compile for lanes with this state."""
+        """Compile for lanes whose state has these shapes."""
         self._call(state, np.zeros((0, self.columns, self.columns)), np.zeros(0))
 
     def _call(self, state: LoopState, grams: np.ndarray, rows: np.ndarray) -> tuple[LoopState, tf.Tensor]:
@@ -111,11 +111,11 @@ class GramSteps:
 
 
 class GramChunks:
-    """Updates of chunks of any length from their Gram matrices.
+    """Runs updates from the Gram matrices of chunks of any length.
 
     Attributes:
-        chunk: Rows of an update.
-        updates: Per epoch.
+        chunk: Rows per update.
+        updates: Updates per epoch.
     """
 
     def __init__(self, steps: GramSteps, chunk: int, rows: int) -> None:
@@ -148,7 +148,7 @@ class GramChunks:
         return -(-rows * self._slices.per_chunk // self.chunk) * self._steps.columns**2 * 8
 
     def advance(self, state: LoopState, block: DeviceBlock) -> tuple[LoopState, np.ndarray]:
-        """See `harness.training.loops.WholeChunks`; takes joined blocks, too."""
+        """See `harness.training.loops.WholeChunks`; also takes joined blocks."""
         grams = block.grams[self.chunk]
         if isinstance(grams, Exception):
             raise grams
@@ -176,16 +176,16 @@ def sum_slices(partial: np.ndarray, grams: np.ndarray, chunk_rows: np.ndarray) -
 
     Args:
         partial: Sum over the first chunk's earlier slices, `[columns, columns]`.
-        grams: Of the slices, `[slices, columns, columns]`.
+        grams: Matrices of the slices, `[slices, columns, columns]`.
         chunk_rows: Rows of a slice's chunk if the chunk ends with it, else 0.
 
     Returns:
-        The matrices of the chunks that end here, followed by that of the unfinished one, `[chunks + 1, columns,
-        columns]`; and the rows of the chunks that end.
+        The matrices of the chunks that end here, followed by that of the unfinished chunk, `[chunks + 1, columns,
+        columns]`; and the row counts of the chunks that end here.
     """
     ends = chunk_rows > 0
     chunk = np.append(0, np.cumsum(ends) - ends)
     entries = np.concatenate([partial[None], grams]).reshape(len(chunk), -1).T
-    # Not np.sum, which adds pairwise: block boundaries would affect the last bits.
+    # Not np.sum: it adds pairwise, so block boundaries would affect the last bits.
     sums = [np.bincount(chunk, entry, minlength=int(ends.sum()) + 1) for entry in entries]
     return np.stack(sums, axis=1).reshape(-1, *partial.shape), chunk_rows[ends]

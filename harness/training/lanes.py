@@ -1,7 +1,7 @@
-"""Keras models and optimizers stacked as plain tensors, with one pure update for all of them.
+"""Keras models and optimizers stacked as plain tensors, with one pure update function for all of them.
 
-Lanes are stacked along a leading axis of fixed length, the tile. A lane's results depend on the tile's length in the
-last bit, and not at all on the other lanes.
+Lanes are stacked along a leading axis of fixed length, the tile. The last bits of a lane's results depend on the tile's
+length, but nothing depends on the other lanes.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Recipe:
     """What all lanes of a stack have in common.
 
     Attributes:
-        identity: Recipes are compared by this alone.
-        build_model: Takes the number of inputs, returns a Keras model `[rows, inputs] -> [rows, outputs]`.
-        optimizer: `name`, and arguments of the Keras optimizer.
+        identity: The only field by which recipes are compared.
+        build_model: Takes the number of inputs and returns a Keras model `[rows, inputs] -> [rows, outputs]`.
+        optimizer: `name` and the other arguments of the Keras optimizer.
     """
 
     identity: str
@@ -46,7 +46,7 @@ class LaneState(NamedTuple):
 
     Attributes:
         weights: The models' trainable variables.
-        extra: Their other variables: random streams, moving statistics.
+        extra: The models' other variables, such as random seeds and moving statistics.
         optimizer: The optimizers' variables, including the learning rate.
     """
 
@@ -59,16 +59,16 @@ class Stack:
     """Lanes of one recipe.
 
     Attributes:
-        objective: What the recipe's loss implies.
+        objective: The objective that belongs to the recipe's loss.
         encode: Turns features, `[rows, features]`, into the models' inputs, `[rows, inputs]`.
-        model: The model that stands for all lanes.
+        model: The model that is shared by all lanes.
     """
 
     def __init__(self, recipe: Recipe, encoding: Encoding) -> None:
-        """Build the model and the optimizer that stand for all lanes.
+        """Build the model and the optimizer that all lanes share.
 
         Raises:
-            ConfigError: The model does not have the shape `[rows, inputs] -> [rows, outputs]`.
+            ConfigError: The model does not map `[rows, inputs]` to `[rows, outputs]`.
         """
         self._recipe, self.objective, self.encode = recipe, OBJECTIVES[recipe.loss], encoding
         self.model = self._build(seed=0)
@@ -77,14 +77,14 @@ class Stack:
         self._optimizer.build(self.model.trainable_variables)
         names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
-        self._initial_model = functools.lru_cache(SMALL_TILE)(self._build)  # A sweep has few seeds.
-        # Random layers draw from a variable of their lane, which tf.vectorized_map cannot batch.
+        self._initial_model = functools.lru_cache(SMALL_TILE)(self._build)  # Keyed by seed; a sweep has few of them.
+        # Random layers draw from a variable of their own lane, which tf.vectorized_map cannot batch.
         paths = [variable.path for variable in self.model.non_trainable_variables]
         self._is_random = any(path.endswith("seed_generator_state") for path in paths)
 
     @property
     def default_tile(self) -> int:
-        """Lanes per call: several for small models, where a call takes longer than its arithmetic."""
+        """Lanes per call: several for small models, where the overhead of a call exceeds its arithmetic."""
         return SMALL_TILE if self.model.count_params() <= SMALL_WEIGHTS else 1
 
     def batch_layers(self) -> list[str]:
@@ -93,7 +93,7 @@ class Stack:
         return [path[-2] for path in paths if path[-1] == "moving_mean"]
 
     def start(self, seeds: Sequence[int], learning_rates: Sequence[float]) -> LaneState:
-        """Return the state before the first update of lanes with these seeds and learning rates."""
+        """Return the initial state of lanes with these seeds and learning rates."""
         models = [self._initial_model(seed) for seed in seeds]
         optimizer = [
             np.array(learning_rates, np.float32) if index == self._rate else np.stack([variable.numpy()] * len(seeds))
@@ -106,7 +106,7 @@ class Stack:
         )
 
     def drop_initial_models(self) -> None:
-        """Free the models that lanes start from."""
+        """Free the models that provided the lanes' initial weights."""
         self._initial_model.cache_clear()
 
     def weights(self, state: LaneState, lane: int) -> list[np.ndarray]:
@@ -142,9 +142,9 @@ class Stack:
                 )
                 outputs, extra, penalties = found
                 total = tf.reduce_sum(self.objective.row_losses(y, outputs) * mask)
-                # Regularizers add to the mean loss, hence once per row to the sum.
+                # Regularizers add to the mean loss, so they are added to the sum once per row.
                 penalized = tf.add_n([total, *(penalty * tf.reduce_sum(mask) for penalty in penalties)])
-            # Keras returns a random stream in another integer type than its variable has.
+            # Keras returns random seeds in a different integer type from that of their variable.
             extra = [tf.cast(after, before.dtype) for before, after in zip(lane.extra, extra, strict=True)]
             gradients = tape.gradient(penalized, lane.weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return total, gradients, lane._replace(extra=extra)

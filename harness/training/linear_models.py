@@ -7,7 +7,7 @@ import numpy as np
 
 
 def is_linear(model: keras.Model) -> bool:
-    """Return True if `model` is one linear float32 layer without penalty, constraint or code of its own."""
+    """Return True if `model` is a single linear float32 layer without regularizers, constraints or custom code."""
     if type(model) is not keras.Sequential or [type(layer) for layer in model.layers] != [keras.layers.Dense]:
         return False
     (layer,) = model.layers
@@ -23,7 +23,7 @@ def is_linear(model: keras.Model) -> bool:
 
 
 def kernel_and_bias(model: keras.Model) -> tuple[np.ndarray, float] | None:
-    """Return slopes `[features]` and intercept if `model` is one linear layer with one output, else None."""
+    """Return slopes `[features]` and intercept if `model` is a single linear layer with one output, else None."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     if [type(layer) for layer in layers] != [keras.layers.Dense]:
         return None

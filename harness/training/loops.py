@@ -1,6 +1,6 @@
-"""The updates of a block as one compiled loop: for chunks that fit in a slice, and for longer ones."""
+"""Runs the updates of a block as one compiled loop: for chunks that fit in a slice, and for longer ones."""
 
-# TensorFlow's stubs know no static shapes.
+# TensorFlow's stubs do not know static shapes.
 # pyright: reportOptionalOperand=false
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from harness.training.xla import compiled
 
 
 class WholeChunks:
-    """Updates of chunks that fit in a slice: one step per chunk; a shorter last chunk is compiled in its own shape."""
+    """Updates chunks that fit in a slice: one step per chunk; a shorter last chunk is compiled in its own shape."""
 
     gram_source: GramChunks | None = None
-    """Makes what the loop reads instead of rows; None if it reads the rows."""
+    """Computes what the loop reads instead of rows; None if the loop reads rows."""
 
     def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
         self._stack, self._chunk, self._rows = stack, chunk, rows
@@ -46,7 +46,7 @@ class WholeChunks:
         return state, losses.numpy()[: stop - first + tail]
 
     def compile(self, state: LoopState, block: DeviceBlock) -> None:
-        """Compile for lanes with this state, and for blocks of the shapes of this empty one."""
+        """Compile for lanes and blocks with the shapes of this state and this empty block."""
         self.advance(state, block)
 
     def _updates(
@@ -69,7 +69,7 @@ class WholeChunks:
 
 
 class SlicedChunks:
-    """Updates of longer chunks: float64 sums over slices counted from the chunk's start, then one step."""
+    """Updates longer chunks: float64 sums over slices counted from the chunk's start, then one step."""
 
     gram_source: GramChunks | None = None
 
@@ -114,7 +114,7 @@ class SlicedChunks:
         losses = tf.zeros([x.shape[0] // self._chunk + 2, state.epoch_loss.shape[0]])
 
         def add(number: tf.Tensor, window: tf.Tensor, update: tf.Tensor, state: LoopState, losses: tf.Tensor) -> tuple:
-            # Blank the rows of the window that are not part of the slice.
+            # Zero the rows of the window that are not part of the slice.
             mine = tf.range(SLICE_ROWS) >= SLICE_ROWS - inside[number]
             x_slice, y_slice = (keep_rows(take_rows(values, window, SLICE_ROWS), mine) for values in (x, y))
             *parts, lanes = self._stack.sums(state.lanes, x_slice, y_slice, tf.cast(mine, tf.float32))

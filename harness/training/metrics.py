@@ -20,8 +20,8 @@ class Sums(NamedTuple):
 
     Attributes:
         rows: `[]`.
-        loss: In the trained space, `[tile]`.
-        objective: Accumulators of the objective.
+        loss: Loss in the space trained in, `[tile]`.
+        objective: The objective's accumulators.
     """
 
     rows: tf.Tensor
@@ -37,7 +37,7 @@ class Evaluation:
         self._compiled = compiled(self._add_block)
 
     def start(self) -> Sums:
-        """Return the sums over no rows."""
+        """Return empty sums."""
         objective = self._stack.objective.start(self._tile)
         return Sums(tf.zeros([], tf.float64), tf.zeros([self._tile], tf.float64), objective)
 
@@ -46,7 +46,7 @@ class Evaluation:
         return self._compiled(sums, state, block.x, block.y, tf.constant(block.stop - block.start))
 
     def metrics(self, sums: Sums) -> list[dict[str, float]]:
-        """Return each lane's finite metrics; none without a holdout."""
+        """Return each lane's finite metrics, or none if there is no holdout."""
         if not sums.rows:
             return [{} for _ in range(self._tile)]
         rows, loss, objective = tf.nest.map_structure(lambda value: value.numpy(), sums)

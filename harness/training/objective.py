@@ -1,9 +1,9 @@
-"""What a loss implies: targets, metrics and the exported model. A new loss is an entry in `OBJECTIVES`.
+"""Objectives: what each loss implies for targets, metrics and the exported model. To add a loss, extend `OBJECTIVES`.
 
-The names and directions of metrics are in `harness.config.metrics`, which needs no TensorFlow.
+The names and directions of metrics are in `harness.config.metrics`, which does not need TensorFlow.
 """
 
-# TensorFlow's stubs know no static shapes.
+# TensorFlow's stubs do not know static shapes.
 # pyright: reportArgumentType=false
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from harness.data.scaler import Scaler
 from harness.errors import require
 
 BINS = 4096
-"""Intervals of probability in which rows are counted for the area under the ROC curve."""
+"""Number of probability bins in which rows are counted for the area under the ROC curve."""
 
 Accumulators = tuple[tf.Tensor, ...]
-"""Sums over the holdout, from which an objective's metrics follow."""
+"""Sums over the holdout from which an objective's metrics are computed."""
 
 
 class Holdout(NamedTuple):
@@ -51,9 +51,9 @@ class Objective(ABC):
 
     Attributes:
         row_losses: Returns losses `[..., rows]` for targets `[..., rows, 1]` and outputs `[..., rows, outputs]`.
-        is_squared_error: Whether the loss is the squared error, so that Gram matrices determine the updates.
-        outputs: Units of the model's last layer.
-        has_labels: Whether targets are labels, which are checked and not scaled.
+        is_squared_error: Whether the loss is squared error, in which case Gram matrices determine the updates.
+        outputs: Number of units in the model's last layer.
+        has_labels: Whether targets are labels, which are checked but not scaled.
         metrics: Names of what `measure` returns.
     """
 
@@ -64,11 +64,11 @@ class Objective(ABC):
     metrics: ClassVar[tuple[str, ...]]
 
     def check_targets(self, name: str, values: np.ndarray) -> None:  # noqa: B027
-        """Raise `ConfigError` if the target column `name` has `values` that cannot be predicted."""
+        """Raise `ConfigError` if `values` of the target column `name` are not valid targets."""
 
     @abstractmethod
     def start(self, tile: int) -> Accumulators:
-        """Return the accumulators of an empty holdout, for `tile` lanes."""
+        """Return empty accumulators for `tile` lanes."""
 
     @abstractmethod
     def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:
@@ -76,7 +76,7 @@ class Objective(ABC):
 
     @abstractmethod
     def measure(self, sums: Sequence[np.ndarray], rows: float, lane: int) -> dict[str, float]:
-        """Return a lane's metrics over `rows` rows; values may be infinite or NaN."""
+        """Return a lane's metrics over `rows` rows; they may be infinite or NaN."""
 
     @abstractmethod
     def predictions(self, outputs: Any, scaler: Scaler) -> Any:
@@ -127,14 +127,14 @@ class Regression(Objective):
 class BinaryClassification(Objective):
     """Predicts labels 0 and 1; the model's output is a logit, the exported model's the probability of 1.
 
-    The accumulator counts rows by lane, label and interval of probability, int32 `[tile * 2 * BINS]`.
+    The accumulator counts rows by lane, label and probability bin, int32 `[tile * 2 * BINS]`.
     """
 
     has_labels = True
     metrics = BINARY
 
     def check_targets(self, name: str, values: np.ndarray) -> None:
-        """Refuse everything but 0 and 1."""
+        """Reject everything but 0 and 1."""
         others = values[(values != 0) & (values != 1)]
         require(
             not others.size, f"loss=binary_crossentropy needs labels 0 and 1, but {name} contains {others[:1].sum():g}."
@@ -178,11 +178,11 @@ OBJECTIVES: Mapping[Loss, Objective] = {
 
 
 def area_under_roc(negatives: np.ndarray, positives: np.ndarray) -> float:
-    """Return the chance that a positive has a higher probability than a negative (Mann-Whitney U).
+    """Return the probability that a positive row is ranked above a negative one (Mann-Whitney U).
 
     Args:
-        negatives: Rows in each interval of probability, `[intervals]`.
-        positives: Likewise. Two rows in the same interval count as one half.
+        negatives: Negative rows in each probability bin, `[bins]`.
+        positives: Positive rows in each bin. A pair of rows in the same bin counts as one half.
     """
     pairs = negatives.sum() * positives.sum()
     if pairs == 0:

@@ -1,4 +1,4 @@
-"""The Keras optimizers and schedules on offer, and their settings."""
+"""The supported Keras optimizers and learning-rate schedules, and their settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCHEDULES = {
 }
 
 _REFUSED = (
-    # These branch in Python on the step number, which a compiled loop does not see.
+    # These branch in Python on the step number, which is unknown when a loop is compiled.
     "gradient_accumulation_steps",
     "ema_overwrite_frequency",
     # These need Keras's own training loop.
@@ -41,7 +41,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Check the settings of the optimizer `settings["name"]`.
 
     Raises:
-        ConfigError: The optimizer does not have one of them.
+        ConfigError: The optimizer does not have one of these settings.
     """
     _check("optimizer", OPTIMIZERS, settings, refused=(*_REFUSED, "learning_rate"), extra=("schedule",))
     if schedule := settings.get("schedule"):

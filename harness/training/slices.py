@@ -1,9 +1,9 @@
-"""What the training loops share: blocks on a device, their state between blocks, and the slices of long chunks.
+"""Shared by the training loops: blocks on a device, state between blocks, and the slices of long chunks.
 
-Row numbers alone decide which rows make an update, so block boundaries never affect a number.
+Row numbers alone decide which rows make up an update, so block boundaries never affect results.
 """
 
-# TensorFlow's stubs know no static shapes.
+# TensorFlow's stubs do not know static shapes.
 # pyright: reportArgumentType=false
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class DeviceBlock(NamedTuple):
     Attributes:
         start: Number of the first row.
         stop: Number after the last row.
-        overlap: Rows in front of row `start`.
-        x: float32 `[capacity, features]`; None if every loop works on `grams`.
-        y: float32 `[capacity, 1]`; None likewise.
-        grams: Gram matrices of the slices that end in the block, by chunk.
+        overlap: Number of rows in front of row `start`.
+        x: float32 `[capacity, features]`; None if all loops use `grams`.
+        y: float32 `[capacity, 1]`; None if all loops use `grams`.
+        grams: Gram matrices of the slices that end in the block, keyed by chunk.
     """
 
     start: int
@@ -42,7 +42,7 @@ class DeviceBlock(NamedTuple):
 
 
 class LoopState(NamedTuple):
-    """What a loop carries from block to block.
+    """The state that a loop carries from block to block.
 
     Attributes:
         lanes: Weights and optimizer state of all lanes.
@@ -56,11 +56,11 @@ class LoopState(NamedTuple):
 
 
 class Slices:
-    """Pieces of fixed length, counted from a chunk's start, over which long chunks are summed; the last may be short.
+    """How long chunks are cut into pieces of fixed length, from the chunk's start; the last piece may be shorter.
 
     Attributes:
-        length: Rows of a slice.
-        per_chunk: Slices of a whole chunk.
+        length: Rows per slice.
+        per_chunk: Slices per full chunk.
         updates: Chunks per epoch.
     """
 
@@ -69,9 +69,9 @@ class Slices:
         self._chunk, self._rows = chunk, rows
 
     def layout(self, block: DeviceBlock, capacity: int | None = None) -> SliceLayout:
-        """Return the slices that end in a block, in arrays of length `capacity`; by default, for the most slices."""
+        """Return the slices that end in a block, in arrays of length `capacity`, by default the maximum."""
         if capacity is None:
-            # The last slice of a longer chunk may be short; one bound for all such chunks gives arrays of one length.
+            # The last slice of a longer chunk may be short; one bound for all such chunks gives arrays of equal length.
             capacity = len(block.x) // self.length * (1 if self._chunk == self.length else 2) + 2
         numbers = np.arange(self._slices_before(block.start), self._slices_before(block.stop))
         chunk_start = numbers // self.per_chunk * self._chunk
@@ -122,10 +122,10 @@ def zero_losses(lanes: LaneState) -> tf.Tensor:
 
 
 def take_rows(values: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
-    """Return rows `[start, start + count)` of values of any rank.
+    """Return rows `[start, start + count)` of `values`, which may have any rank.
 
     `start` must be a loop variable that changes: if XLA could trace it back to an argument of the compiled function, it
-    would compile that function again for every value.
+    would recompile that function for every value.
     """
     return tf.slice(values, tf.stack([start] + [0] * (values.shape.rank - 1)), [count, *values.shape[1:]])
 

@@ -1,4 +1,4 @@
-"""Which lanes leave a scan before their last stop."""
+"""Decides which lanes leave a scan before their last stop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Stopper(Protocol):
     """Decides after each epoch; see `harness.training.trainer.Scan`."""
 
     def leaving(self, ends: Sequence[EpochEnd]) -> Collection[int]:
-        """Return the lanes that leave now, given the epoch's results of all lanes that trained in it."""
+        """Return the lanes to end now, given the epoch's results of all lanes that trained in it."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what an equal stopper needs to continue from here."""
+        """Return the state from which an identical stopper can continue."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:

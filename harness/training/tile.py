@@ -1,4 +1,4 @@
-"""Lanes of one cohort that are updated by the same calls, and what has become of each."""
+"""The lanes of a cohort that are updated by the same calls, and the status of each."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from harness.training.slices import DeviceBlock
 
 @dataclass(frozen=True)
 class Lane:
-    """One run, as the trainer sees it; lanes of the same chunk and recipe form a cohort.
+    """One run from the trainer's point of view; lanes with the same chunk and recipe form a cohort.
 
     Attributes:
-        chunk: Rows of an update, at most the training rows.
-        seed: Of the initial weights and the layers' random streams.
-        stops: Epochs after which a result is wanted, ascending; the lane trains to the last.
+        chunk: Rows per update, at most the number of training rows.
+        seed: Seed of the initial weights and of the layers' random number generators.
+        stops: Epochs after which a result is wanted, in ascending order; the lane trains until the last.
     """
 
     chunk: int
@@ -35,7 +35,7 @@ class Lane:
 
 
 def thinned(updates: np.ndarray, total: int, points: int) -> np.ndarray:
-    """Return a mask of the `updates` (numbers from 1) to keep in a curve of at most `points` over `total` updates.
+    """Return a mask of the `updates` (counted from 1) to keep in a curve of at most `points` out of `total` updates.
 
     The first and the last update are always kept.
     """
@@ -44,7 +44,7 @@ def thinned(updates: np.ndarray, total: int, points: int) -> np.ndarray:
 
 
 def ends_the_tile(work: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a method of a tile: an error in it ends this tile only, and the method then does nothing."""
+    """Decorate a tile's method so that an error in it ends only this tile; afterwards the method does nothing."""
 
     @functools.wraps(work)
     def attempt(tile: Tile, *arguments: Any) -> None:
@@ -73,7 +73,7 @@ class Tile:
         self.lanes = dict(lanes)
         self.error: Exception | None = None
         self._chunk, self._curve_points = padded[0].chunk, curve_points
-        self._positions = {lane: position for position, lane in enumerate(lanes)}  # Of lanes that have not left.
+        self._positions = {lane: position for position, lane in enumerate(lanes)}  # Lanes still training.
         self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._state = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
         self._sums = evaluation.start()
@@ -89,7 +89,7 @@ class Tile:
 
     @ends_the_tile
     def compile(self, train: DeviceBlock, holdout: DeviceBlock | None) -> None:
-        """Compile for these empty blocks and others of their shapes."""
+        """Compile for blocks with the shapes of these empty ones."""
         self.loop.compile(self._state, train)
         if holdout is not None:
             self._evaluation.add(self._sums, self._state.lanes, holdout)
@@ -119,7 +119,7 @@ class Tile:
             self._positions = {}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what a tile of the same lanes needs to continue from here; incomplete during an evaluation."""
+        """Return the state from which a tile of the same lanes can continue; incomplete during an evaluation."""
         numbers, values = self._epoch_curve()
         return {
             "positions": np.array(list(self._positions.items()), np.int64).reshape(-1, 2),

@@ -1,4 +1,4 @@
-"""The shared chunked trainer: one scan of a table trains all of its lanes, and yields what happens as events."""
+"""The chunked trainer: one scan of a table trains all of its lanes together and yields events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from harness.training.tile import Lane, Tile
 
 @dataclass
 class Clocks:
-    """A scan's wall time by activity, in seconds."""
+    """A scan's wall-clock time by activity, in seconds."""
 
     compile: float = 0.0
     read: float = 0.0
@@ -49,7 +49,7 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Lanes, by index, that share compiled loops; each call updates `tile` of them."""
+    """Lanes (by index) that share compiled loops; each call updates `tile` of them."""
 
     lanes: list[int]
     tile: int
@@ -60,9 +60,9 @@ class Scan:
 
     Attributes:
         clocks: Time spent so far.
-        rows: Training rows, hence rows of an epoch.
-        epochs: Of the lane that trains longest.
-        cohorts: Of the lanes.
+        rows: Number of training rows, which is the number of rows per epoch.
+        epochs: Number of epochs of the lane that trains longest.
+        cohorts: The cohorts that the lanes form.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class Scan:
             tile: Lanes updated by one call; None chooses by the size of the model.
             gram: Use Gram matrices of chunks where they are faster.
             workers: Parallel calls; None means one per core.
-            device: TensorFlow's name.
-            curve_points: The most points in a curve of losses by update, for each lane and stop.
+            device: TensorFlow's name for the device.
+            curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
             stopper: Ends lanes before their last stop.
-            feed_limits: On joined and kept Gram matrices.
+            feed_limits: Limits on joined blocks and kept Gram matrices.
 
         Raises:
-            ConfigError: A model cannot be trained as configured. Any other error in building one becomes an event.
+            ConfigError: A model cannot be trained as configured. Any other error while building one becomes an event.
         """
         self.clocks = Clocks()
         self.rows = train.rows
@@ -105,17 +105,17 @@ class Scan:
         self._tiles: list[Tile] = []
         self.cohorts: list[Cohort] = []
         self._failures: list[Failed] = []
-        self._epoch, self._row = 1, 0  # What is trained on next.
+        self._epoch, self._row = 1, 0  # The position where training continues.
         self._build(tile, gram)
 
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops, reading each block at most once per epoch.
 
-        The time that the consumer spends between events is on no clock.
+        The time that the consumer spends between events is not counted by any clock.
 
         Yields:
-            `Progress` after each block, or group of joined blocks, and after each epoch. For each lane after each
-            epoch, `EpochEnd`, and `Stopped` if it stops; or once `Diverged` or `Failed`, after which the lane emits no
+            `Progress` after each block (or group of joined blocks) and after each epoch. After each epoch, each lane
+            emits `EpochEnd`, followed by `Stopped` if it stops there; or else `Diverged` or `Failed` once, and then no
             further events.
         """
         yield from self._failures
@@ -147,7 +147,10 @@ class Scan:
                 yield Progress(epoch * self.rows, epoch)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what an equal scan needs to continue bit-identically from the last `Progress`, as plain arrays."""
+        """Return the state, as plain arrays, from which an identical scan continues bit-identically.
+
+        The state is complete right after a `Progress` event.
+        """
         arrays = {
             f"tile/{index}/{key}": value
             for index, tile in enumerate(self._tiles)
@@ -161,7 +164,7 @@ class Scan:
         }
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from the state of an equal scan: `run` then yields what came after it.
+        """Continue from the state of an identical scan: `run` then yields what followed that state.
 
         Raises:
             ValueError: The state belongs to another scan.
@@ -206,7 +209,7 @@ class Scan:
         self._each(pool, self._tiles, lambda tile: tile.compile(*blocks))
 
     def _build(self, tile: int | None, gram: bool) -> None:
-        """Sort lanes into cohorts and tiles, small chunks first, as they are slowest, and long-lived lanes together."""
+        """Sort lanes into cohorts and tiles: small chunks first, as they are slowest, and long-lived lanes together."""
 
         @functools.cache
         def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
@@ -236,7 +239,7 @@ class Scan:
             stack.drop_initial_models()
 
     def _timed(self, blocks: Generator[DeviceBlock]) -> Iterator[DeviceBlock]:
-        """Yield `blocks`; the wait for each counts as reading."""
+        """Yield `blocks`; the time spent waiting for each counts as reading."""
         with contextlib.closing(blocks):
             while True:
                 with self.clocks.time("read"):

@@ -1,4 +1,4 @@
-"""How functions are compiled. XLA's flags affect the last bits of all numbers, so there is one set for everything."""
+"""Compiles functions with XLA. Its flags affect the last bits of all results, so one set is used for everything."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tensorflow as tf
 from harness.runtime.environment import environment
 
 FLAGS = (
-    # Compile loops over little data to one function, without a call per operation: updates of small models take
-    # between a quarter and half of the time.
+    # Compile loops over little data into one function without a call per operation; this cuts the time of small
+    # models' updates to between a quarter and half.
     "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=65536",
     # Such functions cannot call this library.
     "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_DOT,-LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
@@ -21,17 +21,17 @@ FLAGS = (
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` of tensors, compiled once for each shape of its arguments."""
+    """Return `function`, compiled once for each combination of argument shapes; all arguments are tensors."""
     _load_flags()
     return tf.function(function, jit_compile=True, autograph=False)
 
 
 @functools.cache
 def _load_flags() -> None:
-    """Make XLA read `FLAGS`, besides the user's own.
+    """Make XLA read `FLAGS` in addition to the user's own flags.
 
-    XLA reads them when a process compiles for the first time. They must not stay in the environment: another version
-    of XLA in a child process would abort on flags that it does not know.
+    XLA reads them when a process compiles for the first time. They must not stay in the environment: a different
+    version of XLA in a child process would abort on flags that it does not know.
     """
     given = os.environ.get("XLA_FLAGS", "")
     flags = [given, *(flag for flag in FLAGS if flag.split("=")[0] not in given)]

@@ -153,7 +153,7 @@ def test_categories_and_dates_are_read_as_in_training(write: Write, tmp_path: Pa
     [
         ("data: 1", "config.yaml does not contain a run's configuration: '1'"),
         (CONFIG.replace("utf-8", "'${oc.env:HOME}'"), "config.yaml contains values that are not plain: ${oc.env:HOME}"),
-        (CONFIG.replace("utf-8", "no-such"), "data.encoding: Python knows no encoding"),
+        (CONFIG.replace("utf-8", "no-such"), "data.encoding: Python has no encoding"),
     ],
 )
 def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sentence: str) -> None:

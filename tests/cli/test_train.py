@@ -209,8 +209,7 @@ REFUSED = {
     "data.features=a": "data.features must be a list, such as data.features=[a,b].",
     "data.path=${nothing}": "data.path: Interpolation key 'nothing' not found.",
     # A wrong value.
-    "data.log_columns=[rooms]": "data.log_columns: rooms not in data.features and data.target, "
-    "which are sqft_living, price.",
+    "data.log_columns=[rooms]": "data.log_columns: rooms not in data.features and data.target (sqft_living, price).",
     "model=custom": "model._target_ is not set. Add model._target_=VALUE.",
     "data=csv": "data.features is not set. Add data.features=VALUE.",
     # Words that Hydra does not take.

@@ -29,22 +29,22 @@ def config(**changes: Any) -> Config:
     [
         ({"features": []}, "data.features is empty; name at least one column."),
         ({"target": ""}, "data.target is empty; name a column."),
-        ({"target": "a"}, "data.features and data.target repeat a."),
-        ({"features": ["a", "a"]}, "data.features and data.target repeat a."),
+        ({"target": "a"}, "data.features and data.target name a more than once."),
+        ({"features": ["a", "a"]}, "data.features and data.target name a more than once."),
         (
             {"log_columns": ["a", "z"]},
-            "data.log_columns: z not in data.features and data.target, which are a, b, y.",
+            "data.log_columns: z not in data.features and data.target (a, b, y).",
         ),
-        ({"categorical": ["y"]}, "data.categorical: y not in data.features, which are a, b."),
+        ({"categorical": ["y"]}, "data.categorical: y not in data.features (a, b)."),
         ({"holdout": 1.0}, "data.holdout must be a fraction in [0, 1), not 1.0."),
         ({"holdout": -0.1}, "data.holdout must be a fraction in [0, 1), not -0.1."),
         ({"holdout": math.nan}, "data.holdout must be a fraction in [0, 1), not nan."),
         ({"rows": 0}, "data.rows must be positive, not 0."),
-        ({"encoding": "rot13"}, "data.encoding: Python knows no encoding rot13."),
+        ({"encoding": "rot13"}, "data.encoding: Python has no encoding rot13."),
         *(
             (
                 {key: mark},
-                f"data.{key} must be one ASCII character but no letter, digit, sign or quote, not {mark!r}.",
+                f"data.{key} must be one ASCII character that is not a letter, digit, sign or quote: {mark!r}.",
             )
             for key, mark in (("delimiter", "1"), ("delimiter", ""), ("decimal", "-"), ("delimiter", '"'))
         ),
@@ -53,7 +53,7 @@ def config(**changes: Any) -> Config:
             {"categorical": ["a"], "log_columns": ["a"]},
             "a: only one of data.categorical, data.dates and data.log_columns may name a column.",
         ),
-        ({"path": []}, "data.path must be an address, a pattern or a list of them, not []."),
+        ({"path": []}, "data.path must be an address, a pattern, or a list of these, not []."),
     ],
 )
 def test_data_refuses(changes: dict, sentence: str) -> None:
@@ -78,7 +78,7 @@ def test_runtime_refuses(name: str, value: int) -> None:
             for value in (0, -1, "all", "100", 1.5)
         ),
         *(
-            ({"learning_rate": value}, f"learning_rate must be positive and fit into float32, not {value}.")
+            ({"learning_rate": value}, f"learning_rate must be positive and representable in float32, not {value}.")
             for value in (0.0, -0.1, 3e38, math.inf, math.nan)
         ),
         ({"epochs": 0}, "epochs must be positive, not 0."),

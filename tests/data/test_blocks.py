@@ -177,7 +177,7 @@ def test_lost_rows_are_reported_when_they_are_read(table: Table) -> None:
     assert next(blocks).stop == SLICE_ROWS
     with pytest.raises(ConfigError) as error:
         next(blocks)
-    assert str(error.value) == f"{path} is shorter than its table; remove the folder."
+    assert str(error.value) == f"{path} is truncated; remove its folder."
 
 
 # Scaling.

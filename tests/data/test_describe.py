@@ -249,19 +249,19 @@ FIX = "Fix the line, or quote the field that contains a delimiter or a line brea
 @pytest.mark.parametrize(
     ("content", "refusal"),
     [
-        (b"", "data.path: file.csv is empty; a CSV begins with a header line."),
+        (b"", "data.path: file.csv is empty; a CSV must start with a header line."),
         (
             "a,y\n1,2\n".encode("utf-16"),
-            "data.path: file.csv is binary or UTF-16; for the latter, set data.encoding=utf-16.",
+            "data.path: file.csv is binary or UTF-16. If it is UTF-16, set data.encoding=utf-16.",
         ),
         (
             b"a,y\n" + b"1,2\n" * 20_000 + "é,3\n".encode("latin-1"),
-            "file.csv, line 20002: the byte 0xe9 is not utf-8. Set data.encoding, for example to latin-1.",
+            "file.csv, line 20002: byte 0xe9 is not valid utf-8. Set data.encoding, for example to latin-1.",
         ),
         (b"a,y\n1,2\n3,4,5\n", f"file.csv, line 3: 3 fields, but the header has 2. {FIX}"),
         (b"a,y\n1,2\n3\n", f"file.csv, line 3: 1 fields, but the header has 2. {FIX}"),
-        (b'a,y\n1,"2\n3,4\n', "file.csv, line 2: a quote is not closed. Fix the line."),
-        (b"a,a,y\n1,2,1\n", "file.csv, line 1: duplicate column names a; rename one of each."),
+        (b'a,y\n1,"2\n3,4\n', "file.csv, line 2: unclosed quote. Fix the line."),
+        (b"a,a,y\n1,2,1\n", "file.csv, line 1: duplicate column names a. Make the names unique."),
     ],
 )
 def test_refusals(write, content: bytes, refusal: str) -> None:

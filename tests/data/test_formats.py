@@ -30,7 +30,7 @@ id,date,price,sqft,floors
 "0400000004","20150226T000000",-6.04e-05,1960,"1"
 "0500000005","20150227T000000",510000,1680,NA
 """
-LEFT_OPEN = "file.csv, line {}: a quote is not closed. Fix the line."
+LEFT_OPEN = "file.csv, line {}: unclosed quote. Fix the line."
 
 
 def fields(seen: int, line: int, expected: int) -> str:
@@ -156,7 +156,7 @@ def test_surplus_digits_are_rounded_correctly(write) -> None:
         ("\0", "file.csv, line 6: y is '\\x00', not a number."),
         ("１２", "file.csv, line 6: y is '１２', not a number."),  # noqa: RUF001
         *(
-            (field, f"file.csv, line 6: y is {shown}, which float32 cannot hold.")
+            (field, f"file.csv, line 6: y is {shown}, which float32 cannot represent.")
             for field, shown in (("inf", "inf"), ("-Infinity", "-inf"), ("1e39", "1e+39"), ("1e400", "inf"))
         ),
         ("5,6", fields(4, 6, 3)),
@@ -262,7 +262,7 @@ def test_an_invalid_date_is_refused(write) -> None:
 
 def test_an_invalid_date_format_is_refused(write) -> None:
     said = refusal(write("d,y\n2014,1\n"), "d", dates=frozenset({"d"}), date_format="%Q")
-    assert said.startswith("data.date_format: %Q is not a format of strptime (")
+    assert said.startswith("data.date_format: %Q is not a valid strptime format (")
 
 
 # Parquet.
@@ -296,11 +296,11 @@ def test_parquet_is_read_by_its_types(parquet, block_bytes: int) -> None:
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"a": ["1", "2"], "y": [1, 2]}, "file.csv, row 1: a has the type string, not numbers."),
-        ({"a": [True], "y": [1]}, "file.csv, row 1: a has the type bool, not numbers."),
+        ({"a": ["1", "2"], "y": [1, 2]}, "file.csv, row 1: a has type string, which is not numeric."),
+        ({"a": [True], "y": [1]}, "file.csv, row 1: a has type bool, which is not numeric."),
         (
             {"a": [1.0, 2.0, float("inf")], "y": [1, 2, 3]},
-            "file.csv, row 3: a is inf, which float32 cannot hold.",
+            "file.csv, row 3: a is inf, which float32 cannot represent.",
         ),
         (
             {"b": [1], "y": [1]},

@@ -125,7 +125,7 @@ def test_s3_failures(bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert refusal("s3://houses/none.csv", tmp_path) == "data.path: no such file: s3://houses/none.csv"
     assert refusal("s3://no-such-bucket/a.csv", tmp_path) == "data.path: no such file: s3://no-such-bucket/a.csv"
     bucket("folder/a.csv", WHOLE)
-    assert refusal("s3://houses/folder", tmp_path) == "data.path: s3://houses/folder is a folder; name files."
+    assert refusal("s3://houses/folder", tmp_path) == "data.path: s3://houses/folder is a folder, not a file."
     s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -247,7 +247,7 @@ def test_parquet_needs_ranges(http: Server, tmp_path: Path, whole: Table) -> Non
     http.ranges = False
     address = url(http, "long.parquet", parquet(tmp_path, 100_000))
     assert refusal(address, tmp_path / "other") == (
-        f"data.path: the server of {address} sends whole files only, and this format is read in parts; "
+        f"data.path: the server of {address} does not support range requests, which this format needs; "
         "download the file first."
     )
 
@@ -274,7 +274,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(http: Server, tmp_path:
     data = DataConfig(["a"], "y", path=address)
     with pytest.raises(ConfigError) as error:
         open_table(data, tmp_path, lambda state: url(http, "file.csv", WHOLE + "1,u,1\n") and None)
-    assert str(error.value) == f"{address} changed while it was read. Train when it is complete."
+    assert str(error.value) == f"{address} changed while it was being read. Train again once it is complete."
 
 
 def test_http_failures(http: Server, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_http_failures(http: Server, tmp_path: Path) -> None:
     assert refusal(nobody, tmp_path) == f"data.path: {nobody} is unreachable; check the address and the network."
     pattern = url(http, "*.csv")
     assert refusal(pattern, tmp_path) == (
-        f"data.path: HTTP servers cannot list files for {pattern}; list the addresses."
+        f"data.path: HTTP servers cannot list the files of {pattern}; give their URLs."
     )
 
 

@@ -132,7 +132,7 @@ def test_a_truncated_compressed_file_is_refused(make_table, write, tmp_path: Pat
     path = write(whole[: len(whole) // 2])
     said = refusal(make_table, path)
     assert said.startswith(f"data.path: {path} is ")
-    assert "cut off" in said or "Truncated" in said
+    assert "truncated" in said.lower()
     assert list((tmp_path / "cache" / "tables").iterdir()) == []
 
 
@@ -274,4 +274,4 @@ def test_a_file_that_grows_while_it_is_read_is_refused(write, tmp_path: Path) ->
 
     with pytest.raises(ConfigError) as error:
         open_table(DataConfig(["a"], "y", path=str(path)), tmp_path / "cache", grow)
-    assert str(error.value) == f"{path} changed while it was read. Train when it is complete."
+    assert str(error.value) == f"{path} changed while it was being read. Train again once it is complete."

@@ -194,7 +194,7 @@ def test_the_real_file(king_county: Path, tmp_path: Path) -> None:
         ),
         ({"path": "none.csv"}, "data.path: no such file: {folder}/none.csv"),
         ({"path": "~/none.csv"}, "data.path: no such file: {folder}/home/none.csv"),
-        ({"path": "."}, "data.path: {folder} is a folder or device; name files."),
+        ({"path": "."}, "data.path: {folder} is a folder or device, not a file."),
         ({"path": "none*.csv"}, "data.path: no file matches none*.csv."),
         ({}, "data.path is not set. Set data.path=FILE."),
         ({"origin": "Kaggle"}, "data.path is not set. Get it from Kaggle."),
@@ -214,33 +214,33 @@ NO_COLUMN = "{path} has no column "
 @pytest.mark.parametrize(
     ("content", "options", "sentence"),
     [
-        ("", {}, "data.path: {path} is empty; a CSV begins with a header line."),
-        ("\n \n", {}, "data.path: {path} is empty; a CSV begins with a header line."),
+        ("", {}, "data.path: {path} is empty; a CSV must start with a header line."),
+        ("\n \n", {}, "data.path: {path} is empty; a CSV must start with a header line."),
         ("a,y\n", {}, "data.path: no rows below the header in {path}."),
         (
             "a,y\n1,\n,2\n",
             {"missing": Missing.drop},
-            "No rows are left to train on: of 2, 2 were dropped and the rest are held out.",
+            "No rows are left to train on: of 2, 2 were dropped and the rest held out.",
         ),
         (
             "a,y\n1,2\n",
             {"holdout": 0.999999},
-            "No rows are left to train on: of 1, 0 were dropped and the rest are held out.",
+            "No rows are left to train on: of 1, 0 were dropped and the rest held out.",
         ),
         ("b,y\n1,2\n", {}, NO_COLUMN + "a. It has: b, y."),
         ("A,y\n1,2\n", {"features": ["aa"]}, NO_COLUMN + "aa. Did you mean A?"),
         ("area,y\n1,2\n", {"features": ["aera"]}, NO_COLUMN + "aera. Did you mean area?"),
         ("a;y\n1;2\n", {}, NO_COLUMN + "a, y. Its only column is 'a;y': set data.delimiter=';'."),
-        ("a,a,y\n1,2,3\n", {}, "{path}, line 1: duplicate column names a; rename one of each."),
+        ("a,a,y\n1,2,3\n", {}, "{path}, line 1: duplicate column names a. Make the names unique."),
         (
             "a,y\n1,2\n".encode("utf-16"),
             {},
-            "data.path: {path} is binary or UTF-16; for the latter, set data.encoding=utf-16.",
+            "data.path: {path} is binary or UTF-16. If it is UTF-16, set data.encoding=utf-16.",
         ),
         (
             "a,y,b\n1,2,u\n3,4,ü\n".encode("latin-1"),
             {},
-            "{path}, line 3: the byte 0xfc is not utf-8. Set data.encoding, for example to latin-1.",
+            "{path}, line 3: byte 0xfc is not valid utf-8. Set data.encoding, for example to latin-1.",
         ),
         (
             "größe,a,y\n1,2,3\n".encode("latin-1"),
@@ -263,7 +263,7 @@ NO_COLUMN = "{path} has no column "
         (
             "a,y\n1,2\n3,inf\n",
             {"missing": Missing.drop},
-            "{path}, line 3: y is inf, which float32 cannot hold.",
+            "{path}, line 3: y is inf, which float32 cannot represent.",
         ),
         ("a,y\n1,2\nx,4\n", {}, "{path}, line 3: a is 'x', not a number."),
     ],

@@ -122,7 +122,7 @@ def test_verifying_finds_a_change_in_the_middle(cached, write, tmp_path: Path) -
     path.write_text(f"a,y\n{half}3,5\n{half}")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert states(tmp_path / "cache") == ["ready"]
-    assert verify(tmp_path / "cache") == ["its source has changed; remove it to have it made again"]
+    assert verify(tmp_path / "cache") == ["its source has changed; remove it, and it is made again when needed"]
     assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
 
 
@@ -130,7 +130,7 @@ def test_verifying_finds_a_damaged_column(cached, write, tmp_path: Path) -> None
     table = cached(write(SMALL))
     with column_path(table.folder, "train", 1).open("r+b") as file:
         file.write(b"\1")
-    assert verify(tmp_path / "cache") == ["its files are damaged; remove it to have it made again"]
+    assert verify(tmp_path / "cache") == ["its files are damaged; remove it, and it is made again when needed"]
 
 
 def test_only_stale_and_broken_tables_are_freed_by_default(cached, write, tmp_path: Path, dead: int) -> None:
@@ -183,10 +183,10 @@ def test_the_commands(cached, write, tmp_path: Path, capsys: pytest.CaptureFixtu
     code, lines = run("verify", name)
     assert (code, lines) == (
         1,
-        [f"{name}: its source cannot be read again: data.path: {path} is empty; a CSV begins with a header line."],
+        [f"{name}: its source cannot be read again: data.path: {path} is empty; a CSV must start with a header line."],
     )
     assert run("clean")[1][0].endswith("B freed")
-    assert run("list") == (None, ["table  state  rows  columns  size  used  source", "0B in all"])
+    assert run("list") == (None, ["table  state  rows  columns  size  used  source", "0B in total"])
 
 
 def test_a_cached_table_has_a_short_name() -> None:

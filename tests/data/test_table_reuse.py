@@ -93,7 +93,7 @@ def test_a_column_file_that_lost_rows_is_named(make_table) -> None:
     assert table.read("train", 0, 4).shape == (2, 4)
     with pytest.raises(ConfigError) as error:
         table.read("train", 0, 5)
-    assert str(error.value) == f"{path} is shorter than its table; remove the folder."
+    assert str(error.value) == f"{path} is truncated; remove its folder."
 
 
 def test_the_manifest_is_plain_json(make_table) -> None:

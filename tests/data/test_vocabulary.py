@@ -170,6 +170,6 @@ def test_the_exported_model_takes_raw_categories(
 def test_the_target_cannot_be_a_category(make_table) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"data.categorical: y not in data.features, which are c, a\.|data.categorical: y not in data.features",
+        match=r"data.categorical: y not in data.features \(c, a\)\.|data.categorical: y not in data.features",
     ):
         make_table(TEXT, categorical=["y"])
