@@ -65,6 +65,8 @@ def _wrong_value(key: str, fault: str) -> str:
 
 def _no_such_key(key: str, siblings: Mapping[str, Any], *, is_open: bool = False) -> str:
     """Suggest the key that was meant, or list all keys beside it; an open mapping takes new ones."""
+    if key == "experiment":  # Hydra knows the group only if some folder has it.
+        return "no experiments here. Define one in conf/experiment/NAME.yaml, here or under --config-dir."
     path, dot, name = key.rpartition(".")
     options = sorted({option for option in siblings if option != "hydra"} | (set() if dot else set(_groups())))
     parts = {option: siblings.get(option) for option in options}

@@ -1,5 +1,5 @@
-"""The only door to MLflow: a write side (`tracker`) and a read side (`reader`).
+"""The only package that uses MLflow: a write side (`tracker`) and a read side (`reader`).
 
-In: names, numbers and files. Out: records in a store, and data frames. The two sides know neither each other nor
-training.
+In: names, numbers and files. Out: records in a store, and data frames. The two sides are independent of each other and
+of training.
 """

@@ -1,10 +1,10 @@
 """Reads the metric histories of many runs at once.
 
 Reason: MLflow's public client reads one metric of one run per call.
-Gain: for five metrics of 64 runs 0.01 s instead of 0.2 s (local store), 0.2 s instead of 1.9 s (server).
+Gain: five metrics of 64 runs take 0.01 s instead of 0.2 s (local store), or 0.2 s instead of 1.9 s (server).
 Test: `tests/tracking/test_compat_history.py` compares the points with those of MLflow's client.
-Otherwise: `MlflowClient.get_metric_history`, for stores of an untested schema revision, databases on a server, and
-MLflow servers that do not answer the request that their own pages use.
+Otherwise: `MlflowClient.get_metric_history` is used for stores with an untested schema revision, databases on a server,
+and MLflow servers that do not support the request that their own pages use.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from harness.tracking._compat_schema import UntestedSchema, connection
 from harness.tracking.uri import sqlite_path
 
 Point = tuple[str, str, int, float]
-"""Run id, metric, step and value."""
+"""A run's id, a metric, a step and a value."""
 
 _ENDPOINT = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 POINTS_PER_ANSWER = 25_000
-"""The most that a server returns."""
+"""The maximum number that a server returns."""
 
 _RUNS_PER_REQUEST = 20
 
@@ -42,7 +42,7 @@ def histories(
     metrics: Sequence[str],
     points_per_answer: int = POINTS_PER_ANSWER,
 ) -> list[Point]:
-    """Return all points of some metrics of some runs, those of one metric and run by time, step and value."""
+    """Return all points of some metrics of some runs; each metric of a run is sorted by time, step and value."""
     path = sqlite_path(uri)
     try:
         if path and "?" not in uri:
@@ -85,5 +85,5 @@ def _from_server(
         points = answer.json()["metrics"]
         if len(points) < limit:
             yield from ((point["run_id"], metric, int(point["step"]), float(point["value"])) for point in points)
-        else:  # The answer may have been cut off.
+        else:  # The response may have been truncated.
             yield from public_histories(client, some, [metric])

@@ -1,8 +1,8 @@
-"""Which local MLflow stores this version reads and writes with SQL of its own.
+"""Checks which local MLflow stores this version can read and write with its own SQL.
 
 MLflow's tables are private. `_compat_sqlite` and `_compat_history` use them only in stores whose schema revision was
 tested, and MLflow's client everywhere else. `tests/tracking/test_compat_sqlite.py` fails when the installed MLflow
-creates stores of another revision: compare the tables, then add the revision here.
+creates stores with another revision. If it does, compare the tables, then add the revision here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ TESTED_REVISIONS = ("dc11669786a5",)
 """`alembic_version` of the stores that MLflow 3.17 creates."""
 
 _BUSY_SECONDS = 20
-"""How long SQLite waits for other writers; the same as MLflow's own connections."""
+"""How long SQLite waits for other writers; MLflow's own connections wait as long."""
 
 
 class UntestedSchema(Exception):
-    """The store's tables are not those that the SQL was written for."""
+    """The store's tables differ from those that the SQL was written for."""
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
-"""A sweep's saved views in MLflow's UI: the table of its runs, and their charts.
+"""Saves two views of a sweep in MLflow's UI: the table of its runs, and their charts.
 
 Reason: the UI keeps saved views in tags of the experiment, in an undocumented format; there is no API for them.
 Gain: one click leads to a sweep's runs and charts, with the columns and axes that matter.
 Test: `tests/tracking/test_browser.py` opens both views in a browser.
-Otherwise: a version of the UI that does not know the format shows the experiment's page with its default columns.
+Otherwise: a UI version that does not understand the format shows the experiment's page with its default columns.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def saved_views(sweep_id: str, name: str, swept: Sequence[str], *, held_out: boo
 
 
 def addresses(server: str, experiment_id: str, sweep_id: str) -> dict[str, str]:
-    """Return the addresses of a sweep's views on a server, by what they show: `runs` and `charts`."""
+    """Return the URLs of a sweep's views on a server, keyed by what they show: `runs` and `charts`."""
     page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey="
     runs, charts = (_share_id(sweep_id, kind) for kind in ("runs", "charts"))
     return {"runs": f"{page}{runs}", "charts": f"{page}{charts}&compareRunsMode=CHART"}
@@ -90,7 +90,7 @@ def _line(chart: str, section: str, key: str, axis_metric: str) -> dict[str, Any
         "xAxisKey": "metric" if axis_metric else "step",
         "selectedXAxisMetricKey": axis_metric,
         "useGlobalXaxisKey": False,
-        # Full-sample runs take hundreds of times fewer updates than batch runs; the UI has a log scale for steps only.
+        # Full-sample runs make hundreds of times fewer updates than batch runs; the UI has a log scale for steps only.
         "xAxisScaleType": "log" if key == "train/chunk_loss" else "linear",
         "scaleType": "linear",
         "lineSmoothness": 0,

@@ -1,4 +1,4 @@
-"""Fetches what runs left as files: their models, their configurations and the state of their code."""
+"""Fetches the artifacts of runs: their models, their configurations and the state of their code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
 
 
 def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
-    """Download the configuration of a run by way of `folder` and return it as plain values.
+    """Download the configuration of a run into `folder` and return it as plain values.
 
     Raises:
         ConfigError: There is no such run, or its configuration cannot be read.
@@ -54,9 +54,9 @@ def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
 
 
 def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
-    """Return what is recorded about a run's packages, commits and uncommitted changes, by file name.
+    """Return the records of a run's packages, commits and uncommitted changes, by file name.
 
-    The files belong to the run or to its sweep; the result is empty if neither has them.
+    The files belong to the run or its sweep; the result is empty if neither has them.
     """
     for run_id in [run.info.run_id, *filter(None, run.data.tags.get("sweep", "").split(","))]:
         try:

@@ -1,4 +1,4 @@
-"""MLflow's client of a store, without the defaults that do not suit a command."""
+"""MLflow's client for a store, without the defaults that do not suit a command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 
-# MLflow prints two lines for each run that ends on a server.
+# Otherwise MLflow prints two lines for each run that ends on a server.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 from mlflow.tracking import MlflowClient
@@ -19,7 +19,7 @@ def client_of(uri: str) -> MlflowClient:
     """Connect to a store, without MLflow's messages about its database."""
     for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
         logging.getLogger(name).setLevel(level)
-    # SQLite keeps a `-wal` and a `-shm` file beside a store for as long as a connection to it is open.
+    # SQLite keeps a `-wal` and a `-shm` file next to a store for as long as a connection to it is open.
     with environment({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"} if sqlite_path(uri) else {}):
         return MlflowClient(uri)
 

@@ -1,4 +1,4 @@
-"""What a run was trained on, as MLflow's dataset inputs."""
+"""Describes what a run was trained on as MLflow dataset inputs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.data.urls import scheme
 def dataset_inputs(
     name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """Return the fields of one input for each context with rows, `training` and `holdout`.
+    """Return the fields of one input per context (`training`, `holdout`) that has rows.
 
     MLflow keeps one input for each name and digest, so the name includes the context. The profile of the training input
-    holds the columns' statistics, which are those of the training rows.
+    holds the statistics of the columns, which are computed on the training rows.
     """
     schema = [
         {"type": "string" if column.is_text else "float", "name": column.name, "required": True} for column in columns

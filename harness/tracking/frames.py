@@ -1,6 +1,6 @@
-"""Turns MLflow's runs and points into tidy tables. Pure: nothing is read here."""
+"""Turns MLflow's runs and points into tidy tables, without reading anything from a store."""
 
-# The types that pandas declares are wider than what these calls return.
+# pandas declares wider types than these calls return.
 # pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Sweep:
     """Runs with their curves.
 
     Attributes:
-        runs: One row per run, with a column for each param and metric. Numbers are numbers; `chunksize` is empty for
-            full-sample runs, whose `sample` is `full`.
+        runs: One row per run, with a column for each param and metric; numeric columns have numeric types. `chunksize`
+            is empty for full-sample runs, whose `sample` is `full`.
         params: The columns of `runs` that are params.
         curves: One row per point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds`
-            of training so far. `seconds` are the scan's, shared by `time/shared_by` lanes.
-        sweep_id: The summary run's id, like the next three; empty unless the runs are those of one sweep.
+            of training so far. `seconds` is the time of the scan, which `time/shared_by` lanes share.
+        sweep_id: The summary run's id. This and the next three are empty unless the runs are those of one sweep.
         experiment_id: The summary run's experiment.
         name: The summary run's name.
         tags: The summary run's tags.
-        data: The data sets: `name`, `digest`, and `rows` by context, `training` and `holdout`.
-        sample: At most 2,000 training rows in their own units, if the data has one feature.
+        data: The datasets: `name`, `digest`, and `rows` by context (`training` and `holdout`).
+        sample: At most 2,000 training rows in original units, if the data has one feature.
     """
 
     runs: pd.DataFrame
@@ -65,7 +65,7 @@ def row(run: Run) -> dict[str, object]:
 
 
 def typed(runs: Any) -> pd.DataFrame:
-    """Return a table of rows from `row`, with numeric types for the columns that hold only numbers."""
+    """Return a table of rows made by `row`; columns that hold only numbers get numeric types."""
     for key in runs.columns.difference(["run_id", "name", "status", "sample"]):
         values = runs[key].where(runs[key] != "full") if key == "chunksize" else runs[key]
         if values.notna().any():
@@ -92,7 +92,7 @@ def curves_of(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def datasets(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return the data sets of `runs`, each once."""
+    """Return the distinct datasets of `runs`."""
     found: dict[str, dict[str, Any]] = {}
     for entry in (entry for run in runs if run.inputs for entry in run.inputs.dataset_inputs):
         context = next((tag.value for tag in entry.tags if tag.key == "mlflow.data.context"), "training")

@@ -1,4 +1,4 @@
-"""Turns the records of an outbox into calls to MLflow: few, and harmless when repeated."""
+"""Turns the records of an outbox into a small number of idempotent calls to MLflow."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from harness.tracking._compat_sqlite import Batch, LocalStore, Unsupported
 from harness.tracking.records import Record
 
 METRICS, PARAMS, TAGS = 800, 100, 100
-"""Entries in one request; MLflow accepts a thousand in all."""
+"""Entries per request; MLflow accepts a thousand in total."""
 
 _ONE_BY_ONE = ("text", "artifact", "model", "experiment")
-"""Kinds of records that take a call each; those of the other kinds go together."""
+"""Kinds of records that need a call each; all others are sent in batches."""
 
 Call = Callable[[], object]
 
 
 class MlflowCalls:
-    """Delivers records, to a local store through its tables where that is possible."""
+    """Delivers records; if possible, those for a local store are written directly to its tables."""
 
     def __init__(self, client: MlflowClient, local: LocalStore | None) -> None:
         self._client, self._local = client, local
@@ -42,9 +42,9 @@ class MlflowCalls:
         return [run.info.run_id for run in created]
 
     def calls(self, records: Sequence[Record]) -> Iterator[Call]:
-        """Yield the calls that deliver `records`; each has to be made before the next is requested.
+        """Yield the calls that deliver `records`; make each call before requesting the next.
 
-        A run's records keep their order, except that its ending comes last.
+        A run's records keep their order, except that its end comes last.
         """
         batches: dict[str, Batch] = defaultdict(Batch)
         for record in records:
@@ -59,7 +59,7 @@ class MlflowCalls:
             yield from self._requests(run_id, batch)
 
     def end(self) -> None:
-        """Leave a local store fast to read."""
+        """Optimize a local store for reading."""
         if self._local:
             self._local.analyze()
 
@@ -88,7 +88,7 @@ class MlflowCalls:
                 self._client.set_experiment_tag(record["experiment"], record["key"], record["value"])
 
     def _upload_model(self, run_id: str, folder: Path) -> None:
-        """Upload a saved model, continuing an earlier attempt if there was one."""
+        """Upload a saved model, or continue an earlier attempt."""
         run = self._client.get_run(run_id)
         known = run.outputs.model_outputs if run.outputs else []
         condition = f"source_run_id = '{run_id}'"
@@ -132,7 +132,7 @@ def _slices(things: list, length: int) -> Iterator[list]:
 
 
 def _write(store: LocalStore, batches: dict[str, Batch]) -> None:
-    """Write all batches at once, or else one by one; those that need MLflow's client stay in `batches`."""
+    """Write all batches at once or, if that fails, one by one; those that need MLflow's client stay in `batches`."""
     try:
         store.write(batches)
         batches.clear()

@@ -13,25 +13,25 @@ import numpy as np
 
 
 class ModelSaver:
-    """Saves models; `prepare` hides the time that MLflow needs before the first one."""
+    """Saves models; `prepare` hides MLflow's preparation time before the first one."""
 
     def __init__(self) -> None:
         self._preparing: threading.Thread | None = None
 
     def prepare(self) -> None:
-        """Let MLflow list the installed packages in the background: that takes 0.3 s, once per process."""
+        """Let MLflow list the installed packages in the background, which takes 0.3 s once per process."""
         if self._preparing is None:
             self._preparing = threading.Thread(target=_list_packages, name="packages", daemon=True)
             self._preparing.start()
 
     def save(self, folder: Path, model: Any, example: Mapping[str, np.ndarray], target: str) -> None:
-        """Save a model with one input `[rows, 1]` for each feature, by the feature's name.
+        """Save a model with one input `[rows, 1]` for each feature, named after the feature.
 
         Args:
             folder: The folder to create.
             model: A Keras model.
             example: Example rows, float64 or text, by feature.
-            target: The column that it predicts.
+            target: The column that the model predicts.
         """
         if self._preparing:
             self._preparing.join()
@@ -55,7 +55,7 @@ class ModelSaver:
 
 
 def _list_packages() -> None:
-    # Saving any model makes MLflow list the packages; it keeps the list.
+    # Saving any model makes MLflow list the packages, and it caches the list.
     with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as folder:
         import mlflow.pyfunc
 

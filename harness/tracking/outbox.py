@@ -1,7 +1,8 @@
-"""Records on their way to MLflow. The queue is a file, so that nothing is lost if the store or this process goes away.
+"""Queues records for MLflow in a file, so that nothing is lost if the store or this process becomes unavailable.
 
-An outbox is locked by the process that writes to it. The lock ends with its process on local disks and wherever
-`flock` works across machines (NFS 4, Lustre mounted with `flock`); elsewhere give each machine its own `runtime.cache`.
+An outbox is locked by the process that writes to it. The lock ends with that process on local disks and wherever
+`flock` works across machines (NFS 4, Lustre mounted with `flock`); elsewhere, give each machine its own
+`runtime.cache`.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from harness.runtime.secrets import masked
 from harness.tracking.records import Record, read_record
 
 BYTES_IN_MEMORY = 1 << 20
-"""Size of the records that are read at once."""
+"""Bytes of records to read at once."""
 
 LONGEST_FILE = 1 << 24
-"""A longer file is emptied as soon as all of its records are delivered."""
+"""A file larger than this is emptied as soon as all of its records are delivered."""
 
 
 class StoreUnreachable(Exception):
-    """The store stayed unreachable for as long as the caller waits; undelivered records stay in the outbox."""
+    """The store stayed unreachable for the maximum waiting time; undelivered records stay in the outbox."""
 
 
 class Outbox:
@@ -52,8 +53,8 @@ class Outbox:
         """Open the file and lock it.
 
         Raises:
-            filelock.Timeout: Another process uses it.
-            FileNotFoundError: There is no such file, and `create` is False.
+            filelock.Timeout: Another process is using it.
+            FileNotFoundError: The file does not exist, and `create` is False.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
@@ -62,11 +63,11 @@ class Outbox:
         self._bytes_in_memory, self._longest_file = bytes_in_memory, longest_file
         self._lock = FileLock(lock_of(path), thread_local=False)
         self._lock.acquire(blocking=False)
-        if not create and not path.exists():  # Its process has delivered everything just now.
+        if not create and not path.exists():  # Its process has just delivered everything.
             self._release()
             raise FileNotFoundError(path)
         self._file = path.open("ab+", buffering=0)
-        self._length = path.read_bytes().rfind(b"\n") + 1  # A last line without an end was not written completely.
+        self._length = path.read_bytes().rfind(b"\n") + 1  # A line without a line break is incomplete.
         self._delivered = min(int(self._note.read_text() or 0), self._length) if self._note.exists() else 0
         self._taken, self._unreadable = self._delivered, []
         self._writing = threading.Lock()
@@ -81,7 +82,7 @@ class Outbox:
             self._length += len(line)
 
     def sync(self) -> None:
-        """Flush all records to the disk."""
+        """Flush all records to disk."""
         os.fsync(self._file.fileno())
 
     def take(self) -> list[Record]:
@@ -99,10 +100,10 @@ class Outbox:
         return records
 
     def mark_delivered(self) -> int:
-        """Note that all records that were taken are delivered.
+        """Mark all records taken so far as delivered.
 
         Returns:
-            How many lines were not records; they are moved to `rejected`.
+            The number of lines that were not records; they are moved to `rejected`.
         """
         with self._writing:
             if self._unreadable:
@@ -121,7 +122,7 @@ class Outbox:
         return self._delivered < self._length
 
     def new_folder(self) -> Path:
-        """Create a folder for files that belong to a record; it is deleted once all records are delivered."""
+        """Create a folder for a record's files; it is deleted once all records are delivered."""
         folder = self._files.absolute() / str(time.monotonic_ns())
         folder.mkdir(parents=True)
         return folder
@@ -136,7 +137,7 @@ class Outbox:
         for path in (self._note, self.path):
             path.unlink(missing_ok=True)
         self._release()
-        with contextlib.suppress(OSError):  # Other outboxes may be there.
+        with contextlib.suppress(OSError):  # The folder may hold other outboxes.
             self.path.parent.rmdir()
 
     def _release(self) -> None:

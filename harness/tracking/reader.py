@@ -1,4 +1,4 @@
-"""The only reader of MLflow: runs and curves as DataFrames."""
+"""The only module that reads from MLflow: it returns runs and curves as DataFrames."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class RunReader(RunSearch):
         """Return runs with their curves.
 
         Args:
-            ids: Ids of runs or of sweeps; a sweep stands for its runs. None means the newest sweep.
-            metrics: Which curves; metrics that no run has are left out.
+            ids: Ids of runs or sweeps; a sweep is replaced by its runs. An empty list means the newest sweep.
+            metrics: The metrics to return curves of; metrics that no run has are left out.
             with_sample: Whether to read the sample of the data too, which is an artifact.
 
         Raises:
-            ConfigError: There is no such run, or no sweep.
+            ConfigError: A run does not exist, or there is no sweep.
         """
         runs, sweeps = self.named(ids)
         frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
@@ -52,7 +52,7 @@ class RunReader(RunSearch):
         )
 
     def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-        """Return all points of `metrics`, one in each row: `run_id`, `metric`, `step`, `value`."""
+        """Return all points of `metrics`, one per row: `run_id`, `metric`, `step`, `value`."""
         points = histories(self.client, self.uri, sorted(run_ids), metrics)
         return pd.DataFrame(points, columns=["run_id", "metric", "step", "value"])
 
@@ -68,5 +68,5 @@ class RunReader(RunSearch):
             with tempfile.TemporaryDirectory() as folder:
                 return pd.read_csv(self.client.download_artifacts(sweep_id, sample.FILE, folder))
         except Exception:
-            # Only sweeps over one feature have a sample, and artifacts may be unreachable; the rest is still useful.
+            # Only sweeps with one feature have a sample, and artifacts may be unreachable; the rest is still useful.
             return None

@@ -1,4 +1,4 @@
-"""The way into an outbox, where records can be held back until a checkpoint contains them too."""
+"""Passes records to an outbox, and can hold them back until a checkpoint contains them too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.tracking.outbox import Outbox
 from harness.tracking.records import Record
 
 _HELD = ("metrics", "curve", "tags", "end")
-"""Kinds of records that are held back; records of other kinds are the same whenever they are made."""
+"""Kinds of records that are held back; records of other kinds do not depend on when they are made."""
 
 
 class RecordBuffer:
@@ -33,9 +33,9 @@ class RecordBuffer:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold back records that would exist twice if this process ended and another one repeated its work.
+        """Hold back records that would be duplicated if this process ended and another one repeated its work.
 
-        Records that were not taken by the end of the block are dropped.
+        Records that have not been taken by the end of the block are dropped.
         """
         self._held = []
         try:
@@ -52,7 +52,7 @@ class RecordBuffer:
         return records
 
     def release(self, records: Iterable[Record]) -> None:
-        """Send records. Sending a record twice is harmless, also from two processes."""
+        """Send records. Sending a record twice is harmless, even from two processes."""
         for record in records:
             self._outbox.append(record)
         self._outbox.sync()

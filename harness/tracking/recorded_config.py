@@ -1,7 +1,7 @@
-"""Turns a run's recorded configuration back into one to train with.
+"""Turns a run's recorded configuration back into one that can be trained.
 
-Others may write to the store, so its contents are not trusted: only plain values are accepted, and none that decide
-where files are written.
+Others may write to the store, so its contents are not trusted: only plain values are accepted, and no values that
+determine where files are written.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from harness.config import Config, DataConfig
 from harness.errors import ConfigError, require
 
 RESTORED = {"lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
-"""Keys of `runtime` that can change a bit, with the values that applied before the keys existed."""
+"""Keys of `runtime` that can affect rounding, with the values that applied before the keys existed."""
 
 
 def config_of(
     settings: object, *, path: object = None, runtime: Mapping[str, Any], tracking: Mapping[str, Any]
 ) -> Config:
-    """Return a recorded configuration, checked.
+    """Check a recorded configuration and return it.
 
     Args:
         settings: The values of a run's `config.yaml`.
-        path: Where the data is now, if it has moved.
-        runtime: Values for `runtime`; only keys that can change a bit are taken from the record.
+        path: The current location of the data, if it has moved.
+        runtime: Values for `runtime`; only keys that can affect rounding are taken from the record.
         tracking: Values for `tracking`.
 
     Raises:
@@ -44,13 +44,13 @@ def config_of(
 
 
 def data_of(settings: Mapping[str, Any]) -> DataConfig:
-    """Return the data section of a recorded configuration, checked; raises as `config_of` does."""
+    """Check the data section of a recorded configuration and return it; raises the same errors as `config_of`."""
     return _structured(DataConfig, settings.get("data"))
 
 
 def _structured(kind: type, values: object) -> Any:
     require(isinstance(values, Mapping), _not_a_configuration(values))
-    # OmegaConf would resolve interpolations, and so read the environment on behalf of whoever wrote the record.
+    # OmegaConf would resolve interpolations, so whoever wrote the record could read environment variables.
     unsafe = [text for text in _texts(values) if "${" in text or text == "???"]
     require(not unsafe, f"config.yaml contains values that are not plain: {', '.join(unsafe[:3])}")
     try:

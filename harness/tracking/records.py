@@ -1,4 +1,4 @@
-"""The kinds of records that wait in an outbox, and the check of a line that holds one."""
+"""The kinds of records in an outbox, and the validation of a line that holds one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "experiment": {"experiment": str, "key": str, "value": str},
     "end": {"status": str, "ms": int},
 }
-"""What each kind of record contains besides `kind` and `run`; the key `*` stands for any keys."""
+"""The fields of each kind of record besides `kind` and `run`; the key `*` stands for any key."""
 
 
 def read_record(line: bytes) -> Record:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 
 FULL_COLOUR = "#D55E00"
-"""Full-sample runs: the vermilion of Okabe and Ito's palette, distinct from every blue for the colour-blind."""
+"""Full-sample runs: the vermilion of Okabe and Ito's palette, which colour-blind people can tell from any blue."""
 
 _SHADES = ("A9DDB8", "7ACFC4", "4DB8DC", "1C74C4", "1E469C", "1B2A70", "131549", "07071F")
-"""Chunks of 1, 10, 100 and so on up to 10 million rows, from green over blue to black, each darker than the last."""
+"""Chunks of 1, 10, 100 and so on up to 10 million rows: from green through blue to black, each darker than the last."""
 
 
 def colour(chunksize: str) -> str:
-    """Return the colour of the runs of a chunksize; longer chunks are darker.
+    """Return the colour for runs with this chunksize; longer chunks are darker.
 
-    It depends on the chunksize only, on a logarithmic scale, so that it is the same in all sweeps.
+    The colour depends only on the chunksize, on a logarithmic scale, so it is the same in all sweeps.
     """
     if chunksize == "full":
         return FULL_COLOUR

@@ -1,4 +1,4 @@
-"""Finds runs and sweeps in a tracking store: by id, by signature, and the newest."""
+"""Finds runs and sweeps in a tracking store by id, by signature or by age."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
 PAGE = 1000
-"""Runs that are read at once."""
+"""Number of runs to read at once."""
 
 REPRODUCES = "reproduces"
-"""Tag of a run that only checks whether another one can be reproduced."""
+"""Tag of a run that was trained only to reproduce another one."""
 
 _FEW = 100
 """Up to this many signatures are searched for one by one in an experiment of more than one page."""
@@ -50,10 +50,10 @@ class RunSearch:
         """Return the runs with these ids, each once, and the summary runs among them.
 
         Args:
-            ids: Ids of runs or of sweeps; a sweep stands for its runs. None means the newest sweep.
+            ids: Ids of runs or sweeps; a sweep is replaced by its runs. An empty list means the newest sweep.
 
         Raises:
-            ConfigError: There is no such run, or no sweep.
+            ConfigError: A run does not exist, or there is no sweep.
         """
         found: dict[str, Run] = {}
         sweeps = []
@@ -73,7 +73,7 @@ class RunSearch:
         """Return a run.
 
         Raises:
-            ConfigError: There is no such run, or it is a sweep.
+            ConfigError: The run does not exist, or it is a sweep.
         """
         runs, sweeps = self.named([run_id])
         require(not sweeps, f"{run_id} is a sweep, not a run. `harness compare --csv {run_id}` lists its runs.")
@@ -85,13 +85,13 @@ class RunSearch:
             yield summary, self._members(summary)
 
     def newest_sweeps(self, limit: int) -> list[Run]:
-        """Return the summary runs that started last, at most `limit`, newest first."""
+        """Return the newest summary runs, at most `limit`, newest first."""
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         order = ["attributes.start_time DESC"]
         return list(self.client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit))
 
     def newest_sweep(self) -> str:
-        """Return the id of the summary run that started last.
+        """Return the id of the newest summary run.
 
         Raises:
             ConfigError: There is none.
@@ -111,14 +111,14 @@ class RunSearch:
 
     @property
     def artifacts(self) -> Path | None:
-        """The artifact folder beside a local store; None for any other store."""
+        """The artifact folder next to a local store; None for any other store."""
         path = sqlite_path(self.uri)
         return (path.parent / "mlartifacts").resolve() if path else None
 
     def discarded(self) -> Iterator[tuple[Run, list[str]]]:
         """Yield failed and deleted runs, with the addresses of their artifacts and models.
 
-        Diverged runs are no failures: the divergence is their result.
+        Diverged runs do not count as failed: the divergence is their result.
         """
         experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
         failed = "tags.kind = 'run' AND attributes.status = 'FAILED'"
@@ -135,7 +135,7 @@ class RunSearch:
         order: str = "attributes.start_time DESC",
         which: int = ViewType.ACTIVE_ONLY,
     ) -> list[Run]:
-        """Return all runs that fulfil a condition, read page by page."""
+        """Return all runs that satisfy a condition, read page by page."""
         runs, token = [], None
         while True:
             page = self.client.search_runs(
@@ -147,7 +147,7 @@ class RunSearch:
                 return runs
 
     def of_signatures(self, experiment_id: str, signatures: Sequence[str]) -> dict[str, list[Run]]:
-        """Return an experiment's runs by signature, newest first, without those that only reproduce another run."""
+        """Return an experiment's runs by signature, newest first, except those that only reproduce another run."""
         wanted, condition = set(signatures), "tags.kind = 'run'"
         runs = self.client.search_runs([experiment_id], condition, max_results=PAGE)
         if runs.token and len(wanted) <= _FEW:

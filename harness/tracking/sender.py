@@ -16,7 +16,7 @@ from harness.tracking.outbox import Outbox, StoreUnreachable
 from harness.tracking.store_errors import attempts_at, cannot_write, is_unreachable, reason
 
 INTERVAL = 2.0
-"""Seconds for which records are collected, so that requests are few and large."""
+"""Seconds to collect records for, so that requests are few and large."""
 
 _POLL = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
@@ -25,7 +25,7 @@ _GRACE = 5.0
 
 
 class Sender:
-    """Sends the records of earlier processes, then new ones every two seconds or when asked to."""
+    """Sends the records of earlier processes, then new ones every two seconds or on request."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class Sender:
         """Start the thread.
 
         Args:
-            outbox: Where new records come from.
+            outbox: The source of new records.
             leftover: Outboxes of processes that have ended.
             calls: Turns records into calls to MLflow.
             uri: The store's URI, for messages.
             wait: Seconds that `flush` and `close` wait for an unreachable store.
-            say: Called when the store becomes unreachable, and when it is back.
+            say: Called with a message when the store becomes unreachable, and when it is back.
         """
         self._outbox, self._leftover, self._calls, self._uri = outbox, list(leftover), calls, uri
         self._wait, self._say = wait, say
@@ -59,7 +59,7 @@ class Sender:
         )
         self._error: Exception | None = None
         self._is_unreachable = False
-        self._cannot_write = False  # The store is unreachable for a reason that waiting does not cure.
+        self._cannot_write = False  # The store is unreachable for a reason that waiting will not fix.
         self._is_behind = False  # The store was unreachable and has not received everything since.
         self._changed = threading.Condition()
         self._is_asked = False
@@ -73,14 +73,14 @@ class Sender:
 
         Raises:
             StoreUnreachable: The store stays unreachable.
-            Exception: MLflow's error for a record that it refused.
+            Exception: MLflow's error for a record that it rejected.
         """
         self._await([self._outbox])
         if self._error:
             raise self._error
 
     def deliver(self, outboxes: Iterable[Outbox]) -> None:
-        """Deliver these and all other leftover outboxes, and wait for that.
+        """Deliver these and all other leftover outboxes, and wait until that is done.
 
         Raises:
             StoreUnreachable: The store stays unreachable.
@@ -90,7 +90,7 @@ class Sender:
         self._await(self._leftover)
 
     def close(self, wait: float | None = None) -> None:
-        """Deliver what is left and end the thread; raises as `flush` does."""
+        """Deliver what is left and end the thread; raises the same errors as `flush`."""
         seconds = self._wait if wait is None else wait
         with self._changed:
             self._is_closing = True
@@ -143,7 +143,7 @@ class Sender:
                 self._changed.notify_all()
 
     def _deliver(self, outbox: Outbox) -> None:
-        """Deliver all records of an outbox; records that the store refuses are dropped."""
+        """Deliver all records of an outbox; records that the store rejects are dropped."""
         while outbox.pending:
             for call in self._calls.calls(outbox.take()):
                 self._make(call, outbox)
@@ -165,7 +165,7 @@ class Sender:
             if outbox is self._outbox:
                 self._error = self._error or error
             else:
-                self._say(f"store:  the store refused a leftover record in {outbox.path}: {reason(error)}")
+                self._say(f"store:  the store rejected a leftover record in {outbox.path}: {reason(error)}")
         self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
 
     def _note_outage(self, error: BaseException) -> None:

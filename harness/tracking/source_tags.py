@@ -1,4 +1,4 @@
-"""The tags with which MLflow marks where a run comes from: user, command and commit."""
+"""MLflow's tags for the origin of a run: user, command and commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def source_tags() -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
     }
     folder = Path(__file__).parent
-    # An installed harness may lie in a folder that a user's own repository ignores.
+    # An installed harness may be in a folder that the user's own repository ignores.
     if (commit := _git(folder, "rev-parse", "HEAD")) and not _git(folder, "check-ignore", str(folder)):
         tags["mlflow.source.git.commit"] = commit
     return tags

@@ -19,10 +19,10 @@ from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
 FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""Replaces MLflow's default of several minutes, which is too long for someone who is waiting."""
+"""Replaces MLflow's default of several minutes, which is too long when a user is waiting."""
 
 _EXPERIMENT_TAGS = {
-    # The UI then opens on runs and charts instead of traces.
+    # Makes the UI open on runs and charts instead of traces.
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "val/loss",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
@@ -40,7 +40,7 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     Raises:
         ConfigError: The store is unreachable, or the experiment was deleted.
     """
-    require(bool(experiment.strip()), f"tracking.experiment: {experiment!r} is not a name.")
+    require(bool(experiment.strip()), f"tracking.experiment: {experiment!r} is not a valid name.")
     try:
         with _first_contact(uri):
             client = client_of(uri)
@@ -54,7 +54,7 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
 
 @contextlib.contextmanager
 def _first_contact(uri: str) -> Iterator[None]:
-    """Fail fast on servers; let only one process at a time create or open a local store."""
+    """Fail fast if a server is unreachable; let only one process at a time create or open a local store."""
     path = sqlite_path(uri)
     if path is None:
         with environment(FIRST_CONTACT):
@@ -70,7 +70,7 @@ def _first_contact(uri: str) -> Iterator[None]:
 
 
 def _create(path: Path) -> None:
-    """Create a local store under another name and rename it: MLflow cannot open a half-made one."""
+    """Create a local store under another name and then rename it, because MLflow cannot open an incomplete one."""
     draft = path.with_name(path.name + ".new")
     for leftover in path.parent.glob(draft.name + "*"):
         leftover.unlink()

@@ -1,4 +1,4 @@
-"""What an error of a tracking store means for the record that caused it: try again, wait, or give up."""
+"""Decides what to do with a record after an error of the tracking store: try again, wait, or give up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNREACHABLE = (
     TimeoutError,
 )
 _ATTEMPTS_AT_SERVER_ERROR = 5
-"""A server that still reports an internal error then is taken to refuse the record."""
+"""A server that still reports an internal error after this many attempts is taken to reject the record."""
 
 _ATTEMPTS_AT_CONFLICT = 3
 _CONFLICTS = ("UNIQUE constraint", "duplicate key", "Duplicate entry")
@@ -32,19 +32,20 @@ _CANNOT_WRITE = ("disk is full", "readonly database", "No space left", "Read-onl
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an error's root cause, without passwords."""
+    """Return the first sentence of an error's root cause, without passwords."""
     *_, cause = _chain(error)
-    return masked((str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip("."))
+    line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    return masked(line.partition(". ")[0].rstrip("."))
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Return True if the store cannot be reached now, so that the same call may succeed later."""
+    """Return True if the store is currently unreachable, so that the same call may succeed later."""
     unavailable = isinstance(error, MlflowException) and error.get_http_status_code() in (408, 429, 502, 503, 504)
     return unavailable or any(isinstance(cause, _UNREACHABLE) for cause in _chain(error))
 
 
 def attempts_at(error: BaseException) -> float:
-    """Return how often a call that raises `error` is worth making."""
+    """Return how many times to try a call that raises `error`."""
     if any(words in reason(error) for words in _CONFLICTS):  # Another process wrote the same row at the same time.
         return _ATTEMPTS_AT_CONFLICT
     if not is_unreachable(error):
@@ -53,7 +54,7 @@ def attempts_at(error: BaseException) -> float:
 
 
 def cannot_write(error: BaseException) -> bool:
-    """Return True if the store cannot be written to, which waiting does not cure."""
+    """Return True if the store cannot be written to and waiting will not fix that."""
     return any(words in reason(error) for words in _CANNOT_WRITE)
 
 

@@ -1,4 +1,4 @@
-"""Samples the load of the machine, under the names and in the units of MLflow's system metrics."""
+"""Samples the machine's load, with the names and units of MLflow's system metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS = 10.0
 
 
 class SystemMonitor:
-    """Takes samples in a thread of its own, and a last one at the end."""
+    """Takes samples in a separate thread, and a last one at the end."""
 
     def __init__(self, log: Callable[[Mapping[str, float]], None], seconds: float = SECONDS) -> None:
         """Start; `log` is called with the metrics of each sample, every `seconds`."""
@@ -32,7 +32,7 @@ class SystemMonitor:
         self._thread.join()
 
     def _work(self) -> None:
-        psutil.cpu_percent()  # The next call returns the mean since this one.
+        psutil.cpu_percent()  # The next call returns the mean since this call.
         while True:
             is_over = self._over.wait(self._seconds)
             self._log({f"system/{key}": value for key, value in self._sample()})
@@ -66,11 +66,11 @@ class SystemMonitor:
 
 
 def _gpus() -> tuple[Any, list[Any]]:
-    """Return NVIDIA's management library and its handles of the GPUs; none without `nvidia-ml-py`."""
+    """Return NVIDIA's management library and its GPU handles, or neither without `nvidia-ml-py`."""
     try:
         import pynvml  # pyright: ignore[reportMissingImports]
 
         pynvml.nvmlInit()
         return pynvml, [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:  # The library is not installed, or finds no driver.
+    except Exception:  # The library is not installed, or it finds no driver.
         return None, []

@@ -1,4 +1,4 @@
-"""The only writer to MLflow. Records go to a file first and a thread delivers them, so that training never waits."""
+"""The only module that writes to MLflow. Records go to a file and a thread delivers them, so training never waits."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from harness.tracking.source_tags import source_tags
 from harness.tracking.store import FIRST_CONTACT, open_store
 
 _PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""For a server that is slow or unreachable; training does not wait for it."""
+"""Timeouts for a slow or unreachable server; training does not wait for it."""
 
 
 class Tracker:
-    """Writes runs of one MLflow experiment; everything but the start of a run happens in the background.
+    """Writes runs of one MLflow experiment; everything except starting a run happens in the background.
 
     Attributes:
         uri: MLflow's tracking URI.
         experiment_id: The experiment's id.
-        buffer: Where records can be held back on their way.
+        buffer: Passes records on, and can hold them back.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class Tracker:
         say: Callable[[str], None] = lambda line: None,
         use_tables: bool = True,
     ) -> None:
-        """Connect to the store, and start to deliver the records that earlier processes could not.
+        """Connect to the store, and start delivering the records that earlier processes could not.
 
         Args:
             uri: MLflow's tracking URI; a local store is created if it does not exist.
             experiment: Name of the experiment, created if it does not exist.
-            folder: Where records wait; by default a temporary folder.
+            folder: Folder for undelivered records; by default a temporary one.
             wait: Seconds that `flush` and `close` wait for an unreachable store.
-            say: Called when the store becomes unreachable, and when it is back.
-            use_tables: Whether to write into the tables of a local store; if False, use MLflow's client only.
+            say: Called with a message when the store becomes unreachable, and when it is back.
+            use_tables: Whether to write directly to the tables of a local store; if False, use only MLflow's client.
 
         Raises:
             ConfigError: The store is unreachable, or the experiment was deleted.
@@ -105,7 +105,7 @@ class Tracker:
         return self.start_runs([(name, params, tags)])[0]
 
     def resume_run(self, run_id: str) -> None:
-        """Set the status of a run that has ended to running.
+        """Set the status of an ended run back to running.
 
         Raises:
             ConfigError: The run is not in the store.
@@ -123,7 +123,7 @@ class Tracker:
         self._put("params", run_id, values=_masked(params))
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Record metrics at one step, except values that are not finite, which break MLflow's pages."""
+        """Record metrics at one step, except non-finite values, which break MLflow's pages."""
         values = {_metric_name(key): float(value) for key, value in metrics.items() if math.isfinite(value)}
         self._put("metrics", run_id, values=values, step=int(step), ms=_now())
 
@@ -147,13 +147,13 @@ class Tracker:
         self._put("text", run_id, text=masked(text), file=file)
 
     def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Store a copy of a file as the run's artifact, in a folder among its artifacts."""
+        """Store a copy of a file as an artifact of the run, in a folder of its artifacts."""
         self._put("artifact", run_id, path=str(shutil.copy2(path, self._outbox.new_folder())), folder=folder)
 
     def log_dataset(
         self, run_id: str, name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
     ) -> None:
-        """Record what a run was trained on; `rows` counts the rows of `training` and `holdout`."""
+        """Record what a run was trained on; `rows` has the row counts of `training` and `holdout`."""
         self._put("dataset", run_id, inputs=dataset_inputs(name, address, digest, columns, rows))
 
     def prepare_models(self) -> None:
@@ -183,15 +183,15 @@ class Tracker:
 
         Raises:
             StoreUnreachable: The store stays unreachable.
-            Exception: MLflow's error for a record that it refused.
+            Exception: MLflow's error for a record that it rejected.
         """
         self._sender.flush()
 
     def close(self, wait: float | None = None) -> None:
-        """Deliver what is left and end the thread; raises as `flush` does.
+        """Deliver what is left and end the thread; raises the same errors as `flush`.
 
         Args:
-            wait: Seconds to wait for an unreachable store, if not those of all calls.
+            wait: Seconds to wait for an unreachable store; by default, as given at the start.
         """
         with self._resources:
             self._sender.close(wait)
@@ -210,6 +210,6 @@ def _now() -> int:
 
 
 def _metric_name(key: str) -> str:
-    """Return a name that MLflow accepts: columns, which metrics are named after, can have any name."""
+    """Return a name that MLflow accepts, because metrics are named after columns, which can have any name."""
     key = re.sub(r"[^\w.\-: /]", "_", key)[:250]
     return key if posixpath.normpath(key) == key else key.replace("/", "_")

@@ -1,4 +1,4 @@
-"""The MLflow UI for a store, as a server for this machine only."""
+"""Serves the MLflow UI for a store, on this machine only."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ START_SECONDS = 120
 
 
 def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
-    """Start MLflow's server, print its address and links to the newest sweep, and return its exit code when it ends.
+    """Start MLflow's server, print its URL and links to the newest sweep, and return its exit code when it ends.
 
-    If the store is a server, which has a UI already, only print the addresses. The default port is 5000, or a free one
-    if that is taken. `say` is called with each line.
+    If the store is itself a server with a UI, only print the URLs. The default port is 5000, or any free port if 5000
+    is taken. `say` is called with each line.
 
     Raises:
-        ConfigError: There is no store, or the server does not start.
+        ConfigError: The store does not exist, or the server does not start.
     """
     if uri.startswith(("http://", "https://")):
-        require(port is None, f"--port: {masked(uri)} is a server with a UI of its own. Leave out --port.")
+        require(port is None, f"--port: {masked(uri)} is a server with its own UI. Omit --port.")
         lines = newest_sweep_links(uri, masked(uri))
         say(f"{masked(uri)}  (the tracking server's own UI)")
         for line in lines:
@@ -61,7 +61,7 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
 
 
 def newest_sweep_links(uri: str, server: str) -> list[str]:
-    """Return a line for each view of the store's newest sweep, with its address on `server`."""
+    """Return a line for each view of the store's newest sweep, with its URL on `server`."""
     newest = RunSearch(uri).newest_sweeps(1)
     if not newest:
         return ["No sweeps yet. Run `harness train -m ...` to train one."]
@@ -71,8 +71,8 @@ def newest_sweep_links(uri: str, server: str) -> list[str]:
 
 
 def _start(uri: str, port: int) -> subprocess.Popen[str]:
-    # One worker is enough for one person, and jobs for traces are not needed. The store's URI is passed in the
-    # environment because other users of the machine can read arguments.
+    # One worker is enough for one user, and background jobs for traces are not needed. The store's URI is passed in the
+    # environment because other users of the machine can read command lines.
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": uri}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -97,14 +97,14 @@ def _is_up(address: str) -> bool:
 
 
 def _free_port(candidates: Sequence[int]) -> int:
-    """Return the first free port; 0 stands for any."""
+    """Return the first free port; 0 means any port."""
     for port in candidates:
         with socket.socket() as probe:
-            # The server sets this option too: a port whose last connection has just ended is free.
+            # The server sets this option too: it makes a port available whose last connection has just ended.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
             except (OSError, OverflowError):
                 continue
             return probe.getsockname()[1]
-    raise ConfigError(f"--port: port {candidates[0]} is not available on {HOST}. Leave out --port to use a free one.")
+    raise ConfigError(f"--port: port {candidates[0]} is not available on {HOST}. Omit --port to use a free one.")

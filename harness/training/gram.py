@@ -19,7 +19,7 @@ from harness.training.slices import DeviceBlock, Grams, LoopState, Slices, keep_
 from harness.training.xla import compiled
 
 MAX_COLUMNS = 32
-"""Maximum number of columns (inputs, intercept, target) of a model trained this way; a matrix has its square of entries."""
+"""Maximum number of columns (inputs, intercept, target) of models trained this way; matrices are square."""
 
 ROWS_PER_COLUMN = 5
 """Rows per column above which a step from a chunk's matrix is cheaper than a step from its rows."""

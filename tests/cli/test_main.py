@@ -762,7 +762,7 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
         ),
         (
             ["ui", "--port", "99999"],
-            "--port: port 99999 is not available on 127.0.0.1. Leave out --port to use a free one.",
+            "--port: port 99999 is not available on 127.0.0.1. Omit --port to use a free one.",
         ),
         (
             ["data", "describe", "none.csv"],

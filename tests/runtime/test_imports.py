@@ -44,7 +44,7 @@ def test_tensorflow_is_imported_silently_and_the_environment_stays(close_stderr:
 
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf.keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ConfigError, match="already imported with the backend torch"):
+    with pytest.raises(ConfigError, match="already imported with the torch backend"):
         import_tensorflow()
 
 

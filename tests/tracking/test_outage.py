@@ -177,7 +177,7 @@ def test_a_refused_leftover_record_does_not_stop_others(proxy: Proxy, tmp_path: 
     with Tracker(proxy.uri, "left", tmp_path, say=said.append) as tracker:
         run_id = tracker.start_run("a", {}, {})
         tracker.end_run(run_id, "FINISHED")
-    assert [line.split(" in ")[0] for line in said] == ["store:  the store refused a leftover record"]
+    assert [line.split(" in ")[0] for line in said] == ["store:  the store rejected a leftover record"]
     assert list(tmp_path.glob("*.jsonl")) == []
 
 

@@ -469,7 +469,7 @@ def test_a_deleted_experiment_is_refused(uri: str, client: MlflowClient, questio
 
 @pytest.mark.parametrize("name", ["", " "])
 def test_an_experiment_needs_a_name(uri: str, name: str) -> None:
-    with pytest.raises(ConfigError, match="is not a name"):
+    with pytest.raises(ConfigError, match="is not a valid name"):
         Tracker(uri, name)
 
 
