@@ -1,6 +1,6 @@
-"""Full-sample runs against batch runs after the same epochs, rows, updates and time."""
+"""Compares full-sample runs with batch runs after the same epochs, rows, updates and time."""
 
-# pandas' types are wider than what these calls return.
+# pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_COMMON_UPDATES = (
 )
 NOTHING_IN_COMMON = "The runs cannot be compared: their curves have no point in common."
 AXES = {"epochs": "epoch", "rows": "rows", "updates": "updates", "time": "seconds"}
-"""What two runs can have used the same amount of, and the column of `Sweep.curves` that holds it."""
+"""The quantities at which two runs can be compared, and the column of `Sweep.curves` that holds each."""
 
 BySeed = Mapping[Any, Run]
 Curve = Mapping[str, np.ndarray]
@@ -39,18 +39,18 @@ class Comparison:
 
     Attributes:
         setting: The settings that both share: learning rate, epochs, ...
-        axis: What both have used the same amount of: `epochs`, `rows`, `updates` or `time`.
-        at: That amount; None if the runs cannot be compared.
+        axis: The quantity at which both are compared: `epochs`, `rows`, `updates` or `time`.
+        at: The value of that quantity; None if the runs cannot be compared.
         reason: Why the runs cannot be compared.
         chunksize: Rows of the batch run's chunks.
-        full: The full-sample run's value of the deciding metric; likewise `batch`.
+        full: The full-sample run's value of the deciding metric; `batch` is the batch run's.
         better: `full`, `batch` or `equal`; empty if the runs cannot be compared.
         seeds: Number of pairs of runs with equal seeds.
         full_std: Sample standard deviation over seeds; None for a single seed.
         difference: Mean of `batch - full` over the pairs.
         interval: 95 % confidence interval of the mean difference: Student's t for paired samples.
         full_updates: Updates at the point of comparison.
-        full_memory_mb: Memory of the rows of one update.
+        full_memory_mb: Memory taken by the rows of one update.
     """
 
     setting: dict[str, Any]
@@ -73,9 +73,9 @@ class Comparison:
 
 
 def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
-    """Return how each full-sample run compares with the best of the batch runs that differ from it in chunksize only.
+    """Compare each full-sample run with the best of the batch runs that differ from it only in chunksize.
 
-    Only finished runs are compared, at the last point that both have: one comparison per axis and setting.
+    Only finished runs are compared, at the last point that both have. There is one comparison per axis and setting.
     """
     metric, sign = objective(sweep.runs)
     keys = [key for key in settings(sweep) if key not in ("chunksize", "seed")]
@@ -148,9 +148,9 @@ def _compare(
 
 
 def _last_common_points(axis: str, full: Curve, batch: Curve) -> tuple[Point, Point, float] | None:
-    """Return the last points of both curves after the same amount of `axis`, and that amount, or None."""
+    """Return the last points at which both curves have the same value of `axis`, and that value, or None."""
     sides = [curve[AXES[axis]] for curve in (full, batch)]
-    if axis == "time":  # Epochs end at different times: take the last epoch of each that ended in time.
+    if axis == "time":  # Epochs end at different times, so take the last epoch of each run that ended by then.
         at = min((side[-1] for side in sides if side.size), default=math.nan)
         indices = [int(np.searchsorted(side, at, side="right")) - 1 for side in sides]
         if min(indices) < 0:
@@ -169,9 +169,9 @@ def _interval(batch: np.ndarray, full: np.ndarray) -> tuple[float, float] | None
         return None
     differences = batch - full
     mean = float(differences.mean())
-    if np.abs(differences - mean).max() <= 1e-14 * abs(mean):  # Equal to rounding: SciPy's variance is not defined.
+    if np.abs(differences - mean).max() <= 1e-14 * abs(mean):  # Equal up to rounding: SciPy gives no interval.
         return mean, mean
-    from scipy.stats import ttest_rel  # Takes a second to import; only needed with several seeds.
+    from scipy.stats import ttest_rel  # SciPy takes a second to import and is only needed with several seeds.
 
     interval = ttest_rel(batch, full).confidence_interval(0.95)
     return float(interval.low), float(interval.high)

@@ -1,6 +1,6 @@
 """The look of a sweep's figures: panels, axes, colors, tick labels and the legend of chunksizes."""
 
-# pandas' types are wider than what these calls return.
+# pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LEGEND_ENTRIES = 6
 LOG_RATIO = 20
 """Values that differ by more than this factor get a logarithmic axis."""
 OFF_SCALE = 50
-"""Losses above this multiple of the median loss are off the scale: their runs are about to diverge."""
+"""Losses above this multiple of the median loss are drawn off the scale; such runs are about to diverge."""
 
 
 def panels(
@@ -51,7 +51,7 @@ def panels(
 
 
 def scale_loss_axis(axis: Axes, values: pd.Series, label: str) -> float:
-    """Scale the y axis to the losses that are not off the scale, and return the largest value shown."""
+    """Scale the y axis to fit the losses that are not off the scale, and return the largest value shown."""
     top = OFF_SCALE * float(values.median())
     shown = values[values <= top]
     if shown.min() > 0 and shown.max() > LOG_RATIO * shown.min():
@@ -67,7 +67,7 @@ def scale_loss_axis(axis: Axes, values: pd.Series, label: str) -> float:
 
 
 def add_legend(figure: Figure, runs: pd.DataFrame, marker: str = "") -> None:
-    """Add a legend of the chunksizes, or of a few of them where there are many; markers replace lines."""
+    """Add a legend of the chunksizes, or of a few if there are many; `marker` replaces lines."""
     counts = runs.apply(chunksize, axis=1).value_counts()
     sizes = [size for size in ordered(counts.index) if size != "full"]
     if len(counts) > LEGEND_ENTRIES:
@@ -89,12 +89,12 @@ def ordered(sizes: Any) -> list[str]:
 
 
 def size_name(size: str) -> str:
-    """Return a chunksize as it appears in legends."""
+    """Return a chunksize as shown in legends."""
     return "full sample" if size == "full" else f"chunks of {int(size):,}"
 
 
 def label_cells(axis: Any, names: Sequence[str]) -> None:
-    """Label the rows or columns of a heat map, or a few of them where there are many."""
+    """Label the rows or columns of a heat map, or only a few if there are many."""
     step = -(-len(names) // 24)
     axis.set_ticks(range(0, len(names), step), labels=names[::step])
 
@@ -105,7 +105,7 @@ def short(value: float, _: object = None) -> str:
 
 
 def axis_label(sweep: Sweep, metric: str) -> str:
-    """Return a metric's name with its unit, where all runs have the same."""
+    """Return a metric's name, with its unit if it is the same for all runs."""
     if metric.endswith(("rmse", "mae")):
         targets = set(sweep.runs.get("data.target", []))
         return f"{metric}, in units of {targets.pop()}" if len(targets) == 1 else metric

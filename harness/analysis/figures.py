@@ -1,9 +1,9 @@
-"""Figures of a sweep, for the report and for notebooks; each function returns None if there is nothing to draw.
+"""Draws the figures of a sweep, for the report and for notebooks; functions return None if there is nothing to draw.
 
-The full sample is vermilion (Okabe and Ito), chunks are blues, darker for longer chunks; the heat map is viridis.
+The full sample is vermilion (Okabe and Ito); chunks are blue, darker for longer chunks; the heat map is viridis.
 """
 
-# pandas' types are wider than what these calls return.
+# pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.formatting import millions
 from harness.tracking.frames import Sweep
 
 MAX_NUMBERS = 150
-"""A heat map of more cells than this shows no numbers."""
+"""A heat map with more cells than this shows no numbers."""
 _CELL = ["size", "learning_rate", "epochs"]
 
 
@@ -67,9 +67,9 @@ def loss_curves(sweep: Sweep) -> Figure | None:
 
 
 def heat_map(sweep: Sweep) -> Figure | None:
-    """Draw final values by chunksize and learning rate, one panel for each of the three largest numbers of epochs.
+    """Draw final values by chunksize and learning rate, one panel for each of the three largest epoch counts.
 
-    A cell is the mean over seeds, for the best of the other settings.
+    A cell shows the mean over seeds for the best combination of the other settings.
     """
     found = objective(sweep.runs)
     metric, sign = found
@@ -139,7 +139,7 @@ def costs(sweep: Sweep) -> Figure | None:
 
 
 def fitted_lines(sweep: Sweep) -> Figure | None:
-    """Draw a sample of the data and the line of the best run of each chunksize, if there is only one feature."""
+    """Draw a sample of the data and the best run's line for each chunksize, if there is only one feature."""
     columns = [sweep.runs[key] for key in ("data.features", "data.target", "data.log_columns") if key in sweep.runs]
     if sweep.sample is None or any(column.nunique() > 1 for column in columns) or "slope" not in sweep.runs:
         return None

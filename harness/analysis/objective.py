@@ -1,6 +1,6 @@
 """The metric by which runs are compared, and the settings in which they differ."""
 
-# pandas' types are wider than what these calls return.
+# pandas declares wider types than these calls return.
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Objective(NamedTuple):
 def objective(runs: pd.DataFrame) -> Objective:
     """Return the metric that decides between `runs`.
 
-    It is `val/loss`; `train/loss` without a holdout; `val/rmse` if the runs' losses are not comparable.
+    This is `val/loss`, or `train/loss` without a holdout, or `val/rmse` if the runs' losses are not comparable.
     """
     metric = deciding_metric(held_out=True)
     if metric not in runs or not runs[metric].notna().any():
@@ -80,5 +80,5 @@ def has(run: Run, key: str) -> bool:
 
 
 def chunksize(run: Any) -> str:
-    """Return a run's chunksize as on the command line: `full` or a number."""
+    """Return a run's chunksize as written on the command line: `full` or a number."""
     return "full" if run["sample"] == "full" else str(int(run["chunksize"]))

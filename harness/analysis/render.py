@@ -1,4 +1,4 @@
-"""A sweep's tables and sentences in the terminal and as CSV, JSON and Markdown."""
+"""Renders a sweep's tables and sentences for the terminal and as CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ FULL_STYLE = "magenta"
 
 
 def show(sweep: Sweep, console: Console, width: int, target: float | None = None) -> None:
-    """Print the tables and sentences of a sweep; the last columns are left out if they do not fit `width` characters.
+    """Print the tables and sentences of a sweep; trailing columns are left out if they do not fit `width` characters.
 
-    `target` is a value of the deciding metric; with it, a table shows when runs reach it.
+    `target` is a value of the deciding metric; if given, another table shows when runs reach it.
     """
     for heading, columns, sentences in _sections(sweep, target):
         if heading:
@@ -66,7 +66,7 @@ def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width
 
 
 def as_csv(sweep: Sweep, target: float | None = None) -> str:
-    """Return one line per run, best first, with everything recorded; with a target, one per chunksize and setting."""
+    """Return one line per run, best first, with all recorded values; with a target, one per chunksize and setting."""
     if target is None:
         return _all_columns(sweep).to_csv(index=False)
     rows = [asdict(each) for each in times_to_target(sweep, target)]
@@ -88,7 +88,7 @@ def as_json(sweep: Sweep, target: float | None = None) -> str:
 
 
 def as_markdown(sweep: Sweep, target: float | None = None) -> str:
-    """Return the terminal's tables and sentences as Markdown, with all columns."""
+    """Return the same tables and sentences as in the terminal, but as Markdown and with all columns."""
     parts = []
     for heading, columns, sentences in _sections(sweep, target):
         parts += [f"{heading}:".replace("*", "\\*") if heading else "", _markdown(columns), "\n".join(sentences)]
@@ -128,7 +128,7 @@ def _say(sentences: Sequence[str], console: Console) -> None:
 
 
 def _all_columns(sweep: Sweep) -> pd.DataFrame:
-    """Return the runs, best first, with the chunksize as on the command line: a number or `full`."""
+    """Return the runs, best first, with the chunksize as written on the command line: a number or `full`."""
     runs = pd.DataFrame(ranked(sweep.runs), columns=sweep.runs.columns)
     if "chunksize" in runs:
         sizes = map(chunksize, ranked(sweep.runs))

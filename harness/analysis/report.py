@@ -15,7 +15,7 @@ from harness.tracking.frames import Sweep
 
 PAGE = "report.html"
 TABLE_ROWS = 100
-"""The page's table shows this many of the best runs."""
+"""Number of best runs in the page's table."""
 
 CAPTIONS = {
     "losses": (
@@ -70,7 +70,7 @@ def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
 
 
 def facts(sweep: Sweep) -> list[tuple[str, str]]:
-    """Return titles and texts that describe a sweep: its data, model, runs and command."""
+    """Describe a sweep by its data, model, runs and command, as pairs of title and text."""
     facts = [("Data", f"{data['name']}: {_rows(data)}") for data in sweep.data]
     for key in ("data.features", "data.target", "loss", "model._target_", "optimizer.name"):
         title = key.removesuffix("._target_").removesuffix(".name").removeprefix("data.").capitalize()

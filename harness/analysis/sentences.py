@@ -1,4 +1,4 @@
-"""What a sweep's tables show, in sentences."""
+"""Summarizes a sweep's tables in sentences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
 
 
 def conclusion(runs: Sequence[Run], objective: Objective) -> str:
-    """Return which run is best, and how the best run of the other kind compares; `runs` are sorted, best first."""
+    """Describe the best run, and how the best run of the other kind compares; `runs` are sorted, best first."""
     metric = objective.metric
     finished = [run for run in runs if objective.decides(run)]
     if not finished:
@@ -47,7 +47,7 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
 
 
 def verdict(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return how often each kind of run is better, and why runs cannot be compared."""
+    """Say how often each kind of run is better, and why some runs cannot be compared."""
     sentences = []
     axes = {"epochs": "epochs (and so the same rows)", "updates": "number of updates", "time": "training time"}
     for axis, title in axes.items():
@@ -67,7 +67,7 @@ def verdict(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def shared_scan(runs: Sequence[Run]) -> list[str]:
-    """Return what the times mean where runs shared a scan."""
+    """Explain what the times mean if runs shared a scan."""
     shared = {int(run["time/shared_by"]) for run in runs if has(run, "time/shared_by")}
     if not shared - {1}:
         return []

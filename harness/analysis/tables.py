@@ -1,4 +1,4 @@
-"""Tables of text: runs side by side, full sample against batch, and the time to a target."""
+"""Text tables: runs side by side, full sample against batch, and the time to a target."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ METRICS = (
     *(
         Metric(key.replace("/", "/\n"), key, score if greater_is_better(key) else number)
         for key in EPOCH_METRICS
-        if key != "val/mae"  # Says little beside val/rmse.
+        if key != "val/mae"  # Adds little to val/rmse.
     ),
     Metric("inter-\ncept", "intercept"),
     Metric("slope", "slope"),
@@ -42,7 +42,7 @@ METRICS = (
     Metric("rows\n/s", "rows_per_second", millions),
     Metric("memory/\nupdate", "memory/update_mb", memory),
 )
-"""The columns of `harness compare` and of the report, in order; columns without values are dropped."""
+"""The columns of `harness compare` and the report, in order; columns without values are dropped."""
 
 _SCAN_TITLES = {"train\ns": "scan\ns", "rows\n/s": "scan\nrows/s"}
 """Titles where several runs shared a scan."""
@@ -61,19 +61,19 @@ def ranked(runs: pd.DataFrame) -> list[Run]:
 
 
 def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
-    """Return the table of `runs`: the settings that vary, then the metrics, the least important last."""
+    """Return the table of `runs`: first the settings that vary, then the metrics, the least important last."""
     columns = [_setting_column(key, runs) for key in settings(sweep)]
     shared = any(has(run, "time/shared_by") and run["time/shared_by"] > 1 for run in runs)
     metrics = [_metric_column(metric, runs) for metric in METRICS]
     metrics = [[_SCAN_TITLES.get(title, title) if shared else title, *cells] for title, *cells in metrics if any(cells)]
-    # The first metric's column shows how runs ended that did not finish.
+    # For runs that did not finish, the first metric's column shows how they ended.
     first = metrics.pop(0) if metrics else ["", *("" for _ in runs)]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
     return columns + metrics
 
 
 def comparison_columns(comparisons: Sequence[Comparison]) -> list[Column]:
-    """Return the table of full sample against batch, one row per setting; `*` marks the better of a pair."""
+    """Return the table of full sample against batch, one row per setting; `*` marks the better run of a pair."""
     by_setting: dict[tuple, dict[str, Comparison]] = {}
     for each in comparisons:
         by_setting.setdefault(tuple(each.setting.items()), {})[each.axis] = each
@@ -162,5 +162,5 @@ def _metric_column(metric: Metric, runs: Sequence[Run]) -> Column:
 
 
 def _ending(run: Run) -> str:
-    """Return how a run ended that did not finish, else nothing."""
+    """Return how a run ended, or an empty string if it finished."""
     return "" if run["status"] == "FINISHED" else "diverged" if has(run, "diverged_at") else run["status"].lower()

@@ -1,4 +1,4 @@
-"""How long the runs of a sweep take to reach a target."""
+"""Computes how long the runs of a sweep take to reach a target."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from harness.tracking.frames import Sweep
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """When the runs of one chunksize and setting first reach a target; means over the seeds that reach it.
+    """When the runs with one chunksize and setting first reach a target; values are means over the seeds that do.
 
     Attributes:
         chunksize: None for the full sample.
         setting: Learning rate and whatever else varies, except epochs.
         reached: Number of seeds that reach the target.
-        epochs: Epochs until then, None if no seed reaches the target; likewise `updates`, and `seconds` of the scan.
+        epochs: Epochs until then; None if no seed reaches the target. `updates` and the scan's `seconds` likewise.
         shared_by: Lanes that shared the scan.
     """
 
@@ -38,7 +38,7 @@ class TimeToTarget:
 
 
 def times_to_target(sweep: Sweep, target: float) -> list[TimeToTarget]:
-    """Return when the runs of each chunksize and setting first reach `target`, the fewest epochs first."""
+    """Return when the runs with each chunksize and setting first reach `target`, the fewest epochs first."""
     metric, sign = objective(sweep.runs)
     keys = [key for key in settings(sweep) if key not in ("chunksize", "seed", "epochs")]
     groups: dict[tuple[str, Setting], dict[Any, Run]] = defaultdict(dict)

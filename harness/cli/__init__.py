@@ -1,4 +1,4 @@
 """The console command, and the Hydra application behind `harness train`.
 
-In: words. Out: exit codes and text. Nothing else imports this room.
+In: command-line arguments. Out: exit codes and text. No other package imports this one.
 """

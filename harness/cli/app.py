@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 class App:
-    """One call of `harness train`; as a context manager it ends its sweep."""
+    """One call of `harness train`; use it as a context manager, which ends the sweep."""
 
     def __init__(self, arguments: Sequence[str], *, previews: bool = False, owns_process: bool = True) -> None:
-        """Take the words of a command line; in its own process the app may tune the garbage collector."""
-        self.folder: Path | None = None  # The sweep's; None for a single run.
-        self.runs: list[Run] = []  # Those that have ended.
-        self.composed = False  # True once Hydra has composed the jobs, so later errors are not about its words.
-        self.previews = previews  # Train nothing; `preview` prints what would be trained.
-        self.error: Exception | None = None  # What ended training, for the caller to raise.
+        """Take command-line arguments; only if the process is its own may the app tune the garbage collector."""
+        self.folder: Path | None = None  # The sweep's folder; None for a single run.
+        self.runs: list[Run] = []  # The runs that have ended.
+        self.composed = False  # True once Hydra has composed the jobs, so later errors are not about arguments.
+        self.previews = previews  # If True, train nothing; `preview` prints what would be trained.
+        self.error: Exception | None = None  # The error that ended training, for the caller to raise.
         self._command = shlex.join(["harness", "train", *arguments])
         self._configs: list[Config] = []
         self._signatures: list[str] = []
@@ -72,7 +72,7 @@ class App:
         except Exception as error:
             if os.getpid() != self._process:
                 raise
-            # Hydra would print its own message and go on with the next job, so the caller raises the error.
+            # Hydra would print its own message and continue with the next job, so the caller raises the error.
             self.error = error
             return math.inf
         return ended[0].objective if ended else math.inf
@@ -101,7 +101,7 @@ class App:
             runs = self._sweep.train(configs, [self._command_of(job) for job in jobs])
             self.runs += runs
             if os.getpid() != self._process:
-                self.__exit__(None, None, None)  # In another launcher's worker, nobody else ends the sweep.
+                self.__exit__(None, None, None)  # In another launcher's worker process, nothing else ends the sweep.
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -119,7 +119,7 @@ class App:
         """Return the command that trains a job alone."""
         words = ["harness", "train", *self._options, *job.hydra.overrides.task]
         if job.hydra.runtime.choices.get("sweep"):
-            words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so its word stays.
+            words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so its override is kept.
         return shlex.join(words)
 
     def _checked(self, jobs: Sequence[DictConfig]) -> list[Config]:
@@ -129,7 +129,7 @@ class App:
             _check_folder("runtime.cache", cache)
         import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
         if self._owns_process:
-            gc.freeze()  # Collecting what is loaded by now would cost a second in a sweep of 64.
+            gc.freeze()  # Collecting what is loaded by now would take a second in a sweep of 64.
         return configs
 
 
@@ -154,7 +154,7 @@ def _display() -> Display:
 
 
 def _options_of(arguments: Sequence[str]) -> list[str]:
-    """Return the options that each job needs too: --trust, and where its configuration is."""
+    """Return the options that each job needs too: --trust, and the location of its configuration."""
     found = [OPTION] if OPTION in arguments else []
     for word, following in itertools.pairwise([*arguments, ""]):
         name, equals, _ = word.partition("=")

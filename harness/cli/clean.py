@@ -1,4 +1,4 @@
-"""What the harness keeps on disk, and what can be removed."""
+"""Finds what the harness keeps on disk, and removes what is not needed."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Item:
 
     kind: str  # One of `KINDS`; generated data counts as tables.
     name: str
-    state: str  # What it is, or what happened to it.
+    state: str  # What the item is, or what happened to it.
     bytes: int
     used: float  # When it was last written or opened, in seconds since 1970.
-    kept: str  # Why it must stay: `NEEDED`, `UNDELIVERED`, `IN_USE`, or empty.
-    remove: Callable[[], bool]  # Removes it and returns True, or returns False if a process holds it.
+    kept: str  # Why it must be kept: `NEEDED`, `UNDELIVERED`, `IN_USE`, or empty.
+    remove: Callable[[], bool]  # Removes it and returns True, or returns False if a process is using it.
 
 
 def seconds(text: str) -> float:
@@ -55,7 +55,7 @@ def seconds(text: str) -> float:
 
 
 def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None = None) -> list[Item]:
-    """Return the items of `kinds`, kind by kind, largest first; artifacts only with a reader of a local store."""
+    """Return the items of `kinds`, kind by kind, largest first; artifacts need a reader of a local store."""
     found = {
         "checkpoints": lambda: _checkpoints(cache),
         "tables": lambda: _tables(cache),
@@ -66,7 +66,7 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
 
 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
-    """Return what `survey` returns, with artifacts if the store is a file; another is refused if they are asked for."""
+    """Do the same as `survey`, with artifacts if the store is a file; if not, asking for them is an error."""
     records = None
     is_file = uri.startswith(SQLITE)
     require(
@@ -80,9 +80,9 @@ def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list
 
 
 def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
-    """Remove items, and yield a line for each that stays and for the sum; a dry run only says what would be removed.
+    """Remove items, and yield a line for each one kept and for the total; a dry run only says what would be removed.
 
-    Stays what a process is using and, without `force`, what an interrupted sweep needs.
+    Items that a process is using are kept, and without `force`, so are items that an interrupted sweep needs.
     """
     freed = 0
     for item in items:
@@ -121,7 +121,7 @@ def _checkpoints(cache: Path) -> Iterator[Item]:
         lock = folder / "lock"
         is_begun = bool(known) or checkpoint_exists(folder)
         kept = IN_USE if _is_locked(lock) else NEEDED if is_begun else ""
-        state = known.get("command", "") if is_begun else "left by a process that was killed when it started"
+        state = known.get("command", "") if is_begun else "left by a process that was killed as it started"
         yield Item("checkpoints", folder.name, state, _size(folder), _newest(folder), kept, _removal(folder, lock=lock))
 
 
@@ -152,7 +152,7 @@ def _records(cache: Path) -> Iterator[Item]:
 
 
 def _artifacts(records: RunReader) -> Iterator[Item]:
-    """Yield the files of failed and deleted runs that are beside the store."""
+    """Yield the files of failed and deleted runs that are next to the store."""
     root = records.artifacts
     if root is None:
         return

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from harness.tracking.reader import RunReader
 
 WIDTH = 100
-"""Columns of text when the output is not a terminal."""
+"""Width of the text in characters when the output is not a terminal."""
 
 uri_option = click.option("--uri", help="Tracking store. Default: MLFLOW_TRACKING_URI, or mlflow.db in this folder.")
 cache_option = click.option("--cache", type=click.Path(path_type=Path), default=".harness", show_default=True)
-age_option = click.option("--older-than", metavar="AGE", help="Only what has not been used for 7d, 12h, 2w, ...")
+age_option = click.option(
+    "--older-than", metavar="AGE", help="Only what has not been used for this long: 7d, 12h, 2w, ..."
+)
 _words = click.argument("words", nargs=-1, type=click.UNPROCESSED)
 
 
@@ -51,11 +53,11 @@ def train(words: tuple[str, ...]) -> int:
 )
 @_words
 def plan(words: tuple[str, ...]) -> None:
-    """Show what `harness train` would do with the same words.
+    """Show what `harness train` would do with the same arguments.
 
     Lists which runs are new, finished, failed, diverged, interrupted or running elsewhere, and how they share scans.
-    Estimates time, memory and disk by training on the first blocks for a few seconds. A source that was never used is
-    parsed first.
+    Estimates time, memory and disk space by training on the first blocks for a few seconds. A source that has not been
+    used before is parsed first.
     """
     from harness.cli import train
 
@@ -100,11 +102,11 @@ def sweeps(uri: str | None, limit: int) -> None:
 @uri_option
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Default: harness-report-SWEEP.")
 def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
-    """Write a page with figures about SWEEP, by default the newest."""
+    """Write an HTML page with figures for SWEEP, by default the newest."""
     from harness.analysis import report
 
     found = _reader(uri).load([sweep] if sweep else [], with_sample=True)
-    name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # A store may use any id.
+    name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # Ids of other stores may have any form.
     click.echo(str(report.write(found, output or Path(f"harness-report-{name}"))))
 
 
@@ -126,11 +128,11 @@ def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep:
 @uri_option
 @click.option("--data", multiple=True, metavar="PATH", help="Where the data is now; repeat it for several files.")
 @click.option("--strict", is_flag=True, help="Refuse to train if data, code or packages differ from the record.")
-@click.option("--trust", is_flag=True, help="Run the model's function whatever package it is in.")
+@click.option("--trust", is_flag=True, help="Run the model's function even if it is in another package.")
 def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool, trust: bool) -> int:
     """Train a recorded run again and compare the numbers.
 
-    The exit code is 0 if all metrics are bit-identical, and 1 if not.
+    The exit code is 0 if all metrics are bit-identical, otherwise 1.
     """
     from rich.console import Console
 
@@ -145,7 +147,7 @@ def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool,
 @uri_option
 @click.option("--port", type=int, help="Default: 5000, or any free port if 5000 is taken.")
 def ui(uri: str | None, port: int | None) -> int:
-    """Serve the MLflow UI of the store, for this machine only."""
+    """Serve the MLflow UI for the store, on this machine only."""
     from harness.tracking.ui import serve
 
     return serve(tracking_uri(uri), port, click.echo)
@@ -153,7 +155,7 @@ def ui(uri: str | None, port: int | None) -> int:
 
 @click.command()
 @click.option("--checkpoints", is_flag=True, help="Checkpoints that nothing can resume from; with --force, all.")
-@click.option("--tables", is_flag=True, help="Parsed tables and generated data, which are made again when needed.")
+@click.option("--tables", is_flag=True, help="Parsed tables and generated data, which are recreated when needed.")
 @click.option("--artifacts", is_flag=True, help="Files of failed and deleted runs in a local store.")
 @click.option("--all", "everything", is_flag=True, help="All of these; with --force, undelivered records too.")
 @age_option
@@ -200,7 +202,7 @@ def _show_runs(uri: str | None, ids: Sequence[str], target: float | None = None)
 def _reader(uri: str | None) -> RunReader:
     from harness.tracking.reader import RunReader
 
-    # By default MLflow retries for minutes, but here someone waits.
+    # By default MLflow retries for minutes, but here a user is waiting.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     return RunReader(tracking_uri(uri))
 

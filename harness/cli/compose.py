@@ -1,7 +1,7 @@
-"""From override words to configurations: where `conf` is, and the jobs of a sweep.
+"""Composes configurations from overrides: locates `conf`, and composes the jobs of a sweep.
 
-Jobs that choose the same groups and set the same keys differ only in plain values, on which no defaults list can
-depend. So Hydra composes only the first of them, and the others are copies with their own values.
+Jobs that choose the same groups and set the same keys differ only in plain values, which no defaults list can depend
+on. So Hydra composes only the first of them, and the others are copies with their own values.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from harness.errors import require
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-# A wheel has the folder inside the package, a checkout beside it.
+# In a wheel the folder is inside the package, in a checkout next to it.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
 def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
-    """Return for each key the override words of its values; the last word with a key sets its values.
+    """Return, for each key, one override per value; if a key is given more than once, the last one counts.
 
     Raises:
-        ConfigError: A word is an interval, which has no points of its own.
+        ConfigError: An override is an interval, which does not define grid points.
     """
     axes = {}
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
@@ -80,7 +80,7 @@ def compose_jobs(
 
 
 def task_config(job: DictConfig) -> DictConfig:
-    """Return a job's configuration without the `hydra` node and with the name of its MLflow experiment."""
+    """Return a job's configuration without the `hydra` node and with its MLflow experiment's name filled in."""
     config = pickle.loads(pickle.dumps(job))
     with open_dict(config):
         del config["hydra"]

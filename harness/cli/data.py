@@ -24,7 +24,7 @@ def data() -> None:
 @click.option("--rows", type=float, default=21613, show_default=True, help="For example 1e8.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def generate(path: Path, rows: float, seed: int) -> None:
-    """Write synthetic houses like those of King County to the CSV file PATH, in constant memory."""
+    """Write synthetic house sales modelled on King County to the CSV file PATH, in constant memory."""
     from rich.console import Console
 
     from harness.data import synthetic_houses
@@ -32,7 +32,7 @@ def generate(path: Path, rows: float, seed: int) -> None:
     from harness.sweep.display import Display
 
     require(rows >= 1 and rows == rows // 1, f"--rows must be a positive whole number, not {rows:g}.")
-    require(seed >= 0, f"--seed must not be negative, but is {seed}.")
+    require(seed >= 0, f"--seed must not be negative, not {seed}.")
     require(path.parent.is_dir(), f"PATH: no such folder: {path.parent}")
     display = Display(Console())
     synthetic_houses.generate(
@@ -56,7 +56,7 @@ def describe(path: str) -> None:
 @data.command("list")
 @cache_option
 def list_tables(cache: Path) -> None:
-    """List the tables parsed from sources, and their size."""
+    """List the tables parsed from sources, and their sizes."""
     from harness.data.table_cache import list_tables, render
 
     print_wide(render(list_tables(cache)))
@@ -66,7 +66,7 @@ def list_tables(cache: Path) -> None:
 @click.argument("tables", nargs=-1)
 @cache_option
 def verify(tables: tuple[str, ...], cache: Path) -> int:
-    """Read tables and their sources from end to end, and check that they still agree.
+    """Read tables and their sources completely, and check that they still agree.
 
     TABLES are names from `harness data list`, or sources; the default is all.
     """
@@ -86,13 +86,13 @@ def verify(tables: tuple[str, ...], cache: Path) -> int:
 
 @data.command("clean")
 @click.argument("tables", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Also tables of unchanged sources, and generated data.")
+@click.option("--all", "everything", is_flag=True, help="Also remove tables of unchanged sources, and generated data.")
 @age_option
 @cache_option
 def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | None, cache: Path) -> None:
-    """Remove tables: TABLES, or by default those whose source is gone or has changed.
+    """Remove TABLES, by default those whose source is gone or has changed.
 
-    Keeps what a running process uses and what an interrupted sweep needs. A removed table is made again when needed.
+    Keeps tables that a running process uses or an interrupted sweep needs. A removed table is recreated when needed.
     """
     from harness.cli.clean import seconds
     from harness.data.table_cache import free

@@ -1,4 +1,4 @@
-"""How data, packages, commits, uncommitted changes and the model's source differ from the record of a run."""
+"""Lists how data, packages, commits, uncommitted changes and the model's source differ from a run's record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def differ(what: str, recorded: object, here: object) -> list[str]:
-    """Return a line if the recorded thing differs from the one here."""
+    """Return a line if the recorded value differs from the current one."""
     return [] if recorded == here else [f"{what}: {recorded or 'none'} recorded, {here or 'none'} here"]
 
 
@@ -28,7 +28,7 @@ def data(ready: plan.Run, run: Run) -> list[str]:
 
 
 def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str]:
-    """Compare packages, commits, uncommitted changes, configuration and model; `recorded` has the record's files."""
+    """Compare packages, commits, uncommitted changes, configuration and model; `recorded` holds the recorded files."""
     target = ready.config.model["_target_"]
     then, now = _versions(recorded.get("packages.txt", "")), _versions(packages())
     for name in {**then, **now}:
@@ -41,7 +41,7 @@ def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str
         what = name.removesuffix(".patch").replace("-", " changes of ", 1)
         if (before := recorded.get(name)) != (after := changes.get(name)):
             yield f"{what}: {_lines(before)} recorded, {_lines(after)} here"
-    # With the recorded data, only the configuration and the source of a user's model are left to differ.
+    # If the data is the recorded one, only the configuration and the source of a user's model can differ.
     here = signature(ready.config, replace(ready.table, digest=_digest(run)))
     yield from differ(f"signature, which covers the source of {target}", run.data.tags.get("signature"), here)
 

@@ -1,4 +1,4 @@
-"""Turns errors of Hydra and OmegaConf into sentences that name the key, the choices and the likely intention."""
+"""Turns Hydra and OmegaConf errors into sentences that name the key, the valid choices and a likely correction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 
 
 def explain(error: Exception) -> str:
-    """Return a sentence for what Hydra or OmegaConf says about the words of a command."""
+    """Explain, in a sentence, an error of Hydra or OmegaConf about the arguments of a command."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         siblings: Any = cause.parent_node
@@ -40,7 +40,7 @@ def explain(error: Exception) -> str:
 
 
 def check_keys(settings: Any, prefix: str = "") -> None:
-    """Refuse keys that `+` added to a dataclass: nothing would read them."""
+    """Reject keys that `+` added to a dataclass, because nothing would read them."""
     known = {field.name: getattr(settings, field.name) for field in fields(settings)}
     for name, value in vars(settings).items():
         if name not in known:
@@ -64,7 +64,7 @@ def _wrong_value(key: str, fault: str) -> str:
 
 
 def _no_such_key(key: str, siblings: Mapping[str, Any], *, is_open: bool = False) -> str:
-    """Suggest the key that was meant, or list all keys beside it; an open mapping takes new ones."""
+    """Suggest the key that was meant, or list its siblings; open mappings also accept new keys."""
     if key == "experiment":  # Hydra knows the group only if some folder has it.
         return "no experiments here. Define one in conf/experiment/NAME.yaml, here or under --config-dir."
     path, dot, name = key.rpartition(".")

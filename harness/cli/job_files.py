@@ -1,4 +1,4 @@
-"""The files of a sweep and its jobs that Hydra writes, without passwords."""
+"""Keeps passwords out of the files that Hydra writes for a sweep and its jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SWEEP_FILES = ("multirun.yaml",)
 
 
 def hide_passwords(folder: Path | None, files: Sequence[str]) -> None:
-    """Mask the passwords in those of `files` that Hydra has written into `folder`."""
+    """Mask passwords in those of the `files` that Hydra has written to `folder`."""
     for path in (folder / file for file in files if folder and (folder / file).is_file()):
         text = path.read_text()
         if (hidden := masked(text)) != text:
@@ -33,7 +33,7 @@ def job_folder(hydra_config: Any) -> Path | None:
 
 
 def write_job_files(job: JobReturn) -> None:
-    """Write what Hydra would write about a job, with a faster YAML writer: it saves a second in a sweep of 64."""
+    """Write what Hydra would write about a job, but faster: this saves a second in a sweep of 64."""
     hydra_config: Any = job.hydra_cfg
     folder = job_folder(hydra_config.hydra)
     assert folder

@@ -1,6 +1,6 @@
 """The console command `harness` and its exit codes.
 
-0: all is well. 1: a run failed. 2: refused, and nothing was done. 130: interrupted. 143: terminated.
+0: success. 1: a run failed. 2: invalid input, nothing was done. 130: interrupted. 143: terminated.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         code = _fail("interrupted", 130)
     except BrokenPipeError:
-        # Nobody reads the output any more, and the interpreter would complain when it flushes the rest.
+        # The reader of the output is gone, and the interpreter would complain when it flushes the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     except SystemExit as end:
@@ -65,9 +65,9 @@ def main() -> None:
 
 
 def _tune_process() -> None:
-    """Change process-wide state, which only a command may do, not `harness.train`."""
+    """Change process-wide state, which is for commands only, not for `harness.train`."""
     signal.signal(signal.SIGTERM, _terminate)
-    # The garbage collector takes a quarter of the time to import MLflow, and two seconds when the interpreter exits.
+    # The garbage collector takes a quarter of MLflow's import time, and two seconds when the interpreter exits.
     gc.set_threshold(50_000, 20, 50)
     atexit.register(gc.freeze)
 

@@ -1,4 +1,4 @@
-"""Compares the metrics of two runs: whether they are bit-identical, and if not, how far apart they are."""
+"""Compares the metrics of two runs: are they bit-identical and, if not, how far apart are they?"""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Curves = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Pair:
-    """A metric of two runs."""
+    """One metric in two runs."""
 
     metric: str
     recorded: float | None  # The last value of the first run.
     now: float | None  # The last value of the second run.
     points: int  # Steps in either run.
-    missing: int  # Steps that only one run has.
+    missing: int  # Steps in only one of the runs.
     difference: float  # The largest difference at a step that both have.
     step: int  # That step.
 
@@ -34,7 +34,7 @@ class Pair:
 
 
 def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
-    """Compare two runs metric by metric, except for what measures the machine.
+    """Compare two runs metric by metric, except for metrics that measure the machine.
 
     With `so_far`, only the points of the first run are compared, because it did not finish.
     """

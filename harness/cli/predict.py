@@ -1,4 +1,4 @@
-"""Predict new rows with a logged model: a CSV file in, predictions out, in constant memory."""
+"""Predicts new rows with a logged model: reads a CSV file and writes predictions, in constant memory."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ COLUMN = "prediction"
 
 
 def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
-    """Write a prediction for each row of a CSV file to another, by default standard output.
+    """Write a prediction for each row of a CSV file to another file, by default standard output.
 
-    The file has the model's columns, in any order and among others; `keep` writes them before the prediction.
+    The input must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
+    front of the prediction.
 
     Raises:
-        ConfigError: The run has no model, or a row cannot be used.
+        ConfigError: The run has no model, or a row is invalid.
     """
     with tempfile.TemporaryDirectory() as folder:
         model = load(artifacts.model(records, run_id, Path(folder)))
@@ -63,10 +64,10 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
 
 
 def load(path: Path) -> keras.Model:
-    """Load a Keras model without running code that came with it.
+    """Load a Keras model without running code that is stored in it.
 
     Raises:
-        ConfigError: The model contains code, or a layer that is not known here.
+        ConfigError: The model contains code or an unknown layer.
     """
     import_tensorflow()
     import keras
@@ -80,7 +81,7 @@ def load(path: Path) -> keras.Model:
 
 
 def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFrame, int]:
-    """Yield as many of the file's rows as are sent, as text, or without columns."""
+    """Yield the next rows of the file as text, as many as the number sent; without `keep`, they have no columns."""
     count = yield pd.DataFrame()
     if not keep:
         while True:
@@ -108,7 +109,7 @@ def _sink(output: Path | None) -> Iterator[TextIO]:
 
 
 def _input(name: str, column: np.ndarray | Words, chunk: Chunk) -> Any:
-    """Return a column as the model takes it, `[rows, 1]`; an empty category counts as unknown."""
+    """Return a column in the form that the model takes, `[rows, 1]`; an empty category counts as unknown."""
     import tensorflow as tf
 
     if isinstance(column, Words):

@@ -50,10 +50,10 @@ class Request:
 
 
 def reproduce(records: RunReader, request: Request, display: Display) -> bool:
-    """Train a recorded run again, and show what differs here and the numbers; return True if all numbers are equal.
+    """Train a recorded run again; show what differs from its record, and both results; return True if these are equal.
 
     Raises:
-        ConfigError: There is no such run, or it cannot be trained here, or with `strict` something differs.
+        ConfigError: The run does not exist or cannot be trained here, or something differs and `strict` is set.
     """
     run = records.run(request.run_id)
     with tempfile.TemporaryDirectory() as folder:
@@ -98,8 +98,8 @@ def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
 def _prepare(config: Config, run: Run, request: Request, display: Display) -> plan.Run:
     """Open the data and check that the run can be trained here.
 
-    Data outside the working folder that is not the recorded data must be named with --data. Otherwise a record could
-    make its reader measure any file and publish the result.
+    Data outside the working folder that is not the recorded data must be named with --data. Otherwise a manipulated
+    record could make a user compute and publish statistics of any file.
     """
     from harness.cli import differences
     from harness.data.addresses import find_addresses
@@ -124,7 +124,7 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
 
 
 def _compare(records: RunReader, run: Run, again: Run, display: Display) -> bool:
-    """Show two runs' numbers side by side, and return True if they are equal."""
+    """Show the metrics of two runs side by side, and return True if they are equal."""
     is_whole = run.info.status == "FINISHED" or "failure" in run.data.tags
     found = pairs(records.curves(run), records.curves(again), so_far=not is_whole)
     if found:

@@ -1,4 +1,4 @@
-"""`harness train`, `harness.train` and `harness plan`: pass the words to Hydra, and turn its errors into sentences."""
+"""`harness train`, `harness.train` and `harness plan`: pass arguments to Hydra, and explain its errors."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from harness.sweep.plan import Run
     from harness.tracking.frames import Sweep
 
-_NOTHING = "Nothing to train: harness.train takes KEY=VALUE words, -m, --trust and --config-dir."
+_NOTHING = "Nothing to train: harness.train takes KEY=VALUE arguments, -m, --trust and --config-dir."
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def run(arguments: Sequence[str]) -> list[Run]:
-    """Train what the words of a command line ask for, and return the ended runs."""
+    """Train what the command-line arguments ask for, and return the ended runs."""
     app = App(arguments)
     run_app(app, arguments)
     return app.runs
@@ -50,10 +50,10 @@ def plan(arguments: Sequence[str]) -> None:
 
 
 def run_app(app: App, words: Sequence[str]) -> None:
-    """Run `app` under Hydra with the words of a command line.
+    """Run `app` under Hydra with command-line arguments.
 
     Raises:
-        ConfigError: The words, a configuration or the data cannot be used; nothing was trained.
+        ConfigError: The arguments, a configuration or the data are invalid; nothing was trained.
     """
     add_cwd_to_path()
     ConfigStore.instance().store("schema", Config)
@@ -76,9 +76,9 @@ def run_app(app: App, words: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
-    """Set `sys.argv` and HYDRA_FULL_ERROR, the only ways to pass Hydra words and make it raise errors.
+    """Set `sys.argv` and HYDRA_FULL_ERROR, the only ways to pass arguments to Hydra and make it raise errors.
 
-    Its parser takes options in one place only, but people write -m anywhere.
+    Hydra's parser accepts options in one place only, but people write -m anywhere.
     """
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["harness train", *sorted(words, key=lambda word: word not in ("-m", "--multirun"))]
@@ -93,8 +93,8 @@ def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
 
 
 def train_in_process(words: Sequence[str]) -> Sweep:
-    """Do what `harness.train` does, in a process that is not the harness's own, such as a notebook's."""
-    require(not isinstance(words, str), f"harness.train takes a list of words, such as {str(words).split()}.")
+    """Implement `harness.train`, for processes that are not the harness's own, such as a notebook's."""
+    require(not isinstance(words, str), f"harness.train takes a list of arguments, such as {str(words).split()}.")
     with _ONE_AT_A_TIME, _process_as_it_was():
         app = App(words, owns_process=False)
         # Hydra's logging would close the process's handlers.

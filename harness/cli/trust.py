@@ -1,4 +1,4 @@
-"""Which functions may build models: a configuration names one, and may come from someone else."""
+"""Decides which functions may build models: a configuration names one, and may come from someone else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REMEDY = f"Add {OPTION} if you trust this function."
 
 
 def import_models(targets: Iterable[str]) -> None:
-    """Import TensorFlow and the modules of models' functions, after checking that they may run."""
+    """Import TensorFlow and the modules of the models' functions, after checking that they may run."""
     targets = list(targets)
     check_packages(targets)
     tune_malloc()
@@ -25,17 +25,17 @@ def import_models(targets: Iterable[str]) -> None:
 
 
 def check_packages(targets: Iterable[str]) -> None:
-    """Refuse functions outside `PACKAGES` before anything imports their modules."""
+    """Reject functions outside `PACKAGES` before anything imports their modules."""
     for target in targets:
         is_known = target.partition(".")[0] in PACKAGES
         require(is_known, f"model._target_: {target} is not in {', '.join(PACKAGES[:-1])} or {PACKAGES[-1]}. {_REMEDY}")
 
 
 def check_functions(targets: Iterable[str]) -> None:
-    """Refuse functions whose first argument is not `inputs`; this imports their modules.
+    """Reject functions whose first argument is not `inputs`; this imports their modules.
 
-    The packages also have functions that download, run programs or write files, with arguments that the configuration
-    would set.
+    The packages also contain functions that download, run programs or write files, and the configuration would set
+    their arguments.
     """
     for target in targets:
         function = find_target(target)

@@ -1,4 +1,4 @@
-"""Configurations in, recorded runs out: plan, resume, train, record.
+"""Turns configurations into recorded runs: plans, resumes, trains and records them.
 
-In: `Config`. Out: `Run`, and its records through `tracking`. Knows neither Hydra nor the command line.
+In: `Config`. Out: `Run`, and its records through `tracking`. Independent of Hydra and the command line.
 """

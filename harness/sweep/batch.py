@@ -1,4 +1,4 @@
-"""Decides which runs to train, to resume, to take from the store, and to leave to other processes."""
+"""Decides which runs to train, resume, take from the store, or leave to other processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Store:
 def checkpoint_folder(
     runs: Sequence[Run], device: str, experiment_id: str, uri: str, tags: Mapping[str, str] | None = None
 ) -> Path:
-    """Return the checkpoint folder of these runs, named by everything that their numbers and records depend on."""
+    """Return the checkpoint folder of these runs, named by a hash of all that their results and records depend on."""
     runtime = runs[0].config.runtime
     versions = [CHECKPOINT_FORMAT, tf.__version__, keras.__version__]
     names = ("lane_tile", "gram", "threads", "deterministic", "rerun")
@@ -58,7 +58,7 @@ class Batch:
     def __init__(
         self, runs: Sequence[Run], scans: Sequence[PreparedScan], executor: Executor, store: Store, command: str
     ) -> None:
-        """Take runs and their `scans`; `executor` prepares others if only some of the runs are to be trained."""
+        """Take runs and their `scans`; `executor` prepares new ones if only some of the runs are to be trained."""
         self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
         self._checkpoint: Checkpoint | None = None
         self._may_resume = True
@@ -71,7 +71,7 @@ class Batch:
         }
 
     def run(self, display: Display) -> None:
-        """Return once every run has ended, whether it was trained here or elsewhere, or is in the store."""
+        """Return once every run has ended, whether trained here or elsewhere or taken from the store."""
         by_claim = {self._claim(run): run for run in self._runs}
         locks, is_waiting = self._store.locks, False
         while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
@@ -86,7 +86,7 @@ class Batch:
             time.sleep(POLL_SECONDS)
 
     def discard_checkpoint(self) -> None:
-        """Delete the checkpoint, once everything is recorded."""
+        """Delete the checkpoint after everything is recorded."""
         if self._checkpoint:
             self._checkpoint.discard()
 
@@ -106,7 +106,7 @@ class Batch:
         return self._checkpoint is not None
 
     def _proceed(self, mine: Sequence[Run], display: Display) -> bool:
-        """Resume from the checkpoint or train `mine`; return False if other processes train runs of the checkpoint."""
+        """Resume from the checkpoint or train `mine`; return False if other processes are training its runs."""
         assert self._checkpoint
         saved = self._checkpoint.load() if self._may_resume else None
         self._store.tracker.deliver_leftovers()
@@ -129,7 +129,7 @@ class Batch:
             number = loop.restore(saved)
         except (KeyError, ValueError) as error:
             display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error}); starting over")
-            self._scans = ()  # One may be half restored.
+            self._scans = ()  # Scans may be only partly restored.
             return False
         self._store.recorder.restore(self._runs, saved.facts["recorder"], arrays_under("kept/", saved.arrays))
         self._store.tracker.buffer.release(saved.facts["records"])

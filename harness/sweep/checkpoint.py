@@ -1,6 +1,6 @@
-"""A batch's whole state on disk, replaced atomically. It is arrays and JSON only, so loading it runs no code.
+"""Stores a batch's complete state on disk, replacing it atomically. It is only arrays and JSON: loading runs no code.
 
-Each batch has a folder in `<cache>/checkpoints` for as long as it may have to be resumed.
+Each batch has a folder in `<cache>/checkpoints` for as long as it may need to be resumed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _STATE, _FACTS = "state.npz", "facts"
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint's content: facts as JSON, and arrays by name."""
+    """A checkpoint's content: JSON values, and arrays by name."""
 
     facts: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
 
 class Checkpoint:
-    """The checkpoint in one folder, held by one process at a time."""
+    """The checkpoint in one folder, locked by one process at a time."""
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        """Create and lock the folder, and write `about` to `manifest.json`, for `harness clean` and people.
+        """Create and lock the folder, and write `about` to `manifest.json` for `harness clean` and for people.
 
         Raises:
             filelock.Timeout: Another process holds the folder; see `harness.sweep.run_locks` on network file systems.
@@ -57,7 +57,7 @@ class Checkpoint:
         return time.monotonic() >= self._next
 
     def load(self) -> Saved | None:
-        """Return what was saved last; None if nothing can be read."""
+        """Return what was saved last, or None if nothing can be read."""
         try:
             with (self._folder / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 arrays = {name: saved[name] for name in saved.files}
@@ -81,7 +81,7 @@ class Checkpoint:
             raise
         handle = os.open(self._folder, os.O_RDONLY)
         try:
-            os.fsync(handle)  # The folder's entries.
+            os.fsync(handle)  # Sync the folder's entries, too.
         finally:
             os.close(handle)
         now = time.monotonic()
@@ -90,7 +90,7 @@ class Checkpoint:
     def discard(self) -> None:
         """Delete the folder and release it."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # Other checkpoints remain.
+        with contextlib.suppress(OSError):  # The parent folder holds other checkpoints.
             self._folder.parent.rmdir()
         self.close()
 
@@ -100,7 +100,7 @@ class Checkpoint:
 
 
 def checkpoint_exists(folder: Path) -> bool:
-    """Return True if something was saved in a checkpoint's folder."""
+    """Return True if a checkpoint was saved in this folder."""
     return (folder / _STATE).exists()
 
 
@@ -110,7 +110,7 @@ def checkpoints(cache: Path) -> list[Path]:
 
 
 def manifest(checkpoint: Path) -> dict[str, str]:
-    """Return a checkpoint's `about`; empty if it cannot be read."""
+    """Return a checkpoint's `about`, or an empty mapping if it cannot be read."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         known = json.loads((checkpoint / "manifest.json").read_text())
         return {key: str(value) for key, value in known.items()}

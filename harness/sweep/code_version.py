@@ -1,4 +1,4 @@
-"""The code that a run was made with: package versions, commits and uncommitted changes."""
+"""Describes the code that a run was trained with: package versions, commits and uncommitted changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.runtime.imports import find_target
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
-MAX_PATCH = 1 << 20  # Characters kept of a patch: longer ones contain data.
+MAX_PATCH = 1 << 20  # Maximum characters kept of a patch; longer patches contain data.
 
 
 def packages() -> str:
@@ -58,7 +58,7 @@ def _source_file(target: str) -> Path | None:
 
 
 def _git(folder: Path, *words: str) -> str:
-    """Return git's output; empty without git or a repository."""
+    """Return git's output, or an empty string if there is no git or no repository."""
     try:
         command = ["git", "-C", folder, *words]
         return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30).stdout

@@ -1,4 +1,4 @@
-"""Progress of a sweep: a live line on a terminal, a printed line every few seconds elsewhere."""
+"""Shows a sweep's progress: a live line on a terminal, otherwise a printed line every few seconds."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        # Rich draws on a notebook's page too, but only with ipywidgets.
+        # Rich can also draw in notebooks, but only with ipywidgets.
         self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._bar: Progress | None = None
         self._last_line = time.monotonic()
-        # The first report on the current work: its name, the time, and how far it was.
+        # The first report on the current work: its name, the time, and its progress.
         self._first: tuple[str, float, tuple[int, ...]] | None = None
 
     def say(self, *lines: str) -> None:
@@ -46,7 +46,7 @@ class Display:
         self._show(f"{state.what} data", state.bytes, state.total or None, parts)
 
     def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int) -> None:
-        """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. In epoch 0 it compiles."""
+        """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. Epoch 0 is compilation."""
         parts = [f"epoch {epoch}/{epochs}", f"{ended}/{count(runs, 'run')}"] if epoch else ["compiling"]
         (rate,) = self._rates("training", rows)
         if rate:
@@ -82,7 +82,7 @@ class Display:
         self._bar.update(task, description=what, total=total, completed=done, state=state)
 
     def _rates(self, what: str, *done: int) -> list[float]:
-        """Return the rates since the first report on this work, which excludes compilation."""
+        """Return the rates since the first report on this work, so that compilation is excluded."""
         now = time.monotonic()
         if self._first is None or self._first[0] != what or not self._first[2][0]:
             self._first = what, now, done

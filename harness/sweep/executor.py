@@ -1,4 +1,4 @@
-"""Where a group of lanes is trained: plain data in, events, clocks and checkpoint arrays out."""
+"""Executors, which train a group of lanes somewhere: plain data in; events, clocks and checkpoint arrays out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.training.trainer import Clocks, Cohort, Scan
 
 @dataclass(frozen=True)
 class LanePlan:
-    """A lane as plain data: a `harness.training.tile.Lane` with its recipe and model as configured."""
+    """A lane as plain data: a `harness.training.tile.Lane` whose recipe and model are given by their configuration."""
 
     chunk: int
     model: Mapping[str, Any]
@@ -44,8 +44,8 @@ class ScanPlan:
 
     Attributes:
         table: The table's folder.
-        mean: Of each column, the target last.
-        std: Of each column, the target last.
+        mean: Mean of each column, the target last.
+        std: Standard deviation of each column, the target last.
         lanes: Events refer to them by index.
         resident: Keep the full sample in device memory.
     """
@@ -63,7 +63,7 @@ class ScanPlan:
     curve_points: int
 
     def to_json(self) -> str:
-        """Return the plan as JSON, which keeps every bit of a float."""
+        """Return the plan as JSON, which preserves floats exactly."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -74,10 +74,10 @@ class ScanPlan:
 
 
 class Task(Protocol):
-    """A scan that passed all checks."""
+    """A scan that has passed all checks."""
 
     rows: int  # Training rows per epoch.
-    epochs: int  # Of its longest lane.
+    epochs: int  # Epochs of its longest lane.
     cohorts: list[Cohort]
     clocks: Clocks
 
@@ -86,27 +86,27 @@ class Task(Protocol):
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays from which an equal task can continue after the last `Progress`."""
+        """Return the arrays from which an identical task can continue after the last `Progress`."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from `state`; raises `ValueError` or `KeyError` if another task wrote it."""
+        """Continue from `state`; raises `ValueError` or `KeyError` if a different task wrote it."""
         ...
 
 
 class Executor(Protocol):
-    """A place to train. Rounding depends on its `device`, so checkpoints are only used on the same one."""
+    """A place to train. Rounding depends on its `device`, so checkpoints are used only on the same device."""
 
     device: str
     description: str
 
     def prepare(self, plan: ScanPlan) -> Task:
-        """Build the models and make every check that needs no training; raises `ConfigError` if one fails."""
+        """Build the models and run all checks that do not need training; raises `ConfigError` if one fails."""
         ...
 
 
 def choose_executor(runtime: RuntimeConfig) -> Executor:
-    """Return where to train; every command asks here."""
+    """Return the executor to train with; all commands use this function."""
     return LocalExecutor(*choose_device(runtime))
 
 
@@ -118,7 +118,7 @@ class LocalExecutor:
     description: str = ""
 
     def prepare(self, plan: ScanPlan) -> Scan:
-        """Return the scan with its models built and nothing compiled."""
+        """Return the scan with its models built but nothing compiled."""
         table = load_table(Path(plan.table))
         scaler = Scaler(np.array(plan.mean), np.array(plan.std), table.targets[-1].log)
         block_rows = table.train_rows if plan.resident else plan.block_rows

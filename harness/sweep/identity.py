@@ -1,4 +1,4 @@
-"""Signatures: two runs with the same signature are the same run."""
+"""Computes signatures; two runs with the same signature are the same run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.data.table import Table
 from harness.runtime.imports import find_target
 
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
-# Settings that cannot change a run's numbers, or only through the table.
+# Settings that cannot affect a run's results, or only through the table.
 _IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT)
 
 
 def signature(config: Config, table: Table) -> str:
-    """Hash everything that a run's numbers depend on: its settings, its table's content and its model's source code."""
+    """Hash everything that a run's results depend on: its settings, its table's content and its model's source code."""
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_IGNORED)}
     for key in ("log_columns", "categorical", "dates"):
         settings[f"data.{key}"] = sorted(getattr(config.data, key))
@@ -35,7 +35,7 @@ def hash_json(value: object) -> str:
 
 
 def _source_code(target: str) -> str:
-    """Return the source of the module that defines a user's model; a built-in model is known by its name."""
+    """Return the source of the module that defines a user's model; for built-in models, the name is enough."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""
     try:

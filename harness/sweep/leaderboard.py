@@ -23,20 +23,20 @@ class Leaderboard:
         self.runs: list[Run] = []
         self.best: tuple[Run, list[np.ndarray]] | None = None
         self._loss_spaces: set[tuple] = set()
-        self._best_values: dict[Run, dict[str, tuple[float, int]]] = {}  # by metric: value and epoch
+        self._best_values: dict[Run, dict[str, tuple[float, int]]] = {}  # Keyed by metric: value and epoch.
         self._last: dict[Run, Mapping[str, float]] = {}
 
     def add(self, runs: Sequence[Run]) -> None:
-        """Add runs; known ones keep their place."""
+        """Add runs; runs that were already added keep their place."""
         for run in runs:
-            # Losses of the same kind and scaling are comparable; otherwise only metrics in the target's units are.
+            # Losses are comparable if their kind and scaling agree; otherwise only metrics in the target's units are.
             self._loss_spaces.add(
                 (run.config.loss, run.scaler.log_target, run.scaler.target_mean, run.scaler.target_std)
             )
         self.runs = list(dict.fromkeys([*self.runs, *runs]))
 
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
-        """Add an epoch of a run, and return its metrics."""
+        """Add an epoch of a run, and return the epoch's metrics."""
         metrics = {"train/loss": event.loss, **event.metrics}
         run.objective = metrics.get(deciding_metric(held_out=run.table.holdout_rows > 0), math.inf)
         self._last[run] = metrics
@@ -52,7 +52,7 @@ class Leaderboard:
         self._last[run] = metrics
 
     def pop_best_values(self, run: Run) -> Mapping[str, tuple[float, int]]:
-        """Remove and return each metric's best value and its epoch, for a run that ends now."""
+        """Remove and return the best value of each metric and its epoch, for a run that has just ended."""
         return self._best_values.pop(run, {})
 
     def keep_best(self, run: Run, weights: list[np.ndarray]) -> None:
@@ -77,7 +77,7 @@ class Leaderboard:
         return RunResult(run.run_id, run.name, sample, "", self.score(run), run.objective, rmse, run.updates)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return what `restore` needs: values for JSON, and arrays."""
+        """Return the state for `restore`: JSON values and arrays."""
         runs = {
             run.signature: {name: getattr(run, name) for name in _RUN_FIELDS}
             | {"best": self._best_values.get(run, {}), "last": self._last.get(run, {})}
@@ -87,7 +87,7 @@ class Leaderboard:
         return {"runs": runs, "kept": signature}, {str(index): value for index, value in enumerate(weights)}
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Restore the saved state of `runs` that have one, without adding them."""
+        """Restore the saved state of those `runs` that have one, without adding them."""
         for run in runs:
             if (values := facts["runs"].get(run.signature)) is None:
                 continue

@@ -1,4 +1,4 @@
-"""Builds trained models from weights, and logs them so that they take raw columns."""
+"""Rebuilds trained models from weights, and logs them in a form that takes raw columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ModelLog:
         self._models: dict[str, keras.Model] = {}
 
     def build(self, run: Run, weights: Sequence[np.ndarray]) -> keras.Model:
-        """Return a run's model with these weights, valid until the next call because runs share model objects."""
+        """Return a run's model with these weights; valid only until the next call, because runs share model objects."""
         key = json.dumps([run.config.model, run.table.inputs])
         if key not in self._models:
             self._models[key] = model_builder(run.config.model)(len(run.table.inputs))

@@ -23,7 +23,7 @@ from harness.sweep.identity import signature
 from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import check_settings
 
-LABEL_ROWS = 1 << 20  # Read at once to check targets.
+LABEL_ROWS = 1 << 20  # Rows to read at once when checking targets.
 
 
 @dataclass(eq=False)
@@ -33,9 +33,9 @@ class Run:
     config: Config
     table: Table
     signature: str
-    name: str = ""  # The settings in which it differs from the other runs.
-    command: str = ""  # Trains it alone.
-    run_id: str = ""  # MLflow's id, once it has been started.
+    name: str = ""  # Made of the settings in which it differs from the other runs.
+    command: str = ""  # The command that trains only this run.
+    run_id: str = ""  # MLflow's run id, once the run has been started.
     sweeps: list[str] = field(default_factory=list)  # Ids of the summary runs it belongs to.
     status: str = ""  # `FINISHED`, `FAILED` or `KILLED` once it has ended.
     reason: str = ""  # Why it failed.
@@ -43,29 +43,29 @@ class Run:
 
     @property
     def chunk(self) -> int:
-        """Rows per update."""
+        """Number of rows per update."""
         return self.config.chunk_rows(self.table.train_rows)
 
     @property
     def updates(self) -> int:
-        """Updates over the whole run."""
+        """Number of updates in the whole run."""
         return -(-self.table.train_rows // self.chunk) * self.config.epochs
 
     @property
     def update_bytes(self) -> int:
-        """Size of the rows of one update."""
+        """Memory taken by the rows of one update."""
         return self.chunk * len(self.table.columns) * 4
 
     @functools.cached_property
     def scaler(self) -> Scaler:
-        """How its data is scaled; labels are not."""
+        """The scaler of the run's data; labels are not scaled."""
         has_labels = OBJECTIVES[self.config.loss].has_labels
         return Scaler.of(self.table, self.config.data.scaling, scale_target=not has_labels)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same data and split: `plan` is the scan that trains them, `lanes[i]` the runs of its lane `i`."""
+    """Runs with the same data and split: `plan` is the scan that trains them, and `lanes[i]` the runs of lane `i`."""
 
     lanes: list[list[Run]]
     plan: ScanPlan
@@ -126,21 +126,21 @@ def _lane_plan(runs: Sequence[Run]) -> LanePlan:
 
 
 def _check_model(config: Config) -> None:
-    """Check that the model's function exists and takes the arguments given; nothing is built."""
+    """Check that the model's function exists and takes the given arguments, without building a model."""
     target, arguments = config.model["_target_"], model_arguments(config.model)
     signature = inspect.signature(find_target(target))
     try:
         signature.bind(1, **arguments)
     except TypeError as error:
         known = ", ".join([*signature.parameters][1:])
-        takes = f"It takes {known}." if known else "It takes only the number of inputs."
+        takes = f"It takes {known}." if known else "It takes no argument except the number of inputs."
         raise ConfigError(
             f"model: {target} cannot be called with the arguments {sorted(arguments)}: {error}. {takes}"
         ) from error
 
 
 def _check_targets(config: Config, table: Table) -> None:
-    """Check all labels, including the holdout's."""
+    """Check all labels, including those of the holdout."""
     objective = OBJECTIVES[config.loss]
     if not objective.has_labels:
         return
@@ -152,7 +152,7 @@ def _check_targets(config: Config, table: Table) -> None:
 
 
 def _name(runs: Sequence[Run]) -> None:
-    """Name runs by chunksize, learning rate, epochs and the other settings that differ."""
+    """Name runs after their chunksize, learning rate, epochs and the other settings that differ."""
     flat = [run.config.flat() for run in runs]
     others = [key for key in differing(flat) if key not in ALWAYS]
     for run, values in zip(runs, flat, strict=True):
@@ -163,6 +163,6 @@ def _name(runs: Sequence[Run]) -> None:
 
 
 def _named(key: str, value: object) -> str:
-    """Name a setting by the last word of its key, and the choice of a group by the group."""
+    """Name a setting after the last part of its key, and the choice of a group after the group."""
     key = key.removesuffix(".name").removesuffix("._target_").rpartition(".")[-1]
     return f"{key}={str(value).removeprefix('harness.models.')}"

@@ -1,4 +1,4 @@
-"""`harness plan`: what training would do."""
+"""`harness plan`: shows what training would do."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from harness.tracking.reader import RunReader
 from harness.tracking.uri import tracking_uri
 from harness.training.events import Progress
 
-TRIAL_SECONDS = 2.0  # How long a scan is trained to estimate its time.
+TRIAL_SECONDS = 2.0  # Seconds to train a scan for in order to estimate its time.
 VALUE_BYTES = 330  # Measured size of a metric value in SQLite, indexes included.
 EPOCH_VALUES = 8  # Metric values recorded per epoch.
 
 
 def preview(configs: Sequence[Config], display: Display, console: Console) -> None:
-    """Print each run's state, and the scans to train with their estimated cost; parses sources without a table."""
+    """Print each run's state, and the scans to train with their estimated cost; sources without a table are parsed."""
     executor = choose_executor(configs[0].runtime)
     runs = list(dict.fromkeys(prepare(configs, display.reading)))
     scans = prepare_scans(runs, executor)
@@ -63,7 +63,7 @@ def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunS
     nothing = {run: RunState("new") for run in runs}, False
     try:
         reader = RunReader(uri)
-    except ConfigError:  # There is no store yet.
+    except ConfigError:  # The store does not exist yet.
         return nothing
     experiment = reader.experiment_id(config.tracking.experiment or DEFAULT_EXPERIMENT)
     if not experiment:
@@ -131,7 +131,7 @@ def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
     epochs = [sorted(run.config.epochs for run in lane) for lane in scan.lanes]
     row_seconds = (clocks.read + clocks.train) / max(rows, 1)
     evaluation = clocks.evaluate / rows * task.rows if clocks.evaluate else row_seconds * table.holdout_rows
-    # A lane that ends early takes its share of the time.
+    # A lane that ends early only takes part of the time.
     seconds = (row_seconds * task.rows + evaluation) * sum(lane[-1] for lane in epochs) / len(epochs)
     state = sum(array.nbytes for array in task.state().values())
     runs = [*itertools.chain(*scan.lanes)]

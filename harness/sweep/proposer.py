@@ -1,4 +1,4 @@
-"""Which configurations a sweep tries next, as lists of override words."""
+"""Proposes which configurations a sweep trains next, as lists of Hydra overrides."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Result:
     """A proposed configuration and its result."""
 
     words: tuple[str, ...]
-    objective: float  # Its loss, lower is better; infinite if the run failed or diverged.
+    objective: float  # The run's loss (lower is better); infinite if it failed or diverged.
 
 
 class Proposer(Protocol):
     """Proposes configurations until it has no more."""
 
     def propose(self, results: Sequence[Result]) -> Sequence[Sequence[str]]:
-        """Return the configurations to train next, given the results of all proposed so far; none ends the sweep."""
+        """Return the configurations to train next, given all results so far; an empty list ends the sweep."""
         ...
 
 
 class Grid:
-    """All combinations of the words on each axis; the last axis varies fastest."""
+    """All combinations of the overrides on each axis; the last axis varies fastest."""
 
     def __init__(self, axes: Sequence[Sequence[str]], batch: int | None = None) -> None:
         """Propose `batch` configurations at a time; None means all at once."""

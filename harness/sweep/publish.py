@@ -1,4 +1,4 @@
-"""What a sweep publishes: a data sample and saved views at the start, a report at the end."""
+"""Publishes a data sample and saved views when a sweep starts, and a report when it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.tracking.tracker import Tracker
 
 
 def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
-    """Log a sample of the data, for figures, and save views to watch the sweep with."""
+    """Log a sample of the data for figures, and save views for watching the sweep."""
     first = runs[0]
     if rows := sample.sample_csv(first.table):
         tracker.log_text(sweep_id, rows, sample.FILE)
@@ -30,7 +30,7 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
 
 
 def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
-    """Log the report, and update the views to the settings that vary among all runs; a failure is only reported."""
+    """Log the report, and update the views to the settings that vary among all runs; failures only print a message."""
     try:
         tracker.flush()
         sweep = RunReader(tracker.uri).load([sweep_id], with_sample=True)

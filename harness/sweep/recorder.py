@@ -1,4 +1,4 @@
-"""Records runs in MLflow: each event of a scan becomes metrics, tags or the end of a run."""
+"""Records runs in MLflow: turns each event of a scan into metrics, tags or the end of a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Recorder:
         summary_record: Record | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Start or continue the summary run if there is a sweep `folder`; see `Summary`. `tags` go to each run."""
+        """Start or continue the summary run if there is a sweep `folder`; see `Summary`. All runs get `tags`."""
         self._tracker, self._command, self._device = tracker, command, device
         self.tags = dict(tags or {})
         self._leaderboard = Leaderboard()
@@ -47,7 +47,7 @@ class Recorder:
 
     @property
     def sweep_id(self) -> str:
-        """The summary run's id; empty without one."""
+        """The summary run's id; empty if there is no summary run."""
         return self._summary.run_id if self._summary else ""
 
     def start(self, runs: Sequence[Run]) -> None:
@@ -77,7 +77,7 @@ class Recorder:
             self._tracker.prepare_models()
 
     def reuse(self, run: Run, record: Record) -> None:
-        """Take a run's result from its record, and add the run to this sweep."""
+        """Read a run's result from its record, and add the run to this sweep."""
         metrics, tags = record.data.metrics, record.data.tags
         run.run_id, run.status = record.info.run_id, record.info.status
         run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
@@ -91,13 +91,13 @@ class Recorder:
             self._summary.state.best = min(self._leaderboard.score(run), math.inf if best is None else best)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return what `restore` needs: values for JSON, and arrays."""
+        """Return the state for `restore`: JSON values and arrays."""
         facts, arrays = self._leaderboard.state()
         seconds, best = (self._summary.seconds, self._summary.state.best) if self._summary else ({}, None)
         return facts | {"seconds": seconds, "best": best}, arrays
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Continue from the saved state of those `runs` that are in it."""
+        """Restore those `runs` that are in the saved state."""
         self._leaderboard.restore(runs, facts, arrays)
         for run in runs:
             if run.status:
@@ -108,7 +108,7 @@ class Recorder:
             self._summary.state.seconds, self._summary.state.best = dict(facts["seconds"]), facts["best"]
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
-        """Record an epoch of the runs of a lane that have not ended."""
+        """Record an epoch for those runs of a lane that have not ended."""
         for run in runs:
             if run.status:
                 continue
@@ -124,7 +124,7 @@ class Recorder:
             self._tracker.log_curve(run.run_id, "train/chunk_loss", updates[keep], losses[keep])
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
-        """Record the end of those runs of a lane that the event stops."""
+        """Record the end of those runs of a lane that stop with this event."""
         for run in runs:
             if run.status or run.config.epochs not in event.stops:
                 continue
@@ -186,7 +186,7 @@ class Recorder:
             self._summary.add(runs)
 
     def _add_ended(self, run: Run) -> None:
-        """Add a run that ended earlier, and tag it if it is new to this sweep."""
+        """Add a run that ended earlier, and tag it if it is new in this sweep."""
         before = list(run.sweeps)
         self._add([run])
         if run.sweeps != before:

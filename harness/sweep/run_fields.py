@@ -16,17 +16,17 @@ from harness.sweep.run_state import HOST
 from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
 
-MAX_WEIGHTS = 200  # Inputs up to which a linear model's weights are recorded as metrics.
+MAX_WEIGHTS = 200  # Maximum number of inputs for which a linear model's weights are recorded as metrics.
 
 
 def run_params(config: Config) -> dict[str, Any]:
-    """Return the flat configuration without unset keys, and with lists as Hydra writes them."""
+    """Return the flat configuration without unset keys and with lists in Hydra's notation."""
     flat = {key: value for key, value in config.flat().items() if value is not None}
     return {key: f"[{','.join(map(str, v))}]" if isinstance(v, list) else v for key, v in flat.items()}
 
 
 def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
-    """Return the tags of a run; `command` is the sweep's, in case the run has none of its own."""
+    """Return the tags of a run; `command`, the sweep's command, is used if the run has none of its own."""
     tags = {
         "kind": "run",
         "sample": "full" if run.config.is_full else "batch",
@@ -49,7 +49,7 @@ def config_yaml(config: Config) -> str:
 
 
 def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: float, shared_by: int) -> dict[str, float]:
-    """Return the metrics recorded at the end of a run, whose scan has trained for `train_seconds`."""
+    """Return the metrics to record at the end of a run whose scan has trained for `train_seconds`."""
     return {
         "rows_per_second": epochs * run.table.train_rows / max(train_seconds, 1e-9),
         "memory/update_mb": run.update_bytes / 1e6,

@@ -1,7 +1,7 @@
-"""Which process trains which runs: each process lists its claims in a file, beside a lock that it holds while it lives.
+"""Tracks which process trains which runs: each lists its claims in a file, next to a lock held while the process lives.
 
 The kernel releases `flock` locks however a process ends. They work between the processes of one machine, and between
-machines on a network file system whose mount forwards `flock`, as NFS on Linux does unless mounted with `nolock` or
+machines on network file systems that forward `flock`, as NFS on Linux does unless mounted with `nolock` or
 `local_lock`. Without `flock`, `filelock` warns and uses lock files that may outlive a killed process.
 """
 
@@ -39,7 +39,9 @@ class RunLocks:
                 self._write(set())
                 self._alive.acquire()
         except OSError as error:
-            raise ConfigError(f"tracking.uri: no lock file can be made in {self._folder}: {error.strerror}.") from error
+            raise ConfigError(
+                f"tracking.uri: cannot create a lock file in {self._folder}: {error.strerror}."
+            ) from error
 
     def __enter__(self) -> RunLocks:
         return self
@@ -62,12 +64,12 @@ class RunLocks:
             self._write(self._taken)
 
     def drop(self, names: Iterable[str] | None = None) -> None:
-        """Release the claims on `names`, by default on everything taken."""
+        """Release the claims on `names`, or by default all claims."""
         with self.exclusive():
             self._write(set() if names is None else self._taken - set(names))
 
     def others(self) -> set[str]:
-        """Return what other live processes have claimed."""
+        """Return the claims of other live processes."""
         claimed: set[str] = set()
         with self.exclusive():
             for path in self._folder.glob("*.json"):
@@ -76,13 +78,13 @@ class RunLocks:
                 lock = FileLock(path.with_suffix(".lock"))
                 with contextlib.suppress(Timeout):
                     lock.acquire(blocking=False)
-                    _remove(path, lock)  # Its process is gone.
+                    _remove(path, lock)  # Its process has ended.
                     continue
                 claimed |= set(json.loads(path.read_text()))
         return claimed
 
     def exclusive(self) -> contextlib.AbstractContextManager[object]:
-        """Keep other processes from claiming or looking during the block; blocks may be nested."""
+        """Keep other processes from making or reading claims during the block; blocks may be nested."""
         return self._everyone.acquire()
 
     def _write(self, names: set[str]) -> None:
@@ -92,7 +94,7 @@ class RunLocks:
 
 @contextlib.contextmanager
 def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Let one of this user's processes at a time run a block of this `name`; `say` is told when one has to wait."""
+    """Let only one of this user's processes at a time run the block called `name`; `say` reports having to wait."""
     lock = FileLock(_user_folder() / f"{name}.lock")
     try:
         lock.acquire(blocking=False)
@@ -112,7 +114,7 @@ def _remove(claims: Path, lock: BaseFileLock) -> None:
 
 
 def _folder(uri: str) -> Path:
-    """Return the folder of a store's locks: beside a database file, or this user's temporary folder for a server."""
+    """Return the folder for a store's locks: next to a database file, or for a server, this user's temporary folder."""
     scheme, found, path = uri.partition(":///")
     if found and scheme == "sqlite":
         database = Path(path).resolve()

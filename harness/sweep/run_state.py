@@ -1,4 +1,4 @@
-"""Which of the requested runs the store already has, and how each of them ended."""
+"""Finds out which of the requested runs are already in the store, and how each of them ended."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class RunState:
 
     @property
     def reusable_id(self) -> str:
-        """The id of an interrupted run without metrics, under which the run can be trained again; else empty."""
+        """The id of an interrupted run without metrics, which can be reused to train it again; otherwise empty."""
         is_reusable = self.record and self.name == "interrupted" and not self.record.data.metrics
         return self.record.info.run_id if self.record and is_reusable else ""
 
 
 def claim_of(signature: str, experiment_id: str) -> str:
-    """Return the name by which processes claim a run of an experiment."""
+    """Return the name under which processes claim a run of an experiment."""
     return f"{experiment_id}/{signature}"
 
 
@@ -49,7 +49,7 @@ def _state(run: Run, records: Sequence[Record], claimed: set[str], experiment_id
     if claim_of(run.signature, experiment_id) in claimed:
         return RunState("running", records[0] if records else None)
     states = [RunState(_state_name(record), record) for record in records]
-    # A finished run may lack the model that is wanted now, and nobody waits for runs on other machines.
+    # A finished run may lack the model that is now requested, and runs on other machines are not waited for.
     results = [state for state in states if state.has_result and (state.name == "diverged" or _has_model(run, state))]
     unfinished = [state for state in states if state.name in ("failed", "interrupted")]
     return (results or unfinished or [RunState("new")])[0]
@@ -73,6 +73,6 @@ def _state_name(record: Record) -> str:
 
 
 def _has_model(run: Run, state: RunState) -> bool:
-    """Return True if the run's model is logged, or need not be."""
+    """Return True if the run's model is logged or does not need to be."""
     outputs = state.record.outputs if state.record else None
     return run.config.tracking.log_model is not LogModel.all or bool(outputs and outputs.model_outputs)

@@ -1,4 +1,4 @@
-"""Runs sweeps, from configurations to records. A single configuration is a sweep of one."""
+"""Runs sweeps, from configurations to records. A single configuration is a sweep with one run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness.tracking.uri import tracking_uri
 
 
 class Sweep:
-    """A sweep whose configurations may arrive in several batches; as a context manager it ends itself."""
+    """A sweep whose configurations may arrive in several batches; use it as a context manager, which ends the sweep."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class Sweep:
         Args:
             display: Shows progress and messages.
             command: The command that repeats the sweep.
-            folder: Gives the sweep a summary run, which later calls with the same folder continue.
-            signatures: Of all runs, if they are known before the first batch.
-            tags: Go to each run.
+            folder: If given, the sweep has a summary run, which later calls with the same folder continue.
+            signatures: Signatures of all runs, if they are known before the first batch.
+            tags: Tags to set on each run.
         """
         self._display, self._command, self._folder = display, command, folder
         self._signatures, self._tags = list(signatures), tags
@@ -77,11 +77,11 @@ class Sweep:
         """Train and record configurations, except those that already have a result in the store.
 
         Args:
-            configs: With the same `runtime` and `tracking` in all batches.
-            commands: For each configuration, the command that trains it alone; by default, the sweep's.
+            configs: Configurations; `runtime` and `tracking` must be the same in all batches.
+            commands: For each configuration, the command that trains it alone; by default, the sweep's command.
 
         Returns:
-            The ended run of each configuration, in order; equal configurations share one.
+            The ended run of each configuration, in order; equal configurations share a run.
 
         Raises:
             ConfigError: A configuration cannot be trained; nothing of this batch was trained or recorded.
@@ -117,7 +117,7 @@ class Sweep:
         """Open the store, and end runs that dead processes left running."""
         uri = tracking_uri(config.tracking.uri)
         experiment = DEFAULT_EXPERIMENT if config.tracking.experiment is None else config.tracking.experiment
-        # Closed after the tracker: other processes must not take a run for abandoned before its end is delivered.
+        # Closed after the tracker: other processes must not consider a run abandoned before its end is delivered.
         locks = self._resources.enter_context(RunLocks(uri))
         outbox = Path(config.runtime.cache).absolute() / "outbox"
         tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
@@ -148,7 +148,7 @@ class Sweep:
                 self._say(f"data:   {table.drift}; this affects batch runs, and data.order=shuffled avoids it")
 
     def _say(self, line: str) -> None:
-        """Print a line once per sweep."""
+        """Print a line, but only once per sweep."""
         if line not in self._said:
             self._said.add(line)
             self._display.say(line)
@@ -162,6 +162,6 @@ def train(
     folder: Path | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> list[Run]:
-    """Train `configs` as a sweep of one batch; see `Sweep`."""
+    """Train `configs` as a sweep with one batch; see `Sweep`."""
     with Sweep(display, command=command, folder=folder, tags=tags) as sweep:
         return sweep.train(configs)

@@ -20,7 +20,7 @@ from harness.training.events import Diverged, EpochEnd, Failed, Progress, Stoppe
 
 
 class PreparedScan(NamedTuple):
-    """A scan's runs by lane, and the task that trains them."""
+    """The runs of a scan, by lane, and the task that trains them."""
 
     lanes: list[list[Run]]
     task: Task
@@ -43,7 +43,7 @@ class ScanLoop:
     display: Display
 
     def restore(self, saved: Saved) -> int:
-        """Restore the scan that was running and return its number; fails if the checkpoint is of other scans."""
+        """Restore the scan that was running and return its number; fails if the checkpoint is for different scans."""
         number = saved.facts["scan"]
         if number < len(self.scans):
             self.scans[number].task.restore(arrays_under("scan/", saved.arrays))
@@ -93,7 +93,7 @@ class ScanLoop:
 
     def _save(self, number: int) -> None:
         """Write a checkpoint, then release the records made since the last one."""
-        records = self.tracker.buffer.take()  # The checkpoint has them too, in case this process dies in between.
+        records = self.tracker.buffer.take()  # The checkpoint also contains them, in case this process dies in between.
         facts, weights = self.recorder.state()
         state = self.scans[number].task.state() if number < len(self.scans) else {}
         arrays = {f"scan/{name}": values for name, values in state.items()}

@@ -1,4 +1,4 @@
-"""A sweep's summary run: its clocks, the machine's load, and a note on the results."""
+"""A sweep's summary run: its times, the machine's load, and a note on the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
 from harness.training.trainer import Clocks
 
-MAX_FAILURES = 20  # Failed runs listed by name.
+MAX_FAILURES = 20  # Maximum number of failed runs to list by name.
 
 
 class Summary:
@@ -29,7 +29,7 @@ class Summary:
     def __init__(
         self, tracker: Tracker, command: str, folder: Path, signatures: Sequence[str] = (), record: Record | None = None
     ) -> None:
-        """Start the summary run, or continue an earlier call's: that of the folder, else `record`."""
+        """Start the summary run, or continue that of an earlier call: the one in the folder, else `record`."""
         self._tracker, self._command, self._folder = tracker, command, folder
         self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
@@ -45,7 +45,7 @@ class Summary:
             self.state.started = time.time()
             self.state.run_id = tracker.start_run(sweep_name(command), {}, tags)
         self.state.signatures = list(dict.fromkeys([*self.state.signatures, *signatures]))
-        # The summary's metrics use the number of the call as their step, so no step is recorded twice.
+        # The number of the call is the step of the summary's metrics, so no step is recorded twice.
         self.state.calls += 1
         tracker.tag(self.state.run_id, {"calls": str(self.state.calls), "host": HOST})
         self.state.write(folder)
@@ -86,7 +86,7 @@ class Summary:
             self.state.seconds[name] = self.state.seconds.get(name, 0.0) + seconds
 
     def end(self, results: Sequence[RunResult], status: str = "") -> None:
-        """Record the times and the note and end the run, which without a `status` has failed if any run has."""
+        """Record the times and the note, and end the run; without a `status`, it fails if any run has failed."""
         state = self.state
         state.runs = [*{run.run_id: run for run in [*state.runs, *results]}.values()]
         if self._monitor:
@@ -123,7 +123,7 @@ def _describe_data(run: Run) -> str:
 
 
 def _note(state: SummaryState, command: str, experiment_id: str) -> str:
-    """Return the best runs, the data, the failures and the command as Markdown; MLflow collapses all but its start."""
+    """Return the best runs, the data, the failures and the command as Markdown; MLflow collapses all but the start."""
 
     def link(run: RunResult) -> str:
         return f"[{run.name}](#/experiments/{experiment_id}/runs/{run.run_id})"

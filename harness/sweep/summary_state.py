@@ -1,4 +1,4 @@
-"""`summary.json` in a sweep's folder: what the next call for the same sweep continues from."""
+"""`summary.json` in a sweep's folder: the state from which the next call for the same sweep continues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RunResult:
     name: str
     sample: str  # `batch` or `full`.
     reason: str  # Why it failed; empty if it did not.
-    score: float | None  # The best run has the lowest; None if it failed.
+    score: float | None  # Lower is better; None if the run failed.
     loss: float | None  # Final `val/loss`, or `train/loss` without a holdout.
     rmse: float | None
     updates: int
@@ -30,15 +30,15 @@ class SummaryState:
     run_id: str = ""
     signatures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # Time spent, by activity.
-    best: float | None = None  # Score of the run whose model is logged.
+    best: float | None = None  # Score of the run whose model has been logged.
     runs: list[RunResult] = field(default_factory=list)
-    data: list[str] = field(default_factory=list)  # The data of the runs in words.
+    data: list[str] = field(default_factory=list)  # Descriptions of the runs' data.
     calls: int = 0
     started: float = 0.0  # When the first call started, in seconds since 1970.
 
     @classmethod
     def read(cls, folder: Path) -> SummaryState:
-        """Return the state in a sweep's folder; an empty one if it has none that can be read."""
+        """Return the state in a sweep's folder, or an empty one if none can be read."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             values = json.loads((folder / "summary.json").read_text())
             return cls(**values | {"runs": [RunResult(**run) for run in values["runs"]]})

@@ -94,7 +94,7 @@ def test_a_single_run_in_a_thread(answer: Any) -> None:
 
 
 def test_refusals_are_config_errors(answer: Any) -> None:
-    nothing = "Nothing to train: harness.train takes KEY=VALUE words, -m, --trust and --config-dir."
+    nothing = "Nothing to train: harness.train takes KEY=VALUE arguments, -m, --trust and --config-dir."
     assert answer["said"][0] == "no such key: epocs. Did you mean epochs?"
     assert answer["said"][1].startswith("chunksize ")
     assert answer["said"][2:] == [nothing, nothing]
@@ -103,4 +103,4 @@ def test_refusals_are_config_errors(answer: Any) -> None:
 def test_a_string_instead_of_a_list_is_refused(tmp_path: Path) -> None:
     code = "import harness; harness.train('epochs=1 seed=2')"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert "harness.train takes a list of words, such as ['epochs=1', 'seed=2']." in done.stderr
+    assert "harness.train takes a list of arguments, such as ['epochs=1', 'seed=2']." in done.stderr

@@ -527,7 +527,7 @@ REFUSED = {
     "hydra.run.dir=small.csv/out": "Not a directory: small.csv/out",
     "tracking.uri=sqlite:///small.csv": "tracking.uri: cannot open the tracking store "
     "sqlite:///{here}/small.csv (file is not a database).",
-    "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: no lock file can be made in "
+    "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: cannot create a lock file in "
     "{here}/small.csv/.harness/locks/mlflow.db: Not a directory.",
     "tracking.uri=http://127.0.0.1:9": "tracking.uri: cannot open the tracking store "
     "http://127.0.0.1:9 ([Errno 111] Connection refused).",
@@ -694,7 +694,7 @@ DAYS = [(day, ("north", "south")[day % 3 == 0]) for day in range(1, 32)]
         (["--rows", "inf"], "--rows must be a positive whole number, not inf."),
         (["--rows", "1.5"], "--rows must be a positive whole number, not 1.5."),
         (["--rows", "0"], "--rows must be a positive whole number, not 0."),
-        (["--seed", "-1"], "--seed must not be negative, but is -1."),
+        (["--seed", "-1"], "--seed must not be negative, not -1."),
     ],
 )
 def test_invalid_rows_to_generate_are_refused(harness: Harness, words: list[str], sentence: str) -> None:
@@ -992,7 +992,7 @@ def test_the_ui_serves_the_store_until_it_is_stopped(left: Left, harness: Harnes
         assert answer.out.endswith(harness("compare", "--uri", uri, run.info.run_id).out)
         assert not (tmp_path / "mlflow.db").exists()
         taken = command(left.folder, "ui", "--port", str(port))
-        assert "--port expected a free port" in taken.communicate(timeout=30)[1]
+        assert "is not available" in taken.communicate(timeout=30)[1]
         assert taken.returncode == 2
     finally:
         process.send_signal(signal.SIGINT)

@@ -379,4 +379,4 @@ def test_a_users_model_needs_trust_and_its_source_is_compared(left: Left, monkey
     write(0.5)
     is_equal, said = again(left, run.run_id, trusted=True)
     assert not is_equal
-    assert others(said) == ["signature, of the source of own_once_more.build too"]
+    assert others(said) == ["signature, which covers the source of own_once_more.build"]
