@@ -1,4 +1,4 @@
-# The first Python between 3.11 and 3.13 that answers; `make PYTHON=...` names another.
+# The first working Python from 3.11 to 3.13; `make PYTHON=...` chooses another.
 PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
@@ -27,7 +27,7 @@ lint: $(READY)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Versions and hashes of everything, for all platforms and Python versions.
+# Pin versions and hashes of all packages, for all platforms and Python versions.
 lock:
 	uv pip compile --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock

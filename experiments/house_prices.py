@@ -1,9 +1,9 @@
-"""How does training on chunks compare with training on the full sample, for the price of a house by its size?
+"""How does training on chunks compare with training on the full sample when predicting a house's price from its size?
 
     harness train experiment=house_prices sweep=full_vs_batch
 
-Twenty-four runs in half a minute on two cores. A full-sample run updates once an epoch, so that after 20 epochs it has
-taken 20 steps and is still far off; with chunks of 100 rows one epoch already takes 173 and is nearly there.
+This trains 24 runs in half a minute on two cores. A full-sample run makes one update per epoch, so after 20 epochs it
+has taken 20 steps and is still far off; with chunks of 100 rows, one epoch already takes 173 steps and is nearly there.
 """
 
 import keras
