@@ -1,1 +1,1 @@
-"""`make bench`: the harness beside the tools its users could pick instead, each in a process of its own."""
+"""`make bench`: compares the harness with tools its users could choose instead, each in its own process."""

@@ -1,6 +1,6 @@
-"""Measure the harness beside its peers: `make bench`, or `make bench BENCH='--rows 200000'` for a short trial.
+"""Compares the harness with its peers: `make bench`, or `make bench BENCH='--rows 200000'` for a short trial.
 
-docs/benchmark.md says what is measured and how to read it. Results go to the terminal, to the MLflow experiment
+docs/benchmark.md explains what is measured and how to read it. Results go to the terminal, to the MLflow experiment
 `benchmark`, and to a dated page with a figure in experiments/benchmark/results/.
 """
 
@@ -26,16 +26,20 @@ from experiments.benchmark.measure import Benchmark
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
-NOTES = "Times are seconds, medians with their range. docs/benchmark.md says what is measured and how to read it."
+NOTES = "Times are seconds, medians with their range. docs/benchmark.md explains what is measured and how to read it."
 PACKAGES = ("tensorflow", "keras", "pandas", "numpy", "polars", "jax", "scikit-learn", "vowpalwabbit")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure and report; return 1 if the harness failed in a case."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description="Time the harness and peers.")
-    parser.add_argument("--rows", type=int, default=ROWS, help="rows of the large file (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="repetitions (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the page and the figure")
+    """Measure everything and report the results; return 1 if the harness failed in a case."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmark", description="Compare the training times of the harness and its peers."
+    )
+    parser.add_argument(
+        "--rows", type=int, default=ROWS, help="number of rows in the large file (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="number of repetitions (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the page and the figure")
     words = sys.argv[1:] if words is None else words
     options = parser.parse_args(words)
     if options.rows < 20_000:

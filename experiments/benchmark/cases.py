@@ -1,4 +1,4 @@
-"""What is measured."""
+"""The cases to measure."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ RATES = (0.003, 0.01, 0.03, 0.1)
 STOPS = (2, 4, 7, 10)
 PEERS = ("jax", "keras", "compiled", "loop", "sklearn", "vw")
 LANES = tuple(float(f"{0.0003 * 100 ** (lane / 63):.4g}") for lane in range(64))  # Rates from 0.0003 to 0.03.
-NUMBERS = (*synthetic_houses.COLUMNS[3:], "price")  # All columns but id and date.
+NUMBERS = (*synthetic_houses.COLUMNS[3:], "price")  # All columns except id and date.
 
 
 @dataclass(frozen=True)
 class Case:
-    """A task for the harness and its peers; `fresh` means first contact, without a table. Goals refer to `key`."""
+    """A task for the harness and its peers; `fresh` means that there is no table yet. Goals refer to cases by `key`."""
 
     key: str
     task: Task

@@ -1,4 +1,4 @@
-"""The goals, and whether they are reached."""
+"""The benchmark's goals, and whether they are reached."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from experiments.benchmark.timing import Part, Row, ratio, three_digits
 
 
 class Goal(NamedTuple):
-    """A wanted figure; `measured` is None where a case or a peer is missing."""
+    """A target value; `measured` is None if a case or a peer is missing."""
 
     what: str
     wanted: float
@@ -24,7 +24,7 @@ class Goal(NamedTuple):
 
     @property
     def cells(self) -> list[str]:
-        """The goal as a line of a table."""
+        """The goal as a row of a table."""
         measured = "-" if self.measured is None else three_digits(self.measured)
         bound = "at least" if self.at_least else "at most"
         return [self.what, f"{bound} {three_digits(self.wanted)}", measured, self.verdict]
@@ -64,6 +64,6 @@ def goals(rows: Sequence[Row], parts: Mapping[str, Part]) -> list[Goal]:
 
 
 def _best(row: Row | None, names: Sequence[str], *, compiling: bool = False) -> float | None:
-    """Return how many times as long as the harness the fastest of some peers takes."""
+    """Return how many times as long as the harness the fastest of the given peers takes."""
     ratios = [ratio(row.peers.get(name), row.harness, compiling=compiling) for name in names] if row else []
     return min((found for found in ratios if found is not None), default=None)

@@ -1,4 +1,4 @@
-"""Run the cases: the harness and its peers, results checked, all in one call."""
+"""Runs all cases with the harness and its peers in one call, and checks the results."""
 
 import contextlib
 import shutil
@@ -19,20 +19,20 @@ from experiments.benchmark.timing import Part, Row, Timing, span, timing
 from harness.data import synthetic_houses
 
 TIMED_EPOCHS = 4  # Scaled peers: the first may compile, the others are repeated measurements.
-TIMED_ROWS = 1_000_000  # Scaled peers are timed on at most this many.
-REFERENCE_UPDATES = 600_000  # The reference takes 20 microseconds each; longer tasks are not compared with it.
+TIMED_ROWS = 1_000_000  # Maximum rows that scaled peers are timed on.
+REFERENCE_UPDATES = 600_000  # The reference takes 20 microseconds for each; longer tasks are not compared with it.
 UPDATES = ((1, 100), (1, 1000), (64, 100), (64, 1000), (1024, 100))  # Lanes and chunk size.
 ONE_THREAD_FROM_ROWS = ("runtime.gram=false", "runtime.workers=1", "tracking.log_model=none")
 
 
 class Benchmark:
-    """Measurements of one call. Outcomes are kept, since cases share them.
+    """The measurements of one call. Outcomes are kept because cases share them.
 
-    `remarks` names peers that were skipped, wrong results and failed cases; `failed` means that the harness failed.
+    `remarks` lists skipped peers, wrong results and failed cases; `failed` means that the harness failed.
     """
 
     def __init__(self, rows: int, repeats: int, folder: Path, files: Path, say: Callable[[str], None]) -> None:
-        """Prepare. The harness works in `folder`; the CSVs stay in `files`; `say` gets lines on the progress."""
+        """Prepare. The harness works in `folder`; the CSVs stay in `files`; progress lines are passed to `say`."""
         self._rows, self._repeats, self._folder, self._files, self._say = rows, repeats, folder, files, say
         self._kept: dict[tuple, list[Outcome]] = {}
         self._known: dict[tuple, dict[str, Any]] = {}
@@ -90,7 +90,7 @@ class Benchmark:
         return row
 
     def _with_file(self, task: Task) -> Task:
-        """Return a task with its file, written if need be, and the columns' means and standard deviations."""
+        """Return a task with its file, written if necessary, and the columns' means and standard deviations."""
         key = (task.rows, task.columns)
         if key not in self._known:
             path = self._files / f"harness-bench-{task.rows}.csv"
@@ -103,7 +103,7 @@ class Benchmark:
         return replace(task, **self._known[key])
 
     def _harness(self, task: Task, fresh: bool, repeats: int) -> list[Outcome]:
-        """Run the harness, in a new process each time; `fresh` means in a new folder too; the last one is kept."""
+        """Run the harness in a new process each time and, if `fresh`, in a new folder; the last folder is kept."""
         task, outcomes = self._with_file(task), []
         key = (task.rows, task.columns)
         if not fresh and key not in self._tables:
@@ -130,7 +130,7 @@ class Benchmark:
         return timing(name, task, outcomes)
 
     def _once(self, name: str, tasks: Sequence[Task]) -> list[Outcome]:
-        """Run tasks in one process, unless that was done before."""
+        """Run tasks in one process, unless they have been run before."""
         key = (name, *tasks)
         if key not in self._kept:
             self._say(f"    {PEERS[name].label}")
@@ -138,7 +138,7 @@ class Benchmark:
         return self._kept[key]
 
     def _check(self, name: str, tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> None:
-        """Compare results with the reference, as far as it gets: the first stop, and eight rates.
+        """Compare results with the reference where there is one: for the first stop, and for eight rates.
 
         Raises:
             RuntimeError: A result is wrong.

@@ -1,4 +1,4 @@
-"""The peers, and how each is run in a process of its own.
+"""The peers, and how each is run in its own process.
 
 This module is also the child: `python -m experiments.benchmark.process NAME STARTED RESULT < tasks`.
 """
@@ -23,8 +23,8 @@ from experiments.benchmark.task import Outcome, Task
 class Peer:
     """A way to train, or something else to time: a function in `peers/`, and the packages it needs.
 
-    A peer with `updates` is timed on as many, from the start of the file, and scaled. `by_chunk` means one update per
-    chunk, else one per row; `adam` means that its weights must equal the reference's.
+    A peer with `updates` is timed on that many updates, from the start of the file, and scaled. `by_chunk` means one
+    update per chunk, otherwise one per row; `adam` means that its weights must agree with the reference's.
     """
 
     label: str
@@ -59,7 +59,7 @@ def missing(name: str) -> str:
 
 
 def run_peer(name: str, tasks: Sequence[Task]) -> list[Outcome]:
-    """Run tasks one after the other in a new process.
+    """Run tasks one after another in a new process.
 
     Raises:
         RuntimeError: The process failed.

@@ -1,4 +1,4 @@
-"""The results as Markdown tables, a figure, and runs in MLflow."""
+"""Reports the results as Markdown tables, a figure, and runs in MLflow."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from experiments.benchmark.timing import Row, ratio, three_digits
 
 
 def ratio_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Return how many times as long as the harness each peer takes, start-up and compilation apart."""
+    """Return how many times as long as the harness each peer takes, excluding start-up and compilation."""
     names = [name for name in PEERS if any(name in row.peers for row in rows)]
     lines = [["case", *(PEERS[name].label for name in names)]]
     for row in rows:
@@ -24,7 +24,7 @@ def ratio_table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def time_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Return everyone's times, and the rows they were measured on."""
+    """Return the times of the harness and all peers, and the number of rows they were measured on."""
     times = ("wall s", "start-up s", "compile s", "the rest s", "configuration-rows/s", "peak MB", "timed on")
     lines = [["case", "peer", *times]]
     for row in rows:

@@ -13,8 +13,8 @@ class Task:
 
     They are the grid of `chunks` (rows of one update, or `full`), Adam's learning `rates` and `stops` (epochs,
     ascending). The model is linear, or a multilayer perceptron with hidden `units`. `columns` are the features and the
-    target, scaled by `mean` and `std`, so that everyone trains on the same values. The harness works in `folder`, and
-    gets `options` as extra words.
+    target, scaled by `mean` and `std`, so that all train on the same values. The harness works in `folder`, and
+    gets `options` as extra arguments.
     """
 
     rows: int
@@ -30,11 +30,11 @@ class Task:
     options: tuple[str, ...] = ()
 
     def size(self, chunk: int | str) -> int:
-        """Return the rows of one update."""
+        """Return the number of rows per update."""
         return self.rows if chunk == FULL else min(int(chunk), self.rows)
 
     def updates(self, chunk: int | str) -> int:
-        """Return the updates of one epoch."""
+        """Return the number of updates per epoch."""
         return -(-self.rows // self.size(chunk))
 
     @property
@@ -60,9 +60,9 @@ class Fit(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What a task took, in seconds, and its results.
+    """How long a task took, in seconds, and its results.
 
-    `laps` are repeated measurements of `lap_epochs` epochs each, after one `read`. `startup` is imports and the
+    `laps` are repeated measurements of `lap_epochs` epochs each, after one `read`. `startup` covers imports and the
     creation of an MLflow store. `epochs` are the training seconds of each epoch, as the harness records them.
     """
 

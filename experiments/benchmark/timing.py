@@ -1,4 +1,4 @@
-"""From outcomes to times: medians with their range, parts scaled to the whole, ratios."""
+"""Turns outcomes into times: medians with their range, parts scaled to the whole, and ratios."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ def three_digits(value: float) -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long the peer `name` takes for a task, in seconds; `work` is everything but start-up and compilation.
+    """How long the peer `name` takes for a task, in seconds; `work` is everything except start-up and compilation.
 
     `measured_rows` is the number of rows it was timed on, if the times were scaled to the task; else 0.
     """
@@ -58,12 +58,12 @@ class Timing:
         return total((self.work, self.startup, self.compile))
 
     def rate(self, task: Task) -> float:
-        """Return configuration-rows per second, everything included."""
+        """Return configuration-rows per second of total time."""
         return task.configuration_rows / self.wall.mid
 
 
 class Row(NamedTuple):
-    """A measured case; peers that are missing or wrong are left out."""
+    """A measured case; peers that are missing or gave wrong results are left out."""
 
     case: Case
     harness: Timing
@@ -79,10 +79,10 @@ class Part(NamedTuple):
 
 
 def timing(name: str, task: Task, outcomes: Sequence[Outcome]) -> Timing:
-    """Return what a peer takes for a task, from repetitions of it or, for a scaled peer, from its first rows.
+    """Return how long a peer takes for a task, from repetitions or, for a scaled peer, from the task's first rows.
 
-    A scaled peer has one outcome per chunk size, or a single one if it updates after each row. It would read once, then
-    go through all epochs, one configuration after another.
+    A scaled peer has one outcome per chunk size, or a single one if it updates after each row. It is assumed to read
+    once, then go through all epochs, one configuration after another.
     """
     peak, startup = max(outcome.peak_mb for outcome in outcomes), span(outcome.startup for outcome in outcomes)
     if PEERS[name].updates is None:
@@ -98,7 +98,7 @@ def timing(name: str, task: Task, outcomes: Sequence[Outcome]) -> Timing:
 
 
 def ratio(above: Timing | None, below: Timing | None, *, compiling: bool = False) -> float | None:
-    """Return how many times as long `above` takes, without start-up; None if one is missing."""
+    """Return how many times as long `above` takes, excluding start-up; None if one is missing."""
     if above is None or below is None:
         return None
     one, other = (each.work.mid + compiling * each.compile.mid for each in (above, below))

@@ -1,1 +1,1 @@
-"""What is timed. Each function takes a `Task` and returns an `Outcome`; `child` runs it in a new process."""
+"""The functions to time. Each takes a `Task` and returns an `Outcome`, and runs in a new process."""

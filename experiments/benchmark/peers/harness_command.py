@@ -1,4 +1,4 @@
-"""The harness, driven by the words of `harness train`."""
+"""The harness, run with the arguments of `harness train`."""
 
 import contextlib
 import gc
@@ -14,9 +14,9 @@ from experiments.benchmark.task import FULL, Fit, Outcome, Task
 from harness.cli import train as command
 from harness.runtime.imports import import_tensorflow
 
-gc.set_threshold(50_000, 20, 50)  # As the command does.
+gc.set_threshold(50_000, 20, 50)  # The command does the same.
 import_tensorflow()
-# The command imports these when it needs them; all imports count as start-up here.
+# The command imports these only when it needs them; here, all imports count as start-up.
 for _module in pkgutil.walk_packages(harness.__path__, "harness."):
     importlib.import_module(_module.name)
 
@@ -66,7 +66,7 @@ def train(task: Task) -> Outcome:
 
 
 def words(task: Task) -> list[str]:
-    """Return the command's words."""
+    """Return the command's arguments."""
     *features, target = task.columns
     axes = {"chunksize": task.chunks, "learning_rate": task.rates, "epochs": task.stops}
     return [

@@ -1,7 +1,8 @@
 """JAX as an expert would write it.
 
-Polars reads, everything stays in memory, all configurations of a chunk size are stacked by `vmap` in one compiled
-`scan` with donated buffers, and chunk sizes run side by side. Runs that differ in epochs only are one lane.
+Polars reads the CSV, and everything stays in memory. All configurations with the same chunk size are stacked by `vmap`
+in one compiled `scan` with donated buffers, and chunk sizes run in parallel. Runs that differ only in epochs share a
+lane.
 """
 
 # Optional packages.
@@ -22,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 
 from experiments.benchmark.task import Fit, Outcome, Task
 
-ELEMENTWISE_LANES = range(2, 17)  # For these an elementwise product is faster than a matrix product, as measured.
+ELEMENTWISE_LANES = range(2, 17)  # For these, an elementwise product was measured to be faster than a matrix product.
 SLICE_ROWS = 8192  # Longer chunks are summed slice by slice, so that the arrays of one slice stay in the caches.
 
 
@@ -125,7 +126,7 @@ def _perceptron(task: Task) -> tuple[Callable, np.ndarray]:
 
 
 def _epoch(loss: Callable) -> Callable:
-    """Return a function that makes one epoch: it returns the new state and each lane's loss summed over the rows."""
+    """Return a function that runs one epoch and returns the new state and each lane's loss summed over the rows."""
 
     def gradient(weights: jax.Array, x: jax.Array, y: jax.Array) -> tuple:
         """Return the loss and gradient of a chunk, slice by slice if it is long."""

@@ -1,4 +1,4 @@
-"""Peak memory of `harness train` on a CSV that comes through a pipe, so that nothing but the table is on disk."""
+"""Peak memory of `harness train` on a CSV that is read from a pipe, so that only the table is on disk."""
 
 import resource
 import subprocess
@@ -21,6 +21,6 @@ def train_from_pipe(task: Task) -> Outcome:
 
 
 def _peak_mb(command: list[str], folder: str, source: IO[bytes] | None = None) -> float:
-    """Run a command; return the peak memory of the largest child so far, in Linux' unit of 1,024 bytes."""
+    """Run a command; return the peak memory of the largest child so far, in units of 1,024 bytes, as on Linux."""
     subprocess.run(command, cwd=folder, stdin=source, stdout=subprocess.DEVNULL, check=True)
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6

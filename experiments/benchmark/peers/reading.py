@@ -1,4 +1,4 @@
-"""The CSV read by pandas, whole or in chunks, and a bare parse that shows what reading costs at least."""
+"""Reads the CSV with pandas, whole or in chunks; a bare parse shows the minimum cost of reading."""
 
 # pyright: reportArgumentType=false, reportCallIssue=false
 import time

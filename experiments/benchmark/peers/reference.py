@@ -1,4 +1,4 @@
-"""Adam in float64 NumPy: the results that a peer must reach. Its speed does not matter."""
+"""Adam in float64 NumPy: the results that peers must reproduce. Its speed does not matter."""
 
 import math
 
@@ -8,8 +8,8 @@ from experiments.benchmark.peers.reading import read
 from experiments.benchmark.process import PEERS
 from experiments.benchmark.task import Fit, Outcome, Task
 
-TOLERANCE = 1e-3  # Largest difference of a weight for scaled values from the reference.
-NEAR = 0.15  # The same for peers without Adam, from the least-squares line.
+TOLERANCE = 1e-3  # Maximum difference from the reference of a weight for scaled values.
+NEAR = 0.15  # For peers without Adam: maximum difference from the least-squares line.
 
 
 def train(task: Task) -> Outcome:

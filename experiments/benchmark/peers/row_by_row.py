@@ -29,7 +29,7 @@ def scikit_learn(task: Task) -> Outcome:
 
 
 def vowpal_wabbit(task: Task) -> Outcome:
-    """Write rows in its text format and its cache, which counts as reading; then pass over the cache."""
+    """Write rows in Vowpal Wabbit's text format and to its cache, which counts as reading; then pass over the cache."""
     start = time.perf_counter()
     import polars as pl
     from vowpalwabbit import Workspace
