@@ -1,0 +1,66 @@
+"""Files, FIFOs and pipes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from harness.errors import ConfigError, require
+
+EDGE_BYTES = 1 << 20
+PROCESS = os.urandom(8).hex()
+"""Distinguishes this process from earlier ones with the same process id."""
+
+
+class LocalFile:
+    """A file, FIFO or pipe on this machine; a stream can be read only once."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._path = Path(address)
+        require(self._path.exists(), f"data.path: no such file: {address}")
+        mode = self._path.stat().st_mode
+        self.is_stream = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+        require(self.is_stream or stat.S_ISREG(mode), f"data.path: {address} is a folder or device, not a file.")
+
+    def size(self) -> int:
+        """Return its bytes; 0 if unknown."""
+        return 0 if self.is_stream else self._path.stat().st_size
+
+    def fingerprint(self) -> list[object]:
+        """Return a fingerprint of the content: address, size, modification time, inode, and a hash of both ends.
+
+        The fingerprint of a stream is valid in this process only.
+        """
+        status = self._path.stat()
+        if self.is_stream:
+            return [self.address, status.st_dev, status.st_ino, os.getpid(), PROCESS]
+        with self.open() as file:
+            head = file.read(EDGE_BYTES)
+            file.seek(max(0, status.st_size - EDGE_BYTES))
+            edges = hashlib.blake2b(head + file.read(EDGE_BYTES)).hexdigest()
+        return [self.address, status.st_size, status.st_mtime_ns, status.st_ino, edges]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[io.BufferedReader]:
+        """Open it for reading from start to end."""
+        try:
+            with self._path.open("rb") as file:
+                yield file
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise ConfigError(f"data.path: cannot read {self.address}: {error.strerror}") from error
+
+    def open_seekable(self) -> AbstractContextManager[Any]:
+        """Open it for Arrow, which needs random access."""
+        return pa.OSFile(self.address)
