@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.commands import age_option, cache_option, print_wide
 from harness.errors import require
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group()
