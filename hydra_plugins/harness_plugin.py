@@ -45,7 +45,7 @@ class FusedLauncher(Launcher):
         return [self._run_job(config, run) for config, run in zip(configs, runs, strict=True)]
 
     def _run_job(self, config: DictConfig, run: Any) -> JobReturn:
-        """Have Hydra run a job whose run has ended; write the job's files here unless a callback may look for them."""
+        """Let Hydra run a job whose run has ended; write the job's files here unless a callback may look for them."""
         subfolder = None if config.hydra.callbacks else config.hydra.output_subdir
         if subfolder is not None:
             config.hydra.output_subdir = None  # Hydra then writes no files.

@@ -47,7 +47,7 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
 
 
 def verdict(comparisons: Sequence[Comparison]) -> list[str]:
-    """Say how often each kind of run is better, and why some runs cannot be compared."""
+    """Summarize how often each kind of run is better, and why some runs cannot be compared."""
     sentences = []
     axes = {"epochs": "epochs (and so the same rows)", "updates": "number of updates", "time": "training time"}
     for axis, title in axes.items():
