@@ -1,10 +1,11 @@
-"""Temporary environment variables, for libraries that read them only at import."""
+"""Temporary environment variables, for libraries that take settings in no other way."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 
 
 @contextlib.contextmanager
@@ -18,3 +19,8 @@ def environment(**values: str) -> Iterator[None]:
         for name in values:
             os.environ.pop(name, None)
         os.environ.update(before)
+
+
+def default_environment(values: Mapping[str, str]) -> AbstractContextManager[None]:
+    """Set environment variables inside the block, except those that are already set."""
+    return environment(**{name: value for name, value in values.items() if name not in os.environ})

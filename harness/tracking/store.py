@@ -13,8 +13,9 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from harness.errors import ConfigError, require
+from harness.runtime.environment import default_environment
 from harness.runtime.secrets import masked
-from harness.tracking.client import client_of, environment
+from harness.tracking.client import client_of
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
@@ -57,7 +58,7 @@ def _first_contact(uri: str) -> Iterator[None]:
     """Fail fast if a server is unreachable; let only one process at a time create or open a local store."""
     path = sqlite_path(uri)
     if path is None:
-        with environment(FIRST_CONTACT):
+        with default_environment(FIRST_CONTACT):
             yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)

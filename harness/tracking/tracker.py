@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 
 from harness.data.statistics import Column
 from harness.errors import ConfigError
+from harness.runtime.environment import default_environment
 from harness.runtime.secrets import masked
 from harness.tracking._compat_sqlite import LocalStore
-from harness.tracking.client import environment
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.model_saver import ModelSaver
@@ -70,7 +70,7 @@ class Tracker:
         self._models = ModelSaver()
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
-        self._resources.enter_context(environment(_PATIENCE))
+        self._resources.enter_context(default_environment(_PATIENCE))
         self._folder = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
         leftover = list(leftover_outboxes(self._folder, uri))
         self._outbox = new_outbox(self._folder, uri)
