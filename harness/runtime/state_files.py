@@ -1,0 +1,162 @@
+"""Reads and writes the files in which the harness keeps its state between commands.
+
+A state file begins with a line of JSON that names its kind, version and checksum; its content follows. A file is
+believed only if all of these are as expected, and if it belongs to this user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import xxhash
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+LONGEST_HEADER = 256
+
+
+class StateError(Exception):
+    """A state file cannot be used; the message is a sentence that names the file and the reason."""
+
+
+def checksum(data: Any) -> str:
+    """Return the XXH3 checksum of a bytes-like object, as 16 hexadecimal digits."""
+    return xxhash.xxh3_64_hexdigest(data)
+
+
+def write_state(path: Path, kind: str, content: bytes) -> None:
+    """Replace a state file atomically and sync it to disk; only this user can read it.
+
+    Args:
+        path: The file; its folder must exist.
+        kind: What the file is, with a version, for example `checkpoint 3`.
+        content: Any bytes.
+    """
+    header = json.dumps({"kind": kind, "checksum": checksum(content)}).encode() + b"\n"
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(header)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def read_state(path: Path, kind: str) -> bytes:
+    """Return the content of a state file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        StateError: It is damaged, of another kind or version, no regular file, or belongs to another user.
+    """
+    try:
+        with open_own(path) as file:
+            header = file.readline(LONGEST_HEADER)
+            content = file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        found = json.loads(header)
+        known, expected = str(found["kind"]), found["checksum"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateError(f"{path} is damaged.") from error
+    if known != kind:
+        raise StateError(f"{path} was written by another version of harness.")
+    if expected != checksum(content):
+        raise StateError(f"{path} is damaged.")
+    return content
+
+
+def write_json(path: Path, kind: str, content: object) -> None:
+    """Like `write_state`, for anything that JSON can represent."""
+    write_state(path, kind, json.dumps(content, indent=1).encode())
+
+
+def read_json(path: Path, kind: str, schema: TypeAdapter[T]) -> T:
+    """Like `read_state`, for JSON that is valid under `schema`, without conversions between types."""
+    content = read_state(path, kind)
+    try:
+        return schema.validate_json(content, strict=True)
+    except ValueError as error:
+        raise StateError(f"{path} does not have the expected fields.") from error
+
+
+def open_own(path: Path) -> Any:
+    """Open a regular file of this user for reading in binary.
+
+    Files of the superuser are accepted, too. Links are not followed.
+
+    Raises:
+        StateError: It is a link or no regular file, or belongs to another user.
+    """
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for its writer.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if path.is_symlink():
+            raise StateError(f"{path} is a symbolic link.") from error
+        raise
+    status = os.fstat(handle)
+    reason = ""
+    if not stat.S_ISREG(status.st_mode):
+        reason = "is not a regular file"
+    elif status.st_uid not in (os.geteuid(), 0):
+        reason = "belongs to another user"
+    if reason:
+        os.close(handle)
+        raise StateError(f"{path} {reason}.")
+    return os.fdopen(handle, "rb")
+
+
+def check_own_folder(folder: Path) -> None:
+    """Check that a folder is a folder of this user or of the superuser, and that no other user can write to it.
+
+    Raises:
+        StateError: It is not.
+    """
+    status = folder.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
+        raise StateError(f"{folder} is not a folder.")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise StateError(f"{folder} belongs to another user.")
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        raise StateError(f"Other users can write to {folder}.")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder, so that it can be made anew, and return its new path.
+
+    It replaces what was set aside under the same name before.
+    """
+    damaged = path.with_name(f"{path.name}.damaged")
+    with contextlib.suppress(FileNotFoundError):
+        if damaged.is_dir() and not damaged.is_symlink():
+            shutil.rmtree(damaged)
+        path.replace(damaged)
+    return damaged
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync a folder's entries to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
