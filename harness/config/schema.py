@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from harness.config.data import DataConfig
+from harness.config.keys import key_of
 from harness.errors import require
 
 
@@ -52,13 +53,17 @@ DEFAULT_EXPERIMENT = "harness"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to dotted keys, with enums replaced by their values."""
+    """Flatten nested mappings to dotted keys, with enums replaced by their values.
+
+    Keys of `model` may be any text; dots in them are written as in `key_of`.
+    """
     flat: dict[str, Any] = {}
-    for key, value in values.items():
+    for name, value in values.items():
+        key = prefix + key_of(str(name), reserved=".")
         if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{key}.")
         else:
-            flat[prefix + key] = value.value if isinstance(value, Enum) else value
+            flat[key] = value.value if isinstance(value, Enum) else value
     return flat
 
 

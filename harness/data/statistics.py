@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from harness.config.keys import category_key, key_of, other_key
 from harness.formatting import number
 
 BINS = 4096
@@ -40,15 +42,36 @@ class Column:
         return bool(self.categories) and isinstance(self.categories[0], str)
 
     @property
-    def input_names(self) -> list[str]:
-        """Names of the model inputs for this column: one for each category, and one for all other values."""
-        names = [f"{value:g}" if isinstance(value, float) else value for value in self.categories]
-        return [f"{self.name}/{name}" for name in ["other", *names]] if names else [self.name]
-
-    @property
     def inputs(self) -> int:
         """Number of model inputs for this column."""
         return len(self.categories) + 1 if self.categories else 1
+
+
+def input_keys(features: Sequence[Column]) -> list[str]:
+    """Return a key for each model input: one for a number, and for a category one each, after one for all others.
+
+    Keys of different inputs differ. A number's key is that of its column, even if it contains slashes, unless it could
+    be taken for a category of another column.
+    """
+    categorical = tuple(f"{key_of(column.name, reserved='/')}/" for column in features if column.categories)
+    keys = []
+    for column in features:
+        if column.categories:
+            keys += [other_key(column.name), *(category_key(column.name, _text(each)) for each in column.categories)]
+        else:
+            key = key_of(column.name)
+            keys.append(key_of(column.name, reserved="/") if key.startswith(categorical) else key)
+    return keys
+
+
+def _text(category: float | str) -> str:
+    """Return a category as text: of a number, as few digits as distinguish it from other float32 numbers."""
+    if isinstance(category, str):
+        return category
+    if category.is_integer() and abs(category) < 1e15:
+        return f"{category:.0f}"
+    short = f"{category:g}"
+    return short if np.float32(short) == np.float32(category) else f"{category:.9g}"
 
 
 class Moments:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import Order
-from harness.data.statistics import Column
+from harness.data.statistics import Column, input_keys
 from harness.data.table_writer import Part, column_path
 from harness.data.urls import name_of
 from harness.errors import require
@@ -67,8 +67,8 @@ class Table:
 
     @property
     def inputs(self) -> list[str]:
-        """Names of a model's inputs; a categorical feature has one for each category and one for all other values."""
-        return [name for column in self.features for name in column.input_names]
+        """Keys of a model's inputs; a categorical feature has one for each category and one for all other values."""
+        return input_keys(self.features)
 
     def rows(self, part: Part) -> int:
         """Return the number of rows of `part`."""

@@ -11,6 +11,7 @@ import keras
 import yaml
 
 from harness.config import Config
+from harness.config.keys import fitted
 from harness.sweep.plan import Run
 from harness.sweep.run_state import HOST
 from harness.tracking.run_colour import colour
@@ -22,7 +23,7 @@ MAX_WEIGHTS = 200  # Maximum number of inputs for which a linear model's weights
 def run_params(config: Config) -> dict[str, Any]:
     """Return the flat configuration without unset keys and with lists in Hydra's notation."""
     flat = {key: value for key, value in config.flat().items() if value is not None}
-    return {key: f"[{','.join(map(str, v))}]" if isinstance(v, list) else v for key, v in flat.items()}
+    return {fitted(key): f"[{','.join(map(str, v))}]" if isinstance(v, list) else v for key, v in flat.items()}
 
 
 def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
@@ -64,7 +65,7 @@ def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
     if found is None or len(inputs) > MAX_WEIGHTS:
         return {}
     intercept, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.features])
-    names = ["slope"] if len(slopes) == 1 else [f"weight/{name}" for name in inputs]
+    names = ["slope"] if len(slopes) == 1 else [fitted(f"weight/{key}") for key in inputs]
     return {"intercept": intercept, **dict(zip(names, map(float, slopes), strict=True))}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import posixpath
-import re
 import shutil
 import tempfile
 import time
@@ -124,7 +122,7 @@ class Tracker:
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at one step, except non-finite values, which break MLflow's pages."""
-        values = {_metric_name(key): float(value) for key, value in metrics.items() if math.isfinite(value)}
+        values = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
         self._put("metrics", run_id, values=values, step=int(step), ms=_now())
 
     def log_curve(self, run_id: str, key: str, steps: Iterable[int], values: Iterable[float]) -> None:
@@ -207,9 +205,3 @@ def _masked(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _metric_name(key: str) -> str:
-    """Return a name that MLflow accepts, because metrics are named after columns, which can have any name."""
-    key = re.sub(r"[^\w.\-: /]", "_", key)[:250]
-    return key if posixpath.normpath(key) == key else key.replace("/", "_")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config import Loss
+from harness.config.keys import layer_name
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
@@ -26,27 +28,40 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
         the objective of `loss`. It takes categories as raw text or numbers, and dates as days since 1970-01-01.
     """
     features = table.features
-    # Keras rejects slashes in a tensor's name, and warns if the input's name then differs.
+    kinds = ["string" if column.is_text else "float32" for column in features]
     inputs = {
-        column.name: keras.Input(
-            (1,), name=column.name.replace("/", "|"), dtype="string" if column.is_text else "float32"
-        )
-        for column in features
+        column.name: keras.Input((1,), name=layer_name(column.name), dtype=kind)
+        for column, kind in zip(features, kinds, strict=True)
     }
+    # A model of its own, because no layer may have the name of another one or of an input.
+    whole = keras.Model(*_graph(model, table, scaler, loss, kinds), name=_unlike(inputs))
+    kind = TextModel if "string" in kinds else keras.Model
+    with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
+        return kind(inputs, whole([*inputs.values()]))
+
+
+def _graph(model: keras.Model, table: Table, scaler: Scaler, loss: Loss, kinds: Sequence[str]) -> tuple[list[Any], Any]:
+    """Return raw features, each `[rows, 1]` and of one of `kinds`, in the table's order, and predictions from them."""
+    features = table.features
+    raw = [keras.Input((1,), name=f"feature_{index}", dtype=kind) for index, kind in enumerate(kinds)]
     numbers = [index for index, column in enumerate(features) if not column.categories]
-    scaled = _scaled([inputs[features[index].name] for index in numbers], table, scaler, numbers) if numbers else []
+    scaled = _scaled([raw[index] for index in numbers], table, scaler, numbers) if numbers else []
     if len(numbers) < len(features):
         columns: Any = keras.ops.split(scaled, len(numbers), axis=1) if numbers else []
         given = dict(zip(numbers, columns, strict=True))
         encoded = [
-            _one_hot(column, inputs[column.name]) if column.categories else given[index]
-            for index, column in enumerate(features)
+            _one_hot(column, raw[index]) if column.categories else given[index] for index, column in enumerate(features)
         ]
         scaled = keras.layers.Concatenate()(encoded) if len(encoded) > 1 else encoded[0]
-    outputs = OBJECTIVES[loss].predictions(model(scaled), scaler)
-    kind = TextModel if any(column.is_text for column in features) else keras.Model
-    with warnings.catch_warnings(action="ignore"):
-        return kind(inputs, outputs)
+    return raw, OBJECTIVES[loss].predictions(model(scaled), scaler)
+
+
+def _unlike(names: Iterable[str]) -> str:
+    """Return a name for a layer that is not among `names`."""
+    name = "predictions"
+    while name in names:
+        name += "_"
+    return name
 
 
 @keras.saving.register_keras_serializable("harness")
