@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlparse
 
 from rich.console import Group, RenderableType
 from rich.table import Table as View
@@ -23,13 +22,13 @@ from harness.formatting import age, millions
 from harness.runtime.secrets import masked
 from harness.sweep.checkpoint import checkpoint_exists, checkpoints, manifest, needed_tables
 from harness.tracking.outbox import lock_of
+from harness.tracking.uri import file_path, sqlite_path
 
 if TYPE_CHECKING:
     from harness.tracking.reader import RunReader
 
 KINDS = ("checkpoints", "tables", "records", "artifacts")
 IN_USE, UNDELIVERED = "is in use", "has not been delivered to a store"
-SQLITE = "sqlite:///"
 
 _SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -68,11 +67,12 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
     """Do the same as `survey`, with artifacts if the store is a file; if not, asking for them is an error."""
     records = None
-    is_file = uri.startswith(SQLITE)
+    path = sqlite_path(uri)
+    is_local = path is not None
     require(
-        is_file or not is_asked, f"--artifacts needs a local store. Run `mlflow gc` on the server of {masked(uri)}."
+        is_local or not is_asked, f"--artifacts needs a local store. Run `mlflow gc` on the server of {masked(uri)}."
     )
-    if "artifacts" in kinds and is_file and (is_asked or Path(uri.removeprefix(SQLITE)).is_file()):
+    if "artifacts" in kinds and path and (is_asked or path.is_file()):
         from harness.tracking.reader import RunReader
 
         records = RunReader(uri)
@@ -157,7 +157,7 @@ def _artifacts(records: RunReader) -> Iterator[Item]:
     if root is None:
         return
     for run, addresses in records.discarded():
-        places = [Path(unquote(urlparse(address).path)) for address in addresses if address.startswith("file:")]
+        places = [place for place in map(file_path, addresses) if place]
         places = [place for place in places if place.name == "artifacts" and place.resolve().is_relative_to(root)]
         size = sum(map(_size, places))
         state = "deleted" if run.info.lifecycle_stage == "deleted" else "failed"

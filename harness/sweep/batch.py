@@ -151,11 +151,12 @@ class Batch:
 
     def _reuse_results(self, runs: Sequence[Run]) -> list[Run]:
         """Take results from the store, and return the runs that have none."""
-        tracker, claimed = self._store.tracker, self._store.locks.others()
+        tracker, locks = self._store.tracker, self._store.locks
+        claimed = locks.others()
         if not runs or runs[0].config.runtime.rerun:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
-        for run, state in find_states(runs, records, claimed, tracker.experiment_id).items():
+        for run, state in find_states(runs, records, claimed, locks.place, tracker.experiment_id).items():
             if state.has_result and state.record:
                 self._store.recorder.reuse(run, state.record)
             elif not run.run_id:

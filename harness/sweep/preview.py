@@ -23,7 +23,7 @@ from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
 from harness.sweep.executor import choose_executor
 from harness.sweep.plan import Run, prepare
-from harness.sweep.run_locks import RunLocks
+from harness.sweep.run_locks import RunLocks, claims_folder
 from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.tracking.reader import RunReader
@@ -69,10 +69,11 @@ def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunS
     if not experiment:
         return nothing
     records = {} if config.runtime.rerun else reader.of_signatures(experiment, [run.signature for run in runs])
-    claimed: set[str] = set()
-    with contextlib.suppress(ConfigError), RunLocks(uri) as locks:  # The store may be read-only.
-        claimed = locks.others()
-    states = find_states(runs, records, claimed, experiment)
+    claimed, place = set[str](), ""
+    folder = claims_folder(uri, reader.client, experiment)
+    with contextlib.suppress(ConfigError), RunLocks(folder) as locks:  # The store may be read-only.
+        claimed, place = locks.others(), locks.place
+    states = find_states(runs, records, claimed, place, experiment)
     return states, checkpoint_exists(checkpoint_folder(runs, device, experiment, uri))
 
 

@@ -36,13 +36,17 @@ class Recorder:
         signatures: Sequence[str] = (),
         summary_record: Record | None = None,
         tags: Mapping[str, str] | None = None,
+        owner: Mapping[str, str] | None = None,
     ) -> None:
-        """Start or continue the summary run if there is a sweep `folder`; see `Summary`. All runs get `tags`."""
+        """Start or continue the summary run if there is a sweep `folder`; see `Summary`.
+
+        All runs get `tags` and the tags of their `owner`, which are set again when a run is continued.
+        """
         self._tracker, self._command, self._device = tracker, command, device
-        self.tags = dict(tags or {})
+        self.tags, self._owner = dict(tags or {}), dict(owner or {})
         self._leaderboard = Leaderboard()
         self._models = ModelLog(tracker)
-        self._summary = Summary(tracker, command, folder, signatures, summary_record) if folder else None
+        self._summary = Summary(tracker, command, folder, signatures, summary_record, self._owner) if folder else None
         self._has_code = bool(self._summary and self._summary.is_continued)
 
     @property
@@ -57,7 +61,7 @@ class Recorder:
             self._summary.monitor()
         active = [run for run in runs if not run.status]
         for run in (run for run in active if run.run_id):
-            self._tracker.resume_run(run.run_id)
+            self._tracker.resume_run(run.run_id, self._owner)
             self._tracker.log_params(run.run_id, run_params(run.config))
             self._tracker.tag(run.run_id, self._tags(run))
         new = [run for run in active if not run.run_id]
@@ -200,7 +204,7 @@ class Recorder:
             self._tracker.log_text(run_id, text, file)
 
     def _tags(self, run: Run) -> dict[str, str]:
-        return run_tags(run, self._command, self._device) | self.tags
+        return run_tags(run, self._command, self._device) | self._owner | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
         run.reason, run.objective = reason, math.inf

@@ -8,40 +8,62 @@ machines on network file systems that forward `flock`, as NFS on Linux does unle
 from __future__ import annotations
 
 import contextlib
-import getpass
-import hashlib
-import json
 import os
-import tempfile
-import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from filelock import BaseFileLock, FileLock, Timeout
+from mlflow.tracking import MlflowClient
+from pydantic import TypeAdapter
 
 from harness.errors import ConfigError
+from harness.runtime.state_files import StateError, read_json, write_json
+from harness.runtime.user_folder import user_folder
+from harness.tracking.store_identity import store_identity
+from harness.tracking.uri import sqlite_path
+
+_CLAIMS, _FOLDER = "claims 1", "claims folder 1"
+_NAMES, _ID = TypeAdapter(list[str]), TypeAdapter(str)
+
+
+def claims_folder(uri: str, client: MlflowClient, experiment_id: str) -> Path:
+    """Return the folder for the claims on a store's runs; it does not depend on how the store is addressed.
+
+    It is next to a database file, or for any other store, in this user's folder on this machine.
+    """
+    path = sqlite_path(uri)
+    parent = path.parent / ".harness" / "locks" if path else user_folder()
+    return parent / store_identity(uri, client, experiment_id)
 
 
 class RunLocks:
-    """This process's claims on runs of a store; a context manager that releases them."""
+    """This process's claims on runs of a store; a context manager that releases them.
 
-    def __init__(self, uri: str) -> None:
-        self._folder = _folder(uri)
+    Attributes:
+        place: Identifies the folder; another folder, even under the same path, has another one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Create the folder if it does not exist, and claim nothing.
+
+        Raises:
+            ConfigError: The folder cannot be written to.
+        """
+        self._folder = folder
         self._taken: set[str] = set()
         self._kept: set[str] = set()
-        self._claims = self._folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
+        self._claims = folder / f"{os.getpid()}-{uuid.uuid4().hex}.json"
         self._alive = FileLock(self._claims.with_suffix(".lock"))
-        self._everyone = FileLock(self._folder / "lock")
+        self._everyone = FileLock(folder / "lock")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             with self.exclusive():
+                self.place = _place(folder / "place")
                 self._write(set())
                 self._alive.acquire()
         except OSError as error:
-            raise ConfigError(
-                f"tracking.uri: cannot create a lock file in {self._folder}: {error.strerror}."
-            ) from error
+            raise ConfigError(f"tracking.uri: cannot create a lock file in {folder}: {error.strerror}.") from error
 
     def __enter__(self) -> RunLocks:
         return self
@@ -69,7 +91,11 @@ class RunLocks:
             self._write(set() if names is None else self._taken - set(names))
 
     def others(self) -> set[str]:
-        """Return the claims of other live processes."""
+        """Return the claims of other live processes.
+
+        Raises:
+            ConfigError: The claims of a live process cannot be read.
+        """
         claimed: set[str] = set()
         with self.exclusive():
             for path in self._folder.glob("*.json"):
@@ -80,7 +106,11 @@ class RunLocks:
                     lock.acquire(blocking=False)
                     _remove(path, lock)  # Its process has ended.
                     continue
-                claimed |= set(json.loads(path.read_text()))
+                try:
+                    claimed |= {*read_json(path, _CLAIMS, _NAMES)}
+                except StateError as error:
+                    process = path.name.partition("-")[0]
+                    raise ConfigError(f"{error} It lists the runs of process {process}; wait until it ends.") from error
         return claimed
 
     def exclusive(self) -> contextlib.AbstractContextManager[object]:
@@ -89,13 +119,13 @@ class RunLocks:
 
     def _write(self, names: set[str]) -> None:
         self._taken = names
-        self._claims.write_text(json.dumps(sorted(names | self._kept)))
+        write_json(self._claims, _CLAIMS, sorted(names | self._kept))
 
 
 @contextlib.contextmanager
 def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
     """Let only one of this user's processes at a time run the block called `name`; `say` reports having to wait."""
-    lock = FileLock(_user_folder() / f"{name}.lock")
+    lock = FileLock(user_folder() / f"{name}.lock")
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -107,26 +137,15 @@ def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
+def _place(path: Path) -> str:
+    """Return the random text in a file, which is created if it does not exist or is damaged."""
+    with contextlib.suppress(FileNotFoundError, StateError):
+        return read_json(path, _FOLDER, _ID)
+    write_json(path, _FOLDER, place := uuid.uuid4().hex)
+    return place
+
+
 def _remove(claims: Path, lock: BaseFileLock) -> None:
     claims.unlink(missing_ok=True)
     Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
-
-
-def _folder(uri: str) -> Path:
-    """Return the folder for a store's locks: next to a database file, or for a server, this user's temporary folder."""
-    scheme, found, path = uri.partition(":///")
-    if found and scheme == "sqlite":
-        database = Path(path).resolve()
-        return database.parent / ".harness" / "locks" / database.name
-    parts = urlsplit(uri)
-    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-    return _user_folder() / hashlib.blake2b(address.encode(), digest_size=8).hexdigest()
-
-
-def _user_folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"harness-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to another user")
-    return folder

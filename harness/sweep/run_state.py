@@ -38,38 +38,59 @@ def claim_of(signature: str, experiment_id: str) -> str:
     return f"{experiment_id}/{signature}"
 
 
+def owner(place: str) -> dict[str, str]:
+    """Return the tags of a run that a process of this machine trains; `place` is where it keeps its claims."""
+    return {"host": HOST, "claims": place}
+
+
 def find_states(
-    runs: Sequence[Run], records: Mapping[str, Sequence[Record]], claimed: set[str], experiment_id: str
+    runs: Sequence[Run], records: Mapping[str, Sequence[Record]], claimed: set[str], place: str, experiment_id: str
 ) -> dict[Run, RunState]:
-    """Return each run's state, given the store's records by signature, newest first, and the claims of others."""
-    return {run: _state(run, records.get(run.signature, ()), claimed, experiment_id) for run in runs}
+    """Return each run's state.
+
+    Args:
+        runs: The requested runs.
+        records: The store's records by signature, newest first.
+        claimed: The claims of other processes.
+        place: Where those claims are kept.
+        experiment_id: The experiment of the records.
+    """
+    return {run: _state(run, records.get(run.signature, ()), claimed, place, experiment_id) for run in runs}
 
 
-def _state(run: Run, records: Sequence[Record], claimed: set[str], experiment_id: str) -> RunState:
+def _state(run: Run, records: Sequence[Record], claimed: set[str], place: str, experiment_id: str) -> RunState:
     if claim_of(run.signature, experiment_id) in claimed:
         return RunState("running", records[0] if records else None)
-    states = [RunState(_state_name(record), record) for record in records]
+    states = [RunState(_state_name(record, place), record) for record in records]
     # A finished run may lack the model that is now requested, and runs on other machines are not waited for.
     results = [state for state in states if state.has_result and (state.name == "diverged" or _has_model(run, state))]
     unfinished = [state for state in states if state.name in ("failed", "interrupted")]
     return (results or unfinished or [RunState("new")])[0]
 
 
-def is_abandoned(record: Record, claimed: set[str]) -> bool:
-    """Return True if a run or summary run is marked as running on this machine, but no process claims it."""
-    tags, info = record.data.tags, record.info
-    claims = {claim_of(tags.get("signature", ""), info.experiment_id), claim_of(info.run_id, info.experiment_id)}
-    return info.status == "RUNNING" and tags.get("host") == HOST and not claims & claimed
+def is_abandoned(record: Record, claimed: set[str], place: str) -> bool:
+    """Return True if a run or summary run was claimed in `place` and is marked as running, but no process claims it.
+
+    Nothing is known about runs that were claimed elsewhere.
+    """
+    info = record.info
+    signature = record.data.tags.get("signature", "")
+    claims = {claim_of(signature, info.experiment_id), claim_of(info.run_id, info.experiment_id)}
+    return info.status == "RUNNING" and _is_owned(record, place) and not claims & claimed
 
 
-def _state_name(record: Record) -> str:
-    """Return the state of a run that no process on this machine has claimed."""
+def _is_owned(record: Record, place: str) -> bool:
+    return owner(place).items() <= record.data.tags.items()
+
+
+def _state_name(record: Record, place: str) -> str:
+    """Return the state of a run that no process has claimed in `place`."""
     tags, status = record.data.tags, record.info.status
     if status == "FINISHED":
         return "finished"
     if status == "FAILED":
         return "diverged" if "diverged_at" in tags else "failed"
-    return "running" if status == "RUNNING" and tags.get("host") != HOST else "interrupted"
+    return "running" if status == "RUNNING" and not _is_owned(record, place) else "interrupted"
 
 
 def _has_model(run: Run, state: RunState) -> bool:

@@ -16,8 +16,8 @@ from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import publish_report, publish_start
 from harness.sweep.recorder import Recorder
-from harness.sweep.run_locks import RunLocks, only_one
-from harness.sweep.run_state import claim_of, is_abandoned
+from harness.sweep.run_locks import RunLocks, claims_folder, only_one
+from harness.sweep.run_state import claim_of, is_abandoned, owner
 from harness.sweep.scan_loop import prepare_scans
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
@@ -117,25 +117,31 @@ class Sweep:
         """Open the store, and end runs that dead processes left running."""
         uri = tracking_uri(config.tracking.uri)
         experiment = DEFAULT_EXPERIMENT if config.tracking.experiment is None else config.tracking.experiment
-        # Closed after the tracker: other processes must not consider a run abandoned before its end is delivered.
-        locks = self._resources.enter_context(RunLocks(uri))
         outbox = Path(config.runtime.cache).absolute() / "outbox"
-        tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
-        self._resources.enter_context(tracker)
+        with contextlib.ExitStack() as opened:
+            tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
+            opened.enter_context(tracker)
+            reader = RunReader(uri)
+            folder = claims_folder(uri, reader.client, tracker.experiment_id)
+            # Closed after the tracker: other processes must not consider a run abandoned before its end is delivered.
+            locks = self._resources.enter_context(RunLocks(folder))
+            self._resources.push(opened.pop_all())
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
-        reader = RunReader(uri)
         tracker.deliver_leftovers()
         with locks.exclusive():
             claimed = locks.others()
             for running in reader.running(tracker.experiment_id):
-                if is_abandoned(running, claimed):
+                if is_abandoned(running, claimed, locks.place):
                     tracker.end_run(running.info.run_id, "KILLED")
             tracker.flush()
             signatures = self._signatures or [run.signature for run in runs]
             record = None
             if self._folder and not config.runtime.rerun:
                 record = reader.sweep_of_signature(tracker.experiment_id, sweep_signature(signatures))
-            recorder = Recorder(tracker, self._command, self._folder, device, signatures, record, self._tags)
+            recorder = Recorder(
+                *(tracker, self._command, self._folder, device, signatures, record, self._tags),
+                owner=owner(locks.place),
+            )
             locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
         return Store(recorder, tracker, reader, locks)
 

@@ -14,7 +14,6 @@ from harness.config.naming import sweep_name
 from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
-from harness.sweep.run_state import HOST
 from harness.sweep.summary_state import RunResult, SummaryState
 from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
@@ -27,9 +26,16 @@ class Summary:
     """The summary run of the sweep in a folder; later calls with the same folder continue it."""
 
     def __init__(
-        self, tracker: Tracker, command: str, folder: Path, signatures: Sequence[str] = (), record: Record | None = None
+        self,
+        tracker: Tracker,
+        command: str,
+        folder: Path,
+        signatures: Sequence[str] = (),
+        record: Record | None = None,
+        owner: Mapping[str, str] | None = None,
     ) -> None:
         """Start the summary run, or continue that of an earlier call: the one in the folder, else `record`."""
+        owner = owner or {}
         self._tracker, self._command, self._folder = tracker, command, folder
         self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
@@ -39,15 +45,15 @@ class Summary:
             self.state = _state_of(record)
         self.is_continued = bool(self.state.run_id)
         if self.is_continued:
-            tracker.resume_run(self.state.run_id)
+            tracker.resume_run(self.state.run_id, owner)
         else:
-            tags = {"kind": "sweep", "command": command, "host": HOST, "signature": sweep_signature(signatures)}
+            tags = {"kind": "sweep", "command": command, "signature": sweep_signature(signatures), **owner}
             self.state.started = time.time()
             self.state.run_id = tracker.start_run(sweep_name(command), {}, tags)
         self.state.signatures = list(dict.fromkeys([*self.state.signatures, *signatures]))
         # The number of the call is the step of the summary's metrics, so no step is recorded twice.
         self.state.calls += 1
-        tracker.tag(self.state.run_id, {"calls": str(self.state.calls), "host": HOST})
+        tracker.tag(self.state.run_id, {"calls": str(self.state.calls)})
         self.state.write(folder)
 
     @property

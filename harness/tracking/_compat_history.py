@@ -45,7 +45,7 @@ def histories(
     """Return all points of some metrics of some runs; each metric of a run is sorted by time, step and value."""
     path = sqlite_path(uri)
     try:
-        if path and "?" not in uri:
+        if path:
             return _from_file(path, run_ids, metrics)
         if uri.startswith(("http://", "https://")):
             return list(_from_server(client, uri, run_ids, metrics, points_per_answer))

@@ -90,8 +90,8 @@ class LocalStore:
     def at(cls, uri: str) -> LocalStore | None:
         """Return the store at `uri` if it is a local file with a tested schema revision."""
         path = sqlite_path(uri)
-        # URI options after a `?` and MLflow workspaces are left to MLflow's own client.
-        if path is None or "?" in uri or os.environ.get("MLFLOW_ENABLE_WORKSPACES"):
+        # MLflow workspaces are left to MLflow's own client.
+        if path is None or os.environ.get("MLFLOW_ENABLE_WORKSPACES"):
             return None
         try:
             with connection(path):

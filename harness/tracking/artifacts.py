@@ -15,6 +15,7 @@ from harness.errors import ConfigError, require
 from harness.tracking.reader import RunReader
 from harness.tracking.run_search import REPRODUCES
 from harness.tracking.store_errors import reason
+from harness.tracking.uri import mlflow_uri
 
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
 
@@ -33,7 +34,7 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
     require(bool(outputs), f"Run {run.info.run_name} has no model. {remedy}")
     # MLflow would look up `models:/` in the process's default store.
     location = records.client.get_logged_model(outputs[0].model_id).artifact_location
-    downloaded = download_artifacts(location, dst_path=str(folder), tracking_uri=records.uri)
+    downloaded = download_artifacts(location, dst_path=str(folder), tracking_uri=mlflow_uri(records.uri))
     return next(Path(downloaded).rglob("*.keras"))
 
 
@@ -71,5 +72,5 @@ def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
 
 def _text(records: RunReader, run: Run, name: str, folder: Path) -> str:
     uri = f"{run.info.artifact_uri}/{name}"
-    path = download_artifacts(uri, dst_path=str(folder), tracking_uri=records.uri)
+    path = download_artifacts(uri, dst_path=str(folder), tracking_uri=mlflow_uri(records.uri))
     return Path(path).read_text(errors="replace")

@@ -11,7 +11,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 from mlflow.tracking import MlflowClient
 
 from harness.runtime.environment import default_environment
-from harness.tracking.uri import sqlite_path
+from harness.tracking.uri import mlflow_uri, sqlite_path
 
 
 def client_of(uri: str) -> MlflowClient:
@@ -20,4 +20,4 @@ def client_of(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(level)
     # SQLite keeps a `-wal` and a `-shm` file next to a store for as long as a connection to it is open.
     with default_environment({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"} if sqlite_path(uri) else {}):
-        return MlflowClient(uri)
+        return MlflowClient(mlflow_uri(uri))

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import yaml
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
@@ -98,7 +99,8 @@ class MlflowCalls:
         else:
             options = {"source_run_id": run_id, "params": run.data.params}
             model = self._client.create_logged_model(run.info.experiment_id, "model", **options)
-        manifest = Model.load(str(folder))
+        # `Model.load` would read the folder's path as part of a URL.
+        manifest = Model.from_dict(yaml.safe_load((folder / "MLmodel").read_text()))
         manifest.run_id, manifest.artifact_path = run_id, model.artifact_location
         manifest.model_id = manifest.model_uuid = model.model_id
         manifest.save(str(folder / "MLmodel"))

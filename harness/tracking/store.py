@@ -15,9 +15,10 @@ from mlflow.tracking import MlflowClient
 from harness.errors import ConfigError, require
 from harness.runtime.environment import default_environment
 from harness.runtime.secrets import masked
+from harness.tracking._compat_default_experiment import default_artifacts
 from harness.tracking.client import client_of
 from harness.tracking.store_errors import reason
-from harness.tracking.uri import sqlite_path
+from harness.tracking.uri import sqlite_path, sqlite_uri
 
 FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """Replaces MLflow's default of several minutes, which is too long when a user is waiting."""
@@ -77,7 +78,8 @@ def _create(path: Path) -> None:
         leftover.unlink()
     with contextlib.closing(sqlite3.connect(draft)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # Others can read while a run is being written.
-    client_of(f"sqlite:///{draft}").search_experiments(max_results=1)
+    with default_artifacts(path.parent / "mlruns"):
+        client_of(sqlite_uri(draft)).search_experiments(max_results=1)
     with contextlib.closing(sqlite3.connect(draft)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Only the file itself is renamed.
     draft.replace(path)

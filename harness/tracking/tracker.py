@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from harness.data.statistics import Column
@@ -102,13 +103,14 @@ class Tracker:
         """Start one run and return its id."""
         return self.start_runs([(name, params, tags)])[0]
 
-    def resume_run(self, run_id: str) -> None:
-        """Set the status of an ended run back to running.
+    def resume_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an ended run, then its status back to running.
 
         Raises:
             ConfigError: The run is not in the store.
         """
         try:
+            self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
             self._client.update_run(run_id, status="RUNNING")
         except MlflowException as error:
             raise ConfigError(

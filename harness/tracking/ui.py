@@ -15,6 +15,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 from harness.tracking._compat_views import addresses
 from harness.tracking.run_search import RunSearch, require_store
+from harness.tracking.uri import mlflow_uri
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -74,7 +75,10 @@ def _start(uri: str, port: int) -> subprocess.Popen[str]:
     # One worker is enough for one user, and background jobs for traces are not needed. The store's URI is passed in the
     # environment because other users of the machine can read command lines.
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": uri}
+    environment = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_BACKEND_STORE_URI": mlflow_uri(uri),
+    }
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -3,21 +3,61 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from harness.errors import require
 
 _SQLITE = "sqlite:///"
+_LOCAL = re.compile(r"sqlite(?:\+\w+)?://(/?)([^?]*)(\?.*)?", re.DOTALL)
 
 
 def tracking_uri(uri: str | None = None) -> str:
     """Return the tracking URI in use: `uri`, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
 
-    The path of a local file is made absolute, so that it names the same store from any folder.
+    All URIs of a local file become the same: its path is made absolute, and links are resolved.
+
+    Raises:
+        ConfigError: It names a database in memory, or has options.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
     path = sqlite_path(uri)
-    return f"{_SQLITE}{path}" if path else uri
+    return sqlite_uri(path) if path else uri
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Return the file of a local store, or None for any other store."""
-    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+    """Return the file of a local store, or None for any other store; `%` followed by two digits is a character's code.
+
+    Raises:
+        ConfigError: It names a database in memory, or has options.
+    """
+    found = _LOCAL.fullmatch(uri)
+    if not found:
+        return None
+    slash, name, options = found[1], unquote(found[2]), found[3]
+    require(not options, f"tracking.uri: {uri}: options are not supported. Write %3F for a question mark in a path.")
+    require(
+        bool(name) and not name.startswith((":memory:", "file:")) and "\0" not in name,
+        f"tracking.uri: {uri} does not name a file that would keep the records. Write {_SQLITE}mlflow.db.",
+    )
+    require(
+        bool(slash), f"tracking.uri: {uri} has too few slashes. Write {_SQLITE}{name}, or four for an absolute path."
+    )
+    return Path(os.path.realpath(name))
+
+
+def sqlite_uri(path: Path) -> str:
+    """Return the URI of a local file, in which only the two characters are quoted that have a meaning there."""
+    return _SQLITE + str(path).replace("%", "%25").replace("?", "%3F")
+
+
+def mlflow_uri(uri: str) -> str:
+    """Return `uri` in the form to pass to MLflow, which would create the folder of a quoted path as it is written."""
+    return uri.replace(_SQLITE, "sqlite+pysqlite:///", 1) if uri.startswith(_SQLITE) and "%" in uri else uri
+
+
+def file_path(address: str) -> Path | None:
+    """Return the path that a `file:` URL names, or None for any other address."""
+    parts = urlsplit(address)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None

@@ -196,28 +196,6 @@ def test_values_that_are_not_finite_are_left_out(tracker: Tracker, client: Mlflo
         assert store.execute(query, [run_id]).fetchall() == [("d", 0.5, 0), ("e", 1, 0), ("e", 4, 0)]
 
 
-@pytest.mark.parametrize(
-    ("name", "written"),
-    [
-        ("weight/sqft_living", "weight/sqft_living"),
-        ("weight/living area", "weight/living area"),
-        ("weight/größe (€)", "weight/größe ___"),
-        ("weight/a/b", "weight/a/b"),
-        ("weight/a/", "weight_a_"),
-        ("weight/a//b", "weight_a__b"),
-        ("weight/..", "weight_.."),
-        ("weight/" + "x" * 300, "weight/" + "x" * 243),
-    ],
-)
-def test_a_metric_may_be_named_after_any_column(
-    tracker: Tracker, client: MlflowClient, name: str, written: str
-) -> None:
-    run_id = tracker.start_run("a", {}, {})
-    tracker.log(run_id, {name: 1.5})
-    tracker.flush()
-    assert client.get_run(run_id).data.metrics == {written: 1.5}
-
-
 def test_long_values_are_accepted(tracker: Tracker, client: MlflowClient) -> None:
     features = f"[{','.join(f'feature_{i}' for i in range(1000))}]"
     run_id = tracker.start_run("n" * 300, {"data.features": features}, {"command": "harness train " + "x" * 20_000})
