@@ -7,7 +7,7 @@ because Hydra cannot compose frozen classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -53,14 +53,16 @@ DEFAULT_EXPERIMENT = "harness"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to dotted keys, with enums replaced by their values.
+    """Flatten nested mappings and dataclasses to dotted keys, with enums replaced by their values.
 
     Keys of `model` may be any text; dots in them are written as in `key_of`.
     """
     flat: dict[str, Any] = {}
     for name, value in values.items():
         key = prefix + key_of(str(name), reserved=".")
-        if isinstance(value, Mapping) and value:
+        if is_dataclass(value):
+            flat |= flatten(vars(value), f"{key}.")
+        elif isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{key}.")
         else:
             flat[key] = value.value if isinstance(value, Enum) else value
@@ -173,7 +175,7 @@ class Config:
 
     def flat(self) -> dict[str, Any]:
         """Return all values by dotted key; the chunksize of a full-sample run is `full`."""
-        return flatten(asdict(self)) | {"chunksize": FULL if self.is_full else self.chunksize}
+        return flatten(vars(self)) | {"chunksize": FULL if self.is_full else self.chunksize}
 
     @property
     def is_full(self) -> bool:

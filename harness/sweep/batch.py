@@ -156,10 +156,11 @@ class Batch:
         if not runs or runs[0].config.runtime.rerun:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
-        for run, state in find_states(runs, records, claimed, locks.place, tracker.experiment_id).items():
-            if state.has_result and state.record:
-                self._store.recorder.reuse(run, state.record)
-            elif not run.run_id:
+        states = find_states(runs, records, claimed, locks.place, tracker.experiment_id)
+        known = {run: state.record for run, state in states.items() if state.has_result and state.record}
+        self._store.recorder.reuse(known)
+        for run, state in states.items():
+            if not (run.status or run.run_id):
                 run.run_id = state.reusable_id
         self._store.locks.drop(self._claim(run) for run in runs if run.status)
         return [run for run in runs if not run.status]

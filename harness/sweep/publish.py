@@ -17,6 +17,9 @@ from harness.tracking._compat_views import saved_views
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
+FOLDER = "report"
+"""The folder of the report among a summary run's artifacts."""
+
 
 def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
     """Log a sample of the data for figures, and save views for watching the sweep."""
@@ -27,6 +30,14 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
     held_out, labels = first.table.holdout_rows > 0, predicts_probability(first.config.loss)
     views = saved_views(sweep_id, sweep_name(command), swept, held_out=held_out, labels=labels)
     tracker.tag_experiment(dict(views))
+
+
+def has_report(reader: RunReader, sweep_id: str) -> bool:
+    """Return True if a sweep's report has been logged, and can be read."""
+    try:
+        return any(artifact.path.endswith(report.PAGE) for artifact in reader.client.list_artifacts(sweep_id, FOLDER))
+    except Exception:
+        return False
 
 
 def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
@@ -40,7 +51,7 @@ def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
         with tempfile.TemporaryDirectory() as folder:
             report.write(sweep, Path(folder))
             for path in sorted(Path(folder).iterdir()):
-                tracker.log_artifact(sweep_id, path, "report")
+                tracker.log_artifact(sweep_id, path, FOLDER)
             tracker.flush()
     except Exception as error:
         display.say(f"report: could not be made ({type(error).__name__}: {error}). Try `harness report`.")

@@ -14,7 +14,7 @@ from harness.sweep.display import Display
 from harness.sweep.executor import choose_executor
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run, prepare
-from harness.sweep.publish import publish_report, publish_start
+from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_locks import RunLocks, claims_folder, only_one
 from harness.sweep.run_state import claim_of, is_abandoned, owner
@@ -63,8 +63,9 @@ class Sweep:
                 store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif store:
                 store.recorder.finish()
-                if store.recorder.sweep_id:
-                    publish_report(store.tracker, store.recorder.sweep_id, self._display)
+                sweep_id = store.recorder.sweep_id
+                if sweep_id and (store.recorder.has_changed or not has_report(store.reader, sweep_id)):
+                    publish_report(store.tracker, sweep_id, self._display)
                 for batch in self._batches:
                     batch.discard_checkpoint()
         except BaseException as own:
