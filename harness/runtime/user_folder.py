@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import ConfigError, require
 from harness.runtime.state_files import StateError, check_own_folder
 
-_PARENTS = (Path("/var/tmp"), Path("/tmp"))
+PARENTS = (Path("/var/tmp"), Path("/tmp"))
 """Fixed, because jobs may have a `TMPDIR` or a home of their own; and users may have no entry in the user database."""
 
 
@@ -18,8 +18,8 @@ def user_folder() -> Path:
     Raises:
         ConfigError: It cannot be created, or it belongs to another user.
     """
-    parent = next((parent for parent in _PARENTS if os.access(parent, os.W_OK | os.X_OK)), None)
-    require(parent is not None, f"Cannot write to {' or '.join(map(str, _PARENTS))}, where locks are kept.")
+    parent = next((parent for parent in PARENTS if os.access(parent, os.W_OK | os.X_OK)), None)
+    require(parent is not None, f"Cannot write to {' or '.join(map(str, PARENTS))}, where locks are kept.")
     folder = Path(parent or "", f"harness-{os.geteuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

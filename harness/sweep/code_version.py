@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
 import platform
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.runtime.imports import find_target
+from harness.runtime.own_modules import own_modules
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
 MAX_PATCH = 1 << 20  # Maximum characters kept of a patch; longer patches contain data.
@@ -43,18 +42,12 @@ def patches(targets: Iterable[str]) -> dict[str, str]:
 def _repositories(targets: Iterable[str]) -> dict[Path, list[Path]]:
     """Return the source files of the harness and of models by repository; ignored files are left out."""
     found: dict[Path, list[Path]] = {}
-    for source in dict.fromkeys([Path(__file__), *filter(None, map(_source_file, targets))]):
+    own = (path.resolve() for target in targets for path in own_modules(target.rpartition(".")[0]).values())
+    for source in dict.fromkeys([Path(__file__), *own]):
         root = _git(source.parent, "rev-parse", "--show-toplevel").strip()
         if root and not _git(source.parent, "check-ignore", source.name):
             found.setdefault(Path(root), []).append(source)
     return found
-
-
-def _source_file(target: str) -> Path | None:
-    try:
-        return Path(inspect.getfile(find_target(target))).resolve()
-    except (OSError, TypeError):
-        return None
 
 
 def _git(folder: Path, *words: str) -> str:

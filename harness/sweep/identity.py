@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Iterable
 
 from harness.config import Config
 from harness.data.table import Table
-from harness.runtime.imports import find_target
+from harness.runtime.own_modules import source_digest
 
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
 # Settings that cannot affect a run's results, or only through the table.
@@ -17,7 +16,7 @@ _IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT)
 
 
 def signature(config: Config, table: Table) -> str:
-    """Hash everything that a run's results depend on: its settings, its table's content and its model's source code."""
+    """Hash everything that a run's results depend on: its settings, its table's content and its model's source."""
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_IGNORED)}
     for key in ("log_columns", "categorical", "dates"):
         settings[f"data.{key}"] = sorted(getattr(config.data, key))
@@ -35,10 +34,7 @@ def hash_json(value: object) -> str:
 
 
 def _source_code(target: str) -> str:
-    """Return the source of the module that defines a user's model; for built-in models, the name is enough."""
+    """Return a digest of a user's model and all modules that it needs; for built-in models, the name is enough."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""
-    try:
-        return inspect.getsource(inspect.getmodule(find_target(target)))  # pyright: ignore[reportArgumentType]
-    except (OSError, TypeError):
-        return ""
+    return source_digest(target.rpartition(".")[0])

@@ -22,7 +22,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "research"
     folder.mkdir()
     git(folder, "init", "-q")
-    (folder / "own_model.py").write_text("def build(inputs):\n    return 1\n")
+    (folder / "own_model.py").write_text("import late_helper\ndef build(inputs):\n    return 1\n")
     (folder / "helper.py").write_text("A = 1\n")
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "all")
@@ -48,7 +48,8 @@ def test_the_commit_of_a_models_repository_is_recorded(repository: Path) -> None
 
 
 def test_applying_the_patch_to_the_commit_gives_the_code_that_ran(repository: Path, tmp_path: Path) -> None:
-    (repository / "own_model.py").write_text("def build(inputs):\n    return 2\n")
+    (repository / "own_model.py").write_text("import late_helper\ndef build(inputs):\n    return 2\n")
+    (repository / "late_helper.py").write_text("B = 2\n")
     (repository / "helper.py").write_text("A = 2\n")
     (repository / "new_model.py").write_text("def build(inputs):\n    return 3\n")
     (repository / "data.csv").write_text("not,code\n")
@@ -56,8 +57,10 @@ def test_applying_the_patch_to_the_commit_gives_the_code_that_ran(repository: Pa
     (tmp_path / "changes.patch").write_text(patch)
     git(repository, "stash", "-q")
     (repository / "new_model.py").unlink()
+    (repository / "late_helper.py").unlink()
     git(repository, "apply", str(tmp_path / "changes.patch"))
-    assert (repository / "own_model.py").read_text() == "def build(inputs):\n    return 2\n"
+    assert (repository / "own_model.py").read_text() == "import late_helper\ndef build(inputs):\n    return 2\n"
+    assert (repository / "late_helper.py").read_text() == "B = 2\n"
     assert (repository / "helper.py").read_text() == "A = 2\n"
     assert (repository / "new_model.py").read_text() == "def build(inputs):\n    return 3\n"
     assert "data.csv" not in patch

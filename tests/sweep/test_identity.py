@@ -28,6 +28,7 @@ from harness.data.statistics import Column
 from harness.data.table import Table
 from harness.errors import ConfigError
 from harness.runtime.imports import find_target
+from harness.runtime.own_modules import own_modules
 from harness.sweep.identity import signature, sweep_signature
 
 MODEL = {"_target_": "harness.models.linear", "init": 0.1}
@@ -141,9 +142,43 @@ def test_the_source_of_a_users_model_changes_the_signature(own_model: Callable[[
     assert own_model(OWN_MODEL.format(value="1")) == first
 
 
-def test_so_does_the_rest_of_its_module(own_model: Callable[[str], str]) -> None:
-    helper = "def help():\n    return {}\ndef build(inputs):\n    return help()\n"
-    assert own_model(helper.format(1)) != own_model(helper.format(23456))
+PACKAGE = {
+    "own/__init__.py": "from own.setup import *\n",
+    "own/setup/__init__.py": "",
+    "own/setup/starred.py": "",
+    "own/model.py": "import numpy, json, keras\nfrom . import helper\nfrom .. import nothing\n",
+    "own/helper.py": "import own_far.deep.lazily\nfrom .sub import other as renamed\n",
+    "own/sub/other.py": "def f():\n    from own_late import late\n",
+    "own/unrelated.py": "",
+    "own_far/deep/lazily.py": "import importlib\ndef f():\n    importlib.import_module('.named', __package__)\n",
+    "own_far/deep/named.py": "",
+    "own_far/deep/unrelated.py": "",
+    "own_late/__init__.py": "from . import early\n",
+    "own_late/early.py": "import own.model\n",
+    "own_late/late.py": "raise RuntimeError\n",
+    "data.csv": "x,y\n",
+}
+
+
+def test_so_does_every_module_that_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also through packages, relatively, in functions and by name; none of them is run."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, source in PACKAGE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    found = own_modules("own.model")
+    expected = [name for name in PACKAGE if "unrelated" not in name and name.endswith(".py")]
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in found.values()) == sorted(expected)
+
+    def signed() -> str:
+        return signature(config(model={"_target_": "own.model.build"}), table())
+
+    first = signed()
+    for name, source in PACKAGE.items():
+        (tmp_path / name).write_text(f"{source}\n#")
+        assert (signed() != first) == (name in expected)
+        (tmp_path / name).write_text(source)
+        assert signed() == first
 
 
 def test_the_signature_is_the_same_in_every_process() -> None:
@@ -204,8 +239,9 @@ def test_a_target_that_is_not_a_function_is_refused() -> None:
     ],
 )
 def test_a_module_that_cannot_be_imported_is_refused(own_model: Callable[[str], str], source: str, reason: str) -> None:
+    own_model(source)
     with pytest.raises(ConfigError) as refusal:
-        own_model(source)
+        find_target("own_model.build")
     assert str(refusal.value) == (
         f"model._target_: cannot import 'own_model.build' ({reason}). Give the dotted name of a function."
     )

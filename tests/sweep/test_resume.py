@@ -21,8 +21,8 @@ from harness.runtime.signals import StopRequest
 from harness.sweep import batch, scan_loop
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
-from harness.sweep.run_locks import RunLocks
-from harness.sweep.run_state import HOST, claim_of
+from harness.sweep.run_locks import RunLocks, claims_folder
+from harness.sweep.run_state import claim_of, owner
 from harness.sweep.runner import Sweep, train
 from harness.tracking.tracker import Tracker
 from harness.training.feed import FeedLimits
@@ -67,6 +67,9 @@ class Folder:
 
     def records(self, kind: str = "run") -> list[Record]:
         return list(MlflowClient(self.uri).search_runs(["1"], f"tags.kind = '{kind}'"))
+
+    def locks(self) -> RunLocks:
+        return RunLocks(claims_folder(self.uri, MlflowClient(self.uri), "1"))
 
     def statuses(self, kind: str = "run") -> list[str]:
         return sorted(record.info.status for record in self.records(kind))
@@ -248,18 +251,20 @@ def test_an_unreadable_checkpoint_is_ignored(folder: Folder, stop_after: Callabl
 
 def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
     with Tracker(folder.uri, "harness", folder.path / "cache" / "outbox") as tracker:
-        common = {"kind": "run", "host": HOST, "signature": "0" * 16}
+        with folder.locks() as locks:
+            common = {"kind": "run", "signature": "0" * 16, **owner(locks.place)}
         gone = tracker.start_run("gone", {}, common)
         busy = tracker.start_run("busy", {}, common | {"signature": "1" * 16})
         elsewhere = tracker.start_run("elsewhere", {}, common | {"host": "another"})
+        unseen = tracker.start_run("unseen", {}, common | {"claims": "in another folder"})
         foreign = tracker.start_run("foreign", {}, {})
         claim = claim_of("1" * 16, tracker.experiment_id)
-    with RunLocks(folder.uri) as claims:
+    with folder.locks() as claims:
         assert claims.take([claim]) == {claim}
         folder.train([folder.config()])
     client = MlflowClient(folder.uri)
-    statuses = [client.get_run(run_id).info.status for run_id in (gone, busy, elsewhere, foreign)]
-    assert statuses == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
+    statuses = [client.get_run(run_id).info.status for run_id in (gone, busy, elsewhere, unseen, foreign)]
+    assert statuses == ["KILLED", *["RUNNING"] * 4]
 
 
 def test_a_sweep_waits_for_runs_that_another_process_trains(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +274,7 @@ def test_a_sweep_waits_for_runs_that_another_process_trains(folder: Folder, monk
     client = MlflowClient(folder.uri)
     client.update_run(first.run_id, status="RUNNING")
     configs, answer = [folder.config(epochs=1), folder.config(500)], []
-    with RunLocks(folder.uri) as claims:
+    with folder.locks() as claims:
         claims.take([claim_of(first.signature, "1")])
         thread = threading.Thread(target=lambda: answer.extend(folder.train(configs)))
         thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,28 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from harness.sweep import run_locks as module
-from harness.sweep.run_locks import RunLocks, only_one
+from harness.errors import ConfigError
+from harness.runtime import user_folder as user_folder_module
+from harness.runtime.user_folder import user_folder
+from harness.sweep.run_locks import RunLocks, claims_folder, only_one
+from harness.tracking.store import open_store
+from harness.tracking.uri import tracking_uri
 
 PROGRAM = (
-    "import sys, time\nfrom harness.sweep.run_locks import RunLocks\nlocks = RunLocks(sys.argv[1])\n"
-    "print(locks.take(sys.argv[2:]), flush=True)\ntime.sleep(60)\n"
+    "import sys, time\nfrom pathlib import Path\nfrom harness.sweep.run_locks import RunLocks\n"
+    "locks = RunLocks(Path(sys.argv[1]))\nprint(locks.take(sys.argv[2:]), flush=True)\ntime.sleep(60)\n"
 )
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(module.tempfile, "tempdir", None)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "locks"
 
 
-@pytest.fixture(params=["file", "server"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/mlflow.db" if request.param == "file" else "http://localhost:5000"
-
-
-def test_a_claim_excludes_others_until_it_is_dropped(uri: str) -> None:
-    with RunLocks(uri) as one, RunLocks(uri) as other, RunLocks(f"{uri}1") as apart:
+def test_a_claim_excludes_others_until_it_is_dropped(folder: Path) -> None:
+    with RunLocks(folder) as one, RunLocks(folder) as other, RunLocks(folder / "1") as apart:
+        assert one.place == other.place != apart.place
         assert one.take(["a", "b"]) == {"a", "b"}
         assert other.take(["b", "c"]) == {"c"}
         assert other.others() == {"a", "b"}
@@ -39,23 +39,24 @@ def test_a_claim_excludes_others_until_it_is_dropped(uri: str) -> None:
         assert one.take(["d"]) == {"d"}
         one.drop(["a", "d"])
         assert other.take(["a", "b", "d"]) == {"a", "d"}
-    with RunLocks(uri) as later:
+    with RunLocks(folder) as later:
         assert later.others() == set()
+        assert later.place == one.place
 
 
-def test_a_kept_claim_outlives_a_drop(uri: str) -> None:
-    with RunLocks(uri) as one, RunLocks(uri) as other:
+def test_a_kept_claim_outlives_a_drop(folder: Path) -> None:
+    with RunLocks(folder) as one, RunLocks(folder) as other:
         one.keep("summary")
         one.drop()
         assert other.others() == {"summary"}
 
 
-def test_a_killed_process_has_no_claims(uri: str) -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, uri, "a"], stdout=subprocess.PIPE, text=True)
+def test_a_killed_process_has_no_claims(folder: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, folder, "a"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         assert process.stdout.readline() == "{'a'}\n"
-        with RunLocks(uri) as mine:
+        with RunLocks(folder) as mine:
             assert mine.take(["a", "b"]) == {"b"}
             process.kill()
             process.wait()
@@ -66,19 +67,63 @@ def test_a_killed_process_has_no_claims(uri: str) -> None:
         process.communicate()
 
 
-def test_a_database_has_one_set_of_claims_under_any_path(tmp_path: Path) -> None:
+def test_damage_is_reported_only_if_its_process_lives(folder: Path) -> None:
+    with RunLocks(folder) as one, RunLocks(folder) as other:
+        one.take(["a"])
+        (path,) = (path for path in folder.glob("*.json") if '"a"' in path.read_text())
+        path.write_text("{}")
+        with pytest.raises(ConfigError) as refusal:
+            other.take(["a"])
+    assert str(refusal.value) == f"{path} is damaged. It lists the runs of process {os.getpid()}; wait until it ends."
+    place = RunLocks(folder).place
+    (folder / "place").write_text("{}")
+    with RunLocks(folder) as later:
+        assert later.take(["a"]) == {"a"}
+        assert later.place != place
+
+
+def test_a_database_has_one_set_of_claims_under_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    with RunLocks(f"sqlite:///{tmp_path}/real/a.db") as one, RunLocks(f"sqlite:///{tmp_path}/link/a.db") as other:
-        one.take(["a"])
-        assert other.others() == {"a"}
-    assert [path.name for path in (tmp_path / "real").rglob("a.db/*")] == ["lock"]
+    (tmp_path / "to a.db").symlink_to("real/a.db")  # Which does not exist yet.
+    monkeypatch.chdir(tmp_path / "real")
+    client, experiment_id = open_store(tracking_uri(f"sqlite:///{tmp_path}/to a.db"), "harness")
+    (tmp_path / "real" / "hard.db").hardlink_to(tmp_path / "real" / "a.db")
+    whole = [
+        f"{tmp_path}/{name}" for name in ("real/a.db", "link/a.db", "to a.db", "link/../real//a.db", "real/%61.db")
+    ]
+    uris = [
+        "sqlite:///a.db",
+        "sqlite+pysqlite:///./a.db",
+        "sqlite:///hard.db",
+        *(f"sqlite:///{name}" for name in whole),
+    ]
+    folders = {claims_folder(tracking_uri(uri), client, experiment_id) for uri in uris}
+    (folder,) = folders
+    assert folder.parent == tmp_path / "real" / ".harness" / "locks"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "to a.db"]
 
 
-def test_a_server_has_one_set_of_claims_for_all_its_users() -> None:
-    with RunLocks("https://ann:secret@host/ml?token=1") as one, RunLocks("https://host/ml") as other:
-        one.take(["a"])
-        assert other.others() == {"a"}
+def test_the_users_folder_depends_on_the_user_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not on the environment, and not on an entry in the user database."""
+    program = "from harness.runtime.user_folder import user_folder; print(user_folder())"
+    no_user = "import pwd\ndef unknown(*_): raise KeyError\npwd.getpwuid = pwd.getpwnam = unknown\n"
+    odd = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "USER": "ann", "XDG_CACHE_HOME": str(tmp_path)}
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", start + program], env=env, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for start, env in (("", dict(os.environ)), (no_user, {"PATH": os.environ["PATH"]} | odd))
+    }
+    assert found == {str(user_folder())}
+    assert user_folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_users_folder_of_someone_else_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(user_folder_module, "PARENTS", (tmp_path / "missing", tmp_path))
+    (tmp_path / f"harness-{os.geteuid()}").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match=r"Locks are kept in .*, but it is not safe to use: .* is not a folder"):
+        user_folder()
 
 
 def test_only_one_lets_in_one_process_and_reports_waiting() -> None:

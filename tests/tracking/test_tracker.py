@@ -289,13 +289,14 @@ def test_a_run_that_has_ended_can_be_resumed(tracker: Tracker, client: MlflowCli
     tracker.end_run(run_id, "KILLED")
     tracker.flush()
     assert client.get_run(run_id).info.status == "KILLED"
-    tracker.resume_run(run_id)
-    assert client.get_run(run_id).info.status == "RUNNING"
+    tracker.resume_run(run_id, {"host": "here"})
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags["host"]) == ("RUNNING", "here")
 
 
 def test_an_unknown_run_cannot_be_resumed(tracker: Tracker, uri: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        tracker.resume_run("0" * 32)
+        tracker.resume_run("0" * 32, {})
     assert str(refusal.value) == (
         f"tracking.uri: {uri} does not contain run {'0' * 32}, which belongs to the sweep in this folder. "
         "Use the store that the sweep started with, or another hydra.sweep.dir."
