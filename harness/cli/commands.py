@@ -184,7 +184,7 @@ def clean(
     kinds = [kind for kind, is_asked in asked.items() if is_asked or everything]
     age = clean.seconds(older_than) if older_than else 0.0
     found = clean.look(cache, kinds or clean.KINDS, tracking_uri(uri), is_asked=artifacts)
-    found = [item for item in found if time.time() - item.used >= age]
+    found = [item for item in found if max(time.time() - item.used, 0) >= age]
     if kinds:
         for line in clean.free(found, force=force, dry_run=dry_run):
             click.echo(line)

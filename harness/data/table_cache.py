@@ -107,7 +107,7 @@ def free(
         needed: Folder names of tables to keep.
     """
     chosen = [table for table in select_tables(cache, names) if names or everything or table.state != "ready"]
-    chosen = [table for table in chosen if age is None or time.time() - table.used >= age]
+    chosen = [table for table in chosen if age is None or max(time.time() - table.used, 0) >= age]
     freed = 0
     for table in chosen:
         if table.folder.name in needed:

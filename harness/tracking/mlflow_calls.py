@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,13 +32,19 @@ class MlflowCalls:
     def __init__(self, client: MlflowClient, local: LocalStore | None) -> None:
         self._client, self._local = client, local
 
-    def start(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
-        """Start runs with these names and tags, and return their ids."""
+    def start(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]], ms: int) -> list[str]:
+        """Start runs with these names and tags, and return their ids.
+
+        The last one starts at `ms`, and the others a millisecond apart before it, to keep their order.
+        """
         if self._local and runs:
             location = self._client.get_experiment(experiment_id).artifact_location
             with contextlib.suppress(Unsupported):
-                return self._local.start(experiment_id, location, runs, int(time.time() * 1000))
-        created = [self._client.create_run(experiment_id, run_name=name, tags=dict(tags)) for name, tags in runs]
+                return self._local.start(experiment_id, location, runs, ms)
+        created = [
+            self._client.create_run(experiment_id, start, dict(tags), name)
+            for start, (name, tags) in enumerate(runs, ms - len(runs) + 1)
+        ]
         return [run.info.run_id for run in created]
 
     def calls(self, records: Sequence[Record]) -> Iterator[Call]:

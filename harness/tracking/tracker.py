@@ -6,7 +6,6 @@ import contextlib
 import math
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from harness.errors import ConfigError
 from harness.runtime.environment import default_environment
 from harness.runtime.secrets import masked
 from harness.tracking._compat_sqlite import LocalStore
+from harness.tracking.clock import Clock, newest_start
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.model_saver import ModelSaver
@@ -70,6 +70,7 @@ class Tracker:
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(default_environment(_PATIENCE))
+        self._clock = Clock(newest_start(self._client))
         self._folder = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
         leftover = list(leftover_outboxes(self._folder, uri))
         self._outbox = new_outbox(self._folder, uri)
@@ -94,7 +95,7 @@ class Tracker:
     def start_runs(self, runs: Sequence[tuple[str, Mapping[str, Any], Mapping[str, str]]]) -> list[str]:
         """Start runs, each given by name, params and tags, and return their ids."""
         named = [(masked(name), source_tags() | _masked(tags)) for name, _, tags in runs]
-        ids = self._calls.start(self.experiment_id, named)
+        ids = self._calls.start(self.experiment_id, named, self._clock.after(len(runs)))
         for run_id, (_, params, _) in zip(ids, runs, strict=True):
             self.log_params(run_id, params)
         return ids
@@ -125,13 +126,13 @@ class Tracker:
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at one step, except non-finite values, which break MLflow's pages."""
         values = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
-        self._put("metrics", run_id, values=values, step=int(step), ms=_now())
+        self._put("metrics", run_id, values=values, step=int(step), ms=self._clock.now())
 
     def log_curve(self, run_id: str, key: str, steps: Iterable[int], values: Iterable[float]) -> None:
         """Record one metric at many steps."""
         pairs = zip(steps, values, strict=True)
         points = [(int(step), float(value)) for step, value in pairs if math.isfinite(value)]
-        self._put("curve", run_id, key=key, points=points, ms=_now())
+        self._put("curve", run_id, key=key, points=points, ms=self._clock.now())
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
@@ -168,7 +169,7 @@ class Tracker:
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""
-        self._put("end", run_id, status=status, ms=_now())
+        self._put("end", run_id, status=status, ms=self._clock.now())
 
     def deliver_leftovers(self) -> None:
         """Wait until the records that other processes left behind are delivered.
@@ -203,7 +204,3 @@ class Tracker:
 
 def _masked(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: masked(str(value)) for key, value in values.items()}
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -1,0 +1,38 @@
+"""The times of records, by which MLflow orders runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+
+class Clock:
+    """Milliseconds since 1970 that never go back, even if the system's clock does."""
+
+    def __init__(self, latest: int = 0) -> None:
+        """Start after `latest`."""
+        self._latest = latest
+        self._lock = threading.Lock()
+
+    def now(self) -> int:
+        """Return the time, or if it is earlier than one returned before, the latest of those."""
+        return self.after(0)
+
+    def after(self, milliseconds: int) -> int:
+        """Return the time, but at least so much later than all times returned before."""
+        with self._lock:
+            self._latest = max(int(time.time() * 1000), self._latest + milliseconds)
+            return self._latest
+
+
+def newest_start(client: MlflowClient) -> int:
+    """Return when the newest run of a store was started, in milliseconds since 1970; 0 if unknown."""
+    with contextlib.suppress(MlflowException):  # A wrong order is better than no run.
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        newest = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
+        return newest[0].info.start_time if newest else 0
+    return 0
