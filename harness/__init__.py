@@ -44,7 +44,10 @@ def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequen
     """
     # MLflow and pandas take seconds to import, and most of the package needs neither.
     from harness.config.metrics import EPOCH_METRICS
-    from harness.tracking.reader import RunReader
+    from harness.runtime.environment import default_environment, missing_home
+
+    with default_environment(missing_home()):
+        from harness.tracking.reader import RunReader
     from harness.tracking.uri import tracking_uri
 
     ids = [sweep] if sweep else []

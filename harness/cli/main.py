@@ -17,6 +17,7 @@ import click
 from harness.cli import commands
 from harness.cli.data import data
 from harness.errors import ConfigError
+from harness.runtime.environment import missing_home
 from harness.tracking.outbox import StoreUnreachable
 
 
@@ -40,6 +41,7 @@ def main() -> None:
     """Run the command and exit with its code."""
     _tune_process()
     try:
+        os.environ.update(missing_home())
         code = cli.main(standalone_mode=False)
     except ConfigError as error:
         code = _fail(str(error), 2)

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -24,6 +25,7 @@ from harness.cli.trust import OPTION
 from harness.config import Config
 from harness.config.metrics import EPOCH_METRICS
 from harness.errors import ConfigError, require
+from harness.runtime.environment import default_environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ def run_app(app: App, words: Sequence[str]) -> None:
     Raises:
         ConfigError: The arguments, a configuration or the data are invalid; nothing was trained.
     """
+    here = Path.cwd()
+    require("${" not in str(here), f"Hydra does not work in {here}: its path contains `${{`. Rename the folder.")
     add_cwd_to_path()
     ConfigStore.instance().store("schema", Config)
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -123,7 +127,7 @@ def _process_as_it_was() -> Iterator[None]:
     hydra = GlobalHydra.instance()
     initialized, hydra.hydra = hydra.hydra, None
     try:
-        with warnings.catch_warnings():
+        with default_environment(missing_home()), warnings.catch_warnings():
             yield
     finally:
         hydra.hydra = initialized

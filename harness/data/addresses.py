@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,12 +46,14 @@ def _find_remote(name: str) -> list[str]:
 
 
 def _find_local(name: str, remedy: str) -> list[str]:
-    whole = Path(name).expanduser().absolute()
+    name = os.path.expanduser(name)  # noqa: PTH111 - `Path.expanduser` fails where there is no such home.
+    whole = Path(name).absolute()
     found = [str(whole)]
     if _PATTERN & set(name) and not whole.exists():
         # Skip matching folders: `data/*` means the files in it.
-        matches = sorted(glob.glob(str(whole), recursive=True))  # noqa: PTH207
-        found = [match for match in matches if not Path(match).is_dir()]
+        # The working folder's own name is no pattern.
+        matches = sorted(glob.glob(name, root_dir=Path.cwd(), recursive=True))  # noqa: PTH207
+        found = [str(Path(match).absolute()) for match in matches if not Path(match).is_dir()]
         require(bool(found), f"data.path: no file matches {name}. {remedy}".strip())
     for address in found:
         require(Path(address).exists(), f"data.path: no such file: {address}{f'. {remedy}' if remedy else ''}")

@@ -6,6 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
+
+from harness.runtime.user_folder import user_folder
 
 
 @contextlib.contextmanager
@@ -19,6 +22,18 @@ def environment(**values: str) -> Iterator[None]:
         for name in values:
             os.environ.pop(name, None)
         os.environ.update(before)
+
+
+def missing_home() -> dict[str, str]:
+    """Return a value for `HOME` if this user has no home and no entry in the user database, else nothing.
+
+    MLflow cannot be imported without a home.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        return {"HOME": str(user_folder())}
+    return {}
 
 
 def default_environment(values: Mapping[str, str]) -> AbstractContextManager[None]:
