@@ -62,6 +62,8 @@ def _first_contact(uri: str) -> Iterator[None]:
         with default_environment(FIRST_CONTACT):
             yield
         return
+    above = next(folder for folder in path.parents if folder.exists())
+    require(above.is_dir(), f"tracking.uri: {above} is not a folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(path.name + ".lock")):
         if not path.exists():

@@ -34,6 +34,8 @@ _CANNOT_WRITE = ("disk is full", "readonly database", "No space left", "Read-onl
 def reason(error: BaseException) -> str:
     """Return the first sentence of an error's root cause, without passwords."""
     *_, cause = _chain(error)
+    if isinstance(cause, OSError) and cause.strerror and cause.filename:
+        return masked(f"{cause.strerror}: {cause.filename}")
     line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
     return masked(line.partition(". ")[0].rstrip("."))
 

@@ -527,8 +527,7 @@ REFUSED = {
     "hydra.run.dir=small.csv/out": "Not a directory: small.csv/out",
     "tracking.uri=sqlite:///small.csv": "tracking.uri: cannot open the tracking store "
     "sqlite:///{here}/small.csv (file is not a database).",
-    "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: cannot create a lock file in "
-    "{here}/small.csv/.harness/locks/mlflow.db: Not a directory.",
+    "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: {here}/small.csv is not a folder.",
     "tracking.uri=http://127.0.0.1:9": "tracking.uri: cannot open the tracking store "
     "http://127.0.0.1:9 ([Errno 111] Connection refused).",
     "-m chunksize=4,0": "chunksize must be a positive number of rows or `full`, not 0.",
