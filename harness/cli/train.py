@@ -47,7 +47,8 @@ def plan(arguments: Sequence[str]) -> None:
     """Print what `run` would do."""
     with tempfile.TemporaryDirectory() as folder:  # For the files that Hydra writes.
         app = App(arguments, previews=True)
-        run_app(app, [*arguments, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+        quoted = folder.replace("'", "\\'")
+        run_app(app, [*arguments, f"hydra.run.dir='{quoted}'", f"hydra.sweep.dir='{quoted}'"])
         app.preview()
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 COMMAND = Path(sys.executable).with_name("harness")
 ROOT = Path(__file__).parents[2]
 NO_ENTRY = """
@@ -17,6 +19,7 @@ pwd.getpwuid = pwd.getpwnam = unknown
 NAMES = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
 
 
+@pytest.mark.slow
 def test_a_user_without_an_entry_in_the_user_database(tmp_path: Path) -> None:
     """As in containers that run under any user id."""
     (tmp_path / "site").mkdir()
@@ -30,6 +33,15 @@ def test_a_user_without_an_entry_in_the_user_database(tmp_path: Path) -> None:
         )
         assert (answer.returncode, answer.stderr) == (0, "")
     assert not list(tmp_path.rglob("~*"))
+
+
+def test_a_temporary_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a,b c=%41'd"
+    folder.mkdir()
+    environment = os.environ | {"TMPDIR": str(folder)}
+    words = ["plan", "data.rows=100", "epochs=1"]
+    answer = subprocess.run([COMMAND, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
 
 
 def test_a_working_folder_that_hydra_cannot_use(tmp_path: Path) -> None:
