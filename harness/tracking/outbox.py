@@ -147,7 +147,10 @@ class Outbox:
 
 def new_outbox(folder: Path, uri: str) -> Outbox:
     """Create an outbox in `folder` for the store at `uri`."""
-    return Outbox(folder / f"{_name(uri)}-{os.getpid()}-{time.time_ns()}.jsonl")
+    # After all others, even if the clock was set back.
+    numbers = [path.stem.rpartition("-")[2] for path in folder.glob(f"{_name(uri)}-*.jsonl")]
+    number = max([time.time_ns(), *(int(number) + 1 for number in numbers if number.isdecimal())])
+    return Outbox(folder / f"{_name(uri)}-{os.getpid()}-{number:019}.jsonl")
 
 
 def leftover_outboxes(folder: Path, uri: str) -> Iterator[Outbox]:

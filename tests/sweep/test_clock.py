@@ -17,6 +17,7 @@ from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConf
 from harness.sweep.display import Display
 from harness.sweep.runner import train
 from harness.tracking.clock import Clock
+from harness.tracking.outbox import new_outbox
 from harness.tracking.reader import RunReader
 
 YEAR = 365 * 86_400.0
@@ -30,6 +31,17 @@ def test_times_never_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [clock.now(), clock.now(), clock.now(), clock.after(3), clock.now(), clock.now()] == [
         *(5500, 7000, 7000, 7003, 7003, 9000)
     ]
+
+
+def test_outboxes_are_delivered_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for seconds in (10, 10 * YEAR, 5):
+        monkeypatch.setattr(time, "time_ns", lambda now=seconds: int(now * 1e9))
+        outbox = new_outbox(tmp_path, "http://a")
+        outbox.append({"kind": "tags", "run": str(seconds), "values": {}})
+        outbox.close()
+        made.append(outbox.path)
+    assert sorted(tmp_path.glob("*.jsonl"), key=lambda path: path.stem.rpartition("-")[2]) == made
 
 
 def trained(folder: Path, seed: int) -> tuple[str, dict]:
