@@ -23,6 +23,9 @@ from harness.tracking.uri import sqlite_path, sqlite_uri
 FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """Replaces MLflow's default of several minutes, which is too long when a user is waiting."""
 
+LONGEST_FOLDER_NAME = 200
+"""In bytes; file systems allow 255."""
+
 _EXPERIMENT_TAGS = {
     # Makes the UI open on runs and charts instead of traces.
     "mlflow.experimentKind": "custom_model_development",
@@ -105,8 +108,8 @@ def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def _folder_name(name: str) -> str:
-    """Return `name`, or a similar name if `name` would lead outside its parent folder."""
+    """Return `name`, or a similar name if `name` is too long or would lead outside its parent folder."""
     safe = re.sub(r"[^\w .-]", "_", name)
-    if safe == name and name.strip(". "):
+    if safe == name and name.strip(". ") and len(name.encode()) <= LONGEST_FOLDER_NAME:
         return name
-    return f"{safe.strip('. ')[:100]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+    return f"{safe.strip('. ')[:40]}-{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"

@@ -95,6 +95,14 @@ def test_the_ui_shows_artifacts_from_any_folder(tmp_path: Path, monkeypatch: pyt
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize("name", ["ü" * 240, "a/b", "..", "x" * 201, "a b"])
+def test_an_experiment_of_any_name_has_a_folder(name: str, tmp_path: Path) -> None:
+    with Tracker(f"sqlite:///{tmp_path}/mlflow.db", name, tmp_path / "outbox") as tracker:
+        tracker.log_text(tracker.start_run("a", {}, {}), "text", "some.txt")
+    (path,) = tmp_path.rglob("some.txt")
+    assert path.parents[2].parent == tmp_path / "mlartifacts"
+
+
 def test_a_store_has_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path)
