@@ -70,8 +70,10 @@ def run_app(app: App, words: Sequence[str]) -> None:
     except (OSError, ValueError) as error:
         if shows_traceback or app.composed or isinstance(error, BrokenPipeError | ConfigError):
             raise
-        is_about_a_file = isinstance(error, OSError) and error.strerror
-        raise ConfigError(f"{error.strerror}: {error.filename}" if is_about_a_file else str(error)) from error
+        if isinstance(error, OSError) and error.strerror:
+            file = f": {error.filename}" if error.filename else " while writing a file"
+            raise ConfigError(f"{error.strerror}{file}") from error
+        raise ConfigError(str(error)) from error
 
 
 @contextlib.contextmanager
