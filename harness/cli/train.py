@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import click
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -25,19 +27,26 @@ from harness.config import Config
 from harness.config.metrics import EPOCH_METRICS
 from harness.errors import ConfigError, require
 from harness.runtime.imports import add_cwd_to_path
+from harness.runtime.secrets import masked
 
 if TYPE_CHECKING:
     from harness.sweep.plan import Run
     from harness.tracking.frames import Sweep
 
 _NOTHING = "Nothing to train: harness.train takes KEY=VALUE arguments, -m, --trust and --config-dir."
+_PRINTS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--help", "-h")
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def run(arguments: Sequence[str]) -> list[Run]:
     """Train what the command-line arguments ask for, and return the ended runs."""
     app = App(arguments)
-    run_app(app, arguments)
+    printed = io.StringIO()
+    # Hydra prints the configuration for --cfg and --info; it trains nothing then.
+    prints = any(word.partition("=")[0] in _PRINTS for word in arguments)
+    with contextlib.redirect_stdout(printed) if prints else contextlib.nullcontext():
+        run_app(app, arguments)
+    click.echo(masked(printed.getvalue()), nl=False)
     return app.runs
 
 
