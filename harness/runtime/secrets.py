@@ -28,7 +28,7 @@ _NO_LOGIN = ("sqlite", "file")
 
 _ASSIGNMENT = re.compile(r"(?i)(?<![\w.%-])([\w.%-]+)(?:=|%3D)")
 _LITERAL = re.compile(r"\"(?:[^\"\\\n]|\\.)*+\"|'(?:[^'\\\n]|\\.)*+'|\{[^}\n]*+\}")
-_BARE = re.compile(rf"(?:(?!{_NEXT}|[\])}}>,;]{{1,3}}(?:[\s\"'&]|$))(?:[^&\s\"'<>]|[\"'](?=\w)))+")
+_BARE = re.compile(rf"(?:(?!{_NEXT}|[\])}}>,;.]{{1,3}}(?:[\s\"'&]|$))(?:[^&\s\"'<>]|[\"'](?=\w)))+")
 _QUOTED = re.compile(r"(?<![\w.-])([\w.-]++)(?:\\?[\"'])?[ \t]*+[:=][ \t]*+(?=[\"'])")
 _LINE = re.compile(r"(?m)^[ \t+-]*+([\w.-]++): +(?=[^\s\"'])(\S++)[ \t]*+$")
 
@@ -72,10 +72,13 @@ def masked_patch(patch: str) -> str:
 def remember(*texts: str) -> None:
     """Remember the secrets in these addresses or arguments, to mask them wherever they appear from now on."""
     for text in texts:
-        rest = masked(text)
         whole = _WHOLE_ADDRESS.search(text)  # Its password may contain spaces.
         logins = _login(whole[1].lower(), whole[2], whole.start(2)) if whole else ()
-        for start, end in [*logins, *_logins(text), *_assigned(text), *_quoted(text)]:
+        spans = sorted([*logins, *_logins(text), *_assigned(text), *_quoted(text)])
+        rest = text
+        for start, end in reversed(spans):
+            rest = rest[:start] + MASK + rest[end:]
+        for start, end in spans:
             _add(text[start:end].strip("\"'"), rest)
 
 
