@@ -34,19 +34,17 @@ if TYPE_CHECKING:
     from harness.tracking.frames import Sweep
 
 _NOTHING = "Nothing to train: harness.train takes KEY=VALUE arguments, -m, --trust and --config-dir."
-_PRINTS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--help", "-h")
+_PRINTS = frozenset(("--cfg", "-c", "--info", "-i", "--help", "-h"))
+"""Options with which Hydra prints the configuration instead of training."""
+
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def run(arguments: Sequence[str]) -> list[Run]:
     """Train what the command-line arguments ask for, and return the ended runs."""
     app = App(arguments)
-    printed = io.StringIO()
-    # Hydra prints the configuration for --cfg and --info; it trains nothing then.
-    prints = any(word.partition("=")[0] in _PRINTS for word in arguments)
-    with contextlib.redirect_stdout(printed) if prints else contextlib.nullcontext():
+    with _without_secrets() if _PRINTS.intersection(arguments) else contextlib.nullcontext():
         run_app(app, arguments)
-    click.echo(masked(printed.getvalue()), nl=False)
     return app.runs
 
 
@@ -81,6 +79,17 @@ def run_app(app: App, words: Sequence[str]) -> None:
             raise
         is_about_a_file = isinstance(error, OSError) and error.strerror
         raise ConfigError(f"{error.strerror}: {error.filename}" if is_about_a_file else str(error)) from error
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Mask what is printed inside the block."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        click.echo(masked(printed.getvalue()), nl=False)
 
 
 @contextlib.contextmanager
