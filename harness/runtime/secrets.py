@@ -133,14 +133,12 @@ def _masked(text: str, *, assignments: bool) -> str:
     finders: list[Callable[[str], Spans]] = [_logins, _quoted, _tokens]
     if assignments:
         finders += [_assigned, _lines]
-    for find in finders:
-        pieces, last = [], 0
-        for start, end in find(text):
-            if start >= last:
-                pieces += [text[last:start], MASK]
-                last = end
-        text = "".join([*pieces, text[last:]])
-    return text
+    pieces, last = [""], 0
+    for start, end in sorted(span for find in finders for span in find(text)):
+        if start > last or not pieces[-1]:
+            pieces += [text[last:start], MASK]
+        last = max(last, end)
+    return "".join([*pieces, text[last:]])
 
 
 def _logins(text: str) -> Spans:
