@@ -52,10 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (">/dev/full", 1, FULL),
         (">&-", 0, ""),
-        (">/dev/full 2>&1", 1, ""),
         ("2>&-", 0, ""),
         ("<&- >&- 2>&-", 0, ""),
-        ("| true", 0, ""),
         ("| head -1", 0, ""),
     ],
 )
@@ -72,7 +70,7 @@ def test_training_is_recorded_without_its_output(tmp_path: Path, ending: str, co
 @pytest.mark.parametrize(
     "words",
     [
-        *(["compare"], ["compare", "--csv"], ["compare", "--json"], ["sweeps"], ["--help"], ["data", "list"]),
+        *(["compare"], ["sweeps"], ["--help"], ["data", "list"]),
         *(["plan", *TRAIN[1:], "seed=5"], ["data", "describe", "small.csv"], ["ui"]),
     ],
     ids=" ".join,
