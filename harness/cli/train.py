@@ -73,12 +73,13 @@ def run_app(app: App, words: Sequence[str]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if shows_traceback:
             raise
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(masked(explain(error))) from error
     except (OSError, ValueError) as error:
         if shows_traceback or app.composed or isinstance(error, BrokenPipeError | ConfigError):
             raise
         is_about_a_file = isinstance(error, OSError) and error.strerror
-        raise ConfigError(f"{error.strerror}: {error.filename}" if is_about_a_file else str(error)) from error
+        sentence = f"{error.strerror}: {error.filename}" if is_about_a_file else str(error)
+        raise ConfigError(masked(sentence)) from error
 
 
 @contextlib.contextmanager

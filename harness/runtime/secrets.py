@@ -20,6 +20,7 @@ MASK = "***"
 # The quantifiers are bounded or possessive, so that every search takes linear time.
 _NEXT = r"[,;|'\"\[({<=]{1,3}[A-Za-z][\w+.-]{0,20}:/"
 _ADDRESS = re.compile(rf"(?<=[\w+.-]):/{{1,2}}(?=[^\s/])((?:(?!{_NEXT})\S)+)")
+_RUN = re.compile(r"\S{1,2000}")
 _WHOLE_ADDRESS = re.compile(r"(?<![\w+.-])([A-Za-z][\w+.-]*):/{1,2}(?=[^\s/])(.+)", re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*$")
 _HOST = re.compile(r"(?:localhost|[\w-]+(?:\.[\w-]+)+):[0-9]{1,5}(?![^/?#,;|'\"\])}>\\])")
@@ -145,7 +146,10 @@ def _logins(text: str) -> Spans:
     """Yield the spans of passwords and tokens in front of a host."""
     for found in _ADDRESS.finditer(text):
         scheme = _SCHEME.search(text, max(0, found.start() - 30), found.start())
-        yield from _login(scheme[0].lower() if scheme else "", found[1], found.start(1))
+        run = found[1]
+        if "@" not in run and (whole := _RUN.match(text, found.start(1))):
+            run = whole[0]  # What looks like the next address is a part of the password.
+        yield from _login(scheme[0].lower() if scheme else "", run, found.start(1))
     yield from (found.span() for found in _ENCODED_LOGIN.finditer(text))
 
 
