@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table as View
+from rich.text import Text
 
 from harness.cli.metric_diff import Pair, pairs, verdict
 from harness.cli.trust import import_models
 from harness.config import Device
 from harness.errors import ConfigError, require
+from harness.escaping import visible
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.secrets import masked
 from harness.tracking import artifacts
@@ -149,5 +151,5 @@ def _table(found: Sequence[Pair]) -> View:
         values = ["none" if value is None else f"{value:.9g}" for value in (pair.recorded, pair.now)]
         far = f"{pair.difference:.2g} at step {pair.step}" if pair.difference else ""
         lacking = f"{pair.missing} of {pair.points} points" if pair.missing else ""
-        view.add_row(pair.metric, *values, ", ".join(filter(None, (far, lacking))) or "0")
+        view.add_row(Text(visible(pair.metric)), *values, ", ".join(filter(None, (far, lacking))) or "0")
     return view
