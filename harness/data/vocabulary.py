@@ -73,13 +73,14 @@ def plain_number(word: str) -> float:
 
 def explain_text(column: Column) -> str:
     """Return why the categories of a column are text although all of them are numbers; empty if that is not so."""
-    if not column.is_text or not all(map(_is_number, column.categories)):
+    if not column.is_text or not all(map(is_number, column.categories)):
         return ""
     first = next(word for word in column.categories if math.isnan(plain_number(str(word))))
     return f"the categories of {column.name} are text, because {first!r} is not a number in its shortest form"
 
 
-def _is_number(word: object) -> bool:
+def is_number(word: object) -> bool:
+    """Return True if a word is a finite number, however it is written."""
     try:
         return math.isfinite(float(str(word))) and "_" not in str(word)
     except ValueError:
