@@ -13,9 +13,6 @@ import psutil
 from harness.errors import require
 from harness.formatting import memory
 
-COPIES = 2
-"""Training needs at least the model's own weights and those of one lane."""
-
 
 def count_weights(build: Callable[[], keras.Model], inputs: int | None = None) -> int:
     """Return the number of weights of the model that `build` returns, without allocating them.
@@ -41,8 +38,8 @@ def _count(build: Callable[[], keras.Model], inputs: int | None) -> int:
         return sum(math.prod(variable.shape) for variable in model.variables)
 
 
-def require_memory(build: Callable[[int], keras.Model], inputs: int) -> None:
-    """Reject a model whose weights do not fit into memory, before it is built.
+def require_memory(build: Callable[[int], keras.Model], inputs: int, lanes: int) -> None:
+    """Reject a model whose own weights and those of `lanes` runs do not fit into memory, before it is built.
 
     Raises:
         ConfigError: It has too many weights.
@@ -51,7 +48,7 @@ def require_memory(build: Callable[[int], keras.Model], inputs: int) -> None:
         weights = count_weights(lambda: build(inputs), inputs)
     except Exception:
         return  # Building the model raises the same error again, where it is handled.
-    needed, available = 4 * COPIES * weights, psutil.virtual_memory().available
+    needed, available = 4 * weights * (1 + lanes), psutil.virtual_memory().available
     require(
         needed <= available,
         f"model: {weights:,} weights need {memory(needed / 1e6)} of memory, but {memory(available / 1e6)} are "
