@@ -16,6 +16,7 @@ import click
 
 from harness.cli import commands
 from harness.cli.data import data
+from harness.cli.disk_errors import explain
 from harness.errors import ConfigError
 from harness.tracking.outbox import StoreUnreachable
 
@@ -60,7 +61,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        code = _fail(f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)", 1)
+        code = _fail(explain(error) or f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)", 1)
     sys.exit(code)
 
 
