@@ -84,7 +84,7 @@ def test_a_full_folder_for_temporary_files(tmp_path: Path, small_disk: Callable[
     code, said = harness(tmp_path, "train", "-m", "data.rows=2000", "epochs=1", "chunksize=100,full", TMPDIR=str(disk))
     assert code == 0 or said.startswith("harness: the disk is full")
     assert states(tmp_path) == ["FINISHED"] * 3
-    assert list(disk.iterdir()) == []
+    assert not [path for path in disk.iterdir() if path.is_dir()]
     for command in (["compare"], ["sweeps"], ["report", "--output", "report"]):
         code, said = harness(tmp_path, *command, TMPDIR=str(disk))
         assert code == 0 or said.startswith("harness: the disk is full")
