@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from harness.errors import require
+from harness.errors import ConfigError, require
 
 MOST_ROWS = 10**15
 MOST_EPOCHS = 10**9
@@ -25,11 +25,9 @@ def require_whole(key: str, value: Any, low: int, high: int, *, optional: bool =
     """Raise `ConfigError` unless a value is a whole number in `[low, high]`."""
     if value is None and optional:
         return
-    require(
-        isinstance(value, int) and not isinstance(value, bool), f"{key} must be a whole number, not {shown(value)}."
-    )
-    if low == 1:
-        require(value >= low, f"{key} must be positive, not {shown(value)}.")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{key} must be a whole number, not {shown(value)}.")
+    require(low != 1 or value >= 1, f"{key} must be positive, not {shown(value)}.")
     require(low <= value <= high, f"{key} must be from {low} to {high}, not {shown(value)}.")
 
 

@@ -50,7 +50,7 @@ def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
     run = records.run(run_id)
     try:
         text = _text(records, run, "config.yaml", folder, recorded_yaml.MOST_BYTES)
-        settings = recorded_yaml.load(text, f"config.yaml of run {run_id}")
+        settings: Any = recorded_yaml.load(text, f"config.yaml of run {run_id}")
     except ConfigError:
         raise
     except Exception as error:

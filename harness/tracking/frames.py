@@ -71,14 +71,14 @@ def typed(runs: Any) -> pd.DataFrame:
     for key in runs.columns.difference(["run_id", "name", "status", "sample"]):
         values = runs[key].where(runs[key] != "full") if key == "chunksize" else runs[key]
         if values.notna().any():
-            numbers = pd.to_numeric(values, errors="coerce")
+            numbers: Any = pd.to_numeric(values, errors="coerce")
             if numbers.notna().equals(values.notna()):
                 whole = key in ("chunksize", "diverged_at") or values.map(lambda value: str(value).isdigit()).all()
                 fits = float(numbers.max()) < 2**63
                 runs[key] = numbers.astype("Int64") if whole and fits else numbers.astype(float)
         elif key == "chunksize":
             runs[key] = pd.array([pd.NA] * len(runs), dtype="Int64")
-    return runs
+    return runs.copy()  # In one piece; pandas warns of frames of many pieces.
 
 
 def curves_of(points: pd.DataFrame) -> pd.DataFrame:
