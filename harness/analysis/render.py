@@ -100,7 +100,7 @@ def as_markdown(sweep: Sweep, target: float | None = None) -> str:
 def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Column], list[str]]]:
     """Yield the heading, the table and the sentences of each section."""
     runs, found, comparisons = ranked(sweep.runs), objective(sweep.runs), compare_full_to_batch(sweep)
-    yield "", run_columns(sweep, runs), [*best_runs(runs, found), *shared_scan(runs)]
+    yield "", run_columns(sweep, runs), [*best_runs(runs, found), *shared_scan(runs), *sweep.left_out]
     if any(each.better for each in comparisons):
         heading = f"Full sample against the best batch run, {found.metric} (* better)"
         yield heading, comparison_columns(comparisons), verdict(comparisons)

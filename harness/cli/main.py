@@ -17,6 +17,7 @@ import click
 
 from harness.cli import commands, streams
 from harness.cli.data import data
+from harness.cli.disk_errors import explain
 from harness.cli.output import complain
 from harness.errors import ConfigError
 from harness.runtime.secrets import remember, remember_environment
@@ -71,7 +72,8 @@ def _run() -> tuple[int, str]:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1" and not streams.ended_early():
             raise
-        return 1, f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+        sentence = explain(error) or f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+        return 1, sentence
 
 
 def _tune_process() -> None:

@@ -109,6 +109,8 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     from harness.sweep.plan import prepare
 
     remedy = "Name the data with --data PATH."
+    if not request.data:
+        _check_recorded_path(config.data.path, remedy)
     try:
         places = [] if config.data.path is None else find_addresses(config.data.path)
     except ConfigError as error:
@@ -123,6 +125,15 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     known = bool(request.data) or not elsewhere or not differences.data(ready, run)
     require(known, f"{', '.join(elsewhere)} is not the recorded data: its digest differs. {remedy}")
     return ready
+
+
+def _check_recorded_path(path: object, remedy: str) -> None:
+    """Reject a recorded path that would search whole trees of folders, or wait for a stream."""
+    for name in path if isinstance(path, list) else [path]:
+        is_tree = isinstance(name, str) and "**" in name
+        require(not is_tree, f"The run was trained on {name}, which searches all folders below. {remedy}")
+        is_stream = isinstance(name, str) and Path(name).exists() and not (Path(name).is_file() or Path(name).is_dir())
+        require(not is_stream, f"The run was trained on {name}, which is a stream or device. {remedy}")
 
 
 def _compare(records: RunReader, run: Run, again: Run, display: Display) -> bool:

@@ -27,6 +27,7 @@ from harness.config import Config
 from harness.config.metrics import EPOCH_METRICS
 from harness.errors import ConfigError, require
 from harness.runtime.imports import add_cwd_to_path
+from harness.runtime.keras_settings import give_back_settings
 from harness.runtime.secrets import masked
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def train_in_process(words: Sequence[str]) -> Sweep:
 
 @contextlib.contextmanager
 def _process_as_it_was() -> Iterator[None]:
-    """Restore the environment, the import path, the warning filters and Hydra's state afterwards."""
+    """Restore the environment, the import path, the warning filters, Keras's settings and Hydra's state afterwards."""
     environment, path = dict(os.environ), sys.path[:]
     hydra = GlobalHydra.instance()
     initialized, hydra.hydra = hydra.hydra, None
@@ -146,6 +147,7 @@ def _process_as_it_was() -> Iterator[None]:
         with warnings.catch_warnings():
             yield
     finally:
+        give_back_settings()
         hydra.hydra = initialized
         sys.path[:] = path
         for name in os.environ.keys() - environment.keys():
