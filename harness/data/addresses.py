@@ -46,13 +46,12 @@ def _find_remote(name: str) -> list[str]:
 
 
 def _find_local(name: str, remedy: str) -> list[str]:
-    name = os.path.expanduser(name)  # noqa: PTH111 - `Path.expanduser` fails where there is no such home.
-    whole = Path(name).absolute()
-    found = [str(whole)]
-    if _PATTERN & set(name) and not whole.exists():
+    # Unlike Path.expanduser, this leaves a name alone if there is no such user.
+    path = Path(name) if Path(name).exists() else Path(os.path.expanduser(name))  # noqa: PTH111
+    found = [str(path.absolute())]
+    if _PATTERN & set(name) and not path.exists():
         # Skip matching folders: `data/*` means the files in it.
-        # The working folder's own name is no pattern.
-        matches = sorted(glob.glob(name, root_dir=Path.cwd(), recursive=True))  # noqa: PTH207
+        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
         found = [str(Path(match).absolute()) for match in matches if not Path(match).is_dir()]
         require(bool(found), f"data.path: no file matches {name}. {remedy}".strip())
     for address in found:
