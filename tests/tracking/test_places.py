@@ -11,8 +11,10 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from sqlalchemy import make_url
 
 from harness.errors import ConfigError
@@ -21,6 +23,9 @@ from harness.tracking.reader import RunReader
 from harness.tracking.store import open_store
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import file_path, mlflow_uri, sqlite_path, tracking_uri
+
+# As the command does, which another test may run after something was computed here.
+tf.config.threading.set_intra_op_parallelism_threads(1)
 
 NAMES = ["a?b", "a%41b", "50%", "%2e%2e%2fx", "a#b", "c d", "größe", 'it\'s "b"', "[a]*{b}", "/:x,;&@=$", "a%3Fb\\n"]
 COMMAND = Path(sys.executable).with_name("harness")
@@ -54,8 +59,6 @@ def test_a_store_stays_in_its_working_folder(folder: Path, tmp_path: Path) -> No
 
 
 def test_a_model_is_logged_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import keras
-
     folder = tmp_path / "a?b%41#c d'ü"
     folder.mkdir()
     monkeypatch.chdir(folder)
