@@ -28,7 +28,7 @@ NUMBERS = [
     *("sum", "split", "where", "concatenate", "rescaling", "predictions", "feature_0", "linear"),
 ]
 TEXTS = {"where": ["north", "other", "N/B", "N", "n", "é", "e\u0301", "a b", "a<b", "a>b"]}
-CODES = {"code": [1234567.0, 1234568.0, 0.5, 7.0]}
+CODES = {"code": [1234567, 1234568, 16777215, 7]}
 
 
 def frame(*categorical: str) -> pd.DataFrame:
