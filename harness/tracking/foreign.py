@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 def fault(run: Run) -> str:
     """Return what is wrong with the record of a run, as a sentence; empty if it can be compared with others."""
-    params, sample = run.data.params, run.data.tags.get("sample")
+    params, is_full = run.data.params, run.data.tags.get("sample") == FULL
+    size = params.get("chunksize")
     is_valid = {
-        "chunksize": params.get("chunksize") == FULL
-        if sample == FULL
-        else _is_whole(params.get("chunksize"), MOST_ROWS),
+        "chunksize": (is_full and size == FULL) or _is_whole(size, MOST_ROWS),
         "learning_rate": _is_number(params.get("learning_rate")),
         "epochs": _is_whole(params.get("epochs"), MOST_EPOCHS),
         "diverged_at": _is_whole(run.data.tags.get("diverged_at", "1"), 2**63 - 1),
