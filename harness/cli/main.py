@@ -17,7 +17,7 @@ import click
 from harness.cli import commands
 from harness.cli.data import data
 from harness.errors import ConfigError
-from harness.tracking.outbox import StoreUnreachable
+from harness.tracking.outbox import RecordRejected, StoreUnreachable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,7 +43,7 @@ def main() -> None:
         code = cli.main(standalone_mode=False)
     except ConfigError as error:
         code = _fail(str(error), 2)
-    except StoreUnreachable as error:
+    except (StoreUnreachable, RecordRejected) as error:
         code = _fail(str(error), 1)
     except click.ClickException as error:
         error.show()

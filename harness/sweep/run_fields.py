@@ -12,6 +12,7 @@ import yaml
 
 from harness.config import Config
 from harness.sweep.plan import Run
+from harness.sweep.rounding import ROUNDING, rounding
 from harness.sweep.run_state import HOST
 from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
@@ -34,6 +35,7 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
         "command": run.command or command,
         "device": device,
         "host": HOST,
+        ROUNDING: rounding(run.config.runtime, device),
         "mlflow.runColor": colour(str(run.config.flat()["chunksize"])),
     }
     if run.table.dropped or run.table.filled:

@@ -61,6 +61,11 @@ class Summary:
         wall = self.state.seconds.get("wall", 0.0) + time.monotonic() - self._start
         return self.state.seconds | {"wall": wall}
 
+    def restore(self, seconds: Mapping[str, float], best: float | None) -> None:
+        """Return to an earlier state: the time spent by then, and the score of the best run logged by then."""
+        self.state.seconds, self.state.best = dict(seconds), best
+        self._start = time.monotonic()
+
     def add(self, runs: Sequence[Run]) -> None:
         """Add runs to the sweep."""
         new = {run.signature for run in runs} - set(self.state.signatures)

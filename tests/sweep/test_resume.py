@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 
@@ -152,7 +154,7 @@ def test_a_stopped_sweep_resumes_in_the_same_runs_with_the_same_numbers(
         if looks:
             assert "KILLED" in folder.statuses()
             assert folder.statuses("sweep") == ["KILLED"]
-            assert list((folder.path / "cache" / "checkpoints").glob("*/state.npz"))
+            assert list((folder.path / "cache" / "checkpoints").glob("*/state"))
     assert "resume: continuing from the checkpoint, 2 of 5 runs already ended" in folder.said
     assert folder.statuses() == undisturbed.statuses() == ["FAILED", *["FINISHED"] * 4]
     assert folder.numbers() == undisturbed.numbers()
@@ -221,17 +223,54 @@ def test_a_run_without_its_model_is_trained_again_if_the_model_is_wanted(folder:
     assert sorted(len(record.outputs.model_outputs) for record in folder.records()) == [0, 1]
 
 
-def test_an_unreadable_checkpoint_is_ignored(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
-    stop_after(2)
+@pytest.mark.parametrize("damaged", [["state"], ["state", "state.before"]])
+def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_over(
+    folder: Folder, undisturbed: Folder, stop_after: Callable[[int | None], None], damaged: list[str]
+) -> None:
+    """What has been delivered since is not recorded twice."""
+    stop_after(7)
     with pytest.raises(KeyboardInterrupt):
-        folder.train([folder.config()])
-    (path,) = (folder.path / "cache" / "checkpoints").glob("*/state.npz")
-    path.write_bytes(path.read_bytes()[:1000])
+        folder.train(several(folder))
+    ids = {record.info.run_id for record in folder.records()}
+    delivered = folder.numbers()
+    assert len(delivered) > 5
+    for name in damaged:
+        (path,) = (folder.path / "cache" / "checkpoints").glob(f"*/{name}")
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
     stop_after(None)
-    folder.train([folder.config()])
-    assert "resume" not in folder.said
-    assert folder.statuses().count("FINISHED") == 1
-    assert len(folder.numbers([record for record in folder.records() if record.info.status == "FINISHED"])) > 5
+    folder.train(several(folder))
+    for name in damaged:
+        assert f"{name} is damaged. It is now called {name}.damaged." in folder.said
+    assert ("starting over" in folder.said) == (len(damaged) == 2)
+    assert ("continuing from the checkpoint, 0 of 5 runs" in folder.said) == (len(damaged) == 1)
+    assert {record.info.run_id for record in folder.records()} == ids
+    assert folder.numbers() == undisturbed.numbers()
+    assert folder.statuses() == undisturbed.statuses()
+    assert not list((folder.path / "cache" / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("lost", ["DELETE FROM metrics WHERE key = 'val/loss' AND step = 1", "points and params"])
+def test_records_that_were_lost_are_made_again(
+    folder: Folder, undisturbed: Folder, stop_after: Callable[[int | None], None], lost: str
+) -> None:
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(several(folder))
+    with closing(sqlite3.connect(folder.path / "mlflow.db")) as store, store:
+        if lost.startswith("DELETE"):
+            store.execute(lost)
+        else:  # All that was delivered, as after the loss of an outbox.
+            for table in ("metrics", "latest_metrics", "params"):
+                store.execute(f"DELETE FROM {table}")
+    stop_after(None)
+    folder.train(several(folder))
+    assert "runs are missing in the store)" in folder.said
+    assert "resume: starting over" in folder.said
+    assert len(folder.records()) == 5
+    assert folder.numbers() == undisturbed.numbers()
+    assert all(record.data.params["chunksize"] for record in folder.records())
 
 
 def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
@@ -292,7 +331,7 @@ def test_a_checkpoint_of_deleted_runs_is_not_resumed(folder: Folder, stop_after:
     MlflowClient(folder.uri).delete_run(record.info.run_id)
     stop_after(None)
     folder.train([folder.config()])
-    assert "1 run no longer in the store); starting over" in folder.said
+    assert "cannot be used (1 run no longer in the store)\nresume: starting over\n" in folder.said
     assert folder.statuses() == ["FINISHED"]
 
 
