@@ -17,6 +17,7 @@ import click
 from harness.cli import commands
 from harness.cli.data import data
 from harness.errors import ConfigError
+from harness.runtime.state_files import StateError
 from harness.tracking.outbox import RecordRejected, StoreUnreachable
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     _tune_process()
     try:
         code = cli.main(standalone_mode=False)
-    except ConfigError as error:
+    except (ConfigError, StateError) as error:
         code = _fail(str(error), 2)
     except (StoreUnreachable, RecordRejected) as error:
         code = _fail(str(error), 1)

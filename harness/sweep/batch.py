@@ -10,8 +10,11 @@ from pathlib import Path
 from filelock import Timeout
 from mlflow.entities import Run as Record
 
+from harness.data.table_builder import open_table
+from harness.errors import require
 from harness.formatting import count
 from harness.runtime.secrets import masked
+from harness.runtime.state_files import StateError, set_aside
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
@@ -45,6 +48,7 @@ class Batch:
         self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
         self._checkpoint: Checkpoint | None = None
         self._may_resume = True
+        self._remade: set[Path] = set()
         self._records: dict[str, Record] = {}  # Of interrupted runs that are trained again, by id.
         self._rounding = rounding(runs[0].config.runtime, executor.description)
         tracker = store.tracker
@@ -61,7 +65,11 @@ class Batch:
         locks, is_waiting = self._store.locks, False
         while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
             mine = sorted(locks.take(pending) if self._hold_checkpoint() else [], key=list(by_claim).index)
-            if mine and self._proceed([pending[claim] for claim in mine], display):
+            try:
+                if mine and self._proceed([pending[claim] for claim in mine], display):
+                    continue
+            except StateError as error:
+                self._remake_table(error, display)
                 continue
             self._store.tracker.flush()
             locks.drop()
@@ -120,6 +128,33 @@ class Batch:
         self._may_resume = False
         self._train(mine, display)
         return True
+
+    def _remake_table(self, error: StateError, display: Display) -> None:
+        """Make a damaged table again, and go back to the last checkpoint.
+
+        Raises:
+            StateError: It is not about a table, or the table is damaged again.
+            ConfigError: The source cannot be read, or has changed.
+        """
+        assert self._checkpoint
+        display.clear()
+        runs = [run for run in self._runs if run.table.folder == getattr(error, "folder", None)]
+        if not runs or runs[0].table.folder in self._remade:
+            raise error
+        self._remade.add(runs[0].table.folder)
+        display.say(f"data:   {error} It is made again from {runs[0].table.address}.")
+        if runs[0].table.folder.exists():
+            set_aside(runs[0].table.folder)
+        for run in runs:
+            remade = open_table(run.config.data, Path(run.config.runtime.cache).absolute(), display.reading)
+            is_same = (remade.folder, remade.digest) == (run.table.folder, run.table.digest)
+            require(is_same, f"{run.table.address} has changed since its table was made; repeat the command.")
+        display.clear()
+        saved = self._checkpoint.load(display.say)
+        states = saved.facts["recorder"]["runs"] if saved else {}
+        for run in self._runs:
+            run.status = states[run.signature]["status"] if run.signature in states else ""
+        self._scans, self._may_resume = (), True
 
     def _train(self, runs: Sequence[Run], display: Display) -> None:
         """Train the runs that have no result in the store."""

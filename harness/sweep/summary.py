@@ -34,7 +34,7 @@ class Summary:
         self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
         self._last_sample = -1
-        self.state = SummaryState.read(folder)
+        self.state = SummaryState.read(folder, tracker.say)
         if not self.state.run_id and record:
             self.state = _state_of(record)
         self.is_continued = bool(self.state.run_id)

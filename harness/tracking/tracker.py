@@ -44,6 +44,7 @@ class Tracker:
         experiment_id: The experiment's id.
         buffer: Passes records on, and can hold them back.
         points: Keeps points from being recorded twice.
+        say: Called with messages for the user.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Tracker:
         Raises:
             ConfigError: The store is unreachable, or the experiment was deleted.
         """
-        self.uri, self._say = uri, say
+        self.uri, self.say = uri, say
         self._models = ModelSaver()
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
@@ -95,7 +96,7 @@ class Tracker:
         try:
             self.close(wait=0)
         except StoreUnreachable as unreachable:
-            self._say(f"store:  {unreachable}")
+            self.say(f"store:  {unreachable}")
         except Exception:  # The error that ended the block is the one to report.
             pass
 
@@ -193,7 +194,7 @@ class Tracker:
         Raises:
             StoreUnreachable: The store stays unreachable.
         """
-        self._sender.deliver(leftover_outboxes(self._folder, self.uri, self._say))
+        self._sender.deliver(leftover_outboxes(self._folder, self.uri, self.say))
 
     def flush(self) -> None:
         """Wait until all records so far are delivered.
