@@ -11,7 +11,7 @@ import re
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -25,17 +25,14 @@ RUNS = 4
 SECONDS = 60
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
 WAYS = ("flip", "zero", "empty", "half", "byte", "append", "replace", "remove", "folder", "user")
-STATE = ("checkpoints", "outbox", "tables", "summary.json")
-"""Where the files are that are damaged in all ways."""
+STATE = re.compile(r"checkpoints/\w+/state|/outbox/|/tables/|summary\.json$")
+"""Files that are damaged in all ways."""
 
-SAMPLE = 7
+SAMPLE = 12
 """Of the other files and ways, one in so many is tried."""
 
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with closing(Warm()) as process:
-        yield process
+PARTS = 2
+"""Number of sweeps that are damaged at the same time."""
 
 
 class Sweep:
@@ -151,38 +148,44 @@ def statuses(sweep: Sweep) -> set[str]:
         return set()
 
 
+def damage_one_by_one(path: Path, state: str, part: int) -> tuple[Counter[str], list[str]]:
+    """Damage every second file and way, starting with number `part`; return the outcomes, and what went wrong."""
+    path.mkdir()
+    with closing(Warm()) as warm:
+        sweep = Sweep(path, warm)
+        status, text = sweep.run()
+        assert status == 0, text
+        numbers = sweep.numbers()
+        if state == "interrupted":
+            shutil.rmtree(sweep.folder)
+            assert sweep.run(checkpoints=6)[0] == -9
+            assert list(sweep.folder.glob(".harness/outbox/*.jsonl"))
+            assert list(sweep.folder.glob(".harness/checkpoints/*/state.before"))
+        sweep.keep()
+        is_all = os.environ.get("HARNESS_DAMAGE") == "all"
+        cases = [
+            (name, way)
+            for index, name in enumerate(sweep.files())
+            for number, way in enumerate(WAYS)
+            if is_all or (state == "interrupted" and STATE.search(str(name))) or not (index + number) % SAMPLE
+        ]
+        found, wrong = Counter(), []
+        for name, way in cases[part::PARTS]:
+            sweep.restore()
+            sweep.damage(name, way)
+            try:
+                found[outcome(sweep, numbers, name)] += 1
+            except (AssertionError, sqlite3.Error) as error:
+                wrong.append(f"{name} {way}: {str(error).splitlines()[0][:300]}")
+        found["files"] = len(sweep.files()) if part == 0 else 0
+        return found, wrong
+
+
 @pytest.mark.parametrize("state", ["interrupted", "finished"])
-def test_no_damaged_file_changes_a_number(
-    warm: Warm, tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sweep = Sweep(tmp_path, warm)
-    status, text = sweep.run()
-    assert status == 0, text
-    numbers = sweep.numbers()
-    if state == "interrupted":
-        shutil.rmtree(sweep.folder)
-        assert sweep.run(checkpoints=6)[0] == -9
-        assert list(sweep.folder.glob(".harness/outbox/*.jsonl"))
-        assert list(sweep.folder.glob(".harness/checkpoints/*/state.before"))
-    sweep.keep()
-    is_all = os.environ.get("HARNESS_DAMAGE") == "all"
-    found: Counter[str] = Counter()
-    wrong = []
-    cases = [
-        (name, way)
-        for index, name in enumerate(sweep.files())
-        for number, way in enumerate(WAYS)
-        if is_all
-        or (state == "interrupted" and any(part in STATE for part in name.parts))
-        or not (index + number) % SAMPLE
-    ]
-    for name, way in cases:
-        sweep.restore()
-        sweep.damage(name, way)
-        try:
-            found[outcome(sweep, numbers, name)] += 1
-        except (AssertionError, sqlite3.Error) as error:
-            wrong.append(f"{name} {way}: {str(error).splitlines()[0][:300]}")
+def test_no_damaged_file_changes_a_number(tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor(PARTS) as pool:
+        parts = [pool.submit(damage_one_by_one, tmp_path / str(part), state, part) for part in range(PARTS)]
+        found, wrong = zip(*(part.result() for part in parts), strict=True)
     with capsys.disabled():
-        print(f"\n{state}: {len(sweep.files())} files, {len(cases)} damages: {dict(found)}, {len(wrong)} wrong")
-    assert not wrong, "\n".join(wrong)
+        print(f"\n{state}: {dict(sum(found, Counter()))}, {sum(map(len, wrong))} wrong")
+    assert not sum(wrong, []), "\n".join(sum(wrong, []))

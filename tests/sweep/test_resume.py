@@ -19,7 +19,10 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.data.blocks import Block, Blocks
+from harness.errors import ConfigError
 from harness.runtime.signals import StopRequest
+from harness.runtime.state_files import StateError
 from harness.sweep import batch, scan_loop
 from harness.sweep.checkpoint import Checkpoint
 from harness.sweep.display import Display
@@ -27,6 +30,7 @@ from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks
 from harness.sweep.run_state import HOST, claim_of
 from harness.sweep.runner import Sweep, train
+from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.tracker import Tracker
 from harness.training.feed import FeedLimits
 from harness.training.trainer import Scan
@@ -224,11 +228,20 @@ def test_a_run_without_its_model_is_trained_again_if_the_model_is_wanted(folder:
     assert sorted(len(record.outputs.model_outputs) for record in folder.records()) == [0, 1]
 
 
-@pytest.mark.parametrize("damaged", [["state"], ["state", "state.before"]])
+@pytest.mark.parametrize(
+    ("damaged", "use_tables"), [(["state"], True), (["state"], False), (["state", "state.before"], True)]
+)
 def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_over(
-    folder: Folder, undisturbed: Folder, stop_after: Callable[[int | None], None], damaged: list[str]
+    folder: Folder,
+    undisturbed: Folder,
+    stop_after: Callable[[int | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    damaged: list[str],
+    use_tables: bool,
 ) -> None:
-    """What has been delivered since is not recorded twice."""
+    """What has been delivered since is not recorded twice, whether with SQL or with MLflow's client."""
+    if not use_tables:
+        monkeypatch.setattr(LocalStore, "at", lambda uri: None)
     stop_after(15)
     with pytest.raises(KeyboardInterrupt):
         folder.train(several(folder))
@@ -276,6 +289,39 @@ def test_records_that_were_lost_are_made_again(
     assert len(folder.records()) == 5
     assert folder.statuses() == undisturbed.statuses()
     assert folder.numbers() == undisturbed.numbers()
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_table_found_damaged_in_a_scan_is_made_again(
+    folder: Folder, undisturbed: Folder, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    monkeypatch.setattr(Checkpoint, "due", True)
+    read, calls = Blocks.read, itertools.count()
+
+    def read_damaged(self: Blocks, epoch: int, begin: int = 0) -> Iterator[Block]:
+        for block in read(self, epoch, begin):
+            if next(calls) == 3:
+                (table,) = (folder.path / "cache" / "tables").iterdir()
+                (table / "train-0.f32").unlink(missing_ok=True)
+                if is_gone:
+                    (folder.path / "some.csv").unlink()
+                error = StateError(f"{table} is damaged.")
+                error.folder = table  # type: ignore[attr-defined]
+                raise error
+            yield block
+
+    monkeypatch.setattr(Blocks, "read", read_damaged)
+    if is_gone:
+        with pytest.raises(ConfigError, match=r"no such file: .*some\.csv"):
+            folder.train(several(folder))
+        assert set(folder.statuses()) == {"FAILED"}
+        return
+    folder.train(several(folder))
+    assert "is damaged. It is made again from" in folder.said
+    assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == undisturbed.statuses()
+    assert folder.numbers() == undisturbed.numbers()
+    assert folder.statuses("sweep") == undisturbed.statuses("sweep")
 
 
 def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
