@@ -185,7 +185,8 @@ def damage_one_by_one(path: Path, state: str, part: int) -> tuple[Counter[str], 
 def test_no_damaged_file_changes_a_number(tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
     with ThreadPoolExecutor(PARTS) as pool:
         parts = [pool.submit(damage_one_by_one, tmp_path / str(part), state, part) for part in range(PARTS)]
-        found, wrong = zip(*(part.result() for part in parts), strict=True)
+        found, faults = zip(*(part.result() for part in parts), strict=True)
+    wrong = [fault for some in faults for fault in some]
     with capsys.disabled():
-        print(f"\n{state}: {dict(sum(found, Counter()))}, {sum(map(len, wrong))} wrong")
-    assert not sum(wrong, []), "\n".join(sum(wrong, []))
+        print(f"\n{state}: {dict(sum(found, Counter()))}, {len(wrong)} wrong")
+    assert not wrong, "\n".join(wrong)
