@@ -61,7 +61,13 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        code = _fail(f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)", 1)
+        from harness.tracking.store_errors import is_damaged, reason
+
+        if is_damaged(error):
+            remedy = "Restore it from a backup, or try `sqlite3 mlflow.db .recover`."
+            code = _fail(f"The tracking store is damaged ({reason(error)}). {remedy}", 2)
+        else:
+            code = _fail(f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)", 1)
     sys.exit(code)
 
 

@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 
 from harness.runtime.secrets import masked
 from harness.runtime.state_files import StateError, check_own_folder, open_own, read_json, set_aside, write_json
-from harness.tracking.records import Record, from_line, to_line
+from harness.tracking.records import InvalidRecord, Record, from_line, to_line
 
 BYTES_IN_MEMORY = 1 << 20
 """Bytes of records to read at once."""
@@ -42,13 +42,20 @@ class RecordRejected(Exception):
     """A record could not be delivered although the store is reachable; the message is a sentence."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Taken:
-    """Records taken from an outbox, and the lines that are not records, with what is wrong with the first of them."""
+    """What was taken from an outbox.
 
-    records: list[Record]
-    bad: list[bytes]
-    fault: str
+    Attributes:
+        bad: Lines that are not records.
+        fault: What is wrong with the first of them.
+        incomplete: The runs that undamaged lines among them are about.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    bad: list[bytes] = field(default_factory=list)
+    fault: str = ""
+    incomplete: set[str] = field(default_factory=set)
 
 
 class Outbox:
@@ -58,7 +65,7 @@ class Outbox:
         path: The file.
         files: The folder for records' files.
         rejected: Where lines that are not records, and records that the store rejects, are kept.
-        is_damaged: Whether a line was not a record.
+        is_damaged: Whether a line was damaged, so that any run may lack a record.
     """
 
     def __init__(
@@ -115,15 +122,18 @@ class Outbox:
         """Return the oldest undelivered records, about a megabyte."""
         lines = self._lines(self._delivered)
         self._taken = self._delivered + sum(map(len, lines)) if lines else self._length
-        records, bad, fault = [], [], ""
+        taken = Taken()
         for line in lines:
             try:
-                records.append(from_line(line))
+                taken.records.append(from_line(line))
             except ValueError as error:
-                bad.append(line)
-                fault = fault or _fault(error)
-        self.is_damaged |= bool(bad)
-        return Taken(records, bad, fault)
+                taken.bad.append(line)
+                taken.fault = taken.fault or str(error)
+                if isinstance(error, InvalidRecord):
+                    taken.incomplete.add(error.run)
+                else:
+                    self.is_damaged = True
+        return taken
 
     def mark_delivered(self) -> None:
         """Mark all records taken so far as delivered."""
@@ -268,12 +278,6 @@ def _check_own_tree(path: Path) -> None:
     check_own_folder(path)
     for entry in path.iterdir():
         _check_own_tree(entry)
-
-
-def _fault(error: ValueError) -> str:
-    """Return what is wrong with a line in a few words."""
-    lines = str(error).splitlines()
-    return lines[0] if len(lines) == 1 else f"{lines[1]}: {lines[2].strip().partition(' [')[0]}"
 
 
 def _name(uri: str) -> str:

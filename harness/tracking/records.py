@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from harness.runtime.state_files import checksum
@@ -142,6 +142,18 @@ _RECORD: TypeAdapter[Any] = TypeAdapter(
 )
 
 
+class InvalidRecord(ValueError):
+    """An undamaged line is not a record of this version.
+
+    Attributes:
+        run: The run that it seems to be about.
+    """
+
+    def __init__(self, run: str, fault: str) -> None:
+        super().__init__(fault)
+        self.run = run
+
+
 def to_line(record: Record) -> bytes:
     """Return a record as a line, which ends with a line break."""
     content = json.dumps(record, separators=(",", ":")).encode()
@@ -152,9 +164,16 @@ def from_line(line: bytes) -> Record:
     """Return the record in a line.
 
     Raises:
-        ValueError: The line is damaged, or not a record of this version.
+        InvalidRecord: The line is not a record of this version.
+        ValueError: The line is damaged.
     """
     expected, _, content = line.rstrip(b"\n").partition(b" ")
     if checksum(content).encode() != expected:
         raise ValueError("damaged")
-    return _RECORD.validate_json(content, strict=True)
+    try:
+        return _RECORD.validate_json(content, strict=True)
+    except ValidationError as error:
+        record = json.loads(content)
+        first = error.errors(include_url=False, include_input=False)[0]
+        fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")[:200]
+        raise InvalidRecord(str(record.get("run")) if isinstance(record, dict) else "", fault) from error

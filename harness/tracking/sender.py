@@ -200,9 +200,10 @@ class Sender:
 
     def _set_aside_lines(self, taken: Taken, outbox: Outbox) -> None:
         outbox.reject(taken.bad)
+        self._incomplete |= taken.incomplete
         said = (
-            f"{count(len(taken.bad), 'damaged line')} of {outbox.path} moved to {outbox.rejected} ({taken.fault}). "
-            "Repeat the command that wrote the file to complete its runs."
+            f"{count(len(taken.bad), 'line')} of {outbox.path} cannot be used ({taken.fault}); moved to "
+            f"{outbox.rejected}. Repeat the command that wrote the file to complete its runs."
         )
         if outbox is self._outbox:
             self._error = self._error or RecordRejected(said)

@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from harness.data.statistics import Column
 from harness.errors import ConfigError
-from harness.tracking.outbox import Outbox, StoreUnreachable, leftover_outboxes, new_outbox
+from harness.tracking.outbox import Outbox, RecordRejected, StoreUnreachable, leftover_outboxes, new_outbox
 from harness.tracking.records import from_line, to_line
 from harness.tracking.store import open_store
 from harness.tracking.tracker import Tracker
@@ -302,14 +302,48 @@ def test_damaged_lines_of_a_leftover_outbox_are_set_aside_and_the_others_deliver
     with Tracker(uri, "bad", folder, say=said.append) as tracker:
         tracker.log(run_id, {"own": 1.5}, 1)
     assert said == [
-        f"store:  {len(bad)} damaged lines of {left.path} moved to {left.rejected} (damaged). Repeat the command "
-        "that wrote the file to complete its runs."
+        f"store:  {len(bad)} lines of {left.path} cannot be used (damaged); moved to {left.rejected}. Repeat the "
+        "command that wrote the file to complete its runs."
     ]
     assert left.rejected.read_bytes() == b"".join(bad)
     assert list(folder.iterdir()) == [left.rejected]
     run = MlflowClient(uri).get_run(run_id)
     assert (run.info.status, run.data.metrics) == ("KILLED", {"loss": 0.5, "own": 1.5})
     assert MlflowClient(uri).get_run(whole).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("use_tables", [True, False])
+@pytest.mark.parametrize("fault", ["key", "tag", "file", "error"])
+def test_a_run_that_lacks_a_record_ends_as_killed_and_others_as_usual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, use_tables: bool
+) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
+    tracker = Tracker(uri, "lacking", folder, use_tables=use_tables)
+    bad, good = tracker.start_runs([("bad", {"a": "1"}, {}), ("good", {}, {})])
+    tracker.flush()
+    tracker.log(bad, {"before": 0.5}, 1)
+    if fault == "key":
+        tracker.tag(bad, {"a;b": "1"})
+    elif fault == "tag":
+        tracker.tag(bad, {"../a": "1"})  # MLflow rejects it.
+    elif fault == "file":
+        tracker.log_artifact(bad, tmp_path / "mlflow.db")
+        shutil.rmtree(next(folder.glob("*.files")))
+    else:
+        monkeypatch.setattr(MlflowClient, "log_text", lambda *words: 1 / 0)
+        tracker.log_text(bad, "text", "note.txt")
+    tracker.log(bad, {"after": 0.5}, 1)
+    for run_id in (bad, good):
+        tracker.end_run(run_id, "FINISHED")
+    with pytest.raises(RecordRejected) as refusal:
+        tracker.close()
+    assert "\n" not in str(refusal.value)
+    (kept,) = folder.iterdir()
+    assert str(kept) in str(refusal.value)
+    found = [MlflowClient(uri).get_run(run_id) for run_id in (bad, good)]
+    assert [run.info.status for run in found] == ["KILLED", "FINISHED"]
+    assert found[0].data.metrics == {"before": 0.5, "after": 0.5}
+    Tracker(uri, "lacking", folder).close()  # The next one is well.
 
 
 def test_passwords_are_recorded_nowhere(tmp_path: Path) -> None:
