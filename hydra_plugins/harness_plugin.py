@@ -11,12 +11,12 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf
 
 from harness.cli.app import App
 from harness.cli.compose import CONF, compose_jobs, grid_axes, task_config
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 
 
 class FusedLauncher(Launcher):
-    """Composes all jobs, trains them in as few scans as possible, then has Hydra finish each job with its result."""
+    """Composes all jobs, trains them in as few scans as possible, then ends each job with its result."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Store what Hydra passes in."""
         self._context, self._app, self._config = hydra_context, _app(task_function), config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Train the jobs together; Hydra then writes each job's folder and log, and calls its callbacks."""
+        """Train the jobs together, then write the folder of each job that was trained."""
         setup_globals()
         configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         folder = Path(self._config.hydra.sweep.dir)
@@ -45,22 +45,20 @@ class FusedLauncher(Launcher):
         return [self._run_job(config, run) for config, run in zip(configs, runs, strict=True)]
 
     def _run_job(self, config: DictConfig, run: Any) -> JobReturn:
-        """Let Hydra run a job whose run has ended; write the job's files here unless a callback may look for them."""
-        subfolder = None if config.hydra.callbacks else config.hydra.output_subdir
-        if subfolder is not None:
-            config.hydra.output_subdir = None  # Hydra then writes no files.
-        ended = run_job(
-            hydra_context=self._context,
-            task_function=_reporter(run),
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-        if subfolder is not None:
-            hydra_config: Any = ended.hydra_cfg
-            with read_write(hydra_config.hydra):
-                hydra_config.hydra.output_subdir = subfolder
-            write_job_files(ended)
+        """End a job whose run has ended. Hydra does so if callbacks or a logging of the user's need it."""
+        chosen = config.hydra.runtime.choices.get("hydra/job_logging")
+        if config.hydra.callbacks or chosen != "harness":
+            return run_job(
+                hydra_context=self._context,
+                task_function=_reporter(run),
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        if not run.is_reused:
+            write_job_files(config, f"{run.name}: {run.status} {run.reason}")
+        ended = JobReturn(list(config.hydra.overrides.task), config, config, str(Path.cwd()), config.hydra.job.name)
+        ended.status, ended.return_value = JobStatus.COMPLETED, run.objective
         return ended
 
 

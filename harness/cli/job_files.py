@@ -1,17 +1,19 @@
-"""Keeps passwords out of the files that Hydra writes for a sweep and its jobs."""
+"""The files of a sweep and its jobs: written as Hydra does, and without passwords."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.utils import JobReturn
-from omegaconf import OmegaConf
+from hydra.core.utils import configure_log
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from harness.runtime.secrets import masked
+from harness.runtime.secrets import masked, remember
+
+log = logging.getLogger(__name__)
 
 JOB_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 SWEEP_FILES = ("multirun.yaml",)
@@ -20,9 +22,10 @@ SWEEP_FILES = ("multirun.yaml",)
 def hide_passwords(folder: Path | None, files: Sequence[str]) -> None:
     """Mask passwords in those of the `files` that Hydra has written to `folder`."""
     for path in (folder / file for file in files if folder and (folder / file).is_file()):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
+        remember(*_assignments(yaml.load(text, Loader=yaml.CSafeLoader)))
         if (hidden := masked(text)) != text:
-            path.write_text(hidden)
+            path.write_text(hidden, encoding="utf-8")
 
 
 def job_folder(hydra_config: Any) -> Path | None:
@@ -32,16 +35,35 @@ def job_folder(hydra_config: Any) -> Path | None:
     return Path(hydra_config.runtime.output_dir) / hydra_config.output_subdir
 
 
-def write_job_files(job: JobReturn) -> None:
-    """Write what Hydra would write about a job, but faster: this saves a second in a sweep of 64."""
-    hydra_config: Any = job.hydra_cfg
-    folder = job_folder(hydra_config.hydra)
-    assert folder
-    folder.mkdir(parents=True, exist_ok=True)
-    contents: Any = (job.cfg, hydra_config, OmegaConf.create(list(job.overrides or ())))
-    for name, content in zip(JOB_FILES, contents, strict=True):
-        values = OmegaConf.to_container(content, enum_to_str=True)
-        (folder / name).write_text(masked(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)))
+def write_job_files(job: DictConfig, line: str) -> None:
+    """Write what Hydra would write about a job of a sweep, with `line` in its log; Hydra takes ten times as long."""
+    hydra_config = job.hydra
+    output = Path(hydra_config.sweep.dir, str(hydra_config.sweep.subdir)).absolute()
+    output.mkdir(parents=True, exist_ok=True)
+    with read_write(hydra_config.runtime), open_dict(hydra_config.runtime):
+        hydra_config.runtime.output_dir = str(output)
+    contents: Any = OmegaConf.to_container(job, enum_to_str=True)
+    hydra_content = contents.pop("hydra")
+    if folder := job_folder(hydra_config):
+        folder.mkdir(exist_ok=True)
+        files = (contents, {"hydra": hydra_content}, hydra_content["overrides"]["task"])
+        for name, content in zip(JOB_FILES, files, strict=True):
+            text = masked(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+            (folder / name).write_text(text, encoding="utf-8")
+    configure_log(hydra_config.job_logging, hydra_config.verbose)
+    log.info(line)
+
+
+def _assignments(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the texts in nested values, as `name=text`."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _assignments(item, str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _assignments(item, name)
+    elif isinstance(value, str):
+        yield f"{name}={value}" if name else value
 
 
 class _Dumper(yaml.CSafeDumper):

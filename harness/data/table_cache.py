@@ -25,6 +25,7 @@ from harness.data.table_writer import PARTS, column_path, digest_file
 from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.formatting import millions
+from harness.runtime.secrets import shown
 
 NEEDED = "is needed to resume a sweep"
 
@@ -161,7 +162,8 @@ def render(tables: Sequence[CachedTable]) -> RenderableType:
         source = f"{cached.addresses[0]}{more}" if cached.addresses else "none: interrupted, or made by another version"
         columns = str(len(table.columns)) if table else ""
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(cached.used))
-        view.add_row(cached.name, cached.state, rows, columns, f"{millions(cached.bytes)}B", used, Text(source))
+        name, source = (Text(shown(words)) for words in (cached.name, source))
+        view.add_row(name, cached.state, rows, columns, f"{millions(cached.bytes)}B", used, source)
     return Group(view, Text(f"{millions(sum(table.bytes for table in tables))}B in total"))
 
 

@@ -54,7 +54,7 @@ class Batch:
         tracker = store.tracker
         self._folder = checkpoint_folder(runs, executor.device, tracker.experiment_id, tracker.uri, store.recorder.tags)
         self._about = {
-            "command": command,
+            "command": masked(command),
             "experiment": runs[0].config.tracking.experiment or "",
             "table": runs[0].table.folder.name,
         }
@@ -174,11 +174,16 @@ class Batch:
         if not runs or runs[0].config.runtime.rerun:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
-        for run, state in find_states(runs, records, claimed, tracker.experiment_id).items():
-            # A run that continues from an older checkpoint trains to its end again, for the sake of its weights.
-            if state.has_result and state.record and state.record.info.run_id != run.run_id:
-                self._store.recorder.reuse(run, state.record)
-            elif not run.run_id and state.record:
+        states = find_states(runs, records, claimed, tracker.experiment_id)
+        # A run that continues from an older checkpoint trains to its end again, for the sake of its weights.
+        known = {
+            run: state.record
+            for run, state in states.items()
+            if state.has_result and state.record and state.record.info.run_id != run.run_id
+        }
+        self._store.recorder.reuse(known)
+        for run, state in states.items():
+            if not (run.status or run.run_id) and state.record:
                 run.run_id = state.reusable_id(self._rounding)
                 self._records[run.run_id] = state.record
         self._store.locks.drop(self._claim(run) for run in runs if run.status)

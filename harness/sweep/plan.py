@@ -39,6 +39,7 @@ class Run:
     sweeps: list[str] = field(default_factory=list)  # Ids of the summary runs it belongs to.
     status: str = ""  # `FINISHED`, `FAILED` or `KILLED` once it has ended.
     reason: str = ""  # Why it failed.
+    is_reused: bool = False  # Whether its result comes from an earlier command.
     objective: float = math.inf  # Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
 
     @property

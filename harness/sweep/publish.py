@@ -11,11 +11,15 @@ from harness.analysis.objective import settings
 from harness.config.metrics import predicts_probability
 from harness.config.naming import sweep_name, varying
 from harness.data import sample
+from harness.runtime.secrets import masked
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.tracking._compat_views import saved_views
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
+
+FOLDER = "report"
+"""The folder of the report among a summary run's artifacts."""
 
 
 def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
@@ -25,8 +29,16 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
         tracker.log_text(sweep_id, rows, sample.FILE)
     swept = varying([run.config.flat() for run in runs])
     held_out, labels = first.table.holdout_rows > 0, predicts_probability(first.config.loss)
-    views = saved_views(sweep_id, sweep_name(command), swept, held_out=held_out, labels=labels)
+    views = saved_views(sweep_id, masked(sweep_name(command)), swept, held_out=held_out, labels=labels)
     tracker.tag_experiment(dict(views))
+
+
+def has_report(reader: RunReader, sweep_id: str) -> bool:
+    """Return True if a sweep's report has been logged, and can be read."""
+    try:
+        return any(artifact.path.endswith(report.PAGE) for artifact in reader.client.list_artifacts(sweep_id, FOLDER))
+    except Exception:
+        return False
 
 
 def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
@@ -35,12 +47,12 @@ def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
         tracker.flush()
         sweep = RunReader(tracker.uri).load([sweep_id], with_sample=True)
         held_out, labels = "val/loss" in sweep.runs, "val/auc" in sweep.runs
-        views = saved_views(sweep_id, sweep.name, settings(sweep), held_out=held_out, labels=labels)
+        views = saved_views(sweep_id, masked(sweep.name), settings(sweep), held_out=held_out, labels=labels)
         tracker.tag_experiment(dict(views))
         with tempfile.TemporaryDirectory() as folder:
             report.write(sweep, Path(folder))
             for path in sorted(Path(folder).iterdir()):
-                tracker.log_artifact(sweep_id, path, "report")
+                tracker.log_artifact(sweep_id, path, FOLDER)
             tracker.flush()
     except Exception as error:
         display.say(f"report: could not be made ({type(error).__name__}: {error}). Try `harness report`.")

@@ -12,6 +12,7 @@ from mlflow.entities import Run as Record
 
 from harness.config import LogModel
 from harness.config.metrics import deciding_metric
+from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.model_log import ModelLog
@@ -44,6 +45,7 @@ class Recorder:
         self._models = ModelLog(tracker)
         self._summary = Summary(tracker, command, folder, signatures, summary_record) if folder else None
         self._has_code = bool(self._summary and self._summary.is_continued)
+        self.has_changed = not self._has_code  # Whether the sweep has other runs or results than before.
 
     @property
     def sweep_id(self) -> str:
@@ -56,6 +58,7 @@ class Recorder:
         if self._summary:
             self._summary.monitor()
         active = [run for run in runs if not run.status]
+        self.has_changed |= bool(active)
         for run in (run for run in active if run.run_id):
             self._tracker.resume_run(run.run_id)
             self._tracker.log_params(run.run_id, run_params(run.config))
@@ -76,19 +79,22 @@ class Recorder:
         if any(run.config.tracking.log_model is not LogModel.none for run in active):
             self._tracker.prepare_models()
 
-    def reuse(self, run: Run, record: Record) -> None:
-        """Read a run's result from its record, and add the run to this sweep."""
-        metrics, tags = record.data.metrics, record.data.tags
-        run.run_id, run.status = record.info.run_id, record.info.status
-        run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
-        run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
-        loss = deciding_metric(held_out=run.table.holdout_rows > 0)
-        run.objective = math.inf if run.reason else metrics.get(loss, math.inf)
-        self._leaderboard.set_metrics(run, metrics)
-        self._add_ended(run)
-        if self._summary and record.outputs and record.outputs.model_outputs:
+    def reuse(self, records: Mapping[Run, Record]) -> None:
+        """Read runs' results from their records, and add the runs to this sweep."""
+        for run, record in records.items():
+            metrics, tags = record.data.metrics, record.data.tags
+            run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
+            run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
+            run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
+            loss = deciding_metric(held_out=run.table.holdout_rows > 0)
+            run.objective = math.inf if run.reason else metrics.get(loss, math.inf)
+            self._leaderboard.set_metrics(run, metrics)
+        self._add_ended(list(records))
+        if self._summary:
+            models = [run for run, record in records.items() if record.outputs and record.outputs.model_outputs]
             best = self._summary.state.best
-            self._summary.state.best = min(self._leaderboard.score(run), math.inf if best is None else best)
+            scores = [*map(self._leaderboard.score, models), math.inf if best is None else best]
+            self._summary.state.best = min(scores) if models else best
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the state for `restore`: JSON values and arrays."""
@@ -107,11 +113,8 @@ class Recorder:
             if run.signature == facts["kept"]:
                 self._models.build(run, [arrays[str(index)] for index in range(len(arrays))])
         self._leaderboard.restore(runs, facts, arrays)
-        for run in runs:
-            if run.status:
-                self._add_ended(run)
-            elif run.run_id:
-                self._add([run])
+        self._add_ended([run for run in runs if run.status])
+        self._add([run for run in runs if run.run_id and not run.status])
         if self._summary:
             self._summary.restore(facts["seconds"], facts["best"])
 
@@ -193,12 +196,14 @@ class Recorder:
         if self._summary:
             self._summary.add(runs)
 
-    def _add_ended(self, run: Run) -> None:
-        """Add a run that ended earlier, and tag it if it is new in this sweep."""
-        before = list(run.sweeps)
-        self._add([run])
-        if run.sweeps != before:
-            self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
+    def _add_ended(self, runs: Sequence[Run]) -> None:
+        """Add runs that ended earlier, and tag those that are new in this sweep."""
+        before = {run: list(run.sweeps) for run in runs}
+        self._add(runs)
+        for run in runs:
+            if run.sweeps != before[run]:
+                self.has_changed = True
+                self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
 
     def _log_code(self, run_id: str) -> None:
         """Log package versions, commits and uncommitted changes."""
@@ -211,8 +216,8 @@ class Recorder:
         return run_tags(run, self._command, self._device) | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
-        run.reason, run.objective = reason, math.inf
-        self._tracker.tag(run.run_id, {"failure": reason})
+        run.reason, run.objective = masked(reason), math.inf
+        self._tracker.tag(run.run_id, {"failure": run.reason})
         self._end(run, "FAILED")
 
     def _end(self, run: Run, status: str) -> None:

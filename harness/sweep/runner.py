@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.config import DEFAULT_EXPERIMENT, Config
+from harness.data.vocabulary import explain_text
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
@@ -14,7 +15,7 @@ from harness.sweep.display import Display
 from harness.sweep.executor import choose_executor
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run, prepare
-from harness.sweep.publish import publish_report, publish_start
+from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
 from harness.sweep.run_locks import RunLocks, only_one
@@ -64,8 +65,9 @@ class Sweep:
                 store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif store:
                 store.recorder.finish()
-                if store.recorder.sweep_id:
-                    publish_report(store.tracker, store.recorder.sweep_id, self._display)
+                sweep_id = store.recorder.sweep_id
+                if sweep_id and (store.recorder.has_changed or not has_report(store.reader, sweep_id)):
+                    publish_report(store.tracker, sweep_id, self._display)
                 for batch in self._batches:
                     batch.discard_checkpoint()
         except BaseException as own:
@@ -145,6 +147,8 @@ class Sweep:
             if table.dropped or table.filled:
                 filled = count(table.filled, "empty field")
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
+            for note in filter(None, map(explain_text, table.features)):
+                self._say(f"data:   {note}")
             if table.drift:
                 self._say(f"data:   {table.drift}; this affects batch runs, and data.order=shuffled avoids it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 from harness.tracking.client import client_of
+from harness.tracking.foreign import fault
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
@@ -22,6 +24,9 @@ REPRODUCES = "reproduces"
 
 _FEW = 100
 """Up to this many signatures are searched for one by one in an experiment of more than one page."""
+
+
+_IDS_PER_REQUEST = 200
 
 
 class RunSearch:
@@ -57,11 +62,12 @@ class RunSearch:
         """
         found: dict[str, Run] = {}
         sweeps = []
-        for run_id in ids or [self.newest_sweep()]:
-            try:
-                run = self.client.get_run(run_id)
-            except MlflowException:
-                raise ConfigError(f"No run or sweep with the id {run_id} in {masked(self.uri)}.") from None
+        ids = ids or [self.newest_sweep()]
+        by_id = self._by_id(ids)
+        for run_id in ids:
+            run = by_id.get(run_id)
+            if run is None:
+                raise ConfigError(f"No run or sweep with the id {run_id} in {masked(self.uri)}.")
             kind = run.data.tags.get("kind")
             require(kind in ("run", "sweep"), f"Run {run_id} was not recorded by the harness.")
             sweeps += [run] if kind == "sweep" else []
@@ -82,7 +88,7 @@ class RunSearch:
     def sweeps(self, limit: int) -> Iterator[tuple[Run, list[Run]]]:
         """Yield the summary run and the runs of each of the newest sweeps."""
         for summary in self.newest_sweeps(limit):
-            yield summary, self._members(summary)
+            yield summary, [run for run in self._members(summary) if not fault(run)]
 
     def newest_sweeps(self, limit: int) -> list[Run]:
         """Return the newest summary runs, at most `limit`, newest first."""
@@ -170,6 +176,22 @@ class RunSearch:
         """Return an experiment's runs and summary runs that have not ended."""
         runs = self.all([experiment_id], "attributes.status = 'RUNNING'")
         return [run for run in runs if run.data.tags.get("kind") in ("run", "sweep")]
+
+    def _by_id(self, ids: Sequence[str]) -> dict[str, Run]:
+        """Return the runs that exist among those with these ids."""
+        if len(ids) == 1:
+            with contextlib.suppress(MlflowException):
+                return {ids[0]: self.client.get_run(ids[0])}
+            return {}
+        experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
+        found: dict[str, Run] = {}
+        # Ids are hexadecimal; a quote in a mistyped one would break the condition.
+        valid = [run_id for run_id in ids if run_id.isalnum()]
+        for start in range(0, len(valid), _IDS_PER_REQUEST):
+            named = ", ".join(f"'{run_id}'" for run_id in valid[start : start + _IDS_PER_REQUEST])
+            runs = self.all(experiments, f"attributes.run_id IN ({named})", which=ViewType.ALL)
+            found |= {run.info.run_id: run for run in runs}
+        return found
 
     def _members(self, sweep: Run) -> list[Run]:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"

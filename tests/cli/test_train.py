@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import hydra
 import pytest
@@ -229,6 +229,7 @@ class FakeRun:
     name: str = "fake"
     status: str = "FINISHED"
     reason: str = ""
+    is_reused: ClassVar[bool] = False
 
     @property
     def objective(self) -> float:
@@ -334,6 +335,15 @@ def test_a_sweep_reaches_the_library_in_one_call(calls: Calls, tmp_path: Path) -
         assert OmegaConf.load(job / ".hydra" / "config.yaml").chunksize == chunksize
         assert OmegaConf.load(job / ".hydra" / "hydra.yaml").hydra.job.num == number
         assert (job / "train.log").read_text().endswith(" - fake: FINISHED \n")
+
+
+def test_a_job_whose_run_is_already_finished_has_no_folder(
+    calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeRun, "is_reused", True)
+    assert len(run("-m", "chunksize=full,4")) == 2
+    (folder,) = tmp_path.glob("multirun/*/*")
+    assert sorted(path.name for path in folder.iterdir()) == ["multirun.yaml"]
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,18 @@ def test_runs_with_results_are_not_trained_again(folder: Folder, monkeypatch: py
     assert alone[0].run_id == first[0].run_id
 
 
+def test_a_finished_sweep_keeps_its_report_and_gets_a_lost_one_back(folder: Folder) -> None:
+    configs = [folder.config(), folder.config(500)]
+    folder.train(configs)
+    (page,) = folder.path.rglob("mlartifacts/**/report.html")
+    made = page.stat().st_mtime_ns
+    folder.train(configs)
+    assert page.stat().st_mtime_ns == made
+    page.unlink()
+    folder.train(configs)
+    assert page.is_file()
+
+
 def test_a_larger_sweep_reuses_finished_runs(folder: Folder) -> None:
     folder.train([folder.config(epochs=1)])
     folder.train([folder.config(epochs=1), folder.config(epochs=2)])

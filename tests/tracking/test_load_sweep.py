@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 import harness
+from harness.errors import ConfigError
+from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 
 CURVES = {"batch": [0.9, 0.5], "full": [0.8, 0.7, 0.6]}
@@ -55,6 +57,15 @@ def test_runs_are_typed(store: dict[str, str]) -> None:
     assert runs.loc["full", "val/loss"] == 0.6
     assert set(runs["model"]) == {"mlp"}
     assert set(sweep.params) == {"chunksize", "learning_rate", "epochs", "model"}
+
+
+def test_runs_come_in_the_order_asked_for(store: dict[str, str]) -> None:
+    reader = RunReader(store["uri"])
+    assert list(reader.load([store["lost"], store["batch"]]).runs["name"]) == ["lost", "batch"]
+    with pytest.raises(ConfigError, match="No run or sweep with the id unknown in"):
+        reader.load([store["lost"], "unknown"])
+    with pytest.raises(ConfigError, match="No run or sweep with the id o'"):
+        reader.load([store["lost"], "o'"])
 
 
 def test_the_sweep_is_named_and_its_sample_is_there(store: dict[str, str]) -> None:
