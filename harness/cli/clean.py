@@ -21,7 +21,7 @@ from harness.errors import require
 from harness.formatting import age, millions
 from harness.runtime.secrets import masked, shown
 from harness.sweep.checkpoint import checkpoint_exists, checkpoints, manifest, needed_tables
-from harness.tracking.outbox import lock_of
+from harness.tracking.outbox import lock_of, undelivered
 from harness.tracking.uri import file_path, sqlite_path
 
 if TYPE_CHECKING:
@@ -143,9 +143,8 @@ def _tables(cache: Path) -> Iterator[Item]:
 def _records(cache: Path) -> Iterator[Item]:
     for path in sorted((cache / "outbox").glob("*.jsonl")):
         note, files, lock = path.with_suffix(".delivered"), path.with_suffix(".files"), lock_of(path)
-        with contextlib.suppress(OSError, ValueError):  # Another process may be delivering it.
-            delivered = int(note.read_text() or 0) if note.exists() else 0
-            pending = path.stat().st_size > delivered
+        with contextlib.suppress(OSError):  # Another process may be delivering it.
+            pending = undelivered(path)
             kept = IN_USE if _is_locked(lock) else UNDELIVERED if pending else ""
             state, size = "" if pending else "delivered", _size(path) + _size(files)
             remove = _removal(path, note, files, lock, lock=lock)

@@ -22,7 +22,8 @@ from harness.cli.output import complain
 from harness.errors import ConfigError
 from harness.runtime.environment import missing_home
 from harness.runtime.secrets import remember, remember_environment
-from harness.tracking.outbox import StoreUnreachable
+from harness.runtime.state_files import StateError
+from harness.tracking.outbox import RecordRejected, StoreUnreachable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,9 +60,9 @@ def _run() -> tuple[int, str]:
     try:
         os.environ.update(missing_home())
         return cli.main(standalone_mode=False) or 0, ""
-    except ConfigError as error:
+    except (ConfigError, StateError) as error:
         return 2, str(error)
-    except StoreUnreachable as error:
+    except (StoreUnreachable, RecordRejected) as error:
         return 1, str(error)
     except click.ClickException as error:
         usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
@@ -74,6 +75,11 @@ def _run() -> tuple[int, str]:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1" and not streams.ended_early():
             raise
+        from harness.tracking.store_errors import is_damaged, reason
+
+        if is_damaged(error):
+            remedy = "Restore it from a backup, or try `sqlite3 mlflow.db .recover`."
+            return 2, f"The tracking store is damaged ({reason(error)}). {remedy}"
         sentence = explain(error) or f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
         return 1, sentence
 

@@ -136,7 +136,7 @@ def train_in_process(words: Sequence[str]) -> Sweep:
         from harness.tracking.reader import RunReader
         from harness.tracking.uri import tracking_uri
 
-        sweep_id = SummaryState.read(app.folder).run_id if app.folder else ""
+        sweep_id = SummaryState.read(app.folder, print).run_id if app.folder else ""
         ids = [sweep_id] if sweep_id else [run.run_id for run in app.runs]
         reader = RunReader(tracking_uri(app.runs[0].config.tracking.uri))
         return reader.load(ids, EPOCH_METRICS, with_sample=True)

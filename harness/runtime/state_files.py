@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
 
+from harness.errors import ConfigError
+
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
@@ -138,6 +140,15 @@ def check_own_folder(folder: Path) -> None:
         raise StateError(f"{folder} belongs to another user.")
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         raise StateError(f"Other users can write to {folder}.")
+
+
+def require_own_folders(key: str, *folders: Path) -> None:
+    """Raise `ConfigError` about a configuration key unless `check_own_folder` accepts all these folders."""
+    for folder in folders:
+        try:
+            check_own_folder(folder)
+        except StateError as error:
+            raise ConfigError(f"{key}: {error} Use a folder that only you can write to.") from error
 
 
 def set_aside(path: Path) -> Path:

@@ -5,39 +5,27 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-import tensorflow as tf
 from filelock import Timeout
+from mlflow.entities import Run as Record
 
+from harness.data.table_builder import open_table
+from harness.errors import require
 from harness.formatting import count
 from harness.runtime.secrets import masked
-from harness.sweep.checkpoint import FOLDER, Checkpoint, Saved
+from harness.runtime.state_files import StateError, set_aside
+from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json
 from harness.sweep.plan import Run
-from harness.sweep.recorder import Recorder
-from harness.sweep.run_locks import RunLocks
+from harness.sweep.resume import Store, continue_recording, restore, runs_to_train, unfinished
+from harness.sweep.rounding import rounding
 from harness.sweep.run_state import claim_of, find_states
-from harness.sweep.scan_loop import PreparedScan, ScanLoop, arrays_under, prepare_scans
-from harness.tracking.reader import RunReader
-from harness.tracking.tracker import Tracker
+from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
 
-CHECKPOINT_FORMAT = 3  # Checkpoints of other versions are ignored.
 POLL_SECONDS = 1.0  # Between checks on runs that other processes train.
-
-
-@dataclass(frozen=True)
-class Store:
-    """An open tracking store, and the claims on its runs."""
-
-    recorder: Recorder
-    tracker: Tracker
-    reader: RunReader
-    locks: RunLocks
 
 
 def checkpoint_folder(
@@ -45,10 +33,8 @@ def checkpoint_folder(
 ) -> Path:
     """Return the checkpoint folder of these runs, named by a hash of all that their results and records depend on."""
     runtime = runs[0].config.runtime
-    versions = [CHECKPOINT_FORMAT, tf.__version__, keras.__version__]
-    names = ("lane_tile", "gram", "threads", "deterministic", "rerun")
-    settings = [device, *(getattr(runtime, name) for name in names), tags or {}]
-    identity = hash_json([versions, settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
+    settings = [FORMAT, rounding(runtime, device), runtime.rerun, tags or {}]
+    identity = hash_json([settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
     return Path(runtime.cache).absolute() / FOLDER / identity
 
 
@@ -62,6 +48,9 @@ class Batch:
         self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
         self._checkpoint: Checkpoint | None = None
         self._may_resume = True
+        self._remade: set[Path] = set()
+        self._records: dict[str, Record] = {}  # Of interrupted runs that are trained again, by id.
+        self._rounding = rounding(runs[0].config.runtime, executor.description)
         tracker = store.tracker
         self._folder = checkpoint_folder(runs, executor.device, tracker.experiment_id, tracker.uri, store.recorder.tags)
         self._about = {
@@ -76,7 +65,11 @@ class Batch:
         locks, is_waiting = self._store.locks, False
         while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
             mine = sorted(locks.take(pending) if self._hold_checkpoint() else [], key=list(by_claim).index)
-            if mine and self._proceed([pending[claim] for claim in mine], display):
+            try:
+                if mine and self._proceed([pending[claim] for claim in mine], display):
+                    continue
+            except StateError as error:
+                self._remake_table(error, display)
                 continue
             self._store.tracker.flush()
             locks.drop()
@@ -108,36 +101,60 @@ class Batch:
     def _proceed(self, mine: Sequence[Run], display: Display) -> bool:
         """Resume from the checkpoint or train `mine`; return False if other processes are training its runs."""
         assert self._checkpoint
-        saved = self._checkpoint.load() if self._may_resume else None
         self._store.tracker.deliver_leftovers()
-        by_signature = {run.signature: run for run in self._runs}
-        todo = [by_signature[signature] for signature in saved.facts["runs"]] if saved else []
-        if saved:
-            states = saved.facts["recorder"]["runs"]
-            if not {run for run in todo if not states[run.signature]["status"]} <= set(mine):
-                return False
+        said: set[str] = set()
+        while self._may_resume and (saved := self._checkpoint.load(display.say)):
+            try:
+                todo = runs_to_train(saved.facts, self._runs)
+                if not unfinished(saved.facts) <= {run.signature for run in mine}:
+                    return False
+                loop = self._loop(todo, display)
+                number = restore(saved, loop, self._runs, self._store)
+            except (KeyError, ValueError) as error:
+                self._checkpoint.reject()
+                self._scans = ()  # Scans may be only partly restored.
+                if str(error) not in said:
+                    said.add(str(error))
+                    display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error})")
+                continue
+            self._may_resume = False
+            self._reuse_results([run for run in todo if not run.status])
+            ended = sum(bool(run.status) for run in todo)
+            display.say(f"resume: continuing from the checkpoint, {ended} of {count(len(todo), 'run')} already ended")
+            loop.run(number)
+            return True
+        if self._may_resume and self._checkpoint.was_rejected:
+            display.say("resume: starting over")
         self._may_resume = False
-        if not (saved and self._resume(todo, saved, display)):
-            self._train(mine, display)
+        self._train(mine, display)
         return True
 
-    def _resume(self, runs: list[Run], saved: Saved, display: Display) -> bool:
-        """Continue from a checkpoint; return False if it cannot be used."""
-        loop = self._loop(runs, display)
-        try:
-            self._check_records(runs, saved.facts["recorder"]["runs"])
-            number = loop.restore(saved)
-        except (KeyError, ValueError) as error:
-            display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error}); starting over")
-            self._scans = ()  # Scans may be only partly restored.
-            return False
-        self._store.recorder.restore(self._runs, saved.facts["recorder"], arrays_under("kept/", saved.arrays))
-        self._store.tracker.buffer.release(saved.facts["records"])
-        self._reuse_results([run for run in runs if not run.status])
-        ended = sum(bool(run.status) for run in runs)
-        display.say(f"resume: continuing from the checkpoint, {ended} of {count(len(runs), 'run')} already ended")
-        loop.run(number)
-        return True
+    def _remake_table(self, error: StateError, display: Display) -> None:
+        """Make a damaged table again, and go back to the last checkpoint.
+
+        Raises:
+            StateError: It is not about a table, or the table is damaged again.
+            ConfigError: The source cannot be read, or has changed.
+        """
+        assert self._checkpoint
+        display.clear()
+        runs = [run for run in self._runs if run.table.folder == getattr(error, "folder", None)]
+        if not runs or runs[0].table.folder in self._remade:
+            raise error
+        self._remade.add(runs[0].table.folder)
+        display.say(f"data:   {error} It is made again from {runs[0].table.address}.")
+        if runs[0].table.folder.exists():
+            set_aside(runs[0].table.folder)
+        for run in runs:
+            remade = open_table(run.config.data, Path(run.config.runtime.cache).absolute(), display.reading)
+            is_same = (remade.folder, remade.digest) == (run.table.folder, run.table.digest)
+            require(is_same, f"{run.table.address} has changed since its table was made; repeat the command.")
+        display.clear()
+        saved = self._checkpoint.load(display.say)
+        states = saved.facts["recorder"]["runs"] if saved else {}
+        for run in self._runs:
+            run.status = states[run.signature]["status"] if run.signature in states else ""
+        self._scans, self._may_resume = (), True
 
     def _train(self, runs: Sequence[Run], display: Display) -> None:
         """Train the runs that have no result in the store."""
@@ -147,6 +164,8 @@ class Batch:
             some = f"{finished} of {count(len(runs), 'run')} {are} already finished"
             display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
         if todo:
+            records = [self._records[run.run_id] for run in todo if run.run_id]
+            continue_recording(records, self._store)
             self._loop(todo, display).run()
 
     def _reuse_results(self, runs: Sequence[Run]) -> list[Run]:
@@ -157,11 +176,17 @@ class Batch:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
         states = find_states(runs, records, claimed, locks.place, tracker.experiment_id)
-        known = {run: state.record for run, state in states.items() if state.has_result and state.record}
+        # A run that continues from an older checkpoint trains to its end again, for the sake of its weights.
+        known = {
+            run: state.record
+            for run, state in states.items()
+            if state.has_result and state.record and state.record.info.run_id != run.run_id
+        }
         self._store.recorder.reuse(known)
         for run, state in states.items():
-            if not (run.status or run.run_id):
-                run.run_id = state.reusable_id
+            if not (run.status or run.run_id) and state.record:
+                run.run_id = state.reusable_id(self._rounding)
+                self._records[run.run_id] = state.record
         self._store.locks.drop(self._claim(run) for run in runs if run.status)
         return [run for run in runs if not run.status]
 
@@ -169,11 +194,3 @@ class Batch:
         assert self._checkpoint
         scans = self._scans if self._scans and runs == self._runs else prepare_scans(runs, self._executor)
         return ScanLoop(runs, scans, self._store.recorder, self._store.tracker, self._checkpoint, display)
-
-    def _check_records(self, runs: Sequence[Run], states: Mapping[str, Mapping[str, str]]) -> None:
-        """Raise `ValueError` unless the store still has the runs that a checkpoint continues."""
-        wanted = {run.signature: states[run.signature]["run_id"] for run in runs if not states[run.signature]["status"]}
-        found = self._store.reader.of_signatures(self._store.tracker.experiment_id, list(wanted))
-        ids = {record.info.run_id for records in found.values() for record in records}
-        if lost := len(set(wanted.values()) - ids):
-            raise ValueError(f"{count(lost, 'run')} no longer in the store")

@@ -1,54 +1,80 @@
-"""Stores a batch's complete state on disk, replacing it atomically. It is only arrays and JSON: loading runs no code.
+"""Stores a batch's complete state on disk. It is only arrays and JSON: loading runs no code.
 
-Each batch has a folder in `<cache>/checkpoints` for as long as it may need to be resumed.
+Each batch has a folder in `<cache>/checkpoints` for as long as it may need to be resumed. The folder holds the last two
+checkpoints, so that there is one left if the last one is damaged.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
-import os
 import shutil
 import time
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from pydantic import TypeAdapter
+
+from harness.runtime.state_files import (
+    StateError,
+    read_json,
+    read_state,
+    require_own_folders,
+    set_aside,
+    write_json,
+    write_state,
+)
+from harness.sweep.checkpoint_facts import FACTS, Facts
 
 FOLDER = "checkpoints"
+FORMAT = 4
 INTERVAL = 1.0  # Minimum seconds between checkpoints.
 TIME_SHARE = 0.01  # Maximum share of the run time spent on writing checkpoints.
-_STATE, _FACTS = "state.npz", "facts"
+
+_LAST, _BEFORE, _MANIFEST, _LOCK = "state", "state.before", "manifest.json", "lock"
+_KIND, _MANIFEST_KIND = f"checkpoint {FORMAT}", "checkpoint manifest 1"
+_ABOUT = TypeAdapter(dict[str, str])
+_FACTS = "facts"
 
 
 @dataclass(frozen=True)
 class Saved:
     """A checkpoint's content: JSON values, and arrays by name."""
 
-    facts: dict[str, Any]
+    facts: Facts
     arrays: dict[str, np.ndarray]
 
 
 class Checkpoint:
-    """The checkpoint in one folder, locked by one process at a time."""
+    """The checkpoints in one folder, locked by one process at a time.
+
+    Attributes:
+        was_rejected: Whether a checkpoint was set aside.
+    """
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
         """Create and lock the folder, and write `about` to `manifest.json` for `harness clean` and for people.
 
         Raises:
             filelock.Timeout: Another process holds the folder; see `harness.sweep.run_locks` on network file systems.
+            ConfigError: Another user can write to the folder.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        require_own_folders("runtime.cache", folder.parent.parent, folder.parent, folder)
         self._folder = folder
-        self._lock = FileLock(folder / "lock")
+        self._replace_strange(_LOCK)
+        self._lock = FileLock(folder / _LOCK)
         self._lock.acquire(blocking=False)
-        aside = folder / "manifest.aside"
-        aside.write_text(json.dumps(dict(about)))
-        aside.replace(folder / "manifest.json")
+        for name in (_MANIFEST, _LAST, _BEFORE):
+            self._replace_strange(name)
+        write_json(folder / _MANIFEST, _MANIFEST_KIND, dict(about))
+        self.was_rejected = False
         self._next = time.monotonic() + INTERVAL
 
     @property
@@ -56,34 +82,35 @@ class Checkpoint:
         """True once enough time has passed since the last save."""
         return time.monotonic() >= self._next
 
-    def load(self) -> Saved | None:
-        """Return what was saved last, or None if nothing can be read."""
-        try:
-            with (self._folder / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
-                arrays = {name: saved[name] for name in saved.files}
-            return Saved(json.loads(arrays.pop(_FACTS).tobytes()), arrays)
-        except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None
+    def load(self, say: Callable[[str], None]) -> Saved | None:
+        """Return the newest usable checkpoint, or None if there is none; `say` reports those that are damaged."""
+        for path in (self._folder / _LAST, self._folder / _BEFORE):
+            try:
+                return _parsed(path, read_state(path, _KIND))
+            except FileNotFoundError:
+                continue
+            except StateError as error:
+                self.was_rejected = True
+                say(f"resume: {error} It is now called {set_aside(path).name}.")
+        return None
+
+    def reject(self) -> None:
+        """Set aside the checkpoint that `load` has returned."""
+        self.was_rejected = True
+        for name in (_LAST, _BEFORE):
+            if (self._folder / name).exists():
+                set_aside(self._folder / name)
+                return
 
     def save(self, saved: Saved) -> None:
-        """Replace what was saved before, atomically."""
+        """Save a checkpoint; the last one is kept beside it, and the one before that is replaced."""
         start = time.monotonic()
         facts = np.frombuffer(json.dumps(saved.facts).encode(), np.uint8)
-        aside = self._folder / "state.aside"
-        try:
-            with aside.open("wb") as file:
-                np.savez(file, allow_pickle=False, **{_FACTS: facts}, **saved.arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(self._folder / _STATE)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)  # Sync the folder's entries, too.
-        finally:
-            os.close(handle)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **{_FACTS: facts}, **saved.arrays)
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / _LAST).replace(self._folder / _BEFORE)
+        write_state(self._folder / _LAST, _KIND, buffer.getbuffer())  # type: ignore[arg-type]
         now = time.monotonic()
         self._next = now + max(INTERVAL, (now - start) / TIME_SHARE)
 
@@ -98,10 +125,16 @@ class Checkpoint:
         """Release the folder for other processes."""
         self._lock.release()
 
+    def _replace_strange(self, name: str) -> None:
+        """Set aside what has a file's name, but is no file."""
+        path = self._folder / name
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            set_aside(path)
+
 
 def checkpoint_exists(folder: Path) -> bool:
     """Return True if a checkpoint was saved in this folder."""
-    return (folder / _STATE).exists()
+    return any((folder / name).exists() for name in (_LAST, _BEFORE))
 
 
 def checkpoints(cache: Path) -> list[Path]:
@@ -111,12 +144,20 @@ def checkpoints(cache: Path) -> list[Path]:
 
 def manifest(checkpoint: Path) -> dict[str, str]:
     """Return a checkpoint's `about`, or an empty mapping if it cannot be read."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        known = json.loads((checkpoint / "manifest.json").read_text())
-        return {key: str(value) for key, value in known.items()}
+    with contextlib.suppress(OSError, StateError):
+        return read_json(checkpoint / _MANIFEST, _MANIFEST_KIND, _ABOUT)
     return {}
 
 
 def needed_tables(cache: Path) -> set[str]:
     """Return the folder names of tables that checkpoints need."""
     return {checkpoint.get("table", "") for checkpoint in map(manifest, checkpoints(cache))}
+
+
+def _parsed(path: Path, content: bytes) -> Saved:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as saved:
+            arrays = {name: saved[name] for name in saved.files}
+        return Saved(FACTS.validate_json(arrays.pop(_FACTS).tobytes(), strict=True), arrays)
+    except (ValueError, KeyError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise StateError(f"{path} does not have the expected fields.") from error

@@ -96,6 +96,10 @@ class Leaderboard:
             self._last[run] = values["last"]
             if values["best"]:
                 self._best_values[run] = {key: (value, epoch) for key, (value, epoch) in values["best"].items()}
+            else:
+                self._best_values.pop(run, None)
         by_signature = {run.signature: run for run in [*self.runs, *runs]}
         if best := by_signature.get(facts["kept"]):
             self.best = best, [arrays[str(index)] for index in range(len(arrays))]
+        elif self.best and self.best[0] in runs:  # It ended after that state, and will end again.
+            self.best = None

@@ -107,12 +107,20 @@ class Recorder:
         return facts | {"seconds": seconds, "best": best}, arrays
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Restore those `runs` that are in the saved state."""
+        """Restore those `runs` that are in the saved state.
+
+        Raises:
+            ValueError: The weights do not fit the best run's model.
+            KeyError: Something is missing.
+        """
+        for run in runs:
+            if run.signature == facts["kept"]:
+                self._models.build(run, [arrays[str(index)] for index in range(len(arrays))])
         self._leaderboard.restore(runs, facts, arrays)
         self._add_ended([run for run in runs if run.status])
         self._add([run for run in runs if run.run_id and not run.status])
         if self._summary:
-            self._summary.state.seconds, self._summary.state.best = dict(facts["seconds"]), facts["best"]
+            self._summary.restore(facts["seconds"], facts["best"])
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
         """Record an epoch for those runs of a lane that have not ended."""

@@ -13,6 +13,7 @@ import yaml
 from harness.config import Config
 from harness.config.keys import fitted
 from harness.sweep.plan import Run
+from harness.sweep.rounding import ROUNDING, rounding
 from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
 
@@ -33,6 +34,7 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
         "signature": run.signature,
         "command": run.command or command,
         "device": device,
+        ROUNDING: rounding(run.config.runtime, device),
         "mlflow.runColor": colour(str(run.config.flat()["chunksize"])),
     }
     if run.table.dropped or run.table.filled:

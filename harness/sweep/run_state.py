@@ -10,6 +10,7 @@ from mlflow.entities import Run as Record
 
 from harness.config import LogModel
 from harness.sweep.plan import Run
+from harness.sweep.rounding import ROUNDING
 
 HOST = socket.gethostname()
 
@@ -26,11 +27,17 @@ class RunState:
         """True if the run needs no training."""
         return self.name in ("finished", "diverged")
 
-    @property
-    def reusable_id(self) -> str:
-        """The id of an interrupted run without metrics, which can be reused to train it again; otherwise empty."""
-        is_reusable = self.record and self.name == "interrupted" and not self.record.data.metrics
-        return self.record.info.run_id if self.record and is_reusable else ""
+    def reusable_id(self, rounding: str) -> str:
+        """Return the id of an interrupted run in which the run can be trained again; otherwise an empty string.
+
+        If the run has metrics, training again must give the same ones, so it must be on the same machine and with the
+        same `rounding`; see `harness.sweep.rounding`.
+        """
+        if self.record is None or self.name != "interrupted":
+            return ""
+        tags = self.record.data.tags
+        is_alike = (tags.get(ROUNDING), tags.get("host")) == (rounding, HOST)
+        return self.record.info.run_id if is_alike or not self.record.data.metrics else ""
 
 
 def claim_of(signature: str, experiment_id: str) -> str:

@@ -10,13 +10,14 @@ from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.data.vocabulary import explain_text
 from harness.formatting import count
 from harness.runtime.secrets import masked
-from harness.sweep.batch import Batch, Store
+from harness.sweep.batch import Batch
 from harness.sweep.display import Display
 from harness.sweep.executor import choose_executor
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
+from harness.sweep.resume import Store
 from harness.sweep.run_locks import RunLocks, claims_folder, only_one
 from harness.sweep.run_state import claim_of, is_abandoned, owner
 from harness.sweep.scan_loop import prepare_scans

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.runtime.signals import defer_signals
 from harness.sweep.checkpoint import Checkpoint, Saved
+from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
 from harness.sweep.plan import Run, arrange
@@ -43,8 +44,15 @@ class ScanLoop:
     display: Display
 
     def restore(self, saved: Saved) -> int:
-        """Restore the scan that was running and return its number; fails if the checkpoint is for different scans."""
+        """Restore the scan that was running and return its number.
+
+        Raises:
+            ValueError: The checkpoint is for different scans.
+            KeyError: Something is missing in it.
+        """
         number = saved.facts["scan"]
+        if number > len(self.scans):
+            raise ValueError(f"there is no scan {number}")
         if number < len(self.scans):
             self.scans[number].task.restore(arrays_under("scan/", saved.arrays))
         return number
@@ -98,8 +106,14 @@ class ScanLoop:
         state = self.scans[number].task.state() if number < len(self.scans) else {}
         arrays = {f"scan/{name}": values for name, values in state.items()}
         arrays |= {f"kept/{name}": values for name, values in weights.items()}
-        signatures = [run.signature for run in self.runs]
-        self.checkpoint.save(Saved({"runs": signatures, "scan": number, "records": records, "recorder": facts}, arrays))
+        saved: Facts = {
+            "runs": [run.signature for run in self.runs],
+            "scan": number,
+            "records": records,
+            "points": self.tracker.points.counts(run.run_id for run in self.runs if not run.status),
+            "recorder": facts,
+        }  # type: ignore[typeddict-item]
+        self.checkpoint.save(Saved(saved, arrays))
         self.tracker.buffer.release(records)
 
 

@@ -41,7 +41,7 @@ class Summary:
         self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
         self._last_sample = -1
-        self.state = SummaryState.read(folder)
+        self.state = SummaryState.read(folder, tracker.say)
         if not self.state.run_id and record:
             self.state = _state_of(record)
         self.is_continued = bool(self.state.run_id)
@@ -67,6 +67,11 @@ class Summary:
         """Time spent so far, by activity."""
         wall = self.state.seconds.get("wall", 0.0) + time.monotonic() - self._start
         return self.state.seconds | {"wall": wall}
+
+    def restore(self, seconds: Mapping[str, float], best: float | None) -> None:
+        """Return to an earlier state: the time spent by then, and the score of the best run logged by then."""
+        self.state.seconds, self.state.best = dict(seconds), best
+        self._start = time.monotonic()
 
     def add(self, runs: Sequence[Run]) -> None:
         """Add runs to the sweep."""

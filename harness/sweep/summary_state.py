@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from harness.runtime.state_files import StateError, read_json, set_aside, write_json
+
+_FILE, _KIND = "summary.json", "sweep summary 1"
 
 
 @dataclass
@@ -37,16 +41,18 @@ class SummaryState:
     started: float = 0.0  # When the first call started, in seconds since 1970.
 
     @classmethod
-    def read(cls, folder: Path) -> SummaryState:
-        """Return the state in a sweep's folder, or an empty one if none can be read."""
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            values = json.loads((folder / "summary.json").read_text())
-            return cls(**values | {"runs": [RunResult(**run) for run in values["runs"]]})
+    def read(cls, folder: Path, say: Callable[[str], None]) -> SummaryState:
+        """Return the state in a sweep's folder, or an empty one; `say` reports a damaged one, which is set aside."""
+        path = folder / _FILE
+        try:
+            return read_json(path, _KIND, TypeAdapter(cls))
+        except FileNotFoundError:
+            pass
+        except StateError as error:
+            say(f"sweep:  {error} It is now called {set_aside(path).name}.")
         return cls()
 
     def write(self, folder: Path) -> None:
         """Replace the state in a sweep's folder atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f"summary.{os.getpid()}"
-        aside.write_text(json.dumps(asdict(self)))
-        aside.replace(folder / "summary.json")
+        write_json(folder / _FILE, _KIND, asdict(self))

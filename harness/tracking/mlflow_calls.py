@@ -6,24 +6,34 @@ import contextlib
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
+from harness.runtime.state_files import StateError
 from harness.tracking._compat_sqlite import Batch, LocalStore, Unsupported
+from harness.tracking.outbox import Outbox
 from harness.tracking.records import Record
 
 METRICS, PARAMS, TAGS = 800, 100, 100
 """Entries per request; MLflow accepts a thousand in total."""
 
-_ONE_BY_ONE = ("text", "artifact", "model", "experiment")
+ONE_BY_ONE = ("text", "artifact", "model", "experiment")
 """Kinds of records that need a call each; all others are sent in batches."""
 
 Call = Callable[[], object]
+
+
+class Delivery(NamedTuple):
+    """The calls that deliver some records."""
+
+    records: list[Record]
+    calls: Iterable[Call]
 
 
 class MlflowCalls:
@@ -47,22 +57,30 @@ class MlflowCalls:
         ]
         return [run.info.run_id for run in created]
 
-    def calls(self, records: Sequence[Record]) -> Iterator[Call]:
-        """Yield the calls that deliver `records`; make each call before requesting the next.
+    def deliveries(self, records: Sequence[Record], outbox: Outbox, *, is_own: bool) -> Iterator[Delivery]:
+        """Yield the deliveries of `records`; finish each one before requesting the next.
 
         A run's records keep their order, except that its end comes last.
+
+        Args:
+            records: Either records of files and experiments, or other records.
+            outbox: The outbox that they come from; it holds their files.
+            is_own: Whether this process wrote them.
         """
         batches: dict[str, Batch] = defaultdict(Batch)
+        of_run: dict[str, list[Record]] = defaultdict(list)
         for record in records:
-            if record["kind"] in _ONE_BY_ONE:
-                yield functools.partial(self._deliver, record)
+            if record["kind"] in ONE_BY_ONE:
+                yield Delivery([record], [functools.partial(self._deliver, record, outbox, is_own)])
             else:
                 _add(batches[record["run"]], record)
+                of_run[record["run"]].append(record)
         unwritten = dict(batches)
-        if self._local:
-            yield functools.partial(_write, self._local, unwritten)
+        if self._local and batches:
+            together = [record for some in of_run.values() for record in some]
+            yield Delivery(together, [functools.partial(_write, self._local, unwritten)])
         for run_id, batch in unwritten.items():
-            yield from self._requests(run_id, batch)
+            yield Delivery(of_run[run_id], self._requests(run_id, batch))
 
     def end(self) -> None:
         """Optimize a local store for reading."""
@@ -82,16 +100,27 @@ class MlflowCalls:
         if batch.ending:
             yield functools.partial(self._client.set_terminated, run_id, *batch.ending)
 
-    def _deliver(self, record: Record) -> None:
+    def _deliver(self, record: Record, outbox: Outbox, is_own: bool) -> None:
+        run_id = record["run"]
+        if record["kind"] == "experiment":
+            self._client.set_experiment_tag(record["experiment"], record["key"], record["value"])
+            return
+        if not is_own:
+            self._require_place(run_id)
         match record["kind"]:
             case "text":
-                self._client.log_text(record["run"], record["text"], record["file"])
+                self._client.log_text(run_id, record["text"], record["file"])
             case "artifact":
-                self._client.log_artifact(record["run"], record["path"], record["folder"] or None)
+                self._client.log_artifact(run_id, str(outbox.file_of(record["path"])), record["folder"] or None)
             case "model":
-                self._upload_model(record["run"], Path(record["path"]))
-            case "experiment":
-                self._client.set_experiment_tag(record["experiment"], record["key"], record["value"])
+                self._upload_model(run_id, outbox.file_of(record["path"]))
+
+    def _require_place(self, run_id: str) -> None:
+        """Raise `StateError` unless a run's artifacts are in its experiment's folder, where MLflow puts them."""
+        info = self._client.get_run(run_id).info
+        place = self._client.get_experiment(info.experiment_id).artifact_location.rstrip("/")
+        if not (info.artifact_uri or "").startswith(f"{place}/") or "/../" in (info.artifact_uri or ""):
+            raise StateError(f"The artifacts of run {run_id} are not in the folder of its experiment.")
 
     def _upload_model(self, run_id: str, folder: Path) -> None:
         """Upload a saved model, or continue an earlier attempt."""

@@ -10,18 +10,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
 from harness.runtime.secrets import masked
-from harness.tracking.records import Record, read_record
+from harness.runtime.state_files import StateError, check_own_folder, open_own, read_json, set_aside, write_json
+from harness.tracking.records import InvalidRecord, Record, from_line, to_line
 
 BYTES_IN_MEMORY = 1 << 20
 """Bytes of records to read at once."""
@@ -29,9 +31,31 @@ BYTES_IN_MEMORY = 1 << 20
 LONGEST_FILE = 1 << 24
 """A file larger than this is emptied as soon as all of its records are delivered."""
 
+_NOTE_KIND, _NOTE = "delivered 1", TypeAdapter(tuple[str, int])
+
 
 class StoreUnreachable(Exception):
     """The store stayed unreachable for the maximum waiting time; undelivered records stay in the outbox."""
+
+
+class RecordRejected(Exception):
+    """A record could not be delivered although the store is reachable; the message is a sentence."""
+
+
+@dataclass
+class Taken:
+    """What was taken from an outbox.
+
+    Attributes:
+        bad: Lines that are not records.
+        fault: What is wrong with the first of them.
+        incomplete: The runs that undamaged lines among them are about.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    bad: list[bytes] = field(default_factory=list)
+    fault: str = ""
+    incomplete: set[str] = field(default_factory=set)
 
 
 class Outbox:
@@ -39,7 +63,9 @@ class Outbox:
 
     Attributes:
         path: The file.
-        rejected: Where lines that are not records are kept.
+        files: The folder for records' files.
+        rejected: Where lines that are not records, and records that the store rejects, are kept.
+        is_damaged: Whether a line was damaged, so that any run may lack a record.
     """
 
     def __init__(
@@ -55,66 +81,76 @@ class Outbox:
         Raises:
             filelock.Timeout: Another process is using it.
             FileNotFoundError: The file does not exist, and `create` is False.
+            StateError: It is no regular file of this user, or another user can write to its folder.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_own_folder(path.parent)
         self.path = path
         self.rejected = path.with_suffix(".rejected")
-        self._files, self._note = path.with_suffix(".files"), path.with_suffix(".delivered")
+        self.files, self._note = path.with_suffix(".files"), path.with_suffix(".delivered")
+        self.is_damaged = False
         self._bytes_in_memory, self._longest_file = bytes_in_memory, longest_file
-        self._lock = FileLock(lock_of(path), thread_local=False)
+        lock = lock_of(path)
+        if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+            set_aside(lock)
+        self._lock = FileLock(lock, thread_local=False)
         self._lock.acquire(blocking=False)
-        if not create and not path.exists():  # Its process has just delivered everything.
-            self._release()
-            raise FileNotFoundError(path)
-        self._file = path.open("ab+", buffering=0)
-        self._length = path.read_bytes().rfind(b"\n") + 1  # A line without a line break is incomplete.
-        self._delivered = min(int(self._note.read_text() or 0), self._length) if self._note.exists() else 0
-        self._taken, self._unreadable = self._delivered, []
+        try:
+            self._file = _open(path, create=create)
+        except BaseException:
+            self._release()  # Its process may have just delivered everything.
+            raise
+        self._length = self._whole_lines()
+        self._delivered = min(self._noted(), self._length)
+        self._taken = self._delivered
         self._writing = threading.Lock()
 
     def append(self, record: Record) -> None:
         """Add a record."""
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        line = to_line(record)
         with self._writing:
-            if os.write(self._file.fileno(), line) < len(line):
-                os.ftruncate(self._file.fileno(), self._length)
+            if os.write(self._file, line) < len(line):
+                os.ftruncate(self._file, self._length)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             self._length += len(line)
 
     def sync(self) -> None:
         """Flush all records to disk."""
-        os.fsync(self._file.fileno())
+        os.fsync(self._file)
 
-    def take(self) -> list[Record]:
+    def take(self) -> Taken:
         """Return the oldest undelivered records, about a megabyte."""
-        with self.path.open("rb") as file:
-            file.seek(self._delivered)
-            lines = [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
+        lines = self._lines(self._delivered)
         self._taken = self._delivered + sum(map(len, lines)) if lines else self._length
-        records, self._unreadable = [], []
+        taken = Taken()
         for line in lines:
             try:
-                records.append(read_record(line))
-            except ValueError:
-                self._unreadable.append(line)
-        return records
+                taken.records.append(from_line(line))
+            except ValueError as error:
+                taken.bad.append(line)
+                taken.fault = taken.fault or str(error)
+                if isinstance(error, InvalidRecord):
+                    taken.incomplete.add(error.run)
+                else:
+                    self.is_damaged = True
+        return taken
 
-    def mark_delivered(self) -> int:
-        """Mark all records taken so far as delivered.
-
-        Returns:
-            The number of lines that were not records; they are moved to `rejected`.
-        """
+    def mark_delivered(self) -> None:
+        """Mark all records taken so far as delivered."""
         with self._writing:
-            if self._unreadable:
-                with self.rejected.open("ab") as file:
-                    file.writelines(self._unreadable)
             self._delivered = self._taken
             if self._delivered == self._length > self._longest_file:
-                os.ftruncate(self._file.fileno(), 0)
+                os.ftruncate(self._file, 0)
                 self._length = self._delivered = 0
-            self._note.write_text(str(self._delivered))
-            return len(self._unreadable)
+            write_json(self._note, _NOTE_KIND, [self.path.name, self._delivered])
+
+    def reject(self, lines: Iterable[bytes]) -> None:
+        """Keep lines that cannot be delivered in `rejected`."""
+        if self.rejected.is_symlink():
+            set_aside(self.rejected)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with os.fdopen(os.open(self.rejected, flags, 0o600), "ab") as file:
+            file.writelines(lines)
 
     @property
     def pending(self) -> bool:
@@ -123,19 +159,38 @@ class Outbox:
 
     def new_folder(self) -> Path:
         """Create a folder for a record's files; it is deleted once all records are delivered."""
-        folder = self._files.absolute() / str(time.monotonic_ns())
+        folder = self.files.absolute() / str(time.monotonic_ns())
         folder.mkdir(parents=True)
         return folder
 
+    def own(self, path: Path) -> str:
+        """Return a path in `files` as a record names it."""
+        return path.relative_to(self.files.absolute()).as_posix()
+
+    def file_of(self, name: str) -> Path:
+        """Return the path of a record's file or folder.
+
+        Raises:
+            StateError: It, or something in it, is a link or no regular file, or belongs to another user.
+        """
+        path = self.files.absolute() / name
+        for folder in (self.files, path.parent):
+            check_own_folder(folder)
+        _check_own_tree(path)
+        return path
+
     def close(self) -> None:
         """Release the file, and delete it if all of its records are delivered."""
-        self._file.close()
+        os.close(self._file)
         if self.pending:
             self._lock.release()
             return
-        shutil.rmtree(self._files, ignore_errors=True)
+        if self.files.is_symlink():
+            self.files.unlink()
+        shutil.rmtree(self.files, ignore_errors=True)
         for path in (self._note, self.path):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(IsADirectoryError):
+                path.unlink(missing_ok=True)
         self._release()
         with contextlib.suppress(OSError):  # The folder may hold other outboxes.
             self.path.parent.rmdir()
@@ -143,6 +198,32 @@ class Outbox:
     def _release(self) -> None:
         lock_of(self.path).unlink(missing_ok=True)
         self._lock.release()
+
+    def _whole_lines(self) -> int:
+        """Return the length of the file up to its last line break; a line without one is incomplete."""
+        end = os.fstat(self._file).st_size
+        while end > 0:
+            start = max(end - self._bytes_in_memory, 0)
+            found = os.pread(self._file, end - start, start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+        return 0
+
+    def _lines(self, start: int) -> list[bytes]:
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(start)
+            return [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
+
+    def _noted(self) -> int:
+        """Return how much is delivered; delivering records again is harmless if that is unknown."""
+        try:
+            name, delivered = read_json(self._note, _NOTE_KIND, _NOTE)
+        except (FileNotFoundError, StateError):
+            if self._note.is_symlink() or self._note.is_dir():
+                set_aside(self._note)
+            return 0
+        return max(delivered, 0) if name == self.path.name else 0
 
 
 def new_outbox(folder: Path, uri: str) -> Outbox:
@@ -153,16 +234,53 @@ def new_outbox(folder: Path, uri: str) -> Outbox:
     return Outbox(folder / f"{_name(uri)}-{os.getpid()}-{number:019}.jsonl")
 
 
-def leftover_outboxes(folder: Path, uri: str) -> Iterator[Outbox]:
-    """Yield the outboxes for the store at `uri` whose processes have ended, oldest first."""
+def leftover_outboxes(folder: Path, uri: str, say: Callable[[str], None]) -> Iterator[Outbox]:
+    """Yield the outboxes for the store at `uri` whose processes have ended, oldest first.
+
+    Args:
+        folder: The folder of outboxes.
+        uri: The store's URI.
+        say: Called with a message about each outbox that is set aside because it cannot be used.
+    """
     for path in sorted(folder.glob(f"{_name(uri)}-*.jsonl"), key=lambda path: path.stem.rpartition("-")[2]):
-        with contextlib.suppress(Timeout, FileNotFoundError):
+        try:
             yield Outbox(path, create=False)
+        except (Timeout, FileNotFoundError):
+            continue
+        except (StateError, OSError) as error:
+            reason = error if isinstance(error, StateError) else f"{path} cannot be read: {error.strerror}."
+            say(f"store:  {reason} It is now called {set_aside(path).name}; its records were not delivered.")
 
 
 def lock_of(path: Path) -> Path:
     """Return the lock file of an outbox."""
     return path.with_suffix(".lock")
+
+
+def undelivered(path: Path) -> bool:
+    """Return True if the outbox at `path` has records that are not delivered, as far as one can tell."""
+    try:
+        name, delivered = read_json(path.with_suffix(".delivered"), _NOTE_KIND, _NOTE)
+    except (OSError, StateError):
+        return path.stat().st_size > 0
+    return path.stat().st_size > delivered or name != path.name
+
+
+def _open(path: Path, *, create: bool) -> int:
+    """Open a file of this user for reading and appending."""
+    if not create:
+        open_own(path).close()
+    flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+    return os.open(path, flags, 0o600)
+
+
+def _check_own_tree(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        open_own(path).close()
+        return
+    check_own_folder(path)
+    for entry in path.iterdir():
+        _check_own_tree(entry)
 
 
 def _name(uri: str) -> str:

@@ -69,6 +69,14 @@ class RunReader(RunSearch):
             curves[metric][step] = value
         return curves
 
+    def steps(self, runs: Sequence[Run]) -> list[dict[str, set[int]]]:
+        """Return, for each run, the steps of all points by metric."""
+        found: dict[str, dict[str, set[int]]] = {run.info.run_id: {} for run in runs}
+        metrics = sorted({metric for run in runs for metric in run.data.metrics})
+        for run_id, metric, step, _ in histories(self.client, self.uri, list(found), metrics):
+            found[run_id].setdefault(metric, set()).add(step)
+        return [found[run.info.run_id] for run in runs]
+
     def _sample(self, sweep_id: str) -> pd.DataFrame | None:
         try:
             with tempfile.TemporaryDirectory() as folder:

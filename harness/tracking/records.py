@@ -1,50 +1,179 @@
-"""The kinds of records in an outbox, and the validation of a line that holds one."""
+"""The kinds of records in an outbox, and the validation of a line that holds one.
+
+A line is not trusted: it may be damaged, and what it says is written to the tracking store. So it carries a checksum,
+and there is a closed set of kinds, each with exactly these fields.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from harness.runtime.state_files import checksum
 
 Record = Mapping[str, Any]
 
-_TEXTS = {"*": str}
-_DATASET = dict.fromkeys(("name", "digest", "source_type", "source", "schema", "profile"), str)
-_SHAPES: dict[str, dict[str, Any]] = {
-    "params": {"values": _TEXTS},
-    "metrics": {"values": {"*": float}, "step": int, "ms": int},
-    "curve": {"key": str, "points": [(int, float)], "ms": int},
-    "tags": {"values": _TEXTS},
-    "dataset": {"inputs": [{"context": str, "dataset": _DATASET}]},
-    "text": {"text": str, "file": str},
-    "artifact": {"path": str, "folder": str},
-    "model": {"path": str},
-    "experiment": {"experiment": str, "key": str, "value": str},
-    "end": {"status": str, "ms": int},
-}
-"""The fields of each kind of record besides `kind` and `run`; the key `*` stands for any key."""
+_LONGEST_NAME = 250
+RUN_ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]*$", max_length=256)]
+_ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_\-]+$", max_length=64)]
+_KEY = Annotated[str, Field(pattern=r"^[/\w.\- :]+$", max_length=_LONGEST_NAME)]
+_TEXT = Annotated[str, Field(max_length=1 << 24)]
+_VALUE = Annotated[float, Field(allow_inf_nan=False)]
+_STEP = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_MS = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
+"""Milliseconds since 1970, before the year 10000."""
+
+_FILE = Annotated[str, Field(pattern=r"^\w[\w.\- ]*$", max_length=_LONGEST_NAME)]
+"""A name without a folder."""
+
+_OWN_FILE = Annotated[str, Field(pattern=r"^[0-9]+/\w[\w.\- ]*$", max_length=_LONGEST_NAME)]
+"""A path inside the folder for the files of the outbox."""
+
+_STRICT = with_config(ConfigDict(extra="forbid"))
 
 
-def read_record(line: bytes) -> Record:
+@_STRICT
+class _Params(TypedDict):
+    kind: Literal["params"]
+    run: RUN_ID
+    values: dict[_KEY, _TEXT]
+
+
+@_STRICT
+class _Metrics(TypedDict):
+    kind: Literal["metrics"]
+    run: RUN_ID
+    values: dict[_KEY, _VALUE]
+    step: _STEP
+    ms: _MS
+
+
+@_STRICT
+class _Curve(TypedDict):
+    kind: Literal["curve"]
+    run: RUN_ID
+    key: _KEY
+    points: list[tuple[_STEP, _VALUE]]
+    ms: _MS
+
+
+@_STRICT
+class _Tags(TypedDict):
+    kind: Literal["tags"]
+    run: RUN_ID
+    values: dict[_KEY, _TEXT]
+
+
+@_STRICT
+class _DatasetFields(TypedDict):
+    name: Annotated[str, Field(max_length=500)]
+    digest: Annotated[str, Field(max_length=36)]
+    source_type: Annotated[str, Field(max_length=36)]
+    source: Annotated[str, Field(max_length=65_535)]
+    schema: Annotated[str, Field(max_length=1_048_575)]
+    profile: Annotated[str, Field(max_length=16_777_215)]
+
+
+@_STRICT
+class _Input(TypedDict):
+    context: Annotated[str, Field(max_length=500)]
+    dataset: _DatasetFields
+
+
+@_STRICT
+class _Dataset(TypedDict):
+    kind: Literal["dataset"]
+    run: RUN_ID
+    inputs: list[_Input]
+
+
+@_STRICT
+class _TextFile(TypedDict):
+    kind: Literal["text"]
+    run: RUN_ID
+    text: str
+    file: _FILE
+
+
+@_STRICT
+class _Artifact(TypedDict):
+    kind: Literal["artifact"]
+    run: RUN_ID
+    path: _OWN_FILE
+    folder: _FILE | Literal[""]
+
+
+@_STRICT
+class _Model(TypedDict):
+    kind: Literal["model"]
+    run: RUN_ID
+    path: _OWN_FILE
+
+
+@_STRICT
+class _Experiment(TypedDict):
+    kind: Literal["experiment"]
+    run: Literal[""]
+    experiment: _ID
+    key: _KEY
+    value: _TEXT
+
+
+@_STRICT
+class _End(TypedDict):
+    kind: Literal["end"]
+    run: RUN_ID
+    status: Literal["FINISHED", "FAILED", "KILLED"]
+    ms: _MS
+
+
+HeldRecord = Annotated[_Metrics | _Curve | _Tags | _End, Field(discriminator="kind")]
+"""A record that may be held back until a checkpoint contains it."""
+
+_RECORD: TypeAdapter[Any] = TypeAdapter(
+    Annotated[
+        _Params | _Metrics | _Curve | _Tags | _Dataset | _TextFile | _Artifact | _Model | _Experiment | _End,
+        Field(discriminator="kind"),
+    ]
+)
+
+
+class InvalidRecord(ValueError):
+    """An undamaged line is not a record of this version.
+
+    Attributes:
+        run: The run that it seems to be about.
+    """
+
+    def __init__(self, run: str, fault: str) -> None:
+        super().__init__(fault)
+        self.run = run
+
+
+def to_line(record: Record) -> bytes:
+    """Return a record as a line, which ends with a line break."""
+    content = json.dumps(record, separators=(",", ":")).encode()
+    return checksum(content).encode() + b" " + content + b"\n"
+
+
+def from_line(line: bytes) -> Record:
     """Return the record in a line.
 
     Raises:
-        ValueError: The line is not a record of this version.
+        InvalidRecord: The line is not a record of this version.
+        ValueError: The line is damaged.
     """
-    record = json.loads(line)
-    kind = str(record.get("kind")) if isinstance(record, dict) else ""
-    if kind not in _SHAPES or not _has_shape(record, {"kind": str, "run": str, **_SHAPES[kind]}):
-        raise ValueError("not a record")
-    return record
-
-
-def _has_shape(value: Any, shape: Any) -> bool:
-    if isinstance(shape, type):
-        return type(value) in ((int, float) if shape is float else (shape,))
-    if not isinstance(value, dict if isinstance(shape, dict) else list):
-        return False
-    if isinstance(shape, dict):
-        shapes = dict.fromkeys(value, shape["*"]) if "*" in shape else shape
-        return value.keys() == shapes.keys() and all(_has_shape(value[key], shapes[key]) for key in value)
-    shapes = shape if isinstance(shape, tuple) else shape * len(value)
-    return len(value) == len(shapes) and all(map(_has_shape, value, shapes))
+    expected, _, content = line.rstrip(b"\n").partition(b" ")
+    if checksum(content).encode() != expected:
+        raise ValueError("damaged")
+    try:
+        return _RECORD.validate_json(content, strict=True)
+    except ValidationError as error:
+        record = json.loads(content)
+        first = error.errors(include_url=False, include_input=False)[0]
+        fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")[:200]
+        raise InvalidRecord(str(record.get("run")) if isinstance(record, dict) else "", fault) from error

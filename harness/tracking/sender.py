@@ -10,9 +10,11 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, wait_exponential
 
+from harness.formatting import count
 from harness.runtime.secrets import masked
-from harness.tracking.mlflow_calls import Call, MlflowCalls
-from harness.tracking.outbox import Outbox, StoreUnreachable
+from harness.tracking.mlflow_calls import ONE_BY_ONE, MlflowCalls
+from harness.tracking.outbox import Outbox, RecordRejected, StoreUnreachable, Taken
+from harness.tracking.records import Record, to_line
 from harness.tracking.store_errors import attempts_at, cannot_write, is_unreachable, reason
 
 INTERVAL = 2.0
@@ -57,6 +59,8 @@ class Sender:
             sleep=self._sleep,
             retry_error_callback=lambda state: self._give_up(),
         )
+        self._undeliverable: list[Outbox] = []
+        self._incomplete: set[str] = set()  # Runs of which a record could not be delivered.
         self._error: Exception | None = None
         self._is_unreachable = False
         self._cannot_write = False  # The store is unreachable for a reason that waiting will not fix.
@@ -73,7 +77,7 @@ class Sender:
 
         Raises:
             StoreUnreachable: The store stays unreachable.
-            Exception: MLflow's error for a record that it rejected.
+            RecordRejected: A record could not be delivered for another reason.
         """
         self._await([self._outbox])
         if self._error:
@@ -104,6 +108,7 @@ class Sender:
             self._thread.join(_POLL)
         outboxes = (self._outbox, *self._leftover)
         has_kept = any(outbox.pending for outbox in outboxes)
+        outboxes += tuple(self._undeliverable)
         if not self._thread.is_alive():
             for outbox in outboxes:
                 outbox.close()
@@ -125,8 +130,8 @@ class Sender:
     def _work(self) -> None:
         try:
             while True:
-                for outbox in self._leftover:
-                    self._deliver(outbox)
+                for outbox in list(self._leftover):
+                    self._deliver_leftover(outbox)
                 with self._changed:
                     if not self._is_closing and not self._is_asked:
                         self._changed.wait(INTERVAL)
@@ -142,31 +147,80 @@ class Sender:
             with self._changed:
                 self._changed.notify_all()
 
-    def _deliver(self, outbox: Outbox) -> None:
-        """Deliver all records of an outbox; records that the store rejects are dropped."""
-        while outbox.pending:
-            for call in self._calls.calls(outbox.take()):
-                self._make(call, outbox)
+    def _deliver_leftover(self, outbox: Outbox) -> None:
+        """Deliver an outbox; one that cannot be read does not keep others from being delivered."""
+        try:
+            self._deliver(outbox)
+        except StoreUnreachable:
+            raise
+        except Exception as error:
+            self._say(f"store:  {outbox.path} cannot be delivered ({reason(error)}) and is kept")
             with self._changed:
-                unreadable = outbox.mark_delivered()
+                self._leftover.remove(outbox)
+                self._undeliverable.append(outbox)
+
+    def _deliver(self, outbox: Outbox) -> None:
+        """Deliver all records of an outbox; what cannot be delivered is set aside."""
+        while outbox.pending:
+            taken = outbox.take()
+            if taken.bad:
+                self._set_aside_lines(taken, outbox)
+            alone = [record for record in taken.records if record["kind"] in ONE_BY_ONE]
+            self._make(alone, outbox)
+            # Only now is it known which runs lack something.
+            self._make([record for record in taken.records if record["kind"] not in ONE_BY_ONE], outbox)
+            with self._changed:
+                outbox.mark_delivered()
                 self._changed.notify_all()
-            if unreadable:
-                self._say(f"store:  unreadable lines in {outbox.path} were moved to {outbox.rejected}: {unreadable}")
         if self._is_behind and outbox is self._outbox:
             self._is_behind = False
             self._say("store:  the tracking store is reachable again; all records are delivered")
 
-    def _make(self, call: Call, outbox: Outbox) -> None:
-        try:
-            self._retrying(call)
-        except StoreUnreachable:
-            raise
-        except Exception as error:
-            if outbox is self._outbox:
-                self._error = self._error or error
-            else:
-                self._say(f"store:  the store rejected a leftover record in {outbox.path}: {reason(error)}")
-        self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
+    def _make(self, records: Sequence[Record], outbox: Outbox) -> None:
+        """Deliver records together; if that fails, one by one."""
+        records = [self._with_honest_ending(record, outbox) for record in records]
+        for delivery in self._calls.deliveries(records, outbox, is_own=outbox is self._outbox):
+            try:
+                for call in delivery.calls:
+                    self._retrying(call)
+            except StoreUnreachable:
+                raise
+            except Exception as error:
+                if len(delivery.records) == 1:
+                    self._set_aside(delivery.records[0], error, outbox)
+                else:
+                    for record in delivery.records:
+                        self._make([record], outbox)
+            self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
+
+    def _with_honest_ending(self, record: Record, outbox: Outbox) -> Record:
+        """Let a run that lacks a record end as killed, so that the next command completes it."""
+        is_whole = not outbox.is_damaged and record["run"] not in self._incomplete
+        return record if is_whole or record["kind"] != "end" else {**record, "status": "KILLED"}
+
+    def _set_aside_lines(self, taken: Taken, outbox: Outbox) -> None:
+        outbox.reject(taken.bad)
+        self._incomplete |= taken.incomplete
+        said = (
+            f"{count(len(taken.bad), 'line')} of {outbox.path} cannot be used ({taken.fault}); moved to "
+            f"{outbox.rejected}. Repeat the command that wrote the file to complete its runs."
+        )
+        if outbox is self._outbox:
+            self._error = self._error or RecordRejected(said)
+        else:
+            self._say(f"store:  {said}")
+
+    def _set_aside(self, record: Record, error: Exception, outbox: Outbox) -> None:
+        outbox.reject([to_line(record)])
+        self._incomplete.add(record["run"])
+        of_run = f" of run {record['run']}" if record["run"] else ""
+        said = f"a record{of_run} ({record['kind']}) was rejected ({reason(error)}); it is kept in {outbox.rejected}"
+        if outbox is self._outbox:
+            if self._error is None:
+                self._error = RecordRejected(said)
+                self._error.__cause__ = error
+        else:
+            self._say(f"store:  {said}")
 
     def _note_outage(self, error: BaseException) -> None:
         if not is_unreachable(error):

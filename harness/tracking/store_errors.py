@@ -28,7 +28,8 @@ _ATTEMPTS_AT_SERVER_ERROR = 5
 
 _ATTEMPTS_AT_CONFLICT = 3
 _CONFLICTS = ("UNIQUE constraint", "duplicate key", "Duplicate entry")
-_CANNOT_WRITE = ("disk is full", "readonly database", "No space left", "Read-only")
+_DAMAGED = ("malformed", "file is not a database")
+_CANNOT_WRITE = (*_DAMAGED, "disk is full", "readonly database", "No space left", "Read-only")
 
 
 def reason(error: BaseException) -> str:
@@ -43,7 +44,13 @@ def reason(error: BaseException) -> str:
 def is_unreachable(error: BaseException) -> bool:
     """Return True if the store is currently unreachable, so that the same call may succeed later."""
     unavailable = isinstance(error, MlflowException) and error.get_http_status_code() in (408, 429, 502, 503, 504)
-    return unavailable or any(isinstance(cause, _UNREACHABLE) for cause in _chain(error))
+    return unavailable or is_damaged(error) or any(isinstance(cause, _UNREACHABLE) for cause in _chain(error))
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Return True if the store is a file that SQLite finds damaged."""
+    kinds = (sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError)
+    return any(isinstance(cause, kinds) and any(words in str(cause) for words in _DAMAGED) for cause in _chain(error))
 
 
 def attempts_at(error: BaseException) -> float:

@@ -18,12 +18,14 @@ from harness.data.statistics import Column
 from harness.errors import ConfigError
 from harness.runtime.environment import default_environment
 from harness.runtime.secrets import masked, masked_patch, masked_value
+from harness.runtime.state_files import require_own_folders
 from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.clock import Clock, newest_start
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.model_saver import ModelSaver
 from harness.tracking.outbox import StoreUnreachable, leftover_outboxes, new_outbox
+from harness.tracking.point_ledger import PointLedger, Steps
 from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.sender import Sender
 from harness.tracking.source_tags import source_tags
@@ -40,6 +42,8 @@ class Tracker:
         uri: MLflow's tracking URI.
         experiment_id: The experiment's id.
         buffer: Passes records on, and can hold them back.
+        points: Keeps points from being recorded twice.
+        say: Called with messages for the user.
     """
 
     def __init__(
@@ -65,16 +69,20 @@ class Tracker:
         Raises:
             ConfigError: The store is unreachable, or the experiment was deleted.
         """
-        self.uri, self._say = uri, say
+        self.uri, self.say = uri, say
         self._models = ModelSaver()
         self._resources = contextlib.ExitStack()
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(default_environment(_PATIENCE))
         self._clock = Clock(newest_start(self._client))
         self._folder = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
-        leftover = list(leftover_outboxes(self._folder, uri))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        require_own_folders("runtime.cache", self._folder.parent, self._folder)
+        leftover = list(leftover_outboxes(self._folder, uri, say))
         self._outbox = new_outbox(self._folder, uri)
         self.buffer = RecordBuffer(self._outbox)
+        self.points = PointLedger()
+        self._recorded_params: dict[str, set[str]] = {}
         self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None)
         self._sender = Sender(self._outbox, leftover, self._calls, uri, wait=wait, say=say)
 
@@ -88,7 +96,7 @@ class Tracker:
         try:
             self.close(wait=0)
         except StoreUnreachable as unreachable:
-            self._say(f"store:  {unreachable}")
+            self.say(f"store:  {unreachable}")
         except Exception:  # The error that ended the block is the one to report.
             pass
 
@@ -119,20 +127,29 @@ class Tracker:
                 "folder. Use the store that the sweep started with, or another hydra.sweep.dir."
             ) from error
 
+    def set_recorded(self, run_id: str, params: Mapping[str, str], steps: Steps) -> None:
+        """Leave out from now on what a resumed run already has in the store."""
+        self._recorded_params[run_id] = set(params)
+        self.points.set_stored(run_id, steps)
+
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Record params; a param cannot be changed later."""
-        self._put("params", run_id, values=_masked(params))
+        recorded = self._recorded_params.get(run_id, ())
+        self._put("params", run_id, values=_masked({key: params[key] for key in params if key not in recorded}))
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at one step, except non-finite values, which break MLflow's pages."""
         values = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
-        self._put("metrics", run_id, values=values, step=int(step), ms=self._clock.now())
+        new = {key: value for key, value in values.items() if self.points.add(run_id, key, [(int(step), value)])}
+        if new:
+            self._put("metrics", run_id, values=new, step=int(step), ms=self._clock.now())
 
     def log_curve(self, run_id: str, key: str, steps: Iterable[int], values: Iterable[float]) -> None:
         """Record one metric at many steps."""
         pairs = zip(steps, values, strict=True)
         points = [(int(step), float(value)) for step, value in pairs if math.isfinite(value)]
-        self._put("curve", run_id, key=key, points=points, ms=self._clock.now())
+        if points := self.points.add(run_id, key, points):
+            self._put("curve", run_id, key=key, points=points, ms=self._clock.now())
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
@@ -150,7 +167,8 @@ class Tracker:
 
     def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a copy of a file as an artifact of the run, in a folder of its artifacts."""
-        self._put("artifact", run_id, path=str(shutil.copy2(path, self._outbox.new_folder())), folder=folder)
+        copy = Path(shutil.copy2(path, self._outbox.new_folder()))
+        self._put("artifact", run_id, path=self._outbox.own(copy), folder=folder)
 
     def log_dataset(
         self, run_id: str, name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
@@ -166,7 +184,7 @@ class Tracker:
         """Store a Keras model; see `ModelSaver.save` for the arguments and errors."""
         folder = self._outbox.new_folder() / "model"
         self._models.save(folder, model, example, target)
-        self._put("model", run_id, path=str(folder))
+        self._put("model", run_id, path=self._outbox.own(folder))
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""
@@ -178,14 +196,14 @@ class Tracker:
         Raises:
             StoreUnreachable: The store stays unreachable.
         """
-        self._sender.deliver(leftover_outboxes(self._folder, self.uri))
+        self._sender.deliver(leftover_outboxes(self._folder, self.uri, self.say))
 
     def flush(self) -> None:
         """Wait until all records so far are delivered.
 
         Raises:
             StoreUnreachable: The store stays unreachable.
-            Exception: MLflow's error for a record that it rejected.
+            RecordRejected: A record could not be delivered for another reason.
         """
         self._sender.flush()
 

@@ -14,6 +14,7 @@ from harness.training.events import Diverged, EpochEnd, Failed, Stopped
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
 from harness.training.metrics import Evaluation
+from harness.training.saved_state import State, array, numbers, require_names
 from harness.training.slices import DeviceBlock
 
 
@@ -87,6 +88,10 @@ class Tile:
             return []
         return [lane for lane, spec in self.lanes.items() if spec.stops[-1] >= epoch and lane in self._positions]
 
+    def updates_before(self, row: int, rows: int) -> int:
+        """Return the number of an epoch's updates that end before `row` of `rows`."""
+        return self.loop.updates if row == rows else row // self._chunk
+
     @ends_the_tile
     def compile(self, train: DeviceBlock, holdout: DeviceBlock | None) -> None:
         """Compile for blocks with the shapes of these empty ones."""
@@ -131,20 +136,34 @@ class Tile:
             **{f"loop/{index}": value.numpy() for index, value in enumerate(tf.nest.flatten(self._state))},
         }
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from a state.
+    def restore(self, state: State, epoch: int, updates: int) -> None:
+        """Continue from a state that was saved in `epoch`, after `updates` of its updates.
 
         Raises:
-            ValueError: The state belongs to other lanes.
+            ValueError: The state belongs to other lanes or another moment.
         """
-        values = [state[f"loop/{index}"] for index in range(sum(key.startswith("loop/") for key in state))]
-        shapes = [(*value.shape,) for value in tf.nest.flatten(self._state)]
-        if shapes != [value.shape for value in values] or state["chunk"] != self._chunk:
-            raise ValueError("a tile's state belongs to other lanes")
+        tensors = tf.nest.flatten(self._state)
+        loop = [f"loop/{index}" for index in range(len(tensors))]
+        require_names(state, ["positions", "diverged", "chunk", "updates", "curve/numbers", "curve/values", *loop])
+        values = [
+            array(state, name, tensor.dtype.as_numpy_dtype, tensor.shape)
+            for name, tensor in zip(loop, tensors, strict=True)
+        ]
+        before = (epoch - 1) * self.loop.updates
+        done = int(numbers(state, "updates", [], 0, before + updates))
+        positions = numbers(state, "positions", [None, 2], 0, max(self.lanes)).tolist()
+        diverged = dict(numbers(state, "diverged", [None, 2], 0, max(done, *self.lanes)).tolist())
+        curve = numbers(state, "curve/numbers", [None], before + 1, done)
+        losses = array(state, "curve/values", np.float32, [len(curve), len(self._state.epoch_loss)])
+        is_same = {tuple(pair) for pair in positions} <= set(self._positions.items())
+        if not is_same or not diverged.keys() <= self.lanes.keys() or state["chunk"] != self._chunk:
+            raise ValueError("it belongs to other lanes")
+        self._positions, self._diverged = dict(positions), diverged
+        if (self.active(epoch) and done != before + updates) or (np.diff(curve) <= 0).any():
+            raise ValueError("its updates do not fit its position")
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(value) for value in values])
-        self._positions, self._diverged = (dict(state[name].tolist()) for name in ("positions", "diverged"))
-        self._updates = int(state["updates"])
-        self._curve = [(state["curve/numbers"], state["curve/values"])]
+        self._updates = done
+        self._curve = [(curve, losses)]
 
     def end_epoch(self, epoch: int, rows: int, train_seconds: float) -> Iterator[EpochEnd | Stopped | Diverged]:
         """Yield the results of an epoch over `rows` training rows for each active lane, and prepare the next epoch."""

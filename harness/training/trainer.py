@@ -8,12 +8,12 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import tensorflow as tf
 
-from harness.data.blocks import Blocks
+from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
 from harness.runtime.memory import release_memory
 from harness.training.encoding import Encoding
@@ -24,6 +24,7 @@ from harness.training.lanes import Recipe, Stack
 from harness.training.loops import make_loop
 from harness.training.metrics import Evaluation
 from harness.training.model_size import require_memory
+from harness.training.saved_state import array, numbers, require_names
 from harness.training.slices import DeviceBlock
 from harness.training.stopper import Stopper
 from harness.training.tile import Lane, Tile
@@ -168,17 +169,26 @@ class Scan:
         """Continue from the state of an identical scan: `run` then yields what followed that state.
 
         Raises:
-            ValueError: The state belongs to another scan.
+            ValueError: The state does not belong to this scan, or has been changed.
+            KeyError: An array is missing.
         """
-        tiles = {key.split("/")[1] for key in state if key.startswith("tile/")}
-        if len(tiles) != len(self._tiles):
-            raise ValueError("a scan's state belongs to other lanes")
-        for index, tile in enumerate(self._tiles):
-            tile.restore(_below(state, f"tile/{index}/"))
+        epoch, row = map(int, numbers(state, "position", [2], 0, max(self.epochs + 1, self.rows)))
+        clocks = array(state, "clocks", np.float64, [len(fields(Clocks))])
+        is_between_blocks = row == self.rows or (row < self.rows and row % SLICE_ROWS == 0)
+        if not 1 <= epoch <= self.epochs + (row == 0) or not is_between_blocks:
+            raise ValueError(f"epoch {epoch}, row {row} is not a position of this scan")
+        if not (np.isfinite(clocks).all() and (clocks >= 0).all()):
+            raise ValueError("its clocks are not times")
+        tiles = [_below(state, f"tile/{index}/") for index in range(len(self._tiles))]
+        stopper = _below(state, "stopper/") if self._stopper else {}
+        known = {f"tile/{index}/{name}" for index, tile in enumerate(tiles) for name in tile}
+        require_names(state, {"position", "clocks", *known, *(f"stopper/{name}" for name in stopper)})
+        for tile, arrays in zip(self._tiles, tiles, strict=True):
+            tile.restore(arrays, epoch, tile.updates_before(row, self.rows))
         if self._stopper:
-            self._stopper.restore(_below(state, "stopper/"))
-        self._epoch, self._row = map(int, state["position"])
-        self.clocks = Clocks(*map(float, state["clocks"]))
+            self._stopper.restore(stopper)
+        self._epoch, self._row = epoch, row
+        self.clocks = Clocks(*map(float, clocks))
 
     def _each(self, pool: ThreadPoolExecutor, tiles: Iterable[Tile], work: Callable[[Tile], None]) -> None:
         """Run `work` for all tiles in parallel, on the scan's device."""

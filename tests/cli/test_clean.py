@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from harness.data.table_cache import NEEDED
 from harness.data.table_cache import free as free_tables
 from harness.data.table_locks import release
 from harness.errors import ConfigError
+from harness.runtime.state_files import write_json
 from harness.sweep.checkpoint import needed_tables
 from harness.tracking.outbox import new_outbox
 from harness.tracking.reader import RunReader
@@ -53,9 +53,9 @@ def checkpoint(cache: Path, table: str, key: str = "0123456789abcdef") -> Path:
     folder = cache / "checkpoints" / key
     folder.mkdir(parents=True)
     (folder / "lock").touch()
-    (folder / "state.npz").write_bytes(b"0" * 1000)
+    (folder / "state").write_bytes(b"0" * 1000)
     manifest = {"table": table, "command": "harness train -m seed=0,1", "experiment": "harness"}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_json(folder / "manifest.json", "checkpoint manifest 1", manifest)
     return folder
 
 
@@ -117,7 +117,7 @@ def test_generated_data_stays_as_long_as_its_table_is_needed(cache: Path, shelve
     list(free_tables(cache, [], everything=True, age=None, needed=needed_tables(cache)))
     assert Path(table.address).is_file()
     (folder / "manifest.json").unlink()
-    (folder / "state.npz").unlink()
+    (folder / "state").unlink()
     assert [item.kept for item in survey(cache)] == [""] * 3
     list(free_tables(cache, [], everything=True, age=None, needed=needed_tables(cache)))
     assert not Path(table.address).exists()
@@ -138,7 +138,7 @@ def test_items_in_use_stay_even_with_force(cache: Path, shelve: Callable[..., Ta
                 f"{table.folder.name[:8]} is in use and is kept",
                 "0B freed",
             ]
-    assert (folder / "state.npz").exists()
+    assert (folder / "state").exists()
 
 
 def test_records_stay_until_they_are_delivered(cache: Path) -> None:

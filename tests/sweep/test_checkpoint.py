@@ -3,73 +3,163 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from filelock import Timeout
 
+from harness.errors import ConfigError
+from harness.runtime import state_files
+from harness.runtime.state_files import write_state
 from harness.sweep import checkpoint as module
 from harness.sweep.checkpoint import Checkpoint, Saved
 
-SAVED = Saved({"runs": ["a"], "inf": float("inf")}, {"scan/x": np.arange(6.0).reshape(2, 3), "n": np.array(7)})
+
+def facts(**more: Any) -> Any:
+    """Facts of a batch with one run."""
+    run = {"run_id": "ab", "sweeps": ["cd"], "status": "", "reason": "", "objective": math.inf}
+    run |= {"best": {"val/loss": (0.5, 1)}, "last": {"val/loss": 0.5}}
+    recorder = {"runs": {"signature": run}, "kept": None, "seconds": {"wall": 1.5}, "best": None}
+    record = {"kind": "metrics", "run": "ab", "values": {"val/loss": 0.5}, "step": 1, "ms": 1}
+    known = {"runs": ["signature"], "scan": 0, "records": [record], "points": {"ab": {"val/loss": (1, 1)}}}
+    return known | {"recorder": recorder} | more
 
 
-def test_a_save_is_loaded_and_replaced_by_the_next(tmp_path: Path) -> None:
-    place = Checkpoint(tmp_path / "all" / "c", {"command": "harness train"})
-    assert place.load() is None
-    place.save(SAVED)
-    place.save(Saved({"runs": ["b"]}, SAVED.arrays))
-    found = place.load()
+SAVED = Saved(facts(), {"scan/x": np.arange(6.0).reshape(2, 3), "n": np.array(7)})
+
+
+def place_in(folder: Path) -> Checkpoint:
+    return Checkpoint(folder / "all" / "c", {"command": "harness train"})
+
+
+def test_a_save_is_loaded_and_the_one_before_is_kept(tmp_path: Path) -> None:
+    place, said = place_in(tmp_path), []
+    assert place.load(said.append) is None
+    for scan in range(3):
+        place.save(Saved(facts(scan=scan), SAVED.arrays))
+    found = place.load(said.append)
     assert found
-    assert found.facts == {"runs": ["b"]}
+    assert found.facts == facts(scan=2)
     assert {name: value.tolist() for name, value in found.arrays.items()} == {
         name: value.tolist() for name, value in SAVED.arrays.items()
     }
-    assert sorted(path.name for path in (tmp_path / "all" / "c").iterdir()) == ["lock", "manifest.json", "state.npz"]
+    folder = tmp_path / "all" / "c"
+    assert sorted(path.name for path in folder.iterdir()) == ["lock", "manifest.json", "state", "state.before"]
+    assert module.manifest(folder) == {"command": "harness train"}
+    place.reject()
+    before = place.load(said.append)
+    assert before
+    assert before.facts["scan"] == 1
+    assert said == []
     place.discard()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Checkpoint(tmp_path / "c", {})
+    place = place_in(tmp_path)
     place.save(SAVED)
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", full)
+        patch.setattr(state_files.os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            place.save(Saved({"runs": []}, {}))
-    found = place.load()
+            place.save(Saved(facts(scan=1), {}))
+    found = place.load(lambda line: None)
     assert found
     assert found.facts == SAVED.facts
-    assert not (tmp_path / "c" / "state.aside").exists()
+    assert sorted(path.name for path in (tmp_path / "all" / "c").glob("*state*")) == ["state.before"]
     place.close()
 
 
-def test_no_pickle_is_loaded(tmp_path: Path) -> None:
-    place = Checkpoint(tmp_path / "c", {})
-    with (tmp_path / "c" / "state.npz").open("wb") as file:
-        np.savez(file, facts=np.array([{"runs": []}], dtype=object))
-    assert place.load() is None
+def contents() -> dict[str, bytes]:
+    """Contents with a valid checksum that are no checkpoints."""
+
+    def packed(**arrays: Any) -> bytes:
+        with io.BytesIO() as file:
+            np.savez(file, **arrays)
+            return file.getvalue()
+
+    run = facts()["recorder"]["runs"]["signature"]
+    edits = {
+        "scan": facts(scan=-1),
+        "runs": facts(runs=[7]),
+        "kind": facts(records=[{"kind": "text", "run": "ab", "text": "", "file": "a"}]),
+        "nan": facts(records=[facts()["records"][0] | {"values": {"a": math.nan}}]),
+        "more": facts(more=1),
+        "points": facts(points={"ab": {"val/loss": [0.5, 1]}}),
+        "status": facts(recorder=facts()["recorder"] | {"runs": {"signature": run | {"status": "RUNNING"}}}),
+        "id": facts(recorder=facts()["recorder"] | {"runs": {"signature": run | {"run_id": "../x"}}}),
+        "none": facts(recorder=None),
+    }
+    texts = {name: packed(facts=np.frombuffer(json.dumps(each).encode(), np.uint8)) for name, each in edits.items()}
+    pickled = packed(facts=np.array([{"runs": []}], dtype=object))
+    return texts | {"pickle": pickled, "empty": b"", "text": b"{}", "half": pickled[:100], "no facts": packed(a=1)}
+
+
+@pytest.mark.parametrize("name", contents())
+def test_no_pickle_and_nothing_unexpected_is_loaded(tmp_path: Path, name: str) -> None:
+    place, said = place_in(tmp_path), []
+    place.save(SAVED)
+    place.save(SAVED)
+    path = tmp_path / "all" / "c" / "state"
+    write_state(path, "checkpoint 4", contents()[name])
+    assert place.load(said.append)
+    assert said == [f"resume: {path} does not have the expected fields. It is now called state.damaged."]
     place.close()
+
+
+@pytest.mark.parametrize("name", ["state", "state.before", "manifest.json", "lock"])
+@pytest.mark.parametrize("way", ["folder", "link", "fifo"])
+def test_what_is_no_file_is_set_aside(tmp_path: Path, name: str, way: str) -> None:
+    folder = tmp_path / "all" / "c"
+    folder.mkdir(parents=True)
+    canary = tmp_path / "canary"
+    canary.write_text("kept")
+    if way == "link":
+        (folder / name).symlink_to(canary)
+    else:
+        os.mkfifo(folder / name) if way == "fifo" else (folder / name).mkdir()
+    place = place_in(tmp_path)
+    assert place.load(lambda line: None) is None
+    place.save(SAVED)
+    place.save(SAVED)
+    assert place.load(lambda line: None)
+    assert canary.read_text() == "kept"
+    place.close()
+
+
+def test_folders_of_other_users_are_refused(tmp_path: Path) -> None:
+    place_in(tmp_path).close()
+    (tmp_path / "all" / "c").chmod(0o777)
+    with pytest.raises(ConfigError, match="Other users can write to"):
+        place_in(tmp_path)
+    if os.geteuid() == 0:
+        (tmp_path / "all" / "c").chmod(0o700)
+        os.chown(tmp_path / "all", 12345, -1)
+        with pytest.raises(ConfigError, match="belongs to another user"):
+            place_in(tmp_path)
 
 
 def test_only_one_process_holds_a_checkpoint(tmp_path: Path) -> None:
-    place = Checkpoint(tmp_path / "c", {})
+    place = place_in(tmp_path)
     with pytest.raises(Timeout):
-        Checkpoint(tmp_path / "c", {})
+        place_in(tmp_path)
     place.close()
-    Checkpoint(tmp_path / "c", {}).close()
+    place_in(tmp_path).close()
 
 
 def test_saving_takes_at_most_one_percent_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    place = Checkpoint(tmp_path / "c", {})
+    place = place_in(tmp_path)
     assert not place.due
     now += module.INTERVAL
     assert place.due
@@ -78,7 +168,7 @@ def test_saving_takes_at_most_one_percent_of_the_time(tmp_path: Path, monkeypatc
         nonlocal now
         now += 2.0
 
-    monkeypatch.setattr(module.os, "fsync", slow)
+    monkeypatch.setattr(state_files.os, "fsync", slow)
     place.save(SAVED)  # Two fsyncs; the second, of the folder, counts too.
     assert not place.due
     now += 4.0 / module.TIME_SHARE - 0.1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import Warm
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 KILLS = 50
 WORDS = [
     "train",
@@ -31,27 +30,6 @@ WORDS = [
 ]
 RUNS = 24
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
-
-
-class Warm:
-    """A process that runs commands in its children; see `tests.warm`."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._in, self._out = self._process.stdin, self._process.stdout
-        assert self._out.readline() == "ready\n"
-
-    def run(self, folder: Path, *words: str, seconds: float = 600, log: Path | None = None) -> int:
-        """Run a command for at most so many seconds, and return its exit status."""
-        print(json.dumps([seconds, str(folder), str(log or folder / "log"), words]), file=self._in, flush=True)
-        return int(self._out.readline())
-
-    def close(self) -> None:
-        self._process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")

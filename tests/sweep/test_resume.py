@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 
@@ -17,13 +19,18 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.data.blocks import Block, Blocks
+from harness.errors import ConfigError
 from harness.runtime.signals import StopRequest
+from harness.runtime.state_files import StateError
 from harness.sweep import batch, scan_loop
+from harness.sweep.checkpoint import Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks, claims_folder
 from harness.sweep.run_state import claim_of, owner
 from harness.sweep.runner import Sweep, train
+from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.tracker import Tracker
 from harness.training.feed import FeedLimits
 from harness.training.trainer import Scan
@@ -155,7 +162,7 @@ def test_a_stopped_sweep_resumes_in_the_same_runs_with_the_same_numbers(
         if looks:
             assert "KILLED" in folder.statuses()
             assert folder.statuses("sweep") == ["KILLED"]
-            assert list((folder.path / "cache" / "checkpoints").glob("*/state.npz"))
+            assert list((folder.path / "cache" / "checkpoints").glob("*/state"))
     assert "resume: continuing from the checkpoint, 2 of 5 runs already ended" in folder.said
     assert folder.statuses() == undisturbed.statuses() == ["FAILED", *["FINISHED"] * 4]
     assert folder.numbers() == undisturbed.numbers()
@@ -236,17 +243,100 @@ def test_a_run_without_its_model_is_trained_again_if_the_model_is_wanted(folder:
     assert sorted(len(record.outputs.model_outputs) for record in folder.records()) == [0, 1]
 
 
-def test_an_unreadable_checkpoint_is_ignored(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
-    stop_after(2)
+@pytest.mark.parametrize(
+    ("damaged", "use_tables"), [(["state"], True), (["state"], False), (["state", "state.before"], True)]
+)
+def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_over(
+    folder: Folder,
+    undisturbed: Folder,
+    stop_after: Callable[[int | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    damaged: list[str],
+    use_tables: bool,
+) -> None:
+    """What has been delivered since is not recorded twice, whether with SQL or with MLflow's client."""
+    if not use_tables:
+        monkeypatch.setattr(LocalStore, "at", lambda uri: None)
+    stop_after(15)
     with pytest.raises(KeyboardInterrupt):
-        folder.train([folder.config()])
-    (path,) = (folder.path / "cache" / "checkpoints").glob("*/state.npz")
-    path.write_bytes(path.read_bytes()[:1000])
+        folder.train(several(folder))
+    ids = {record.info.run_id for record in folder.records()}
+    delivered = folder.numbers()
+    assert len(delivered) > 5
+    for name in damaged:
+        (path,) = (folder.path / "cache" / "checkpoints").glob(f"*/{name}")
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
     stop_after(None)
-    folder.train([folder.config()])
-    assert "resume" not in folder.said
-    assert folder.statuses().count("FINISHED") == 1
-    assert len(folder.numbers([record for record in folder.records() if record.info.status == "FINISHED"])) > 5
+    folder.train(several(folder))
+    for name in damaged:
+        assert f"{name} is damaged. It is now called {name}.damaged." in folder.said
+    assert ("starting over" in folder.said) == (len(damaged) == 2)
+    assert ("continuing from the checkpoint, 0 of 5 runs" in folder.said) == (len(damaged) == 1)
+    assert {record.info.run_id for record in folder.records()} == ids
+    assert folder.numbers() == undisturbed.numbers()
+    assert folder.statuses() == undisturbed.statuses()
+    assert not list((folder.path / "cache" / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("lost", ["key = 'val/loss' AND step = 1", "True"])
+def test_records_that_were_lost_are_made_again(
+    folder: Folder,
+    undisturbed: Folder,
+    stop_after: Callable[[int | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
+) -> None:
+    """For example, because their outbox was removed."""
+    monkeypatch.setattr(Checkpoint, "due", True)
+    stop_after(15)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(several(folder))
+    with closing(sqlite3.connect(folder.path / "mlflow.db")) as store, store:
+        for table in ("metrics", "latest_metrics"):
+            interrupted = "run_uuid IN (SELECT run_uuid FROM runs WHERE status = 'KILLED')"
+            store.execute(f"DELETE FROM {table} WHERE {lost} AND {interrupted}")
+    stop_after(None)
+    folder.train(several(folder))
+    assert "runs are missing in the store)" in folder.said
+    assert "resume: starting over" in folder.said
+    assert len(folder.records()) == 5
+    assert folder.statuses() == undisturbed.statuses()
+    assert folder.numbers() == undisturbed.numbers()
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_table_found_damaged_in_a_scan_is_made_again(
+    folder: Folder, undisturbed: Folder, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    monkeypatch.setattr(Checkpoint, "due", True)
+    read, calls = Blocks.read, itertools.count()
+
+    def read_damaged(self: Blocks, epoch: int, begin: int = 0) -> Iterator[Block]:
+        for block in read(self, epoch, begin):
+            if next(calls) == 3:
+                (table,) = (folder.path / "cache" / "tables").iterdir()
+                (table / "train-0.f32").unlink(missing_ok=True)
+                if is_gone:
+                    (folder.path / "some.csv").unlink()
+                error = StateError(f"{table} is damaged.")
+                error.folder = table  # type: ignore[attr-defined]
+                raise error
+            yield block
+
+    monkeypatch.setattr(Blocks, "read", read_damaged)
+    if is_gone:
+        with pytest.raises(ConfigError, match=r"no such file: .*some\.csv"):
+            folder.train(several(folder))
+        assert set(folder.statuses()) == {"FAILED"}
+        return
+    folder.train(several(folder))
+    assert "is damaged. It is made again from" in folder.said
+    assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == undisturbed.statuses()
+    assert folder.numbers() == undisturbed.numbers()
+    assert folder.statuses("sweep") == undisturbed.statuses("sweep")
 
 
 def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
@@ -309,7 +399,7 @@ def test_a_checkpoint_of_deleted_runs_is_not_resumed(folder: Folder, stop_after:
     MlflowClient(folder.uri).delete_run(record.info.run_id)
     stop_after(None)
     folder.train([folder.config()])
-    assert "1 run no longer in the store); starting over" in folder.said
+    assert "cannot be used (1 run no longer in the store)\nresume: starting over\n" in folder.said
     assert folder.statuses() == ["FINISHED"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -20,7 +21,8 @@ from mlflow.tracking import MlflowClient
 
 from harness.data.statistics import Column
 from harness.errors import ConfigError
-from harness.tracking.outbox import Outbox, StoreUnreachable, leftover_outboxes, new_outbox
+from harness.tracking.outbox import Outbox, RecordRejected, StoreUnreachable, leftover_outboxes, new_outbox
+from harness.tracking.records import from_line, to_line
 from harness.tracking.store import open_store
 from harness.tracking.tracker import Tracker
 from tests.servers import Proxy, Server, running
@@ -177,7 +179,10 @@ def test_a_refused_leftover_record_does_not_stop_others(proxy: Proxy, tmp_path: 
     with Tracker(proxy.uri, "left", tmp_path, say=said.append) as tracker:
         run_id = tracker.start_run("a", {}, {})
         tracker.end_run(run_id, "FINISHED")
-    assert [line.split(" in ")[0] for line in said] == ["store:  the store rejected a leftover record"]
+    (line,) = said
+    assert line.startswith(f"store:  a record of run {'0' * 32} (metrics) was rejected (")
+    assert line.endswith(f"; it is kept in {left.rejected}")
+    assert from_line(left.rejected.read_bytes())["values"] == {"loss": 1.0}
     assert list(tmp_path.glob("*.jsonl")) == []
 
 
@@ -193,7 +198,7 @@ def record(number: int) -> dict[str, Any]:
 def numbers(outbox: Outbox) -> list[int]:
     found = []
     while outbox.pending:
-        found += [record["ms"] for record in outbox.take()]
+        found += [record["ms"] for record in outbox.take().records]
         outbox.mark_delivered()
     return found
 
@@ -202,9 +207,9 @@ def test_an_outbox_returns_its_records_once_and_in_order(tmp_path: Path) -> None
     outbox = Outbox(tmp_path / "box" / "a.jsonl", bytes_in_memory=500)
     for number in range(50):
         outbox.append(record(number))
-    first = outbox.take()
+    first = outbox.take().records
     assert 0 < len(first) < 50
-    assert outbox.take() == first  # It has not been delivered yet.
+    assert outbox.take().records == first  # It has not been delivered yet.
     outbox.mark_delivered()
     outbox.append(record(50))
     assert [each["ms"] for each in first] + numbers(outbox) == list(range(51))
@@ -239,50 +244,106 @@ def test_an_outbox_belongs_to_one_process_and_to_anyone_once_that_has_ended(tmp_
     )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
-    assert list(leftover_outboxes(tmp_path, URI)) == []
+    assert list(leftover_outboxes(tmp_path, URI, print)) == []
     process.kill()
     process.communicate()
     (path,) = tmp_path.glob("*.jsonl")
     with path.open("a") as file:
         file.write('{"kind": "end"')  # torn
-    assert list(leftover_outboxes(tmp_path, "postgresql://host/other")) == []
-    (left,) = leftover_outboxes(tmp_path, URI.replace("secret", "changed"))
+    assert list(leftover_outboxes(tmp_path, "postgresql://host/other", print)) == []
+    (left,) = leftover_outboxes(tmp_path, URI.replace("secret", "changed"), print)
     assert numbers(left) == [3]
     left.close()
 
 
-BAD_LINES = [
-    b"no JSON\n",
-    b"\xff\n",
-    b"[1]\n",
-    b'{"kind": "surprise", "run": "a"}\n',
-    b'{"kind": "__init__", "run": "a"}\n',
-    b'{"kind": "metrics", "run": "a"}\n',
-    b'{"kind": "metrics", "run": "a", "values": {"loss": "low"}, "step": 1, "ms": 1}\n',
-    b'{"kind": "curve", "run": "a", "key": "loss", "points": [[1]], "ms": 1}\n',
-    b'{"kind": "dataset", "run": "a", "inputs": [{"context": "training", "dataset": {"name": "a"}}]}\n',
-    b'{"kind": "end", "run": 7, "status": "FINISHED", "ms": 1}\n',
+GOOD = {"kind": "metrics", "run": "a", "values": {"loss": 0.5}, "step": 1, "ms": 1}
+BAD_RECORDS: list[Any] = [
+    [1],
+    7,
+    {"kind": "surprise", "run": "a"},
+    {"kind": "__init__", "run": "a"},
+    {"kind": "metrics", "run": "a"},
+    GOOD | {"values": {"loss": "low"}},
+    GOOD | {"values": {"loss": math.nan}},
+    GOOD | {"values": {"loss": math.inf}},
+    GOOD | {"values": {"l" * 251: 1.0}},
+    GOOD | {"values": {"a;b": 1.0}},
+    GOOD | {"step": 2**63},
+    GOOD | {"step": 1.5},
+    GOOD | {"ms": -1},
+    GOOD | {"ms": 10**15},
+    GOOD | {"more": 1},
+    GOOD | {"run": "../a"},
+    {"kind": "curve", "run": "a", "key": "loss", "points": [[1]], "ms": 1},
+    {"kind": "curve", "run": "a", "key": "loss", "points": [[1, 10**400]], "ms": 1},
+    {"kind": "dataset", "run": "a", "inputs": [{"context": "training", "dataset": {"name": "a"}}]},
+    {"kind": "end", "run": 7, "status": "FINISHED", "ms": 1},
+    {"kind": "end", "run": "a", "status": "RUNNING", "ms": 1},
 ]
+BAD_LINES = [b"no JSON\n", b"\xff\n", b"\n", b" \n", b'{"kind": "end"}\n', to_line(GOOD).replace(b"0.5", b"0.6")]
 
 
-def test_bad_lines_of_a_leftover_outbox_are_set_aside_and_the_others_delivered(tmp_path: Path) -> None:
+def test_damaged_lines_of_a_leftover_outbox_are_set_aside_and_the_others_delivered(tmp_path: Path) -> None:
+    """A run that ends after them may lack something, so it does not count as finished."""
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
     with Tracker(uri, "bad") as tracker:
-        run_id = tracker.start_run("a", {}, {})
+        whole, run_id = tracker.start_runs([("a", {}, {}), ("b", {}, {})])
+    left = new_outbox(folder, uri)
+    left.append({"kind": "end", "run": whole, "status": "FINISHED", "ms": 2})
+    left.close()
+    Tracker(uri, "bad", folder).close()
     left = new_outbox(folder, uri)
     left.append({"kind": "metrics", "run": run_id, "values": {"loss": 0.5}, "step": 1, "ms": 1})
-    with left.path.open("ab") as file:
-        file.writelines(BAD_LINES)
-    left.append({"kind": "end", "run": run_id, "status": "FINISHED", "ms": 2})
     left.close()
+    bad = [*BAD_LINES, *map(to_line, BAD_RECORDS)]
+    with left.path.open("ab") as file:
+        file.writelines([*bad, to_line({"kind": "end", "run": run_id, "status": "FINISHED", "ms": 2})])
     said: list[str] = []
     with Tracker(uri, "bad", folder, say=said.append) as tracker:
         tracker.log(run_id, {"own": 1.5}, 1)
-    assert said == [f"store:  unreadable lines in {left.path} were moved to {left.rejected}: 10"]
-    assert left.rejected.read_bytes() == b"".join(BAD_LINES)
+    assert said == [
+        f"store:  {len(bad)} lines of {left.path} cannot be used (damaged); moved to {left.rejected}. Repeat the "
+        "command that wrote the file to complete its runs."
+    ]
+    assert left.rejected.read_bytes() == b"".join(bad)
     assert list(folder.iterdir()) == [left.rejected]
     run = MlflowClient(uri).get_run(run_id)
-    assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5, "own": 1.5})
+    assert (run.info.status, run.data.metrics) == ("KILLED", {"loss": 0.5, "own": 1.5})
+    assert MlflowClient(uri).get_run(whole).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("use_tables", [True, False])
+@pytest.mark.parametrize("fault", ["key", "tag", "file", "error"])
+def test_a_run_that_lacks_a_record_ends_as_killed_and_others_as_usual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, use_tables: bool
+) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
+    tracker = Tracker(uri, "lacking", folder, use_tables=use_tables)
+    bad, good = tracker.start_runs([("bad", {"a": "1"}, {}), ("good", {}, {})])
+    tracker.flush()
+    tracker.log(bad, {"before": 0.5}, 1)
+    if fault == "key":
+        tracker.tag(bad, {"a;b": "1"})
+    elif fault == "tag":
+        tracker.tag(bad, {"../a": "1"})  # MLflow rejects it.
+    elif fault == "file":
+        tracker.log_artifact(bad, tmp_path / "mlflow.db")
+        shutil.rmtree(next(folder.glob("*.files")))
+    else:
+        monkeypatch.setattr(MlflowClient, "log_text", lambda *words: 1 / 0)
+        tracker.log_text(bad, "text", "note.txt")
+    tracker.log(bad, {"after": 0.5}, 1)
+    for run_id in (bad, good):
+        tracker.end_run(run_id, "FINISHED")
+    with pytest.raises(RecordRejected) as refusal:
+        tracker.close()
+    assert "\n" not in str(refusal.value)
+    (kept,) = folder.iterdir()
+    assert str(kept) in str(refusal.value)
+    found = [MlflowClient(uri).get_run(run_id) for run_id in (bad, good)]
+    assert [run.info.status for run in found] == ["KILLED", "FINISHED"]
+    assert found[0].data.metrics == {"before": 0.5, "after": 0.5}
+    Tracker(uri, "lacking", folder).close()  # The next one is well.
 
 
 def test_passwords_are_recorded_nowhere(tmp_path: Path) -> None:

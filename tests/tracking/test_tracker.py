@@ -26,6 +26,7 @@ from mlflow.tracking import MlflowClient
 from harness.data.statistics import Column
 from harness.errors import ConfigError
 from harness.tracking.mlflow_calls import METRICS
+from harness.tracking.outbox import RecordRejected
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
 
@@ -319,24 +320,24 @@ def test_an_error_in_the_background_is_raised_when_asked(
 ) -> None:
     tracker = Tracker(uri, question)
     run_id = tracker.start_run("a", {}, {})
-    tracker.log("no such run", {"loss": 1.0})
+    tracker.log("no_such_run", {"loss": 1.0})
     tracker.log(run_id, {"loss": 2.0})
     tracker.end_run(run_id, "FINISHED")
-    with pytest.raises(MlflowException, match="no such run"):
+    with pytest.raises(RecordRejected, match="no_such_run"):
         getattr(tracker, ask)()
     run = client.get_run(run_id)  # What could be written is.
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 2.0})
     if ask == "flush":
-        with pytest.raises(MlflowException, match="no such run"):
+        with pytest.raises(RecordRejected, match="no_such_run"):
             tracker.close()
     assert "tracking" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_leaving_raises_an_error_of_the_background_unless_there_is_one_already(uri: str, question: str) -> None:
-    with pytest.raises(MlflowException, match="no such run"), Tracker(uri, question) as tracker:
-        tracker.log("no such run", {"loss": 1.0})
+    with pytest.raises(RecordRejected, match="no_such_run"), Tracker(uri, question) as tracker:
+        tracker.log("no_such_run", {"loss": 1.0})
     with pytest.raises(KeyboardInterrupt), Tracker(uri, question) as tracker:  # noqa: PT012
-        tracker.log("no such run", {"loss": 1.0})
+        tracker.log("no_such_run", {"loss": 1.0})
         raise KeyboardInterrupt
 
 

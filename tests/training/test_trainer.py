@@ -152,6 +152,42 @@ def test_a_state_of_other_lanes_is_refused(table):
             make_scan(lanes, data, scaler(data)).restore(state)
 
 
+EDITS = {
+    "position": [[3, 5000], [0, 0], [9, 0], [1, 1000], [1, -1024], [-1, 0], [2**62, 0], [np.nan, 0], [1]],
+    "clocks": [[0, 0, 0, np.nan], [0, 0, 0, -1], [0, 0]],
+    "tile/0/updates": [0, 7, 2**40, -1],
+    "tile/0/positions": [[[0, 1]], [[7, 0]], [[-1, 0]], [0]],
+    "tile/0/diverged": [[[7, 1]], [[0, 2**40]]],
+    "tile/0/chunk": [99],
+    "tile/0/curve/numbers": [[], [2, 1], [2**40]],
+    "tile/0/curve/values": [[], [[np.nan]]],
+    "tile/0/loop/0": [[], [1.0], np.zeros((9, 9))],
+    "tile/0/loop/99": [0.0],
+    "tile/0/strange": [0],
+    "tile/1/updates": [0],
+}
+
+
+def test_an_edited_state_is_refused(table):
+    data = table()
+    scan = make_scan([lane(100)], data, scaler(data), block_rows=1024, feed_limits=FeedLimits(span_blocks=1))
+    events = scan.run()
+    assert isinstance(next(events), Progress)
+    state = scan.state()
+    events.close()
+    again = make_scan([lane(100)], data, scaler(data))
+    again.restore(state)
+    for name, values in EDITS.items():
+        edited = [{key: state[key] for key in state if key != name} | {"tile/0/other": np.array(0)}]
+        for value in values:
+            for kind in (state.get(name, np.array(0)).dtype, np.float64, np.int32, np.bool_):
+                with np.errstate(invalid="ignore"):
+                    edited.append(state | {name: np.array(value).astype(kind)})
+        for each in edited:
+            with pytest.raises((ValueError, KeyError)):
+                again.restore(each)
+
+
 def test_shorter_run_is_the_beginning_of_a_longer_one(table):
     data = table()
     both = train([lane(100, stops=(1, 3))], data, scaler(data))[0]

@@ -1,0 +1,100 @@
+"""Continues from a checkpoint, if it fits the runs and the store has all that was recorded by then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlflow.entities import Run as Record
+
+from harness.formatting import count
+from harness.sweep.checkpoint import Saved
+from harness.sweep.checkpoint_facts import Facts
+from harness.sweep.plan import Run
+from harness.sweep.recorder import Recorder
+from harness.sweep.run_locks import RunLocks
+from harness.sweep.scan_loop import ScanLoop, arrays_under
+from harness.tracking.point_ledger import is_complete
+from harness.tracking.reader import RunReader
+from harness.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open tracking store, and the claims on its runs."""
+
+    recorder: Recorder
+    tracker: Tracker
+    reader: RunReader
+    locks: RunLocks
+
+
+def runs_to_train(facts: Facts, runs: Sequence[Run]) -> list[Run]:
+    """Return those of `runs` that a checkpoint trains; raises `ValueError` if it is the checkpoint of other runs."""
+    by_signature, states = {run.signature: run for run in runs}, facts["recorder"]["runs"]
+    wanted = dict.fromkeys(facts["runs"])
+    if len(wanted) < len(facts["runs"]) or not wanted.keys() <= by_signature.keys() & states.keys():
+        raise ValueError("it has other runs")
+    ids = {run_id for state in states.values() for run_id in (state["run_id"], *state["sweeps"])}
+    if not {record["run"] for record in facts["records"]} | facts["points"].keys() <= ids:
+        raise ValueError("it has records of other runs")
+    return [by_signature[signature] for signature in wanted]
+
+
+def unfinished(facts: Facts) -> set[str]:
+    """Return the signatures of the runs that had not ended when a checkpoint was saved."""
+    return {signature for signature in facts["runs"] if not facts["recorder"]["runs"][signature]["status"]}
+
+
+def restore(saved: Saved, loop: ScanLoop, runs: Sequence[Run], store: Store) -> int:
+    """Restore the state of `runs` and of the `loop` that trains some of them; return the number of its next scan.
+
+    Raises:
+        ValueError: The checkpoint cannot be used; no run has been changed.
+        KeyError: Something is missing in it.
+    """
+    facts = saved.facts
+    states = facts["recorder"]["runs"]
+    known = [run for run in runs if run.signature in states and states[run.signature]["run_id"]]
+    _records(known, facts, store)
+    number = loop.restore(saved)
+    store.tracker.buffer.release(facts["records"])
+    store.tracker.flush()
+    _require_all_recorded(_records(known, facts, store), facts, store)
+    store.recorder.restore(runs, facts["recorder"], arrays_under("kept/", saved.arrays))
+    return number
+
+
+def continue_recording(records: Sequence[Record], store: Store) -> None:
+    """Let nothing that runs have in the store be recorded again."""
+    for record, steps in zip(records, store.reader.steps(records), strict=True):
+        store.tracker.set_recorded(record.info.run_id, record.data.params, steps)
+
+
+def _records(runs: Sequence[Run], facts: Facts, store: Store) -> Mapping[str, Record]:
+    """Return the store's records of runs by signature; raises `ValueError` if one is not there."""
+    ids = {run.signature: facts["recorder"]["runs"][run.signature]["run_id"] for run in runs}
+    found = store.reader.of_signatures(store.tracker.experiment_id, list(ids))
+    records = {
+        signature: record
+        for signature, run_id in ids.items()
+        for record in found.get(signature, ())
+        if record.info.run_id == run_id
+    }
+    if lost := len(ids.keys() - records.keys()):
+        raise ValueError(f"{count(lost, 'run')} no longer in the store")
+    return records
+
+
+def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: Store) -> None:
+    """Raise `ValueError` unless the store has everything that was recorded before a checkpoint."""
+    states = facts["recorder"]["runs"]
+    active = {signature: record for signature, record in records.items() if not states[signature]["status"]}
+    ended = [states[signature]["status"] == records[signature].info.status for signature in records.keys() - active]
+    store.tracker.points.restore(facts["points"])
+    steps = dict(zip(active, store.reader.steps([*active.values()]), strict=True))
+    whole = [is_complete(facts["points"].get(record.info.run_id, {}), steps[key]) for key, record in active.items()]
+    if lost := [*ended, *whole].count(False):
+        raise ValueError(f"records of {count(lost, 'run')} are missing in the store")
+    for signature, record in active.items():
+        store.tracker.set_recorded(record.info.run_id, record.data.params, steps[signature])

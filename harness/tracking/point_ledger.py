@@ -1,0 +1,50 @@
+"""Knows which points of a run's metrics are recorded, so that none is missing or recorded twice after a resume."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+Counts = Mapping[str, tuple[int, int]]
+"""By metric: the number of points, and their highest step."""
+
+Steps = Mapping[str, Collection[int]]
+"""By metric: the steps at which the store has a point."""
+
+
+class PointLedger:
+    """The points recorded for each run, and those that the store already had when the run was resumed.
+
+    MLflow only adds points, and training again gives the same values; so points that the store has are left out.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+        self._stored: dict[str, dict[str, set[int]]] = {}
+
+    def add(self, run_id: str, key: str, points: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
+        """Count points, and return those that the store does not have yet."""
+        points = list(points)
+        if points:
+            count, last = self._counts[run_id].get(key, (0, points[0][0]))
+            self._counts[run_id][key] = count + len(points), max(last, *(step for step, _ in points))
+        stored = self._stored.get(run_id, {}).get(key)
+        return [point for point in points if point[0] not in stored] if stored else points
+
+    def counts(self, run_ids: Iterable[str]) -> dict[str, Counts]:
+        """Return the counts of some runs, for `restore`."""
+        return {run_id: dict(self._counts[run_id]) for run_id in run_ids if run_id in self._counts}
+
+    def restore(self, counts: Mapping[str, Counts]) -> None:
+        """Return to earlier counts of some runs."""
+        for run_id, of_run in counts.items():
+            self._counts[run_id] = dict(of_run)
+
+    def set_stored(self, run_id: str, steps: Steps) -> None:
+        """Set which points of a resumed run the store has."""
+        self._stored[run_id] = {key: set(some) for key, some in steps.items()}
+
+
+def is_complete(counts: Counts, steps: Steps) -> bool:
+    """Return True if the store has all points that were counted; it may have later ones."""
+    return all(sum(step <= last for step in steps.get(key, ())) >= count for key, (count, last) in counts.items())

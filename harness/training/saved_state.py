@@ -1,0 +1,44 @@
+"""Reads the arrays of a saved state: they come from a file, so nothing about them is taken for granted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+State = Mapping[str, np.ndarray]
+
+
+def require_names(state: State, names: Collection[str]) -> None:
+    """Raise `ValueError` unless the state has exactly these arrays."""
+    if set(state) != set(names):
+        odd = sorted(set(state) ^ set(names))
+        raise ValueError(f"it belongs to other lanes: {', '.join(odd[:3])}")
+
+
+def array(state: State, name: str, dtype: DTypeLike, shape: Sequence[int | None]) -> np.ndarray:
+    """Return an array of a state.
+
+    Raises:
+        ValueError: It has another type or shape; None in `shape` allows any length.
+    """
+    values = state[name]
+    fits = len(values.shape) == len(shape) and all(
+        expected in (None, length) for length, expected in zip(values.shape, shape, strict=True)
+    )
+    if values.dtype != np.dtype(dtype) or not fits:
+        raise ValueError(f"{name} has shape {values.shape} and type {values.dtype}")
+    return values
+
+
+def numbers(state: State, name: str, shape: Sequence[int | None], least: int, most: int) -> np.ndarray:
+    """Return an array of integers.
+
+    Raises:
+        ValueError: It has another type or shape, or a number that is not between `least` and `most`.
+    """
+    values = array(state, name, np.int64, shape)
+    if values.size and not (least <= values.min() and values.max() <= most):
+        raise ValueError(f"{name} is out of range")
+    return values

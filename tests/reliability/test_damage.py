@@ -1,0 +1,193 @@
+"""Every file that a sweep leaves behind is damaged in ten ways, one at a time, before the same command runs again.
+
+The store then has the numbers of an undisturbed sweep, each once, or the command says in a sentence why not.
+`HARNESS_DAMAGE=all` tries all files in all ways; otherwise a fixed sample of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.warm import Warm
+
+pytestmark = pytest.mark.slow
+
+RUNS = 4
+SECONDS = 60
+TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
+WAYS = ("flip", "zero", "empty", "half", "byte", "append", "replace", "remove", "folder", "user")
+STATE = re.compile(r"checkpoints/\w+/state|/outbox/|/tables/|summary\.json$")
+"""Files that are damaged in all ways."""
+
+SAMPLE = 12
+"""Of the other files and ways, one in so many is tried."""
+
+PARTS = 2
+"""Number of sweeps that are damaged at the same time."""
+
+
+class Sweep:
+    """A sweep in a folder that can be brought back to how it was."""
+
+    def __init__(self, path: Path, warm: Warm) -> None:
+        self.folder, self.log, self._copy, self._warm = path / "work", path / "log", path / "copy", warm
+        lines = "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
+        (path / "some.csv").write_text(f"x,y\n{lines}")
+        self._words = ["train", "-m", "hydra.sweep.dir=multirun/s", "chunksize=full,500", "epochs=3,6"]
+        self._words += ["data=csv", f"data.path={path / 'some.csv'}", "data.features=[x]", "data.target=y"]
+        self._words += ["runtime.block_rows=1024", "runtime.workers=1"]
+
+    def run(self, checkpoints: int = 0) -> tuple[int, str]:
+        """Run the command; return its exit status and what it printed."""
+        before = self.log.stat().st_size if self.log.exists() else 0
+        status = self._warm.run(self.folder, *self._words, seconds=SECONDS, log=self.log, checkpoints=checkpoints)
+        with self.log.open("rb") as file:
+            file.seek(before)
+            return status, file.read().decode()
+
+    def keep(self) -> None:
+        """Make a copy, to which `restore` returns."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.copytree(self.folder, self._copy, symlinks=True)
+
+    def restore(self) -> None:
+        shutil.rmtree(self.folder)
+        shutil.copytree(self._copy, self.folder, symlinks=True)
+
+    def files(self) -> list[Path]:
+        found = (path.relative_to(self._copy) for path in self._copy.rglob("*") if path.is_file())
+        return sorted(path for path in found if not path.name.endswith(".lock"))
+
+    def damage(self, name: Path, way: str) -> None:
+        path = self.folder / name
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        match way:
+            case "flip" if content:
+                content[middle] ^= 16
+                path.write_bytes(content)
+            case "zero":
+                page = slice(middle // 4096 * 4096, middle // 4096 * 4096 + 4096)
+                content[page] = bytes(len(content[page]))
+                path.write_bytes(content)
+            case "empty":
+                path.write_bytes(b"")
+            case "half":
+                path.write_bytes(content[:middle])
+            case "byte":
+                path.write_bytes(content[:1])
+            case "append":
+                path.write_bytes(content + b"garbage\n" * 20)
+            case "replace":
+                files = self.files()
+                path.write_bytes((self._copy / files[files.index(name) - 1]).read_bytes())
+            case "remove":
+                path.unlink()
+            case "folder":
+                path.unlink()
+                path.mkdir()
+            case "user":
+                path.chmod(0)
+                if os.geteuid() == 0:
+                    os.chown(path, 12345, 12345)
+
+    def query(self, query: str) -> list[tuple]:
+        with closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
+            return database.execute(query).fetchall()
+
+    def numbers(self) -> dict[tuple, float]:
+        """Return all metrics except times, by run, key and step, after checking that none is there twice."""
+        found = self.query(
+            "SELECT tags.value, metrics.key, step, metrics.value FROM metrics"
+            " JOIN tags ON tags.run_uuid = metrics.run_uuid WHERE tags.key = 'mlflow.runName'"
+        )
+        twice = [place for place, count in Counter(row[:3] for row in found).items() if count > 1]
+        assert not twice, twice[:3]
+        return {row[:3]: row[3] for row in found if not row[1].startswith(TIMES)}
+
+    def check(self, numbers: dict[tuple, float]) -> None:
+        """Check that all runs are there once, with these numbers."""
+        assert self.query("SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", RUNS + 1)]
+        assert self.query("SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
+        assert self.numbers() == numbers
+
+
+def outcome(sweep: Sweep, numbers: dict[tuple, float], name: Path) -> str:
+    """Run the command after a damage, and a second time if it ends with a sentence; return what happened."""
+    said = []
+    for _ in range(2):
+        status, text = sweep.run()
+        assert status in (0, 1, 2), f"exit status {status}"
+        assert "Traceback" not in text
+        said.append(text.splitlines()[-1])
+        raw = re.search(r"harness: \w*(Error|Exception)\b.*", text)
+        assert not raw, raw and raw[0]
+        if status == 0:
+            sweep.check(numbers)
+            return "repaired" if len(said) == 2 or "resume: " in text or "damaged" in text else "not noticed"
+        assert said[-1].startswith("harness: "), said[-1]
+        # A command with invalid input does not open the store, so what was killed before still seems to run.
+        assert status == 2 or "RUNNING" not in statuses(sweep), "a run is left running"
+        if name.parts[0].startswith("mlflow.db"):
+            break
+    return "refused"
+
+
+def statuses(sweep: Sweep) -> set[str]:
+    try:
+        return {status for (status,) in sweep.query("SELECT status FROM runs")}
+    except sqlite3.Error:
+        return set()
+
+
+def damage_one_by_one(path: Path, state: str, part: int) -> tuple[Counter[str], list[str]]:
+    """Damage every second file and way, starting with number `part`; return the outcomes, and what went wrong."""
+    path.mkdir()
+    with closing(Warm()) as warm:
+        sweep = Sweep(path, warm)
+        status, text = sweep.run()
+        assert status == 0, text
+        numbers = sweep.numbers()
+        if state == "interrupted":
+            shutil.rmtree(sweep.folder)
+            assert sweep.run(checkpoints=6)[0] == -9
+            assert list(sweep.folder.glob(".harness/outbox/*.jsonl"))
+            assert list(sweep.folder.glob(".harness/checkpoints/*/state.before"))
+        sweep.keep()
+        is_all = os.environ.get("HARNESS_DAMAGE") == "all"
+        cases = [
+            (name, way)
+            for index, name in enumerate(sweep.files())
+            for number, way in enumerate(WAYS)
+            if is_all or (state == "interrupted" and STATE.search(str(name))) or not (index + number) % SAMPLE
+        ]
+        found, wrong = Counter(), []
+        for name, way in cases[part::PARTS]:
+            sweep.restore()
+            sweep.damage(name, way)
+            try:
+                found[outcome(sweep, numbers, name)] += 1
+            except (AssertionError, sqlite3.Error) as error:
+                wrong.append(f"{name} {way}: {str(error).splitlines()[0][:300]}")
+        found["files"] = len(sweep.files()) if part == 0 else 0
+        return found, wrong
+
+
+@pytest.mark.parametrize("state", ["interrupted", "finished"])
+def test_no_damaged_file_changes_a_number(tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor(PARTS) as pool:
+        parts = [pool.submit(damage_one_by_one, tmp_path / str(part), state, part) for part in range(PARTS)]
+        found, faults = zip(*(part.result() for part in parts), strict=True)
+    wrong = [fault for some in faults for fault in some]
+    with capsys.disabled():
+        print(f"\n{state}: {dict(sum(found, Counter()))}, {len(wrong)} wrong")
+    assert not wrong, "\n".join(wrong)
