@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.data.pages import Part, column_path
 from harness.data.table import Table
-from harness.data.table_writer import Part, column_path
 from harness.errors import ConfigError
 
 SMALL = "a,text,b,y\n1,u,-1,10\n2,v,-2,2e1\n3,w,-3,30\n4,x,-4,40\n5,y,-5,50\n"
@@ -17,7 +17,7 @@ SMALL = "a,text,b,y\n1,u,-1,10\n2,v,-2,2e1\n3,w,-3,30\n4,x,-4,40\n5,y,-5,50\n"
 
 def rows(table: Table, part: Part = "train") -> np.ndarray:
     """Return all rows of a part, `[rows, columns]`."""
-    return table.read(part, 0, table.rows(part)).T
+    return np.stack(table.read(part, 0, table.rows(part)), axis=1)
 
 
 def numbered(count: int, *, gaps: int = 0) -> str:

@@ -47,6 +47,8 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
     require(path.is_file(), f"PATH: {path} is not a CSV file on disk.")
     source = open_source(str(path), selection)
     require(isinstance(source, CsvSource), f"PATH: {path} is Parquet, not CSV.")
+    # All digits that the type has.
+    form = "%.9g" if model.output.dtype == "float32" else "%.17g"
     header = source.names()
     require(not keep or COLUMN not in header, f"--keep: {path} already has a column {COLUMN}. Rename it.")
     with (
@@ -57,10 +59,13 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
         next(rows)
         pd.DataFrame(columns=[*header, COLUMN] if keep else [COLUMN]).to_csv(sink, index=False)
         for chunk in chunks:
-            inputs = {name: _input(name, column, chunk) for name, column in zip(names, chunk.columns, strict=True)}
+            inputs = {
+                name: _input(name, column, chunk, model.input[name].dtype)
+                for name, column in zip(names, chunk.columns, strict=True)
+            }
             predictions = np.asarray(model(inputs, training=False))[:, 0]
             frame = rows.send(len(predictions)).assign(**{COLUMN: predictions})
-            frame.to_csv(sink, index=False, header=False, float_format="%.9g")
+            frame.to_csv(sink, index=False, header=False, float_format=form)
 
 
 def load(path: Path) -> keras.Model:
@@ -108,7 +113,7 @@ def _sink(output: Path | None) -> Iterator[TextIO]:
         aside.unlink(missing_ok=True)
 
 
-def _input(name: str, column: np.ndarray | Words, chunk: Chunk) -> Any:
+def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> Any:
     """Return a column in the form that the model takes, `[rows, 1]`; an empty category counts as unknown."""
     import tensorflow as tf
 
@@ -117,4 +122,4 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk) -> Any:
     empty = np.isnan(column)
     if empty.any():
         raise ConfigError(f"{name}: empty field in {chunk.locate(int(empty.argmax()))}. Fill it or remove the row.")
-    return tf.constant(column[:, None], tf.float32)
+    return tf.constant(column[:, None], tf.as_dtype(dtype))

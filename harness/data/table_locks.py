@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.data.table import MANIFEST
+from harness.data.manifest import MANIFEST
 
 _held: dict[Path, int] = {}
 

@@ -10,8 +10,9 @@ import pytest
 
 from harness.config import Missing, Order, Scaling
 from harness.data.blocks import Blocks
+from harness.data.pages import PAGE_ROWS
 from harness.data.scaler import Scaler
-from harness.data.shuffle import PAGE_ROWS, Shuffle, page_order
+from harness.data.shuffle import Shuffle, page_order
 from harness.data.statistics import Drift
 from tests.tables import numbered, rows
 

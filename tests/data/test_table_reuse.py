@@ -17,8 +17,8 @@ import pytest
 
 from harness.config import DataConfig, Missing, Scaling
 from harness.data.ingest import IngestProgress
+from harness.data.pages import column_path
 from harness.data.table_builder import open_table
-from harness.data.table_writer import column_path
 from harness.errors import ConfigError
 from tests.tables import SMALL, age, rows
 
