@@ -129,6 +129,7 @@ def _remove(folder: Path) -> None:
     # Without the manifest, what remains is not a table.
     with contextlib.suppress(FileNotFoundError):
         (folder / MANIFEST).unlink()
+    with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
 
 
