@@ -164,3 +164,19 @@ def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sent
     with pytest.raises(ConfigError) as refusal:
         predict(RunReader(tracker.uri), run_id, write(FILE), None, keep=False)
     assert str(refusal.value).startswith(sentence)
+
+
+def test_values_that_float32_would_round_keep_their_digits(write: Write, tmp_path: Path) -> None:
+    """A column that was stored with an offset is read, and a prediction written, with the digits of float64."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    values = keras.Input((1,), name="a", dtype="float64")
+    small = keras.ops.cast(keras.ops.subtract(values, np.array([[1e9]])), "float32")
+    outputs = keras.ops.add(keras.ops.cast(keras.layers.Rescaling(3.0)(small), "float64"), np.array([[1e12]]))
+    with Tracker(uri, "question") as tracker:
+        run = tracker.start_run("wide", {}, {"kind": "run", "sample": "batch", "command": "harness train"})
+        tracker.log_text(run, CONFIG, "config.yaml")
+        tracker.log_model(run, keras.Model({"a": values}, outputs), {"a": np.ones((1, 1))}, "y")
+        tracker.end_run(run, "FINISHED")
+    path = write("a\n1000000000.5\n1000000002\n999999999.75\n")
+    predict(RunReader(uri), run, path, tmp_path / "out.csv", keep=False)
+    assert (tmp_path / "out.csv").read_text() == "prediction\n1000000000001.5\n1000000000006\n999999999999.25\n"

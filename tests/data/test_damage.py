@@ -82,7 +82,7 @@ def overwrite(path: Path, start: int, data: bytes) -> None:
 
 def flip_bit(table: Table) -> None:
     path = column_path(table.folder, "train", 0)
-    overwrite(path, 300_001, bytes([path.read_bytes()[300_001] ^ 16]))
+    overwrite(path, 200_001, bytes([path.read_bytes()[200_001] ^ 16]))
 
 
 def zero_page(table: Table) -> None:
@@ -253,7 +253,7 @@ def test_verifying_reads_every_page(case: Case, damage: Callable[[Table], None])
 
 
 def cut(path: Path) -> None:
-    path.write_text("".join(path.open().readlines()[:6]))
+    path.write_text("\n".join(path.read_text().splitlines()[:6]))
 
 
 def forget(path: Path) -> None:
