@@ -48,7 +48,7 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
     source = open_source(str(path), selection)
     require(isinstance(source, CsvSource), f"PATH: {path} is Parquet, not CSV.")
     # All digits that the type has.
-    form = "%.9g" if model.output.dtype == "float32" else "%.17g"
+    form = "%.9g" if model.outputs[0].dtype == "float32" else "%.17g"
     header = source.names()
     require(not keep or COLUMN not in header, f"--keep: {path} already has a column {COLUMN}. Rename it.")
     with (
