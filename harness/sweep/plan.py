@@ -12,10 +12,10 @@ from pathlib import Path
 from harness.config import Config, FullSample
 from harness.config.naming import ALWAYS, differing
 from harness.data.ingest import ProgressCallback
-from harness.data.pages import PARTS
+from harness.data.pages import PARTS, DamagedTable
 from harness.data.scaler import Scaler
 from harness.data.table import Table
-from harness.data.table_builder import check_streams, open_table
+from harness.data.table_builder import check_streams, open_table, replace_table
 from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
 from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
@@ -85,10 +85,15 @@ def prepare(
         _check_model(config)
         check_settings(config.optimizer)
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
+        cache = Path(config.runtime.cache).absolute()
         if key not in tables:
-            cache = Path(config.runtime.cache).absolute()
             tables[key] = open_table(config.data, cache, progress, say)
-        _check_targets(config, tables[key])
+        try:
+            _check_targets(config, tables[key])
+        except DamagedTable as error:
+            say(f"{error} It is made again from its source.")
+            tables[key] = replace_table(tables[key], config.data, cache, progress, say)
+            _check_targets(config, tables[key])
         identity = signature(config, tables[key])
         order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
     _name(list(runs.values()))
