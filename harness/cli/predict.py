@@ -77,8 +77,11 @@ def load(path: Path) -> keras.Model:
     import_tensorflow()
     import keras
 
+    from harness.training.export import TextModel
+
+    own = {"TextModel": TextModel}
     try:
-        model: Any = keras.models.load_model(path, compile=False, safe_mode=True)
+        model: Any = keras.models.load_model(path, custom_objects=own, compile=False, safe_mode=True)
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ConfigError(f"The run's model cannot be loaded safely: {reason}.") from error

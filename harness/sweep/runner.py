@@ -92,7 +92,7 @@ class Sweep:
         self._say(f"device: {executor.description}")
         if "GPU" in executor.device and not self._store:
             self._resources.enter_context(only_one("gpu-0", self._display.say))
-        runs = prepare(configs, self._display.reading, self._say)
+        runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
         runs = [self._ended.get(run.signature, run) for run in runs]

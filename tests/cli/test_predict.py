@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from harness.cli.predict import predict
 from harness.errors import ConfigError
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
+from harness.training.export import TextModel
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
 EXPECTED = [10 * 2 + 1, 10 * 4 + 3, 10 * 6.5 + 5]
@@ -180,3 +183,15 @@ def test_values_that_float32_would_round_keep_their_digits(write: Write, tmp_pat
     path = write("a\n1000000000.5\n1000000002\n999999999.75\n")
     predict(RunReader(uri), run, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n1000000000001.5\n1000000000006\n999999999999.25\n"
+
+
+def test_a_model_of_our_own_class_is_loaded_by_a_new_process(tmp_path: Path) -> None:
+    """Such models have text categories, or columns that float32 would round."""
+    inputs = {"a": keras.Input((1,), name="a", dtype="float64")}
+    TextModel(inputs, keras.ops.subtract(inputs["a"], np.array([[1e9]]))).save(tmp_path / "model.keras")
+    program = (
+        "import sys; from pathlib import Path; from harness.cli.predict import load; import numpy as np\n"
+        "print(load(Path(sys.argv[1])).predict({'a': np.array([[1e9 + 0.5]])}, verbose=0)[0, 0])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "model.keras"], capture_output=True, text=True)
+    assert done.stdout == "0.5\n", done.stderr
