@@ -67,6 +67,7 @@ def open_table(
                     continue
                 _drain(addresses)
                 if fault:
+                    _check_owner(folder, fault)
                     say(f"{fault} It is made again from its source.")
                 # Derived data that cannot be used is not kept: a table can be as large as its source.
                 _remove(folder)
@@ -122,6 +123,11 @@ def _fault(folder: Path, *, completely: bool = False) -> str | None:
     except StateError as error:
         return str(error)
     return None
+
+
+def _check_owner(folder: Path, fault: str) -> None:
+    is_own = folder.stat(follow_symlinks=False).st_uid == os.geteuid()
+    require(is_own, f"runtime.cache: {fault} It belongs to another user; set runtime.cache to another folder.")
 
 
 def _remove(folder: Path) -> None:

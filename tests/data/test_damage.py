@@ -21,6 +21,7 @@ from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.data.table_builder import open_table, replace_table
 from harness.data.table_cache import list_tables, verify_table
+from harness.data.table_locks import unused
 from harness.errors import ConfigError
 from harness.runtime.state_files import StateError, checksum
 
@@ -247,6 +248,28 @@ def test_verifying_reads_every_page(case: Case, damage: Callable[[Table], None])
     damage(case.table)
     (found,) = (each for each in list_tables(case.cache) if each.folder == case.table.folder)
     assert "does not match its checksum; remove it" in verify_table(found, print)
+
+
+def test_a_damaged_table_of_another_user_is_refused(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataConfig(["a"], "y", str(write("a,y\n1,2\n3,4\n")), holdout=0.0)
+    table = open_table(data, tmp_path / "cache")
+    remove_file_of(table)
+    monkeypatch.setattr(os, "geteuid", lambda: table.folder.stat().st_uid + 1)
+    with pytest.raises(ConfigError, match=r"It belongs to another user; set runtime\.cache to another folder\.$"):
+        open_table(data, tmp_path / "cache")
+    assert (table.folder / "table.json").exists()
+
+
+def test_a_table_that_was_replaced_is_marked_as_in_use(write, tmp_path: Path) -> None:
+    data = DataConfig(["a"], "y", str(write("a,y\n1,2\n3,4\n")), holdout=0.0)
+    remove_file_of(open_table(data, tmp_path / "cache"))
+    table = open_table(data, tmp_path / "cache")
+    with unused(table.folder) as is_unused:
+        assert not is_unused
+
+
+def remove_file_of(table: Table) -> None:
+    column_path(table.folder, "train", 0).unlink()
 
 
 # Generated data.
