@@ -73,9 +73,12 @@ def open_table(
                 _remove(folder)
                 with staging_folder(folder) as staging:
                     write_table(staging, addresses, data, progress, block_bytes)
-                    # Where locks do not work, another process may have been faster; its table is just as good.
-                    with contextlib.suppress(OSError):
+                    try:
                         staging.rename(folder)
+                    except OSError:
+                        # Where locks do not work, another process may have been faster; its table is just as good.
+                        if not folder.exists():
+                            raise
 
 
 def replace_table(
