@@ -7,6 +7,11 @@ from typing import Any
 
 import keras
 
+from harness.config.limits import require_whole
+from harness.errors import require
+
+MOST_LAYERS, MOST_UNITS = 100, 1_000_000
+
 
 def linear(inputs: int, init: float = 0.1) -> keras.Model:
     """Build `prediction = intercept + slope_1 * feature_1 + ...`.
@@ -28,11 +33,17 @@ def mlp(inputs: int, units: Sequence[int] = (64, 64), activation: str = "relu") 
 
     Args:
         inputs: Number of features.
-        units: Width of each hidden layer.
+        units: Width of each hidden layer; at most 100 layers of a million units.
         activation: Keras name of the hidden layers' activation function.
 
     Returns:
         A model `[rows, inputs] -> [rows, 1]`.
+
+    Raises:
+        ConfigError: There are too many layers or units.
     """
+    require(len(units) <= MOST_LAYERS, f"model.units: {len(units):,} hidden layers are more than {MOST_LAYERS}.")
+    for width in units:
+        require_whole("model.units", width, 1, MOST_UNITS)
     hidden = [keras.layers.Dense(width, activation=activation) for width in units]
     return keras.Sequential([keras.Input((inputs,)), *hidden, keras.layers.Dense(1)])

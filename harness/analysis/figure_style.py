@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis.objective import chunksize
+from harness.escaping import figure_label
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
 from harness.tracking.run_colour import colour
@@ -108,6 +109,6 @@ def axis_label(sweep: Sweep, metric: str) -> str:
     """Return a metric's name, with its unit if it is the same for all runs."""
     if metric.endswith(("rmse", "mae")):
         targets = set(sweep.runs.get("data.target", []))
-        return f"{metric}, in units of {targets.pop()}" if len(targets) == 1 else metric
+        return f"{metric}, in units of {figure_label(str(targets.pop()))}" if len(targets) == 1 else metric
     scaled = "data.scaling" in sweep.runs and set(sweep.runs["data.scaling"]) == {"standard"}
     return f"{metric} (1 is the target's variance)" if scaled and set(sweep.runs.get("loss", [])) == {"mse"} else metric

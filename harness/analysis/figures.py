@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.analysis import figure_style as style
 from harness.analysis.objective import chunksize, objective
 from harness.config.metrics import predicts_probability
+from harness.escaping import figure_label
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
 
@@ -163,7 +164,7 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
         axis.plot(x, y, label=f"{style.size_name(size)}: {found.metric} {run[found.metric]:.4g}", **line)
     bottom, top = np.quantile(sweep.sample[target], [0, 0.995])
     axis.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
-    axis.set(xlabel=feature, ylabel=target)
+    axis.set(xlabel=figure_label(str(feature)), ylabel=figure_label(str(target)))
     for direction in (axis.xaxis, axis.yaxis):
         direction.set_major_formatter(FuncFormatter(style.short))
     axis.set_title(f"{len(sweep.sample):,} training rows and the best run of each chunksize", fontsize=10)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -18,7 +18,9 @@ from harness.analysis.objective import chunksize, objective
 from harness.analysis.sentences import best_runs, shared_scan, verdict
 from harness.analysis.tables import Column, comparison_columns, one_line, ranked, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
+from harness.escaping import csv_cell, markdown
 from harness.formatting import age, number
+from harness.runtime.secrets import masked, shown
 from harness.tracking.frames import Sweep, row, typed
 
 if TYPE_CHECKING:
@@ -52,10 +54,10 @@ def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width
         cells += [", ".join(f"{count:,} {state}" for state, count in states.items()) or "none"]
         found, best = objective(runs), next(iter(ranked(runs)), None)
         if best and found.decides(best):
-            cells += [best["name"], f"{found.metric} {number(best[found.metric])}"]
+            cells += [shown(best["name"]), f"{found.metric} {number(best[found.metric])}"]
         else:
             cells += ["-", "-"]
-        rows.append([*cells, head.info.run_name or ""])
+        rows.append([*cells, shown(head.info.run_name or "")])
     if not rows:
         _say(["No sweeps yet. Run `harness train -m ...` first."], console)
         return
@@ -68,10 +70,10 @@ def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width
 def as_csv(sweep: Sweep, target: float | None = None) -> str:
     """Return one line per run, best first, with all recorded values; with a target, one per chunksize and setting."""
     if target is None:
-        return _all_columns(sweep).to_csv(index=False)
+        return _csv(_all_columns(sweep))
     rows = [asdict(each) for each in times_to_target(sweep, target)]
     rows = [{**row.pop("setting"), **row, "chunksize": row["chunksize"] or "full"} for row in rows]
-    return pd.DataFrame(rows).to_csv(index=False)
+    return _csv(pd.DataFrame(rows))
 
 
 def as_json(sweep: Sweep, target: float | None = None) -> str:
@@ -84,21 +86,21 @@ def as_json(sweep: Sweep, target: float | None = None) -> str:
     }
     if target is not None:
         whole |= {"target": target, "to_target": [asdict(each) for each in times_to_target(sweep, target)]}
-    return json.dumps(whole, indent=1, default=lambda value: value.item(), allow_nan=False)
+    return json.dumps(_masked(whole), indent=1, default=lambda value: value.item(), allow_nan=False)
 
 
 def as_markdown(sweep: Sweep, target: float | None = None) -> str:
     """Return the same tables and sentences as in the terminal, but as Markdown and with all columns."""
     parts = []
     for heading, columns, sentences in _sections(sweep, target):
-        parts += [f"{heading}:".replace("*", "\\*") if heading else "", _markdown(columns), "\n".join(sentences)]
+        parts += [markdown(f"{heading}:") if heading else "", _markdown(columns), "\n".join(sentences)]
     return "\n\n".join(part for part in parts if part)
 
 
 def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Column], list[str]]]:
     """Yield the heading, the table and the sentences of each section."""
     runs, found, comparisons = ranked(sweep.runs), objective(sweep.runs), compare_full_to_batch(sweep)
-    yield "", run_columns(sweep, runs), [*best_runs(runs, found), *shared_scan(runs)]
+    yield "", run_columns(sweep, runs), [*best_runs(runs, found), *shared_scan(runs), *sweep.left_out]
     if any(each.better for each in comparisons):
         heading = f"Full sample against the best batch run, {found.metric} (* better)"
         yield heading, comparison_columns(comparisons), verdict(comparisons)
@@ -113,7 +115,7 @@ def _table(columns: list[Column], console: Console, width: int, justify: Literal
         left_out.append(one_line(columns.pop()[0]))
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
     for title, *_ in columns:
-        table.add_column(title, justify=justify, no_wrap=True, vertical="bottom")
+        table.add_column(Text(title), justify=justify, no_wrap=True, vertical="bottom")
     for cells in zip(*(column[1:] for column in columns), strict=True):
         table.add_row(*map(Text, cells), style=FULL_STYLE if cells[0] == "full" else None)
     console.print(table)
@@ -136,10 +138,25 @@ def _all_columns(sweep: Sweep) -> pd.DataFrame:
     return runs
 
 
+def _csv(frame: pd.DataFrame) -> str:
+    def cell(value: object) -> object:
+        return csv_cell(masked(value)) if isinstance(value, str) else value
+
+    texts = frame.select_dtypes(exclude="number")
+    frame = frame.assign(**{str(name): texts[name].map(cell) for name in texts})
+    return frame.set_axis([cell(name) for name in frame], axis=1).to_csv(index=False)
+
+
+def _masked(value: Any) -> Any:
+    """Mask the text in a structure of dicts and lists."""
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return masked(value) if isinstance(value, str) else value
+
+
 def _markdown(columns: list[Column]) -> str:
-    lines = [[one_line(title) for title, *_ in columns], ["---:" for _ in columns]]
-    lines += [
-        [cell.strip().replace("|", "\\|").replace("*", "\\*") for cell in row]
-        for row in zip(*(column[1:] for column in columns), strict=True)
-    ]
+    lines = [[markdown(one_line(title)) for title, *_ in columns], ["---:" for _ in columns]]
+    lines += [[markdown(cell.strip()) for cell in row] for row in zip(*(column[1:] for column in columns), strict=True)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

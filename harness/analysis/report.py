@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.objective import objective
 from harness.analysis.sentences import conclusion, shared_scan, verdict
 from harness.analysis.tables import comparison_columns, one_line, ranked, run_columns
+from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep
 
 PAGE = "report.html"
@@ -39,8 +41,10 @@ def write(sweep: Sweep, folder: Path) -> Path:
 
     figures = {name: figure for name, draw in FIGURES.items() if (figure := draw(sweep)) is not None}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # It is drawn as a box.
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png")
     images = {name: (folder / f"{name}.png").read_bytes() for name in figures}
     page = folder / PAGE
     page.write_text(render(sweep, images), encoding="utf-8")
@@ -50,22 +54,25 @@ def write(sweep: Sweep, folder: Path) -> Path:
 def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
     """Return the page with `images`, PNGs by figure name, embedded."""
     from jinja2 import Environment
+    from markupsafe import Markup
+
+    def finalize(value: object) -> object:
+        return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     runs, comparisons = ranked(sweep.runs), compare_full_to_batch(sweep)
-    shown, sentences = runs[:TABLE_ROWS], verdict(comparisons)
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    )
+    best, sentences = runs[:TABLE_ROWS], verdict(comparisons)
+    environment = Environment(autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         sweep=sweep,
         facts=facts(sweep),
         conclusion=[conclusion(runs, objective(sweep.runs)), *sentences[:2]],
         notes=[*sentences[2:], *shared_scan(runs)],
-        figures=[(*CAPTIONS[name], base64.b64encode(image).decode()) for name, image in images.items()],
+        figures=[(*CAPTIONS[name], Markup(base64.b64encode(image).decode())) for name, image in images.items()],
         comparison=_table(comparison_columns(comparisons) if any(each.better for each in comparisons) else []),
-        table=_table(run_columns(sweep, shown)),
-        samples=[run["sample"] for run in shown],
-        more=len(runs) - len(shown),
+        table=_table(run_columns(sweep, best)),
+        samples=[run["sample"] for run in best],
+        more=len(runs) - len(best),
     )
 
 

@@ -12,6 +12,7 @@ from harness.analysis.objective import Run, chunksize, has, objective, settings
 from harness.analysis.time_to_target import TimeToTarget
 from harness.config.metrics import EPOCH_METRICS, greater_is_better
 from harness.formatting import memory, millions, number, score
+from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep
 
 Column = list[str]
@@ -139,20 +140,20 @@ def _interval(each: Comparison) -> str:
 
 def _cell(value: Any, write: Format = "{:g}".format) -> str:
     if isinstance(value, str):
-        return value.rpartition(".")[-1]
+        return shown(value.rpartition(".")[-1])
     return "-" if value is None or pd.isna(value) else write(value)
 
 
 def _title(key: str) -> str:
     short = {"chunksize": "chunk", "learning_rate": "lr"}
-    return short.get(key) or key.removesuffix("._target_").removesuffix(".name").rpartition(".")[-1]
+    return short.get(key) or shown(key.removesuffix("._target_").removesuffix(".name").rpartition(".")[-1])
 
 
 def _setting_column(key: str, runs: Sequence[Run]) -> Column:
     if key == "chunksize":
         return ["chunk", *map(chunksize, runs)]
     values = [run[key] if has(run, key) else "" for run in runs]
-    cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    cells = [f"{value:g}" if isinstance(value, float) else shown(value) for value in values]
     return [_title(key), *(cell.rpartition(".")[-1] if key.endswith("_target_") else cell for cell in cells)]
 
 

@@ -22,6 +22,7 @@ from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_fo
 from harness.cli.trust import OPTION, import_models
 from harness.config import Config
 from harness.errors import ConfigError, require
+from harness.runtime.secrets import masked, remember
 
 if TYPE_CHECKING:
     from harness.sweep.display import Display
@@ -39,7 +40,8 @@ class App:
         self.composed = False  # True once Hydra has composed the jobs, so later errors are not about arguments.
         self.previews = previews  # If True, train nothing; `preview` prints what would be trained.
         self.error: Exception | None = None  # The error that ended training, for the caller to raise.
-        self._command = shlex.join(["harness", "train", *arguments])
+        remember(*arguments)
+        self._command = shlex.join(["harness", "train", *map(masked, arguments)])
         self._configs: list[Config] = []
         self._signatures: list[str] = []
         self._options = _options_of(arguments)
@@ -120,11 +122,13 @@ class App:
         words = ["harness", "train", *self._options, *job.hydra.overrides.task]
         if job.hydra.runtime.choices.get("sweep"):
             words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so its override is kept.
-        return shlex.join(words)
+        return shlex.join(map(masked, words))
 
     def _checked(self, jobs: Sequence[DictConfig]) -> list[Config]:
         self.composed = True
         configs = [to_config(job) for job in jobs]
+        addresses = {address for config in configs for address in (config.tracking.uri, *_paths(config)) if address}
+        remember(*addresses)
         for cache in {config.runtime.cache for config in configs}:
             _check_folder("runtime.cache", cache)
         import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
@@ -161,6 +165,11 @@ def _options_of(arguments: Sequence[str]) -> list[str]:
         if name in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"):
             found += [word] if equals else [word, following]
     return found
+
+
+def _paths(config: Config) -> Sequence[str]:
+    path = config.data.path
+    return path if isinstance(path, list) else [path or ""]
 
 
 def _check_folder(key: str, folder: str) -> None:

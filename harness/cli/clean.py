@@ -21,7 +21,7 @@ from harness.data.built_in import generated, note_path
 from harness.data.table_cache import NEEDED, list_tables, remove_table, sources_of
 from harness.errors import require
 from harness.formatting import age, millions
-from harness.runtime.secrets import masked
+from harness.runtime.secrets import masked, shown
 from harness.sweep.checkpoint import checkpoint_exists, checkpoints, manifest, needed_tables
 from harness.tracking.outbox import lock_of
 
@@ -109,7 +109,8 @@ def render(items: Sequence[Item]) -> RenderableType:
     view.add_column("state", overflow="fold")
     for item in items:
         state = ", ".join(filter(None, (item.state, item.kept)))
-        view.add_row(item.kind, Text(item.name), f"{millions(item.bytes)}B", age(time.time() - item.used), Text(state))
+        name, size = Text(shown(item.name)), f"{millions(item.bytes)}B"
+        view.add_row(item.kind, name, size, age(time.time() - item.used), Text(shown(state)))
     can_go = {kind: sum(item.bytes for item in items if item.kind == kind and not item.kept) for kind in KINDS}
     frees = ", ".join(f"--{kind} {millions(can_go[kind])}B" for kind in KINDS if kind != "records")
     total = millions(sum(item.bytes for item in items))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.output import say, warn
+from harness.cli.streams import finishes_without_output
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _words = click.argument("words", nargs=-1, type=click.UNPROCESSED)
 # Hydra answers `harness train --help`; conf/config.yaml has the text.
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @_words
+@finishes_without_output
 def train(words: tuple[str, ...]) -> int:
     """Train one configuration, or with -m a sweep."""
     from harness.cli import train
@@ -43,7 +46,7 @@ def train(words: tuple[str, ...]) -> int:
     for run in failed:
         lines = run.reason.splitlines()
         reason = " ... ".join(line.strip() for line in lines[:1] + lines[1:][-1:])
-        click.echo(f"failed: {run.name}: {reason}", err=True)
+        warn(f"failed: {run.name}: {reason}")
     return 1 if failed else 0
 
 
@@ -101,13 +104,14 @@ def sweeps(uri: str | None, limit: int) -> None:
 @click.argument("sweep", required=False)
 @uri_option
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Default: harness-report-SWEEP.")
+@finishes_without_output
 def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
     """Write an HTML page with figures for SWEEP, by default the newest."""
     from harness.analysis import report
 
     found = _reader(uri).load([sweep] if sweep else [], with_sample=True)
     name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # Ids of other stores may have any form.
-    click.echo(str(report.write(found, output or Path(f"harness-report-{name}"))))
+    say(str(report.write(found, output or Path(f"harness-report-{name}"))))
 
 
 @click.command()
@@ -129,6 +133,7 @@ def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep:
 @click.option("--data", multiple=True, metavar="PATH", help="Where the data is now; repeat it for several files.")
 @click.option("--strict", is_flag=True, help="Refuse to train if data, code or packages differ from the record.")
 @click.option("--trust", is_flag=True, help="Run the model's function even if it is in another package.")
+@finishes_without_output
 def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool, trust: bool) -> int:
     """Train a recorded run again and compare the numbers.
 
@@ -150,7 +155,7 @@ def ui(uri: str | None, port: int | None) -> int:
     """Serve the MLflow UI for the store, on this machine only."""
     from harness.tracking.ui import serve
 
-    return serve(tracking_uri(uri), port, click.echo)
+    return serve(tracking_uri(uri), port, say)
 
 
 @click.command()
@@ -163,6 +168,7 @@ def ui(uri: str | None, port: int | None) -> int:
 @click.option("--force", is_flag=True, help="Also remove what an interrupted sweep needs; it then starts over.")
 @cache_option
 @uri_option
+@finishes_without_output
 def clean(
     checkpoints: bool,
     tables: bool,
@@ -187,7 +193,7 @@ def clean(
     found = [item for item in found if time.time() - item.used >= age]
     if kinds:
         for line in clean.free(found, force=force, dry_run=dry_run):
-            click.echo(line)
+            say(line)
     else:
         print_wide(clean.render(found))
 

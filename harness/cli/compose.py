@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from harness.config import DEFAULT_EXPERIMENT
 from harness.errors import require
+from harness.runtime.secrets import masked
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -73,7 +74,7 @@ def compose_jobs(
         named = sorted(word for word, key in own.items() if key not in form.exclude_keys)
         with open_dict(config):
             config.hydra.overrides.task = list(own)
-            config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
+            config.hydra.job.override_dirname = form.item_sep.join(map(masked, named)).replace("=", form.kv_sep)
             config.hydra.job.id = config.hydra.job.num = number
         configs.append(config)
     return configs

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from harness.cli.commands import age_option, cache_option, print_wide
+from harness.cli.output import say
+from harness.cli.streams import finishes_without_output
 from harness.errors import require
 
 
@@ -19,6 +21,7 @@ def data() -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--rows", type=float, default=21613, show_default=True, help="For example 1e8.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@finishes_without_output
 def generate(path: Path, rows: float, seed: int) -> None:
     """Write synthetic house sales modelled on King County to the CSV file PATH, in constant memory."""
     from rich.console import Console
@@ -35,7 +38,7 @@ def generate(path: Path, rows: float, seed: int) -> None:
         path, int(rows), seed=seed, progress=lambda rows: display.reading(IngestProgress("generating", rows))
     )
     display.clear()
-    click.echo(f"{path}: {int(rows):,} rows, {path.stat().st_size:,} bytes")
+    say(f"{path}: {int(rows):,} rows, {path.stat().st_size:,} bytes")
 
 
 @data.command()
@@ -61,6 +64,7 @@ def list_tables(cache: Path) -> None:
 @data.command()
 @click.argument("tables", nargs=-1)
 @cache_option
+@finishes_without_output
 def verify(tables: tuple[str, ...], cache: Path) -> int:
     """Read tables and their sources completely, and check that they still agree.
 
@@ -85,6 +89,7 @@ def verify(tables: tuple[str, ...], cache: Path) -> int:
 @click.option("--all", "everything", is_flag=True, help="Also remove tables of unchanged sources, and generated data.")
 @age_option
 @cache_option
+@finishes_without_output
 def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | None, cache: Path) -> None:
     """Remove TABLES, by default those whose source is gone or has changed.
 
@@ -96,4 +101,4 @@ def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | No
 
     age = seconds(older_than) if older_than else None
     for line in free(cache, tables, everything=everything, age=age, needed=needed_tables(cache)):
-        click.echo(line)
+        say(line)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.runtime.secrets import masked
+from harness.runtime.secrets import masked_patch
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.identity import signature
 from harness.tracking.frames import datasets
@@ -36,7 +36,7 @@ def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str
     then, now = _versions(recorded.get("commits.txt", "")), _versions(commits([target]))
     for name in {**then, **now}:
         yield from differ(f"commit of {name}", then.get(name), now.get(name))
-    changes = {name: masked(text) for name, text in patches([target]).items()}
+    changes = {name: masked_patch(text) for name, text in patches([target]).items()}
     for name in sorted({name for name in recorded if name.endswith(".patch")} | changes.keys()):
         what = name.removesuffix(".patch").replace("-", " changes of ", 1)
         if (before := recorded.get(name)) != (after := changes.get(name)):

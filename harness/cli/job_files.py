@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import yaml
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from harness.runtime.secrets import masked
+from harness.runtime.secrets import masked, remember
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,10 @@ SWEEP_FILES = ("multirun.yaml",)
 def hide_passwords(folder: Path | None, files: Sequence[str]) -> None:
     """Mask passwords in those of the `files` that Hydra has written to `folder`."""
     for path in (folder / file for file in files if folder and (folder / file).is_file()):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
+        remember(*_assignments(yaml.load(text, Loader=yaml.CSafeLoader)))
         if (hidden := masked(text)) != text:
-            path.write_text(hidden)
+            path.write_text(hidden, encoding="utf-8")
 
 
 def job_folder(hydra_config: Any) -> Path | None:
@@ -47,9 +48,22 @@ def write_job_files(job: DictConfig, line: str) -> None:
         folder.mkdir(exist_ok=True)
         files = (contents, {"hydra": hydra_content}, hydra_content["overrides"]["task"])
         for name, content in zip(JOB_FILES, files, strict=True):
-            (folder / name).write_text(masked(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)))
+            text = masked(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+            (folder / name).write_text(text, encoding="utf-8")
     configure_log(hydra_config.job_logging, hydra_config.verbose)
     log.info(line)
+
+
+def _assignments(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the texts in nested values, as `name=text`."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _assignments(item, str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _assignments(item, name)
+    elif isinstance(value, str):
+        yield f"{name}={value}" if name else value
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -1,6 +1,7 @@
 """The console command `harness` and its exit codes.
 
-0: success. 1: a run failed. 2: invalid input, nothing was done. 130: interrupted. 143: terminated.
+0: success. 1: a run failed. 2: invalid input, nothing was done. 130: interrupted. 143: terminated. 129:
+the terminal was closed. 141: the reader of the output was.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from types import FrameType
 
 import click
 
-from harness.cli import commands
+from harness.cli import commands, streams
 from harness.cli.data import data
+from harness.cli.disk_errors import explain
+from harness.cli.output import complain
 from harness.errors import ConfigError
+from harness.runtime.secrets import remember, remember_environment
 from harness.tracking.outbox import StoreUnreachable
 
 
@@ -38,35 +42,45 @@ for command in (
 
 def main() -> None:
     """Run the command and exit with its code."""
+    streams.install()
+    remember(*sys.argv[1:], os.environ.get("MLFLOW_TRACKING_URI", ""))
+    remember_environment()
     _tune_process()
+    code, sentence = _run()
+    if sentence and not streams.ended_early():
+        complain(sentence)
+    # Exit here: the frames of an exception hold TensorFlow objects that must be freed before TensorFlow.
+    sys.exit(streams.finish(code))
+
+
+def _run() -> tuple[int, str]:
+    """Run the command; return its exit code and what to say about an error."""
     try:
-        code = cli.main(standalone_mode=False)
+        return cli.main(standalone_mode=False) or 0, ""
     except ConfigError as error:
-        code = _fail(str(error), 2)
+        return 2, str(error)
     except StoreUnreachable as error:
-        code = _fail(str(error), 1)
+        return 1, str(error)
     except click.ClickException as error:
-        error.show()
-        code = 2
+        usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
+        click.echo(usage, err=True, nl=False)
+        return 2, error.format_message()
     except (KeyboardInterrupt, click.Abort):
-        code = _fail("interrupted", 130)
-    except BrokenPipeError:
-        # The reader of the output is gone, and the interpreter would complain when it flushes the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 128 + signal.SIGPIPE
+        return 130, "interrupted"
     except SystemExit as end:
-        # Exit outside this block: the exception's frames hold TensorFlow objects that must be freed before TensorFlow.
-        code = end.code
+        return (1, end.code) if isinstance(end.code, str) else (end.code or 0, "")
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" and not streams.ended_early():
             raise
-        code = _fail(f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)", 1)
-    sys.exit(code)
+        sentence = explain(error) or f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+        return 1, sentence
 
 
 def _tune_process() -> None:
     """Change process-wide state, which is for commands only, not for `harness.train`."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP.
+            signal.signal(number, _terminate)
     # The garbage collector takes a quarter of MLflow's import time, and two seconds when the interpreter exits.
     gc.set_threshold(50_000, 20, 50)
     atexit.register(gc.freeze)
@@ -74,8 +88,3 @@ def _tune_process() -> None:
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     sys.exit(128 + signum)
-
-
-def _fail(sentence: str, code: int) -> int:
-    click.echo(f"harness: {sentence}", err=True)
-    return code

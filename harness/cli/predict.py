@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import math
 import os
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 
+from harness.cli.saved_model import load, rows_per_batch
 from harness.data.csv_source import CsvSource
 from harness.data.formats import open_source
 from harness.data.source import Chunk, Selection, Words
+from harness.data.vocabulary import is_number, plain_number
 from harness.errors import ConfigError, require
-from harness.runtime.imports import import_tensorflow
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import data_of
-
-if TYPE_CHECKING:
-    import keras
 
 COLUMN = "prediction"
 
@@ -41,14 +41,13 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
         model = load(artifacts.model(records, run_id, Path(folder)))
         data = data_of(artifacts.settings(records, run_id, Path(folder)))
     names = tuple(model.input)
-    texts = frozenset(name for name in names if model.input[name].dtype == "string")
+    texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
     written = data.delimiter, data.encoding, data.decimal
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, *written)
+    batch_rows = rows_per_batch(model)
     require(path.is_file(), f"PATH: {path} is not a CSV file on disk.")
     source = open_source(str(path), selection)
     require(isinstance(source, CsvSource), f"PATH: {path} is Parquet, not CSV.")
-    # All digits that the type has.
-    form = "%.9g" if model.outputs[0].dtype == "float32" else "%.17g"
     header = source.names()
     require(not keep or COLUMN not in header, f"--keep: {path} already has a column {COLUMN}. Rename it.")
     with (
@@ -57,35 +56,17 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
         contextlib.closing(source.chunks()) as chunks,
     ):
         next(rows)
-        pd.DataFrame(columns=[*header, COLUMN] if keep else [COLUMN]).to_csv(sink, index=False)
+        _write([*(header if keep else ()), COLUMN], sink)
         for chunk in chunks:
             inputs = {
                 name: _input(name, column, chunk, model.input[name].dtype)
                 for name, column in zip(names, chunk.columns, strict=True)
             }
-            predictions = np.asarray(model(inputs, training=False))[:, 0]
-            frame = rows.send(len(predictions)).assign(**{COLUMN: predictions})
-            frame.to_csv(sink, index=False, header=False, float_format=form)
-
-
-def load(path: Path) -> keras.Model:
-    """Load a Keras model without running code that is stored in it.
-
-    Raises:
-        ConfigError: The model contains code or an unknown layer.
-    """
-    import_tensorflow()
-    import keras
-
-    from harness.training.export import TextModel
-
-    own = {"TextModel": TextModel}
-    try:
-        model: Any = keras.models.load_model(path, custom_objects=own, compile=False, safe_mode=True)
-    except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"The run's model cannot be loaded safely: {reason}.") from error
-    return model
+            for start in range(0, chunk.rows, batch_rows):
+                some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
+                predictions = np.asarray(model(some, training=False))[:, 0]
+                frame = rows.send(len(predictions)).assign(**{COLUMN: predictions})
+                _write(frame, sink)
 
 
 def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFrame, int]:
@@ -99,6 +80,16 @@ def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFram
     with reader:
         while True:
             count = yield reader.get_chunk(count).reset_index(drop=True)
+
+
+def _write(rows: pd.DataFrame | list[str], sink: TextIO) -> None:
+    """Append rows, or the header, to the output."""
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([rows])
+    # A CR ends a line too, but Python's writer leaves it unquoted.
+    has_cr = any(frame[name].str.contains("\r", regex=False).any() for name in frame.select_dtypes("str"))
+    quoting: Any = csv.QUOTE_NONNUMERIC if has_cr else csv.QUOTE_MINIMAL
+    digits = 17 if (frame.dtypes == np.float64).any() else 9  # All that the type has.
+    frame.to_csv(sink, index=False, header=False, float_format=f"%.{digits}g", quoting=quoting)
 
 
 @contextlib.contextmanager
@@ -120,9 +111,27 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> A
     """Return a column in the form that the model takes, `[rows, 1]`; an empty category counts as unknown."""
     import tensorflow as tf
 
+    is_text = dtype == "string"
     if isinstance(column, Words):
-        return tf.constant(np.array([*column.values, ""], dtype=object)[column.codes][:, None], tf.string)
+        words: Any = (
+            column.values if is_text else [_category(name, index, column, chunk) for index in range(len(column.values))]
+        )
+        known = np.array([*words, "" if is_text else math.nan], dtype=object if is_text else np.float32)
+        return tf.constant(known[column.codes][:, None], tf.string if is_text else tf.float32)
     empty = np.isnan(column)
     if empty.any():
         raise ConfigError(f"{name}: empty field in {chunk.locate(int(empty.argmax()))}. Fill it or remove the row.")
     return tf.constant(column[:, None], tf.as_dtype(dtype))
+
+
+def _category(name: str, index: int, column: Words, chunk: Chunk) -> float:
+    """Return a category as a number, or NaN, which counts as unknown, if it is none."""
+    word = column.values[index]
+    number = plain_number(word)
+    if math.isnan(number) and is_number(word):
+        row = int((column.codes == index).argmax())
+        raise ConfigError(
+            f"{chunk.locate(row)}: {name} is {word!r}, but its categories are numbers in their shortest form, such as "
+            f"{float(word):g}."
+        )
+    return number

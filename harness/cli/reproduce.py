@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table as View
+from rich.text import Text
 
 from harness.cli.metric_diff import Pair, pairs, verdict
 from harness.cli.trust import import_models
 from harness.config import Device
 from harness.errors import ConfigError, require
+from harness.escaping import visible
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.secrets import masked
 from harness.tracking import artifacts
@@ -107,6 +109,8 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     from harness.sweep.plan import prepare
 
     remedy = "Name the data with --data PATH."
+    if not request.data:
+        _check_recorded_path(config.data.path, remedy)
     try:
         places = [] if config.data.path is None else find_addresses(config.data.path)
     except ConfigError as error:
@@ -121,6 +125,15 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     known = bool(request.data) or not elsewhere or not differences.data(ready, run)
     require(known, f"{', '.join(elsewhere)} is not the recorded data: its digest differs. {remedy}")
     return ready
+
+
+def _check_recorded_path(path: object, remedy: str) -> None:
+    """Reject a recorded path that would search whole trees of folders, or wait for a stream."""
+    for name in path if isinstance(path, list) else [path]:
+        is_tree = isinstance(name, str) and "**" in name
+        require(not is_tree, f"The run was trained on {name}, which searches all folders below. {remedy}")
+        is_stream = isinstance(name, str) and Path(name).exists() and not (Path(name).is_file() or Path(name).is_dir())
+        require(not is_stream, f"The run was trained on {name}, which is a stream or device. {remedy}")
 
 
 def _compare(records: RunReader, run: Run, again: Run, display: Display) -> bool:
@@ -149,5 +162,5 @@ def _table(found: Sequence[Pair]) -> View:
         values = ["none" if value is None else f"{value:.9g}" for value in (pair.recorded, pair.now)]
         far = f"{pair.difference:.2g} at step {pair.step}" if pair.difference else ""
         lacking = f"{pair.missing} of {pair.points} points" if pair.missing else ""
-        view.add_row(pair.metric, *values, ", ".join(filter(None, (far, lacking))) or "0")
+        view.add_row(Text(visible(pair.metric)), *values, ", ".join(filter(None, (far, lacking))) or "0")
     return view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import click
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -25,19 +27,25 @@ from harness.config import Config
 from harness.config.metrics import EPOCH_METRICS
 from harness.errors import ConfigError, require
 from harness.runtime.imports import add_cwd_to_path
+from harness.runtime.keras_settings import give_back_settings
+from harness.runtime.secrets import masked
 
 if TYPE_CHECKING:
     from harness.sweep.plan import Run
     from harness.tracking.frames import Sweep
 
 _NOTHING = "Nothing to train: harness.train takes KEY=VALUE arguments, -m, --trust and --config-dir."
+_PRINTS = frozenset(("--cfg", "-c", "--info", "-i", "--help", "-h"))
+"""Options with which Hydra prints the configuration instead of training."""
+
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def run(arguments: Sequence[str]) -> list[Run]:
     """Train what the command-line arguments ask for, and return the ended runs."""
     app = App(arguments)
-    run_app(app, arguments)
+    with _without_secrets() if _PRINTS.intersection(arguments) else contextlib.nullcontext():
+        run_app(app, arguments)
     return app.runs
 
 
@@ -66,12 +74,25 @@ def run_app(app: App, words: Sequence[str]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if shows_traceback:
             raise
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(masked(explain(error))) from error
     except (OSError, ValueError) as error:
         if shows_traceback or app.composed or isinstance(error, BrokenPipeError | ConfigError):
             raise
-        is_about_a_file = isinstance(error, OSError) and error.strerror
-        raise ConfigError(f"{error.strerror}: {error.filename}" if is_about_a_file else str(error)) from error
+        if isinstance(error, OSError) and error.strerror:
+            file = f": {error.filename}" if error.filename else " while writing a file"
+            raise ConfigError(masked(f"{error.strerror}{file}")) from error
+        raise ConfigError(masked(str(error))) from error
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Mask what is printed inside the block."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        click.echo(masked(printed.getvalue()), nl=False)
 
 
 @contextlib.contextmanager
@@ -118,7 +139,7 @@ def train_in_process(words: Sequence[str]) -> Sweep:
 
 @contextlib.contextmanager
 def _process_as_it_was() -> Iterator[None]:
-    """Restore the environment, the import path, the warning filters and Hydra's state afterwards."""
+    """Restore the environment, the import path, the warning filters, Keras's settings and Hydra's state afterwards."""
     environment, path = dict(os.environ), sys.path[:]
     hydra = GlobalHydra.instance()
     initialized, hydra.hydra = hydra.hydra, None
@@ -126,6 +147,7 @@ def _process_as_it_was() -> Iterator[None]:
         with warnings.catch_warnings():
             yield
     finally:
+        give_back_settings()
         hydra.hydra = initialized
         sys.path[:] = path
         for name in os.environ.keys() - environment.keys():

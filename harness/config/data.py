@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
 from harness.errors import ConfigError, require
 
 
@@ -80,8 +82,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         self._check_columns()
         self._check_source()
-        require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {self.holdout}.")
-        require(self.rows is None or self.rows >= 1, f"data.rows must be positive, not {self.rows}.")
+        require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
+        require_whole("data.rows", self.rows, 1, MOST_ROWS, optional=True)
+        require_whole("data.split_seed", self.split_seed, *SEEDS)
 
     @property
     def columns(self) -> list[str]:
@@ -92,7 +95,7 @@ class DataConfig:
         columns = self.columns
         require(bool(self.features), "data.features is empty; name at least one column.")
         require(bool(self.target), "data.target is empty; name a column.")
-        twice = sorted({name for name in columns if columns.count(name) > 1})
+        twice = sorted(name for name, times in Counter(columns).items() if times > 1)
         require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
@@ -102,7 +105,8 @@ class DataConfig:
         require(not both, f"{shown}: only one of data.categorical, data.dates and data.log_columns may name a column.")
 
     def _check_names(self, key: str, columns: list[str], among: str) -> None:
-        unknown = [name for name in getattr(self, key) if name not in columns]
+        known = {*columns}
+        unknown = [name for name in getattr(self, key) if name not in known]
         require(not unknown, f"data.{key}: {', '.join(unknown)} not in {among} ({', '.join(columns)}).")
 
     def _check_source(self) -> None:

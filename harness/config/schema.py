@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from harness.config.data import DataConfig
+from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
 from harness.errors import require
 
 
@@ -83,8 +84,8 @@ class TrackingConfig:
     curve_points: int = 1000
 
     def __post_init__(self) -> None:
-        require(self.wait >= 0, f"tracking.wait must be 0 or more, not {self.wait:g}.")
-        require(self.curve_points >= 3, f"tracking.curve_points must be at least 3, not {self.curve_points}.")
+        require_number("tracking.wait", self.wait, 0, 1e9)
+        require_whole("tracking.curve_points", self.curve_points, 3, 10**7)
 
 
 @dataclass
@@ -122,9 +123,10 @@ class RuntimeConfig:
     rerun: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("block_rows", "device_memory_mb", "lane_tile", "threads", "workers"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"runtime.{name} must be positive, not {value}.")
+        limits = {"block_rows": MOST_ROWS, "device_memory_mb": MOST_BYTES // 10**6}
+        limits |= {"lane_tile": 10_000, "threads": 1024, "workers": 1024}
+        for name, most in limits.items():
+            require_whole(f"runtime.{name}", getattr(self, name), 1, most, optional=name != "threads")
 
 
 @dataclass
@@ -157,12 +159,19 @@ class Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
-        rows = self.chunksize in (None, FULL) or (isinstance(self.chunksize, int) and self.chunksize >= 1)
-        require(rows, f"chunksize must be a positive number of rows or `{FULL}`, not {self.chunksize}.")
+        is_rows = isinstance(self.chunksize, int) and not isinstance(self.chunksize, bool) and self.chunksize >= 1
+        require(
+            is_rows or self.is_full,
+            f"chunksize must be a positive number of rows or `{FULL}`, not {shown(self.chunksize)}.",
+        )
+        if not self.is_full:
+            require_whole("chunksize", self.chunksize, 1, MOST_ROWS)
         rate = 1e-37 < self.learning_rate < 3e38
-        require(rate, f"learning_rate must be positive and representable in float32, not {self.learning_rate}.")
-        require(self.epochs >= 1, f"epochs must be positive, not {self.epochs}.")
-        require(0 <= self.seed < 2**32, f"seed must be in [0, 2**32), not {self.seed}.")
+        require(rate, f"learning_rate must be positive and representable in float32, not {shown(self.learning_rate)}.")
+        require_whole("epochs", self.epochs, 1, MOST_EPOCHS)
+        require(0 <= self.seed < 2**32, f"seed must be in [0, 2**32), not {shown(self.seed)}.")
+        for group in ("model", "optimizer"):
+            check_values(group, getattr(self, group))
         target = isinstance(self.model.get("_target_"), str)
         require(target, "model._target_ must name a function. Set it, or choose a model from conf/model.")
         labels = self.loss is not Loss.binary_crossentropy or self.data.target not in self.data.log_columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,12 +46,13 @@ def _find_remote(name: str) -> list[str]:
 
 
 def _find_local(name: str, remedy: str) -> list[str]:
-    whole = Path(name).expanduser().absolute()
-    found = [str(whole)]
-    if _PATTERN & set(name) and not whole.exists():
+    # Unlike Path.expanduser, this leaves a name alone if there is no such user.
+    path = Path(name) if Path(name).exists() else Path(os.path.expanduser(name))  # noqa: PTH111
+    found = [str(path.absolute())]
+    if _PATTERN & set(name) and not path.exists():
         # Skip matching folders: `data/*` means the files in it.
-        matches = sorted(glob.glob(str(whole), recursive=True))  # noqa: PTH207
-        found = [match for match in matches if not Path(match).is_dir()]
+        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+        found = [str(Path(match).absolute()) for match in matches if not Path(match).is_dir()]
         require(bool(found), f"data.path: no file matches {name}. {remedy}".strip())
     for address in found:
         require(Path(address).exists(), f"data.path: no such file: {address}{f'. {remedy}' if remedy else ''}")

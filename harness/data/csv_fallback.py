@@ -5,8 +5,6 @@ It handles what Arrow's parser cannot, and gives the same result as Arrow's pars
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import io
 import itertools
 from collections.abc import Iterator, Sequence
@@ -14,7 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from harness.data.csv_blocks import LONGEST, Block
+from harness.data.csv_blocks import Block
+from harness.data.csv_lines import END, BadRecord, records
 from harness.errors import ConfigError, require
 
 EMPTY = frozenset(
@@ -22,9 +21,6 @@ EMPTY = frozenset(
     | {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 )
 """Texts that count as empty fields: the same list as in pandas."""
-
-csv.field_size_limit(LONGEST)
-_END = "\0end of block"
 
 
 def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
@@ -56,22 +52,22 @@ def locate(block: Block, row: int) -> str:
 
 def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the fields of each row."""
-    lines = itertools.chain(io.StringIO(str(block.data[block.start :], "utf-8"), newline=""), [_END])
-    # If a quote is left open, text after what looks like its closing quote reveals where.
-    reader = csv.reader(lines, delimiter=block.delimiter, strict=block.odd)
+    lines = itertools.chain(io.StringIO(str(block.data[block.start :], "utf-8"), newline=""), [END])
     line = block.first_line
-    with contextlib.suppress(csv.Error):  # A field is too long, so its closing quote is missing.
-        for record in reader:
-            if record == [_END]:
+    try:
+        # If a quote is missing, text after what looks like a closing quote reveals where.
+        for number, record in records(lines, block.delimiter, strict=not block.is_sound):
+            line = block.first_line + number
+            if record == [END]:
                 return
-            if record and record[-1].endswith(_END):
+            if record[-1].endswith(END):
                 break
-            if record and not (len(record) == 1 and record[0].isspace()):
-                require(
-                    len(record) == len(block.names),
-                    f"{block.address}, line {line}: {len(record)} fields, but the header has {len(block.names)}. "
-                    "Fix the line, or quote the field that contains a delimiter or a line break.",
-                )
-                yield line, record
-            line = block.first_line + reader.line_num
+            require(
+                len(record) == len(block.names),
+                f"{block.address}, line {line}: {len(record)} fields, but the header has {len(block.names)}. "
+                "Fix the line, or quote the field that contains a delimiter or a line break.",
+            )
+            yield line, record
+    except BadRecord as error:  # If a field is too long, its closing quote is missing.
+        line = block.first_line + error.line
     raise ConfigError(f"{block.address}, line {line}: unclosed quote. Fix the line.")

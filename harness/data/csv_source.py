@@ -42,7 +42,7 @@ class CsvSource(Source):
 
 def _parse(block: Block, selection: Selection) -> Chunk:
     # Arrow would treat everything after an open quote as one field.
-    found = None if block.odd else _parse_with_arrow(block, selection)
+    found = _parse_with_arrow(block, selection) if block.is_sound else None
     found = found or csv_fallback.read_texts(block, selection.columns)
     columns = [_to_column(block, name, each, selection) for name, each in zip(selection.columns, found, strict=True)]
     return Chunk(columns, partial(csv_fallback.locate, block), block.position)

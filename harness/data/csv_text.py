@@ -1,4 +1,4 @@
-"""Reads a CSV as UTF-8 text, whatever its compression, encoding and line endings."""
+"""Reads a CSV as UTF-8 text, whatever its compression and encoding."""
 
 from __future__ import annotations
 
@@ -49,19 +49,16 @@ def _decompressed(address: str, file: io.BufferedReader) -> Any:
 
 
 def _recoded(stream: Any, encoding: str) -> Any:
-    if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
-        stream = io.BufferedReader(_Recoded(stream, encoding, newline=""))
-    start = stream.peek(1)
-    # Line endings of classic Mac OS.
-    is_old = b"\r" in start[:-1] and b"\n" not in start
-    return io.BufferedReader(_Recoded(stream, "utf-8", newline=None)) if is_old else stream
+    if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+        return stream
+    return io.BufferedReader(_Recoded(stream, encoding))
 
 
 class _Recoded(io.RawIOBase):
-    """Converts text in another encoding to UTF-8; `newline=None` normalizes line endings."""
+    """Converts text in another encoding to UTF-8, and keeps its line endings."""
 
-    def __init__(self, stream: io.BufferedReader, encoding: str, newline: str | None) -> None:
-        self._text = io.TextIOWrapper(stream, encoding, newline=newline)
+    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+        self._text = io.TextIOWrapper(stream, encoding, newline="")
         self._ready = b""
 
     def readable(self) -> bool:

@@ -16,6 +16,7 @@ from harness.data.files import open_file
 from harness.data.profile import EXACT, MANY, ColumnProfile, compare, profile
 from harness.data.source import BLOCK_BYTES
 from harness.data.urls import name_of
+from harness.escaping import visible
 from harness.formatting import number
 from harness.runtime.secrets import masked
 
@@ -152,15 +153,15 @@ def _quote(value: str | list[str]) -> str:
 def render(description: Description) -> RenderableType:
     """Lay out `description` for a terminal; print it with `soft_wrap=True`, or very long paths are cut off."""
     size = f"{description.rows:,} rows, {len(description.columns):,} columns, {description.bytes:,} bytes"
-    title = Text(f"{name_of(description.address)}: {size}\n", style="bold")
+    title = Text(f"{visible(name_of(description.address))}: {size}\n", style="bold")
     parts: list[RenderableType] = [title, _table(description.columns)]
     if description.warnings:
         notes = Table.grid(padding=(0, 1, 0, 0))
         for warning in description.warnings:
-            notes.add_row("-", Text(warning, overflow="fold"))
+            notes.add_row("-", Text(visible(warning), overflow="fold"))
         parts += [Text("\nWhat could go wrong", style="bold"), notes]
     if description.command:
-        program, verb, *arguments = map(shlex.quote, shlex.split(description.command))
+        program, verb, *arguments = map(visible, map(shlex.quote, shlex.split(description.command)))
         command = " \\\n    ".join([f"{program} {verb}", *arguments])
         parts += [Text("\nTo start", style="bold"), Text(command, no_wrap=True, overflow="ignore")]
     return Group(*parts)
@@ -178,5 +179,5 @@ def _table(columns: Sequence[ColumnProfile]) -> Table:
         distinct = f"{MANY:,}+" if column.distinct is None else f"{column.distinct:,}"
         example = column.example if len(column.example) <= 6 else f"{column.example[:5]}…"
         cells = [column.name, column.kind, f"{column.empty:,}", distinct, *statistics, example]
-        table.add_row(*(Text(" ".join(cell.split())) for cell in cells))
+        table.add_row(*(Text(visible(" ".join(cell.split()))) for cell in cells))
     return table

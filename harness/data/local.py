@@ -37,9 +37,11 @@ class LocalFile:
         return 0 if self.is_stream else self._path.stat().st_size
 
     def fingerprint(self) -> list[object]:
-        """Return a fingerprint of the content: address, size, modification time, inode, and a hash of both ends.
+        """Return a fingerprint of the content: address, size, times, inode, and a hash of both ends.
 
-        The fingerprint of a stream is valid in this process only.
+        The time of the last status change shows an edit even if the modification time was set back. It also changes
+        if the file's name, owner, rights or number of hard links do. The fingerprint of a stream is valid in this
+        process only.
         """
         status = self._path.stat()
         if self.is_stream:
@@ -48,7 +50,7 @@ class LocalFile:
             head = file.read(EDGE_BYTES)
             file.seek(max(0, status.st_size - EDGE_BYTES))
             edges = hashlib.blake2b(head + file.read(EDGE_BYTES)).hexdigest()
-        return [self.address, status.st_size, status.st_mtime_ns, status.st_ino, edges]
+        return [self.address, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, edges]
 
     @contextlib.contextmanager
     def open(self) -> Iterator[io.BufferedReader]:

@@ -9,23 +9,27 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 DECKS = 256
 DECK_BYTES = 16 << 20
 """Maximum bytes of rows permuted at once; a longer deck is dealt again."""
+HELD_BYTES = 8 << 20
+"""Bytes of rows held in memory until they are appended to their decks, of which only one is open at a time."""
 
 
 class Shuffle:
     """Takes rows and returns them in an order that depends on `seed` alone."""
 
     def __init__(self, folder: Path, columns: int, seed: int, deck_bytes: int = DECK_BYTES) -> None:
-        """Open the decks, which are files in a new folder."""
+        """Create a new folder for the decks."""
         self._folder, self._columns, self._deck_bytes = folder, columns, deck_bytes
         self._random = _generator(seed)
+        self._held: list[list[np.ndarray]] = [[] for _ in range(DECKS)]
+        self._held_bytes = 0
         folder.mkdir()
-        self._decks = [(folder / str(deck)).open("w+b", buffering=1 << 15) for deck in range(DECKS)]
 
     def add(self, values: np.ndarray) -> None:
         """Add rows, float32 `[columns, rows]`."""
@@ -33,32 +37,47 @@ class Shuffle:
         order = np.argsort(decks, kind="stable")
         rows = np.ascontiguousarray(values.T[order])
         edges = np.searchsorted(decks[order], np.arange(DECKS + 1))
-        for file, start, stop in zip(self._decks, edges[:-1], edges[1:], strict=True):
-            file.write(rows[start:stop].data)
+        for held, start, stop in zip(self._held, edges[:-1], edges[1:], strict=True):
+            if start < stop:
+                held.append(rows[start:stop])
+        self._held_bytes += rows.nbytes
+        if self._held_bytes >= HELD_BYTES:
+            self._append()
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yield all rows, float32 `[columns, rows]`, and remove the decks."""
-        for index, file in enumerate(self._decks):
-            size = file.tell()
-            file.seek(0)
+        self._append()
+        for deck in range(DECKS):
+            path = self._path(deck)
+            size = path.stat().st_size if path.exists() else 0
             if size > self._deck_bytes:
                 seed = self._random.integers(2**63)
-                again = Shuffle(self._folder / f"{index}.d", self._columns, seed, self._deck_bytes)
-                while len(values := self._read(file, self._deck_bytes // 4)):
-                    again.add(values.T)
-                file.truncate(0)
+                again = Shuffle(self._folder / f"{deck}.d", self._columns, seed, self._deck_bytes)
+                with path.open("rb") as file:
+                    while len(values := self._read(file, self._deck_bytes // 4)):
+                        again.add(values.T)
+                path.unlink()
                 yield from again.rows()
-            else:
-                yield self._random.permutation(self._read(file, size)).T
-            file.close()
+            elif size:
+                with path.open("rb") as file:
+                    values = self._read(file, size)
+                path.unlink()
+                yield self._random.permutation(values).T
         shutil.rmtree(self._folder)
 
-    def close(self) -> None:
-        """Close the decks."""
-        for file in self._decks:
-            file.close()
+    def _append(self) -> None:
+        """Append the rows held in memory to their decks."""
+        for deck, held in enumerate(self._held):
+            if held:
+                with self._path(deck).open("ab", buffering=0) as file:
+                    file.writelines(rows.data for rows in held)
+                held.clear()
+        self._held_bytes = 0
 
-    def _read(self, file, size: int) -> np.ndarray:
+    def _path(self, deck: int) -> Path:
+        return self._folder / str(deck)
+
+    def _read(self, file: BinaryIO, size: int) -> np.ndarray:
         rows = size // (4 * self._columns)
         return np.frombuffer(file.read(rows * 4 * self._columns), np.float32).reshape(-1, self._columns)
 

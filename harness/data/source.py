@@ -141,7 +141,7 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Callabl
         values = values.dictionary_decode()
     kind = values.type
     if name in selection.categorical:
-        codes, words = pd.factorize(values.cast(pa.string()).to_pandas())
+        codes, words = pd.factorize(_to_words(values).to_pandas())
         return Words(codes, list(words))
     if name in selection.dates and pa.types.is_temporal(kind):
         days = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
@@ -151,6 +151,17 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Callabl
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     require(number or pa.types.is_null(kind), f"{locate(0)}: {name} has type {kind}, which is not numeric.")
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _to_words(values: pa.Array) -> pa.Array:
+    """Return categories as text; numbers as a CSV would have them in their shortest form."""
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.float64(), safe=False)
+    if pa.types.is_floating(values.type):
+        numbers = values.to_numpy(zero_copy_only=False)
+        # NaN is an empty field, and adding 0 turns -0 into 0.
+        values = pa.array(numbers + numbers.dtype.type(0), values.type, from_pandas=True)
+    return values.cast(pa.string())
 
 
 def to_days(name: str, text: pd.Series, form: str | None, locate: Callable[[int], str]) -> np.ndarray:

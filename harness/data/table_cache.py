@@ -23,6 +23,7 @@ from harness.data.table_locks import unused
 from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.formatting import millions
+from harness.runtime.secrets import shown
 from harness.runtime.state_files import StateError
 
 NEEDED = "is needed to resume a sweep"
@@ -163,7 +164,8 @@ def render(tables: Sequence[CachedTable]) -> RenderableType:
         )
         columns = str(len(table.columns)) if table else ""
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(cached.used))
-        view.add_row(cached.name, cached.state, rows, columns, f"{millions(cached.bytes)}B", used, Text(source))
+        name, source = (Text(shown(words)) for words in (cached.name, source))
+        view.add_row(name, cached.state, rows, columns, f"{millions(cached.bytes)}B", used, source)
     return Group(view, Text(f"{millions(sum(table.bytes for table in tables))}B in total"))
 
 

@@ -64,8 +64,6 @@ class PartWriter:
     def __exit__(self, *error: object) -> None:
         for file in self._files:
             file.close()
-        if self._shuffle:
-            self._shuffle.close()
 
     def add(self, values: np.ndarray, selected: np.ndarray) -> None:
         """Add the rows of `values`, float64 `[columns, rows]`, that are `selected`, bool `[rows]`."""

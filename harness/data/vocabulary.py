@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
+from harness.data.statistics import Column
 from harness.errors import require
 
 MOST = 10_000
 """Maximum number of categories in a column, because each becomes a model input."""
+
+_PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 
 
 class Vocabulary:
@@ -38,26 +42,46 @@ class Vocabulary:
         self._trained = counts
 
     def categories(self) -> tuple[float, ...] | tuple[str, ...]:
-        """Return the categories in training rows, ascending, as numbers if all are numbers."""
+        """Return the categories in training rows, ascending, as numbers if all of them are plain numbers."""
         words = [word for word, code in self._codes.items() if code < len(self._trained) and self._trained[code]]
-        numbers = [_number(word) for word in words]
-        # Ids may have more digits than float32 can distinguish.
-        if any(map(math.isnan, numbers)) or len({*map(float, words)}) > len({*numbers}):
-            return tuple(sorted(words))
-        return tuple(sorted({*numbers}))
+        numbers = [plain_number(word) for word in words]
+        return tuple(sorted(words)) if any(map(math.isnan, numbers)) else tuple(sorted(numbers))
 
     def final_codes(self) -> np.ndarray:
         """Return, for each preliminary code, its index in `categories`, counted from 1, float32; 0 if missing."""
         categories = self.categories()
         index = {category: code for code, category in enumerate(categories, start=1)}
         numeric = bool(categories) and isinstance(categories[0], float)
-        return np.array([index.get(_number(word) if numeric else word, 0) for word in self._codes], np.float32)
+        return np.array([index.get(plain_number(word) if numeric else word, 0) for word in self._codes], np.float32)
 
 
-def _number(word: str) -> float:
-    """Return a word as a float32 number, or NaN if it is not a number."""
-    try:
-        value = float(np.float32(word))
-    except ValueError:
+def plain_number(word: str) -> float:
+    """Return a word as a number if float32 tells it from all other words, or else NaN.
+
+    `007`, `7.0` and `7e0` are not plain: as numbers, different categories would become one. Neither is an id that has
+    more digits than float32 can distinguish.
+    """
+    if not _PLAIN.fullmatch(word) or word == "-0":
         return math.nan
-    return value if math.isfinite(value) and "_" not in word else math.nan
+    with np.errstate(over="ignore"):
+        value = np.float32(word)
+    if not np.isfinite(value):
+        return math.nan
+    is_exact = float(value) == float(word) if "." not in word else np.format_float_positional(value, trim="-") == word
+    return float(value) if is_exact else math.nan
+
+
+def explain_text(column: Column) -> str:
+    """Return why the categories of a column are text although all of them are numbers; empty if that is not so."""
+    if not column.is_text or not all(map(is_number, column.categories)):
+        return ""
+    first = next(word for word in column.categories if math.isnan(plain_number(str(word))))
+    return f"the categories of {column.name} are text, because {first!r} is not a number in its shortest form"
+
+
+def is_number(word: object) -> bool:
+    """Return True if a word is a finite number, however it is written."""
+    try:
+        return math.isfinite(float(str(word))) and "_" not in str(word)
+    except ValueError:
+        return False

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from harness.errors import ConfigError, require
 from harness.runtime.environment import environment
+from harness.runtime.keras_settings import use_default_settings
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, and Keras with the TensorFlow backend, without their log messages.
+    """Import TensorFlow, and Keras with the TensorFlow backend and default settings, without their log messages.
 
     Raises:
-        ConfigError: Keras has already been imported with another backend.
+        ConfigError: Keras has already been imported with another backend, or its own settings are invalid.
     """
     settings = {
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
@@ -26,11 +27,19 @@ def import_tensorflow() -> None:
     }
     # All three are read during the import.
     with environment(**settings), _silent_stderr():
-        import tensorflow as tf
-
-        backend = tf.keras.backend.backend()
+        try:
+            import keras
+            import tensorflow as tf
+        except Exception as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError(
+                f"TensorFlow and Keras cannot be imported ({reason}). "
+                "If it is a setting of Keras, correct or remove keras.json."
+            ) from error
     tf.get_logger().setLevel("ERROR")
+    backend = keras.config.backend()
     require(backend == "tensorflow", f"Keras is already imported with the {backend} backend; harness needs tensorflow.")
+    use_default_settings()
 
 
 def add_cwd_to_path() -> None:

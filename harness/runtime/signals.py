@@ -1,4 +1,7 @@
-"""Graceful handling of Ctrl-C and SIGTERM: the first signal stops at the next block, the second immediately."""
+"""Graceful handling of Ctrl-C, SIGTERM and a closed terminal.
+
+The first signal stops at the next block, the second immediately.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPING = "stopping at the next block; the same command resumes from there. Interrupt again to stop immediately"
 
 
@@ -38,18 +41,20 @@ def defer_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
         request.number = number
         restore()
-        os.write(2, f"\nharness: {STOPPING}\n".encode())
+        with contextlib.suppress(OSError):  # The terminal may be gone.
+            os.write(2, f"\nharness: {STOPPING}\n".encode())
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, note)
     try:
         yield request

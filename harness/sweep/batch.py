@@ -65,7 +65,7 @@ class Batch:
         tracker = store.tracker
         self._folder = checkpoint_folder(runs, executor.device, tracker.experiment_id, tracker.uri, store.recorder.tags)
         self._about = {
-            "command": command,
+            "command": masked(command),
             "experiment": runs[0].config.tracking.experiment or "",
             "table": runs[0].table.folder.name,
         }

@@ -10,9 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.runtime.imports import find_target
+from harness.runtime.secret_names import is_secret_file
+from harness.runtime.secrets import shown
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
 MAX_PATCH = 1 << 20  # Maximum characters kept of a patch; longer patches contain data.
+
+_DIFF = ("diff", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 def packages() -> str:
@@ -29,14 +33,21 @@ def commits(targets: Iterable[str]) -> str:
 
 
 def patches(targets: Iterable[str]) -> dict[str, str]:
-    """Return the uncommitted changes in the same repositories, by file name."""
+    """Return the uncommitted changes in the same repositories, by file name.
+
+    Files whose names are those of secrets, such as `.env`, are left out; the first lines of a patch name them.
+    """
     found: dict[Path, str] = {}
     for root, sources in _repositories(targets).items():
-        found[root] = _git(root, "diff", "HEAD")
-        for source in sources:
-            if not _git(source.parent, "ls-files", source.name):
-                path = source.relative_to(root.resolve())
-                found[root] += _git(root, "diff", "--no-index", "/dev/null", str(path))
+        changed = _git(root, "diff", "HEAD", "--name-only", "--no-renames", "-z").split("\0")
+        paths = [str(source.relative_to(root.resolve())) for source in sources]
+        new = [path for path in paths if not _git(root, "ls-files", "--", f":(literal){path}")]
+        secret = sorted(path for path in {*changed, *new} if path and is_secret_file(path))
+        left_out = [f":(exclude,literal){path}" for path in secret]
+        patch = "".join(f"not recorded, as it may contain secrets: {shown(path)}\n" for path in secret)
+        patch += _git(root, *_DIFF, "HEAD", "--", ".", *left_out)
+        patch += "".join(_git(root, *_DIFF, "--no-index", "/dev/null", path) for path in new if path not in secret)
+        found[root] = patch
     return {f"uncommitted-{root.name}.patch": patch[:MAX_PATCH] for root, patch in found.items() if patch}
 
 

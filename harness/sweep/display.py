@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from harness.data.ingest import IngestProgress
 from harness.formatting import count, millions
+from harness.runtime.secrets import shown
 
 PLAIN_SECONDS = 10.0  # Time between lines where the output is not a terminal.
 
@@ -29,8 +30,8 @@ class Display:
         self._first: tuple[str, float, tuple[int, ...]] | None = None
 
     def say(self, *lines: str) -> None:
-        """Print lines."""
-        for line in lines:
+        """Print lines; words in them can neither control the terminal nor show a secret."""
+        for line in (shown(" ".join(line.splitlines())) for line in lines):
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, state: IngestProgress) -> None:

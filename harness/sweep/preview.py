@@ -16,8 +16,9 @@ from rich.text import Text
 
 from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.errors import ConfigError
+from harness.escaping import visible
 from harness.formatting import count, millions
-from harness.runtime.secrets import masked
+from harness.runtime.secrets import masked, shown
 from harness.sweep.batch import checkpoint_folder
 from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
@@ -81,7 +82,7 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
     for column in ("updates", "memory/update"):
         table.add_column(column, justify="right")
     for run, state in states.items():
-        table.add_row(Text(run.name), state.name, f"{run.updates:,}", f"{millions(run.update_bytes)}B")
+        table.add_row(Text(shown(run.name)), state.name, f"{run.updates:,}", f"{millions(run.update_bytes)}B")
     return table
 
 
@@ -114,7 +115,7 @@ def _cohorts_table(scan: PreparedScan) -> Table:
         model = config.model["_target_"].rpartition(".")[-1]
         name = f"  {chunk} {model} {config.optimizer['name']} {config.loss.value}"
         tiles = -(-len(lanes) // cohort.tile)
-        table.add_row(name, str(sum(map(len, lanes))), str(len(lanes)), str(tiles), str(cohort.tile))
+        table.add_row(Text(visible(name)), str(sum(map(len, lanes))), str(len(lanes)), str(tiles), str(cohort.tile))
     return table
 
 

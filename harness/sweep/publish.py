@@ -13,6 +13,7 @@ from harness.config.metrics import predicts_probability
 from harness.config.naming import sweep_name, varying
 from harness.data import sample
 from harness.data.pages import DamagedTable
+from harness.runtime.secrets import masked
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.tracking._compat_views import saved_views
@@ -33,7 +34,7 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
         tracker.log_text(sweep_id, rows, sample.FILE)
     swept = varying([run.config.flat() for run in runs])
     held_out, labels = first.table.holdout_rows > 0, predicts_probability(first.config.loss)
-    views = saved_views(sweep_id, sweep_name(command), swept, held_out=held_out, labels=labels)
+    views = saved_views(sweep_id, masked(sweep_name(command)), swept, held_out=held_out, labels=labels)
     tracker.tag_experiment(dict(views))
 
 
@@ -51,7 +52,7 @@ def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
         tracker.flush()
         sweep = RunReader(tracker.uri).load([sweep_id], with_sample=True)
         held_out, labels = "val/loss" in sweep.runs, "val/auc" in sweep.runs
-        views = saved_views(sweep_id, sweep.name, settings(sweep), held_out=held_out, labels=labels)
+        views = saved_views(sweep_id, masked(sweep.name), settings(sweep), held_out=held_out, labels=labels)
         tracker.tag_experiment(dict(views))
         with tempfile.TemporaryDirectory() as folder:
             report.write(sweep, Path(folder))

@@ -12,6 +12,7 @@ from mlflow.entities import Run as Record
 
 from harness.config import LogModel
 from harness.config.metrics import deciding_metric
+from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.model_log import ModelLog
@@ -207,8 +208,8 @@ class Recorder:
         return run_tags(run, self._command, self._device) | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
-        run.reason, run.objective = reason, math.inf
-        self._tracker.tag(run.run_id, {"failure": reason})
+        run.reason, run.objective = masked(reason), math.inf
+        self._tracker.tag(run.run_id, {"failure": run.reason})
         self._end(run, "FAILED")
 
     def _end(self, run: Run, status: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.data.precision import describe_rounding
+from harness.data.vocabulary import explain_text
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch, Store
@@ -150,6 +151,8 @@ class Sweep:
             if table.dropped or table.filled:
                 filled = count(table.filled, "empty field")
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
+            for note in filter(None, map(explain_text, table.features)):
+                self._say(f"data:   {note}")
             if table.drift:
                 self._say(f"data:   {table.drift}; this affects batch runs, and data.order=shuffled avoids it")
 

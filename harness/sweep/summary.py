@@ -11,6 +11,7 @@ from pathlib import Path
 from mlflow.entities import Run as Record
 
 from harness.config.naming import sweep_name
+from harness.escaping import markdown, markdown_code, visible
 from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
@@ -114,10 +115,11 @@ def _state_of(record: Record) -> SummaryState:
 
 
 def _describe_data(run: Run) -> str:
-    *features, target = (column.name for column in run.table.columns)
+    *features, target = (markdown(column.name) for column in run.table.columns)
     some = ", ".join(features[:5]) + (f" and {len(features) - 5} more" if len(features) > 5 else "")
+    name = visible(run.table.name).replace("`", "'")
     return (
-        f"`{run.table.name}`: {target} from {some}; "
+        f"`{name}`: {target} from {some}; "
         f"{run.table.train_rows:,} training rows, {run.table.holdout_rows:,} holdout rows."
     )
 
@@ -126,7 +128,7 @@ def _note(state: SummaryState, command: str, experiment_id: str) -> str:
     """Return the best runs, the data, the failures and the command as Markdown; MLflow collapses all but the start."""
 
     def link(run: RunResult) -> str:
-        return f"[{run.name}](#/experiments/{experiment_id}/runs/{run.run_id})"
+        return f"[{markdown(run.name)}](#/experiments/{experiment_id}/runs/{run.run_id})"
 
     parts, rows = [], []
     finished = sorted((run for run in state.runs if run.score is not None), key=lambda run: run.score or 0.0)
@@ -138,9 +140,9 @@ def _note(state: SummaryState, command: str, experiment_id: str) -> str:
         header = ["| best of | run | loss | rmse | updates |", "| --- | --- | ---: | ---: | ---: |"]
         parts.append("\n".join([*header, *rows]))
     parts += state.data
-    failed = [f"- {link(run)}: {run.reason.splitlines()[0]}" for run in state.runs if run.reason]
+    failed = [f"- {link(run)}: {markdown(run.reason.partition(chr(10))[0])}" for run in state.runs if run.reason]
     if failed:
         more = [f"- and {len(failed) - MAX_FAILURES} more"] if len(failed) > MAX_FAILURES else []
         title = f"{len(failed)} of {len(state.runs)} runs failed:\n"
         parts.append("\n".join([title, *failed[:MAX_FAILURES], *more]))
-    return "\n\n".join([*parts, f"```\n{masked(command)}\n```"])
+    return "\n\n".join([*parts, markdown_code(masked(command))])

@@ -6,15 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError, require
+from harness.formatting import memory
+from harness.tracking import recorded_yaml
 from harness.tracking.reader import RunReader
 from harness.tracking.run_search import REPRODUCES
 from harness.tracking.store_errors import reason
+
+MOST_BYTES = 64 << 20
+"""Maximum size of a recorded text, such as a patch."""
 
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
 
@@ -45,7 +49,10 @@ def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
     """
     run = records.run(run_id)
     try:
-        settings = yaml.safe_load(_text(records, run, "config.yaml", folder))
+        text = _text(records, run, "config.yaml", folder, recorded_yaml.MOST_BYTES)
+        settings: Any = recorded_yaml.load(text, f"config.yaml of run {run_id}")
+    except ConfigError:
+        raise
     except Exception as error:
         fault = f"{type(error).__name__}: {reason(error)}"
         raise ConfigError(f"config.yaml of run {run_id} cannot be read ({fault}).") from error
@@ -69,7 +76,12 @@ def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
     return {}
 
 
-def _text(records: RunReader, run: Run, name: str, folder: Path) -> str:
+def _text(records: RunReader, run: Run, name: str, folder: Path, most: int = MOST_BYTES) -> str:
+    """Return the text of an artifact; `most` is the largest size in bytes that is fetched."""
+    sizes = {file.path: file.file_size or 0 for file in records.client.list_artifacts(run.info.run_id)}
+    is_small = sizes.get(name, 0) <= most
+    require(is_small, f"{name} of run {run.info.run_id} is larger than {memory(most / 1e6)}.")
     uri = f"{run.info.artifact_uri}/{name}"
     path = download_artifacts(uri, dst_path=str(folder), tracking_uri=records.uri)
-    return Path(path).read_text(errors="replace")
+    with Path(path).open(errors="replace") as file:
+        return file.read(most + 1)

@@ -37,6 +37,7 @@ class Sweep:
         tags: The summary run's tags.
         data: The datasets: `name`, `digest`, and `rows` by context (`training` and `holdout`).
         sample: At most 2,000 training rows in original units, if the data has one feature.
+        left_out: A sentence for each run that is not among `runs` because its record cannot be compared.
     """
 
     runs: pd.DataFrame
@@ -48,6 +49,7 @@ class Sweep:
     tags: Mapping[str, str] = field(default_factory=dict)
     data: Sequence[Mapping[str, Any]] = ()
     sample: pd.DataFrame | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def row(run: Run) -> dict[str, object]:
@@ -69,13 +71,14 @@ def typed(runs: Any) -> pd.DataFrame:
     for key in runs.columns.difference(["run_id", "name", "status", "sample"]):
         values = runs[key].where(runs[key] != "full") if key == "chunksize" else runs[key]
         if values.notna().any():
-            numbers = pd.to_numeric(values, errors="coerce")
+            numbers: Any = pd.to_numeric(values, errors="coerce")
             if numbers.notna().equals(values.notna()):
                 whole = key in ("chunksize", "diverged_at") or values.map(lambda value: str(value).isdigit()).all()
-                runs[key] = numbers.astype("Int64") if whole else numbers.astype(float)
+                fits = float(numbers.max()) < 2**63
+                runs[key] = numbers.astype("Int64") if whole and fits else numbers.astype(float)
         elif key == "chunksize":
             runs[key] = pd.array([pd.NA] * len(runs), dtype="Int64")
-    return runs
+    return runs.copy()  # In one piece; pandas warns of frames of many pieces.
 
 
 def curves_of(points: pd.DataFrame) -> pd.DataFrame:

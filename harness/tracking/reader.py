@@ -10,7 +10,9 @@ from mlflow.entities import Run
 
 from harness.config.metrics import EPOCH_METRICS
 from harness.data import sample
+from harness.errors import require
 from harness.tracking._compat_history import histories
+from harness.tracking.foreign import fault
 from harness.tracking.frames import EPOCH_AXES, NOTHING, Sweep, curves_of, datasets, row, typed
 from harness.tracking.run_search import RunSearch
 
@@ -29,15 +31,18 @@ class RunReader(RunSearch):
             with_sample: Whether to read the sample of the data too, which is an artifact.
 
         Raises:
-            ConfigError: A run does not exist, or there is no sweep.
+            ConfigError: A run does not exist, there is no sweep, or the harness recorded none of the runs.
         """
-        runs, sweeps = self.named(ids)
+        found, sweeps = self.named(ids)
+        left_out = tuple(filter(None, map(fault, found)))
+        runs = [run for run in found if not fault(run)]
+        require(bool(runs) or not left_out, " ".join(left_out[:1]))
         frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
         params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
         wanted = [key for key in metrics if key in frame]
         curves = curves_of(self.histories(list(frame["run_id"]), [*EPOCH_AXES, *wanted]))
         if len(sweeps) != 1:
-            return Sweep(frame, params, curves, data=datasets(runs))
+            return Sweep(frame, params, curves, data=datasets(runs), left_out=left_out)
         (summary,) = sweeps
         return Sweep(
             frame,
@@ -49,6 +54,7 @@ class RunReader(RunSearch):
             tags=summary.data.tags,
             data=datasets(runs),
             sample=self._sample(summary.info.run_id) if with_sample else None,
+            left_out=left_out,
         )
 
     def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 from harness.tracking.client import client_of
+from harness.tracking.foreign import fault
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
 
@@ -87,7 +88,7 @@ class RunSearch:
     def sweeps(self, limit: int) -> Iterator[tuple[Run, list[Run]]]:
         """Yield the summary run and the runs of each of the newest sweeps."""
         for summary in self.newest_sweeps(limit):
-            yield summary, self._members(summary)
+            yield summary, [run for run in self._members(summary) if not fault(run)]
 
     def newest_sweeps(self, limit: int) -> list[Run]:
         """Return the newest summary runs, at most `limit`, newest first."""

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from harness.data.statistics import Column
 from harness.errors import ConfigError
 from harness.runtime.environment import default_environment
-from harness.runtime.secrets import masked
+from harness.runtime.secrets import masked, masked_patch, masked_value
 from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
@@ -144,7 +144,8 @@ class Tracker:
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Store `text` as the run's artifact `file`."""
-        self._put("text", run_id, text=masked(text), file=file)
+        text = masked_patch(text) if file.endswith(".patch") else masked(text)
+        self._put("text", run_id, text=text, file=file)
 
     def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a copy of a file as an artifact of the run, in a folder of its artifacts."""
@@ -154,7 +155,7 @@ class Tracker:
         self, run_id: str, name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
     ) -> None:
         """Record what a run was trained on; `rows` has the row counts of `training` and `holdout`."""
-        self._put("dataset", run_id, inputs=dataset_inputs(name, address, digest, columns, rows))
+        self._put("dataset", run_id, inputs=dataset_inputs(masked(name), masked(address), digest, columns, rows))
 
     def prepare_models(self) -> None:
         """Start the slow part of the first `log_model` in the background."""
@@ -202,7 +203,7 @@ class Tracker:
 
 
 def _masked(values: Mapping[str, Any]) -> dict[str, str]:
-    return {key: masked(str(value)) for key, value in values.items()}
+    return {key: masked_value(key, value) for key, value in values.items()}
 
 
 def _now() -> int:

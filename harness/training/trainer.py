@@ -23,6 +23,7 @@ from harness.training.gram import GramSteps
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import make_loop
 from harness.training.metrics import Evaluation
+from harness.training.model_size import require_memory
 from harness.training.slices import DeviceBlock
 from harness.training.stopper import Stopper
 from harness.training.tile import Lane, Tile
@@ -213,7 +214,9 @@ class Scan:
 
         @functools.cache
         def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
-            stack = Stack(recipe, Encoding(self._train.category_counts))
+            encoding = Encoding(self._train.category_counts)
+            require_memory(recipe.build_model, encoding.inputs, lanes=tile or 1)
+            stack = Stack(recipe, encoding)
             stacks.append(stack)
             length = tile or stack.default_tile
             return stack, Evaluation(stack, self._train.scaler, length), length, GramSteps(stack) if gram else None

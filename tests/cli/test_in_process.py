@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,10 @@ said = [refused("epocs=1"), refused("chunksize=0"), refused("--bogus"), refused(
 changed = [name for name, value in before.items() if state()[name] != value]
 logging.warning("still logging")
 loaded = harness.load_sweep(sweep.sweep_id)
+import keras
+keras.config.set_dtype_policy("mixed_float16")
+again = harness.train([*WORDS, "chunksize=20", "runtime.rerun=true"])
+settings = [getattr(keras.config, name)() for name in ("floatx", "epsilon", "image_data_format")]
 print("\\n" + json.dumps({
     "changed": changed,
     "sweep": sweep.runs["sample"].tolist(),
@@ -66,14 +71,21 @@ print("\\n" + json.dumps({
     "curve": run.curves["epoch"].tolist()[:1],
     "said": said,
     "log": open("own.log").read(),
+    "keras": [*settings, keras.config.dtype_policy().name],
+    "losses": [each.runs["val/loss"].tolist() for each in (run, again)],
 }))
 """
+
+
+KERAS = {"floatx": "float64", "epsilon": 0.001, "image_data_format": "channels_first", "backend": "jax"}
 
 
 @pytest.fixture(scope="module")
 def answer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("notebook")
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, capture_output=True, text=True)
+    (folder / "keras.json").write_text(json.dumps(KERAS))
+    environment = {**os.environ, "KERAS_HOME": str(folder)}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -104,3 +116,9 @@ def test_a_string_instead_of_a_list_is_refused(tmp_path: Path) -> None:
     code = "import harness; harness.train('epochs=1 seed=2')"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "harness.train takes a list of arguments, such as ['epochs=1', 'seed=2']." in done.stderr
+
+
+def test_keras_has_the_users_settings_again_and_results_do_not_depend_on_them(answer: Any) -> None:
+    assert answer["keras"] == ["float64", 0.001, "channels_first", "mixed_float16"]
+    first, second = answer["losses"]
+    assert first == second

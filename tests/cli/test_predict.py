@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.cli import saved_model
 from harness.cli.predict import predict
+from harness.cli.saved_model import load, rows_per_batch
 from harness.errors import ConfigError
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
@@ -151,6 +154,75 @@ def test_categories_and_dates_are_read_as_in_training(write: Write, tmp_path: Pa
     assert (tmp_path / "out.csv").read_text() == "prediction\n201\n0\n2\n"
 
 
+def numeric(folder: Path, bytes_at_once: int, patch: pytest.MonkeyPatch) -> RunReader:
+    """A run whose model has the numeric categories 1 to 4, and takes few rows at once."""
+    patch.setattr(saved_model, "BATCH_BYTES", bytes_at_once)
+    c = keras.Input((1,), name="c")
+    known = keras.ops.cast(keras.ops.equal(c, np.float32([[1, 2, 3, 4]])), "float32")
+    weights = np.float32([[10], [20], [30], [40]])
+    with Tracker(f"sqlite:///{folder}/mlflow.db", "question") as tracker:
+        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
+        written = f"data: {{features: [c], target: y, categorical: [c], {WRITTEN}}}"
+        tracker.log_text(run_id, written, "config.yaml")
+        tracker.log_model(run_id, keras.Model({"c": c}, keras.ops.matmul(known, weights)), {"c": np.ones((1, 1))}, "y")
+        tracker.end_run(run_id, "FINISHED")
+    return RunReader(tracker.uri)
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 200, 1 << 20])
+def test_numeric_categories_are_matched_by_their_text(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_at_once: int
+) -> None:
+    """As in training, an empty or unknown category counts as unknown."""
+    records = numeric(tmp_path, bytes_at_once, monkeypatch)
+    (run,) = records.all(["1"], "")
+    path = write("c,other\n1,x\n3,x\n,x\n9,x\nword,x\n4,x\n\n\n")
+    predict(records, run.info.run_id, path, tmp_path / "out.csv", keep=False)
+    assert (tmp_path / "out.csv").read_text() == "prediction\n10\n30\n0\n0\n0\n40\n"
+    for word in ("1.0", "01", "1e0"):
+        with pytest.raises(ConfigError, match=f"line 3: c is '{word}', but its categories are numbers in their short"):
+            predict(records, run.info.run_id, write(f"c\n2\n{word}\n"), None, keep=False)
+
+
+def test_a_model_larger_than_its_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(20), keras.layers.Dense(1)]).save(path)
+    assert load(path).count_params() == 101
+    with zipfile.ZipFile(path) as file:
+        contents = {name: file.read(name) for name in file.namelist()}
+    wide = contents["config.json"].replace(b'"units": 20', b'"units": 20000000')
+    hostile = {
+        "Input 0 .* is incompatible": wide,
+        "its 100,000,001 weights do not fit into a file": wide.replace(b"[null, 20]", b"[null, 20000000]"),
+        "unpacks to": contents["config.json"] + b" " * 10_000_000,
+        "recursion": b"[" * 100_000 + b"]" * 100_000,
+    }
+    for sentence, configuration in hostile.items():
+        how = zipfile.ZIP_DEFLATED if sentence == "unpacks to" else zipfile.ZIP_STORED
+        with zipfile.ZipFile(path, "w", how) as file:
+            for name, content in (contents | {"config.json": configuration}).items():
+                file.writestr(name, content)
+        with pytest.raises(ConfigError, match=f"The run's model cannot be loaded safely: .*{sentence}"):
+            load(path)
+
+
+def test_a_model_whose_rows_do_not_fit_into_memory_is_refused() -> None:
+    long = keras.Sequential([keras.Input((1,)), keras.layers.RepeatVector(10**12)])
+    with pytest.raises(ConfigError, match=r"The run's model needs 4TB for one row"):
+        rows_per_batch(long)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r", "\r\n"])
+def test_kept_columns_may_contain_line_breaks(
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path, ending: str
+) -> None:
+    path = write(f'a,b,"t{ending}"{ending}1,2,"x{ending}y"{ending}3,4,z{ending}')
+    predict(records, store["kept"], path, tmp_path / "out.csv", keep=True)
+    found = pd.read_csv(tmp_path / "out.csv", dtype=str, lineterminator="\n" if ending == "\n" else None)
+    assert found.columns.tolist() == ["a", "b", f"t{ending}", "prediction"]
+    assert found.to_numpy().tolist() == [["1", "2", f"x{ending}y", "12"], ["3", "4", "z", "34"]]
+
+
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
@@ -190,7 +262,7 @@ def test_a_model_of_our_own_class_is_loaded_by_a_new_process(tmp_path: Path) -> 
     inputs = {"a": keras.Input((1,), name="a", dtype="float64")}
     TextModel(inputs, keras.ops.subtract(inputs["a"], np.array([[1e9]]))).save(tmp_path / "model.keras")
     program = (
-        "import sys; from pathlib import Path; from harness.cli.predict import load; import numpy as np\n"
+        "import sys; from pathlib import Path; from harness.cli.saved_model import load; import numpy as np\n"
         "print(load(Path(sys.argv[1])).predict({'a': np.array([[1e9 + 0.5]])}, verbose=0)[0, 0])"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "model.keras"], capture_output=True, text=True)

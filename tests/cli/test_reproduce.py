@@ -220,6 +220,7 @@ def test_paths_in_a_record_are_ignored(left: Left, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+BILLION_LAUGHS = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 OTHER_MODEL = {"_target_": "stranger.build"}
 
 
@@ -231,6 +232,26 @@ OTHER_MODEL = {"_target_": "stranger.build"}
         ("{a: 1}", "config.yaml does not contain a run's configuration"),
         ("a: [", "config.yaml of run .* cannot be read"),
         ("!!python/object/apply:os.mkdir [evil]", "config.yaml of run .* cannot be read"),
+        (BILLION_LAUGHS, "config.yaml of run .* contains YAML aliases"),
+        ("[" * 100_000, "config.yaml of run .* is nested more than 20 levels deep"),
+        ("- 1\n" * 20_000, "config.yaml of run .* has more than 10,000 values"),
+        ("a: " + "x" * 20_000, "config.yaml of run .* has a value of more than 10,000 characters"),
+        ("a: 1" + " " * (2 << 20), "config.yaml of run .* is larger than 1.05MB"),
+        (lambda settings: settings["data"].update(path="/**/*.csv"), r"trained on /\*\*/\*.csv, which searches all"),
+        (
+            lambda settings: settings["data"].update(path="/dev/zero"),
+            "trained on /dev/zero, which is a stream or device",
+        ),
+        (
+            lambda settings: settings.update(model={"_target_": "harness.models.mlp", "units": [2_000_000_000]}),
+            "model.units must be from 1 to 1000000, not 2000000000",
+        ),
+        (
+            lambda settings: settings.update(model={"_target_": "harness.models.mlp", "units": [10**6, 10**6]}),
+            "model: 1,000,00.* weights need 8TB of memory, but .* are available. Use smaller layers",
+        ),
+        (lambda settings: settings["model"].update(init=10**400), "config.yaml|model.init must be a finite number"),
+        (lambda settings: settings["data"].update(split_seed=10**22), "data.split_seed must be from"),
         (lambda settings: settings.update(bogus=1), "config.yaml does not fit this version"),
         (lambda settings: settings.update(epochs="many"), "config.yaml does not fit this version"),
         (lambda settings: settings.update(epochs=0), "epochs must be positive, not 0."),

@@ -10,7 +10,6 @@ import pytest
 
 from harness.config import Config, DataConfig, Loss, Missing, RuntimeConfig, Scaling, TrackingConfig, flatten
 from harness.errors import ConfigError, require
-from harness.runtime.secrets import masked
 from harness.tracking.uri import tracking_uri
 
 
@@ -212,21 +211,3 @@ def test_the_tracking_uri_in_force(
     if environment:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", environment)
     assert tracking_uri(given) == found.format(cwd=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
-        ("mysql+pymysql://me:s3/cret@host/db", "mysql+pymysql://me:***@host/db"),
-        ("https://me:s3c@ret@host/path", "https://me:***@host/path"),
-        ("https://me:secret@host/path", "https://me:***@host/path"),
-        ("no tracking.uri=https://me:secret@host seed=1", "no tracking.uri=https://me:***@host seed=1"),
-        ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
-        ("sqlite:////home/me/mlflow.db", "sqlite:////home/me/mlflow.db"),
-        ("data.features=[a:b,c@d]", "data.features=[a:b,c@d]"),
-    ],
-)
-def test_passwords_in_addresses_are_masked(text: str, shown: str) -> None:
-    assert masked(text) == shown

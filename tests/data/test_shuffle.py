@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,23 @@ def test_the_order_depends_on_the_seed_alone(tmp_path: Path) -> None:
     assert found != list(range(5000))
     assert shuffled(tmp_path, 5000) == found
     assert shuffled(tmp_path, 5000, seed=1) != found
+
+
+@pytest.mark.parametrize(
+    ("count", "deck_bytes", "digest"), [(200_000, 16 << 20, "898907385d09a0fe"), (2000, 160, "8b7a1f6d0ad9cbae")]
+)
+def test_the_order_stays_as_it_is_and_needs_few_open_files(
+    tmp_path: Path, count: int, deck_bytes: int, digest: str
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len([*Path("/proc/self/fd").iterdir()]) + 8, hard))
+    try:
+        found = np.array(
+            shuffled(tmp_path, count, seed=3, grain=65_536 if count > 2000 else 100, deck_bytes=deck_bytes), np.float32
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert hashlib.md5(np.stack([found, -found], axis=1).tobytes()).hexdigest().startswith(digest)
 
 
 def test_a_long_deck_is_dealt_again(tmp_path: Path) -> None:

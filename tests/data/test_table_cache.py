@@ -122,7 +122,7 @@ def test_verifying_finds_a_change_in_the_middle(cached, write, tmp_path: Path) -
     before = path.stat()
     path.write_text(f"a,y\n{half}3,5\n{half}")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert states(tmp_path / "cache") == ["ready"]
+    assert states(tmp_path / "cache") == ["stale"]
     assert verify(tmp_path / "cache") == ["its source has changed; remove it, and it is made again when needed"]
     assert len(list((tmp_path / "cache" / "tables").iterdir())) == 1
 

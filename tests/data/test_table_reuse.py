@@ -68,22 +68,34 @@ def test_each_choice_of_rows_and_columns_has_its_table(make_table, write, tmp_pa
     assert make_table(path, **rest, log_columns=["y", "a"]) == make_table(path, **rest, log_columns=["a", "y"])
 
 
-@pytest.mark.parametrize("row", [1, 5000])
+@pytest.mark.parametrize("row", [1, 150_000, 300_000])
 def test_a_changed_source_is_noticed(make_table, write, row: int) -> None:
-    """Even if name, size and time are the same, provided that the change is near one of the ends."""
-    lines = ["a,y\n", *(f"{number},10\n" for number in range(1, 5001))]
+    """Even if name, size and modification time are the same, and the change is in the middle of a large file."""
+    lines = ["a,y\n", *(f"{number},10\n" for number in range(1, 300_001))]
     path = write("".join(lines))
     before, status = make_table(path), path.stat()
     lines[row] = f"{row},99\n"
     path.write_text("".join(lines))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    now = path.stat()
+    assert (now.st_size, now.st_mtime_ns, now.st_ino) == (status.st_size, status.st_mtime_ns, status.st_ino)
     after = make_table(path)
     assert after.digest != before.digest
     assert rows(after)[row - 1].tolist() == [row, 99]
     with path.open("a") as file:
         file.write("7,70\n")
     assert rows(make_table(path))[-1].tolist() == [7, 70]
+
+
+def test_a_copy_or_hard_link_makes_the_same_table_again(make_table, write, tmp_path: Path) -> None:
+    path = write("a,y\n1,2\n")
+    table = make_table(path)
+    copy, link = tmp_path / "copy.csv", tmp_path / "link.csv"
+    copy.write_bytes(path.read_bytes())
+    link.hardlink_to(path)
+    for source in (path, copy, link):
+        again = make_table(source)
+        assert (again.digest, again.folder == table.folder) == (table.digest, False)
 
 
 def test_a_column_file_that_lost_rows_is_named(make_table) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.config import Loss, Missing, Order, Scaling
 from harness.data.scaler import Scaler
 from harness.data.split import held_out
-from harness.data.vocabulary import Vocabulary
+from harness.data.vocabulary import Vocabulary, explain_text
 from harness.errors import ConfigError
 from harness.training.encoding import Encoding
 from harness.training.export import raw_model
@@ -36,7 +41,13 @@ def learned(*words: str, trained: int | None = None) -> Vocabulary:
     [
         (["b", "a", "c"], ("a", "b", "c"), [2, 1, 3]),
         (["10", "9", "-1.5"], (-1.5, 9.0, 10.0), [3, 2, 1]),
-        (["3", "03", "3.0"], (3.0,), [1, 1, 1]),
+        (["3", "03", "3.0"], ("03", "3", "3.0"), [2, 1, 3]),
+        (["10", "1e1"], ("10", "1e1"), [1, 2]),
+        (["-0", "0"], ("-0", "0"), [1, 2]),
+        (["1234567.1", "1234567.125"], ("1234567.1", "1234567.125"), [1, 2]),
+        (["9" * 400, "2"], ("2", "9" * 400), [2, 1]),
+        (["+1", "2"], ("+1", "2"), [1, 2]),
+        (["0.1", "2.25", "98101"], (float(np.float32(0.1)), 2.25, 98101.0), [1, 2, 3]),
         (["10", "9", "x"], ("10", "9", "x"), [1, 2, 3]),
         (["1_0", "2"], ("1_0", "2"), [1, 2]),
         (["inf", "2"], ("2", "inf"), [2, 1]),
@@ -54,7 +65,53 @@ def test_categories_are_in_ascending_order_and_numbers_if_all_are(
 def test_a_category_in_no_training_row_has_the_code_0() -> None:
     vocabulary = learned("7", "5", "6", "x", "7.0", trained=2)
     assert vocabulary.categories() == (5.0, 7.0)
-    assert vocabulary.final_codes().tolist() == [2, 1, 0, 0, 2]
+    assert vocabulary.final_codes().tolist() == [2, 1, 0, 0, 0]
+
+
+WORD = st.integers(-(2**40), 2**40).map(str) | st.floats(width=32).map(str) | st.text(min_size=1, max_size=3)
+
+
+@given(st.lists(WORD, min_size=1, unique=True))
+def test_no_two_words_become_one_category(words: list[str]) -> None:
+    vocabulary = learned(*words)
+    assert len(vocabulary.categories()) == len(words)
+    assert sorted(vocabulary.final_codes().tolist()) == list(range(1, len(words) + 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("7", "10"), ""),
+        (("7", "x"), ""),
+        (("7", "007"), "the categories of c are text, because '007' is not a number in its shortest form"),
+        (("1.0", "2.0"), "the categories of c are text, because '1.0' is not a number in its shortest form"),
+    ],
+)
+def test_numbers_that_stay_text_are_explained(make_table, words: tuple[str, str], reason: str) -> None:
+    table = make_table("c,a,y\n" + "".join(f"{word},1,2\n" for word in words), **CATEGORICAL)
+    assert explain_text(table.columns[1]) == reason
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (pa.array([3, 1, None, 3]), "3,1,,3"),
+        (pa.array(["3", "1", None, "3"]), "3,1,,3"),
+        (pa.array(["03", "3", None, "3.0"]), "03,3,,3.0"),
+        (pa.array([3.0, -0.0, np.nan, 0.5]), "3,0,,0.5"),
+        (pa.array([3.5, 0.1, None, 3.5], pa.float32()), "3.5,0.1,,3.5"),
+        (pa.array([Decimal("3.00"), Decimal("1.50"), None, Decimal("3.00")]), "3,1.5,,3"),
+    ],
+    ids=["integers", "text", "other spellings", "floats", "float32", "decimals"],
+)
+def test_parquet_has_the_categories_of_a_csv(make_table, write, tmp_path: Path, values: pa.Array, text: str) -> None:
+    path = tmp_path / "file.parquet"
+    pq.write_table(pa.table({"c": values, "a": [1, 2, 3, 4], "y": [1, 2, 3, 4]}), path)
+    csv = write("c,a,y\n" + "".join(f"{word},{row},{row}\n" for row, word in enumerate(text.split(","), start=1)))
+    options: dict = CATEGORICAL | {"missing": Missing.mean}
+    found, expected = make_table(path, **options), make_table(csv, **options)
+    assert found.columns[1].categories == expected.columns[1].categories
+    np.testing.assert_array_equal(rows(found), rows(expected))
 
 
 def test_too_many_categories_are_refused(make_table) -> None:

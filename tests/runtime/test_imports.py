@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import keras
 import pytest
-import tensorflow as tf
 
 from harness.errors import ConfigError
 from harness.runtime.environment import environment
@@ -42,8 +43,45 @@ def test_tensorflow_is_imported_silently_and_the_environment_stays(close_stderr:
     assert (done.stdout, done.stderr) == ("tensorflow", "")
 
 
+SETTINGS_IN_USE = """
+from harness.errors import ConfigError
+from harness.runtime.imports import import_tensorflow
+try:
+    import_tensorflow()
+except ConfigError as error:
+    print(error)
+else:
+    import keras, threading
+    config = keras.config
+    print(config.backend(), config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy().name)
+"""
+ODD = '{"floatx": "float64", "epsilon": 0.001, "image_data_format": "channels_first", "backend": "jax"}'
+REFUSED = "TensorFlow and Keras cannot be imported ({}). If it is a setting of Keras, correct or remove keras.json."
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (ODD, "tensorflow float32 1e-07 channels_last float32"),
+        ("{not JSON", "tensorflow float32 1e-07 channels_last float32"),
+        (
+            '{"floatx": "float8"}',
+            REFUSED.format(
+                "Invalid `floatx` configuration. Expected one of {'float16', 'float32', 'float64'}. "
+                "Received: floatx=float8"
+            ),
+        ),
+        ("[]", REFUSED.format("'list' object has no attribute 'get'")),
+    ],
+)
+def test_settings_of_keras_do_not_count(tmp_path: Path, content: str, found: str) -> None:
+    (tmp_path / "keras.json").write_text(content)
+    done = python(SETTINGS_IN_USE, KERAS_HOME=str(tmp_path))
+    assert done.stdout.rstrip("\n").startswith(found.partition("Expected one of")[0])
+
+
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tf.keras.backend, "backend", lambda: "torch")
+    monkeypatch.setattr(keras.config, "backend", lambda: "torch")
     with pytest.raises(ConfigError, match="already imported with the torch backend"):
         import_tensorflow()
 

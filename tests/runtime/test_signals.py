@@ -53,3 +53,30 @@ def test_other_threads_change_nothing() -> None:
     thread.start()
     thread.join()
     assert inside == [(False, before)]
+
+
+def test_a_closed_terminal_is_an_exit_of_129_unless_it_is_ignored() -> None:
+    with defer_signals() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(SystemExit) as end:
+            stop.exit()
+    assert end.value.code == 129
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `nohup` does.
+    try:
+        with defer_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_is_noted_although_its_message_cannot_be_written() -> None:
+    kept = os.dup(2)
+    os.close(2)
+    try:
+        with defer_signals() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

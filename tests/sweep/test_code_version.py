@@ -63,6 +63,30 @@ def test_applying_the_patch_to_the_commit_gives_the_code_that_ran(repository: Pa
     assert "data.csv" not in patch
 
 
+def test_files_of_secrets_are_left_out_of_a_patch_and_named(repository: Path, tmp_path: Path) -> None:
+    secret = {".env": "A=CAN4RY", "conf/[a]*/id_rsa": "CAN4RY", "keys/b.pem": "CAN4RY", ".env.moved": "CAN4RY"}
+    for name in [*secret, "helper.py"]:
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text("A = 1\n" * 20)
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "secrets")
+    for name, text in secret.items():
+        (repository / name).write_text(text)
+    (repository / ".env.moved").rename(repository / ".env.local")
+    (repository / "helper.py").write_text("A = 2\n" * 20)
+    git(repository, "add", ".")
+    git(repository, "config", "diff.noprefix", "true")
+    git(repository, "config", "color.ui", "always")
+    (patch,) = own_patches("own_model.build").values()
+    assert "CAN4RY" not in patch
+    named = [*secret, ".env.local"]
+    assert patch.splitlines()[:5] == [f"not recorded, as it may contain secrets: {name}" for name in sorted(named)]
+    (tmp_path / "changes.patch").write_text(patch)
+    git(repository, "reset", "-q", "--hard")
+    git(repository, "apply", str(tmp_path / "changes.patch"))
+    assert (repository / "helper.py").read_text() == "A = 2\n" * 20
+
+
 def test_a_model_outside_any_repository_has_no_patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lone_model.py").write_text("def build(inputs):\n    return 1\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,0 +1,28 @@
+"""Recognizes errors that a full disk causes, whichever library raises them."""
+
+from __future__ import annotations
+
+import errno
+
+REMEDY = "Free space, or set TMPDIR to another folder; then run the same command again."
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "database or disk is full")
+
+
+def explain(error: BaseException) -> str:
+    """Return a sentence if `error` or one of its causes is about a full disk, or else an empty string."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        if _is_full(cause):
+            name = getattr(cause, "filename2", None) or getattr(cause, "filename", None)
+            return f"the disk is full{f': {name}' if name else ''}. {REMEDY}"
+        cause = cause.__cause__ or cause.__context__
+    return ""
+
+
+def _is_full(error: BaseException) -> bool:
+    # Some libraries raise errors of their own, which quote the system's.
+    return (isinstance(error, OSError) and error.errno in _FULL) or any(words in str(error) for words in _WORDS)

@@ -1,0 +1,64 @@
+"""Foreign words, such as names of runs and columns, as text for a terminal, CSV, Markdown and figures.
+
+HTML is escaped by Jinja, JSON by `json`. For a secret in the words, see `runtime.secrets`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_JOINERS = "\u200c\u200d"
+_FORMULA = ("=", "+", "-", "@")
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~$&#]")
+_LABEL_LENGTH = 60
+
+
+def visible(text: str) -> str:
+    r"""Return one line in which no character moves the cursor, changes colors or reverses text: ESC becomes `\x1b`."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def folded(text: str) -> str:
+    """Return a message, which may have several lines, as one line of visible text."""
+    return visible(" ".join(text.split()))
+
+
+def csv_cell(value: object) -> object:
+    """Return a value for a spreadsheet: text that a spreadsheet would run as a formula starts with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    shown = visible(value)
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) and not _is_number(shown) else shown
+
+
+def markdown(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return _MARKDOWN.sub(r"\\\g<0>", visible(text))
+
+
+def markdown_code(text: str) -> str:
+    """Return a code block, whatever backticks the text has."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{visible(text)}\n{fence}"
+
+
+def figure_label(text: str) -> str:
+    """Return a label that Matplotlib draws as it is, or its start if it is long."""
+    shown = visible(text)
+    shown = shown if len(shown) <= _LABEL_LENGTH else f"{shown[: _LABEL_LENGTH - 1]}…"
+    return shown.replace("$", r"\$")
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text == text.strip()

@@ -1,0 +1,47 @@
+"""Keras's process-wide settings: the harness computes with its own, whatever the user's are, and gives those back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class KerasSettings(NamedTuple):
+    """What `keras.json` or a program can set for a whole process; the defaults are those of Keras."""
+
+    floatx: str = "float32"
+    epsilon: float = 1e-7
+    image_data_format: str = "channels_last"
+    dtype_policy: object = "float32"
+
+
+_users: list[KerasSettings] = []
+"""The settings to give back; at most one."""
+
+
+def use_default_settings() -> None:
+    """Set what results depend on, and remember the user's settings."""
+    if not _users:
+        _users.append(_current())
+    _apply(KerasSettings())
+
+
+def give_back_settings() -> None:
+    """Restore the user's settings, if any were replaced."""
+    while _users:
+        _apply(_users.pop())
+
+
+def _current() -> KerasSettings:
+    import keras
+
+    config = keras.config
+    return KerasSettings(config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy())
+
+
+def _apply(settings: KerasSettings) -> None:
+    import keras
+
+    keras.config.set_floatx(settings.floatx)
+    keras.config.set_epsilon(settings.epsilon)
+    keras.config.set_image_data_format(settings.image_data_format)
+    keras.config.set_dtype_policy(settings.dtype_policy)

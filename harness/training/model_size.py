@@ -1,0 +1,70 @@
+"""Measures a Keras model before it is built, so that one that cannot fit into memory is refused instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import psutil
+
+from harness.errors import require
+from harness.formatting import memory
+
+
+def count_weights(build: Callable[[], keras.Model], inputs: int | None = None) -> int:
+    """Return the number of weights of the model that `build` returns, without allocating them.
+
+    Keras creates no values in a stateless scope; what is left of the scope belongs to a thread, and ends with it.
+
+    Args:
+        build: Returns the model; its errors are raised here.
+        inputs: Number of inputs, for models that are only built when they are called.
+
+    Returns:
+        The number of weights, including those that are not trained.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_count, build, inputs).result()
+
+
+def _count(build: Callable[[], keras.Model], inputs: int | None) -> int:
+    with keras.StatelessScope(initialize_variables=False):
+        model = build()
+        if inputs:
+            model(keras.KerasTensor((2, inputs)))
+        return sum(math.prod(variable.shape) for variable in model.variables)
+
+
+def require_memory(build: Callable[[int], keras.Model], inputs: int, lanes: int) -> None:
+    """Reject a model whose own weights and those of `lanes` runs do not fit into memory, before it is built.
+
+    Raises:
+        ConfigError: It has too many weights.
+    """
+    try:
+        weights = count_weights(lambda: build(inputs), inputs)
+    except Exception:
+        return  # Building the model raises the same error again, where it is handled.
+    needed, available = 4 * weights * (1 + lanes), psutil.virtual_memory().available
+    require(
+        needed <= available,
+        f"model: {weights:,} weights need {memory(needed / 1e6)} of memory, but {memory(available / 1e6)} are "
+        "available. Use smaller layers.",
+    )
+
+
+def row_values(model: keras.Model) -> int:
+    """Return how many values all layers of a functional or sequential model together compute for one row."""
+    return sum(_row_values(model))
+
+
+def _row_values(model: Any) -> Iterator[int]:
+    for operation in getattr(model, "operations", model.layers):
+        if isinstance(operation, keras.Model):
+            yield from _row_values(operation)
+        else:
+            for tensor in keras.tree.flatten(operation.output):
+                yield math.prod(size or 1 for size in tensor.shape[1:])
