@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.config import Order
+from harness.data.manifest import Facts
+from harness.data.pages import Part, column_path
+from harness.data.statistics import Column
 from harness.data.table import Table
-from harness.data.table_writer import Part, column_path
 from harness.errors import ConfigError
 
 SMALL = "a,text,b,y\n1,u,-1,10\n2,v,-2,2e1\n3,w,-3,30\n4,x,-4,40\n5,y,-5,50\n"
 
 
 def rows(table: Table, part: Part = "train") -> np.ndarray:
-    """Return all rows of a part, `[rows, columns]`."""
-    return table.read(part, 0, table.rows(part)).T
+    """Return all rows of a part as float32, `[rows, columns]`."""
+    offsets = np.array([column.offset for column in table.columns])
+    return (stored(table, part) + offsets).astype(np.float32)
+
+
+def stored(table: Table, part: Part = "train") -> np.ndarray:
+    """Return all rows of a part as they are stored, `[rows, columns]`."""
+    return np.stack(table.read(part, 0, table.rows(part)), axis=1)
+
+
+def table_without_files(
+    columns: Sequence[Column], train_rows: int, holdout_rows: int = 0, folder: str = "", digest: str = ""
+) -> Table:
+    """Return a table that has metadata only; the last column is the target."""
+    facts = Facts((*columns[:-1],), (columns[-1],), 65_536, train_rows, holdout_rows, 0, 0, "", ())
+    place = {"folder": Path(folder), "address": str(Path(folder, "data.csv"))}
+    return Table(**vars(facts), **place, digest=digest, order=Order.file, split_seed=0, sums=b"")
 
 
 def numbered(count: int, *, gaps: int = 0) -> str:

@@ -85,7 +85,7 @@ class App:
         from harness.sweep.plan import prepare
 
         display = _display()
-        self._signatures = [run.signature for run in prepare(settings, display.reading)]
+        self._signatures = [run.signature for run in prepare(settings, display.reading, display.say)]
         display.clear()
 
     def train(self, jobs: Sequence[DictConfig], folder: Path | None) -> list[Run]:

@@ -16,7 +16,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
-from harness.data.table_cache import NEEDED, generated, list_tables, remove_table, sources_of
+from harness.data.built_in import generated, note_path
+from harness.data.table_cache import NEEDED, list_tables, remove_table, sources_of
 from harness.errors import require
 from harness.formatting import age, millions
 from harness.runtime.secrets import masked, shown
@@ -137,7 +138,7 @@ def _tables(cache: Path) -> Iterator[Item]:
         yield Item("tables", shelved.name, state, shelved.bytes, shelved.used, kept, remove)
     for file in generated(cache):
         kept = NEEDED if str(file.absolute()) in sources else ""
-        yield Item("tables", file.name, "generated", _size(file), _newest(file), kept, _removal(file))
+        yield Item("tables", file.name, "generated", _size(file), _newest(file), kept, _removal(file, note_path(file)))
 
 
 def _records(cache: Path) -> Iterator[Item]:

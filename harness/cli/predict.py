@@ -59,7 +59,7 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
         _write([*(header if keep else ()), COLUMN], sink)
         for chunk in chunks:
             inputs = {
-                name: _input(name, column, chunk, is_text=model.input[name].dtype == "string")
+                name: _input(name, column, chunk, model.input[name].dtype)
                 for name, column in zip(names, chunk.columns, strict=True)
             }
             for start in range(0, chunk.rows, batch_rows):
@@ -88,7 +88,8 @@ def _write(rows: pd.DataFrame | list[str], sink: TextIO) -> None:
     # A CR ends a line too, but Python's writer leaves it unquoted.
     has_cr = any(frame[name].str.contains("\r", regex=False).any() for name in frame.select_dtypes("str"))
     quoting: Any = csv.QUOTE_NONNUMERIC if has_cr else csv.QUOTE_MINIMAL
-    frame.to_csv(sink, index=False, header=False, float_format="%.9g", quoting=quoting)
+    digits = 17 if (frame.dtypes == np.float64).any() else 9  # All that the type has.
+    frame.to_csv(sink, index=False, header=False, float_format=f"%.{digits}g", quoting=quoting)
 
 
 @contextlib.contextmanager
@@ -106,10 +107,11 @@ def _sink(output: Path | None) -> Iterator[TextIO]:
         aside.unlink(missing_ok=True)
 
 
-def _input(name: str, column: np.ndarray | Words, chunk: Chunk, *, is_text: bool) -> Any:
+def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> Any:
     """Return a column in the form that the model takes, `[rows, 1]`; an empty category counts as unknown."""
     import tensorflow as tf
 
+    is_text = dtype == "string"
     if isinstance(column, Words):
         words: Any = (
             column.values if is_text else [_category(name, index, column, chunk) for index in range(len(column.values))]
@@ -119,7 +121,7 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk, *, is_text: bool
     empty = np.isnan(column)
     if empty.any():
         raise ConfigError(f"{name}: empty field in {chunk.locate(int(empty.argmax()))}. Fill it or remove the row.")
-    return tf.constant(column[:, None], tf.float32)
+    return tf.constant(column[:, None], tf.as_dtype(dtype))
 
 
 def _category(name: str, index: int, column: Words, chunk: Chunk) -> float:

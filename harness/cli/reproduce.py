@@ -116,7 +116,7 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     except ConfigError as error:
         raise ConfigError(f"{str(error).removesuffix('.')}. {remedy}") from error
     try:
-        (ready,) = prepare([config], display.reading)
+        (ready,) = prepare([config], display.reading, display.say)
     finally:
         display.clear()
     elsewhere = [

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.config import Order
+from harness.data.pages import Part
 from harness.data.scaler import Scaler
-from harness.data.shuffle import PAGE_ROWS, page_order
+from harness.data.shuffle import page_order
 from harness.data.table import Table
-from harness.data.table_writer import Part
 from harness.runtime.prefetch import prefetch
 
 SLICE_ROWS = 1024
@@ -28,7 +28,7 @@ class Block:
     Attributes:
         x: float32 `[capacity, features]`; the first `overlap` rows repeat those before `start`, so that a chunk that
             began in the previous block can be completed here. Rows past `stop` are zero.
-        y: float32 `[capacity, 1]`, likewise.
+        y: float32 `[capacity, targets]`, likewise.
     """
 
     start: int
@@ -59,7 +59,7 @@ class Blocks:
         self.block_rows = -(-wanted // SLICE_ROWS) * SLICE_ROWS
         self._table = table
         self._part: Part = part
-        self.turns = part == "train" and table.order is Order.shuffled and self.rows > PAGE_ROWS
+        self.turns = part == "train" and table.order is Order.shuffled and table.pages(part) > 1
 
     @property
     def capacity(self) -> int:
@@ -87,8 +87,9 @@ class Blocks:
             yield from blocks
 
     def _read(self, epoch: int, begin: int) -> Generator[Block]:
-        in_order = np.arange(-(-self.rows // PAGE_ROWS))
-        pages = _Pages(self.rows, page_order(self.rows, self._table.split_seed, epoch) if self.turns else in_order)
+        table, count = self._table, self._table.pages(self._part)
+        order = page_order(count, table.split_seed, epoch) if self.turns else np.arange(count)
+        pages, reader = _Pages(self.rows, table.page_rows, order), table.reader(self._part)
         before: Block | None = None
         for start in range(begin, self.rows, self.block_rows):
             stop = min(start + self.block_rows, self.rows)
@@ -99,10 +100,10 @@ class Blocks:
             first_row = start if before else max(start - self.overlap, 0)
             row = self.overlap - (start - first_row)
             for first, last in pages.pieces(first_row, stop):
-                # Scale page by page, so that only one page at a time is in float64.
-                values = self.scaler.apply(self._table.read(self._part, first, last))
                 end = row + last - first
-                x[row:end], y[row:end] = values[: self.features].T, values[self.features :].T
+                for index, values in enumerate(reader.read(first, last)):
+                    out = x[:, index] if index < self.features else y[:, index - self.features]
+                    self.scaler.scale(index, values, out[row:end])
                 row = end
             before = Block(start, stop, x, y)
             yield before
@@ -111,10 +112,10 @@ class Blocks:
 class _Pages:
     """The pages of a part in the order of one pass."""
 
-    def __init__(self, rows: int, order: np.ndarray) -> None:
-        self._starts = order * PAGE_ROWS
+    def __init__(self, rows: int, page_rows: int, order: np.ndarray) -> None:
+        self._starts = order * page_rows
         # The row of the pass at which each page ends; the part's last page is shorter.
-        self._ends = np.cumsum(np.minimum(rows - self._starts, PAGE_ROWS))
+        self._ends = np.cumsum(np.minimum(rows - self._starts, page_rows))
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Yield, page by page, where rows `[start, stop)` of the pass are stored in the part."""

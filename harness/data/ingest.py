@@ -1,12 +1,11 @@
-"""Ingests a source in one pass: checks and splits its rows, computes statistics, and writes float32 columns."""
+"""Ingests a source in one pass: checks and splits its rows, computes statistics, and writes columns."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,11 +13,14 @@ import numpy as np
 
 from harness.config import DataConfig, Missing, Order
 from harness.data.formats import open_source
+from harness.data.manifest import Facts, digest_of
+from harness.data.pages import PARTS, page_rows_of
+from harness.data.precision import Offsets
 from harness.data.source import BLOCK_BYTES, Chunk, Selection, Words
 from harness.data.split import held_out
 from harness.data.statistics import Column, Drift, Moments
 from harness.data.table import Table
-from harness.data.table_writer import PARTS, PartWriter
+from harness.data.table_writer import PartWriter
 from harness.data.vocabulary import Vocabulary
 from harness.errors import ConfigError, require
 from harness.runtime.prefetch import prefetch
@@ -47,14 +49,22 @@ def ingest(
         OSError: The folder cannot be written to, or the disk is full.
     """
     rows = _Rows(data)
+    planned = [Column(name, name in data.log_columns, 0, 0.0, 1.0, 0.0, 0.0) for name in data.columns]
+    page_rows, features = page_rows_of(planned), len(data.features)
+    # No page of a part is full before the first `page_rows` rows are known.
+    offsets = Offsets([column.name not in data.categorical for column in planned], page_rows)
     with contextlib.ExitStack() as stack:
-        parts = {part: stack.enter_context(PartWriter(folder, part, data, rows.vocabularies)) for part in PARTS}
+        parts = {
+            part: stack.enter_context(PartWriter(folder, part, data, planned, page_rows, rows.vocabularies, offsets))
+            for part in PARTS
+        }
         chunks = _read_all(addresses, Selection.of(data, block_bytes))
         for chunk, position, total in stack.enter_context(contextlib.closing(prefetch(chunks))):
             first_row, rows.seen = rows.seen, rows.seen + chunk.rows
             values, keep = rows.settle(chunk)
             out = held_out(first_row, chunk.rows, data.holdout, data.split_seed)
-            rows.drift.add(first_row, np.where(keep, values[-1], np.nan))
+            rows.drift.add(first_row, np.where(keep, values[features], np.nan))
+            offsets.add(values, keep)
             parts["train"].add(values, keep & ~out)
             parts["holdout"].add(values, keep & out)
             progress(IngestProgress("reading", rows.seen, position, total))
@@ -66,33 +76,39 @@ def ingest(
         )
         for part in parts.values():
             part.flush()
+        train = parts["train"]
         columns = tuple(
-            _column(name, name in data.log_columns, moments, rows.vocabularies.get(name))
-            for name, moments in zip(data.columns, parts["train"].moments, strict=True)
+            _column(replace(column, offset=offset, rounding=rounding), moments, rows.vocabularies.get(column.name))
+            for column, moments, offset, rounding in zip(
+                planned, train.moments, offsets.values().tolist(), train.rounding, strict=True
+            )
         )
-        digests = [digest for part in parts.values() for digest in part.finish(columns, rows.filled > 0)]
-    target, name = columns[-1], f"log({data.target})" if columns[-1].log else data.target
-    return Table(
-        folder=folder,
-        address=masked(addresses[0]),
-        columns=columns,
-        train_rows=parts["train"].rows,
+        written = [column for part in parts.values() for column in part.finish(columns, rows.filled > 0)]
+    target = columns[features]
+    drift = ""
+    if data.order is Order.file:
+        name = f"log({target.name})" if target.log else target.name
+        drift = rows.drift.describe(name, rows.seen, target.mean, target.std)
+    facts = Facts(
+        features=columns[:features],
+        targets=columns[features:],
+        page_rows=page_rows,
+        train_rows=train.rows,
         holdout_rows=parts["holdout"].rows,
         dropped=rows.dropped,
         filled=rows.filled,
-        drift=rows.drift.describe(name, rows.seen, target.mean, target.std) if data.order is Order.file else "",
-        digest=digest_of(columns, digests),
+        drift=drift,
+        column_digests=tuple(column.digest for column in written),
+    )
+    return Table(
+        **vars(facts),
+        folder=folder,
+        address=masked(addresses[0]),
+        digest=digest_of(facts),
         order=data.order,
         split_seed=data.split_seed,
+        sums=b"".join(column.sums for column in written),
     )
-
-
-def digest_of(columns: Sequence[Column], digests: Sequence[str]) -> str:
-    """Return a table's digest, computed from the digests of its files and its columns' names and categories."""
-    described = [[column.name for column in columns], [column.log for column in columns], digests]
-    categories = [column.categories for column in columns]
-    described += [categories] if any(categories) else []
-    return hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
 
 
 def _read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[Chunk, int, int]]:
@@ -160,9 +176,10 @@ class _Rows:
             np.log(values[index], out=values[index], where=values[index] > 0)
 
 
-def _column(name: str, log: bool, moments: Moments, vocabulary: Vocabulary | None) -> Column:
-    require(moments.count > 0, f"{name} is empty in all training rows; remove it from data.features.")
+def _column(column: Column, moments: Moments, vocabulary: Vocabulary | None) -> Column:
+    require(moments.count > 0, f"{column.name} is empty in all training rows; remove it from data.features.")
+    count = moments.count
     if vocabulary is None:
-        return Column(name, log, moments.count, moments.mean, moments.std, moments.min, moments.max)
+        return replace(column, count=count, mean=moments.mean, std=moments.std, min=moments.min, max=moments.max)
     categories = vocabulary.categories()
-    return Column(name, log, moments.count, 0.0, 1.0, 0.0, float(len(categories)), categories)
+    return replace(column, count=count, max=float(len(categories)), categories=categories)

@@ -22,12 +22,11 @@ def sample_csv(table: Table) -> str:
     if len(table.columns) != 2 or table.columns[0].categories:
         return ""
     if table.train_rows <= ROWS:
-        values = table.read("train", 0, table.train_rows)
+        stored = table.read("train", 0, table.train_rows)
     else:
         starts = np.linspace(0, table.train_rows - PIECE, ROWS // PIECE).astype(int)
-        values = np.concatenate([table.read("train", start, start + PIECE) for start in starts.tolist()], axis=1)
-    columns = {
-        column.name: np.exp(of_column) if column.log else of_column
-        for column, of_column in zip(table.columns, values.astype(np.float64), strict=True)
-    }
-    return pd.DataFrame(columns).to_csv(index=False, float_format="%.7g")
+        pieces = [table.read("train", start, start + PIECE) for start in starts.tolist()]
+        stored = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+    columns = {column.name: column.own_units(values) for column, values in zip(table.columns, stored, strict=True)}
+    digits = 15 if any(column.offset for column in table.columns) else 7
+    return pd.DataFrame(columns).to_csv(index=False, float_format=f"%.{digits}g")

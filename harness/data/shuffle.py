@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-PAGE_ROWS = 65_536
 DECKS = 256
 DECK_BYTES = 16 << 20
 """Maximum bytes of rows permuted at once; a longer deck is dealt again."""
@@ -83,9 +82,9 @@ class Shuffle:
         return np.frombuffer(file.read(rows * 4 * self._columns), np.float32).reshape(-1, self._columns)
 
 
-def page_order(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the numbers of the pages that hold `rows` rows, in the order in which `epoch` reads them."""
-    return _generator(seed, epoch).permutation(-(-rows // PAGE_ROWS))
+def page_order(pages: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the numbers of `pages` pages in the order in which `epoch` reads them."""
+    return _generator(seed, epoch).permutation(pages)
 
 
 def _generator(seed: int, epoch: int = 0) -> np.random.Generator:

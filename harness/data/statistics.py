@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -22,9 +24,13 @@ class Column:
     Attributes:
         log: Whether the values are natural logarithms of those in the source.
         count: Number of values that are not empty.
-        std: Population standard deviation.
+        std: Population standard deviation. This and the other statistics are those of `stored + offset`.
         categories: For a categorical column, the categories in training rows, ascending, as numbers if all of them are
             numbers. The first is stored as 1 and so on, any other category as 0; `mean` is 0 and `std` is 1.
+        dtype: Type of the stored values.
+        shape: Shape of one row's value; empty for a number.
+        offset: Subtracted from the values before they are stored, because float32 is too coarse at their magnitude.
+        rounding: The largest rounding error of a training row's value, if it may matter; else 0.
     """
 
     name: str
@@ -35,6 +41,25 @@ class Column:
     min: float
     max: float
     categories: tuple[float, ...] | tuple[str, ...] = ()
+    dtype: Literal["float32", "int32", "uint8"] = "float32"
+    shape: tuple[int, ...] = ()
+    offset: float = 0.0
+    rounding: float = 0.0
+
+    @property
+    def file_type(self) -> np.dtype:
+        """Type of the stored values, little-endian."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    @property
+    def value_bytes(self) -> int:
+        """Size of one row's value in bytes."""
+        return math.prod(self.shape) * self.file_type.itemsize
+
+    def own_units(self, stored: np.ndarray) -> np.ndarray:
+        """Return stored numbers as they are in the source, float64."""
+        values = stored.astype(np.float64) + self.offset
+        return np.exp(values) if self.log else values
 
     @property
     def is_text(self) -> bool:

@@ -1,54 +1,54 @@
 """A complete table on disk: its metadata and its rows.
 
-A table is a folder that holds `table.json` and one raw little-endian float32 file for each column and part.
+A table is a folder that holds a manifest, the checksums of all pages, and one file for each column and part.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from harness.config import Order
+from harness.config import DataConfig, Order
+from harness.data.manifest import Facts, Manifest, digest_of, key_of, read_manifest, write_manifest
+from harness.data.pages import (
+    PARTS,
+    SUM_BYTES,
+    DamagedTable,
+    PageReader,
+    Part,
+    column_path,
+    digest_column,
+)
 from harness.data.statistics import Column, input_keys
-from harness.data.table_writer import Part, column_path
 from harness.data.urls import name_of
-from harness.errors import require
+from harness.runtime.secrets import masked
+from harness.runtime.state_files import StateError, checksum, read_state, write_state
 
-MANIFEST = "table.json"
+SUMS = "pages.sums"
+SUMS_KIND = "table pages 3"
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Facts):
     """A complete table.
 
     Attributes:
         folder: Where it is stored.
         address: Path or URL of the first file it was made from, without credentials.
-        columns: Features in the model's order, the target last.
-        dropped: Rows left out because a field was empty.
-        filled: Number of fields filled with the training mean, plus the number of empty categories.
-        drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
-        digest: Digest of all values, column names and parts, as 32 hexadecimal digits.
+        digest: Digest of what the table holds, as 32 hexadecimal digits.
         split_seed: Seed of the split and of the order of shuffled rows.
+        sums: The checksums of all pages, in the order of `column_digests`.
     """
 
     folder: Path
     address: str
-    columns: tuple[Column, ...]
-    train_rows: int
-    holdout_rows: int
-    dropped: int
-    filled: int
-    drift: str
     digest: str
     order: Order
     split_seed: int
+    sums: bytes = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -56,14 +56,9 @@ class Table:
         return name_of(self.address)
 
     @property
-    def features(self) -> tuple[Column, ...]:
-        """The columns that a model takes, in its order."""
-        return self.columns[: -len(self.targets)]
-
-    @property
-    def targets(self) -> tuple[Column, ...]:
-        """The columns that a model predicts."""
-        return self.columns[-1:]
+    def columns(self) -> tuple[Column, ...]:
+        """Features in the model's order, then targets."""
+        return (*self.features, *self.targets)
 
     @property
     def inputs(self) -> list[str]:
@@ -74,32 +69,85 @@ class Table:
         """Return the number of rows of `part`."""
         return self.train_rows if part == "train" else self.holdout_rows
 
-    def read(self, part: Part, start: int, stop: int) -> np.ndarray:
-        """Return rows `[start, stop)` of `part`, unscaled, as float32 `[columns, rows]`."""
-        out = np.empty((len(self.columns), stop - start), np.float32)
-        for index, values in enumerate(out):
-            with column_path(self.folder, part, index).open("rb") as file:
-                file.seek(start * values.itemsize)
-                # Buffered, because a single unbuffered read stops at 2 GiB.
-                got = file.readinto(values.data)
-                require(got == values.nbytes, f"{file.name} is truncated; remove its folder.")
-        return out
+    def read(self, part: Part, start: int, stop: int) -> list[np.ndarray]:
+        """Return rows `[start, stop)` of `part`: for each column, its stored values."""
+        return self.reader(part).read(start, stop)
+
+    def reader(self, part: Part, columns: Sequence[Column] = ()) -> PageReader:
+        """Return a reader of some columns, by default all, which is best for reading a part from start to end."""
+        chosen = {index: column for index, column in enumerate(self.columns) if not columns or column in columns}
+        size = SUM_BYTES * self.pages(part)
+        start = SUM_BYTES * self.pages("train") * len(self.columns) if part == "holdout" else 0
+        sums = [self.sums[start + index * size : start + (index + 1) * size] for index in range(len(self.columns))]
+        return PageReader(self.folder, part, chosen, self.rows(part), self.page_rows, sums)
+
+    def pages(self, part: Part) -> int:
+        """Return the number of pages of each column of `part`."""
+        return -(-self.rows(part) // self.page_rows)
+
+    def check(self) -> None:
+        """Read all files, and compare them with their checksums and digests.
+
+        Raises:
+            DamagedTable: They differ.
+        """
+        digests = []
+        for part in PARTS:
+            reader, rows = self.reader(part), self.rows(part)
+            for start in range(0, rows, self.page_rows):
+                reader.read(start, min(start + self.page_rows, rows))
+            digests += [digest_column(column_path(self.folder, part, index)) for index in range(len(self.columns))]
+        if tuple(digests) != self.column_digests:
+            raise DamagedTable(self.folder, "its columns do not match their digests")
 
 
-def save_table(table: Table, files: Sequence[Sequence[object]], data: Mapping[str, object]) -> None:
+def save_table(table: Table, files: Sequence[Sequence[object]], data: DataConfig) -> None:
     """Write what `load_table` reads, with the fingerprints of the `files` and the configuration used."""
-    derived = ("folder", "address", "order", "split_seed")
-    values = {key: value for key, value in asdict(table).items() if key not in derived}
-    with (table.folder / MANIFEST).open("w") as file:
-        json.dump({"files": files, "data": data, **values}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    write_state(table.folder / SUMS, SUMS_KIND, table.sums)
+    path = [masked(name) for name in data.path] if isinstance(data.path, list) else data.path and masked(data.path)
+    facts = Facts(**{each.name: getattr(table, each.name) for each in fields(Facts)})
+    known: list = [list(file) for file in files]
+    write_manifest(table.folder, Manifest(known, replace(data, path=path), facts, checksum(table.sums), table.digest))
 
 
 def load_table(folder: Path) -> Table:
-    """Return the complete table in `folder`."""
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    data, files = manifest.pop("data"), manifest.pop("files")
-    columns = tuple(Column(**each | {"categories": tuple(each["categories"])}) for each in manifest.pop("columns"))
-    order, seed = Order(data["order"]), data["split_seed"]
-    return Table(folder, files[0][0], columns, **manifest, order=order, split_seed=seed)
+    """Return the complete table in `folder`, after checking everything except the pages of its columns.
+
+    Raises:
+        FileNotFoundError: There is no manifest.
+        DamagedTable: Its files do not fit together.
+        StateError: The manifest cannot be used.
+    """
+    manifest = read_manifest(folder)
+    if key_of(manifest.files, manifest.data) != folder.name or digest_of(manifest.facts) != manifest.digest:
+        raise DamagedTable(folder, "its manifest was changed or belongs to another table")
+    try:
+        sums = read_state(folder / SUMS, SUMS_KIND)
+    except FileNotFoundError as error:
+        raise DamagedTable(folder, f"{SUMS} is missing") from error
+    except StateError as error:
+        raise DamagedTable(folder, str(error).rstrip(".")) from error
+    table = Table(
+        **vars(manifest.facts),
+        folder=folder,
+        address=str(manifest.files[0][0]),
+        digest=manifest.digest,
+        order=manifest.data.order,
+        split_seed=manifest.data.split_seed,
+        sums=sums,
+    )
+    if checksum(sums) != manifest.sums:
+        raise DamagedTable(folder, f"{SUMS} belongs to another table")
+    for part in PARTS:
+        for index, column in enumerate(table.columns):
+            _check_size(column_path(folder, part, index), table.rows(part) * column.value_bytes)
+    return table
+
+
+def _check_size(path: Path, size: int) -> None:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError as error:
+        raise DamagedTable(path.parent, f"{path.name} is missing") from error
+    if found != size:
+        raise DamagedTable(path.parent, f"{path.name} has {found:,} bytes instead of {size:,}")

@@ -6,34 +6,29 @@ A table is written to a staging folder and renamed when complete, so a table und
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from harness.config import DataConfig, flatten
-from harness.data import synthetic_houses
+from harness.config import DataConfig
 from harness.data.addresses import find_addresses
+from harness.data.built_in import built_in_csv
 from harness.data.files import open_file
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.local import LocalFile
+from harness.data.manifest import MANIFEST, key_of
 from harness.data.source import BLOCK_BYTES
-from harness.data.table import MANIFEST, Table, load_table, save_table
-from harness.data.table_locks import hold, making
+from harness.data.table import Table, load_table, save_table
+from harness.data.table_locks import hold, making, release
 from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.runtime.memory import release_memory
 from harness.runtime.secrets import masked
+from harness.runtime.state_files import StateError
 
-FORMAT = 2
-
-_NOT_READ = ("path", "rows", "origin", "scaling")
-"""Keys of `DataConfig` that do not affect a table, or only through the fingerprint of its source."""
+Say = Callable[[str], None]
 
 _drained: set[tuple[str, ...]] = set()
 
@@ -42,32 +37,109 @@ def open_table(
     data: DataConfig,
     cache: Path,
     progress: ProgressCallback = lambda state: None,
+    say: Say = lambda line: None,
     *,
     block_bytes: int = BLOCK_BYTES,
 ) -> Table:
-    """Return the table of `data` from `cache`, or make it now if its source is new or has changed.
+    """Return the table of `data` from `cache`, or make it now if its source is new or has changed, or it is damaged.
 
     The table is marked as in use, so that it is not removed before this process ends.
+
+    Args:
+        data: What to read.
+        cache: The folder of the cache.
+        progress: Called while a source is read.
+        say: Called with a sentence if a damaged file is replaced.
+        block_bytes: Bytes of a source parsed at once.
 
     Raises:
         ConfigError: The source is invalid, or the cache cannot be written to.
     """
     with cache_errors(cache):
-        addresses = source_addresses(data, cache, progress)
-        folder = cache / "tables" / _key(addresses, data)
+        addresses = source_addresses(data, cache, progress, say)
+        folder = cache / "tables" / key_of(_fingerprints(addresses), data)
         while True:
-            if not (folder / MANIFEST).is_file():
-                with making(cache, folder.name):
-                    if not (folder / MANIFEST).is_file():
-                        _drain(addresses)
-                        with staging_folder(folder) as staging:
-                            write_table(staging, addresses, data, progress, block_bytes)
-                            # Where locks do not work, another process may have been faster; its table is just as good.
-                            with contextlib.suppress(OSError):
-                                staging.rename(folder)
-            with contextlib.suppress(FileNotFoundError):  # Another process has just removed it.
+            with contextlib.suppress(FileNotFoundError, StateError):  # It may also have been removed just now.
                 hold(folder)
                 return load_table(folder)
+            with making(cache, folder.name):
+                if (fault := _fault(folder)) is None:
+                    continue
+                _drain(addresses)
+                if fault:
+                    _check_owner(folder, fault)
+                    say(f"{fault} It is made again from its source.")
+                # Derived data that cannot be used is not kept: a table can be as large as its source.
+                _remove(folder)
+                with staging_folder(folder) as staging:
+                    write_table(staging, addresses, data, progress, block_bytes)
+                    try:
+                        staging.rename(folder)
+                    except OSError:
+                        # Where locks do not work, another process may have been faster; its table is just as good.
+                        if not folder.exists():
+                            raise
+
+
+def replace_table(
+    table: Table,
+    data: DataConfig,
+    cache: Path,
+    progress: ProgressCallback = lambda state: None,
+    say: Say = lambda line: None,
+) -> Table:
+    """Return an intact table in place of one that was found damaged while it was read, made again from its source.
+
+    Raises:
+        ConfigError: The source is gone, has changed, or was a stream.
+    """
+    name = f"Table {table.folder.name[:8]}"
+    try:
+        with cache_errors(cache):
+            addresses = source_addresses(data, cache, progress, say)
+            is_same = key_of(_fingerprints(addresses), data) == table.folder.name
+            require(is_same, f"{masked(addresses[0])} has changed since.")
+            with making(cache, table.folder.name):
+                if _fault(table.folder, completely=True):  # Another process may have replaced it.
+                    _drain(addresses)
+                    _remove(table.folder)
+        again = open_table(data, cache, progress, say)
+    except ConfigError as error:
+        raise ConfigError(f"{name} is damaged and cannot be made again: {error}") from error
+    require(again.digest == table.digest, f"{name} is damaged, and its source has changed since.")
+    return again
+
+
+def _fault(folder: Path, *, completely: bool = False) -> str | None:
+    """Return what is wrong with a table as a sentence: empty if there is no table, and None if it is intact.
+
+    Args:
+        folder: The table's folder.
+        completely: Also read its columns.
+    """
+    try:
+        table = load_table(folder)
+        if completely:
+            table.check()
+    except FileNotFoundError:
+        return "" if not folder.exists() else f"{folder} has no manifest."
+    except StateError as error:
+        return str(error)
+    return None
+
+
+def _check_owner(folder: Path, fault: str) -> None:
+    is_own = folder.stat(follow_symlinks=False).st_uid == os.geteuid()
+    require(is_own, f"runtime.cache: {fault} It belongs to another user; set runtime.cache to another folder.")
+
+
+def _remove(folder: Path) -> None:
+    release(folder)
+    # Without the manifest, what remains is not a table.
+    with contextlib.suppress(FileNotFoundError):
+        (folder / MANIFEST).unlink()
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
@@ -85,18 +157,16 @@ def staging_folder(folder: Path) -> Iterator[Path]:
 
 def write_table(
     folder: Path, addresses: Sequence[str], data: DataConfig, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
-) -> None:
+) -> Table:
     """Write the table of `data`, with its source at `addresses`, into `folder`."""
-    states = [open_file(address).fingerprint() for address in addresses]
+    states = _fingerprints(addresses)
     table = ingest(addresses, data, folder, progress, block_bytes)
     release_memory()
     for address, state in zip(addresses, states, strict=True):
         is_same = open_file(address).fingerprint() == state
         require(is_same, f"{state[0]} changed while it was being read. Train again once it is complete.")
-    settings: dict[str, Any] = flatten(asdict(data))
-    path = settings["path"]
-    settings["path"] = [masked(name) for name in path] if isinstance(path, list) else path and masked(path)
-    save_table(table, states, settings)
+    save_table(table, states, data)
+    return table
 
 
 def check_streams(sources: Sequence[DataConfig]) -> None:
@@ -106,7 +176,7 @@ def check_streams(sources: Sequence[DataConfig]) -> None:
         names = [data.path] if isinstance(data.path, str) else data.path or []
         for address in find_addresses([name for name in names if not scheme(name)], _origin(data)):
             if LocalFile(address).is_stream:
-                wanted.setdefault(address, set()).add(_key([address], data))
+                wanted.setdefault(address, set()).add(key_of(_fingerprints([address]), data))
     for address, keys in wanted.items():
         require(len(keys) == 1, _once(address))
 
@@ -125,33 +195,23 @@ def _once(address: str) -> str:
     return f"data.path: {address} is a stream and can be read only once; save it to a file first."
 
 
-def source_addresses(data: DataConfig, cache: Path, progress: ProgressCallback) -> list[str]:
+def source_addresses(
+    data: DataConfig, cache: Path, progress: ProgressCallback, say: Say = lambda line: None
+) -> list[str]:
     """Return the addresses of the source, generating the built-in data first if necessary."""
     if data.path is not None:
         return find_addresses(data.path, _origin(data))
     require(data.rows is not None, f"data.path is not set. {_origin(data) or 'Set data.path=FILE.'}")
-    path = cache / "houses" / f"houses-{synthetic_houses.VERSION}-{data.rows}.csv"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # If the file were replaced while another process reads it, that process would report a change.
-        with making(cache, path.stem):
-            if not path.exists():
-                synthetic_houses.generate(
-                    path, int(data.rows or 0), progress=lambda rows: progress(IngestProgress("generating", rows))
-                )
-    return [str(path)]
+    report = lambda rows: progress(IngestProgress("generating", rows))  # noqa: E731
+    return [str(built_in_csv(cache, int(data.rows or 0), report, say))]
+
+
+def _fingerprints(addresses: Sequence[str]) -> list[list[object]]:
+    return [open_file(address).fingerprint() for address in addresses]
 
 
 def _origin(data: DataConfig) -> str:
     return f"Get it from {data.origin}." if data.origin else ""
-
-
-def _key(addresses: Sequence[str], data: DataConfig) -> str:
-    """Hash what determines a table: the current content of its source, and what is read from it."""
-    read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
-    read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
-    made_of = [FORMAT, [open_file(address).fingerprint() for address in addresses], sorted(read.items())]
-    return hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager

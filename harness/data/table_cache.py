@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
-from harness.config import DataConfig, Missing, Order, Scaling
+from harness.data.built_in import generated, note_path
 from harness.data.files import open_file
-from harness.data.ingest import ProgressCallback, digest_of
-from harness.data.table import MANIFEST, Table, load_table
+from harness.data.ingest import ProgressCallback
+from harness.data.manifest import MANIFEST, Manifest, read_manifest
+from harness.data.table import Table, load_table
 from harness.data.table_builder import cache_errors, staging_folder, write_table
 from harness.data.table_locks import unused
-from harness.data.table_writer import PARTS, column_path, digest_file
 from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.formatting import millions
 from harness.runtime.secrets import shown
+from harness.runtime.state_files import StateError
 
 NEEDED = "is needed to resume a sweep"
+NO_SOURCE = "none: interrupted, damaged, or made by another version"
+REMEDY = "remove it, and it is made again when needed"
 
 
 @dataclass(frozen=True)
 class CachedTable:
-    """A table in a cache, or the incomplete remains of an interrupted ingest.
+    """A table in a cache, or what a table of another version, an interrupted ingest or damage has left of one.
 
     Attributes:
-        table: None for incomplete remains.
+        table: None if it cannot be used.
         addresses: Addresses of the source's files.
         used: When it was last opened or made, in seconds since 1970.
-        state: `ready`; `stale` if a local source is missing or has changed; or `broken` if incomplete.
+        state: `ready`; `stale` if a local source is missing or has changed; or `broken` if it cannot be used.
+        fault: Why it cannot be used, as a sentence.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class CachedTable:
     bytes: int
     used: float
     state: str
+    fault: str = ""
 
     @property
     def name(self) -> str:
@@ -78,21 +81,20 @@ def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
     """Read a table and its source completely; return what is wrong, or an empty string if they agree."""
     table = cached.table
     if table is None:
-        return "not a table of this version; `harness data clean` removes it"
-    digests = [
-        digest_file(column_path(table.folder, part, index)) for part in PARTS for index in range(len(table.columns))
-    ]
-    if digest_of(table.columns, digests) != table.digest:
-        return "its files are damaged; remove it, and it is made again when needed"
+        return f"{cached.fault.removesuffix('.') or 'incomplete'}; {REMEDY}"
+    try:
+        table.check()
+        manifest = read_manifest(table.folder)
+    except (StateError, FileNotFoundError) as error:
+        return f"{str(error).removesuffix('.')}; {REMEDY}"
     if any(not scheme(address) and not Path(address).is_file() for address in cached.addresses):
         return "its source is missing, or was a stream"
     with cache_errors(table.folder), staging_folder(table.folder) as again:
         try:
-            write_table(again, cached.addresses, _data_of(table.folder), progress)
+            found = write_table(again, cached.addresses, manifest.data, progress)
         except ConfigError as error:
             return f"its source cannot be read again: {error}"
-        found = load_table(again)
-    return "" if found.digest == table.digest else "its source has changed; remove it, and it is made again when needed"
+    return "" if found.digest == table.digest else f"its source has changed; {REMEDY}"
 
 
 def free(
@@ -123,12 +125,8 @@ def free(
             if str(file.absolute()) not in sources:
                 freed += file.stat().st_size
                 file.unlink()
+                note_path(file).unlink(missing_ok=True)
     yield f"{millions(freed)}B freed"
-
-
-def generated(cache: Path) -> list[Path]:
-    """Return the files of generated data in a cache."""
-    return sorted((cache / "houses").glob("*.csv"))
 
 
 def sources_of(cache: Path, names: Collection[str]) -> set[str]:
@@ -139,7 +137,7 @@ def sources_of(cache: Path, names: Collection[str]) -> set[str]:
 
 def remove_table(cached: CachedTable) -> bool:
     """Remove a table; return False if a process is using it."""
-    if cached.table:
+    if (cached.folder / MANIFEST).is_file():
         with unused(cached.folder) as is_unused:
             if not is_unused:
                 return False
@@ -159,7 +157,11 @@ def render(tables: Sequence[CachedTable]) -> RenderableType:
         table = cached.table
         rows = f"{table.train_rows + table.holdout_rows:,}" if table else ""
         more = f" and {len(cached.addresses) - 1} more" if len(cached.addresses) > 1 else ""
-        source = f"{cached.addresses[0]}{more}" if cached.addresses else "none: interrupted, or made by another version"
+        source = (
+            f"{cached.addresses[0]}{more}"
+            if cached.addresses
+            else "none: interrupted, damaged, or made by another version"
+        )
         columns = str(len(table.columns)) if table else ""
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(cached.used))
         name, source = (Text(shown(words)) for words in (cached.name, source))
@@ -169,13 +171,23 @@ def render(tables: Sequence[CachedTable]) -> RenderableType:
 
 def _inspect(folder: Path) -> CachedTable:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    manifest: Manifest | None = None
+    table, fault = None, ""
     try:
-        states, table = json.loads((folder / MANIFEST).read_text())["files"], load_table(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return CachedTable(folder, None, (), size, folder.stat().st_mtime, "broken")
-    addresses = tuple(state[0] for state in states)
+        manifest = read_manifest(folder)
+        table = load_table(folder)
+    except StateError as error:
+        fault = str(error)
+    except OSError:
+        pass
+    addresses = tuple(str(state[0]) for state in manifest.files) if manifest else ()
+    if table is None or manifest is None:
+        return CachedTable(folder, None, addresses, size, folder.stat().st_mtime, "broken", fault)
     try:
-        stale = any(not scheme(state[0]) and open_file(state[0]).fingerprint() != state for state in states)
+        stale = any(
+            not scheme(address) and open_file(address).fingerprint() != state
+            for address, state in zip(addresses, manifest.files, strict=True)
+        )
     except (OSError, ConfigError):
         stale = True
     used = (folder / MANIFEST).stat().st_mtime
@@ -186,11 +198,3 @@ def _is_being_written(folder: Path) -> bool:
     """Return True if the process that writes to a staging folder is still alive."""
     process = folder.name.split(".")[-2]
     return process.isdecimal() and psutil.pid_exists(int(process))
-
-
-def _data_of(folder: Path) -> DataConfig:
-    """Return the configuration that a table was made with."""
-    data: dict[str, Any] = json.loads((folder / MANIFEST).read_text())["data"]
-    data |= {"scaling": Scaling(data["scaling"]), "missing": Missing(data["missing"]), "order": Order(data["order"])}
-    known = {field.name for field in fields(DataConfig)}
-    return DataConfig(**{key: value for key, value in data.items() if key in known})

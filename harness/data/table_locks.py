@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.data.table import MANIFEST
+from harness.data.manifest import MANIFEST
 
 _held: dict[Path, int] = {}
 
@@ -37,7 +37,7 @@ def hold(folder: Path) -> None:
         FileNotFoundError: The table has just been removed.
     """
     path = folder / MANIFEST
-    if folder not in _held or not path.exists():
+    if not _is_held(folder):
         release(folder)
         file = os.open(path, os.O_RDONLY)
         try:
@@ -49,6 +49,14 @@ def hold(folder: Path) -> None:
         _held[folder] = file
     with contextlib.suppress(PermissionError):
         os.utime(path)  # Records when the table was last used.
+
+
+def _is_held(folder: Path) -> bool:
+    """Return True if this process uses the table that is there now, which may have replaced another one."""
+    held = _held.get(folder)
+    with contextlib.suppress(FileNotFoundError):
+        return held is not None and os.path.samestat(os.fstat(held), (folder / MANIFEST).stat())
+    return False
 
 
 def release(folder: Path) -> None:

@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.config import DataConfig, Order
-from harness.data.shuffle import PAGE_ROWS, Shuffle
+from harness.data.pages import ColumnWriter, Part, column_path, in_pages
+from harness.data.precision import Offsets, rounding_error
+from harness.data.shuffle import Shuffle
 from harness.data.statistics import Column, Moments
 from harness.data.vocabulary import Vocabulary
 
-Part = Literal["train", "holdout"]
-PARTS: tuple[Part, Part] = ("train", "holdout")
 
+class WrittenColumn(NamedTuple):
+    """The digest of a column's file, and the checksums of its pages."""
 
-def column_path(folder: Path, part: Part, index: int) -> Path:
-    """Return the file of one column of one part."""
-    return folder / f"{part}.{index}.f32"
-
-
-def digest_file(path: Path) -> str:
-    """Return the digest of a column's file, the same as computed while it was written."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    digest: str
+    sums: bytes
 
 
 class PartWriter:
     """Writes one part of a table and computes its statistics.
 
     Pages hold rows of this part only, so that statistics do not depend on how a source is read.
+
+    Attributes:
+        rows: Rows added so far.
+        moments: For each column, its statistics over the pages so far.
+        rounding: For each column, its largest rounding error that may matter.
     """
 
-    def __init__(self, folder: Path, part: Part, data: DataConfig, vocabularies: Mapping[str, Vocabulary]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        part: Part,
+        data: DataConfig,
+        columns: Sequence[Column],
+        page_rows: int,
+        vocabularies: Mapping[str, Vocabulary],
+        offsets: Offsets,
+    ) -> None:
         self.rows = 0
-        self.moments = [Moments() for _ in data.columns]
-        self._vocabularies = [vocabularies.get(name) for name in data.columns]
+        self.moments = [Moments() for _ in columns]
+        self.rounding = [0.0 for _ in columns]
+        self._vocabularies = [vocabularies.get(column.name) for column in columns]
+        self._offsets = offsets
         self._is_trained = part == "train"
-        self._page = np.empty((len(data.columns), PAGE_ROWS))
+        self._page = np.empty((len(columns), page_rows))
         self._filled = 0
-        self._files = [_File(column_path(folder, part, index)) for index in range(len(data.columns))]
+        self._files = [
+            ColumnWriter(column_path(folder, part, index), column, page_rows) for index, column in enumerate(columns)
+        ]
         shuffled = self._is_trained and data.order is Order.shuffled
-        self._shuffle = Shuffle(folder / "shuffle", len(data.columns), data.split_seed) if shuffled else None
+        self._shuffle = Shuffle(folder / "shuffle", len(columns), data.split_seed) if shuffled else None
 
     def __enter__(self) -> PartWriter:
         return self
@@ -58,83 +69,66 @@ class PartWriter:
         """Add the rows of `values`, float64 `[columns, rows]`, that are `selected`, bool `[rows]`."""
         chosen = np.flatnonzero(selected)
         self.rows += len(chosen)
+        page_rows = self._page.shape[1]
         while len(chosen):
-            some, chosen = np.split(chosen, [PAGE_ROWS - self._filled])
+            some, chosen = np.split(chosen, [page_rows - self._filled])
             end = self._filled + len(some)
             for page, column in zip(self._page, values, strict=True):
                 np.take(column, some, out=page[self._filled : end])
             self._filled = end
-            if end == PAGE_ROWS:
+            if end == page_rows:
                 self.flush()
 
     def flush(self) -> None:
         """Write the rows of the current page, and add them to the statistics."""
         page, self._filled = self._page[:, : self._filled], 0
+        offsets = self._offsets.values()
+        stored = (page - offsets[:, None] if offsets.any() else page).astype(np.float32)
         if self._is_trained:
-            for moments, vocabulary, values in zip(self.moments, self._vocabularies, page, strict=True):
-                moments.add(values)
-                if vocabulary:
-                    vocabulary.mark_trained(values)
-        rounded = page.astype(np.float32)
+            for index, values in enumerate(page):
+                self._measure(index, values, stored[index], float(offsets[index]))
+        if not stored.size:
+            return
         if self._shuffle:
-            self._shuffle.add(rounded)
+            self._shuffle.add(stored)
         else:
-            self._write(rounded)
+            self._write(stored)
 
-    def finish(self, columns: Sequence[Column], filled: bool) -> list[str]:
-        """Shuffle rows if requested, finalize the values, and return a digest for each column.
+    def finish(self, columns: Sequence[Column], filled: bool) -> list[WrittenColumn]:
+        """Shuffle rows if requested, and finalize the values.
 
         If fields were `filled`, empty ones become the column's mean; preliminary category codes become final.
         """
-        for rows in self._shuffle.rows() if self._shuffle else ():
-            self._write(rows)
+        if self._shuffle:
+            for page in in_pages(self._shuffle.rows(), self._page.shape[1]):
+                self._write(page)
         for file, column, vocabulary in zip(self._files, columns, self._vocabularies, strict=True):
             if change := _change(column, vocabulary, filled):
                 file.rewrite(change)
-        return [file.finish() for file in self._files]
+        return [WrittenColumn(file.finish(), bytes(file.sums)) for file in self._files]
 
-    def _write(self, rows: Iterable[np.ndarray]) -> None:
-        for file, values in zip(self._files, rows, strict=True):
+    def _measure(self, index: int, values: np.ndarray, stored: np.ndarray, offset: float) -> None:
+        """Add a page's values of a column to its statistics."""
+        moments = self.moments[index]
+        moments.add(values)
+        if vocabulary := self._vocabularies[index]:
+            vocabulary.mark_trained(values)
+        elif moments.count:
+            magnitude = max(abs(moments.min - offset), abs(moments.max - offset))
+            error = rounding_error(values, stored, offset, magnitude, moments.std)
+            self.rounding[index] = max(self.rounding[index], error)
+
+    def _write(self, page: np.ndarray) -> None:
+        for file, values in zip(self._files, page, strict=True):
             file.append(values)
 
 
 def _change(column: Column, vocabulary: Vocabulary | None, filled: bool) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return the function that finalizes a column's values, if any is needed."""
+    """Return the function that finalizes a column's stored values, if any is needed."""
     if vocabulary:
         # An empty field counts as an unknown category.
         codes = np.append(vocabulary.final_codes(), np.float32(0))
         return lambda values: codes[np.where(np.isnan(values), -1, values).astype(np.int64)]
     if filled:
-        return lambda values: np.where(np.isnan(values), np.float32(column.mean), values)
+        return lambda values: np.where(np.isnan(values), np.float32(column.mean - column.offset), values)
     return None
-
-
-class _File:
-    """The file of one column of one part, hashed as it is written."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w+b")
-        self._hasher = hashlib.blake2b(digest_size=16)
-
-    def append(self, values: np.ndarray) -> None:
-        """Append float32 `[rows]`."""
-        values = np.ascontiguousarray(values)
-        self._file.write(values.data)
-        self._hasher.update(values.data)
-
-    def rewrite(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Replace all values written so far, page by page."""
-        self._hasher = hashlib.blake2b(digest_size=16)
-        self._file.seek(0)
-        while len(values := np.frombuffer(self._file.read(4 * PAGE_ROWS), np.float32)):
-            self._file.seek(-values.nbytes, os.SEEK_CUR)
-            self.append(change(values))
-
-    def finish(self) -> str:
-        """Sync the file to disk; return its digest."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._hasher.hexdigest()
-
-    def close(self) -> None:
-        self._file.close()

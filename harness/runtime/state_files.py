@@ -36,6 +36,19 @@ def checksum(data: Any) -> str:
     return xxhash.xxh3_64_hexdigest(data)
 
 
+def checksum_file(path: Path) -> str:
+    """Return the same for the content of a regular file of this user, in constant memory.
+
+    Raises:
+        StateError: It is a link or no regular file, or belongs to another user.
+    """
+    hasher = xxhash.xxh3_64()
+    with open_own(path) as file:
+        while data := file.read(1 << 20):
+            hasher.update(data)
+    return hasher.hexdigest()
+
+
 def write_state(path: Path, kind: str, content: bytes) -> None:
     """Replace a state file atomically and sync it to disk; only this user can read it.
 

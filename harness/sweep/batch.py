@@ -10,11 +10,10 @@ from pathlib import Path
 from filelock import Timeout
 from mlflow.entities import Run as Record
 
-from harness.data.table_builder import open_table
-from harness.errors import require
+from harness.data.pages import DamagedTable
+from harness.data.table_builder import replace_table
 from harness.formatting import count
 from harness.runtime.secrets import masked
-from harness.runtime.state_files import StateError, set_aside
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
@@ -68,7 +67,7 @@ class Batch:
             try:
                 if mine and self._proceed([pending[claim] for claim in mine], display):
                     continue
-            except StateError as error:
+            except DamagedTable as error:
                 self._remake_table(error, display)
                 continue
             self._store.tracker.flush()
@@ -129,26 +128,24 @@ class Batch:
         self._train(mine, display)
         return True
 
-    def _remake_table(self, error: StateError, display: Display) -> None:
+    def _remake_table(self, error: DamagedTable, display: Display) -> None:
         """Make a damaged table again, and go back to the last checkpoint.
 
         Raises:
-            StateError: It is not about a table, or the table is damaged again.
+            DamagedTable: The table is not one of this batch, or is damaged again.
             ConfigError: The source cannot be read, or has changed.
         """
         assert self._checkpoint
         display.clear()
-        runs = [run for run in self._runs if run.table.folder == getattr(error, "folder", None)]
-        if not runs or runs[0].table.folder in self._remade:
+        runs = [run for run in self._runs if run.table.folder == error.folder]
+        if not runs or error.folder in self._remade:
             raise error
-        self._remade.add(runs[0].table.folder)
+        self._remade.add(error.folder)
         display.say(f"data:   {error} It is made again from {runs[0].table.address}.")
-        if runs[0].table.folder.exists():
-            set_aside(runs[0].table.folder)
+        data, cache = runs[0].config.data, Path(runs[0].config.runtime.cache).absolute()
+        table = replace_table(runs[0].table, data, cache, display.reading, display.say)
         for run in runs:
-            remade = open_table(run.config.data, Path(run.config.runtime.cache).absolute(), display.reading)
-            is_same = (remade.folder, remade.digest) == (run.table.folder, run.table.digest)
-            require(is_same, f"{run.table.address} has changed since its table was made; repeat the command.")
+            run.table = table
         display.clear()
         saved = self._checkpoint.load(display.say)
         states = saved.facts["recorder"]["runs"] if saved else {}

@@ -120,7 +120,7 @@ class LocalExecutor:
     def prepare(self, plan: ScanPlan) -> Scan:
         """Return the scan with its models built but nothing compiled."""
         table = load_table(Path(plan.table))
-        scaler = Scaler(np.array(plan.mean), np.array(plan.std), table.targets[-1].log)
+        scaler = Scaler.with_statistics(table, plan.mean, plan.std)
         block_rows = table.train_rows if plan.resident else plan.block_rows
         train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS)
         if plan.resident:

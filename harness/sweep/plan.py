@@ -5,25 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.config import Config, FullSample
 from harness.config.naming import ALWAYS, differing
 from harness.data.ingest import ProgressCallback
+from harness.data.pages import PARTS, DamagedTable
 from harness.data.scaler import Scaler
 from harness.data.table import Table
-from harness.data.table_builder import check_streams, open_table
-from harness.data.table_writer import PARTS
+from harness.data.table_builder import check_streams, open_table, replace_table
 from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
 from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
 from harness.sweep.identity import signature
 from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import check_settings
-
-LABEL_ROWS = 1 << 20  # Rows to read at once when checking targets.
 
 
 @dataclass(eq=False)
@@ -72,7 +70,9 @@ class Group:
     plan: ScanPlan
 
 
-def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
+def prepare(
+    configs: Sequence[Config], progress: ProgressCallback, say: Callable[[str], None] = lambda line: None
+) -> list[Run]:
     """Check configurations and their data, and return their runs; raises `ConfigError` if one cannot be trained."""
     for section in ("runtime", "tracking"):
         values = {repr(getattr(config, section)) for config in configs}
@@ -85,10 +85,15 @@ def prepare(configs: Sequence[Config], progress: ProgressCallback) -> list[Run]:
         _check_model(config)
         check_settings(config.optimizer)
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
+        cache = Path(config.runtime.cache).absolute()
         if key not in tables:
-            cache = Path(config.runtime.cache).absolute()
-            tables[key] = open_table(config.data, cache, progress)
-        _check_targets(config, tables[key])
+            tables[key] = open_table(config.data, cache, progress, say)
+        try:
+            _check_targets(config, tables[key])
+        except DamagedTable as error:
+            say(f"{error} It is made again from its source.")
+            tables[key] = replace_table(tables[key], config.data, cache, progress, say)
+            _check_targets(config, tables[key])
         identity = signature(config, tables[key])
         order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
     _name(list(runs.values()))
@@ -146,9 +151,10 @@ def _check_targets(config: Config, table: Table) -> None:
     if not objective.has_labels:
         return
     for part in PARTS:
-        for start in range(0, table.rows(part), LABEL_ROWS):
-            rows = table.read(part, start, min(start + LABEL_ROWS, table.rows(part)))
-            for column, values in zip(table.targets, rows[len(table.features) :], strict=True):
+        reader, rows = table.reader(part, table.targets), table.rows(part)
+        for start in range(0, rows, table.page_rows):
+            values_of_targets = reader.read(start, min(start + table.page_rows, rows))
+            for column, values in zip(table.targets, values_of_targets, strict=True):
                 objective.check_targets(column.name, values)
 
 

@@ -39,7 +39,7 @@ EPOCH_VALUES = 8  # Metric values recorded per epoch.
 def preview(configs: Sequence[Config], display: Display, console: Console) -> None:
     """Print each run's state, and the scans to train with their estimated cost; sources without a table are parsed."""
     executor = choose_executor(configs[0].runtime)
-    runs = list(dict.fromkeys(prepare(configs, display.reading)))
+    runs = list(dict.fromkeys(prepare(configs, display.reading, display.say)))
     scans = prepare_scans(runs, executor)
     display.clear()
     uri = tracking_uri(configs[0].tracking.uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from harness.analysis.objective import settings
 from harness.config.metrics import predicts_probability
 from harness.config.naming import sweep_name, varying
 from harness.data import sample
+from harness.data.pages import DamagedTable
 from harness.runtime.secrets import masked
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
@@ -25,7 +27,10 @@ FOLDER = "report"
 def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
     """Log a sample of the data for figures, and save views for watching the sweep."""
     first = runs[0]
-    if rows := sample.sample_csv(first.table):
+    rows = ""
+    with contextlib.suppress(DamagedTable):  # It is replaced when it is trained on.
+        rows = sample.sample_csv(first.table)
+    if rows:
         tracker.log_text(sweep_id, rows, sample.FILE)
     swept = varying([run.config.flat() for run in runs])
     held_out, labels = first.table.holdout_rows > 0, predicts_probability(first.config.loss)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.config import DEFAULT_EXPERIMENT, Config
+from harness.data.precision import describe_rounding
 from harness.data.vocabulary import explain_text
 from harness.formatting import count
 from harness.runtime.secrets import masked
@@ -93,7 +94,7 @@ class Sweep:
         self._say(f"device: {executor.description}")
         if "GPU" in executor.device and not self._store:
             self._resources.enter_context(only_one("gpu-0", self._display.say))
-        runs = prepare(configs, self._display.reading)
+        runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
         runs = [self._ended.get(run.signature, run) for run in runs]
@@ -149,6 +150,10 @@ class Sweep:
         return Store(recorder, tracker, reader, locks)
 
     def _describe_data(self, runs: Sequence[Run]) -> None:
+        scalings = {(run.table.folder, run.config.data.scaling): (run.table, run.config.data.scaling) for run in runs}
+        for table, scaling in scalings.values():
+            for sentence in describe_rounding(table.columns, scaling):
+                self._say(f"data:   {sentence}")
         for table in {run.table.folder: run.table for run in runs}.values():
             if table.dropped or table.filled:
                 filled = count(table.filled, "empty field")

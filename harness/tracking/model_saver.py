@@ -47,7 +47,7 @@ class ModelSaver:
             folder,
             signature=ModelSignature(
                 Schema([TensorSpec(kind, (-1, 1), name) for name, kind in kinds.items()]),
-                Schema([TensorSpec(np.dtype("float32"), (-1, 1), target)]),
+                Schema([TensorSpec(np.dtype(model.outputs[0].dtype), (-1, 1), target)]),
             ),
             input_example=dict(example),
             pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],

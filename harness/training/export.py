@@ -25,17 +25,18 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
 
     Returns:
         A Keras model with one input `[rows, 1]` per feature, by column name, and an output `[rows, 1]` as defined by
-        the objective of `loss`. It takes categories as raw text or numbers, and dates as days since 1970-01-01.
+        the objective of `loss`. It takes categories as raw text or numbers, and dates as days since 1970-01-01. Columns
+        that were stored with an offset, because float32 is too coarse for them, are float64.
     """
     features = table.features
-    kinds = ["string" if column.is_text else "float32" for column in features]
+    kinds = ["string" if column.is_text else _number_type(column) for column in features]
     inputs = {
         column.name: keras.Input((1,), name=layer_name(column.name), dtype=kind)
         for column, kind in zip(features, kinds, strict=True)
     }
     # A model of its own, because no layer may have the name of another one or of an input.
     whole = keras.Model(*_graph(model, table, scaler, loss, kinds), name=_unlike(inputs))
-    kind = TextModel if "string" in kinds else keras.Model
+    kind = TextModel if any(column.is_text or column.offset for column in features) else keras.Model
     with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
         return kind(inputs, whole([*inputs.values()]))
 
@@ -66,20 +67,23 @@ def _unlike(names: Iterable[str]) -> str:
 
 @keras.saving.register_keras_serializable("harness")
 class TextModel(keras.Model):
-    """A model that accepts text as NumPy arrays, which MLflow passes but Keras by itself rejects."""
+    """A model that accepts text as NumPy arrays, which MLflow passes but Keras by itself rejects, and keeps float64."""
 
-    def predict(self, x: dict[str, np.ndarray], *arguments: Any, **options: Any) -> np.ndarray:
+    def predict(self, x: dict[str, np.ndarray], batch_size: int | None = None, **options: Any) -> np.ndarray:
         """Like `keras.Model.predict`, for columns `[rows, 1]`."""
-        tensors = {
-            name: tf.constant(values, tf.string if values.dtype.kind in "UO" else tf.float32)
+        inputs: Any = self.input
+        tensors: Any = {
+            name: tf.constant(values, tf.string if values.dtype.kind in "UO" else tf.as_dtype(inputs[name].dtype))
             for name, values in x.items()
         }
-        return super().predict(tensors, *arguments, **options)
+        # Keras would round float64 tensors, but leaves the batches of a dataset as they are.
+        rows = tf.data.Dataset.from_tensor_slices(tensors).batch(batch_size or 32)
+        return super().predict(rows, **options)
 
 
 def raw_example(table: Table) -> dict[str, np.ndarray]:
     """Return the features of a few training rows in the form that `raw_model` takes: float64 or text, `[rows, 1]`."""
-    rows = table.read("train", 0, min(EXAMPLE_ROWS, table.train_rows)).astype(np.float64)
+    rows = table.read("train", 0, min(EXAMPLE_ROWS, table.train_rows))
     return {column.name: _raw(column, values)[:, None] for column, values in zip(table.features, rows, strict=False)}
 
 
@@ -88,17 +92,28 @@ def _raw(column: Column, values: np.ndarray) -> np.ndarray:
         known: Any = column.categories
         other = "" if column.is_text else 0.0
         return np.array([known[code - 1] if code else other for code in values.astype(int)])
-    return np.exp(values) if column.log else values
+    return column.own_units(values)
+
+
+def _number_type(column: Column) -> str:
+    return "float64" if column.offset else "float32"
 
 
 def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int]) -> Any:
     """Return numeric features in the form that the model takes, `[rows, len(indices)]`."""
-    values = keras.layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
-    logs = np.array([[table.columns[index].log for index in indices]])
+    columns = [table.columns[index] for index in indices]
+    is_wide = any(column.offset for column in columns)
+    kind = "float64" if is_wide else "float32"
+    values = keras.layers.Concatenate(dtype=kind)(inputs) if len(inputs) > 1 else inputs[0]
+    logs = np.array([[column.log for column in columns]])
     if logs.any():
         values = keras.ops.where(logs, keras.ops.log(keras.ops.where(logs, values, 1.0)), values)
+    if is_wide:
+        # As the table stores it.
+        offsets = np.array([[column.offset for column in columns]])
+        values = keras.ops.cast(keras.ops.subtract(values, offsets), "float32")
     # Not a Normalization layer, which raises standard deviations below 1e-7 to 1e-7.
-    values = keras.layers.Rescaling(1.0, (-scaler.mean[indices]).tolist())(values)
+    values = keras.layers.Rescaling(1.0, (-scaler.stored_mean[indices]).tolist())(values)
     return keras.layers.Rescaling((1 / scaler.std[indices]).tolist())(values)
 
 

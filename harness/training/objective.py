@@ -120,7 +120,10 @@ class Regression(Objective):
 
     def predictions(self, outputs: Any, scaler: Scaler) -> Any:
         """Undo scaling and logarithm."""
-        outputs = keras.layers.Rescaling(scaler.target_std, scaler.target_mean)(outputs)
+        offset = scaler.target_offset
+        outputs = keras.layers.Rescaling(scaler.target_std, scaler.target_mean - offset)(outputs)
+        if offset:
+            outputs = keras.ops.add(keras.ops.cast(outputs, "float64"), np.array([[offset]]))
         return keras.ops.exp(outputs) if scaler.log_target else outputs
 
 

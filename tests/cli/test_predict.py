@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from harness.cli.saved_model import load, rows_per_batch
 from harness.errors import ConfigError
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
+from harness.training.export import TextModel
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
 EXPECTED = [10 * 2 + 1, 10 * 4 + 3, 10 * 6.5 + 5]
@@ -236,3 +239,31 @@ def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sent
     with pytest.raises(ConfigError) as refusal:
         predict(RunReader(tracker.uri), run_id, write(FILE), None, keep=False)
     assert str(refusal.value).startswith(sentence)
+
+
+def test_values_that_float32_would_round_keep_their_digits(write: Write, tmp_path: Path) -> None:
+    """A column that was stored with an offset is read, and a prediction written, with the digits of float64."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    values = keras.Input((1,), name="a", dtype="float64")
+    small = keras.ops.cast(keras.ops.subtract(values, np.array([[1e9]])), "float32")
+    outputs = keras.ops.add(keras.ops.cast(keras.layers.Rescaling(3.0)(small), "float64"), np.array([[1e12]]))
+    with Tracker(uri, "question") as tracker:
+        run = tracker.start_run("wide", {}, {"kind": "run", "sample": "batch", "command": "harness train"})
+        tracker.log_text(run, CONFIG, "config.yaml")
+        tracker.log_model(run, keras.Model({"a": values}, outputs), {"a": np.ones((1, 1))}, "y")
+        tracker.end_run(run, "FINISHED")
+    path = write("a\n1000000000.5\n1000000002\n999999999.75\n")
+    predict(RunReader(uri), run, path, tmp_path / "out.csv", keep=False)
+    assert (tmp_path / "out.csv").read_text() == "prediction\n1000000000001.5\n1000000000006\n999999999999.25\n"
+
+
+def test_a_model_of_our_own_class_is_loaded_by_a_new_process(tmp_path: Path) -> None:
+    """Such models have text categories, or columns that float32 would round."""
+    inputs = {"a": keras.Input((1,), name="a", dtype="float64")}
+    TextModel(inputs, keras.ops.subtract(inputs["a"], np.array([[1e9]]))).save(tmp_path / "model.keras")
+    program = (
+        "import sys; from pathlib import Path; from harness.cli.saved_model import load; import numpy as np\n"
+        "print(load(Path(sys.argv[1])).predict({'a': np.array([[1e9 + 0.5]])}, verbose=0)[0, 0])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "model.keras"], capture_output=True, text=True)
+    assert done.stdout == "0.5\n", done.stderr

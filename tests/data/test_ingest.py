@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.config import Missing, Scaling
-from harness.data import table_writer
+from harness.data.pages import PARTS
 from harness.data.split import held_out
 from harness.data.statistics import Moments
 from tests.tables import SMALL, numbered, refusal, rows
@@ -80,7 +80,7 @@ def test_a_dropped_row_keeps_its_number(make_table) -> None:
 
 def test_a_longer_file_splits_its_first_rows_alike(make_table) -> None:
     short, long = (make_table(numbered(count), features=["row"], holdout=0.3) for count in (40, 101))
-    for part in table_writer.PARTS:
+    for part in PARTS:
         found = rows(long, part)[:, 0]
         assert rows(short, part)[:, 0].tolist() == found[found < 40].tolist()
 

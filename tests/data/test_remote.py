@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from harness.config import DataConfig
+from harness.data.manifest import read_manifest
 from harness.data.table import Table
 from harness.data.table_builder import open_table
 from harness.errors import ConfigError
@@ -309,7 +309,7 @@ def test_credentials_are_masked_and_do_not_matter(http: Server, tmp_path: Path, 
     assert found.name == "whole.csv"
     manifest = (found.folder / "table.json").read_text()
     assert "secret" not in manifest
-    assert json.loads(manifest)["data"]["path"] == found.address
+    assert read_manifest(found.folder).data.path == found.address
     assert make(with_secret.replace("secret", "other"), tmp_path / "cache") == found
     assert refusal(with_secret.replace("whole", "none"), tmp_path) == (
         f"data.path: no such file: {found.address.replace('whole', 'none')}"

@@ -250,7 +250,7 @@ try:
     open_table(DataConfig(["a"], "y", path=str(other), holdout=0.0), cache)
 except ValueError as error:
     print(type(error).__name__, error)
-print(table.read("train", 0, 100).sum())
+print(sum(column.sum() for column in table.read("train", 0, 100)))
 """
 
 

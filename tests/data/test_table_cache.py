@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from harness.cli.main import cli
+from harness.data.pages import column_path
 from harness.data.table import Table
 from harness.data.table_cache import CachedTable, free, list_tables, select_tables, verify_table
 from harness.data.table_locks import release
-from harness.data.table_writer import column_path
 from harness.errors import ConfigError
 from tests.tables import SMALL
 
@@ -45,7 +45,7 @@ def states(cache: Path) -> list[str]:
 def leftover(cache: Path, pid: int) -> Path:
     folder = cache / "tables" / f".{'0' * 32}.{pid}.1"
     folder.mkdir(parents=True)
-    (folder / "train.0.f32").write_bytes(b"1234")
+    (folder / "train.0.bin").write_bytes(b"1234")
     return folder
 
 
@@ -82,7 +82,8 @@ def test_tables_of_another_version_are_listed_and_can_be_freed(cached, write, tm
     table = cached(write(SMALL))
     (table.folder / "table.json").write_text(manifest)
     assert states(tmp_path / "cache") == ["broken"]
-    assert verify(tmp_path / "cache") == ["not a table of this version; `harness data clean` removes it"]
+    (found,) = verify(tmp_path / "cache")
+    assert found == f"{table.folder / 'table.json'} is damaged; remove it, and it is made again when needed"
     list(free(tmp_path / "cache", [], everything=False, age=None))
     assert not table.folder.exists()
 
@@ -130,7 +131,10 @@ def test_verifying_finds_a_damaged_column(cached, write, tmp_path: Path) -> None
     table = cached(write(SMALL))
     with column_path(table.folder, "train", 1).open("r+b") as file:
         file.write(b"\1")
-    assert verify(tmp_path / "cache") == ["its files are damaged; remove it, and it is made again when needed"]
+    name, fault = table.folder.name[:8], "page 1 of column y (train.1.bin) does not match its checksum"
+    assert verify(tmp_path / "cache") == [
+        f"Table {name} is damaged: {fault}; remove it, and it is made again when needed"
+    ]
 
 
 def test_only_stale_and_broken_tables_are_freed_by_default(cached, write, tmp_path: Path, dead: int) -> None:

@@ -17,9 +17,9 @@ import pytest
 
 from harness.config import DataConfig, Missing, Scaling
 from harness.data.ingest import IngestProgress
+from harness.data.pages import DamagedTable, column_path
 from harness.data.table_builder import open_table
-from harness.data.table_writer import column_path
-from harness.errors import ConfigError
+from harness.runtime.state_files import checksum
 from tests.tables import SMALL, age, rows
 
 
@@ -102,30 +102,32 @@ def test_a_column_file_that_lost_rows_is_named(make_table) -> None:
     table = make_table(SMALL)
     path = column_path(table.folder, "train", 1)
     path.write_bytes(path.read_bytes()[:-1])
-    assert table.read("train", 0, 4).shape == (2, 4)
-    with pytest.raises(ConfigError) as error:
-        table.read("train", 0, 5)
-    assert str(error.value) == f"{path} is truncated; remove its folder."
+    with pytest.raises(DamagedTable) as error:
+        table.read("train", 0, 4)
+    name = table.folder.name[:8]
+    assert str(error.value) == f"Table {name} is damaged: page 1 of column y (train.1.bin) is truncated."
+    assert error.value.folder == table.folder
 
 
 def test_the_manifest_is_plain_json(make_table) -> None:
     table = make_table(SMALL)
-    manifest = json.loads((table.folder / "table.json").read_text(), parse_constant=pytest.fail)
-    common = {"log": False, "count": 5, "categories": []}
-    data = manifest.pop("data")
+    _, text = (table.folder / "table.json").read_text().split("\n", 1)
+    manifest = json.loads(text, parse_constant=pytest.fail)
+    common = {"log": False, "count": 5, "categories": [], "dtype": "float32", "shape": [], "offset": 0, "rounding": 0}
+    data, facts = manifest.pop("data"), manifest.pop("facts")
     assert (data["features"], data["target"], data["path"]) == (["a"], "y", table.address)
     assert manifest.pop("files")[0][:2] == [table.address, len(SMALL)]
-    assert manifest == {
-        "columns": [
-            {"name": "a", "mean": 3.0, "std": 2.0**0.5, "min": 1.0, "max": 5.0} | common,
-            {"name": "y", "mean": 30.0, "std": 200.0**0.5, "min": 10.0, "max": 50.0} | common,
-        ],
+    assert manifest == {"sums": checksum(table.sums), "digest": table.digest}
+    assert len(facts.pop("column_digests")) == 4
+    assert facts == {
+        "features": [{"name": "a", "mean": 3.0, "std": 2.0**0.5, "min": 1.0, "max": 5.0} | common],
+        "targets": [{"name": "y", "mean": 30.0, "std": 200.0**0.5, "min": 10.0, "max": 50.0} | common],
+        "page_rows": 65_536,
         "train_rows": 5,
         "holdout_rows": 0,
         "dropped": 0,
         "filled": 0,
         "drift": "",
-        "digest": table.digest,
     }
 
 

@@ -19,7 +19,6 @@ from harness.config import (
     LogModel,
     Loss,
     Missing,
-    Order,
     RuntimeConfig,
     Scaling,
     TrackingConfig,
@@ -30,6 +29,7 @@ from harness.errors import ConfigError
 from harness.runtime.imports import find_target
 from harness.runtime.own_modules import own_modules
 from harness.sweep.identity import signature, sweep_signature
+from tests.tables import table_without_files
 
 MODEL = {"_target_": "harness.models.linear", "init": 0.1}
 OWN_MODEL = "def build(inputs):\n    return {value}\n"
@@ -37,7 +37,7 @@ OWN_MODEL = "def build(inputs):\n    return {value}\n"
 
 def table(digest: str = "0" * 32, folder: str = "here") -> Table:
     columns = tuple(Column(name, False, 8, 0.0, 1.0, -1.0, 1.0) for name in ("a", "b", "y"))
-    return Table(Path(folder), Path(folder, "data.csv"), columns, 8, 3, 0, 0, "", digest, Order.file, 0)
+    return table_without_files(columns, 8, 3, folder, digest)
 
 
 def config(data: dict[str, Any] | None = None, **settings: Any) -> Config:

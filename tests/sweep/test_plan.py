@@ -124,3 +124,19 @@ def test_a_resident_sample_that_does_not_fit_is_refused(config, monkeypatch):
 def test_refused(config, change, sentence):
     with pytest.raises(ConfigError, match=sentence):
         prepared([config, replace(config, **change)])
+
+
+def test_a_table_found_damaged_while_labels_are_checked_is_made_again(config, tmp_path):
+    pd.DataFrame({"a": np.arange(50.0), "y": np.arange(50) % 2}).to_csv(tmp_path / "labels.csv", index=False)
+    data = DataConfig(["a"], "y", str(tmp_path / "labels.csv"))
+    labels = replace(config, loss=Loss.binary_crossentropy, data=data)
+    (before,) = prepared([labels])
+    path = before.table.folder / "holdout.1.bin"
+    path.write_bytes(bytes(path.stat().st_size))
+    said = []
+    (run,) = prepare([labels], lambda state: None, said.append)
+    assert (run.table, run.signature) == (before.table, before.signature)
+    run.table.check()
+    name = run.table.folder.name[:8]
+    fault = f"Table {name} is damaged: page 1 of column y (holdout.1.bin) does not match its checksum."
+    assert said == [f"{fault} It is made again from its source."]

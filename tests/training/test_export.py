@@ -11,12 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from harness.config import Loss, Order, Scaling
+from harness.config import Loss, Scaling
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
 from harness.models import linear, mlp
 from harness.training.export import raw_model
+from tests.tables import table_without_files
 
 ROWS = 5
 
@@ -27,7 +28,7 @@ def make_table(features: Sequence[str], logs: Sequence[str] = (), std: float = 2
         Column(name, name in logs, ROWS, mean=1.5 + index, std=std * (1 + index), min=0, max=9)
         for index, name in enumerate([*features, "target"])
     )
-    return Table(Path(), Path(), columns, ROWS, 0, 0, 0, "", "", Order.file, 0)
+    return table_without_files(columns, ROWS)
 
 
 def trained_linear(features: int) -> keras.Model:
@@ -100,7 +101,7 @@ def test_columns_of_any_name(features: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("std", [1e-9, 1e-4, 1e6])
 def test_columns_of_any_scale(std: float, tmp_path: Path) -> None:
     columns = tuple(Column(name, False, ROWS, mean=3 * std, std=std, min=0, max=9) for name in ("a", "b", "target"))
-    table = Table(Path(), Path(), columns, ROWS, 0, 0, 0, "", "", Order.file, 0)
+    table = table_without_files(columns, ROWS)
     scaler = Scaler.of(table, Scaling.standard)
     raw = raw_columns(["a", "b"], scale=std)
     model = saved_and_loaded(raw_model(trained_linear(2), table, scaler, Loss.mse), tmp_path)

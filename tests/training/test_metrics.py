@@ -12,6 +12,7 @@ from harness.data.scaler import Scaler
 from harness.data.table_builder import open_table
 from harness.training.objective import area_under_roc
 from tests.helpers import lane, recipe, train
+from tests.tables import rows
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_errors_are_in_the_targets_own_units(frame, tmp_path, scaling, logs, blo
     history = train([lane(1000, rate=0.1, stops=(1,))], table, scaler, block_rows=block_rows)[0]
     intercept, slopes = scaler.coefficients(history.weights[1][0][:, 0], history.weights[1][1][0])
 
-    x, y = table.read("holdout", 0, table.holdout_rows).astype(float)
+    x, y = rows(table, "holdout").T.astype(float)
     predicted = intercept + slopes[0] * x
     trained_space = np.mean(((predicted - y) / scaler.std[-1]) ** 2)
     if "price" in logs:

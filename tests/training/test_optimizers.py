@@ -17,6 +17,7 @@ from harness.training._compat_keras import stateless
 from harness.training.optimizers import OPTIMIZERS, SCHEDULES, check_settings
 from tests.helpers import lane, recipe, train
 from tests.reference import eager_keras
+from tests.tables import rows
 
 SETTINGS = [
     {"name": "adam"},
@@ -55,7 +56,7 @@ def test_stacked_equals_single(table, settings):
     scaler = Scaler.of(table, Scaling.none)
     kind = recipe(lambda inputs: mlp(inputs, units=[8]), settings)
     found = train([lane(10, rate, (2,), recipe_=kind) for rate in rates], table, scaler)
-    values = table.read("train", 0, table.train_rows).T
+    values = rows(table)
     for rate, history in zip(rates, found, strict=True):
         keras.utils.set_random_seed(0)
         learning_rate = rate

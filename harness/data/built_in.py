@@ -1,0 +1,85 @@
+"""The built-in data in a cache: generated once, and believed only while it has its checksum."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.data import synthetic_houses
+from harness.data.table_locks import making
+from harness.runtime.state_files import StateError, checksum_file, read_json, write_json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+NOTE_KIND = "generated data 1"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of a generated file.
+
+    Attributes:
+        status: Size, modification and change time, and inode; while they stay the same, the file is not read again.
+        checksum: Checksum of its content.
+    """
+
+    status: list[int]
+    checksum: str
+
+
+def built_in_csv(cache: Path, rows: int, progress: Callable[[int], None], say: Callable[[str], None]) -> Path:
+    """Return the CSV of `rows` synthetic houses in a cache, generating it if it is missing or damaged."""
+    path = cache / "houses" / f"houses-{synthetic_houses.VERSION}-{rows}.csv"
+    if not _is_intact(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # If the file were replaced while another process reads it, that process would report a change.
+        with making(cache, path.stem):
+            if not _is_intact(path):
+                if path.exists():
+                    say(f"{path} is damaged; generating it again")
+                synthetic_houses.generate(path, rows, progress=progress)
+                _write_note(path, checksum_file(path))
+    return path
+
+
+def generated(cache: Path) -> list[Path]:
+    """Return the files of generated data in a cache."""
+    return sorted((cache / "houses").glob("*.csv"))
+
+
+def note_path(path: Path) -> Path:
+    """Return the file that holds the checksum of a generated file."""
+    return path.with_suffix(".note")
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        note = read_json(note_path(path), NOTE_KIND, _schema())
+        if note.status == _status(path):
+            return True
+        if note.checksum != checksum_file(path):
+            return False
+    except (StateError, OSError):
+        return False
+    _write_note(path, note.checksum)
+    return True
+
+
+def _write_note(path: Path, content: str) -> None:
+    write_json(note_path(path), NOTE_KIND, {"status": _status(path), "checksum": content})
+
+
+def _status(path: Path) -> list[int]:
+    status = path.stat(follow_symlinks=False)
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+@functools.cache
+def _schema() -> TypeAdapter[Note]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Note)

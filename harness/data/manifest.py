@@ -1,0 +1,118 @@
+"""The manifest of a table: what its files hold, how it was made, and the digest that identifies it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.config import DataConfig, flatten
+from harness.data.statistics import Column
+from harness.runtime.state_files import read_json, write_json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+MANIFEST = "table.json"
+KIND = "table 3"
+"""Format of a table: increase the number whenever tables of the previous version cannot be used."""
+
+_NOT_READ = ("path", "rows", "origin", "scaling")
+"""Keys of `DataConfig` that do not affect a table, or only through the fingerprint of its source."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a table's files hold.
+
+    Attributes:
+        features: The columns that a model takes, in its order.
+        targets: The columns that a model predicts.
+        page_rows: Rows per page.
+        dropped: Rows left out because a field was empty.
+        filled: Number of fields filled with the training mean, plus the number of empty categories.
+        drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
+        column_digests: A digest of the content of each column file: features, then targets, of the training rows, then
+            of the others.
+    """
+
+    features: tuple[Column, ...]
+    targets: tuple[Column, ...]
+    page_rows: int
+    train_rows: int
+    holdout_rows: int
+    dropped: int
+    filled: int
+    drift: str
+    column_digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of a table's manifest.
+
+    Attributes:
+        files: Fingerprints of the source's files.
+        data: The configuration that the table was made with.
+        sums: Checksum of the table's page checksums.
+        digest: The digest of `facts`.
+    """
+
+    files: list[list[str | int | None]]
+    data: DataConfig
+    facts: Facts
+    sums: str
+    digest: str
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of the table in `folder`."""
+    write_json(folder / MANIFEST, KIND, _schema().dump_python(manifest, mode="json"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of the table in `folder`.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StateError: It is damaged, or belongs to another user.
+    """
+    return read_json(folder / MANIFEST, KIND, _schema())
+
+
+def key_of(files: Sequence[Sequence[object]], data: DataConfig) -> str:
+    """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
+    read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
+    read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
+    return _hash([KIND, files, sorted(read.items())])
+
+
+def digest_of(facts: Facts) -> str:
+    """Return a table's digest: of all values, names, categories, counts and statistics."""
+    columns = [_described(column) for column in (*facts.features, *facts.targets)]
+    rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
+    return _hash([KIND, columns, rows, facts.column_digests])
+
+
+def _described(column: Column) -> list[object]:
+    exact = ("name", "log", "count", "categories", "dtype", "shape", "offset")
+    scale = max(abs(column.min - column.offset), abs(column.max - column.offset)) or 1.0
+    # In relation to the values, and without the last digits, which depend on the type of CPU.
+    statistics = (column.mean - column.offset, column.std, column.min - column.offset, column.max - column.offset)
+    rounded = [round(value / scale, 12) + 0.0 for value in (*statistics, column.rounding)]
+    return [*(getattr(column, name) for name in exact), f"{scale:.12g}", rounded]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
+
+
+@functools.cache
+def _schema() -> TypeAdapter[Manifest]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)
