@@ -1,21 +1,24 @@
 """A process that imports everything and forks, so that each child runs a command without importing anything.
 
-Reads lines of JSON, `[seconds, folder, log, words, checkpoints]`: runs `harness WORDS` in the folder, kills it if it is
-still running after that many seconds or has written that many checkpoints, and answers with the exit status, negative
-for a signal.
+Reads lines of JSON: a `Job`. Runs its command, kills it if it takes too long or has written the given number of
+checkpoints, and answers with the exit status, negative for a signal.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.cli import main as command
 from harness.runtime.imports import import_tensorflow
@@ -24,24 +27,48 @@ from harness.tracking.records import Record
 ROOT = Path(__file__).parents[1]
 
 
+@dataclass(frozen=True)
+class Job:
+    """A command to run.
+
+    Attributes:
+        folder: The working folder.
+        words: The command's arguments.
+        log: Where its output is appended.
+        seconds: When it is killed.
+        checkpoints: Number of checkpoints after which it kills itself; 0 means never.
+        environment: Variables to set, or to remove if None.
+        limits: Soft limits by name, such as `RLIMIT_NOFILE`.
+        obeys_permissions: Whether permissions bind the superuser, too.
+    """
+
+    folder: str
+    words: Sequence[str]
+    log: str
+    seconds: float = 600
+    checkpoints: int = 0
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    obeys_permissions: bool = False
+
+
 class Warm:
     """Such a process, from the outside."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
+    def __init__(self, path: Path = ROOT) -> None:
+        """Start it; modules are imported from `path` first."""
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(path), str(ROOT)])}
+        command, pipe = [sys.executable, "-m", "tests.warm"], subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=path, env=environment)
         assert self._process.stdin
         assert self._process.stdout
         self._in, self._out = self._process.stdin, self._process.stdout
         assert self._out.readline() == "ready\n"
 
-    def run(
-        self, folder: Path, *words: str, seconds: float = 600, log: Path | None = None, checkpoints: int = 0
-    ) -> int:
-        """Run a command for at most so many seconds or checkpoints, and return its exit status."""
-        line = json.dumps([seconds, str(folder), str(log or folder / "log"), words, checkpoints])
-        print(line, file=self._in, flush=True)
+    def run(self, folder: Path, *words: str, log: Path | None = None, **options: Any) -> int:
+        """Run a command and return its exit status; see `Job` for the options."""
+        job = Job(str(folder), words, str(log or folder / "log"), **options)
+        print(json.dumps(asdict(job)), file=self._in, flush=True)
         return int(self._out.readline())
 
     def close(self) -> None:
@@ -49,17 +76,36 @@ class Warm:
         self._process.communicate(timeout=60)
 
 
-def child(folder: str, log: str, words: list[str], checkpoints: int) -> None:
+def child(job: Job) -> None:
     """Run the command in this child."""
     os.setsid()
-    if checkpoints:
-        die_after(checkpoints)
-    os.chdir(folder)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    if job.checkpoints:
+        die_after(job.checkpoints)
+    os.chdir(job.folder)
+    out = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    sys.argv = ["harness", *words]
+    for name, value in job.environment.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    for name, value in job.limits.items():
+        kind = getattr(resource, name)
+        resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
+    if job.obeys_permissions:
+        obey_permissions()
+    sys.argv = ["harness", *job.words]
     command.main()
+
+
+def obey_permissions() -> None:
+    """Drop the capabilities CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by which the superuser ignores permissions."""
+    libc = ctypes.CDLL(None)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets) == 0:
+        for index in (0, 1):  # Effective and permitted.
+            sets[index] &= ~0b110
+        libc.capset(header, sets)
 
 
 def die_after(checkpoints: int) -> None:
@@ -99,18 +145,18 @@ def main() -> None:
 
     print("ready", flush=True)
     for line in sys.stdin:
-        seconds, folder, log, words, checkpoints = json.loads(line)
-        Path(folder).mkdir(exist_ok=True)
+        job = Job(**json.loads(line))
+        Path(job.folder).mkdir(exist_ok=True)
         pid = os.fork()
         if pid == 0:
             code = 99
             try:
-                child(folder, log, words, checkpoints)
+                child(job)
             except SystemExit as end:
                 code = end.code or 0
             finally:
                 os._exit(code)  # type: ignore[arg-type]
-        status = ended(pid, seconds)
+        status = ended(pid, job.seconds)
         if status is None:
             os.killpg(pid, signal.SIGKILL)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

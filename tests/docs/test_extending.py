@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,13 +61,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_examples_train(project: Path) -> None:
     lines = commands(PAGE)
-    jobs = [json.dumps([120, str(project), str(project / "log"), line.split()[1:]]) for line in lines]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(project), str(ROOT)])}
-    process = [sys.executable, "-m", "tests.warm"]
-    options = {"capture_output": True, "text": True}
-    done = subprocess.run(process, cwd=project, input="\n".join(jobs), env=environment, **options)
-    log = project / "log"
-    assert done.stdout.split() == ["ready", *("0" for _ in lines)], log.read_text() if log.exists() else done.stderr
+    with closing(Warm(project)) as warm:
+        statuses = [warm.run(project, *line.split()[1:], seconds=120) for line in lines]
+    assert statuses == [0] * len(lines), (project / "log").read_text()
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     params = [run.data.params for run in runs]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from harness.data.synthetic_houses import generate
-from tests.conftest import ROOT
 from tests.docs.pages import blocks, commands
+from tests.warm import Warm
 
 
 @pytest.fixture(params=["synthetic", pytest.param("real", marks=pytest.mark.slow)])
@@ -28,10 +26,9 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 def train(folder: Path, lines: list[str]) -> None:
     """Run the commands one after another, in a process that imports TensorFlow only once."""
-    jobs = [json.dumps([120, str(folder), str(folder / "log"), line.split()[1:]]) for line in lines]
-    process = [sys.executable, "-m", "tests.warm"]
-    done = subprocess.run(process, cwd=ROOT, input="\n".join(jobs), capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["ready", "0", "0"], (folder / "log").read_text()
+    with closing(Warm()) as warm:
+        statuses = [warm.run(folder, *line.split()[1:], seconds=120) for line in lines]
+    assert statuses == [0, 0], (folder / "log").read_text()
 
 
 def test_the_loop_and_the_harness_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import subprocess
-import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,12 +27,13 @@ TIMES = slice(-3, -1)
 def run(lines: list[str], folder: Path) -> list[str]:
     """Run commands one after another in a process that imports TensorFlow only once, and return what they print."""
     logs = [folder / f"log{index}" for index in range(len(lines))]
-    words = [shlex.split(line)[1:] for line in lines]
-    jobs = [json.dumps([200, str(folder), str(log), each]) for log, each in zip(logs, words, strict=True)]
-    process = [sys.executable, "-m", "tests.warm"]
-    done = subprocess.run(process, cwd=ROOT, input="\n".join(jobs), capture_output=True, text=True, check=True)
+    with closing(Warm()) as warm:
+        statuses = [
+            warm.run(folder, *shlex.split(line)[1:], log=log, seconds=200)
+            for log, line in zip(logs, lines, strict=True)
+        ]
     printed = [log.read_text() for log in logs]
-    assert done.stdout.split() == ["ready", *("0" for _ in lines)], "\n".join(printed)
+    assert statuses == [0] * len(lines), "\n".join(printed)
     return printed
 
 
