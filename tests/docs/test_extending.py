@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.conftest import ROOT
 from tests.docs.pages import blocks, commands
+from tests.warm import Warm
 
 PAGE = "extending.md"
 LINES = 15
