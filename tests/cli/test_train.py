@@ -371,7 +371,7 @@ def test_a_sweep_of_the_conf_folder(calls: Calls) -> None:
 
 def test_other_launchers_train_one_by_one_into_the_same_folder(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
-    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress: checked.append(len(configs)) or [])
+    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress, say: checked.append(len(configs)) or [])
     ended = run("-m", "hydra/launcher=basic", "chunksize=full,4", "learning_rate=0.1,0.2")
     assert checked == [4]
     assert [len(call.configs) for call in calls] == [1, 1, 1, 1]
@@ -405,7 +405,7 @@ def test_callbacks_see_each_job_with_what_it_returned(
     calls: Calls, launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / f"spy_{launcher}.py").write_text(SPY)
-    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress: [])
+    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress, say: [])
     words = [f"hydra/launcher={launcher}", "hydra.sweep.dir=out", f"+hydra.callbacks.spy._target_=spy_{launcher}.Spy"]
     monkeypatch.syspath_prepend(tmp_path)
     run("-m", *words, "chunksize=full,4", "learning_rate=0.1,1", "epochs=2")
@@ -506,7 +506,7 @@ def test_a_proposer_sees_the_results_so_far(
             return abs(self.config.learning_rate - 0.3)
 
     monkeypatch.setattr("tests.cli.test_train.FakeRun", Learner)
-    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress: [])
+    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress, say: [])
     Plugins.instance()
     plugin = sys.modules["hydra_plugins.harness_plugin"]
     monkeypatch.setattr(plugin, "Grid", lambda axes, batch: Halving())
@@ -563,7 +563,7 @@ def test_an_error_in_training_is_raised_unchanged_and_ends_the_sweep(
         raise OSError("the disk is full")
 
     monkeypatch.setattr("harness.sweep.runner.Sweep.train", fail)
-    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress: [])
+    monkeypatch.setattr("harness.sweep.plan.prepare", lambda configs, progress, say: [])
     with pytest.raises(OSError, match="the disk is full"):
         run(*words)
     assert len(tried) == 1

@@ -20,7 +20,6 @@ import keras
 import numpy as np
 import pytest
 from mlflow.entities import RunStatus
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.data.statistics import Column
@@ -279,7 +278,7 @@ def test_preparing_models_twice_is_harmless(tracker: Tracker, client: MlflowClie
 def test_a_model_that_cannot_be_saved_does_not_fail_its_run(tracker: Tracker, client: MlflowClient) -> None:
     run_id = tracker.start_run("a", {}, {})
     tracker.end_run(run_id, "FINISHED")
-    with pytest.raises(MlflowException):
+    with pytest.raises(AttributeError):
         tracker.log_model(run_id, "no model", {"x": np.array([[1.0]])}, "y")
     tracker.flush()
     assert client.get_run(run_id).info.status == "FINISHED"
