@@ -42,6 +42,8 @@ def mlp(inputs: int, units: Sequence[int] = (64, 64), activation: str = "relu") 
     Raises:
         ConfigError: There are too many layers or units.
     """
+    is_list = isinstance(units, Sequence) and not isinstance(units, str)
+    require(is_list, f"model.units must be a list, such as [64,64], not {units!r}.")
     require(len(units) <= MOST_LAYERS, f"model.units: {len(units):,} hidden layers are more than {MOST_LAYERS}.")
     for width in units:
         require_whole("model.units", width, 1, MOST_UNITS)

@@ -50,7 +50,7 @@ def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width
     for head, members in sweeps:
         runs = typed(pd.DataFrame([row(run) for run in members], columns=None if members else ["status"]))
         states = runs["status"].str.lower().value_counts()
-        cells = [head.info.run_id, age(time.time() - head.info.start_time / 1000)]
+        cells = [shown(head.info.run_id), age(time.time() - head.info.start_time / 1000)]
         cells += [", ".join(f"{count:,} {state}" for state, count in states.items()) or "none"]
         found, best = objective(runs), next(iter(ranked(runs)), None)
         if best and found.decides(best):
@@ -93,7 +93,7 @@ def as_markdown(sweep: Sweep, target: float | None = None) -> str:
     """Return the same tables and sentences as in the terminal, but as Markdown and with all columns."""
     parts = []
     for heading, columns, sentences in _sections(sweep, target):
-        parts += [markdown(f"{heading}:") if heading else "", _markdown(columns), "\n".join(sentences)]
+        parts += [markdown(f"{heading}:") if heading else "", _markdown(columns), "\n".join(map(markdown, sentences))]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -1,7 +1,7 @@
 """The console command `harness` and its exit codes.
 
-0: success. 1: a run failed. 2: invalid input, nothing was done. 130: interrupted. 143: terminated. 129:
-the terminal was closed. 141: the reader of the output was.
+0: success. 1: a run failed. 2: invalid input, nothing was done. 130: interrupted. 143: terminated. 129: terminal
+closed. 141: output pipe closed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import click
 from harness.cli import commands, streams
 from harness.cli.data import data
 from harness.cli.disk_errors import explain
-from harness.cli.output import complain
+from harness.cli.output import print_error
 from harness.errors import ConfigError
 from harness.runtime.environment import missing_home
 from harness.runtime.secrets import remember, remember_environment
@@ -50,7 +50,7 @@ def main() -> None:
     _tune_process()
     code, sentence = _run()
     if sentence and not streams.ended_early():
-        complain(sentence)
+        print_error(sentence)
     # Exit here: the frames of an exception hold TensorFlow objects that must be freed before TensorFlow.
     sys.exit(streams.finish(code))
 
@@ -78,7 +78,7 @@ def _run() -> tuple[int, str]:
         from harness.tracking.store_errors import is_damaged, reason
 
         if is_damaged(error):
-            remedy = "Restore it from a backup, or try `sqlite3 mlflow.db .recover`."
+            remedy = "Restore it from a backup, or try sqlite3's command .recover on it."
             return 2, f"The tracking store is damaged ({reason(error)}). {remedy}"
         sentence = explain(error) or f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
         return 1, sentence

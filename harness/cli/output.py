@@ -1,4 +1,4 @@
-"""Prints lines and complaints; foreign words in them can neither control the terminal nor show a secret."""
+"""Prints messages with control characters escaped and secrets masked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def say(line: str) -> None:
     click.echo(shown(line))
 
 
-def complain(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     """Print an error."""
     warn(f"harness: {sentence}")
 
