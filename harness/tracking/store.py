@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.errors import ConfigError, require
@@ -95,7 +96,13 @@ def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:
     if experiment is None:
         path = sqlite_path(uri)
         location = (path.parent / "mlartifacts" / _folder_name(name)).as_uri() if path else None
-        experiment_id = client.create_experiment(name, artifact_location=location)
+        try:
+            experiment_id = client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            # On a server, another process may have been faster.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or not client.get_experiment_by_name(name):
+                raise
+            return _open_experiment(client, uri, name)
         for key, value in _EXPERIMENT_TAGS.items():
             client.set_experiment_tag(experiment_id, key, value)
         return experiment_id

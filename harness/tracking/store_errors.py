@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import sqlite3
 from collections.abc import Iterator
@@ -23,13 +24,16 @@ _UNREACHABLE = (
     ConnectionError,
     TimeoutError,
 )
+_LACKS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS)
+"""Errors of this machine, which say nothing about a record."""
+
 _ATTEMPTS_AT_SERVER_ERROR = 5
 """A server that still reports an internal error after this many attempts is taken to reject the record."""
 
 _ATTEMPTS_AT_CONFLICT = 3
 _CONFLICTS = ("UNIQUE constraint", "duplicate key", "Duplicate entry")
 _DAMAGED = ("malformed", "file is not a database")
-_CANNOT_WRITE = (*_DAMAGED, "disk is full", "readonly database", "No space left", "Read-only")
+_CANNOT_WRITE = (*_DAMAGED, "disk is full", "readonly database", "No space left", "quota exceeded", "Read-only")
 
 
 def reason(error: BaseException) -> str:
@@ -44,7 +48,9 @@ def reason(error: BaseException) -> str:
 def is_unreachable(error: BaseException) -> bool:
     """Return True if the store is currently unreachable, so that the same call may succeed later."""
     unavailable = isinstance(error, MlflowException) and error.get_http_status_code() in (408, 429, 502, 503, 504)
-    return unavailable or is_damaged(error) or any(isinstance(cause, _UNREACHABLE) for cause in _chain(error))
+    causes = [*_chain(error)]
+    lacks = any(isinstance(cause, OSError) and cause.errno in _LACKS for cause in causes)
+    return unavailable or lacks or is_damaged(error) or any(isinstance(cause, _UNREACHABLE) for cause in causes)
 
 
 def is_damaged(error: BaseException) -> bool:

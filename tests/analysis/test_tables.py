@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -159,8 +161,12 @@ def test_a_sweep_with_more_runs_than_a_page(tmp_path: Path) -> None:
         sweep = tracker.start_run("sweep", {}, {"kind": "sweep"})
     client = MlflowClient(uri)
     names = [str(number) for number in range(PAGE + 3)]
-    for name in names:
-        client.create_run(tracker.experiment_id, run_name=name, tags={"kind": "run", "sweep": sweep})
+    tags = {"kind": "run", "sweep": sweep}
+    runs = [client.create_run(tracker.experiment_id, run_name=name, tags=tags).info.run_id for name in names]
+    params = {"chunksize": "1", "learning_rate": "0.1", "epochs": "1"}
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
+        of_runs = [(run_id, key, value) for run_id in runs for key, value in params.items()]
+        store.executemany("INSERT INTO params (run_uuid, key, value) VALUES (?, ?, ?)", of_runs)
     assert sorted(RunReader(uri).load().runs["name"], key=int) == names
 
 

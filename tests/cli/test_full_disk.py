@@ -82,7 +82,8 @@ def test_a_full_cache(
 def test_a_full_folder_for_temporary_files(tmp_path: Path, small_disk: Callable[[int], Path]) -> None:
     disk = small_disk(8)
     code, said = harness(tmp_path, "train", "-m", "data.rows=2000", "epochs=1", "chunksize=100,full", TMPDIR=str(disk))
-    assert code == 0 or said.startswith("harness: the disk is full")
+    assert code == 0 or "the next `harness train` with the same store" in said
+    assert harness(tmp_path, "train", "-m", "data.rows=2000", "epochs=1", "chunksize=100,full")[0] == 0
     assert states(tmp_path) == ["FINISHED"] * 3
     assert not [path for path in disk.iterdir() if path.is_dir()]
     for command in (["compare"], ["sweeps"], ["report", "--output", "report"]):
