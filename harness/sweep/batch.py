@@ -19,7 +19,7 @@ from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json
 from harness.sweep.plan import Run
-from harness.sweep.resume import Store, continue_recording, restore, runs_to_train, unfinished
+from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
 from harness.sweep.rounding import rounding
 from harness.sweep.run_state import claim_of, find_states
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
@@ -109,7 +109,7 @@ class Batch:
                     return False
                 loop = self._loop(todo, display)
                 number = restore(saved, loop, self._runs, self._store)
-            except (KeyError, ValueError) as error:
+            except UnusableCheckpoint as error:
                 self._checkpoint.reject()
                 self._scans = ()  # Scans may be only partly restored.
                 if str(error) not in said:

@@ -279,6 +279,28 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
     assert not list((folder.path / "cache" / "checkpoints").glob("*"))
 
 
+def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example, because less memory is available than before."""
+    folder.train([folder.config(500, rate=1e30)], alone=True)
+    configs = [folder.config(500, rate=1e30), folder.config()]
+    stop_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs)
+    stop_after(None)
+
+    def refuse(*_: object) -> None:
+        raise ConfigError("runtime.device_memory_mb: not enough.")
+
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="not enough"):
+        patch.setattr(batch, "prepare_scans", refuse)
+        folder.train(configs)
+    assert "cannot be used" not in folder.said
+    folder.train(configs)
+    assert "resume: continuing from the checkpoint" in folder.said
+
+
 @pytest.mark.parametrize("lost", ["key = 'val/loss' AND step = 1", "True"])
 def test_records_that_were_lost_are_made_again(
     folder: Folder,
