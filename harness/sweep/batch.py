@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import Timeout
-from mlflow.entities import Run as Record
 
 from harness.data.pages import DamagedTable
 from harness.data.table_builder import replace_table
@@ -48,7 +47,6 @@ class Batch:
         self._checkpoint: Checkpoint | None = None
         self._may_resume = True
         self._remade: set[Path] = set()
-        self._records: dict[str, Record] = {}  # Of interrupted runs that are trained again, by id.
         self._rounding = rounding(runs[0].config.runtime, executor.description)
         tracker = store.tracker
         self._folder = checkpoint_folder(runs, executor.device, tracker.experiment_id, tracker.uri, store.recorder.tags)
@@ -161,8 +159,7 @@ class Batch:
             some = f"{finished} of {count(len(runs), 'run')} {are} already finished"
             display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
         if todo:
-            records = [self._records[run.run_id] for run in todo if run.run_id]
-            continue_recording(records, self._store)
+            continue_recording(todo, self._store)
             self._loop(todo, display).run()
 
     def _reuse_results(self, runs: Sequence[Run]) -> list[Run]:
@@ -183,7 +180,6 @@ class Batch:
         for run, state in states.items():
             if not (run.status or run.run_id) and state.record:
                 run.run_id = state.reusable_id(self._rounding)
-                self._records[run.run_id] = state.record
         self._store.locks.drop(self._claim(run) for run in runs if run.status)
         return [run for run in runs if not run.status]
 

@@ -72,8 +72,12 @@ def restore(saved: Saved, loop: ScanLoop, runs: Sequence[Run], store: Store) -> 
     return number
 
 
-def continue_recording(records: Sequence[Record], store: Store) -> None:
-    """Let nothing that runs have in the store be recorded again."""
+def continue_recording(runs: Sequence[Run], store: Store) -> None:
+    """Record from the beginning those of `runs` that have been started, but skip what the store already has of them."""
+    ids = [run.run_id for run in runs if run.run_id]
+    store.tracker.flush()  # This process may have recorded some of it.
+    records = [*store.reader.by_id(ids).values()] if ids else []
+    store.tracker.points.restore(ids, {})
     for record, steps in zip(records, store.reader.steps(records), strict=True):
         store.tracker.set_recorded(record.info.run_id, record.data.params, steps)
 
@@ -109,10 +113,10 @@ def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: St
     states = facts["recorder"]["runs"]
     active = {signature: record for signature, record in records.items() if not states[signature]["status"]}
     ended = [states[signature]["status"] == records[signature].info.status for signature in records.keys() - active]
-    store.tracker.points.restore(facts["points"])
     steps = dict(zip(active, store.reader.steps([*active.values()]), strict=True))
     whole = [is_complete(facts["points"].get(record.info.run_id, {}), steps[key]) for key, record in active.items()]
     if lost := [*ended, *whole].count(False):
-        raise UnusableCheckpoint(f"records of {count(lost, 'run')} are missing in the store")
+        raise UnusableCheckpoint(f"records of {count(lost, 'run')} are missing from the store")
+    store.tracker.points.restore([record.info.run_id for record in records.values()], facts["points"])
     for signature, record in active.items():
         store.tracker.set_recorded(record.info.run_id, record.data.params, steps[signature])

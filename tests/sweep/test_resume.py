@@ -20,6 +20,7 @@ from rich.console import Console
 
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.data.blocks import Block, Blocks
+from harness.data.pages import DamagedTable
 from harness.errors import ConfigError
 from harness.runtime.signals import StopRequest
 from harness.sweep import batch, scan_loop
@@ -31,6 +32,7 @@ from harness.sweep.run_state import claim_of, owner
 from harness.sweep.runner import Sweep, train
 from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.tracker import Tracker
+from harness.training.events import Event, Progress
 from harness.training.feed import FeedLimits
 from harness.training.trainer import Scan
 
@@ -320,7 +322,7 @@ def test_records_that_were_lost_are_made_again(
             store.execute(f"DELETE FROM {table} WHERE {lost} AND {interrupted}")
     stop_after(None)
     folder.train(several(folder))
-    assert "runs are missing in the store)" in folder.said
+    assert "runs are missing from the store)" in folder.said
     assert "resume: starting over" in folder.said
     assert len(folder.records()) == 5
     assert folder.statuses() == undisturbed.statuses()
@@ -356,6 +358,35 @@ def test_a_table_found_damaged_in_a_scan_is_made_again(
     assert folder.statuses() == undisturbed.statuses()
     assert folder.numbers() == undisturbed.numbers()
     assert folder.statuses("sweep") == undisturbed.statuses("sweep")
+
+
+@pytest.mark.parametrize("rerun", [False, True])
+def test_a_table_found_damaged_after_its_checkpoints_were_lost_is_made_again(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch, rerun: bool
+) -> None:
+    """Training starts over in the same runs, and counts their points from the beginning."""
+    monkeypatch.setattr(Checkpoint, "due", True)
+    train, seconds = Scan.run, itertools.count()
+
+    def train_until_damaged(self: Scan) -> Iterator[Event]:
+        for event in train(self):
+            yield event
+            if isinstance(event, Progress) and event.epoch == 2 and next(seconds) == 0:
+                for path in (folder.path / "cache" / "checkpoints").glob("*/state*"):
+                    path.unlink()
+                raise DamagedTable(next((folder.path / "cache" / "tables").iterdir()), "x")
+
+    monkeypatch.setattr(Scan, "run", train_until_damaged)
+    configs = [folder.config(rerun=rerun), folder.config(500, rerun=rerun)]
+    stop_after(15)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs)
+    assert " is damaged: x." in folder.said
+    stop_after(None)
+    folder.train(configs)
+    assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == ["FINISHED"] * 2
+    folder.numbers()
 
 
 def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
