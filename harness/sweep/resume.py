@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mlflow.entities import LifecycleStage
 from mlflow.entities import Run as Record
 
 from harness.errors import ConfigError
@@ -96,16 +97,17 @@ def _state_must_fit() -> Iterator[None]:
 def _records(runs: Sequence[Run], facts: Facts, store: Store) -> Mapping[str, Record]:
     """Return the store's records of runs by signature; raises `UnusableCheckpoint` if one is not there."""
     ids = {run.signature: facts["recorder"]["runs"][run.signature]["run_id"] for run in runs}
-    found = store.reader.of_signatures(store.tracker.experiment_id, list(ids))
-    records = {
-        signature: record
-        for signature, run_id in ids.items()
-        for record in found.get(signature, ())
-        if record.info.run_id == run_id
-    }
+    found = store.reader.by_id([*ids.values()]) if ids else {}
+    records = {signature: found[run_id] for signature, run_id in ids.items() if _is_record(found.get(run_id), signature)}
     if lost := len(ids.keys() - records.keys()):
         raise UnusableCheckpoint(f"{count(lost, 'run')} no longer in the store")
     return records
+
+
+def _is_record(record: Record | None, signature: str) -> bool:
+    if record is None or record.info.lifecycle_stage != LifecycleStage.ACTIVE:
+        return False
+    return record.data.tags.get("signature") == signature
 
 
 def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: Store) -> None:

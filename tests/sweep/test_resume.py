@@ -31,6 +31,7 @@ from harness.sweep.run_locks import RunLocks, claims_folder
 from harness.sweep.run_state import claim_of, owner
 from harness.sweep.runner import Sweep, train
 from harness.tracking._compat_sqlite import LocalStore
+from harness.tracking.run_search import REPRODUCES
 from harness.tracking.tracker import Tracker
 from harness.training.events import Event, Progress
 from harness.training.feed import FeedLimits
@@ -65,11 +66,11 @@ class Folder:
             **values,  # type: ignore[arg-type]
         )
 
-    def train(self, configs: Sequence[Config], *, alone: bool = False) -> list[Run]:
+    def train(self, configs: Sequence[Config], *, alone: bool = False, **tags: str) -> list[Run]:
         console = Console(file=StringIO(), width=200)
         folder = None if alone else self.path / "multirun" / str(next(self._calls))
         try:
-            return train(configs, Display(console), command="harness train -m ...", folder=folder)
+            return train(configs, Display(console), command="harness train -m ...", folder=folder, tags=tags)
         finally:
             self.said = console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -223,6 +224,16 @@ def test_rerun_trains_again_to_the_same_bits(folder: Folder) -> None:
     assert first.run_id != again.run_id
     records = {record.info.run_id: record for record in folder.records()}
     assert folder.numbers([records[first.run_id]]) == folder.numbers([records[again.run_id]])
+
+
+def test_an_interrupted_reproduction_resumes(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
+    stop_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train([folder.config(rerun=True)], alone=True, **{REPRODUCES: "another"})
+    stop_after(None)
+    folder.train([folder.config(rerun=True)], alone=True, **{REPRODUCES: "another"})
+    assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == ["FINISHED"]
 
 
 def test_a_failed_run_fails_alone_and_is_retrained_alone(folder: Folder) -> None:
