@@ -51,6 +51,11 @@ class RecordBuffer:
         records, self._held = self._held, []
         return records
 
+    def put_back(self, records: Iterable[Record]) -> None:
+        """Hold back records again that could not be released."""
+        if self._held is not None:
+            self._held[:0] = records
+
     def release(self, records: Iterable[Record]) -> None:
         """Send records. Sending a record twice is harmless, even from two processes."""
         for record in records:

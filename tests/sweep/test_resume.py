@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import sqlite3
@@ -24,7 +25,7 @@ from harness.data.pages import DamagedTable
 from harness.errors import ConfigError
 from harness.runtime.signals import StopRequest
 from harness.sweep import batch, scan_loop
-from harness.sweep.checkpoint import Checkpoint
+from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks, claims_folder
@@ -396,6 +397,25 @@ def test_a_table_found_damaged_after_its_checkpoints_were_lost_is_made_again(
     stop_after(None)
     folder.train(configs)
     assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == ["FINISHED"] * 2
+    folder.numbers()
+
+
+def test_runs_that_ended_before_a_disk_was_full_are_not_left_running(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Checkpoint.save
+
+    def save_until_full(self: Checkpoint, saved: Saved) -> None:
+        if all(run["status"] for run in saved.facts["recorder"]["runs"].values()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, saved)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(Checkpoint, "save", save_until_full)
+        folder.train([folder.config(), folder.config(500)])
+    assert folder.statuses() == ["FAILED"] * 2
+    folder.train([folder.config(), folder.config(500)])
     assert folder.statuses() == ["FINISHED"] * 2
     folder.numbers()
 
