@@ -61,9 +61,10 @@ class Batch:
         by_claim = {self._claim(run): run for run in self._runs}
         locks, is_waiting = self._store.locks, False
         while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
-            mine = sorted(locks.take(pending) if self._hold_checkpoint() else [], key=list(by_claim).index)
+            taken = locks.take(pending) if self._hold_checkpoint() else set()
+            mine = [run for claim, run in pending.items() if claim in taken]
             try:
-                if mine and self._proceed([pending[claim] for claim in mine], display):
+                if mine and self._proceed(mine, display):
                     continue
             except DamagedTable as error:
                 self._remake_table(error, display)
