@@ -16,10 +16,9 @@ from harness.runtime.secrets import masked
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
-from harness.sweep.identity import hash_json
+from harness.sweep.identity import hash_json, rounding
 from harness.sweep.plan import Run
 from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
-from harness.sweep.rounding import rounding
 from harness.sweep.run_state import claim_of, find_states
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
 

@@ -98,16 +98,16 @@ def _records(runs: Sequence[Run], facts: Facts, store: Store) -> Mapping[str, Re
     """Return the store's records of runs by signature; raises `UnusableCheckpoint` if one is not there."""
     ids = {run.signature: facts["recorder"]["runs"][run.signature]["run_id"] for run in runs}
     found = store.reader.by_id([*ids.values()]) if ids else {}
-    records = {signature: found[run_id] for signature, run_id in ids.items() if _is_record(found.get(run_id), signature)}
+    of_run = {signature: found[run_id] for signature, run_id in ids.items() if run_id in found}
+    records = {signature: record for signature, record in of_run.items() if _is_of(record, signature)}
     if lost := len(ids.keys() - records.keys()):
         raise UnusableCheckpoint(f"{count(lost, 'run')} no longer in the store")
     return records
 
 
-def _is_record(record: Record | None, signature: str) -> bool:
-    if record is None or record.info.lifecycle_stage != LifecycleStage.ACTIVE:
-        return False
-    return record.data.tags.get("signature") == signature
+def _is_of(record: Record, signature: str) -> bool:
+    is_deleted = record.info.lifecycle_stage != LifecycleStage.ACTIVE
+    return record.data.tags.get("signature") == signature and not is_deleted
 
 
 def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: Store) -> None:

@@ -307,9 +307,10 @@ def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
     def refuse(*_: object) -> None:
         raise ConfigError("runtime.device_memory_mb: not enough.")
 
-    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="not enough"):
+    with monkeypatch.context() as patch:
         patch.setattr(batch, "prepare_scans", refuse)
-        folder.train(configs)
+        with pytest.raises(ConfigError, match="not enough"):
+            folder.train(configs)
     assert "cannot be used" not in folder.said
     folder.train(configs)
     assert "resume: continuing from the checkpoint" in folder.said
@@ -411,9 +412,10 @@ def test_runs_that_ended_before_a_disk_was_full_are_not_left_running(
             raise OSError(errno.ENOSPC, "No space left on device")
         save(self, saved)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save", save_until_full)
-        folder.train([folder.config(), folder.config(500)])
+        with pytest.raises(OSError, match="No space"):
+            folder.train([folder.config(), folder.config(500)])
     assert folder.statuses() == ["FAILED"] * 2
     folder.train([folder.config(), folder.config(500)])
     assert folder.statuses() == ["FINISHED"] * 2
