@@ -139,7 +139,7 @@ class Batch:
         if not runs or error.folder in self._remade:
             raise error
         self._remade.add(error.folder)
-        display.say(f"data:   {error} It is made again from {runs[0].table.address}.")
+        display.say(f"data:   {error} Rebuilding it from {runs[0].table.address}.")
         data, cache = runs[0].config.data, Path(runs[0].config.runtime.cache).absolute()
         table = replace_table(runs[0].table, data, cache, display.reading, display.say)
         for run in runs:

@@ -94,7 +94,7 @@ def prepare(
             try:
                 _check_targets(config, tables[key])
             except DamagedTable as error:
-                say(f"{error} It is made again from its source.")
+                say(f"{error} Rebuilding it from its source.")
                 tables[key] = replace_table(tables[key], config.data, cache, progress, say)
                 _check_targets(config, tables[key])
         identity = signature(config, tables[key])

@@ -141,7 +141,7 @@ def test_a_table_found_damaged_while_labels_are_checked_is_made_again(config, tm
     run.table.check()
     name = run.table.folder.name[:8]
     fault = f"Table {name} is damaged: page 1 of column y (holdout.1.bin) does not match its checksum."
-    assert said == [f"{fault} It is made again from its source."]
+    assert said == [f"{fault} Rebuilding it from its source."]
 
 
 def test_labels_are_checked_once_per_table(config, tmp_path, monkeypatch):

@@ -360,13 +360,13 @@ def test_a_table_found_damaged_in_a_scan_is_made_again(
 
     monkeypatch.setattr(Blocks, "read", read_damaged)
     if is_gone:
-        with pytest.raises(ConfigError, match=r"cannot be made again: data.path: no such file: .*some\.csv"):
+        with pytest.raises(ConfigError, match=r"cannot be rebuilt: data.path: no such file: .*some\.csv"):
             folder.train(several(folder))
         assert set(folder.statuses()) == {"FAILED"}
         return
     folder.train(several(folder))
     assert "is damaged" in folder.said
-    assert "It is made again from" in folder.said
+    assert "Rebuilding it from" in folder.said
     assert "resume: continuing from the checkpoint" in folder.said
     assert folder.statuses() == undisturbed.statuses()
     assert folder.numbers() == undisturbed.numbers()
