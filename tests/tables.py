@@ -45,7 +45,7 @@ def numbered(count: int, *, gaps: int = 0) -> str:
 
 
 def age(table: Table) -> tuple[int, int]:
-    """Return what changes when a table is made again."""
+    """Return what changes when a table is rebuilt."""
     status = column_path(table.folder, "train", 0).stat()
     return status.st_ino, status.st_mtime_ns
 

@@ -29,7 +29,7 @@ from harness.config.metrics import EPOCH_METRICS
 from harness.errors import ConfigError, require
 from harness.runtime.environment import default_environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
-from harness.runtime.keras_settings import give_back_settings
+from harness.runtime.keras_settings import restore_user_settings
 from harness.runtime.secrets import masked
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _process_as_it_was() -> Iterator[None]:
         with default_environment(missing_home()), warnings.catch_warnings():
             yield
     finally:
-        give_back_settings()
+        restore_user_settings()
         hydra.hydra = initialized
         sys.path[:] = path
         for name in os.environ.keys() - environment.keys():

@@ -68,7 +68,7 @@ def open_table(
                 _drain(addresses)
                 if fault:
                     _check_owner(folder, fault)
-                    say(f"{fault} It is made again from its source.")
+                    say(f"{fault} Rebuilding it from its source.")
                 # Derived data that cannot be used is not kept: a table can be as large as its source.
                 _remove(folder)
                 with staging_folder(folder) as staging:
@@ -88,7 +88,7 @@ def replace_table(
     progress: ProgressCallback = lambda state: None,
     say: Say = lambda line: None,
 ) -> Table:
-    """Return an intact table in place of one that was found damaged while it was read, made again from its source.
+    """Return an intact table in place of one that was found damaged while it was read, rebuilt from its source.
 
     Raises:
         ConfigError: The source is gone, has changed, or was a stream.
@@ -105,7 +105,7 @@ def replace_table(
                     _remove(table.folder)
         again = open_table(data, cache, progress, say)
     except ConfigError as error:
-        raise ConfigError(f"{name} is damaged and cannot be made again: {error}") from error
+        raise ConfigError(f"{name} is damaged and cannot be rebuilt: {error}") from error
     require(again.digest == table.digest, f"{name} is damaged, and its source has changed since.")
     return again
 

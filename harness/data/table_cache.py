@@ -28,7 +28,7 @@ from harness.runtime.state_files import StateError
 
 NEEDED = "is needed to resume a sweep"
 NO_SOURCE = "none: interrupted, damaged, or made by another version"
-REMEDY = "remove it, and it is made again when needed"
+REMEDY = "remove it, and it is rebuilt when needed"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Keras's process-wide settings: the harness computes with its own, whatever the user's are, and gives those back."""
+"""Keras's process-wide settings: the harness computes with its own, and restores the user's afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class KerasSettings(NamedTuple):
 
 
 _users: list[KerasSettings] = []
-"""The settings to give back; at most one."""
+"""The settings to restore; at most one."""
 
 
 def use_default_settings() -> None:
@@ -25,7 +25,7 @@ def use_default_settings() -> None:
     _apply(KerasSettings())
 
 
-def give_back_settings() -> None:
+def restore_user_settings() -> None:
     """Restore the user's settings, if any were replaced."""
     while _users:
         _apply(_users.pop())

@@ -184,3 +184,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def moved_aside(path: Path) -> str:
+    """Set a file aside, and return a sentence that says so."""
+    return f"Moved to {set_aside(path).name}."
+
+
+def set_aside_unless_file(path: Path) -> None:
+    """Set aside what has the name of a state file, but is a link, a folder or the like."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        set_aside(path)

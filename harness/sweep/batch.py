@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import Timeout
-from mlflow.entities import Run as Record
 
 from harness.data.pages import DamagedTable
 from harness.data.table_builder import replace_table
@@ -17,10 +16,9 @@ from harness.runtime.secrets import masked
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
-from harness.sweep.identity import hash_json
+from harness.sweep.identity import hash_json, rounding
 from harness.sweep.plan import Run
-from harness.sweep.resume import Store, continue_recording, restore, runs_to_train, unfinished
-from harness.sweep.rounding import rounding
+from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
 from harness.sweep.run_state import claim_of, find_states
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
 
@@ -48,7 +46,6 @@ class Batch:
         self._checkpoint: Checkpoint | None = None
         self._may_resume = True
         self._remade: set[Path] = set()
-        self._records: dict[str, Record] = {}  # Of interrupted runs that are trained again, by id.
         self._rounding = rounding(runs[0].config.runtime, executor.description)
         tracker = store.tracker
         self._folder = checkpoint_folder(runs, executor.device, tracker.experiment_id, tracker.uri, store.recorder.tags)
@@ -63,9 +60,10 @@ class Batch:
         by_claim = {self._claim(run): run for run in self._runs}
         locks, is_waiting = self._store.locks, False
         while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
-            mine = sorted(locks.take(pending) if self._hold_checkpoint() else [], key=list(by_claim).index)
+            taken = locks.take(pending) if self._hold_checkpoint() else set()
+            mine = [run for claim, run in pending.items() if claim in taken]
             try:
-                if mine and self._proceed([pending[claim] for claim in mine], display):
+                if mine and self._proceed(mine, display):
                     continue
             except DamagedTable as error:
                 self._remake_table(error, display)
@@ -109,7 +107,7 @@ class Batch:
                     return False
                 loop = self._loop(todo, display)
                 number = restore(saved, loop, self._runs, self._store)
-            except (KeyError, ValueError) as error:
+            except UnusableCheckpoint as error:
                 self._checkpoint.reject()
                 self._scans = ()  # Scans may be only partly restored.
                 if str(error) not in said:
@@ -141,7 +139,7 @@ class Batch:
         if not runs or error.folder in self._remade:
             raise error
         self._remade.add(error.folder)
-        display.say(f"data:   {error} It is made again from {runs[0].table.address}.")
+        display.say(f"data:   {error} Rebuilding it from {runs[0].table.address}.")
         data, cache = runs[0].config.data, Path(runs[0].config.runtime.cache).absolute()
         table = replace_table(runs[0].table, data, cache, display.reading, display.say)
         for run in runs:
@@ -161,8 +159,7 @@ class Batch:
             some = f"{finished} of {count(len(runs), 'run')} {are} already finished"
             display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
         if todo:
-            records = [self._records[run.run_id] for run in todo if run.run_id]
-            continue_recording(records, self._store)
+            continue_recording(todo, self._store)
             self._loop(todo, display).run()
 
     def _reuse_results(self, runs: Sequence[Run]) -> list[Run]:
@@ -183,7 +180,6 @@ class Batch:
         for run, state in states.items():
             if not (run.status or run.run_id) and state.record:
                 run.run_id = state.reusable_id(self._rounding)
-                self._records[run.run_id] = state.record
         self._store.locks.drop(self._claim(run) for run in runs if run.status)
         return [run for run in runs if not run.status]
 

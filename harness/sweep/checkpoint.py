@@ -23,10 +23,12 @@ from pydantic import TypeAdapter
 
 from harness.runtime.state_files import (
     StateError,
+    moved_aside,
     read_json,
     read_state,
     require_own_folders,
     set_aside,
+    set_aside_unless_file,
     write_json,
     write_state,
 )
@@ -68,11 +70,11 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         require_own_folders("runtime.cache", folder.parent.parent, folder.parent, folder)
         self._folder = folder
-        self._replace_strange(_LOCK)
+        set_aside_unless_file(folder / _LOCK)
         self._lock = FileLock(folder / _LOCK)
         self._lock.acquire(blocking=False)
         for name in (_MANIFEST, _LAST, _BEFORE):
-            self._replace_strange(name)
+            set_aside_unless_file(folder / name)
         write_json(folder / _MANIFEST, _MANIFEST_KIND, dict(about))
         self.was_rejected = False
         self._next = time.monotonic() + INTERVAL
@@ -91,7 +93,7 @@ class Checkpoint:
                 continue
             except StateError as error:
                 self.was_rejected = True
-                say(f"resume: {error} It is now called {set_aside(path).name}.")
+                say(f"resume: {error} {moved_aside(path)}")
         return None
 
     def reject(self) -> None:
@@ -124,12 +126,6 @@ class Checkpoint:
     def close(self) -> None:
         """Release the folder for other processes."""
         self._lock.release()
-
-    def _replace_strange(self, name: str) -> None:
-        """Set aside what has a file's name, but is no file."""
-        path = self._folder / name
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            set_aside(path)
 
 
 def checkpoint_exists(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -38,10 +39,10 @@ def patches(targets: Iterable[str]) -> dict[str, str]:
     """
     found: dict[Path, str] = {}
     for root, sources in _repositories(targets).items():
-        changed = _git(root, "diff", "HEAD", "--name-only", "--no-renames", "-z").split("\0")
-        paths = [str(source.relative_to(root.resolve())) for source in sources]
-        new = [path for path in paths if not _git(root, "ls-files", "--", f":(literal){path}")]
-        secret = sorted(path for path in {*changed, *new} if path and is_secret_file(path))
+        changed = _paths(root, "diff", "HEAD", "--name-only", "--no-renames", "-z")
+        tracked = _paths(root, "ls-files", "-z", "--", *(f":(literal){source}" for source in sources))
+        new = [source for source in sources if source not in tracked]
+        secret = sorted(path for path in {*changed, *new} if is_secret_file(path))
         left_out = [f":(exclude,literal){path}" for path in secret]
         patch = "".join(f"not recorded, as it may contain secrets: {shown(path)}\n" for path in secret)
         patch += _git(root, *_DIFF, "HEAD", "--", ".", *left_out)
@@ -50,21 +51,36 @@ def patches(targets: Iterable[str]) -> dict[str, str]:
     return {f"uncommitted-{root.name}.patch": patch[:MAX_PATCH] for root, patch in found.items() if patch}
 
 
-def _repositories(targets: Iterable[str]) -> dict[Path, list[Path]]:
-    """Return the source files of the harness and of models by repository; ignored files are left out."""
-    found: dict[Path, list[Path]] = {}
+def _repositories(targets: Iterable[str]) -> dict[Path, list[str]]:
+    """Return the paths of the source files of the harness and of models by repository, except ignored ones."""
     own = (path.resolve() for target in targets for path in own_modules(target.rpartition(".")[0]).values())
-    for source in dict.fromkeys([Path(__file__), *own]):
-        root = _git(source.parent, "rev-parse", "--show-toplevel").strip()
-        if root and not _git(source.parent, "check-ignore", source.name):
-            found.setdefault(Path(root), []).append(source)
-    return found
+    roots: dict[Path, str] = {}
+    found: dict[Path, list[str]] = {}
+    for source in dict.fromkeys([Path(__file__).resolve(), *own]):
+        folder = source.parent
+        if folder not in roots:
+            roots[folder] = _git(folder, "rev-parse", "--show-toplevel").rstrip("\n")
+        if root := roots[folder]:
+            found.setdefault(Path(root), []).append(str(source.relative_to(Path(root).resolve())))
+    for root, sources in found.items():
+        ignored = _paths(root, "check-ignore", "--stdin", "-z", given=sources)
+        sources[:] = [source for source in sources if source not in ignored]
+    return {root: sources for root, sources in found.items() if sources}
 
 
 def _git(folder: Path, *words: str) -> str:
     """Return git's output, or an empty string if there is no git or no repository."""
+    return _output(folder, words).decode(errors="replace")
+
+
+def _paths(folder: Path, *words: str, given: Iterable[str] = ()) -> set[str]:
+    """Return the paths that git prints for those that it is `given`, with `-z` among the `words`."""
+    printed = _output(folder, words, b"".join(os.fsencode(path) + b"\0" for path in given))
+    return {os.fsdecode(path) for path in printed.split(b"\0") if path}
+
+
+def _output(folder: Path, words: Iterable[str], given: bytes = b"") -> bytes:
     try:
-        command = ["git", "-C", folder, *words]
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30).stdout
+        return subprocess.run(["git", "-C", folder, *words], capture_output=True, input=given, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return b""

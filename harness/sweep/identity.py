@@ -1,4 +1,4 @@
-"""Computes signatures; two runs with the same signature are the same run."""
+"""Computes signatures, and what else can change a run's results; two runs with the same signature are the same run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from harness.config import Config
+import keras
+import tensorflow as tf
+
+from harness.config import Config, RuntimeConfig
 from harness.data.table import Table
 from harness.runtime.own_modules import source_digest
+
+ROUNDING = "rounding"
+"""The tag that holds a run's `rounding`."""
 
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
 # Settings that cannot affect a run's results, or only through the table.
@@ -26,6 +32,12 @@ def signature(config: Config, table: Table) -> str:
 def sweep_signature(signatures: Iterable[str]) -> str:
     """Hash the set of signatures of a sweep's runs."""
     return hash_json(sorted(set(signatures)))
+
+
+def rounding(runtime: RuntimeConfig, device: str) -> str:
+    """Hash all else that can change the last bits of a run's results on one machine: versions, device and settings."""
+    settings = (getattr(runtime, name) for name in ("lane_tile", "gram", "threads", "deterministic"))
+    return hash_json([tf.__version__, keras.__version__, device, *settings])
 
 
 def hash_json(value: object) -> str:

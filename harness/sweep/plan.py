@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config import Config, FullSample
+from harness.config import Config, FullSample, Loss
 from harness.config.naming import ALWAYS, differing
 from harness.data.ingest import ProgressCallback
 from harness.data.pages import PARTS, DamagedTable
@@ -80,6 +80,7 @@ def prepare(
     check_streams([config.data for config in configs])
     tables: dict[str, Table] = {}
     runs: dict[str, Run] = {}
+    checked: set[tuple[str, Loss]] = set()
     order = []
     for config in configs:
         _check_model(config)
@@ -88,12 +89,14 @@ def prepare(
         cache = Path(config.runtime.cache).absolute()
         if key not in tables:
             tables[key] = open_table(config.data, cache, progress, say)
-        try:
-            _check_targets(config, tables[key])
-        except DamagedTable as error:
-            say(f"{error} It is made again from its source.")
-            tables[key] = replace_table(tables[key], config.data, cache, progress, say)
-            _check_targets(config, tables[key])
+        if (key, config.loss) not in checked:
+            checked.add((key, config.loss))
+            try:
+                _check_targets(config, tables[key])
+            except DamagedTable as error:
+                say(f"{error} Rebuilding it from its source.")
+                tables[key] = replace_table(tables[key], config.data, cache, progress, say)
+                _check_targets(config, tables[key])
         identity = signature(config, tables[key])
         order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
     _name(list(runs.values()))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mlflow.entities import LifecycleStage
 from mlflow.entities import Run as Record
 
+from harness.errors import ConfigError
 from harness.formatting import count
 from harness.sweep.checkpoint import Saved
 from harness.sweep.checkpoint_facts import Facts
@@ -17,6 +20,10 @@ from harness.sweep.scan_loop import ScanLoop, arrays_under
 from harness.tracking.point_ledger import is_complete
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
+
+
+class UnusableCheckpoint(Exception):
+    """A checkpoint is intact, but training cannot continue from it; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,14 @@ class Store:
 
 
 def runs_to_train(facts: Facts, runs: Sequence[Run]) -> list[Run]:
-    """Return those of `runs` that a checkpoint trains; raises `ValueError` if it is the checkpoint of other runs."""
+    """Return those of `runs` that a checkpoint trains; raises `UnusableCheckpoint` if it trains other runs."""
     by_signature, states = {run.signature: run for run in runs}, facts["recorder"]["runs"]
     wanted = dict.fromkeys(facts["runs"])
     if len(wanted) < len(facts["runs"]) or not wanted.keys() <= by_signature.keys() & states.keys():
-        raise ValueError("it has other runs")
+        raise UnusableCheckpoint("it has other runs")
     ids = {run_id for state in states.values() for run_id in (state["run_id"], *state["sweeps"])}
     if not {record["run"] for record in facts["records"]} | facts["points"].keys() <= ids:
-        raise ValueError("it has records of other runs")
+        raise UnusableCheckpoint("it has records of other runs")
     return [by_signature[signature] for signature in wanted]
 
 
@@ -50,51 +57,68 @@ def restore(saved: Saved, loop: ScanLoop, runs: Sequence[Run], store: Store) -> 
     """Restore the state of `runs` and of the `loop` that trains some of them; return the number of its next scan.
 
     Raises:
-        ValueError: The checkpoint cannot be used; no run has been changed.
-        KeyError: Something is missing in it.
+        UnusableCheckpoint: Training cannot continue from it; scans may be partly restored.
     """
     facts = saved.facts
     states = facts["recorder"]["runs"]
     known = [run for run in runs if run.signature in states and states[run.signature]["run_id"]]
     _records(known, facts, store)
-    number = loop.restore(saved)
+    with _state_must_fit():
+        number = loop.restore(saved)
     store.tracker.buffer.release(facts["records"])
     store.tracker.flush()
     _require_all_recorded(_records(known, facts, store), facts, store)
-    store.recorder.restore(runs, facts["recorder"], arrays_under("kept/", saved.arrays))
+    with _state_must_fit():
+        store.recorder.restore(runs, facts["recorder"], arrays_under("kept/", saved.arrays))
     return number
 
 
-def continue_recording(records: Sequence[Record], store: Store) -> None:
-    """Let nothing that runs have in the store be recorded again."""
+def continue_recording(runs: Sequence[Run], store: Store) -> None:
+    """Record from the beginning those of `runs` that have been started, but skip what the store already has of them."""
+    ids = [run.run_id for run in runs if run.run_id]
+    store.tracker.flush()  # This process may have recorded some of it.
+    records = [*store.reader.by_id(ids).values()] if ids else []
+    store.tracker.points.restore(ids, {})
     for record, steps in zip(records, store.reader.steps(records), strict=True):
         store.tracker.set_recorded(record.info.run_id, record.data.params, steps)
 
 
+@contextlib.contextmanager
+def _state_must_fit() -> Iterator[None]:
+    """Raise `UnusableCheckpoint` if saved state does not fit what is restored from it."""
+    try:
+        yield
+    except ConfigError:
+        raise  # It is about the configuration, not about the checkpoint.
+    except (KeyError, ValueError) as error:
+        raise UnusableCheckpoint(str(error)) from error
+
+
 def _records(runs: Sequence[Run], facts: Facts, store: Store) -> Mapping[str, Record]:
-    """Return the store's records of runs by signature; raises `ValueError` if one is not there."""
+    """Return the store's records of runs by signature; raises `UnusableCheckpoint` if one is not there."""
     ids = {run.signature: facts["recorder"]["runs"][run.signature]["run_id"] for run in runs}
-    found = store.reader.of_signatures(store.tracker.experiment_id, list(ids))
-    records = {
-        signature: record
-        for signature, run_id in ids.items()
-        for record in found.get(signature, ())
-        if record.info.run_id == run_id
-    }
+    found = store.reader.by_id([*ids.values()]) if ids else {}
+    of_run = {signature: found[run_id] for signature, run_id in ids.items() if run_id in found}
+    records = {signature: record for signature, record in of_run.items() if _is_of(record, signature)}
     if lost := len(ids.keys() - records.keys()):
-        raise ValueError(f"{count(lost, 'run')} no longer in the store")
+        raise UnusableCheckpoint(f"{count(lost, 'run')} no longer in the store")
     return records
 
 
+def _is_of(record: Record, signature: str) -> bool:
+    is_deleted = record.info.lifecycle_stage != LifecycleStage.ACTIVE
+    return record.data.tags.get("signature") == signature and not is_deleted
+
+
 def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: Store) -> None:
-    """Raise `ValueError` unless the store has everything that was recorded before a checkpoint."""
+    """Raise `UnusableCheckpoint` unless the store has everything that was recorded before a checkpoint."""
     states = facts["recorder"]["runs"]
     active = {signature: record for signature, record in records.items() if not states[signature]["status"]}
     ended = [states[signature]["status"] == records[signature].info.status for signature in records.keys() - active]
-    store.tracker.points.restore(facts["points"])
     steps = dict(zip(active, store.reader.steps([*active.values()]), strict=True))
     whole = [is_complete(facts["points"].get(record.info.run_id, {}), steps[key]) for key, record in active.items()]
     if lost := [*ended, *whole].count(False):
-        raise ValueError(f"records of {count(lost, 'run')} are missing in the store")
+        raise UnusableCheckpoint(f"records of {count(lost, 'run')} are missing from the store")
+    store.tracker.points.restore([record.info.run_id for record in records.values()], facts["points"])
     for signature, record in active.items():
         store.tracker.set_recorded(record.info.run_id, record.data.params, steps[signature])

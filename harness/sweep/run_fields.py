@@ -12,8 +12,8 @@ import yaml
 
 from harness.config import Config
 from harness.config.keys import fitted
+from harness.sweep.identity import ROUNDING, rounding
 from harness.sweep.plan import Run
-from harness.sweep.rounding import ROUNDING, rounding
 from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
 

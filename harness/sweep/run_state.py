@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
+from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
-from harness.sweep.rounding import ROUNDING
 
 HOST = socket.gethostname()
 
@@ -31,7 +31,7 @@ class RunState:
         """Return the id of an interrupted run in which the run can be trained again; otherwise an empty string.
 
         If the run has metrics, training again must give the same ones, so it must be on the same machine and with the
-        same `rounding`; see `harness.sweep.rounding`.
+        same `rounding`; see `harness.sweep.identity`.
         """
         if self.record is None or self.name != "interrupted":
             return ""

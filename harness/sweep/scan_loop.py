@@ -16,6 +16,7 @@ from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
 from harness.sweep.plan import Run, arrange
 from harness.sweep.recorder import Recorder
+from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
 from harness.training.events import Diverged, EpochEnd, Failed, Progress, Stopped
 
@@ -101,7 +102,16 @@ class ScanLoop:
 
     def _save(self, number: int) -> None:
         """Write a checkpoint, then release the records made since the last one."""
-        records = self.tracker.buffer.take()  # The checkpoint also contains them, in case this process dies in between.
+        records = self.tracker.buffer.take()
+        try:
+            self.checkpoint.save(self._state(number, records))
+            self.tracker.buffer.release(records)
+        except BaseException:
+            self.tracker.buffer.put_back(records)
+            raise
+
+    def _state(self, number: int, records: list[Record]) -> Saved:
+        """Return what a checkpoint holds, with `records` in case this process dies before it releases them."""
         facts, weights = self.recorder.state()
         state = self.scans[number].task.state() if number < len(self.scans) else {}
         arrays = {f"scan/{name}": values for name, values in state.items()}
@@ -113,8 +123,7 @@ class ScanLoop:
             "points": self.tracker.points.counts(run.run_id for run in self.runs if not run.status),
             "recorder": facts,
         }  # type: ignore[typeddict-item]
-        self.checkpoint.save(Saved(saved, arrays))
-        self.tracker.buffer.release(records)
+        return Saved(saved, arrays)
 
 
 def arrays_under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from harness.runtime.state_files import StateError, read_json, set_aside, write_json
+from harness.runtime.state_files import StateError, moved_aside, read_json, write_json
 
 _FILE, _KIND = "summary.json", "sweep summary 1"
 
@@ -49,7 +49,7 @@ class SummaryState:
         except FileNotFoundError:
             pass
         except StateError as error:
-            say(f"sweep:  {error} It is now called {set_aside(path).name}.")
+            say(f"sweep:  {error} {moved_aside(path)}")
         return cls()
 
     def write(self, folder: Path) -> None:

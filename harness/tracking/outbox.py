@@ -22,7 +22,15 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from harness.runtime.secrets import masked
-from harness.runtime.state_files import StateError, check_own_folder, open_own, read_json, set_aside, write_json
+from harness.runtime.state_files import (
+    StateError,
+    check_own_folder,
+    moved_aside,
+    open_own,
+    read_json,
+    set_aside_unless_file,
+    write_json,
+)
 from harness.tracking.records import InvalidRecord, Record, from_line, to_line
 
 BYTES_IN_MEMORY = 1 << 20
@@ -90,10 +98,8 @@ class Outbox:
         self.files, self._note = path.with_suffix(".files"), path.with_suffix(".delivered")
         self.is_damaged = False
         self._bytes_in_memory, self._longest_file = bytes_in_memory, longest_file
-        lock = lock_of(path)
-        if lock.is_symlink() or (lock.exists() and not lock.is_file()):
-            set_aside(lock)
-        self._lock = FileLock(lock, thread_local=False)
+        set_aside_unless_file(lock_of(path))
+        self._lock = FileLock(lock_of(path), thread_local=False)
         self._lock.acquire(blocking=False)
         try:
             self._file = _open(path, create=create)
@@ -146,8 +152,7 @@ class Outbox:
 
     def reject(self, lines: Iterable[bytes]) -> None:
         """Keep lines that cannot be delivered in `rejected`."""
-        if self.rejected.is_symlink():
-            set_aside(self.rejected)
+        set_aside_unless_file(self.rejected)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         with os.fdopen(os.open(self.rejected, flags, 0o600), "ab") as file:
             file.writelines(lines)
@@ -220,8 +225,7 @@ class Outbox:
         try:
             name, delivered = read_json(self._note, _NOTE_KIND, _NOTE)
         except (FileNotFoundError, StateError):
-            if self._note.is_symlink() or self._note.is_dir():
-                set_aside(self._note)
+            set_aside_unless_file(self._note)
             return 0
         return max(delivered, 0) if name == self.path.name else 0
 
@@ -249,7 +253,7 @@ def leftover_outboxes(folder: Path, uri: str, say: Callable[[str], None]) -> Ite
             continue
         except (StateError, OSError) as error:
             reason = error if isinstance(error, StateError) else f"{path} cannot be read: {error.strerror}."
-            say(f"store:  {reason} It is now called {set_aside(path).name}; its records were not delivered.")
+            say(f"store:  {reason} {moved_aside(path)} Its records were not delivered.")
 
 
 def lock_of(path: Path) -> Path:

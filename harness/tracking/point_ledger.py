@@ -1,4 +1,4 @@
-"""Knows which points of a run's metrics are recorded, so that none is missing or recorded twice after a resume."""
+"""Tracks which points of a run's metrics are recorded, so that none is missing or recorded twice after a resume."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class PointLedger:
         """Return the counts of some runs, for `restore`."""
         return {run_id: dict(self._counts[run_id]) for run_id in run_ids if run_id in self._counts}
 
-    def restore(self, counts: Mapping[str, Counts]) -> None:
-        """Return to earlier counts of some runs."""
-        for run_id, of_run in counts.items():
-            self._counts[run_id] = dict(of_run)
+    def restore(self, run_ids: Iterable[str], counts: Mapping[str, Counts]) -> None:
+        """Return to earlier `counts` of some runs; those that are not in there had no points."""
+        for run_id in run_ids:
+            self._counts[run_id] = dict(counts.get(run_id, {}))
 
     def set_stored(self, run_id: str, steps: Steps) -> None:
         """Set which points of a resumed run the store has."""

@@ -34,8 +34,9 @@ class RunReader(RunSearch):
             ConfigError: A run does not exist, there is no sweep, or the harness recorded none of the runs.
         """
         found, sweeps = self.named(ids)
-        left_out = tuple(filter(None, map(fault, found)))
-        runs = [run for run in found if not fault(run)]
+        faults = [fault(run) for run in found]
+        left_out = tuple(filter(None, faults))
+        runs = [run for run, wrong in zip(found, faults, strict=True) if not wrong]
         require(bool(runs) or not left_out, " ".join(left_out[:1]))
         frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
         params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))

@@ -6,10 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from harness.tracking.outbox import Outbox
-from harness.tracking.records import Record
-
-_HELD = ("metrics", "curve", "tags", "end")
-"""Kinds of records that are held back; records of other kinds do not depend on when they are made."""
+from harness.tracking.records import HELD_KINDS, Record
 
 
 class RecordBuffer:
@@ -26,7 +23,7 @@ class RecordBuffer:
 
     def append(self, record: Record) -> None:
         """Add a record."""
-        if self._held is not None and record["kind"] in _HELD:
+        if self._held is not None and record["kind"] in HELD_KINDS:
             self._held.append(record)
         else:
             self._outbox.append(record)
@@ -50,6 +47,11 @@ class RecordBuffer:
             return []
         records, self._held = self._held, []
         return records
+
+    def put_back(self, records: Iterable[Record]) -> None:
+        """Hold back records again that could not be released."""
+        if self._held is not None:
+            self._held[:0] = records
 
     def release(self, records: Iterable[Record]) -> None:
         """Send records. Sending a record twice is harmless, even from two processes."""

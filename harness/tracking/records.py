@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -131,8 +131,13 @@ class _End(TypedDict):
     ms: _MS
 
 
-HeldRecord = Annotated[_Metrics | _Curve | _Tags | _End, Field(discriminator="kind")]
-"""A record that may be held back until a checkpoint contains it."""
+_Held = _Metrics | _Curve | _Tags | _End
+
+HELD_KINDS = {kind for each in get_args(_Held) for kind in get_args(get_type_hints(each)["kind"])}
+"""Kinds of records that may be held back; records of other kinds do not depend on when they are made."""
+
+HeldRecord = Annotated[_Held, Field(discriminator="kind")]
+"""A record of one of these kinds, as a checkpoint contains it."""
 
 _RECORD: TypeAdapter[Any] = TypeAdapter(
     Annotated[

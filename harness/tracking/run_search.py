@@ -63,7 +63,7 @@ class RunSearch:
         found: dict[str, Run] = {}
         sweeps = []
         ids = ids or [self.newest_sweep()]
-        by_id = self._by_id(ids)
+        by_id = self.by_id(ids)
         for run_id in ids:
             run = by_id.get(run_id)
             if run is None:
@@ -84,6 +84,22 @@ class RunSearch:
         runs, sweeps = self.named([run_id])
         require(not sweeps, f"{run_id} is a sweep, not a run. `harness compare --csv {run_id}` lists its runs.")
         return runs[0]
+
+    def by_id(self, ids: Sequence[str]) -> dict[str, Run]:
+        """Return the runs that exist among those with these ids, also deleted ones."""
+        if len(ids) == 1:
+            with contextlib.suppress(MlflowException):
+                return {ids[0]: self.client.get_run(ids[0])}
+            return {}
+        experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
+        found: dict[str, Run] = {}
+        # Ids are hexadecimal; a quote in a mistyped one would break the condition.
+        valid = [run_id for run_id in ids if run_id.isalnum()]
+        for start in range(0, len(valid), _IDS_PER_REQUEST):
+            named = ", ".join(f"'{run_id}'" for run_id in valid[start : start + _IDS_PER_REQUEST])
+            runs = self.all(experiments, f"attributes.run_id IN ({named})", which=ViewType.ALL)
+            found |= {run.info.run_id: run for run in runs}
+        return found
 
     def sweeps(self, limit: int) -> Iterator[tuple[Run, list[Run]]]:
         """Yield the summary run and the runs of each of the newest sweeps."""
@@ -176,22 +192,6 @@ class RunSearch:
         """Return an experiment's runs and summary runs that have not ended."""
         runs = self.all([experiment_id], "attributes.status = 'RUNNING'")
         return [run for run in runs if run.data.tags.get("kind") in ("run", "sweep")]
-
-    def _by_id(self, ids: Sequence[str]) -> dict[str, Run]:
-        """Return the runs that exist among those with these ids."""
-        if len(ids) == 1:
-            with contextlib.suppress(MlflowException):
-                return {ids[0]: self.client.get_run(ids[0])}
-            return {}
-        experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
-        found: dict[str, Run] = {}
-        # Ids are hexadecimal; a quote in a mistyped one would break the condition.
-        valid = [run_id for run_id in ids if run_id.isalnum()]
-        for start in range(0, len(valid), _IDS_PER_REQUEST):
-            named = ", ".join(f"'{run_id}'" for run_id in valid[start : start + _IDS_PER_REQUEST])
-            runs = self.all(experiments, f"attributes.run_id IN ({named})", which=ViewType.ALL)
-            found |= {run.info.run_id: run for run in runs}
-        return found
 
     def _members(self, sweep: Run) -> list[Run]:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"

@@ -178,7 +178,7 @@ class Sender:
 
     def _make(self, records: Sequence[Record], outbox: Outbox) -> None:
         """Deliver records together; if that fails, one by one."""
-        records = [self._with_honest_ending(record, outbox) for record in records]
+        records = [self._killed_if_incomplete(record, outbox) for record in records]
         for delivery in self._calls.deliveries(records, outbox, is_own=outbox is self._outbox):
             try:
                 for call in delivery.calls:
@@ -193,7 +193,7 @@ class Sender:
                         self._make([record], outbox)
             self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
 
-    def _with_honest_ending(self, record: Record, outbox: Outbox) -> Record:
+    def _killed_if_incomplete(self, record: Record, outbox: Outbox) -> Record:
         """Let a run that lacks a record end as killed, so that the next command completes it."""
         is_whole = not outbox.is_damaged and record["run"] not in self._incomplete
         return record if is_whole or record["kind"] != "end" else {**record, "status": "KILLED"}

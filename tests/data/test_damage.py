@@ -1,4 +1,4 @@
-"""A damaged table or generated file is noticed, said in a sentence, and made again: no wrong number comes from it."""
+"""A damaged table or generated file is noticed, said in a sentence, and rebuilt: no wrong number comes from it."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_damaged_table_is_made_again_when_it_is_opened(case: Case, damage: Cal
     assert content(table) == case.expected
     assert len(said) == 1
     assert case.table.folder.name[:8] in said[0]
-    assert said[0].endswith(". It is made again from its source.")
+    assert said[0].endswith(". Rebuilding it from its source.")
     case.open(said)
     assert len(said) == 1, "said once"
     assert [
@@ -231,7 +231,7 @@ def test_a_damaged_table_whose_source_is_lost_is_refused_in_a_sentence(write, tm
     with pytest.raises(ConfigError) as error:
         replace_table(table, data, tmp_path / "cache")
     reason = f"data.path: no such file: {path}" if fate == "gone" else f"{path} has changed since."
-    assert str(error.value) == f"Table {table.folder.name[:8]} is damaged and cannot be made again: {reason}"
+    assert str(error.value) == f"Table {table.folder.name[:8]} is damaged and cannot be rebuilt: {reason}"
     assert table.folder.exists()
 
 
@@ -240,7 +240,7 @@ def test_damaged_tables_are_listed_and_verified(case: Case, damage: Callable[[Ta
     damage(case.table)
     (found,) = (each for each in list_tables(case.cache) if each.folder == case.table.folder)
     assert (found.state, found.table) == ("broken", None)
-    assert verify_table(found, print).endswith("; remove it, and it is made again when needed")
+    assert verify_table(found, print).endswith("; remove it, and it is rebuilt when needed")
 
 
 @pytest.mark.parametrize("damage", NOTICED_WHEN_READ)

@@ -185,7 +185,7 @@ def test_no_link_is_followed(place: Place, suffix: str) -> None:
     with Tracker(place.uri, "q", place.folder, say=said.append) as tracker:
         tracker.log(place.run_id, {"before": 1.0, "after": 1.0} if suffix == ".jsonl" else {"after": 1.0}, 1)
     if suffix == ".jsonl":
-        assert f"{path} is a symbolic link. It is now called {path.name}.damaged" in said[0]
+        assert f"{path} is a symbolic link. Moved to {path.name}.damaged" in said[0]
     place.check()
 
 
@@ -211,7 +211,7 @@ def test_an_outbox_of_another_user_is_set_aside(place: Place) -> None:
     said: list[str] = []
     with Tracker(place.uri, "q", place.folder, say=said.append) as tracker:
         tracker.log(place.run_id, {"before": 1.0, "after": 1.0}, 1)
-    assert "belongs to another user. It is now called" in said[0]
+    assert "belongs to another user. Moved to" in said[0]
     place.check()
 
 

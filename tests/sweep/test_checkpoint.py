@@ -112,7 +112,7 @@ def test_no_pickle_and_nothing_unexpected_is_loaded(tmp_path: Path, name: str) -
     path = tmp_path / "all" / "c" / "state"
     write_state(path, "checkpoint 4", contents()[name])
     assert place.load(said.append)
-    assert said == [f"resume: {path} does not have the expected fields. It is now called state.damaged."]
+    assert said == [f"resume: {path} does not have the expected fields. Moved to state.damaged."]
     place.close()
 
 

@@ -90,6 +90,24 @@ def test_files_of_secrets_are_left_out_of_a_patch_and_named(repository: Path, tm
     assert (repository / "helper.py").read_text() == "A = 2\n" * 20
 
 
+def test_the_number_of_processes_does_not_grow_with_the_number_of_modules(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["ignored", "new", *(f"part{index}" for index in range(20))]
+    for name in names:
+        (repository / f"{name}.py").write_text("A = 1\n")
+    (repository / ".gitignore").write_text("ignored.py\n")
+    (repository / "own_model.py").write_text("".join(f"import {name}\n" for name in names))
+    git(repository, "add", "--", ".", ":!new.py")
+    git(repository, "commit", "-qm", "parts")
+    run, calls = subprocess.run, []
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: calls.append(command) or run(command, **more))
+    (patch,) = own_patches("own_model.build").values()
+    assert "new.py" in patch
+    assert "ignored.py" not in patch
+    assert len([call for call in calls if str(repository) in map(str, call)]) <= 6
+
+
 def test_a_model_outside_any_repository_has_no_patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lone_model.py").write_text("def build(inputs):\n    return 1\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.config import Config, DataConfig, FullSample, Loss, RuntimeConfig, Scaling, TrackingConfig
+from harness.data.pages import PARTS
+from harness.data.table import Table
 from harness.errors import ConfigError
 from harness.sweep.executor import LocalExecutor
 from harness.sweep.plan import arrange, prepare
@@ -139,4 +141,13 @@ def test_a_table_found_damaged_while_labels_are_checked_is_made_again(config, tm
     run.table.check()
     name = run.table.folder.name[:8]
     fault = f"Table {name} is damaged: page 1 of column y (holdout.1.bin) does not match its checksum."
-    assert said == [f"{fault} It is made again from its source."]
+    assert said == [f"{fault} Rebuilding it from its source."]
+
+
+def test_labels_are_checked_once_per_table(config, tmp_path, monkeypatch):
+    pd.DataFrame({"a": np.arange(50.0), "y": np.arange(50) % 2}).to_csv(tmp_path / "labels.csv", index=False)
+    labels = replace(config, loss=Loss.binary_crossentropy, data=DataConfig(["a"], "y", str(tmp_path / "labels.csv")))
+    parts, reader = [], Table.reader
+    monkeypatch.setattr(Table, "reader", lambda self, part, *more: parts.append(part) or reader(self, part, *more))
+    prepared([replace(labels, seed=seed) for seed in range(3)])
+    assert sorted(parts) == sorted(PARTS)

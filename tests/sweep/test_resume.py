@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import sqlite3
@@ -20,17 +21,20 @@ from rich.console import Console
 
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.data.blocks import Block, Blocks
+from harness.data.pages import DamagedTable
 from harness.errors import ConfigError
 from harness.runtime.signals import StopRequest
 from harness.sweep import batch, scan_loop
-from harness.sweep.checkpoint import Checkpoint
+from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks, claims_folder
 from harness.sweep.run_state import claim_of, owner
 from harness.sweep.runner import Sweep, train
 from harness.tracking._compat_sqlite import LocalStore
+from harness.tracking.run_search import REPRODUCES
 from harness.tracking.tracker import Tracker
+from harness.training.events import Event, Progress
 from harness.training.feed import FeedLimits
 from harness.training.trainer import Scan
 
@@ -63,11 +67,11 @@ class Folder:
             **values,  # type: ignore[arg-type]
         )
 
-    def train(self, configs: Sequence[Config], *, alone: bool = False) -> list[Run]:
+    def train(self, configs: Sequence[Config], *, alone: bool = False, **tags: str) -> list[Run]:
         console = Console(file=StringIO(), width=200)
         folder = None if alone else self.path / "multirun" / str(next(self._calls))
         try:
-            return train(configs, Display(console), command="harness train -m ...", folder=folder)
+            return train(configs, Display(console), command="harness train -m ...", folder=folder, tags=tags)
         finally:
             self.said = console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -223,6 +227,16 @@ def test_rerun_trains_again_to_the_same_bits(folder: Folder) -> None:
     assert folder.numbers([records[first.run_id]]) == folder.numbers([records[again.run_id]])
 
 
+def test_an_interrupted_reproduction_resumes(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
+    stop_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train([folder.config(rerun=True)], alone=True, **{REPRODUCES: "another"})
+    stop_after(None)
+    folder.train([folder.config(rerun=True)], alone=True, **{REPRODUCES: "another"})
+    assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == ["FINISHED"]
+
+
 def test_a_failed_run_fails_alone_and_is_retrained_alone(folder: Folder) -> None:
     configs = [folder.config(c, r, e) for c in ("full", 100, 500) for r in (0.001, 0.01, 0.1, 1) for e in (1, 2)]
     configs[13] = folder.config(500, model={"_target_": "tests.helpers.breaks_in_training"})
@@ -270,13 +284,36 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
     stop_after(None)
     folder.train(several(folder))
     for name in damaged:
-        assert f"{name} is damaged. It is now called {name}.damaged." in folder.said
+        assert f"{name} is damaged. Moved to {name}.damaged." in folder.said
     assert ("starting over" in folder.said) == (len(damaged) == 2)
     assert ("continuing from the checkpoint, 0 of 5 runs" in folder.said) == (len(damaged) == 1)
     assert {record.info.run_id for record in folder.records()} == ids
     assert folder.numbers() == undisturbed.numbers()
     assert folder.statuses() == undisturbed.statuses()
     assert not list((folder.path / "cache" / "checkpoints").glob("*"))
+
+
+def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example, because less memory is available than before."""
+    folder.train([folder.config(500, rate=1e30)], alone=True)
+    configs = [folder.config(500, rate=1e30), folder.config()]
+    stop_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs)
+    stop_after(None)
+
+    def refuse(*_: object) -> None:
+        raise ConfigError("runtime.device_memory_mb: not enough.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "prepare_scans", refuse)
+        with pytest.raises(ConfigError, match="not enough"):
+            folder.train(configs)
+    assert "cannot be used" not in folder.said
+    folder.train(configs)
+    assert "resume: continuing from the checkpoint" in folder.said
 
 
 @pytest.mark.parametrize("lost", ["key = 'val/loss' AND step = 1", "True"])
@@ -298,7 +335,7 @@ def test_records_that_were_lost_are_made_again(
             store.execute(f"DELETE FROM {table} WHERE {lost} AND {interrupted}")
     stop_after(None)
     folder.train(several(folder))
-    assert "runs are missing in the store)" in folder.said
+    assert "runs are missing from the store)" in folder.said
     assert "resume: starting over" in folder.said
     assert len(folder.records()) == 5
     assert folder.statuses() == undisturbed.statuses()
@@ -323,17 +360,66 @@ def test_a_table_found_damaged_in_a_scan_is_made_again(
 
     monkeypatch.setattr(Blocks, "read", read_damaged)
     if is_gone:
-        with pytest.raises(ConfigError, match=r"cannot be made again: data.path: no such file: .*some\.csv"):
+        with pytest.raises(ConfigError, match=r"cannot be rebuilt: data.path: no such file: .*some\.csv"):
             folder.train(several(folder))
         assert set(folder.statuses()) == {"FAILED"}
         return
     folder.train(several(folder))
     assert "is damaged" in folder.said
-    assert "It is made again from" in folder.said
+    assert "Rebuilding it from" in folder.said
     assert "resume: continuing from the checkpoint" in folder.said
     assert folder.statuses() == undisturbed.statuses()
     assert folder.numbers() == undisturbed.numbers()
     assert folder.statuses("sweep") == undisturbed.statuses("sweep")
+
+
+@pytest.mark.parametrize("rerun", [False, True])
+def test_a_table_found_damaged_after_its_checkpoints_were_lost_is_made_again(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch, rerun: bool
+) -> None:
+    """Training starts over in the same runs, and counts their points from the beginning."""
+    monkeypatch.setattr(Checkpoint, "due", True)
+    train, seconds = Scan.run, itertools.count()
+
+    def train_until_damaged(self: Scan) -> Iterator[Event]:
+        for event in train(self):
+            yield event
+            if isinstance(event, Progress) and event.epoch == 2 and next(seconds) == 0:
+                for path in (folder.path / "cache" / "checkpoints").glob("*/state*"):
+                    path.unlink()
+                raise DamagedTable(next((folder.path / "cache" / "tables").iterdir()), "x")
+
+    monkeypatch.setattr(Scan, "run", train_until_damaged)
+    configs = [folder.config(rerun=rerun), folder.config(500, rerun=rerun)]
+    stop_after(15)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs)
+    assert " is damaged: x." in folder.said
+    stop_after(None)
+    folder.train(configs)
+    assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == ["FINISHED"] * 2
+    folder.numbers()
+
+
+def test_runs_that_ended_before_a_disk_was_full_are_not_left_running(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Checkpoint.save
+
+    def save_until_full(self: Checkpoint, saved: Saved) -> None:
+        if all(run["status"] for run in saved.facts["recorder"]["runs"].values()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, saved)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", save_until_full)
+        with pytest.raises(OSError, match="No space"):
+            folder.train([folder.config(), folder.config(500)])
+    assert folder.statuses() == ["FAILED"] * 2
+    folder.train([folder.config(), folder.config(500)])
+    assert folder.statuses() == ["FINISHED"] * 2
+    folder.numbers()
 
 
 def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
