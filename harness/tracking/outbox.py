@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import threading
@@ -21,7 +20,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
-from harness.runtime.secrets import masked
 from harness.runtime.state_files import (
     StateError,
     check_own_folder,
@@ -234,23 +232,23 @@ class Outbox:
         return max(delivered, 0) if name == self.path.name else 0
 
 
-def new_outbox(folder: Path, uri: str) -> Outbox:
-    """Create an outbox in `folder` for the store at `uri`."""
+def new_outbox(folder: Path, store: str) -> Outbox:
+    """Create an outbox in `folder` for a store, given its identity."""
     # After all others, even if the clock was set back.
-    numbers = [path.stem.rpartition("-")[2] for path in folder.glob(f"{_name(uri)}-*.jsonl")]
+    numbers = [path.stem.rpartition("-")[2] for path in folder.glob(f"{store}-*.jsonl")]
     number = max([time.time_ns(), *(int(number) + 1 for number in numbers if number.isdecimal())])
-    return Outbox(folder / f"{_name(uri)}-{os.getpid()}-{number:019}.jsonl")
+    return Outbox(folder / f"{store}-{os.getpid()}-{number:019}.jsonl")
 
 
-def leftover_outboxes(folder: Path, uri: str, say: Callable[[str], None]) -> Iterator[Outbox]:
-    """Yield the outboxes for the store at `uri` whose processes have ended, oldest first.
+def leftover_outboxes(folder: Path, store: str, say: Callable[[str], None]) -> Iterator[Outbox]:
+    """Yield the outboxes for a store whose processes have ended, oldest first.
 
     Args:
         folder: The folder of outboxes.
-        uri: The store's URI.
+        store: The store's identity.
         say: Called with a message about each outbox that cannot be used.
     """
-    for path in sorted(folder.glob(f"{_name(uri)}-*.jsonl"), key=lambda path: path.stem.rpartition("-")[2]):
+    for path in sorted(folder.glob(f"{store}-*.jsonl"), key=lambda path: path.stem.rpartition("-")[2]):
         try:
             yield Outbox(path, create=False)
         except (Timeout, FileNotFoundError):
@@ -292,8 +290,3 @@ def _check_own_tree(path: Path) -> None:
     check_own_folder(path)
     for entry in path.iterdir():
         _check_own_tree(entry)
-
-
-def _name(uri: str) -> str:
-    """Return a name for a store that does not depend on its password."""
-    return hashlib.blake2b(masked(uri).encode(), digest_size=6).hexdigest()

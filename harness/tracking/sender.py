@@ -173,14 +173,19 @@ class Sender:
 
     def _deliver(self, outbox: Outbox) -> None:
         """Deliver all records of an outbox; what cannot be delivered is set aside."""
+        stored = None if outbox is self._outbox else self._calls.stored_points(self._uri)
         while outbox.pending:
             taken = outbox.take()
             if taken.bad:
                 self._set_aside_lines(taken, outbox)
-            alone = [record for record in taken.records if record["kind"] in ONE_BY_ONE]
+            records = taken.records
+            if stored:
+                self._retrying(stored.read, records)
+                records = stored.without(records)
+            alone = [record for record in records if record["kind"] in ONE_BY_ONE]
             self._make(alone, outbox)
             # Only now is it known which runs lack something.
-            self._make([record for record in taken.records if record["kind"] not in ONE_BY_ONE], outbox)
+            self._make([record for record in records if record["kind"] not in ONE_BY_ONE], outbox)
             with self._changed:
                 outbox.mark_delivered()
                 self._changed.notify_all()

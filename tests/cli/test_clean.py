@@ -142,7 +142,7 @@ def test_items_in_use_stay_even_with_force(cache: Path, shelve: Callable[..., Ta
 
 
 def test_records_stay_until_they_are_delivered(cache: Path) -> None:
-    outbox = new_outbox(cache / "outbox", "sqlite:///mlflow.db")
+    outbox = new_outbox(cache / "outbox", "store")
     assert [item.kept for item in survey(cache, ["records"])] == [IN_USE]
     outbox.append({"kind": "tags", "run": "1", "values": {}})
     (outbox.new_folder() / "model").write_text("0" * 1000)

@@ -37,7 +37,7 @@ def test_outboxes_are_delivered_in_order(tmp_path: Path, monkeypatch: pytest.Mon
     made = []
     for seconds in (10, 10 * YEAR, 5):
         monkeypatch.setattr(time, "time_ns", lambda now=seconds: int(now * 1e9))
-        outbox = new_outbox(tmp_path, "http://a")
+        outbox = new_outbox(tmp_path, "store")
         outbox.append({"kind": "tags", "run": str(seconds), "values": {}})
         outbox.close()
         made.append(outbox.path)

@@ -87,7 +87,7 @@ def test_a_database_has_one_set_of_claims_under_any_name(tmp_path: Path, monkeyp
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "to a.db").symlink_to("real/a.db")  # Which does not exist yet.
     monkeypatch.chdir(tmp_path / "real")
-    client, experiment_id = open_store(tracking_uri(f"sqlite:///{tmp_path}/to a.db"), "harness")
+    client, _ = open_store(tracking_uri(f"sqlite:///{tmp_path}/to a.db"), "harness")
     (tmp_path / "real" / "hard.db").hardlink_to(tmp_path / "real" / "a.db")
     whole = [
         f"{tmp_path}/{name}" for name in ("real/a.db", "link/a.db", "to a.db", "link/../real//a.db", "real/%61.db")
@@ -98,7 +98,7 @@ def test_a_database_has_one_set_of_claims_under_any_name(tmp_path: Path, monkeyp
         "sqlite:///hard.db",
         *(f"sqlite:///{name}" for name in whole),
     ]
-    folders = {claims_folder(tracking_uri(uri), client, experiment_id) for uri in uris}
+    folders = {claims_folder(tracking_uri(uri), client) for uri in uris}
     (folder,) = folders
     assert folder.parent == tmp_path / "real" / ".harness" / "locks"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "to a.db"]
