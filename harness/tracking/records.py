@@ -24,8 +24,10 @@ _KEY = Annotated[str, Field(pattern=r"^[/\w.\- :]+$", max_length=_LONGEST_NAME)]
 _TEXT = Annotated[str, Field(max_length=1 << 24)]
 _VALUE = Annotated[float, Field(allow_inf_nan=False)]
 _STEP = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-_MS = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
-"""Milliseconds since 1970, before the year 10000."""
+LATEST = 253_402_300_799_999
+"""The last millisecond of the year 9999, counted from 1970."""
+
+_MS = Annotated[int, Field(ge=0, le=LATEST)]
 
 _FILE = Annotated[str, Field(pattern=r"^\w[\w.\- ]*$", max_length=_LONGEST_NAME)]
 """A name without a folder."""
