@@ -127,6 +127,18 @@ def test_common_words_are_not_masked_everywhere(password: str) -> None:
     assert masked(text) == text
 
 
+def test_folders_in_the_environment_are_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "my-project"
+    folder.mkdir()
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{folder}/sa.json")
+    monkeypatch.setenv("TOOL_PWD", str(folder))
+    remember(f"+gcs.credentials={folder}/sa.json")
+    monkeypatch.setenv("DB_PASSWORD", "/Kx3-q/my-schema")
+    secrets.remember_environment()
+    assert secrets.masked(f"data.path={folder}/kc/x.csv") == f"data.path={folder}/kc/x.csv"
+    assert secrets.masked("said /Kx3-q/my-schema, my-schema") == "said ***, my-schema"
+
+
 def test_secrets_of_the_environment_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", CANARY)
     monkeypatch.setenv("PWD", "/home/someone")
