@@ -119,7 +119,7 @@ class RunLocks:
 
     def _write(self, names: set[str]) -> None:
         self._taken = names
-        write_json(self._claims, _CLAIMS, sorted(names | self._kept))
+        write_json(self._claims, _CLAIMS, sorted(names | self._kept), durable=False)
 
 
 @contextlib.contextmanager
