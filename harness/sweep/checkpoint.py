@@ -71,6 +71,8 @@ class Checkpoint:
         self._replace_strange(_LOCK)
         self._lock = FileLock(folder / _LOCK)
         self._lock.acquire(blocking=False)
+        for left in folder.glob(f".{_LAST}.*"):  # Of processes that were killed as they saved.
+            left.unlink(missing_ok=True)
         for name in (_MANIFEST, _LAST, _BEFORE):
             self._replace_strange(name)
         write_json(folder / _MANIFEST, _MANIFEST_KIND, dict(about))

@@ -157,6 +157,22 @@ def test_records_stay_until_they_are_delivered(cache: Path) -> None:
     assert list((cache / "outbox").iterdir()) == []
 
 
+def test_records_that_were_set_aside_can_be_removed(cache: Path) -> None:
+    outbox = new_outbox(cache / "outbox", "store")
+    outbox.append({"kind": "tags", "run": "1", "values": {}})
+    outbox.reject([b"damaged\n"])
+    outbox.close()
+    for name in ("a.rejected", "a.jsonl.damaged"):
+        (cache / "outbox" / name).write_text("00")
+    items = survey(cache, ["records"])
+    assert sorted((item.name, item.state) for item in items if not item.kept) == [
+        ("a.jsonl.damaged", "set aside"),
+        ("a.rejected", "set aside"),
+    ]
+    list(free(items, force=True, dry_run=False))
+    assert list((cache / "outbox").iterdir()) == []
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> dict[str, str]:
     """A run for each way to end, each with a file, and a failed sweep."""

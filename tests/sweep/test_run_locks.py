@@ -104,6 +104,21 @@ def test_a_database_has_one_set_of_claims_under_any_name(tmp_path: Path, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "to a.db"]
 
 
+def test_claims_do_not_depend_on_the_number_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be another one after the next start of the machine."""
+    uri = f"sqlite:///{tmp_path}/a.db"
+    client, _ = open_store(uri, "harness")
+    before, stat = claims_folder(uri, client), Path.stat
+
+    def on_another_device(path: Path, **words: bool) -> os.stat_result:
+        status = [*stat(path, **words)]
+        status[2] += 1
+        return os.stat_result(status)
+
+    monkeypatch.setattr(Path, "stat", on_another_device)
+    assert claims_folder(uri, client) == before
+
+
 def test_the_users_folder_depends_on_the_user_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Not on the environment, and not on an entry in the user database."""
     program = "from harness.runtime.user_folder import user_folder; print(user_folder())"
