@@ -71,7 +71,7 @@ class Outbox:
         path: The file.
         files: The folder for records' files.
         rejected: Where lines that are not records, and records that the store rejects, are kept.
-        is_damaged: Whether a line was damaged, so that any run may lack a record.
+        is_damaged: Whether a line was damaged or rejected, maybe by an earlier process; any run may lack a record.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Outbox:
         self.path = path
         self.rejected = path.with_suffix(".rejected")
         self.files, self._note = path.with_suffix(".files"), path.with_suffix(".delivered")
-        self.is_damaged = False
+        self.is_damaged = self.rejected.exists()
         self._bytes_in_memory, self._longest_file = bytes_in_memory, longest_file
         lock = lock_of(path)
         if lock.is_symlink() or (lock.exists() and not lock.is_file()):
@@ -201,6 +201,8 @@ class Outbox:
         for path in (self._note, self.path):
             with contextlib.suppress(IsADirectoryError):
                 path.unlink(missing_ok=True)
+        for left in self.path.parent.glob(f".{self._note.name}.*"):  # Of a process that was killed as it wrote.
+            left.unlink(missing_ok=True)
         self._release()
         with contextlib.suppress(OSError):  # The folder may hold other outboxes.
             self.path.parent.rmdir()

@@ -379,6 +379,18 @@ def test_damaged_lines_of_a_leftover_outbox_are_set_aside_and_the_others_deliver
     assert MlflowClient(uri).get_run(whole).info.status == "FINISHED"
 
 
+def test_a_run_that_lacks_a_record_ends_as_killed_even_if_another_process_delivers_its_end(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
+    with Tracker(uri, "bad") as tracker:
+        run_id = tracker.start_run("a", {}, {})
+    left = new_outbox(folder, tracker.store)
+    left.append({"kind": "end", "run": run_id, "status": "FINISHED", "ms": 2})
+    left.reject([b"damaged\n"])
+    left.close()
+    Tracker(uri, "bad", folder).close()
+    assert MlflowClient(uri).get_run(run_id).info.status == "KILLED"
+
+
 @pytest.mark.parametrize("use_tables", [True, False])
 @pytest.mark.parametrize("fault", ["key", "tag", "file", "error"])
 def test_a_run_that_lacks_a_record_ends_as_killed_and_others_as_usual(
