@@ -17,6 +17,9 @@ from harness.runtime.state_files import checksum
 
 Record = Mapping[str, Any]
 
+LONGEST_SCHEMA, LONGEST_PROFILE = 1_048_575, 16_777_215
+"""Characters that MLflow keeps of a dataset's schema and profile."""
+
 _LONGEST_NAME = 250
 RUN_ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]*$", max_length=256)]
 _ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_\-]+$", max_length=64)]
@@ -76,8 +79,8 @@ class _DatasetFields(TypedDict):
     digest: Annotated[str, Field(max_length=36)]
     source_type: Annotated[str, Field(max_length=36)]
     source: Annotated[str, Field(max_length=65_535)]
-    schema: Annotated[str, Field(max_length=1_048_575)]
-    profile: Annotated[str, Field(max_length=16_777_215)]
+    schema: Annotated[str, Field(max_length=LONGEST_SCHEMA)]
+    profile: Annotated[str, Field(max_length=LONGEST_PROFILE)]
 
 
 @_STRICT
