@@ -54,7 +54,7 @@ def masked(text: str) -> str:
 
 
 def shown(text: object) -> str:
-    """Return foreign words, such as a run's name, as one line of text without secrets or control characters."""
+    """Return untrusted text, such as a run's name, as one line of text without secrets or control characters."""
     return visible(masked(str(text)))
 
 
