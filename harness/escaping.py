@@ -1,6 +1,6 @@
-"""Foreign words, such as names of runs and columns, as text for a terminal, CSV, Markdown and figures.
+"""Untrusted text, such as names of runs and columns, for a terminal, CSV, Markdown and figures.
 
-HTML is escaped by Jinja, JSON by `json`. For a secret in the words, see `runtime.secrets`.
+HTML is escaped by Jinja, JSON by `json`. For a secret in the text, see `runtime.secrets`.
 """
 
 from __future__ import annotations

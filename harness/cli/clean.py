@@ -144,12 +144,17 @@ def _tables(cache: Path) -> Iterator[Item]:
 def _records(cache: Path) -> Iterator[Item]:
     for path in sorted((cache / "outbox").glob("*.jsonl")):
         note, files, lock = path.with_suffix(".delivered"), path.with_suffix(".files"), lock_of(path)
+        rejected = path.with_suffix(".rejected")
         with contextlib.suppress(OSError):  # Another process may be delivering it.
             pending = undelivered(path)
             kept = IN_USE if _is_locked(lock) else UNDELIVERED if pending else ""
             state, size = "" if pending else "delivered", _size(path) + _size(files)
-            remove = _removal(path, note, files, lock, lock=lock)
+            remove = _removal(path, note, files, rejected, lock, lock=lock)
             yield Item("records", path.name, state, size, _newest(path), kept, remove)
+    for path in sorted((cache / "outbox").glob("*.*")):
+        is_left = path.suffix == ".rejected" and not path.with_suffix(".jsonl").exists()
+        if is_left or path.suffix == ".damaged":
+            yield Item("records", path.name, "set aside", _size(path), _newest(path), "", _removal(path))
 
 
 def _artifacts(records: RunReader) -> Iterator[Item]:

@@ -30,7 +30,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.environment import default_environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.keras_settings import restore_user_settings
-from harness.runtime.secrets import masked
+from harness.runtime.secrets import masked, remember_environment
 
 if TYPE_CHECKING:
     from harness.sweep.plan import Run
@@ -121,6 +121,7 @@ def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
 def train_in_process(words: Sequence[str]) -> Sweep:
     """Implement `harness.train`, for processes that are not the harness's own, such as a notebook's."""
     require(not isinstance(words, str), f"harness.train takes a list of arguments, such as {str(words).split()}.")
+    remember_environment()
     with _ONE_AT_A_TIME, _process_as_it_was():
         app = App(words, owns_process=False)
         # Hydra's logging would close the process's handlers.

@@ -21,15 +21,20 @@ _FILES = (
     *(".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".pgpass", "pgpass.conf", ".my.cnf", ".htpasswd"),
     *(".npmrc", ".pypirc", ".dockercfg", ".git-credentials", ".vault-token", "kubeconfig", "*.tfvars", "*.tfstate"),
     *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.ppk", "*.kdbx", "*.ovpn", "*.gpg", "*.asc"),
-    *("credentials*", "*credentials.json", "secret.*", "secrets.*", "*.secret", "*.secrets", "secret", "secrets"),
-    *("token", "token.*", "*.token", "service-account*", "service_account*", "client_secret*"),
+    *("*credentials.json", "*.secret", "*.secrets", "*.token"),
 )
+_WORDS = ("credentials*", "secret", "secret.*", "secrets", "secrets.*", "token", "token.*", "service[-_]account*")
+_WORDS += ("client_secret*",)
+_CODE = (".py", ".pyi", ".pyx", ".ipynb", ".c", ".cc", ".cpp", ".h", ".rs", ".go", ".js", ".ts", ".jl", ".r")
 _FOLDERS = frozenset((".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".gcloud", "secrets", ".secrets"))
 
 
 @functools.lru_cache(maxsize=4096)
 def is_secret_name(name: str, *, in_url: bool) -> bool:
-    """Return True if `name` is what secrets are called; some names are common ones except `in_url`s and arguments."""
+    """Return True if `name` names a secret.
+
+    With `in_url`, also accept short names such as `sig`, which are ordinary words elsewhere.
+    """
     last = name.rpartition(".")[2].lower()
     letters = re.sub("[^a-z0-9]", "", last)
     if letters.endswith(_PASSWORDS) or _KEYS.search(letters):
@@ -47,7 +52,8 @@ def is_harmless(name: str, value: str) -> bool:
 
 
 def is_secret_file(path: str) -> bool:
-    """Return True if a file's name or folder says that it holds secrets."""
+    """Return True if a file's name or folder says that it holds secrets; code may be named after what it handles."""
     *folders, name = PurePosixPath(path.lower()).parts
     is_key = name.startswith("id_") and ("." not in name or name.endswith(".pub"))
-    return is_key or bool(_FOLDERS.intersection(folders)) or any(fnmatch(name, pattern) for pattern in _FILES)
+    patterns = _FILES if name.endswith(_CODE) else _FILES + _WORDS
+    return is_key or bool(_FOLDERS.intersection(folders)) or any(fnmatch(name, pattern) for pattern in patterns)

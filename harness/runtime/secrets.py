@@ -54,7 +54,7 @@ def masked(text: str) -> str:
 
 
 def shown(text: object) -> str:
-    """Return foreign words, such as a run's name, as one line of text without secrets or control characters."""
+    """Return untrusted text, such as a run's name, as one line of text without secrets or control characters."""
     return visible(masked(str(text)))
 
 
@@ -80,13 +80,15 @@ def remember(*texts: str) -> None:
         for start, end in reversed(spans):
             rest = rest[:start] + MASK + rest[end:]
         for start, end in spans:
-            _add(text[start:end].strip("\"'"), rest)
+            secret = text[start:end].strip("\"'")
+            _add(secret, rest, parts=not _is_path(secret))
 
 
 def remember_environment() -> None:
-    """Remember the values of environment variables whose names are those of secrets."""
+    """Remember the values of environment variables whose names are those of secrets, except paths."""
     for name, value in os.environ.items():
-        if name not in ("PWD", "OLDPWD") and is_secret_name(name, in_url=False):
+        if name not in ("PWD", "OLDPWD") and is_secret_name(name, in_url=False) and not _is_path(value):
+            remember(value)
             _add(value, "")
 
 
@@ -96,12 +98,26 @@ def forget() -> None:
     _caches_are_stale()
 
 
-def _add(secret: str, rest: str) -> None:
-    """Remember a secret, its spellings and its parts, except common words and those that the `rest` of it shows."""
+def _is_path(value: str) -> bool:
+    """Return True for the path of a file or folder that could exist; passwords may begin with a slash, too."""
+    path = os.path.expanduser(value)  # noqa: PTH111
+    folder = os.path.dirname(path)  # noqa: PTH120
+    return bool(folder) and (os.path.exists(path) or (folder != os.sep and os.path.isdir(folder)))  # noqa: PTH110, PTH112
+
+
+def _add(secret: str, rest: str, *, parts: bool = False) -> None:
+    """Remember a secret in all its spellings, except common words and those that the `rest` of its address shows.
+
+    Args:
+        secret: The secret.
+        rest: The text around it.
+        parts: Whether to remember its parts, too, of which an address that is split wrongly would show some.
+    """
     plain = unquote(secret)
     spellings = {secret, plain, quote(plain, safe=""), quote(plain), plain.replace("'", "''"), repr(plain)[1:-1]}
-    parts = {part for spelling in spellings for part in re.split(r"[/@:#?&;,\s]", spelling)}
-    found = {word for word in spellings | parts if _is_distinctive(word) and word not in rest}
+    if parts:
+        spellings |= {part for spelling in spellings for part in re.split(r"[/@:#?&;,\s]", spelling)}
+    found = {word for word in spellings if _is_distinctive(word) and word not in rest}
     if not found <= _known:
         _known.update(found)
         _caches_are_stale()

@@ -7,6 +7,7 @@ believed only if all of these are as expected, and if it belongs to this user.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST_HEADER = 256
+
+_TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN)
+"""Errors that say nothing about the file."""
 
 
 class StateError(Exception):
@@ -49,27 +53,31 @@ def checksum_file(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def write_state(path: Path, kind: str, content: bytes) -> None:
-    """Replace a state file atomically and sync it to disk; only this user can read it.
+def write_state(path: Path, kind: str, content: bytes, *, durable: bool = True) -> None:
+    """Replace a state file atomically; only this user can read it.
 
     Args:
         path: The file; its folder must exist.
         kind: What the file is, with a version, for example `checkpoint 3`.
         content: Any bytes.
+        durable: Whether to sync it to disk, so that it survives a power cut.
     """
     header = json.dumps({"kind": kind, "checksum": checksum(content)}).encode() + b"\n"
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        aside.unlink(missing_ok=True)  # A process of the same number may have been killed here.
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(header)
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def read_state(path: Path, kind: str) -> bytes:
@@ -78,6 +86,7 @@ def read_state(path: Path, kind: str) -> bytes:
     Raises:
         FileNotFoundError: There is no such file.
         StateError: It is damaged, of another kind or version, no regular file, or belongs to another user.
+        OSError: It cannot be read now, for a reason that may pass.
     """
     try:
         with open_own(path) as file:
@@ -86,6 +95,8 @@ def read_state(path: Path, kind: str) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if may_pass(error):
+            raise
         raise StateError(f"{path} cannot be read: {error.strerror}.") from error
     try:
         found = json.loads(header)
@@ -99,9 +110,14 @@ def read_state(path: Path, kind: str) -> bytes:
     return content
 
 
-def write_json(path: Path, kind: str, content: object) -> None:
+def may_pass(error: OSError) -> bool:
+    """Return True if the machine lacks descriptors or memory, or the like; the file may be intact."""
+    return error.errno in _TRANSIENT
+
+
+def write_json(path: Path, kind: str, content: object, *, durable: bool = True) -> None:
     """Like `write_state`, for anything that JSON can represent."""
-    write_state(path, kind, json.dumps(content, indent=1).encode())
+    write_state(path, kind, json.dumps(content, indent=1).encode(), durable=durable)
 
 
 def read_json(path: Path, kind: str, schema: TypeAdapter[T]) -> T:
@@ -173,6 +189,8 @@ def set_aside(path: Path) -> Path:
     with contextlib.suppress(FileNotFoundError):
         if damaged.is_dir() and not damaged.is_symlink():
             shutil.rmtree(damaged)
+        elif path.is_dir():  # It cannot replace a file.
+            damaged.unlink(missing_ok=True)
         path.replace(damaged)
     return damaged
 

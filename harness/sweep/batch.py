@@ -26,12 +26,12 @@ POLL_SECONDS = 1.0  # Between checks on runs that other processes train.
 
 
 def checkpoint_folder(
-    runs: Sequence[Run], device: str, experiment_id: str, uri: str, tags: Mapping[str, str] | None = None
+    runs: Sequence[Run], device: str, experiment_id: str, store: str, tags: Mapping[str, str] | None = None
 ) -> Path:
     """Return the checkpoint folder of these runs, named by a hash of all that their results and records depend on."""
     runtime = runs[0].config.runtime
     settings = [FORMAT, rounding(runtime, device), runtime.rerun, tags or {}]
-    identity = hash_json([settings, experiment_id, masked(uri), sorted(run.signature for run in runs)])
+    identity = hash_json([settings, experiment_id, store, sorted(run.signature for run in runs)])
     return Path(runtime.cache).absolute() / FOLDER / identity
 
 
@@ -48,7 +48,9 @@ class Batch:
         self._remade: set[Path] = set()
         self._rounding = rounding(runs[0].config.runtime, executor.description)
         tracker = store.tracker
-        self._folder = checkpoint_folder(runs, executor.device, tracker.experiment_id, tracker.uri, store.recorder.tags)
+        self._folder = checkpoint_folder(
+            runs, executor.device, tracker.experiment_id, tracker.store, store.recorder.tags
+        )
         self._about = {
             "command": masked(command),
             "experiment": runs[0].config.tracking.experiment or "",

@@ -73,6 +73,8 @@ class Checkpoint:
         set_aside_unless_file(folder / _LOCK)
         self._lock = FileLock(folder / _LOCK)
         self._lock.acquire(blocking=False)
+        for left in folder.glob(f".{_LAST}.*"):  # Of processes that were killed as they saved.
+            left.unlink(missing_ok=True)
         for name in (_MANIFEST, _LAST, _BEFORE):
             set_aside_unless_file(folder / name)
         write_json(folder / _MANIFEST, _MANIFEST_KIND, dict(about))
@@ -155,5 +157,5 @@ def _parsed(path: Path, content: bytes) -> Saved:
         with np.load(io.BytesIO(content), allow_pickle=False) as saved:
             arrays = {name: saved[name] for name in saved.files}
         return Saved(FACTS.validate_json(arrays.pop(_FACTS).tobytes(), strict=True), arrays)
-    except (ValueError, KeyError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise StateError(f"{path} does not have the expected fields.") from error

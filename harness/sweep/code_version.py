@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +31,7 @@ def packages() -> str:
 def commits(targets: Iterable[str]) -> str:
     """Return the commits of the repositories of the harness and of the models `targets`, one per line."""
     found = {root: _git(root, "rev-parse", "HEAD").strip() for root in _repositories(targets)}
-    return "".join(f"{root.name}=={commit}\n" for root, commit in found.items() if commit)
+    return "".join(f"{_label(root)}=={commit}\n" for root, commit in found.items() if commit)
 
 
 def patches(targets: Iterable[str]) -> dict[str, str]:
@@ -48,7 +50,13 @@ def patches(targets: Iterable[str]) -> dict[str, str]:
         patch += _git(root, *_DIFF, "HEAD", "--", ".", *left_out)
         patch += "".join(_git(root, *_DIFF, "--no-index", "/dev/null", path) for path in new if path not in secret)
         found[root] = patch
-    return {f"uncommitted-{root.name}.patch": patch[:MAX_PATCH] for root, patch in found.items() if patch}
+    return {f"uncommitted-{_label(root)}.patch": patch[:MAX_PATCH] for root, patch in found.items() if patch}
+
+
+def _label(root: Path) -> str:
+    """Return a repository's name in the characters that names of artifacts may have."""
+    safe = re.sub(r"[^\w.-]", "_", root.name, flags=re.ASCII)[:100]
+    return safe if safe == root.name else f"{safe}-{hashlib.blake2b(os.fsencode(root.name), digest_size=4).hexdigest()}"
 
 
 def _repositories(targets: Iterable[str]) -> dict[Path, list[str]]:

@@ -28,6 +28,7 @@ from harness.sweep.run_locks import RunLocks, claims_folder
 from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.tracking.reader import RunReader
+from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import tracking_uri
 from harness.training.events import Progress
 
@@ -71,11 +72,11 @@ def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunS
         return nothing
     records = {} if config.runtime.rerun else reader.of_signatures(experiment, [run.signature for run in runs])
     claimed, place = set[str](), ""
-    folder = claims_folder(uri, reader.client, experiment)
+    folder = claims_folder(uri, reader.client)
     with contextlib.suppress(ConfigError), RunLocks(folder) as locks:  # The store may be read-only.
         claimed, place = locks.others(), locks.place
     states = find_states(runs, records, claimed, place, experiment)
-    return states, checkpoint_exists(checkpoint_folder(runs, device, experiment, uri))
+    return states, checkpoint_exists(checkpoint_folder(runs, device, experiment, store_identity(uri, reader.client)))
 
 
 def _runs_table(states: dict[Run, RunState]) -> Table:

@@ -27,14 +27,14 @@ _CLAIMS, _FOLDER = "claims 1", "claims folder 1"
 _NAMES, _ID = TypeAdapter(list[str]), TypeAdapter(str)
 
 
-def claims_folder(uri: str, client: MlflowClient, experiment_id: str) -> Path:
+def claims_folder(uri: str, client: MlflowClient) -> Path:
     """Return the folder for the claims on a store's runs; it does not depend on how the store is addressed.
 
     It is next to a database file, or for any other store, in this user's folder on this machine.
     """
     path = sqlite_path(uri)
     parent = path.parent / ".harness" / "locks" if path else user_folder()
-    return parent / store_identity(uri, client, experiment_id)
+    return parent / store_identity(uri, client)
 
 
 class RunLocks:
@@ -119,7 +119,7 @@ class RunLocks:
 
     def _write(self, names: set[str]) -> None:
         self._taken = names
-        write_json(self._claims, _CLAIMS, sorted(names | self._kept))
+        write_json(self._claims, _CLAIMS, sorted(names | self._kept), durable=False)
 
 
 @contextlib.contextmanager

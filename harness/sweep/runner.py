@@ -126,7 +126,7 @@ class Sweep:
             tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
             opened.enter_context(tracker)
             reader = RunReader(uri)
-            folder = claims_folder(uri, reader.client, tracker.experiment_id)
+            folder = claims_folder(uri, reader.client)
             # Closed after the tracker: other processes must not consider a run abandoned before its end is delivered.
             locks = self._resources.enter_context(RunLocks(folder))
             self._resources.push(opened.pop_all())

@@ -55,4 +55,4 @@ class SummaryState:
     def write(self, folder: Path) -> None:
         """Replace the state in a sweep's folder atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / _FILE, _KIND, asdict(self))
+        write_json(folder / _FILE, _KIND, asdict(self), durable=False)

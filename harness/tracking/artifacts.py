@@ -21,7 +21,7 @@ from harness.tracking.uri import mlflow_uri
 MOST_BYTES = 64 << 20
 """Maximum size of a recorded text, such as a patch."""
 
-_CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.-]+\.patch")
+_CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.\- ]+\.patch")
 
 
 def model(records: RunReader, run_id: str, folder: Path) -> Path:

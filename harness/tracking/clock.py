@@ -9,6 +9,8 @@ import time
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness.tracking.records import LATEST
+
 
 class Clock:
     """Milliseconds since 1970 that never go back, even if the system's clock does."""
@@ -25,14 +27,21 @@ class Clock:
     def after(self, milliseconds: int) -> int:
         """Return the time, but at least so much later than all times returned before."""
         with self._lock:
-            self._latest = max(int(time.time() * 1000), self._latest + milliseconds)
+            self._latest = min(max(int(time.time() * 1000), self._latest + milliseconds), LATEST)
             return self._latest
 
 
 def newest_start(client: MlflowClient) -> int:
-    """Return when the newest run of a store was started, in milliseconds since 1970; 0 if unknown."""
+    """Return when the harness's newest run in a store was started, in milliseconds since 1970; 0 if unknown.
+
+    What other programs record is not believed: they may count in other units.
+    """
+    newest = 0
     with contextlib.suppress(MlflowException):  # A wrong order is better than no run.
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        newest = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
-        return newest[0].info.start_time if newest else 0
-    return 0
+        for kind in ("run", "sweep"):
+            condition = f"tags.kind = '{kind}' AND attributes.start_time <= {LATEST}"
+            order = ["attributes.start_time DESC"]
+            found = client.search_runs(experiments, condition, order_by=order, max_results=1)
+            newest = max([newest, *(run.info.start_time for run in found)])
+    return newest

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.data.statistics import Column
 from harness.data.urls import scheme
+from harness.tracking.records import LONGEST_PROFILE, LONGEST_SCHEMA
+
+_FRAME = 100
+"""Characters of JSON around the columns."""
 
 
 def dataset_inputs(
@@ -16,13 +21,15 @@ def dataset_inputs(
     """Return the fields of one input per context (`training`, `holdout`) that has rows.
 
     MLflow keeps one input for each name and digest, so the name includes the context. The profile of the training input
-    holds the statistics of the columns, which are computed on the training rows.
+    holds the statistics of the columns, which are computed on the training rows. Of a very wide table, both describe
+    the first columns, as many as MLflow can keep.
     """
     schema = [
         {"type": "string" if column.is_text else "float", "name": column.name, "required": True} for column in columns
     ]
     profiles: dict[str, dict[str, Any]] = {context: {"num_rows": count} for context, count in rows.items() if count}
-    profiles["training"]["columns"] = {column.name: _statistics(column) for column in columns}
+    statistics = [(column.name, _statistics(column)) for column in columns]
+    profiles["training"]["columns"] = dict(_first(statistics, LONGEST_PROFILE))
     kind = scheme(address).replace("https", "http")
     return [
         {
@@ -32,12 +39,18 @@ def dataset_inputs(
                 "digest": digest,
                 "source_type": kind or "local",
                 "source": json.dumps({"url" if kind == "http" else "uri": address}),
-                "schema": json.dumps({"mlflow_colspec": schema}),
+                "schema": json.dumps({"mlflow_colspec": _first(schema, LONGEST_SCHEMA)}),
                 "profile": json.dumps(profile),
             },
         }
         for context, profile in profiles.items()
     ]
+
+
+def _first(items: Sequence[Any], longest: int) -> list[Any]:
+    """Return the first items, as many as fit in so many characters of JSON."""
+    sizes = itertools.accumulate(len(json.dumps(item)) + 2 for item in items)
+    return [item for item, size in zip(items, sizes, strict=True) if size <= longest - _FRAME]
 
 
 def _statistics(column: Column) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from harness.runtime.state_files import StateError
 from harness.tracking._compat_sqlite import Batch, LocalStore, Unsupported
 from harness.tracking.outbox import Outbox
 from harness.tracking.records import Record
+from harness.tracking.stored_points import StoredPoints
 
 METRICS, PARAMS, TAGS = 800, 100, 100
 """Entries per request; MLflow accepts a thousand in total."""
@@ -81,6 +82,10 @@ class MlflowCalls:
             yield Delivery(together, [functools.partial(_write, self._local, unwritten)])
         for run_id, batch in unwritten.items():
             yield Delivery(of_run[run_id], self._requests(run_id, batch))
+
+    def stored_points(self, uri: str) -> StoredPoints:
+        """Return what leaves out the points that the store at `uri` has."""
+        return StoredPoints(self._client, uri)
 
     def end(self) -> None:
         """Optimize a local store for reading."""

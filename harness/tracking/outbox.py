@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import threading
@@ -21,10 +20,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
-from harness.runtime.secrets import masked
 from harness.runtime.state_files import (
     StateError,
     check_own_folder,
+    may_pass,
     moved_aside,
     open_own,
     read_json,
@@ -73,7 +72,7 @@ class Outbox:
         path: The file.
         files: The folder for records' files.
         rejected: Where lines that are not records, and records that the store rejects, are kept.
-        is_damaged: Whether a line was damaged, so that any run may lack a record.
+        is_damaged: Whether a line was damaged or rejected, maybe by an earlier process; any run may lack a record.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Outbox:
         self.path = path
         self.rejected = path.with_suffix(".rejected")
         self.files, self._note = path.with_suffix(".files"), path.with_suffix(".delivered")
-        self.is_damaged = False
+        self.is_damaged = self.rejected.exists()
         self._bytes_in_memory, self._longest_file = bytes_in_memory, longest_file
         set_aside_unless_file(lock_of(path))
         self._lock = FileLock(lock_of(path), thread_local=False)
@@ -145,10 +144,14 @@ class Outbox:
         """Mark all records taken so far as delivered."""
         with self._writing:
             self._delivered = self._taken
-            if self._delivered == self._length > self._longest_file:
+            is_to_be_emptied = self._delivered == self._length > self._longest_file
+            if is_to_be_emptied:
+                # The old note would count what is added from now on as delivered.
+                self._write_note(0, durable=True)
                 os.ftruncate(self._file, 0)
                 self._length = self._delivered = 0
-            write_json(self._note, _NOTE_KIND, [self.path.name, self._delivered])
+        if not is_to_be_emptied:
+            self._write_note(self._delivered, durable=False)
 
     def reject(self, lines: Iterable[bytes]) -> None:
         """Keep lines that cannot be delivered in `rejected`."""
@@ -196,6 +199,8 @@ class Outbox:
         for path in (self._note, self.path):
             with contextlib.suppress(IsADirectoryError):
                 path.unlink(missing_ok=True)
+        for left in self.path.parent.glob(f".{self._note.name}.*"):  # Of a process that was killed as it wrote.
+            left.unlink(missing_ok=True)
         self._release()
         with contextlib.suppress(OSError):  # The folder may hold other outboxes.
             self.path.parent.rmdir()
@@ -220,6 +225,9 @@ class Outbox:
             file.seek(start)
             return [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
 
+    def _write_note(self, delivered: int, *, durable: bool) -> None:
+        write_json(self._note, _NOTE_KIND, [self.path.name, delivered], durable=durable)
+
     def _noted(self) -> int:
         """Return how much is delivered; delivering records again is harmless if that is unknown."""
         try:
@@ -230,28 +238,31 @@ class Outbox:
         return max(delivered, 0) if name == self.path.name else 0
 
 
-def new_outbox(folder: Path, uri: str) -> Outbox:
-    """Create an outbox in `folder` for the store at `uri`."""
+def new_outbox(folder: Path, store: str) -> Outbox:
+    """Create an outbox in `folder` for a store, given its identity."""
     # After all others, even if the clock was set back.
-    numbers = [path.stem.rpartition("-")[2] for path in folder.glob(f"{_name(uri)}-*.jsonl")]
+    numbers = [path.stem.rpartition("-")[2] for path in folder.glob(f"{store}-*.jsonl")]
     number = max([time.time_ns(), *(int(number) + 1 for number in numbers if number.isdecimal())])
-    return Outbox(folder / f"{_name(uri)}-{os.getpid()}-{number:019}.jsonl")
+    return Outbox(folder / f"{store}-{os.getpid()}-{number:019}.jsonl")
 
 
-def leftover_outboxes(folder: Path, uri: str, say: Callable[[str], None]) -> Iterator[Outbox]:
-    """Yield the outboxes for the store at `uri` whose processes have ended, oldest first.
+def leftover_outboxes(folder: Path, store: str, say: Callable[[str], None]) -> Iterator[Outbox]:
+    """Yield the outboxes for a store whose processes have ended, oldest first.
 
     Args:
         folder: The folder of outboxes.
-        uri: The store's URI.
-        say: Called with a message about each outbox that is set aside because it cannot be used.
+        store: The store's identity.
+        say: Called with a message about each outbox that cannot be used.
     """
-    for path in sorted(folder.glob(f"{_name(uri)}-*.jsonl"), key=lambda path: path.stem.rpartition("-")[2]):
+    for path in sorted(folder.glob(f"{store}-*.jsonl"), key=lambda path: path.stem.rpartition("-")[2]):
         try:
             yield Outbox(path, create=False)
         except (Timeout, FileNotFoundError):
             continue
         except (StateError, OSError) as error:
+            if isinstance(error, OSError) and may_pass(error):
+                say(f"store:  {path} cannot be opened now ({error.strerror}); it is kept.")
+                continue
             reason = error if isinstance(error, StateError) else f"{path} cannot be read: {error.strerror}."
             say(f"store:  {reason} {moved_aside(path)} Its records were not delivered.")
 
@@ -285,8 +296,3 @@ def _check_own_tree(path: Path) -> None:
     check_own_folder(path)
     for entry in path.iterdir():
         _check_own_tree(entry)
-
-
-def _name(uri: str) -> str:
-    """Return a name for a store that does not depend on its password."""
-    return hashlib.blake2b(masked(uri).encode(), digest_size=6).hexdigest()

@@ -17,6 +17,9 @@ from harness.runtime.state_files import checksum
 
 Record = Mapping[str, Any]
 
+LONGEST_SCHEMA, LONGEST_PROFILE = 1_048_575, 16_777_215
+"""Characters that MLflow keeps of a dataset's schema and profile."""
+
 _LONGEST_NAME = 250
 RUN_ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]*$", max_length=256)]
 _ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_\-]+$", max_length=64)]
@@ -24,8 +27,10 @@ _KEY = Annotated[str, Field(pattern=r"^[/\w.\- :]+$", max_length=_LONGEST_NAME)]
 _TEXT = Annotated[str, Field(max_length=1 << 24)]
 _VALUE = Annotated[float, Field(allow_inf_nan=False)]
 _STEP = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-_MS = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
-"""Milliseconds since 1970, before the year 10000."""
+LATEST = 253_402_300_799_999
+"""The last millisecond of the year 9999, counted from 1970."""
+
+_MS = Annotated[int, Field(ge=0, le=LATEST)]
 
 _FILE = Annotated[str, Field(pattern=r"^\w[\w.\- ]*$", max_length=_LONGEST_NAME)]
 """A name without a folder."""
@@ -74,8 +79,8 @@ class _DatasetFields(TypedDict):
     digest: Annotated[str, Field(max_length=36)]
     source_type: Annotated[str, Field(max_length=36)]
     source: Annotated[str, Field(max_length=65_535)]
-    schema: Annotated[str, Field(max_length=1_048_575)]
-    profile: Annotated[str, Field(max_length=16_777_215)]
+    schema: Annotated[str, Field(max_length=LONGEST_SCHEMA)]
+    profile: Annotated[str, Field(max_length=LONGEST_PROFILE)]
 
 
 @_STRICT

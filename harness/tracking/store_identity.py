@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 
+from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 from harness.tracking.uri import sqlite_path
 
 
-def store_identity(uri: str, client: MlflowClient, experiment_id: str) -> str:
+def store_identity(uri: str, client: MlflowClient) -> str:
     """Return a name for a store that is the same under all of its addresses; it can be used as a file's name.
 
-    A local store is a file on a device. Any other store is known by what it says about an experiment: when it was
-    created and where its artifacts are. Both stay the same, and no two servers create an experiment in the same
-    millisecond.
+    A store is known by its oldest experiment: when that was created and where its artifacts are. Both stay the same,
+    and no two servers are set up in the same millisecond. A copy of a local store differs in its inode. The device's
+    number says nothing more, and may be another one after the next start of the machine.
     """
     path = sqlite_path(uri)
-    if path:
-        status = path.stat()
-        return f"{status.st_dev:x}-{status.st_ino:x}"
-    experiment = client.get_experiment(experiment_id)
-    facts = (experiment_id, experiment.creation_time, experiment.artifact_location)
+    order = ["creation_time ASC", "experiment_id ASC"]
+    (oldest,) = client.search_experiments(ViewType.ALL, max_results=1, order_by=order)
+    facts = (
+        path.stat().st_ino if path else None,
+        oldest.experiment_id,
+        oldest.creation_time,
+        oldest.artifact_location,
+    )
     return hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()

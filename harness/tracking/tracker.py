@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.sender import Sender
 from harness.tracking.source_tags import source_tags
 from harness.tracking.store import FIRST_CONTACT, open_store
+from harness.tracking.store_identity import store_identity
 
 _PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """Timeouts for a slow or unreachable server; training does not wait for it."""
@@ -40,6 +42,7 @@ class Tracker:
 
     Attributes:
         uri: MLflow's tracking URI.
+        store: What the store is, however it is addressed.
         experiment_id: The experiment's id.
         buffer: Passes records on, and can hold them back.
         points: Keeps points from being recorded twice.
@@ -75,16 +78,17 @@ class Tracker:
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(default_environment(_PATIENCE))
         self._clock = Clock(newest_start(self._client))
+        self.store = store_identity(uri, self._client)
         self._folder = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
         self._folder.mkdir(parents=True, exist_ok=True)
         require_own_folders("runtime.cache", self._folder.parent, self._folder)
-        leftover = list(leftover_outboxes(self._folder, uri, say))
-        self._outbox = new_outbox(self._folder, uri)
+        self._outbox = new_outbox(self._folder, self.store)
         self.buffer = RecordBuffer(self._outbox)
         self.points = PointLedger()
         self._recorded_params: dict[str, set[str]] = {}
         self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None)
-        self._sender = Sender(self._outbox, leftover, self._calls, uri, wait=wait, say=say)
+        find_leftovers = functools.partial(leftover_outboxes, self._folder, self.store, say)
+        self._sender = Sender(self._outbox, find_leftovers, self._calls, uri, wait=wait, say=say)
 
     def __enter__(self) -> Tracker:
         return self
@@ -196,7 +200,7 @@ class Tracker:
         Raises:
             StoreUnreachable: The store stays unreachable.
         """
-        self._sender.deliver(leftover_outboxes(self._folder, self.uri, self.say))
+        self._sender.deliver_leftovers()
 
     def flush(self) -> None:
         """Wait until all records so far are delivered.

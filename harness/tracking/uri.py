@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from harness.errors import require
+from harness.runtime.secrets import remember
 
 _SQLITE = "sqlite:///"
 _LOCAL = re.compile(r"sqlite(?:\+\w+)?://(/?)([^?]*)(\?.*)?", re.DOTALL)
@@ -16,12 +17,14 @@ _LOCAL = re.compile(r"sqlite(?:\+\w+)?://(/?)([^?]*)(\?.*)?", re.DOTALL)
 def tracking_uri(uri: str | None = None) -> str:
     """Return the tracking URI in use: `uri`, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
 
-    All URIs of a local file become the same: its path is made absolute, and links are resolved.
+    All URIs of a local file become the same: its path is made absolute, and links are resolved. A password in the URI
+    is masked from now on.
 
     Raises:
         ConfigError: It names a database in memory, or has options.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    remember(uri)
     path = sqlite_path(uri)
     return sqlite_uri(path) if path else uri
 
@@ -48,7 +51,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def sqlite_uri(path: Path) -> str:
-    """Return the URI of a local file, in which only the two characters are quoted that have a meaning there."""
+    """Return the URI of a local file, with only `%` and `?` percent-encoded."""
     return _SQLITE + str(path).replace("%", "%25").replace("?", "%3F")
 
 

@@ -142,7 +142,7 @@ def test_items_in_use_stay_even_with_force(cache: Path, shelve: Callable[..., Ta
 
 
 def test_records_stay_until_they_are_delivered(cache: Path) -> None:
-    outbox = new_outbox(cache / "outbox", "sqlite:///mlflow.db")
+    outbox = new_outbox(cache / "outbox", "store")
     assert [item.kept for item in survey(cache, ["records"])] == [IN_USE]
     outbox.append({"kind": "tags", "run": "1", "values": {}})
     (outbox.new_folder() / "model").write_text("0" * 1000)
@@ -154,6 +154,22 @@ def test_records_stay_until_they_are_delivered(cache: Path) -> None:
     reason = "has not been delivered to a store and is kept (--force removes it)"
     assert said == [f"{outbox.path.name} {reason}", "0B freed"]
     list(free([item], force=True, dry_run=False))
+    assert list((cache / "outbox").iterdir()) == []
+
+
+def test_records_that_were_set_aside_can_be_removed(cache: Path) -> None:
+    outbox = new_outbox(cache / "outbox", "store")
+    outbox.append({"kind": "tags", "run": "1", "values": {}})
+    outbox.reject([b"damaged\n"])
+    outbox.close()
+    for name in ("a.rejected", "a.jsonl.damaged"):
+        (cache / "outbox" / name).write_text("00")
+    items = survey(cache, ["records"])
+    assert sorted((item.name, item.state) for item in items if not item.kept) == [
+        ("a.jsonl.damaged", "set aside"),
+        ("a.rejected", "set aside"),
+    ]
+    list(free(items, force=True, dry_run=False))
     assert list((cache / "outbox").iterdir()) == []
 
 

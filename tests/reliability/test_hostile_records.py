@@ -27,11 +27,11 @@ class Place:
         self.uri, self.store, self.folder = f"sqlite:///{store}/mlflow.db", store, path / "work" / "outbox"
         with Tracker(self.uri, "q") as tracker:
             self.run_id = tracker.start_run("a", {}, {})
+            self.left = new_outbox(self.folder, tracker.store)
         self.outside = path / "outside"
         self.outside.mkdir()
         (self.outside / "secret.txt").write_text(SECRET)
         (self.outside / ".bashrc").write_text("kept")
-        self.left = new_outbox(self.folder, self.uri)
         self.own = self.left.new_folder()
 
     def deliver(self) -> list[str]:

@@ -12,12 +12,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import harness
 from harness.cli.job_files import MaskingFormatter, hide_passwords
+from harness.errors import ConfigError
 from harness.escaping import csv_cell, markdown_code
 from harness.runtime import secrets
 from harness.runtime.secret_names import is_secret_file
 from harness.runtime.secrets import masked, masked_patch, masked_value, remember, shown
 from harness.tracking.store_errors import reason
+from harness.tracking.uri import tracking_uri
 
 CANARY = "CAN4RYcanary99"
 
@@ -127,6 +130,31 @@ def test_common_words_are_not_masked_everywhere(password: str) -> None:
     assert masked(text) == text
 
 
+def test_the_password_of_the_store_in_the_environment_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://me:{CANARY}@host/db")
+    tracking_uri()
+    assert masked(f"login with {CANARY}") == "login with ***"
+
+
+def test_training_in_a_notebook_remembers_the_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", CANARY)
+    with pytest.raises(ConfigError):
+        harness.train(["no_such_key=1"])
+    assert masked(f"login with {CANARY}") == "login with ***"
+
+
+def test_folders_in_the_environment_are_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "my-project"
+    folder.mkdir()
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{folder}/sa.json")
+    monkeypatch.setenv("TOOL_PWD", str(folder))
+    remember(f"+gcs.credentials={folder}/sa.json")
+    monkeypatch.setenv("DB_PASSWORD", "/Kx3-q/my-schema")
+    secrets.remember_environment()
+    assert secrets.masked(f"data.path={folder}/kc/x.csv") == f"data.path={folder}/kc/x.csv"
+    assert secrets.masked("said /Kx3-q/my-schema, my-schema") == "said ***, my-schema"
+
+
 def test_secrets_of_the_environment_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", CANARY)
     monkeypatch.setenv("PWD", "/home/someone")
@@ -140,8 +168,18 @@ def test_secrets_of_the_environment_are_remembered(monkeypatch: pytest.MonkeyPat
         *((name, True) for name in (".env", "a/.env.local", "prod.env", "x.PEM", "id_rsa", "id_ed25519.pub", "a.key")),
         *(
             (name, True)
-            for name in ("credentials", ".aws/config", ".netrc", ".pgpass", "conf/secrets.yaml", "secrets/a")
+            for name in (
+                "credentials",
+                ".aws/config",
+                ".netrc",
+                ".pgpass",
+                "conf/secrets.yaml",
+                "secrets/a",
+                "token.txt",
+                "credentials.json",
+            )
         ),
+        *((name, False) for name in ("secrets.py", "token.py", "credentials.py")),
         *((name, False) for name in ("environment.py", "tokenizer.py", "keys.py", "id_map.csv", "monkey.py", "a/b.py")),
     ],
 )

@@ -1,6 +1,9 @@
 """State files are believed only if they are whole, of the expected kind, and this user's own."""
 
+import errno
 import os
+import resource
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -99,3 +102,47 @@ def test_a_damaged_file_is_set_aside(tmp_path):
         assert set_aside(tmp_path / "state").read_bytes() == content
 
     assert [path.name for path in tmp_path.iterdir()] == ["state.damaged"]
+
+
+def test_folders_and_files_set_aside_replace_each_other(tmp_path):
+    path = tmp_path / "state"
+    for make in (path.touch, path.mkdir, path.mkdir, path.touch):
+        make()
+        set_aside(path)
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.damaged"]
+
+
+def test_links_in_place_of_the_temporary_file_are_not_followed(tmp_path):
+    (tmp_path / "other").write_bytes(b"kept")
+    (tmp_path / f".state.{os.getpid()}.{threading.get_ident()}").symlink_to("other")
+
+    write_state(tmp_path / "state", "note 1", b"content")
+
+    assert (tmp_path / "other").read_bytes() == b"kept"
+    assert read_state(tmp_path / "state", "note 1") == b"content"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_durable_files_are_synced(tmp_path, monkeypatch, durable):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+
+    write_state(tmp_path / "state", "note 1", b"content", durable=durable)
+
+    assert bool(synced) is durable
+    assert read_state(tmp_path / "state", "note 1") == b"content"
+
+
+def test_a_lack_of_descriptors_says_nothing_about_a_file(tmp_path):
+    write_state(tmp_path / "state", "note 1", b"content")
+    _, most = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        with pytest.raises(OSError, match="Too many open files") as refusal:
+            read_state(tmp_path / "state", "note 1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert refusal.value.errno == errno.EMFILE
+    assert read_state(tmp_path / "state", "note 1") == b"content"

@@ -38,6 +38,14 @@ def place_in(folder: Path) -> Checkpoint:
     return Checkpoint(folder / "all" / "c", {"command": "harness train"})
 
 
+def test_what_a_process_killed_as_it_saved_has_left_is_removed(tmp_path: Path) -> None:
+    place_in(tmp_path).close()
+    left = tmp_path / "all" / "c" / ".state.1.2"
+    left.touch()
+    place_in(tmp_path).close()
+    assert not left.exists()
+
+
 def test_a_save_is_loaded_and_the_one_before_is_kept(tmp_path: Path) -> None:
     place, said = place_in(tmp_path), []
     assert place.load(said.append) is None

@@ -19,6 +19,7 @@ from harness.sweep.runner import train
 from harness.tracking.clock import Clock
 from harness.tracking.outbox import new_outbox
 from harness.tracking.reader import RunReader
+from harness.tracking.tracker import Tracker
 
 YEAR = 365 * 86_400.0
 real = time.time
@@ -33,11 +34,25 @@ def test_times_never_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+@pytest.mark.parametrize("tags", [{}, {"kind": "run"}])
+def test_a_run_with_an_impossible_time_does_no_harm(tmp_path: Path, tags: dict[str, str]) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with Tracker(uri, "q") as tracker:
+        MlflowClient(uri).create_run(tracker.experiment_id, start_time=10**15, tags=tags)  # In microseconds.
+    with Tracker(uri, "q", tmp_path / "outbox") as tracker:
+        run_id = tracker.start_run("a", {}, {"kind": "run"})
+        tracker.log(run_id, {"loss": 0.5}, 1)
+        tracker.end_run(run_id, "FINISHED")
+    run = MlflowClient(uri).get_run(run_id)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
+    assert abs(run.info.start_time / 1000 - real()) < 3600
+
+
 def test_outboxes_are_delivered_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for seconds in (10, 10 * YEAR, 5):
         monkeypatch.setattr(time, "time_ns", lambda now=seconds: int(now * 1e9))
-        outbox = new_outbox(tmp_path, "http://a")
+        outbox = new_outbox(tmp_path, "store")
         outbox.append({"kind": "tags", "run": str(seconds), "values": {}})
         outbox.close()
         made.append(outbox.path)

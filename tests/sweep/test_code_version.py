@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.sweep import code_version
+from harness.tracking.records import from_line, to_line
 
 
 def git(folder: Path, *words: str) -> None:
@@ -45,6 +46,21 @@ def test_the_commit_of_a_models_repository_is_recorded(repository: Path) -> None
     head = subprocess.run(["git", "-C", repository, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
     assert f"research=={head}" in code_version.commits(["own_model.build", "own_model.build"]).splitlines(keepends=True)
     assert "research" not in code_version.commits(["harness.models.linear"])
+
+
+@pytest.mark.parametrize("name", ["c++", "proj (copy)", "a&b", "é" * 100])
+def test_a_repository_may_have_any_name(
+    name: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = repository.rename(tmp_path / name)
+    (folder / "own_model.py").write_text("def build(inputs):\n    return 2\n")
+    monkeypatch.syspath_prepend(folder)
+    before = set(code_version.patches([]))
+    (file,) = set(code_version.patches(["own_model.build"])) - before
+    record = {"kind": "text", "run": "a", "text": "", "file": file}
+    assert from_line(to_line(record)) == record
+    label = file.removeprefix("uncommitted-").removesuffix(".patch")
+    assert f"{label}==" in code_version.commits(["own_model.build"])
 
 
 def test_applying_the_patch_to_the_commit_gives_the_code_that_ran(repository: Path, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_database_has_one_set_of_claims_under_any_name(tmp_path: Path, monkeyp
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "to a.db").symlink_to("real/a.db")  # Which does not exist yet.
     monkeypatch.chdir(tmp_path / "real")
-    client, experiment_id = open_store(tracking_uri(f"sqlite:///{tmp_path}/to a.db"), "harness")
+    client, _ = open_store(tracking_uri(f"sqlite:///{tmp_path}/to a.db"), "harness")
     (tmp_path / "real" / "hard.db").hardlink_to(tmp_path / "real" / "a.db")
     whole = [
         f"{tmp_path}/{name}" for name in ("real/a.db", "link/a.db", "to a.db", "link/../real//a.db", "real/%61.db")
@@ -98,10 +98,25 @@ def test_a_database_has_one_set_of_claims_under_any_name(tmp_path: Path, monkeyp
         "sqlite:///hard.db",
         *(f"sqlite:///{name}" for name in whole),
     ]
-    folders = {claims_folder(tracking_uri(uri), client, experiment_id) for uri in uris}
+    folders = {claims_folder(tracking_uri(uri), client) for uri in uris}
     (folder,) = folders
     assert folder.parent == tmp_path / "real" / ".harness" / "locks"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "to a.db"]
+
+
+def test_claims_do_not_depend_on_the_number_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be another one after the next start of the machine."""
+    uri = f"sqlite:///{tmp_path}/a.db"
+    client, _ = open_store(uri, "harness")
+    before, stat = claims_folder(uri, client), Path.stat
+
+    def on_another_device(path: Path, **words: bool) -> os.stat_result:
+        status = [*stat(path, **words)]
+        status[2] += 1
+        return os.stat_result(status)
+
+    monkeypatch.setattr(Path, "stat", on_another_device)
+    assert claims_folder(uri, client) == before
 
 
 def test_the_users_folder_depends_on_the_user_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

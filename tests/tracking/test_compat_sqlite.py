@@ -149,10 +149,6 @@ def test_only_values_that_mlflow_would_change_use_its_client(uri: str, calls: li
     "batch",
     [
         Batch(metrics=[("a//b", 1.0, 1, 1)]),
-        Batch(metrics=[("a", float("nan"), 1, 1)]),
-        Batch(metrics=[("a", float("inf"), 1, 1)]),
-        Batch(metrics=[("a" * 251, 1.0, 1, 1)]),
-        Batch(params={"a€": "1"}),
         Batch(params={"../a": "1"}),
         Batch(params={"a": "x" * 6001}),
         Batch(tags={"": "1"}),

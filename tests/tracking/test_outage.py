@@ -6,11 +6,13 @@ import json
 import math
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +174,8 @@ def test_an_interrupt_does_not_wait_for_the_store(proxy: Proxy, tmp_path: Path) 
 
 
 def test_a_refused_leftover_record_does_not_stop_others(proxy: Proxy, tmp_path: Path) -> None:
-    left = new_outbox(tmp_path, proxy.uri)
+    with Tracker(proxy.uri, "left") as tracker:
+        left = new_outbox(tmp_path, tracker.store)
     left.append({"kind": "metrics", "run": "0" * 32, "values": {"loss": 1.0}, "step": 1, "ms": 1})
     left.close()
     said: list[str] = []
@@ -233,7 +236,7 @@ def test_an_outbox_does_not_grow_with_what_is_delivered(tmp_path: Path) -> None:
 def test_an_outbox_belongs_to_one_process_and_to_anyone_once_that_has_ended(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from harness.tracking.outbox import new_outbox\n"
-        f"box = new_outbox(Path(sys.argv[1]), {URI!r})\n"
+        "box = new_outbox(Path(sys.argv[1]), 'store')\n"
         "record = lambda number: {'kind': 'end', 'run': 'a', 'status': 'FINISHED', 'ms': number}\n"
         "for n in range(3): box.append(record(n))\n"
         "box.take(); box.mark_delivered(); box.append(record(3))\n"
@@ -244,16 +247,80 @@ def test_an_outbox_belongs_to_one_process_and_to_anyone_once_that_has_ended(tmp_
     )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
-    assert list(leftover_outboxes(tmp_path, URI, print)) == []
+    assert list(leftover_outboxes(tmp_path, "store", print)) == []
     process.kill()
     process.communicate()
     (path,) = tmp_path.glob("*.jsonl")
     with path.open("a") as file:
         file.write('{"kind": "end"')  # torn
-    assert list(leftover_outboxes(tmp_path, "postgresql://host/other", print)) == []
-    (left,) = leftover_outboxes(tmp_path, URI.replace("secret", "changed"), print)
+    assert list(leftover_outboxes(tmp_path, "other", print)) == []
+    (left,) = leftover_outboxes(tmp_path, "store", print)
     assert numbers(left) == [3]
     left.close()
+
+
+@pytest.mark.parametrize("use_tables", [True, False])
+def test_points_made_again_by_another_command_are_not_delivered_again(tmp_path: Path, use_tables: bool) -> None:
+    """Commands with other caches, or that name the store otherwise, do not see each other's outboxes."""
+    uri, link, folder = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/link.db", tmp_path / "outbox"
+    with Tracker(uri, "twice") as tracker:
+        run_id = tracker.start_run("a", {}, {})
+        left = new_outbox(folder, tracker.store)
+    curve = {"kind": "curve", "run": run_id, "key": "loss", "ms": 1}
+    left.append(curve | {"points": [(1, 1.0), (2, 0.5), (3, 0.25)]})
+    left.append({"kind": "metrics", "run": run_id, "values": {"x": 2.0, "y": 3.0}, "step": 1, "ms": 1})
+    left.close()
+    with Tracker(uri, "twice", tmp_path / "other" / "outbox") as tracker:
+        tracker.log_curve(run_id, "loss", (1, 2), (1.0, 0.5))
+        tracker.log(run_id, {"x": 2.0}, 1)
+    (tmp_path / "link.db").hardlink_to(tmp_path / "a.db")
+    Tracker(link, "another question", folder, use_tables=use_tables).close()
+    assert not folder.exists()
+    assert sorted(history(MlflowClient(uri), run_id, "loss")) == [(1, 1.0), (2, 0.5), (3, 0.25)]
+    assert history(MlflowClient(uri), run_id, "x") == [(1, 2.0)]
+    assert history(MlflowClient(uri), run_id, "y") == [(1, 3.0)]
+
+
+@contextmanager
+def descriptors(number: int) -> Iterator[None]:
+    """Let this process open only so many more files in the block."""
+    handle = os.open("/dev/null", os.O_RDONLY)
+    os.close(handle)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (handle + number, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_an_outbox_that_cannot_be_opened_now_is_kept(tmp_path: Path) -> None:
+    left = new_outbox(tmp_path, "store")
+    left.append(record(1))
+    left.close()
+    said: list[str] = []
+    with descriptors(1):
+        assert list(leftover_outboxes(tmp_path, "store", said.append)) == []
+    assert said == [f"store:  {left.path} cannot be opened now (Too many open files); it is kept."]
+    (found,) = leftover_outboxes(tmp_path, "store", said.append)
+    assert numbers(found) == [1]
+    found.close()
+
+
+def test_many_leftover_outboxes_need_few_descriptors(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
+    with Tracker(uri, "many") as tracker:
+        runs = tracker.start_runs([(str(number), {}, {}) for number in range(40)])
+    for run_id in runs:
+        left = new_outbox(folder, tracker.store)
+        left.append({"kind": "end", "run": run_id, "status": "FINISHED", "ms": 1})
+        left.close()
+    said: list[str] = []
+    with descriptors(30):
+        Tracker(uri, "many", folder, say=said.append).close()
+    assert said == []
+    assert {MlflowClient(uri).get_run(run_id).info.status for run_id in runs} == {"FINISHED"}
+    assert not folder.exists()
 
 
 GOOD = {"kind": "metrics", "run": "a", "values": {"loss": 0.5}, "step": 1, "ms": 1}
@@ -288,11 +355,11 @@ def test_damaged_lines_of_a_leftover_outbox_are_set_aside_and_the_others_deliver
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
     with Tracker(uri, "bad") as tracker:
         whole, run_id = tracker.start_runs([("a", {}, {}), ("b", {}, {})])
-    left = new_outbox(folder, uri)
+    left = new_outbox(folder, tracker.store)
     left.append({"kind": "end", "run": whole, "status": "FINISHED", "ms": 2})
     left.close()
     Tracker(uri, "bad", folder).close()
-    left = new_outbox(folder, uri)
+    left = new_outbox(folder, tracker.store)
     left.append({"kind": "metrics", "run": run_id, "values": {"loss": 0.5}, "step": 1, "ms": 1})
     left.close()
     bad = [*BAD_LINES, *map(to_line, BAD_RECORDS)]
@@ -310,6 +377,18 @@ def test_damaged_lines_of_a_leftover_outbox_are_set_aside_and_the_others_deliver
     run = MlflowClient(uri).get_run(run_id)
     assert (run.info.status, run.data.metrics) == ("KILLED", {"loss": 0.5, "own": 1.5})
     assert MlflowClient(uri).get_run(whole).info.status == "FINISHED"
+
+
+def test_a_run_that_lacks_a_record_ends_as_killed_even_if_another_process_delivers_its_end(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
+    with Tracker(uri, "bad") as tracker:
+        run_id = tracker.start_run("a", {}, {})
+    left = new_outbox(folder, tracker.store)
+    left.append({"kind": "end", "run": run_id, "status": "FINISHED", "ms": 2})
+    left.reject([b"damaged\n"])
+    left.close()
+    Tracker(uri, "bad", folder).close()
+    assert MlflowClient(uri).get_run(run_id).info.status == "KILLED"
 
 
 @pytest.mark.parametrize("use_tables", [True, False])

@@ -24,8 +24,10 @@ from mlflow.tracking import MlflowClient
 
 from harness.data.statistics import Column
 from harness.errors import ConfigError
+from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import METRICS
 from harness.tracking.outbox import RecordRejected
+from harness.tracking.records import from_line, to_line
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
 
@@ -476,3 +478,13 @@ def test_the_experiment_can_be_tagged(tracker: Tracker, client: MlflowClient) ->
     tracker.tag_experiment({"key": "value"})
     tracker.flush()
     assert client.get_experiment(tracker.experiment_id).tags["key"] == "value"
+
+
+def test_the_record_of_a_very_wide_table_describes_its_first_columns() -> None:
+    columns = [Column(f"column {number}", False, 8, 3.0, 0.5, 1.0, 7.0) for number in range(20_000)]
+    inputs = dataset_inputs("wide", "/w.csv", "0" * 32, columns, {"training": 8})
+    record = {"kind": "dataset", "run": "a", "inputs": inputs}
+    assert from_line(to_line(record)) == record
+    schema = json.loads(inputs[0]["dataset"]["schema"])["mlflow_colspec"]
+    assert 10_000 < len(schema) < 20_000
+    assert schema[-1]["name"] == f"column {len(schema) - 1}"

@@ -1,0 +1,67 @@
+"""Leaves out points that a store already has, from records that an earlier process could not deliver.
+
+Another process may have trained the same runs since, and MLflow keeps a point for each time at which it was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from harness.tracking._compat_history import Point, histories
+from harness.tracking.records import Record
+from harness.tracking.store_errors import is_unreachable
+
+
+class StoredPoints:
+    """The steps at which a store had points when they were first asked for."""
+
+    def __init__(self, client: MlflowClient, uri: str) -> None:
+        self._client, self._uri = client, uri
+        self._steps: dict[tuple[str, str], set[int]] = {}
+
+    def read(self, records: Iterable[Record]) -> None:
+        """Read the metrics that `records` add to, unless they are known already."""
+        wanted: dict[str, list[str]] = {}
+        for run_id, key in dict.fromkeys((record["run"], key) for record in records for key in _keys(record)):
+            if (run_id, key) not in self._steps:
+                wanted.setdefault(run_id, []).append(key)
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for run_id, keys in wanted.items():
+            alike.setdefault(tuple(keys), []).append(run_id)
+        for keys, run_ids in alike.items():
+            found: dict[tuple[str, str], set[int]] = {(run_id, key): set() for run_id in run_ids for key in keys}
+            for run_id, key, step, _ in self._histories(run_ids, keys):
+                found[run_id, key].add(step)
+            self._steps |= found
+
+    def without(self, records: Iterable[Record]) -> list[Record]:
+        """Return `records` without the points that the store had."""
+        return [self._without(record) for record in records]
+
+    def _without(self, record: Record) -> Record:
+        run_id = record["run"]
+        if record["kind"] == "curve":
+            stored = self._steps[run_id, record["key"]]
+            return {**record, "points": [point for point in record["points"] if point[0] not in stored]}
+        if record["kind"] == "metrics":
+            new = [key for key in record["values"] if record["step"] not in self._steps[run_id, key]]
+            return {**record, "values": {key: record["values"][key] for key in new}}
+        return record
+
+    def _histories(self, run_ids: Sequence[str], keys: Sequence[str]) -> list[Point]:
+        try:
+            return histories(self._client, self._uri, run_ids, keys)
+        except MlflowException as error:
+            if is_unreachable(error):
+                raise
+            if len(run_ids) == 1:
+                return []  # There is no such run, so the store will reject its records.
+            return [point for run_id in run_ids for point in self._histories([run_id], keys)]
+
+
+def _keys(record: Record) -> Iterable[str]:
+    """Return the metrics that a record adds to."""
+    return [record["key"]] if record["kind"] == "curve" else record["values"] if record["kind"] == "metrics" else ()
