@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from harness.data.statistics import Column
-from harness.runtime.state_files import StateError, checksum, open_own
+from harness.runtime.state_files import StateError, checksum, may_pass, open_own
 
 PAGE_ROWS = 65_536
 """Rows per page, unless a column's values are so large that a page would exceed `PAGE_BYTES`."""
@@ -156,6 +156,8 @@ class PageReader:
                 # Buffered, because a single unbuffered read stops at 2 GiB.
                 size = file.readinto(data)
         except OSError as error:
+            if may_pass(error):
+                raise
             raise DamagedTable(self._folder, f"cannot read {where}: {error.strerror}") from error
         except StateError as error:
             raise DamagedTable(self._folder, str(error).rstrip(".")) from error

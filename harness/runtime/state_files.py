@@ -7,6 +7,7 @@ believed only if all of these are as expected, and if it belongs to this user.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST_HEADER = 256
+
+_TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN)
+"""Errors that say nothing about the file."""
 
 
 class StateError(Exception):
@@ -78,6 +82,7 @@ def read_state(path: Path, kind: str) -> bytes:
     Raises:
         FileNotFoundError: There is no such file.
         StateError: It is damaged, of another kind or version, no regular file, or belongs to another user.
+        OSError: It cannot be read now, for a reason that may pass.
     """
     try:
         with open_own(path) as file:
@@ -86,6 +91,8 @@ def read_state(path: Path, kind: str) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if may_pass(error):
+            raise
         raise StateError(f"{path} cannot be read: {error.strerror}.") from error
     try:
         found = json.loads(header)
@@ -97,6 +104,11 @@ def read_state(path: Path, kind: str) -> bytes:
     if expected != checksum(content):
         raise StateError(f"{path} is damaged.")
     return content
+
+
+def may_pass(error: OSError) -> bool:
+    """Return True if the machine lacks descriptors or memory, or the like; the file may be intact."""
+    return error.errno in _TRANSIENT
 
 
 def write_json(path: Path, kind: str, content: object) -> None:

@@ -159,5 +159,5 @@ def _parsed(path: Path, content: bytes) -> Saved:
         with np.load(io.BytesIO(content), allow_pickle=False) as saved:
             arrays = {name: saved[name] for name in saved.files}
         return Saved(FACTS.validate_json(arrays.pop(_FACTS).tobytes(), strict=True), arrays)
-    except (ValueError, KeyError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise StateError(f"{path} does not have the expected fields.") from error

@@ -22,7 +22,15 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from harness.runtime.secrets import masked
-from harness.runtime.state_files import StateError, check_own_folder, open_own, read_json, set_aside, write_json
+from harness.runtime.state_files import (
+    StateError,
+    check_own_folder,
+    may_pass,
+    open_own,
+    read_json,
+    set_aside,
+    write_json,
+)
 from harness.tracking.records import InvalidRecord, Record, from_line, to_line
 
 BYTES_IN_MEMORY = 1 << 20
@@ -240,7 +248,7 @@ def leftover_outboxes(folder: Path, uri: str, say: Callable[[str], None]) -> Ite
     Args:
         folder: The folder of outboxes.
         uri: The store's URI.
-        say: Called with a message about each outbox that is set aside because it cannot be used.
+        say: Called with a message about each outbox that cannot be used.
     """
     for path in sorted(folder.glob(f"{_name(uri)}-*.jsonl"), key=lambda path: path.stem.rpartition("-")[2]):
         try:
@@ -248,6 +256,9 @@ def leftover_outboxes(folder: Path, uri: str, say: Callable[[str], None]) -> Ite
         except (Timeout, FileNotFoundError):
             continue
         except (StateError, OSError) as error:
+            if isinstance(error, OSError) and may_pass(error):
+                say(f"store:  {path} cannot be opened now ({error.strerror}); it is kept.")
+                continue
             reason = error if isinstance(error, StateError) else f"{path} cannot be read: {error.strerror}."
             say(f"store:  {reason} It is now called {set_aside(path).name}; its records were not delivered.")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, wait_exponential
@@ -32,7 +34,7 @@ class Sender:
     def __init__(
         self,
         outbox: Outbox,
-        leftover: Sequence[Outbox],
+        find_leftovers: Callable[[], Iterator[Outbox]],
         calls: MlflowCalls,
         uri: str,
         *,
@@ -43,13 +45,13 @@ class Sender:
 
         Args:
             outbox: The source of new records.
-            leftover: Outboxes of processes that have ended.
+            find_leftovers: Opens the outboxes of processes that have ended, one after another.
             calls: Turns records into calls to MLflow.
             uri: The store's URI, for messages.
             wait: Seconds that `flush` and `close` wait for an unreachable store.
             say: Called with a message when the store becomes unreachable, and when it is back.
         """
-        self._outbox, self._leftover, self._calls, self._uri = outbox, list(leftover), calls, uri
+        self._outbox, self._find_leftovers, self._calls, self._uri = outbox, find_leftovers, calls, uri
         self._wait, self._say = wait, say
         self._retrying = Retrying(
             retry=lambda state: _error(state) is not None and state.attempt_number < attempts_at(_error(state)),
@@ -59,7 +61,8 @@ class Sender:
             sleep=self._sleep,
             retry_error_callback=lambda state: self._give_up(),
         )
-        self._undeliverable: list[Outbox] = []
+        self._undeliverable: set[Path] = set()
+        self._searches_wanted, self._searches_done = 1, 0  # For leftover outboxes.
         self._incomplete: set[str] = set()  # Runs of which a record could not be delivered.
         self._error: Exception | None = None
         self._is_unreachable = False
@@ -79,19 +82,19 @@ class Sender:
             StoreUnreachable: The store stays unreachable.
             RecordRejected: A record could not be delivered for another reason.
         """
-        self._await([self._outbox])
+        self._await(lambda: self._outbox.pending)
         if self._error:
             raise self._error
 
-    def deliver(self, outboxes: Iterable[Outbox]) -> None:
-        """Deliver these and all other leftover outboxes, and wait until that is done.
+    def deliver_leftovers(self) -> None:
+        """Wait until all outboxes of processes that have ended are delivered.
 
         Raises:
             StoreUnreachable: The store stays unreachable.
         """
         with self._changed:
-            self._leftover += outboxes
-        self._await(self._leftover)
+            self._searches_wanted += 1
+        self._await(self._is_searching)
 
     def close(self, wait: float | None = None) -> None:
         """Deliver what is left and end the thread; raises the same errors as `flush`."""
@@ -106,23 +109,23 @@ class Sender:
             self._say(f"store:  {limit} for the tracking store; Ctrl-C keeps the records for later")
         while self._thread.is_alive() and not (self._is_unreachable and time.monotonic() > self._deadline + _GRACE):
             self._thread.join(_POLL)
-        outboxes = (self._outbox, *self._leftover)
-        has_kept = any(outbox.pending for outbox in outboxes)
-        outboxes += tuple(self._undeliverable)
+        has_kept = self._outbox.pending or self._is_searching()
         if not self._thread.is_alive():
-            for outbox in outboxes:
-                outbox.close()
+            self._outbox.close()
         if self._error and not self._is_unreachable:
             raise self._error
         if has_kept:
             self._give_up()
 
-    def _await(self, outboxes: Sequence[Outbox]) -> None:
+    def _is_searching(self) -> bool:
+        return self._searches_done < self._searches_wanted
+
+    def _await(self, is_busy: Callable[[], bool]) -> None:
         deadline = time.monotonic() + self._wait
         with self._changed:
             self._is_asked = True
             self._changed.notify_all()
-            while any(outbox.pending for outbox in outboxes) and self._thread.is_alive():
+            while is_busy() and self._thread.is_alive():
                 if self._is_unreachable and (self._cannot_write or time.monotonic() >= deadline):
                     self._give_up()
                 self._changed.wait(_POLL)
@@ -130,8 +133,7 @@ class Sender:
     def _work(self) -> None:
         try:
             while True:
-                for outbox in list(self._leftover):
-                    self._deliver_leftover(outbox)
+                self._search()
                 with self._changed:
                     if not self._is_closing and not self._is_asked:
                         self._changed.wait(INTERVAL)
@@ -147,6 +149,18 @@ class Sender:
             with self._changed:
                 self._changed.notify_all()
 
+    def _search(self) -> None:
+        """Deliver all leftover outboxes if that is wanted, and hold only one of them open at a time."""
+        wanted = self._searches_wanted
+        if self._searches_done < wanted:
+            for outbox in self._find_leftovers():
+                with contextlib.closing(outbox):
+                    if outbox.path not in self._undeliverable:
+                        self._deliver_leftover(outbox)
+        with self._changed:
+            self._searches_done = wanted
+            self._changed.notify_all()
+
     def _deliver_leftover(self, outbox: Outbox) -> None:
         """Deliver an outbox; one that cannot be read does not keep others from being delivered."""
         try:
@@ -155,9 +169,7 @@ class Sender:
             raise
         except Exception as error:
             self._say(f"store:  {outbox.path} cannot be delivered ({reason(error)}) and is kept")
-            with self._changed:
-                self._leftover.remove(outbox)
-                self._undeliverable.append(outbox)
+            self._undeliverable.add(outbox.path)
 
     def _deliver(self, outbox: Outbox) -> None:
         """Deliver all records of an outbox; what cannot be delivered is set aside."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import shutil
 import tempfile
@@ -78,13 +79,13 @@ class Tracker:
         self._folder = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
         self._folder.mkdir(parents=True, exist_ok=True)
         require_own_folders("runtime.cache", self._folder.parent, self._folder)
-        leftover = list(leftover_outboxes(self._folder, uri, say))
         self._outbox = new_outbox(self._folder, uri)
         self.buffer = RecordBuffer(self._outbox)
         self.points = PointLedger()
         self._recorded_params: dict[str, set[str]] = {}
         self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None)
-        self._sender = Sender(self._outbox, leftover, self._calls, uri, wait=wait, say=say)
+        find_leftovers = functools.partial(leftover_outboxes, self._folder, uri, say)
+        self._sender = Sender(self._outbox, find_leftovers, self._calls, uri, wait=wait, say=say)
 
     def __enter__(self) -> Tracker:
         return self
@@ -196,7 +197,7 @@ class Tracker:
         Raises:
             StoreUnreachable: The store stays unreachable.
         """
-        self._sender.deliver(leftover_outboxes(self._folder, self.uri, self.say))
+        self._sender.deliver_leftovers()
 
     def flush(self) -> None:
         """Wait until all records so far are delivered.

@@ -1,6 +1,8 @@
 """State files are believed only if they are whole, of the expected kind, and this user's own."""
 
+import errno
 import os
+import resource
 from dataclasses import dataclass
 
 import pytest
@@ -99,3 +101,17 @@ def test_a_damaged_file_is_set_aside(tmp_path):
         assert set_aside(tmp_path / "state").read_bytes() == content
 
     assert [path.name for path in tmp_path.iterdir()] == ["state.damaged"]
+
+
+def test_a_lack_of_descriptors_says_nothing_about_a_file(tmp_path):
+    write_state(tmp_path / "state", "note 1", b"content")
+    _, most = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        with pytest.raises(OSError, match="Too many open files") as refusal:
+            read_state(tmp_path / "state", "note 1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert refusal.value.errno == errno.EMFILE
+    assert read_state(tmp_path / "state", "note 1") == b"content"

@@ -6,11 +6,13 @@ import json
 import math
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +256,48 @@ def test_an_outbox_belongs_to_one_process_and_to_anyone_once_that_has_ended(tmp_
     (left,) = leftover_outboxes(tmp_path, URI.replace("secret", "changed"), print)
     assert numbers(left) == [3]
     left.close()
+
+
+@contextmanager
+def descriptors(number: int) -> Iterator[None]:
+    """Let this process open only so many more files in the block."""
+    handle = os.open("/dev/null", os.O_RDONLY)
+    os.close(handle)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (handle + number, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_an_outbox_that_cannot_be_opened_now_is_kept(tmp_path: Path) -> None:
+    left = new_outbox(tmp_path, URI)
+    left.append(record(1))
+    left.close()
+    said: list[str] = []
+    with descriptors(1):
+        assert list(leftover_outboxes(tmp_path, URI, said.append)) == []
+    assert said == [f"store:  {left.path} cannot be opened now (Too many open files); it is kept."]
+    (found,) = leftover_outboxes(tmp_path, URI, said.append)
+    assert numbers(found) == [1]
+    found.close()
+
+
+def test_many_leftover_outboxes_need_few_descriptors(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "outbox"
+    with Tracker(uri, "many") as tracker:
+        runs = tracker.start_runs([(str(number), {}, {}) for number in range(40)])
+    for run_id in runs:
+        left = new_outbox(folder, uri)
+        left.append({"kind": "end", "run": run_id, "status": "FINISHED", "ms": 1})
+        left.close()
+    said: list[str] = []
+    with descriptors(30):
+        Tracker(uri, "many", folder, say=said.append).close()
+    assert said == []
+    assert {MlflowClient(uri).get_run(run_id).info.status for run_id in runs} == {"FINISHED"}
+    assert not folder.exists()
 
 
 GOOD = {"kind": "metrics", "run": "a", "values": {"loss": 0.5}, "step": 1, "ms": 1}
