@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,8 +14,12 @@ from harness.data.statistics import Column
 from harness.runtime.state_files import StateError, checksum, may_pass, open_own
 
 PAGE_ROWS = 65_536
-"""Rows per page, unless a column's values are so large that a page would exceed `PAGE_BYTES`."""
+"""Rows per page, unless a page of a column or of all columns would be too large."""
 PAGE_BYTES = 4 << 20
+"""Most bytes of a page of one column."""
+READ_BYTES = 16 << 20
+"""Most bytes of a page of all columns, which a reader keeps in memory, unless it has fewer than `LEAST_ROWS` rows."""
+LEAST_ROWS = 4096
 SUM_BYTES = 8
 
 Part = Literal["train", "holdout"]
@@ -41,7 +45,8 @@ def column_path(folder: Path, part: Part, index: int) -> Path:
 
 def page_rows_of(columns: Sequence[Column]) -> int:
     """Return the number of rows per page, a power of two, for a table with these columns."""
-    most = min(PAGE_ROWS, max(PAGE_BYTES // max(column.value_bytes for column in columns), 1))
+    sizes = [column.value_bytes for column in columns]
+    most = min(PAGE_ROWS, max(PAGE_BYTES // max(sizes), 1), max(READ_BYTES // sum(sizes), LEAST_ROWS))
     return 1 << most.bit_length() - 1
 
 
@@ -72,7 +77,6 @@ class ColumnWriter:
     def __init__(self, path: Path, column: Column, page_rows: int) -> None:
         self.sums = bytearray()
         self._file = path.open("w+b")
-        self._hasher = _content_hasher()
         self._type = column.file_type
         self._page_bytes = page_rows * column.value_bytes
 
@@ -80,22 +84,28 @@ class ColumnWriter:
         """Append a page, `[rows, *shape]`."""
         data = np.ascontiguousarray(values, self._type).reshape(-1).view(np.uint8).data
         self._file.write(data)
-        self._hasher.update(data)
+
         self.sums += bytes.fromhex(checksum(data))
 
     def rewrite(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Replace all values, flattened, page by page."""
-        self._hasher, self.sums = _content_hasher(), bytearray()
-        self._file.seek(0)
-        while len(values := np.frombuffer(self._file.read(self._page_bytes), self._type)):
-            self._file.seek(-values.nbytes, os.SEEK_CUR)
-            self.append(change(values))
+        """Replace all values, flattened, page by page.
 
-    def finish(self) -> str:
-        """Sync the file to disk; return the digest of its content."""
+        Raises:
+            OSError: A page is not as it was written.
+        """
+        sums, self.sums = bytes(self.sums), bytearray()
+        for page in range(len(sums) // SUM_BYTES):
+            self._file.seek(page * self._page_bytes)
+            data = self._file.read(self._page_bytes)
+            if bytes.fromhex(checksum(data)) != sums[page * SUM_BYTES : (page + 1) * SUM_BYTES]:
+                raise OSError(errno.EIO, f"page {page + 1} is not as it was written", self._file.name)
+            self._file.seek(page * self._page_bytes)
+            self.append(change(np.frombuffer(data, self._type)))
+
+    def finish(self) -> None:
+        """Sync the file to disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self._hasher.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
@@ -103,7 +113,7 @@ class ColumnWriter:
 
 
 class PageReader:
-    """Reads rows of a part's columns, checking each page, of which the last one is kept for the next call.
+    """Reads rows of a part's columns, verifying each page; keeps the last page.
 
     Args:
         folder: The table's folder.
@@ -167,13 +177,3 @@ class PageReader:
             raise DamagedTable(self._folder, f"{where} does not match its checksum")
         data.flags.writeable = False
         return data.view(column.file_type).reshape(-1, *column.shape)
-
-
-def digest_column(path: Path) -> str:
-    """Return the digest of a column's file, the same as computed while it was written."""
-    with open_own(path) as file:
-        return hashlib.file_digest(file, _content_hasher).hexdigest()
-
-
-def _content_hasher() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=16)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,9 @@ from harness.config import DataConfig, Missing, Order, Scaling
 from harness.data.blocks import Blocks
 from harness.data.manifest import read_manifest, write_manifest
 from harness.data.pages import PARTS, DamagedTable, column_path
+from harness.data.removal import remove
 from harness.data.scaler import Scaler
-from harness.data.table import Table
+from harness.data.table import Table, save_table
 from harness.data.table_builder import open_table, replace_table
 from harness.data.table_cache import list_tables, verify_table
 from harness.data.table_locks import unused
@@ -71,7 +74,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture(autouse=True)
 def undamaged(case: Case) -> None:
-    shutil.rmtree(case.table.folder, ignore_errors=True)
+    remove(case.table.folder)
     shutil.copytree(case.spare, case.table.folder)
 
 
@@ -157,6 +160,30 @@ def everything_of_another(table: Table) -> None:
     shutil.copytree(other, table.folder, dirs_exist_ok=True)
 
 
+def manifest_is_folder(table: Table) -> None:
+    remove_manifest(table)
+    (table.folder / "table.json" / "inner").mkdir(parents=True)
+
+
+def manifest_is_fifo(table: Table) -> None:
+    remove_manifest(table)
+    os.mkfifo(table.folder / "table.json")
+
+
+def table_is_file(table: Table) -> None:
+    shutil.rmtree(table.folder)
+    table.folder.write_text("text")
+
+
+def table_is_link(table: Table) -> None:
+    elsewhere = table.folder.parent.parent / "elsewhere"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    table.folder.rename(elsewhere)
+    table.folder.symlink_to(elsewhere)
+    remove_file_of(table)
+
+
+SOMETHING_ELSE = [manifest_is_folder, manifest_is_fifo, table_is_file, table_is_link]
 NOTICED_WHEN_READ = [flip_bit, zero_page, swap_columns, change_code]
 NOTICED_WHEN_OPENED = [
     *(truncate, extend, empty_file, remove_file, remove_sums, remove_manifest, garble_manifest),
@@ -168,7 +195,7 @@ NOTICED_WHEN_OPENED = [
 ]
 
 
-@pytest.mark.parametrize("damage", NOTICED_WHEN_OPENED)
+@pytest.mark.parametrize("damage", [*NOTICED_WHEN_OPENED, *SOMETHING_ELSE])
 def test_a_damaged_table_is_made_again_when_it_is_opened(case: Case, damage: Callable[[Table], None]) -> None:
     damage(case.table)
     said: list[str] = []
@@ -204,6 +231,35 @@ def test_a_table_damaged_while_it_is_used_is_replaced(case: Case, damage: Callab
     table = replace_table(table, case.data, case.cache)
     assert content(table) == case.expected
     assert verify_table(next(each for each in list_tables(case.cache) if each.folder == table.folder), print) == ""
+
+
+@pytest.mark.parametrize("use", ["read", "open", "list", "generate"])
+def test_running_out_of_descriptors_is_not_damage(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    table = case.open([])
+    built_in = DataConfig(["sqft_living"], "price", rows=50)
+    path = Path(open_table(built_in, tmp_path).address)
+    before = path.stat().st_ino
+    uses: dict[str, Callable[[], object]] = {
+        "read": lambda: table.read("train", 0, 1),
+        "open": lambda: case.open([]),
+        "list": lambda: list_tables(case.cache),
+        "generate": lambda: open_table(built_in, tmp_path),
+    }
+
+    real = os.open
+
+    def fail(path: str, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith((".bin", ".json", ".note")):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises((OSError, ConfigError), match="Too many open files"):
+            uses[use]()
+    assert (path.stat().st_ino, content(case.open([]))) == (before, case.expected)
 
 
 def test_a_page_is_read_once_in_a_pass(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +316,23 @@ def test_a_damaged_table_of_another_user_is_refused(write, tmp_path: Path, monke
     assert (table.folder / "table.json").exists()
 
 
+def test_a_table_that_does_not_load_after_it_was_written_is_refused(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataConfig(["a"], "y", str(write("a,y\n1,2\n3,4\n")), holdout=0)
+    assert open_table(data, tmp_path / "cache") == open_table(replace(data, holdout=0.0), tmp_path / "cache")
+
+    def save_and_damage(table: Table, *arguments: Any) -> None:
+        save_table(table, *arguments)
+        remove_file_of(table)
+
+    monkeypatch.setattr("harness.data.table_builder.save_table", save_and_damage)
+    with pytest.raises(
+        ConfigError, match=r"^runtime\.cache: Table .{8} is damaged: train\.0\.bin is missing\. It was "
+    ):
+        open_table(data, tmp_path / "elsewhere")
+
+
 def test_a_table_that_was_replaced_is_marked_as_in_use(write, tmp_path: Path) -> None:
     data = DataConfig(["a"], "y", str(write("a,y\n1,2\n3,4\n")), holdout=0.0)
     remove_file_of(open_table(data, tmp_path / "cache"))
@@ -291,7 +364,17 @@ def touch(path: Path) -> None:
     os.utime(path, (1, 1))
 
 
-@pytest.mark.parametrize("damage", [cut, forget, garble, Path.unlink, touch])
+def note_is_folder(path: Path) -> None:
+    forget(path)
+    (path.with_suffix(".note") / "file").mkdir(parents=True)
+
+
+def data_is_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut, forget, garble, Path.unlink, touch, note_is_folder, data_is_folder])
 def test_generated_data_is_believed_only_with_its_checksum(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     data = DataConfig(["sqft_living"], "price", rows=500)
     table = open_table(data, tmp_path)
@@ -303,7 +386,8 @@ def test_generated_data_is_believed_only_with_its_checksum(tmp_path: Path, damag
     assert path.read_bytes() == before
     assert again.digest == table.digest
     quiet = damage in (Path.unlink, touch)
-    assert said == ([] if quiet else [f"{path} is damaged; generating it again"])
+    fault = "is damaged" if damage in (cut, data_is_folder) else "has no checksum"
+    assert said == ([] if quiet else [f"{path} {fault}; generating it again."])
     assert open_table(data, tmp_path, say=said.append) == again
     assert len(said) == (not quiet)
 
