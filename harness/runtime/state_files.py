@@ -172,10 +172,15 @@ def check_own_folder(folder: Path) -> None:
 
 
 def require_own_folders(key: str, *folders: Path) -> None:
-    """Raise `ConfigError` about a configuration key unless `check_own_folder` accepts all these folders."""
+    """Raise `ConfigError` about a configuration key unless `check_own_folder` accepts all these folders.
+
+    They may be links of this user or of the superuser.
+    """
     for folder in folders:
         try:
-            check_own_folder(folder)
+            if folder.lstat().st_uid not in (os.geteuid(), 0):
+                raise StateError(f"{folder} belongs to another user.")
+            check_own_folder(folder.resolve())
         except StateError as error:
             raise ConfigError(f"{key}: {error} Use a folder that only you can write to.") from error
 

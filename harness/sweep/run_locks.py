@@ -41,7 +41,7 @@ class RunLocks:
     """This process's claims on runs of a store; a context manager that releases them.
 
     Attributes:
-        place: Identifies the folder; another folder, even under the same path, has another one.
+        place: Identifies the folder above, in which a copy of a store has other claims; it is copied with that.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,7 +59,7 @@ class RunLocks:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self.exclusive():
-                self.place = _place(folder / "place")
+                self.place = _place(folder.parent / "place")
                 self._write(set())
                 self._alive.acquire()
         except OSError as error:

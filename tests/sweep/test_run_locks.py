@@ -76,7 +76,7 @@ def test_damage_is_reported_only_if_its_process_lives(folder: Path) -> None:
             other.take(["a"])
     assert str(refusal.value) == f"{path} is damaged. It lists the runs of process {os.getpid()}; wait until it ends."
     place = RunLocks(folder).place
-    (folder / "place").write_text("{}")
+    (folder.parent / "place").write_text("{}")
     with RunLocks(folder) as later:
         assert later.take(["a"]) == {"a"}
         assert later.place != place
