@@ -231,7 +231,7 @@ class Outbox:
         """Return how much is delivered; delivering records again is harmless if that is unknown."""
         try:
             name, delivered = read_json(self._note, _NOTE_KIND, _NOTE)
-        except (FileNotFoundError, StateError):
+        except (OSError, StateError):
             if self._note.is_symlink() or self._note.is_dir():
                 set_aside(self._note)
             return 0

@@ -11,6 +11,7 @@ import sqlalchemy.exc
 from mlflow.exceptions import MlflowException
 
 from harness.runtime.secrets import masked
+from harness.runtime.state_files import may_pass
 
 _UNREACHABLE = (
     requests.exceptions.ConnectionError,
@@ -44,7 +45,11 @@ def reason(error: BaseException) -> str:
 def is_unreachable(error: BaseException) -> bool:
     """Return True if the store is currently unreachable, so that the same call may succeed later."""
     unavailable = isinstance(error, MlflowException) and error.get_http_status_code() in (408, 429, 502, 503, 504)
-    return unavailable or is_damaged(error) or any(isinstance(cause, _UNREACHABLE) for cause in _chain(error))
+    return unavailable or is_damaged(error) or any(map(_may_pass, _chain(error)))
+
+
+def _may_pass(cause: BaseException) -> bool:
+    return isinstance(cause, _UNREACHABLE) or (isinstance(cause, OSError) and may_pass(cause))
 
 
 def is_damaged(error: BaseException) -> bool:
