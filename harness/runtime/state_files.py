@@ -157,7 +157,9 @@ def open_own(path: Path) -> Any:
 
 
 def check_own_folder(folder: Path) -> None:
-    """Check that a folder is a folder of this user or of the superuser, and that no other user can write to it.
+    """Check that a folder belongs to this user or the superuser, and that at most its group can write to it, too.
+
+    The group is trusted: in a project's folder, all that this user creates may belong to the project's group.
 
     Raises:
         StateError: It is not.

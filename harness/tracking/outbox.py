@@ -147,11 +147,11 @@ class Outbox:
             is_to_be_emptied = self._delivered == self._length > self._longest_file
             if is_to_be_emptied:
                 # The old note would count what is added from now on as delivered.
-                self._write_note(0, durable=True)
+                write_json(self._note, _NOTE_KIND, [self.path.name, 0])
                 os.ftruncate(self._file, 0)
                 self._length = self._delivered = 0
         if not is_to_be_emptied:
-            self._write_note(self._delivered, durable=False)
+            write_json(self._note, _NOTE_KIND, [self.path.name, self._delivered], durable=False)
 
     def reject(self, lines: Iterable[bytes]) -> None:
         """Keep lines that cannot be delivered in `rejected`."""
@@ -225,14 +225,11 @@ class Outbox:
             file.seek(start)
             return [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
 
-    def _write_note(self, delivered: int, *, durable: bool) -> None:
-        write_json(self._note, _NOTE_KIND, [self.path.name, delivered], durable=durable)
-
     def _noted(self) -> int:
         """Return how much is delivered; delivering records again is harmless if that is unknown."""
         try:
             name, delivered = read_json(self._note, _NOTE_KIND, _NOTE)
-        except (FileNotFoundError, StateError):
+        except (OSError, StateError):
             set_aside_unless_file(self._note)
             return 0
         return max(delivered, 0) if name == self.path.name else 0

@@ -12,6 +12,7 @@ import sqlalchemy.exc
 from mlflow.exceptions import MlflowException
 
 from harness.runtime.secrets import masked
+from harness.runtime.state_files import may_pass
 
 _UNREACHABLE = (
     requests.exceptions.ConnectionError,
@@ -24,8 +25,7 @@ _UNREACHABLE = (
     ConnectionError,
     TimeoutError,
 )
-_LACKS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS)
-"""Errors of this machine, which say nothing about a record."""
+_CANNOT_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _ATTEMPTS_AT_SERVER_ERROR = 5
 """A server that still reports an internal error after this many attempts is taken to reject the record."""
@@ -48,9 +48,14 @@ def reason(error: BaseException) -> str:
 def is_unreachable(error: BaseException) -> bool:
     """Return True if the store is currently unreachable, so that the same call may succeed later."""
     unavailable = isinstance(error, MlflowException) and error.get_http_status_code() in (408, 429, 502, 503, 504)
-    causes = [*_chain(error)]
-    lacks = any(isinstance(cause, OSError) and cause.errno in _LACKS for cause in causes)
-    return unavailable or lacks or is_damaged(error) or any(isinstance(cause, _UNREACHABLE) for cause in causes)
+    return unavailable or is_damaged(error) or any(map(_may_pass, _chain(error)))
+
+
+def _may_pass(cause: BaseException) -> bool:
+    """Return True if an error says nothing about the record, but is due to the store's or this machine's state."""
+    if isinstance(cause, OSError) and (may_pass(cause) or cause.errno in _CANNOT_WRITE_ERRORS):
+        return True
+    return isinstance(cause, _UNREACHABLE)
 
 
 def is_damaged(error: BaseException) -> bool:

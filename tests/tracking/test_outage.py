@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from harness.errors import ConfigError
 from harness.tracking.outbox import Outbox, RecordRejected, StoreUnreachable, leftover_outboxes, new_outbox
 from harness.tracking.records import from_line, to_line
 from harness.tracking.store import open_store
+from harness.tracking.store_errors import is_unreachable
 from harness.tracking.tracker import Tracker
 from tests.servers import Proxy, Server, running
 
@@ -305,6 +307,12 @@ def test_an_outbox_that_cannot_be_opened_now_is_kept(tmp_path: Path) -> None:
     (found,) = leftover_outboxes(tmp_path, "store", said.append)
     assert numbers(found) == [1]
     found.close()
+
+
+def test_a_lack_of_descriptors_is_an_outage() -> None:
+    """No record is rejected because of it."""
+    assert is_unreachable(OSError(errno.EMFILE, "Too many open files"))
+    assert not is_unreachable(OSError(errno.ENOENT, "No such file"))
 
 
 def test_many_leftover_outboxes_need_few_descriptors(tmp_path: Path) -> None:
