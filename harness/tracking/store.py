@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.errors import ConfigError, require
@@ -95,7 +96,12 @@ def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:
     if experiment is None:
         path = sqlite_path(uri)
         location = (path.parent / "mlartifacts" / _folder_name(name)).as_uri() if path else None
-        experiment_id = client.create_experiment(name, artifact_location=location)
+        try:
+            experiment_id = client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            if client.get_experiment_by_name(name):  # Another process has just created it on the same server.
+                return _open_experiment(client, uri, name)
+            raise
         for key, value in _EXPERIMENT_TAGS.items():
             client.set_experiment_tag(experiment_id, key, value)
         return experiment_id
