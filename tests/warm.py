@@ -14,6 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -89,6 +90,7 @@ def child(job: Job) -> None:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
+    tempfile.tempdir = None  # Found anew, as TMPDIR may have changed.
     for name, value in job.limits.items():
         kind = getattr(resource, name)
         resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))

@@ -98,11 +98,10 @@ def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:
         location = (path.parent / "mlartifacts" / _folder_name(name)).as_uri() if path else None
         try:
             experiment_id = client.create_experiment(name, artifact_location=location)
-        except MlflowException as error:
-            # On a server, another process may have been faster.
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or not client.get_experiment_by_name(name):
-                raise
-            return _open_experiment(client, uri, name)
+        except MlflowException:
+            if client.get_experiment_by_name(name):  # Another process has just created it on the same server.
+                return _open_experiment(client, uri, name)
+            raise
         for key, value in _EXPERIMENT_TAGS.items():
             client.set_experiment_tag(experiment_id, key, value)
         return experiment_id

@@ -2,84 +2,52 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.servers import Server
+from tests.warm import Warm
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 PAIRS = 10
 WORDS = ["train", "-m", "data.rows=20000", "chunksize=full,100", "learning_rate=0.01,0.1", "epochs=10"]
 RUNS = 4
 TIMES = ("time/", "rows_per_second", "system/", "memory/")
-PROGRAM = """
-import json, os, sys, tempfile
-from harness.cli import main
-from harness.runtime.imports import import_tensorflow
-import_tensorflow()
-import harness.analysis.figures, harness.analysis.render, harness.sweep.runner
-tempfile.tempdir = None
-print("ready", flush=True)
-for line in sys.stdin:
-    children = []
-    for folder, variables, words in json.loads(line):
-        pid = os.fork()
-        if pid:
-            children.append(pid)
-            continue
-        code = 99
-        try:
-            os.environ.update(variables)
-            os.chdir(folder)
-            log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(log, 1), os.dup2(log, 2)
-            sys.argv = ["harness", *words]
-            main.main()
-        except SystemExit as end:
-            code = end.code or 0
-        finally:
-            os._exit(code)
-    print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children], flush=True)
-"""
+
+Call = tuple[Path, Mapping[str, str], Sequence[str]]
+"""A folder, variables and arguments."""
 
 
-class Pairs:
-    """Runs two commands at once, each in its folder and with variables of its own."""
+class Pair:
+    """Runs two commands at once."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        assert self._process.stdout
-        assert self._process.stdout.readline() == "ready\n"
+        self._processes = [Warm(), Warm()]
 
-    def run(self, calls: Sequence[tuple[Path, Mapping[str, str], Sequence[str]]]) -> list[int]:
-        """Return the exit codes of the calls: folders, variables and arguments."""
-        assert self._process.stdin
-        assert self._process.stdout
-        print(
-            json.dumps([[str(folder), variables, words] for folder, variables, words in calls]),
-            file=self._process.stdin,
-            flush=True,
-        )
-        return json.loads(self._process.stdout.readline())
+    def run(self, calls: Sequence[Call]) -> list[int]:
+        """Return the exit codes of at most two calls."""
+
+        def run_one(process: Warm, call: Call) -> int:
+            folder, variables, words = call
+            return process.run(folder, *words, environment=variables)
+
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(run_one, self._processes, calls))
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        for process in self._processes:
+            process.close()
 
 
 @pytest.fixture(scope="module")
-def pairs() -> Iterator[Pairs]:
-    process = Pairs()
+def pair() -> Iterator[Pair]:
+    process = Pair()
     yield process
     process.close()
 
@@ -103,13 +71,13 @@ def numbers(uri: str) -> dict[tuple[str | None, str], list[tuple[int, float]]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> dict:
+def undisturbed(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert pairs.run([(folder, {}, WORDS)]) == [0]
+    assert pair.run([(folder, {}, WORDS)]) == [0]
     return numbers(f"sqlite:///{folder}/mlflow.db")
 
 
-def calls(folder: Path, uris: Sequence[str]) -> list[tuple[Path, Mapping[str, str], Sequence[str]]]:
+def calls(folder: Path, uris: Sequence[str]) -> list[Call]:
     """Return a call for each address, from a working folder, a temporary folder and a home of its own."""
     found = []
     for index, uri in enumerate(uris):
@@ -121,24 +89,22 @@ def calls(folder: Path, uris: Sequence[str]) -> list[tuple[Path, Mapping[str, st
 
 
 @pytest.mark.parametrize("number", range(PAIRS))
-def test_two_names_of_a_database(number: int, pairs: Pairs, undisturbed: dict, tmp_path: Path) -> None:
+def test_two_names_of_a_database(number: int, pair: Pair, undisturbed: dict, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "other.db").symlink_to("real/mlflow.db")
     names = ["link/mlflow.db", "other.db", "real/../link//mlflow.db", "real/%6Dlflow.db"]
     one = f"sqlite:///{tmp_path}/real/mlflow.db"
     other = f"sqlite:///{tmp_path}/{names[number]}" if number < len(names) else "sqlite:///../real/mlflow.db"
-    assert pairs.run(calls(tmp_path, [one, other])) == [0, 0], [
-        log.read_text()[-2000:] for log in tmp_path.rglob("log")
-    ]
+    assert pair.run(calls(tmp_path, [one, other])) == [0, 0], [log.read_text()[-2000:] for log in tmp_path.rglob("log")]
     assert numbers(one) == undisturbed
 
 
-def test_two_names_of_a_server(pairs: Pairs, undisturbed: dict, tmp_path: Path) -> None:
+def test_two_names_of_a_server(pair: Pair, undisturbed: dict, tmp_path: Path) -> None:
     server = Server(tmp_path)
     try:
         uris = [server.uri, server.uri.replace("127.0.0.1", "localhost") + "/"]
-        assert pairs.run(calls(tmp_path, uris)) == [0, 0], [log.read_text()[-2000:] for log in tmp_path.rglob("log")]
+        assert pair.run(calls(tmp_path, uris)) == [0, 0], [log.read_text()[-2000:] for log in tmp_path.rglob("log")]
         assert numbers(server.uri) == undisturbed
     finally:
         server.kill()

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from mlflow.tracking import MlflowClient
 from sqlalchemy import make_url
 
 from harness.errors import ConfigError
@@ -160,3 +161,18 @@ def test_they_are_refused_before_training(uri: str, tmp_path: Path) -> None:
         assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
         assert answer.stderr.startswith(f"harness: tracking.uri: {uri}")
     assert not list(tmp_path.rglob("*.db*"))
+
+
+def test_an_experiment_that_another_process_has_just_created_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    _, experiment_id = open_store(uri, "harness")
+    find, seen = MlflowClient.get_experiment_by_name, []
+
+    def find_late(self: MlflowClient, name: str) -> object:
+        seen.append(name)
+        return find(self, name) if len(seen) > 1 else None
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", find_late)
+    assert open_store(uri, "harness")[1] == experiment_id
