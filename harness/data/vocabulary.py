@@ -67,7 +67,8 @@ def plain_number(word: str) -> float:
         value = np.float32(word)
     if not np.isfinite(value):
         return math.nan
-    is_exact = float(value) == float(word) if "." not in word else np.format_float_positional(value, trim="-") == word
+    # Not float(word), which rounds large whole numbers.
+    is_exact = np.format_float_positional(value, trim="-") == word if "." in word else int(value) == int(word)
     return float(value) if is_exact else math.nan
 
 

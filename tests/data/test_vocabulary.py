@@ -52,6 +52,7 @@ def learned(*words: str, trained: int | None = None) -> Vocabulary:
         (["1_0", "2"], ("1_0", "2"), [1, 2]),
         (["inf", "2"], ("2", "inf"), [2, 1]),
         (["16777217", "16777216"], ("16777216", "16777217"), [2, 1]),
+        (["9007199254740993", "9007199254740992"], ("9007199254740992", "9007199254740993"), [2, 1]),
     ],
 )
 def test_categories_are_in_ascending_order_and_numbers_if_all_are(
