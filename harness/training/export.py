@@ -120,8 +120,9 @@ def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int])
 def _one_hot(column: Column, values: Any) -> Any:
     """Encode a categorical feature as `harness.training.encoding` does, `[rows, categories + 1]`."""
     if column.is_text:
-        # Index 0 is the unknown category in both encodings.
-        return keras.layers.StringLookup(vocabulary=list(column.categories), output_mode="one_hot")(values)
+        # Index 0 is the unknown category in both encodings. Its name must not be a category; an empty text never is.
+        lookup = keras.layers.StringLookup(vocabulary=list(column.categories), oov_token="", output_mode="one_hot")
+        return lookup(values)
     known: Any = keras.ops.cast(keras.ops.equal(values, np.array([column.categories], np.float32)), "float32")
     others = 1.0 - keras.ops.sum(known, axis=1, keepdims=True)  # pyright: ignore[reportOperatorIssue]
     return keras.layers.Concatenate()([others, known])

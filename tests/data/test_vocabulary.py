@@ -199,6 +199,7 @@ def test_training_on_categories_equals_training_on_one_hot_columns(make_table, w
     ("content", "raw", "codes"),
     [
         (TEXT, ["north", "west", "nowhere", ""], [2, 4, 0, 0]),
+        (TEXT.replace("north", "[UNK]"), ["[UNK]", "west", "nowhere", ""], [1, 4, 0, 0]),
         (TEXT.replace("south", "98101").replace("north", "7").replace("west", "0.1").replace("east", "-1"), None, None),
     ],
 )
