@@ -35,7 +35,7 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
         for column, kind in zip(features, kinds, strict=True)
     }
     # A model of its own, because no layer may have the name of another one or of an input.
-    whole = keras.Model(*_graph(model, table, scaler, loss, kinds), name=_unlike(inputs))
+    whole = keras.Model(*_graph(model, table, scaler, loss, kinds), name=_unlike("predictions", inputs))
     kind = TextModel if any(column.is_text or column.offset for column in features) else keras.Model
     with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
         return kind(inputs, whole([*inputs.values()]))
@@ -57,9 +57,8 @@ def _graph(model: keras.Model, table: Table, scaler: Scaler, loss: Loss, kinds: 
     return raw, OBJECTIVES[loss].predictions(model(scaled), scaler)
 
 
-def _unlike(names: Iterable[str]) -> str:
-    """Return a name for a layer that is not among `names`."""
-    name = "predictions"
+def _unlike(name: str, names: Iterable[str]) -> str:
+    """Return a name that is not among `names`, if possible `name`."""
     while name in names:
         name += "_"
     return name
@@ -120,9 +119,11 @@ def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int])
 def _one_hot(column: Column, values: Any) -> Any:
     """Encode a categorical feature as `harness.training.encoding` does, `[rows, categories + 1]`."""
     if column.is_text:
-        # Index 0 is the unknown category in both encodings. Its name must not be a category; an empty text never is.
-        lookup = keras.layers.StringLookup(vocabulary=list(column.categories), oov_token="", output_mode="one_hot")
-        return lookup(values)
+        # Index 0 is the unknown category in both encodings.
+        words: Any = list(column.categories)
+        return keras.layers.StringLookup(vocabulary=words, oov_token=_unlike("[UNK]", words), output_mode="one_hot")(
+            values
+        )
     known: Any = keras.ops.cast(keras.ops.equal(values, np.array([column.categories], np.float32)), "float32")
     others = 1.0 - keras.ops.sum(known, axis=1, keepdims=True)  # pyright: ignore[reportOperatorIssue]
     return keras.layers.Concatenate()([others, known])
