@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.data import synthetic_houses
 from harness.data.table_locks import making
-from harness.runtime.state_files import StateError, checksum_file, read_json, write_json
+from harness.runtime.state_files import StateError, checksum_file, may_pass, read_json, write_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -63,7 +63,11 @@ def _is_intact(path: Path) -> bool:
             return True
         if note.checksum != checksum_file(path):
             return False
-    except (StateError, OSError):
+    except StateError:
+        return False
+    except OSError as error:
+        if may_pass(error):
+            raise
         return False
     _write_note(path, note.checksum)
     return True

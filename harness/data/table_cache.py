@@ -24,7 +24,7 @@ from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.formatting import millions
 from harness.runtime.secrets import shown
-from harness.runtime.state_files import StateError
+from harness.runtime.state_files import StateError, may_pass
 
 NEEDED = "is needed to resume a sweep"
 NO_SOURCE = "none: interrupted, damaged, or made by another version"
@@ -178,8 +178,9 @@ def _inspect(folder: Path) -> CachedTable:
         table = load_table(folder)
     except StateError as error:
         fault = str(error)
-    except OSError:
-        pass
+    except OSError as error:
+        if may_pass(error):
+            raise
     addresses = tuple(str(state[0]) for state in manifest.files) if manifest else ()
     if table is None or manifest is None:
         return CachedTable(folder, None, addresses, size, folder.stat().st_mtime, "broken", fault)

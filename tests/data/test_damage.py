@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -204,6 +206,35 @@ def test_a_table_damaged_while_it_is_used_is_replaced(case: Case, damage: Callab
     table = replace_table(table, case.data, case.cache)
     assert content(table) == case.expected
     assert verify_table(next(each for each in list_tables(case.cache) if each.folder == table.folder), print) == ""
+
+
+@pytest.mark.parametrize("use", ["read", "open", "list", "generate"])
+def test_running_out_of_descriptors_is_not_damage(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    table = case.open([])
+    built_in = DataConfig(["sqft_living"], "price", rows=50)
+    path = Path(open_table(built_in, tmp_path).address)
+    before = path.stat().st_ino
+    uses: dict[str, Callable[[], object]] = {
+        "read": lambda: table.read("train", 0, 1),
+        "open": lambda: case.open([]),
+        "list": lambda: list_tables(case.cache),
+        "generate": lambda: open_table(built_in, tmp_path),
+    }
+
+    real = os.open
+
+    def fail(path: str, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith((".bin", ".json", ".note")):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises((OSError, ConfigError), match="Too many open files"):
+            uses[use]()
+    assert (path.stat().st_ino, content(case.open([]))) == (before, case.expected)
 
 
 def test_a_page_is_read_once_in_a_pass(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
