@@ -83,6 +83,7 @@ class DataConfig:
         self._check_columns()
         self._check_source()
         require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
+        self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but not the same text in a key.
         require_whole("data.rows", self.rows, 1, MOST_ROWS, optional=True)
         require_whole("data.split_seed", self.split_seed, *SEEDS)
 

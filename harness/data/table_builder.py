@@ -53,11 +53,11 @@ def open_table(
         block_bytes: Bytes of a source parsed at once.
 
     Raises:
-        ConfigError: The source is invalid, or the cache cannot be written to.
+        ConfigError: The source is invalid, or the cache cannot be written to or returns something else.
     """
     with cache_errors(cache):
         addresses = source_addresses(data, cache, progress, say)
-        folder = cache / "tables" / key_of(_fingerprints(addresses), data)
+        folder, is_new = cache / "tables" / key_of(_fingerprints(addresses), data), False
         while True:
             with contextlib.suppress(FileNotFoundError, StateError):  # It may also have been removed just now.
                 hold(folder)
@@ -65,6 +65,10 @@ def open_table(
             with making(cache, folder.name):
                 if (fault := _fault(folder)) is None:
                     continue
+                require(
+                    not (is_new and fault),
+                    f"runtime.cache: {fault} It was written just now: check the disk, or set runtime.cache to another folder.",
+                )
                 _drain(addresses)
                 if fault:
                     _check_owner(folder, fault)
@@ -73,6 +77,7 @@ def open_table(
                 _remove(folder)
                 with staging_folder(folder) as staging:
                     write_table(staging, addresses, data, progress, block_bytes)
+                    is_new = True
                     try:
                         staging.rename(folder)
                     except OSError:

@@ -20,7 +20,7 @@ from harness.data.blocks import Blocks
 from harness.data.manifest import read_manifest, write_manifest
 from harness.data.pages import PARTS, DamagedTable, column_path
 from harness.data.scaler import Scaler
-from harness.data.table import Table
+from harness.data.table import Table, save_table
 from harness.data.table_builder import open_table, replace_table
 from harness.data.table_cache import list_tables, verify_table
 from harness.data.table_locks import unused
@@ -289,6 +289,23 @@ def test_a_damaged_table_of_another_user_is_refused(write, tmp_path: Path, monke
     with pytest.raises(ConfigError, match=r"It belongs to another user; set runtime\.cache to another folder\.$"):
         open_table(data, tmp_path / "cache")
     assert (table.folder / "table.json").exists()
+
+
+def test_a_table_that_does_not_load_after_it_was_written_is_refused(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataConfig(["a"], "y", str(write("a,y\n1,2\n3,4\n")), holdout=0)
+    assert open_table(data, tmp_path / "cache") == open_table(replace(data, holdout=0.0), tmp_path / "cache")
+
+    def save_and_damage(table: Table, *arguments: Any) -> None:
+        save_table(table, *arguments)
+        remove_file_of(table)
+
+    monkeypatch.setattr("harness.data.table_builder.save_table", save_and_damage)
+    with pytest.raises(
+        ConfigError, match=r"^runtime\.cache: Table .{8} is damaged: train\.0\.bin is missing\. It was "
+    ):
+        open_table(data, tmp_path / "elsewhere")
 
 
 def test_a_table_that_was_replaced_is_marked_as_in_use(write, tmp_path: Path) -> None:
