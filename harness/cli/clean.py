@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,9 @@ from rich.table import Table as View
 from rich.text import Text
 
 from harness.data.built_in import generated, note_path
-from harness.data.table_cache import NEEDED, list_tables, remove_table, sources_of
+from harness.data.removal import remove
+from harness.data.table_cache import NEEDED, list_tables, remove_unused, sources_of
+from harness.data.table_locks import try_lock
 from harness.errors import require
 from harness.formatting import age, millions
 from harness.runtime.secrets import masked, shown
@@ -134,8 +134,8 @@ def _tables(cache: Path) -> Iterator[Item]:
         kept = NEEDED if shelved.folder.name in tables else ""
         kept = IN_USE if _is_locked(shelved.folder / "table.json") else kept
         state = f"{shelved.state}: {', '.join(shelved.addresses)}".removesuffix(": ")
-        remove = lambda shelved=shelved: remove_table(shelved)  # noqa: E731
-        yield Item("tables", shelved.name, state, shelved.bytes, shelved.used, kept, remove)
+        run = lambda shelved=shelved: remove_unused(shelved)  # noqa: E731
+        yield Item("tables", shelved.name, state, shelved.bytes, shelved.used, kept, run)
     for file in generated(cache):
         kept = NEEDED if str(file.absolute()) in sources else ""
         yield Item("tables", file.name, "generated", _size(file), _newest(file), kept, _removal(file, note_path(file)))
@@ -148,8 +148,8 @@ def _records(cache: Path) -> Iterator[Item]:
             pending = undelivered(path)
             kept = IN_USE if _is_locked(lock) else UNDELIVERED if pending else ""
             state, size = "" if pending else "delivered", _size(path) + _size(files)
-            remove = _removal(path, note, files, lock, lock=lock)
-            yield Item("records", path.name, state, size, _newest(path), kept, remove)
+            run = _removal(path, note, files, lock, lock=lock)
+            yield Item("records", path.name, state, size, _newest(path), kept, run)
 
 
 def _artifacts(records: RunReader) -> Iterator[Item]:
@@ -169,34 +169,20 @@ def _artifacts(records: RunReader) -> Iterator[Item]:
 
 
 def _removal(*paths: Path, lock: Path | None = None) -> Callable[[], bool]:
-    def remove() -> bool:
+    def run() -> bool:
         with contextlib.ExitStack() as held:
-            if lock and not _lock(lock, held):
+            if lock and not try_lock(lock, held):
                 return False
             for path in paths:
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+                remove(path)
         return True
 
-    return remove
+    return run
 
 
 def _is_locked(path: Path) -> bool:
     with contextlib.ExitStack() as held:
-        return not _lock(path, held)
-
-
-def _lock(path: Path, held: contextlib.ExitStack) -> bool:
-    """Lock a file until `held` ends; return False if another process holds it."""
-    try:
-        fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except FileNotFoundError:
-        pass
-    return True
+        return not try_lock(path, held)
 
 
 def _files(path: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.data import synthetic_houses
 from harness.data.table_locks import making
-from harness.runtime.state_files import StateError, checksum_file, may_pass, read_json, write_json
+from harness.runtime.state_files import StateError, checksum_file, may_pass, read_json, set_aside, write_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -34,13 +34,16 @@ class Note:
 def built_in_csv(cache: Path, rows: int, progress: Callable[[int], None], say: Callable[[str], None]) -> Path:
     """Return the CSV of `rows` synthetic houses in a cache, generating it if it is missing or damaged."""
     path = cache / "houses" / f"houses-{synthetic_houses.VERSION}-{rows}.csv"
-    if not _is_intact(path):
+    if _fault(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # If the file were replaced while another process reads it, that process would report a change.
         with making(cache, path.stem):
-            if not _is_intact(path):
+            if fault := _fault(path):
                 if path.exists():
-                    say(f"{path} is damaged; generating it again")
+                    say(f"{path} {fault}; generating it again.")
+                for place in (path, note_path(path)):
+                    if place.is_dir():
+                        set_aside(place)
                 synthetic_houses.generate(path, rows, progress=progress)
                 _write_note(path, checksum_file(path))
     return path
@@ -56,21 +59,26 @@ def note_path(path: Path) -> Path:
     return path.with_suffix(".note")
 
 
-def _is_intact(path: Path) -> bool:
+def _fault(path: Path) -> str:
+    """Return what is wrong with a generated file; empty if it is intact."""
     try:
         note = read_json(note_path(path), NOTE_KIND, _schema())
+    except (StateError, FileNotFoundError):
+        return "has no checksum"
+    try:
         if note.status == _status(path):
-            return True
-        if note.checksum != checksum_file(path):
-            return False
+            return ""
+        is_same = note.checksum == checksum_file(path)
     except StateError:
-        return False
+        is_same = False
     except OSError as error:
         if may_pass(error):
             raise
-        return False
+        is_same = False
+    if not is_same:
+        return "is damaged"
     _write_note(path, note.checksum)
-    return True
+    return ""
 
 
 def _write_note(path: Path, content: str) -> None:

@@ -18,7 +18,8 @@ from harness.data.built_in import built_in_csv
 from harness.data.files import open_file
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.local import LocalFile
-from harness.data.manifest import MANIFEST, key_of
+from harness.data.manifest import key_of
+from harness.data.removal import remove_table
 from harness.data.source import BLOCK_BYTES
 from harness.data.table import Table, load_table, save_table
 from harness.data.table_locks import hold, making, release
@@ -59,7 +60,8 @@ def open_table(
         addresses = source_addresses(data, cache, progress, say)
         folder, is_new = cache / "tables" / key_of(_fingerprints(addresses), data), False
         while True:
-            with contextlib.suppress(FileNotFoundError, StateError):  # It may also have been removed just now.
+            # It may also have been removed just now; or something else has its name.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError, StateError):
                 hold(folder)
                 return load_table(folder)
             with making(cache, folder.name):
@@ -67,14 +69,15 @@ def open_table(
                     continue
                 require(
                     not (is_new and fault),
-                    f"runtime.cache: {fault} It was written just now: check the disk, or set runtime.cache to another folder.",
+                    f"runtime.cache: {fault} It was written just now: set runtime.cache to a folder on another disk.",
                 )
                 _drain(addresses)
                 if fault:
                     _check_owner(folder, fault)
                     say(f"{fault} It is made again from its source.")
                 # Derived data that cannot be used is not kept: a table can be as large as its source.
-                _remove(folder)
+                release(folder)
+                remove_table(folder)
                 with staging_folder(folder) as staging:
                     write_table(staging, addresses, data, progress, block_bytes)
                     is_new = True
@@ -107,7 +110,8 @@ def replace_table(
             with making(cache, table.folder.name):
                 if _fault(table.folder, completely=True):  # Another process may have replaced it.
                     _drain(addresses)
-                    _remove(table.folder)
+                    release(table.folder)
+                    remove_table(table.folder)
         again = open_table(data, cache, progress, say)
     except ConfigError as error:
         raise ConfigError(f"{name} is damaged and cannot be made again: {error}") from error
@@ -136,15 +140,6 @@ def _fault(folder: Path, *, completely: bool = False) -> str | None:
 def _check_owner(folder: Path, fault: str) -> None:
     is_own = folder.stat(follow_symlinks=False).st_uid == os.geteuid()
     require(is_own, f"runtime.cache: {fault} It belongs to another user; set runtime.cache to another folder.")
-
-
-def _remove(folder: Path) -> None:
-    release(folder)
-    # Without the manifest, what remains is not a table.
-    with contextlib.suppress(FileNotFoundError):
-        (folder / MANIFEST).unlink()
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

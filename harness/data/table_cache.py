@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from harness.data.built_in import generated, note_path
 from harness.data.files import open_file
 from harness.data.ingest import ProgressCallback
 from harness.data.manifest import MANIFEST, Manifest, read_manifest
+from harness.data.removal import remove, remove_table
 from harness.data.table import Table, load_table
 from harness.data.table_builder import cache_errors, staging_folder, write_table
 from harness.data.table_locks import unused
@@ -27,7 +27,7 @@ from harness.runtime.secrets import shown
 from harness.runtime.state_files import StateError, may_pass
 
 NEEDED = "is needed to resume a sweep"
-NO_SOURCE = "none: interrupted, damaged, or made by another version"
+
 REMEDY = "remove it, and it is made again when needed"
 
 
@@ -115,7 +115,7 @@ def free(
     for table in chosen:
         if table.folder.name in needed:
             yield f"{table.name} {NEEDED} and is kept"
-        elif remove_table(table):
+        elif remove_unused(table):
             freed += table.bytes
         else:
             yield f"{table.name} is in use and is kept"
@@ -124,8 +124,8 @@ def free(
         for file in generated(cache):
             if str(file.absolute()) not in sources:
                 freed += file.stat().st_size
-                file.unlink()
-                note_path(file).unlink(missing_ok=True)
+                remove(file)
+                remove(note_path(file))
     yield f"{millions(freed)}B freed"
 
 
@@ -135,16 +135,12 @@ def sources_of(cache: Path, names: Collection[str]) -> set[str]:
     return {address for cached in tables for address in cached.addresses}
 
 
-def remove_table(cached: CachedTable) -> bool:
+def remove_unused(cached: CachedTable) -> bool:
     """Remove a table; return False if a process is using it."""
-    if (cached.folder / MANIFEST).is_file():
-        with unused(cached.folder) as is_unused:
-            if not is_unused:
-                return False
-            # Without this file, what remains is not a table.
-            (cached.folder / MANIFEST).unlink()
-    shutil.rmtree(cached.folder, ignore_errors=True)
-    return True
+    with unused(cached.folder) as is_unused:
+        if is_unused:
+            remove_table(cached.folder)
+    return is_unused
 
 
 def render(tables: Sequence[CachedTable]) -> RenderableType:

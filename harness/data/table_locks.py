@@ -16,12 +16,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 
 from harness.data.manifest import MANIFEST
+from harness.runtime.state_files import open_own
 
-_held: dict[Path, int] = {}
+_held: dict[Path, BinaryIO] = {}
 
 
 def making(cache: Path, name: str) -> FileLock:
@@ -35,16 +37,17 @@ def hold(folder: Path) -> None:
 
     Raises:
         FileNotFoundError: The table has just been removed.
+        StateError: Its manifest is no regular file, or belongs to another user.
     """
     path = folder / MANIFEST
     if not _is_held(folder):
         release(folder)
-        file = os.open(path, os.O_RDONLY)
+        file = open_own(path)
         try:
             fcntl.flock(file, fcntl.LOCK_SH)
             path.stat()  # The previous holder of the lock may have removed it.
         except OSError:
-            os.close(file)
+            file.close()
             raise
         _held[folder] = file
     with contextlib.suppress(PermissionError):
@@ -55,23 +58,40 @@ def _is_held(folder: Path) -> bool:
     """Return True if this process uses the table that is there now, which may have replaced another one."""
     held = _held.get(folder)
     with contextlib.suppress(FileNotFoundError):
-        return held is not None and os.path.samestat(os.fstat(held), (folder / MANIFEST).stat())
+        return held is not None and os.path.samestat(os.fstat(held.fileno()), (folder / MANIFEST).lstat())
     return False
 
 
 def release(folder: Path) -> None:
     """End this process's use of a table."""
     if (file := _held.pop(folder, None)) is not None:
-        os.close(file)
+        file.close()
 
 
 @contextlib.contextmanager
 def unused(folder: Path) -> Iterator[bool]:
     """Lock a table exclusively; yield False if a process is using it."""
-    with (folder / MANIFEST).open("r+b") as file:  # NFS requires the file to be open for writing.
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    with contextlib.ExitStack() as held:
+        yield try_lock(folder / MANIFEST, held)
+
+
+def try_lock(path: Path, held: contextlib.ExitStack) -> bool:
+    """Lock a file exclusively until `held` ends; return False if another process holds it.
+
+    If there is no regular file, then no process holds it.
+    """
+    if path.is_symlink() or not path.is_file():
+        return True
+    # NFS requires the file to be open for writing.
+    mode = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for its writer.
+        number = os.open(path, mode | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:  # Removed just now.
+        return True
+    held.callback(os.close, number)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -141,6 +141,14 @@ def test_items_in_use_stay_even_with_force(cache: Path, shelve: Callable[..., Ta
     assert (folder / "state").exists()
 
 
+def test_a_checkpoint_whose_lock_is_no_file_is_removed(cache: Path) -> None:
+    folder = checkpoint(cache, "table")
+    (folder / "lock").unlink()
+    os.mkfifo(folder / "lock")
+    list(free(survey(cache), force=True, dry_run=False))
+    assert not folder.exists()
+
+
 def test_records_stay_until_they_are_delivered(cache: Path) -> None:
     outbox = new_outbox(cache / "outbox", "sqlite:///mlflow.db")
     assert [item.kept for item in survey(cache, ["records"])] == [IN_USE]

@@ -19,6 +19,7 @@ from harness.config import DataConfig, Missing, Order, Scaling
 from harness.data.blocks import Blocks
 from harness.data.manifest import read_manifest, write_manifest
 from harness.data.pages import PARTS, DamagedTable, column_path
+from harness.data.removal import remove
 from harness.data.scaler import Scaler
 from harness.data.table import Table, save_table
 from harness.data.table_builder import open_table, replace_table
@@ -73,7 +74,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture(autouse=True)
 def undamaged(case: Case) -> None:
-    shutil.rmtree(case.table.folder, ignore_errors=True)
+    remove(case.table.folder)
     shutil.copytree(case.spare, case.table.folder)
 
 
@@ -159,6 +160,30 @@ def everything_of_another(table: Table) -> None:
     shutil.copytree(other, table.folder, dirs_exist_ok=True)
 
 
+def manifest_is_folder(table: Table) -> None:
+    remove_manifest(table)
+    (table.folder / "table.json" / "inner").mkdir(parents=True)
+
+
+def manifest_is_fifo(table: Table) -> None:
+    remove_manifest(table)
+    os.mkfifo(table.folder / "table.json")
+
+
+def table_is_file(table: Table) -> None:
+    shutil.rmtree(table.folder)
+    table.folder.write_text("text")
+
+
+def table_is_link(table: Table) -> None:
+    elsewhere = table.folder.parent.parent / "elsewhere"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    table.folder.rename(elsewhere)
+    table.folder.symlink_to(elsewhere)
+    remove_file_of(table)
+
+
+SOMETHING_ELSE = [manifest_is_folder, manifest_is_fifo, table_is_file, table_is_link]
 NOTICED_WHEN_READ = [flip_bit, zero_page, swap_columns, change_code]
 NOTICED_WHEN_OPENED = [
     *(truncate, extend, empty_file, remove_file, remove_sums, remove_manifest, garble_manifest),
@@ -170,7 +195,7 @@ NOTICED_WHEN_OPENED = [
 ]
 
 
-@pytest.mark.parametrize("damage", NOTICED_WHEN_OPENED)
+@pytest.mark.parametrize("damage", [*NOTICED_WHEN_OPENED, *SOMETHING_ELSE])
 def test_a_damaged_table_is_made_again_when_it_is_opened(case: Case, damage: Callable[[Table], None]) -> None:
     damage(case.table)
     said: list[str] = []
@@ -339,7 +364,17 @@ def touch(path: Path) -> None:
     os.utime(path, (1, 1))
 
 
-@pytest.mark.parametrize("damage", [cut, forget, garble, Path.unlink, touch])
+def note_is_folder(path: Path) -> None:
+    forget(path)
+    (path.with_suffix(".note") / "file").mkdir(parents=True)
+
+
+def data_is_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut, forget, garble, Path.unlink, touch, note_is_folder, data_is_folder])
 def test_generated_data_is_believed_only_with_its_checksum(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     data = DataConfig(["sqft_living"], "price", rows=500)
     table = open_table(data, tmp_path)
@@ -351,7 +386,8 @@ def test_generated_data_is_believed_only_with_its_checksum(tmp_path: Path, damag
     assert path.read_bytes() == before
     assert again.digest == table.digest
     quiet = damage in (Path.unlink, touch)
-    assert said == ([] if quiet else [f"{path} is damaged; generating it again"])
+    fault = "is damaged" if damage in (cut, data_is_folder) else "has no checksum"
+    assert said == ([] if quiet else [f"{path} {fault}; generating it again."])
     assert open_table(data, tmp_path, say=said.append) == again
     assert len(said) == (not quiet)
 

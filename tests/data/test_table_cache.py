@@ -162,6 +162,21 @@ def test_a_table_in_use_is_kept(cached, write, tmp_path: Path) -> None:
     assert not table.folder.exists()
 
 
+@pytest.mark.parametrize("what", ["folder", "FIFO", "link"])
+def test_what_is_not_a_table_is_freed_but_no_link_is_followed(cached, write, tmp_path: Path, what: str) -> None:
+    table = cached(write(SMALL))
+    manifest = table.folder / "table.json"
+    if what == "link":
+        table.folder.rename(tmp_path / "elsewhere")
+        table.folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        manifest.unlink()
+        os.mkfifo(manifest) if what == "FIFO" else (manifest / "inner").mkdir(parents=True)
+    list(free(tmp_path / "cache", [], everything=True, age=None))
+    assert list((tmp_path / "cache" / "tables").iterdir()) == []
+    assert (tmp_path / "elsewhere" / "table.json").exists() == (what == "link")
+
+
 def test_old_tables_are_freed(cached, write, tmp_path: Path) -> None:
     old, new = cached(write(SMALL, "old.csv")), cached(write(SMALL, "new.csv"))
     week = time.time() - 7 * 86_400 - 60
