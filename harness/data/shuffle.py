@@ -69,7 +69,7 @@ class Shuffle:
         """Append the rows held in memory to their decks."""
         for deck, held in enumerate(self._held):
             if held:
-                with self._path(deck).open("ab", buffering=0) as file:
+                with self._path(deck).open("ab") as file:
                     file.writelines(rows.data for rows in held)
                 held.clear()
         self._held_bytes = 0

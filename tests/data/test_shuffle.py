@@ -61,6 +61,17 @@ def test_the_order_stays_as_it_is_and_needs_few_open_files(
     assert hashlib.md5(np.stack([found, -found], axis=1).tobytes()).hexdigest().startswith(digest)
 
 
+def test_a_write_that_stops_half_way_is_an_error(tmp_path: Path) -> None:
+    """A disk that fills up takes part of a write first, without an error."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            shuffled(tmp_path, 5000, grain=5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_long_deck_is_dealt_again(tmp_path: Path) -> None:
     assert sorted(shuffled(tmp_path, 2000, deck_bytes=160)) == list(range(2000))
     assert list(tmp_path.iterdir()) == []
