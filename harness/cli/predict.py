@@ -19,7 +19,7 @@ from harness.cli.saved_model import load, rows_per_batch
 from harness.data.csv_source import CsvSource
 from harness.data.formats import open_source
 from harness.data.source import Chunk, Selection, Words
-from harness.data.vocabulary import is_number, plain_number
+from harness.data.vocabulary import is_number, plain_number, shortest_form
 from harness.errors import ConfigError, require
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
@@ -125,13 +125,13 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> A
 
 
 def _category(name: str, index: int, column: Words, chunk: Chunk) -> float:
-    """Return a category as a number, or NaN, which counts as unknown, if it is none."""
+    """Return a category as a number, or NaN, which counts as unknown, if it is none or has more digits than float32."""
     word = column.values[index]
     number = plain_number(word)
-    if math.isnan(number) and is_number(word):
+    if math.isnan(number) and is_number(word) and (short := shortest_form(word)) != word:
         row = int((column.codes == index).argmax())
         raise ConfigError(
             f"{chunk.locate(row)}: {name} is {word!r}, but its categories are numbers in their shortest form, such as "
-            f"{float(word):g}."
+            f"{short}."
         )
     return number

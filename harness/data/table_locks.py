@@ -16,14 +16,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+
 
 from filelock import FileLock
 
 from harness.data.manifest import MANIFEST
 from harness.runtime.state_files import open_own
 
-_held: dict[Path, BinaryIO] = {}
+_held: dict[Path, int] = {}
 
 
 def making(cache: Path, name: str) -> FileLock:
@@ -42,12 +42,13 @@ def hold(folder: Path) -> None:
     path = folder / MANIFEST
     if not _is_held(folder):
         release(folder)
-        file = open_own(path)
+        with open_own(path) as opened:
+            file = os.dup(opened.fileno())
         try:
             fcntl.flock(file, fcntl.LOCK_SH)
             path.stat()  # The previous holder of the lock may have removed it.
         except OSError:
-            file.close()
+            os.close(file)
             raise
         _held[folder] = file
     with contextlib.suppress(PermissionError):
@@ -58,14 +59,14 @@ def _is_held(folder: Path) -> bool:
     """Return True if this process uses the table that is there now, which may have replaced another one."""
     held = _held.get(folder)
     with contextlib.suppress(FileNotFoundError):
-        return held is not None and os.path.samestat(os.fstat(held.fileno()), (folder / MANIFEST).lstat())
+        return held is not None and os.path.samestat(os.fstat(held), (folder / MANIFEST).lstat())
     return False
 
 
 def release(folder: Path) -> None:
     """End this process's use of a table."""
     if (file := _held.pop(folder, None)) is not None:
-        file.close()
+        os.close(file)
 
 
 @contextlib.contextmanager

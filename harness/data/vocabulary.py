@@ -77,7 +77,17 @@ def explain_text(column: Column) -> str:
     if not column.is_text or not all(map(is_number, column.categories)):
         return ""
     first = next(word for word in column.categories if math.isnan(plain_number(str(word))))
-    return f"the categories of {column.name} are text, because {first!r} is not a number in its shortest form"
+    is_short = shortest_form(str(first)) == first
+    reason = "has more digits than float32 can hold" if is_short else "is not a number in its shortest form"
+    return f"the categories of {column.name} are text, because {first!r} {reason}"
+
+
+def shortest_form(word: str) -> str:
+    """Return a finite number in the form in which it can be a category: without an exponent or needless digits."""
+    try:
+        return str(int(word))
+    except ValueError:
+        return np.format_float_positional(float(word) + 0.0, trim="-")  # Adding 0 turns -0 into 0.
 
 
 def is_number(word: object) -> bool:

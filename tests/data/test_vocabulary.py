@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from harness.config import Loss, Missing, Order, Scaling
 from harness.data.scaler import Scaler
 from harness.data.split import held_out
-from harness.data.vocabulary import Vocabulary, explain_text
+from harness.data.vocabulary import Vocabulary, explain_text, shortest_form
 from harness.errors import ConfigError
 from harness.training.encoding import Encoding
 from harness.training.export import raw_model
@@ -86,11 +86,29 @@ def test_no_two_words_become_one_category(words: list[str]) -> None:
         (("7", "x"), ""),
         (("7", "007"), "the categories of c are text, because '007' is not a number in its shortest form"),
         (("1.0", "2.0"), "the categories of c are text, because '1.0' is not a number in its shortest form"),
+        (("7", "16777217"), "the categories of c are text, because '16777217' has more digits than float32 can hold"),
     ],
 )
 def test_numbers_that_stay_text_are_explained(make_table, words: tuple[str, str], reason: str) -> None:
     table = make_table("c,a,y\n" + "".join(f"{word},1,2\n" for word in words), **CATEGORICAL)
     assert explain_text(table.columns[1]) == reason
+
+
+@pytest.mark.parametrize(
+    ("word", "form"),
+    [
+        ("007", "7"),
+        ("+1", "1"),
+        ("-0", "0"),
+        ("-0.0", "0"),
+        ("2.50", "2.5"),
+        ("1e16", "10000000000000000"),
+        ("9007199254740993", "9007199254740993"),
+        ("0.10000000000000001", "0.1"),
+    ],
+)
+def test_the_shortest_form_of_a_number(word: str, form: str) -> None:
+    assert shortest_form(word) == form == shortest_form(form)
 
 
 @pytest.mark.parametrize(
