@@ -14,8 +14,12 @@ from harness.data.statistics import Column
 from harness.runtime.state_files import StateError, checksum, may_pass, open_own
 
 PAGE_ROWS = 65_536
-"""Rows per page, unless a column's values are so large that a page would exceed `PAGE_BYTES`."""
+"""Rows per page, unless a page of a column or of all columns would be too large."""
 PAGE_BYTES = 4 << 20
+"""Most bytes of a page of one column."""
+READ_BYTES = 16 << 20
+"""Most bytes of a page of all columns, which a reader keeps in memory, unless it has fewer than `LEAST_ROWS` rows."""
+LEAST_ROWS = 4096
 SUM_BYTES = 8
 
 Part = Literal["train", "holdout"]
@@ -41,7 +45,8 @@ def column_path(folder: Path, part: Part, index: int) -> Path:
 
 def page_rows_of(columns: Sequence[Column]) -> int:
     """Return the number of rows per page, a power of two, for a table with these columns."""
-    most = min(PAGE_ROWS, max(PAGE_BYTES // max(column.value_bytes for column in columns), 1))
+    sizes = [column.value_bytes for column in columns]
+    most = min(PAGE_ROWS, max(PAGE_BYTES // max(sizes), 1), max(READ_BYTES // sum(sizes), LEAST_ROWS))
     return 1 << most.bit_length() - 1
 
 

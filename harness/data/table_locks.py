@@ -17,7 +17,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-
 from filelock import FileLock
 
 from harness.data.manifest import MANIFEST

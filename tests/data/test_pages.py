@@ -31,7 +31,10 @@ IMAGE, NUMBER, LABEL = column("uint8", (28, 30, 3)), column(), column("int32")
     ("columns", "rows"),
     [
         ([NUMBER], 65_536),
-        ([NUMBER] * 1000, 65_536),
+        ([NUMBER] * 64, 65_536),
+        ([NUMBER] * 65, 32_768),
+        ([NUMBER] * 1000, 4096),
+        ([NUMBER] * 9000, 4096),
         ([LABEL, column("float32", (16,))], 65_536),
         ([column("float32", (17,)), NUMBER], 32_768),
         ([IMAGE, LABEL], 1024),
@@ -39,6 +42,7 @@ IMAGE, NUMBER, LABEL = column("uint8", (28, 30, 3)), column(), column("int32")
     ],
 )
 def test_pages_are_bounded_in_rows_and_bytes(columns: list[Column], rows: int) -> None:
+    """A reader keeps one page of all columns, which must not take much more memory than a block of rows."""
     assert page_rows_of(columns) == rows
     assert rows == 1 or all(rows * each.value_bytes <= PAGE_BYTES for each in columns)
 
