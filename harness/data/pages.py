@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -89,12 +90,20 @@ class ColumnWriter:
         self.sums += bytes.fromhex(checksum(data))
 
     def rewrite(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Replace all values, flattened, page by page."""
-        self._hasher, self.sums = _content_hasher(), bytearray()
-        self._file.seek(0)
-        while len(values := np.frombuffer(self._file.read(self._page_bytes), self._type)):
-            self._file.seek(-values.nbytes, os.SEEK_CUR)
-            self.append(change(values))
+        """Replace all values, flattened, page by page.
+
+        Raises:
+            OSError: A page is not as it was written.
+        """
+        sums, self.sums = bytes(self.sums), bytearray()
+        self._hasher = _content_hasher()
+        for page in range(len(sums) // SUM_BYTES):
+            self._file.seek(page * self._page_bytes)
+            data = self._file.read(self._page_bytes)
+            if bytes.fromhex(checksum(data)) != sums[page * SUM_BYTES : (page + 1) * SUM_BYTES]:
+                raise OSError(errno.EIO, f"page {page + 1} is not as it was written", self._file.name)
+            self._file.seek(page * self._page_bytes)
+            self.append(change(np.frombuffer(data, self._type)))
 
     def finish(self) -> str:
         """Sync the file to disk; return the digest of its content."""

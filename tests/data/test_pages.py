@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,21 @@ def test_rows_are_cut_into_pages(lengths: list[int]) -> None:
     assert [page.shape[1] for page in pages] == [4] * (total // 4) + [total % 4] * (total % 4 > 0)
     if pages:
         np.testing.assert_array_equal(np.concatenate(pages, axis=1), rows)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(bytes(44)), lambda path: os.truncate(path, 20)])
+def test_a_page_is_rewritten_only_if_it_is_as_it_was_written(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    path = tmp_path / "column"
+    writer = ColumnWriter(path, NUMBER, 4)
+    for start in (0, 4, 8):
+        writer.append(np.arange(start, min(start + 4, 11)))
+    writer.rewrite(lambda values: values + 1)
+    writer.finish()
+    assert np.fromfile(path, np.float32).tolist() == [*range(1, 12)]
+    damage(path)
+    with pytest.raises(OSError, match="is not as it was written"):
+        writer.rewrite(lambda values: values)
+    writer.close()
 
 
 @pytest.mark.parametrize("what", [IMAGE, NUMBER, LABEL], ids=["image", "number", "label"])
