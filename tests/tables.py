@@ -33,9 +33,9 @@ def table_without_files(
     columns: Sequence[Column], train_rows: int, holdout_rows: int = 0, folder: str = "", digest: str = ""
 ) -> Table:
     """Return a table that has metadata only; the last column is the target."""
-    facts = Facts((*columns[:-1],), (columns[-1],), 65_536, train_rows, holdout_rows, 0, 0, "", ())
+    facts = Facts((*columns[:-1],), (columns[-1],), 65_536, train_rows, holdout_rows, 0, 0, "")
     place = {"folder": Path(folder), "address": str(Path(folder, "data.csv"))}
-    return Table(**vars(facts), **place, digest=digest, order=Order.file, split_seed=0, sums=b"")
+    return Table(**facts.values(), **place, digest=digest, order=Order.file, split_seed=0, sums=b"")
 
 
 def numbered(count: int, *, gaps: int = 0) -> str:

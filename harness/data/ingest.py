@@ -83,7 +83,7 @@ def ingest(
                 planned, train.moments, offsets.values().tolist(), train.rounding, strict=True
             )
         )
-        written = [column for part in parts.values() for column in part.finish(columns, rows.filled > 0)]
+        sums = b"".join(part.finish(columns, rows.filled > 0) for part in parts.values())
     target = columns[features]
     drift = ""
     if data.order is Order.file:
@@ -98,16 +98,15 @@ def ingest(
         dropped=rows.dropped,
         filled=rows.filled,
         drift=drift,
-        column_digests=tuple(column.digest for column in written),
     )
     return Table(
-        **vars(facts),
+        **facts.values(),
         folder=folder,
         address=masked(addresses[0]),
-        digest=digest_of(facts),
+        digest=digest_of(facts, sums),
         order=data.order,
         split_seed=data.split_seed,
-        sums=b"".join(column.sums for column in written),
+        sums=sums,
     )
 
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 MANIFEST = "table.json"
-KIND = "table 3"
+KIND = "table 4"
 """Format of a table: increase the number whenever tables of the previous version cannot be used."""
 
 _NOT_READ = ("path", "rows", "origin", "scaling")
@@ -36,8 +36,6 @@ class Facts:
         dropped: Rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
-        column_digests: A digest of the content of each column file: features, then targets, of the training rows, then
-            of the others.
     """
 
     features: tuple[Column, ...]
@@ -48,7 +46,10 @@ class Facts:
     dropped: int
     filled: int
     drift: str
-    column_digests: tuple[str, ...]
+
+    def values(self) -> dict[str, Any]:
+        """Return these facts by name, without those that a subclass adds."""
+        return {each.name: getattr(self, each.name) for each in fields(Facts)}
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,12 @@ class Manifest:
     Attributes:
         files: Fingerprints of the source's files.
         data: The configuration that the table was made with.
-        sums: Checksum of the table's page checksums.
-        digest: The digest of `facts`.
+        digest: The digest of `facts` and of the checksums of all pages.
     """
 
     files: list[list[str | int | None]]
     data: DataConfig
     facts: Facts
-    sums: str
     digest: str
 
 
@@ -91,11 +90,11 @@ def key_of(files: Sequence[Sequence[object]], data: DataConfig) -> str:
     return _hash([KIND, files, sorted(read.items())])
 
 
-def digest_of(facts: Facts) -> str:
-    """Return a table's digest: of all values, names, categories, counts and statistics."""
+def digest_of(facts: Facts, sums: bytes) -> str:
+    """Return a table's digest: of its page checksums, and so of all values, and of names, categories and statistics."""
     columns = [_described(column) for column in (*facts.features, *facts.targets)]
     rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
-    return _hash([KIND, columns, rows, facts.column_digests])
+    return _hash([KIND, columns, rows, sums.hex()])
 
 
 def _described(column: Column) -> list[object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -78,7 +77,6 @@ class ColumnWriter:
     def __init__(self, path: Path, column: Column, page_rows: int) -> None:
         self.sums = bytearray()
         self._file = path.open("w+b")
-        self._hasher = _content_hasher()
         self._type = column.file_type
         self._page_bytes = page_rows * column.value_bytes
 
@@ -86,7 +84,7 @@ class ColumnWriter:
         """Append a page, `[rows, *shape]`."""
         data = np.ascontiguousarray(values, self._type).reshape(-1).view(np.uint8).data
         self._file.write(data)
-        self._hasher.update(data)
+
         self.sums += bytes.fromhex(checksum(data))
 
     def rewrite(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -96,7 +94,6 @@ class ColumnWriter:
             OSError: A page is not as it was written.
         """
         sums, self.sums = bytes(self.sums), bytearray()
-        self._hasher = _content_hasher()
         for page in range(len(sums) // SUM_BYTES):
             self._file.seek(page * self._page_bytes)
             data = self._file.read(self._page_bytes)
@@ -105,11 +102,10 @@ class ColumnWriter:
             self._file.seek(page * self._page_bytes)
             self.append(change(np.frombuffer(data, self._type)))
 
-    def finish(self) -> str:
-        """Sync the file to disk; return the digest of its content."""
+    def finish(self) -> None:
+        """Sync the file to disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self._hasher.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
@@ -117,7 +113,7 @@ class ColumnWriter:
 
 
 class PageReader:
-    """Reads rows of a part's columns, checking each page, of which the last one is kept for the next call.
+    """Reads rows of a part's columns, verifying each page; keeps the last page.
 
     Args:
         folder: The table's folder.
@@ -181,13 +177,3 @@ class PageReader:
             raise DamagedTable(self._folder, f"{where} does not match its checksum")
         data.flags.writeable = False
         return data.view(column.file_type).reshape(-1, *column.shape)
-
-
-def digest_column(path: Path) -> str:
-    """Return the digest of a column's file, the same as computed while it was written."""
-    with open_own(path) as file:
-        return hashlib.file_digest(file, _content_hasher).hexdigest()
-
-
-def _content_hasher() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=16)

@@ -6,7 +6,7 @@ A table is a folder that holds a manifest, the checksums of all pages, and one f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,11 @@ from harness.data.pages import (
     PageReader,
     Part,
     column_path,
-    digest_column,
 )
 from harness.data.statistics import Column, input_keys
 from harness.data.urls import name_of
 from harness.runtime.secrets import masked
-from harness.runtime.state_files import StateError, checksum, read_state, write_state
+from harness.runtime.state_files import StateError, read_state, write_state
 
 SUMS = "pages.sums"
 SUMS_KIND = "table pages 3"
@@ -40,7 +39,7 @@ class Table(Facts):
         address: Path or URL of the first file it was made from, without credentials.
         digest: Digest of what the table holds, as 32 hexadecimal digits.
         split_seed: Seed of the split and of the order of shuffled rows.
-        sums: The checksums of all pages, in the order of `column_digests`.
+        sums: The checksums of all pages: of the training rows column by column, then of the others.
     """
 
     folder: Path
@@ -86,28 +85,24 @@ class Table(Facts):
         return -(-self.rows(part) // self.page_rows)
 
     def check(self) -> None:
-        """Read all files, and compare them with their checksums and digests.
+        """Read all pages, and compare them with their checksums.
 
         Raises:
             DamagedTable: They differ.
         """
-        digests = []
         for part in PARTS:
             reader, rows = self.reader(part), self.rows(part)
             for start in range(0, rows, self.page_rows):
                 reader.read(start, min(start + self.page_rows, rows))
-            digests += [digest_column(column_path(self.folder, part, index)) for index in range(len(self.columns))]
-        if tuple(digests) != self.column_digests:
-            raise DamagedTable(self.folder, "its columns do not match their digests")
 
 
 def save_table(table: Table, files: Sequence[Sequence[object]], data: DataConfig) -> None:
     """Write what `load_table` reads, with the fingerprints of the `files` and the configuration used."""
     write_state(table.folder / SUMS, SUMS_KIND, table.sums)
     path = [masked(name) for name in data.path] if isinstance(data.path, list) else data.path and masked(data.path)
-    facts = Facts(**{each.name: getattr(table, each.name) for each in fields(Facts)})
+    facts = Facts(**table.values())
     known: list = [list(file) for file in files]
-    write_manifest(table.folder, Manifest(known, replace(data, path=path), facts, checksum(table.sums), table.digest))
+    write_manifest(table.folder, Manifest(known, replace(data, path=path), facts, table.digest))
 
 
 def load_table(folder: Path) -> Table:
@@ -119,16 +114,18 @@ def load_table(folder: Path) -> Table:
         StateError: The manifest cannot be used.
     """
     manifest = read_manifest(folder)
-    if key_of(manifest.files, manifest.data) != folder.name or digest_of(manifest.facts) != manifest.digest:
-        raise DamagedTable(folder, "its manifest was changed or belongs to another table")
+    if key_of(manifest.files, manifest.data) != folder.name:
+        raise DamagedTable(folder, "its manifest belongs to another table")
     try:
         sums = read_state(folder / SUMS, SUMS_KIND)
     except FileNotFoundError as error:
         raise DamagedTable(folder, f"{SUMS} is missing") from error
     except StateError as error:
         raise DamagedTable(folder, str(error).rstrip(".")) from error
+    if digest_of(manifest.facts, sums) != manifest.digest:
+        raise DamagedTable(folder, f"its manifest or {SUMS} was changed or belongs to another table")
     table = Table(
-        **vars(manifest.facts),
+        **manifest.facts.values(),
         folder=folder,
         address=str(manifest.files[0][0]),
         digest=manifest.digest,
@@ -136,8 +133,6 @@ def load_table(folder: Path) -> Table:
         split_seed=manifest.data.split_seed,
         sums=sums,
     )
-    if checksum(sums) != manifest.sums:
-        raise DamagedTable(folder, f"{SUMS} belongs to another table")
     for part in PARTS:
         for index, column in enumerate(table.columns):
             _check_size(column_path(folder, part, index), table.rows(part) * column.value_bytes)

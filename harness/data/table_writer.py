@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,13 +13,6 @@ from harness.data.precision import Offsets, rounding_error
 from harness.data.shuffle import Shuffle
 from harness.data.statistics import Column, Moments
 from harness.data.vocabulary import Vocabulary
-
-
-class WrittenColumn(NamedTuple):
-    """The digest of a column's file, and the checksums of its pages."""
-
-    digest: str
-    sums: bytes
 
 
 class PartWriter:
@@ -94,8 +86,8 @@ class PartWriter:
         else:
             self._write(stored)
 
-    def finish(self, columns: Sequence[Column], filled: bool) -> list[WrittenColumn]:
-        """Shuffle rows if requested, and finalize the values.
+    def finish(self, columns: Sequence[Column], filled: bool) -> bytes:
+        """Shuffle rows if requested, finalize the values, and return the checksums of all pages, column by column.
 
         If fields were `filled`, empty ones become the column's mean; preliminary category codes become final.
         """
@@ -105,7 +97,8 @@ class PartWriter:
         for file, column, vocabulary in zip(self._files, columns, self._vocabularies, strict=True):
             if change := _change(column, vocabulary, filled):
                 file.rewrite(change)
-        return [WrittenColumn(file.finish(), bytes(file.sums)) for file in self._files]
+            file.finish()
+        return b"".join(file.sums for file in self._files)
 
     def _measure(self, index: int, values: np.ndarray, stored: np.ndarray, offset: float) -> None:
         """Add a page's values of a column to its statistics."""
