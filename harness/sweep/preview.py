@@ -9,12 +9,15 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.config import DEFAULT_EXPERIMENT, Config
+from harness.data.pages import DamagedTable
+from harness.data.table_builder import replace_table
 from harness.errors import ConfigError
 from harness.escaping import visible
 from harness.formatting import count, millions
@@ -22,7 +25,7 @@ from harness.runtime.secrets import masked, shown
 from harness.sweep.batch import checkpoint_folder
 from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
-from harness.sweep.executor import choose_executor
+from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.plan import Run, prepare
 from harness.sweep.run_locks import RunLocks, claims_folder
 from harness.sweep.run_state import RunState, find_states
@@ -55,7 +58,7 @@ def preview(configs: Sequence[Config], display: Display, console: Console) -> No
         display.say("", "The same command will resume from a checkpoint; these are upper bounds.")
     if todo:
         display.say("")
-        _print_scans(scans if len(todo) == len(runs) else prepare_scans(todo, executor), display, console)
+        _print_scans(scans if len(todo) == len(runs) else prepare_scans(todo, executor), executor, display, console)
 
 
 def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunState], bool]:
@@ -87,7 +90,8 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
     return table
 
 
-def _print_scans(scans: Sequence[PreparedScan], display: Display, console: Console) -> None:
+def _print_scans(scans: Sequence[PreparedScan], executor: Executor, display: Display, console: Console) -> None:
+    scans, estimates = _estimate_all(scans, executor, display)
     for number, scan in enumerate(scans, 1):
         data = scan.lanes[0][0].table
         rows = f"{count(data.train_rows, 'training row')}, {count(data.holdout_rows, 'holdout row')}"
@@ -95,7 +99,7 @@ def _print_scans(scans: Sequence[PreparedScan], display: Display, console: Conso
         console.print(_cohorts_table(scan), "")
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
-    compiling, training, checkpoints, records = map(list, zip(*map(_estimate, scans), strict=True))
+    compiling, training, checkpoints, records = map(list, zip(*estimates, strict=True))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     display.say(
@@ -118,6 +122,29 @@ def _cohorts_table(scan: PreparedScan) -> Table:
         tiles = -(-len(lanes) // cohort.tile)
         table.add_row(Text(visible(name)), str(sum(map(len, lanes))), str(len(lanes)), str(tiles), str(cohort.tile))
     return table
+
+
+def _estimate_all(
+    scans: Sequence[PreparedScan], executor: Executor, display: Display
+) -> tuple[Sequence[PreparedScan], list[tuple[float, float, int, int]]]:
+    """Return what `_estimate` returns for each scan, after the scans, which are new if a damaged table was rebuilt."""
+    rebuilt = set[Path]()
+    while True:
+        try:
+            return scans, [_estimate(scan) for scan in scans]
+        except DamagedTable as error:
+            if error.folder in rebuilt:
+                raise
+            rebuilt.add(error.folder)
+            runs = [run for scan in scans for lane in scan.lanes for run in lane]
+            display.say(f"{error} Rebuilding it from its source.")
+            damaged = [run for run in runs if run.table.folder == error.folder]
+            config, cache = damaged[0].config, Path(damaged[0].config.runtime.cache).absolute()
+            table = replace_table(damaged[0].table, config.data, cache, display.reading, display.say)
+            for run in damaged:
+                run.table = table
+            display.clear()
+            scans = prepare_scans(runs, executor)
 
 
 def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:

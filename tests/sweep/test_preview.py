@@ -57,3 +57,15 @@ def test_finished_runs_need_no_scan(folder: Folder) -> None:
     said = said_of(folder, folder.config(epochs=1))
     assert "1 run: 1 finished" in said
     assert not any(line.startswith(("scan", "time")) for line in said)
+
+
+def test_a_damaged_table_is_rebuilt(folder: Folder) -> None:
+    configs = [folder.config(100, epochs=1), folder.config(500, epochs=1)]
+    said_of(folder, *configs)
+    (column,) = (folder.path / "cache" / "tables").glob("*/train.0.bin")
+    before = column.read_bytes()
+    column.write_bytes(bytes(len(before)))
+    said = said_of(folder, *configs)
+    assert sum(line.endswith(" Rebuilding it from its source.") for line in said) == 1
+    assert [line.split(":")[0] for line in said[-3:]] == ["time", "memory", "disk"]
+    assert column.read_bytes() == before
