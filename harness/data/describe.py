@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.data.files import open_file
-from harness.data.profile import EXACT, MANY, ColumnProfile, compare, profile
+from harness.data.precision import EXACT
+from harness.data.profile import MANY, ColumnProfile, compare, profile
 from harness.data.source import BLOCK_BYTES
 from harness.data.urls import name_of
 from harness.escaping import visible
@@ -104,7 +105,7 @@ def _fault(column: ColumnProfile, is_target: bool) -> str:
     if low == high:
         return f"is {number(low)} in every row: {keep_out}"
     if column.is_large and not is_target:
-        top = f"has values up to {max(high, -low):,.0f}, but float32 is exact only up to {EXACT:,}"
+        top = f"has values up to {max(high, -low):,.0f}, but float32 is exact only up to {EXACT:,.0f}"
         return f"{top}: {keep_out} if it is an id"
     if column.is_code and not is_target:
         return f"may be a code rather than a quantity ({low:.0f} to {high:.0f}): if so, {keep_out}"

@@ -71,22 +71,30 @@ def rounding_error(values: np.ndarray, stored: np.ndarray, offset: float, magnit
     return float(np.fmax.reduce(np.abs(values - offset - stored), initial=0.0))
 
 
+def keeps_whole_numbers(low: float, high: float) -> bool:
+    """Return True if a table can hold all whole numbers from `low` to `high`, with an offset if it would choose one."""
+    largest = max(-low, high)
+    has_offset = spacing(largest) / 2 > FINE * (high - low)
+    return ((high - low) / 2 if has_offset else largest) <= EXACT
+
+
 def spacing(magnitude: float) -> float:
     """Return the distance between neighbouring float32 numbers of this magnitude."""
     return float(np.spacing(np.float32(min(magnitude, float(np.finfo(np.float32).max) / 2))))
 
 
 def describe_rounding(columns: Iterable[Column], scaling: Scaling) -> Iterator[str]:
-    """Yield a sentence, without a full stop, for each column of which training sees fewer than three digits."""
+    """Yield a message on each column of which training sees fewer than three digits."""
     for column in columns:
         if not column.min < column.max or column.categories:
             continue
-        found = f"{column.name} varies by {column.std:.3g} around {column.mean:.10g}"
+        found = f"{column.name} varies by only {column.std:.3g} around {column.mean:.10g}"
         whole = spacing(max(-column.min, column.max)) / 2
         if (digits := _digits(column, column.rounding)) < ENOUGH_DIGITS:
-            yield f"{found}, of which float32 keeps {_count(digits)}; subtract a constant from it in the source"
+            yield f"{found}; float32 keeps {_count(digits)} of that. Subtract a constant in the source."
         elif column.offset and scaling is Scaling.none and (digits := _digits(column, whole)) < ENOUGH_DIGITS:
-            yield f"{found}, of which data.scaling=none keeps {_count(digits)}; data.scaling=standard keeps all"
+            lost = f"with data.scaling=none, float32 keeps {_count(digits)} of that"
+            yield f"{found}; {lost}; data.scaling=standard keeps all."
 
 
 def _digits(column: Column, error: float) -> int:

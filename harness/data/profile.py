@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from harness.data.formats import open_source
+from harness.data.precision import keeps_whole_numbers
 from harness.data.source import BLOCK_BYTES, FLOAT32_MAX, Selection, Words
 from harness.data.statistics import Drift, Moments
 
 MANY = 1000
-EXACT = 2**24
-"""float32 represents every whole number up to this one exactly."""
+
 CODE_NAME = re.compile(r"(^|[_ ])(?i:id|code|index|zip|zipcode|postcode|fips|phone)$|[a-z]I[dD]$|^Unnamed: ")
 DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9]|[0-9]+[-/.][0-9]+[-/.][0-9]{4})"
 
@@ -72,8 +72,8 @@ class ColumnProfile:
 
     @property
     def is_large(self) -> bool:
-        """Whether float32 cannot represent some of the whole numbers."""
-        return self.kind == "integer" and max(-self.numbers.min, self.numbers.max) > EXACT
+        """Whether training would round some of the whole numbers to others."""
+        return self.kind == "integer" and not keeps_whole_numbers(self.numbers.min, self.numbers.max)
 
     @property
     def is_code(self) -> bool:

@@ -84,6 +84,27 @@ def test_a_small_file(write) -> None:
     assert found.command == "harness train data=csv data.path=file.csv 'data.features=[sqft]' data.target=price"
 
 
+@pytest.mark.parametrize(
+    ("low", "step", "is_large"),
+    [
+        (17_000_000, 1, False),
+        (16_000_000, 1000, True),
+        (0, 10_000, False),
+        (10**12, 500_000, True),
+        (-17_000_000, 1, False),
+    ],
+)
+def test_whole_numbers_are_large_if_training_would_round_them(write, make_table, low: int, step: int, is_large) -> None:
+    """A table holds numbers that are large but close together as differences from an offset."""
+    values = [low + step * row + row % 2 for row in range(1000)]
+    content = "a,y\n" + "".join(f"{value},{row}\n" for row, value in enumerate(values))
+    column = write(content).columns[0]
+    assert column.is_large is is_large
+    table = make_table(Path("file.csv").absolute())
+    (stored,) = table.reader("train", table.features).read(0, 1000)
+    assert (table.columns[0].own_units(stored).astype(int).tolist() != values) is is_large
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
 def test_the_block_size_does_not_matter(write, rows: int) -> None:
     content = "a,b,c,d\n1,1.5,1,u\n2.5,2,2,v\n3,n/a,x,w\n1e3,3,3,x\n-7,4,4,y\n8,5,5,z\n9,6,6,z\n"

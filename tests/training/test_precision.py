@@ -227,8 +227,8 @@ def test_a_column_that_still_loses_digits_is_named(make_table) -> None:
     assert table.columns[0].offset == 0
     (found,) = describe_rounding(table.columns, Scaling.standard)
     assert found == (
-        "a varies by 0.0135 around 1000000.008, of which float32 keeps no digits; "
-        "subtract a constant from it in the source"
+        "a varies by only 0.0135 around 1000000.008; float32 keeps no digits of that. "
+        "Subtract a constant in the source."
     )
 
 
@@ -236,8 +236,8 @@ def test_what_no_scaling_costs(make_table) -> None:
     table = table_of(make_table, 1e8 + np.arange(100.0))
     (found,) = describe_rounding(table.columns, Scaling.none)
     assert found == (
-        "a varies by 28.9 around 100000049.5, of which data.scaling=none keeps no digits; "
-        "data.scaling=standard keeps all"
+        "a varies by only 28.9 around 100000049.5; with data.scaling=none, float32 keeps no digits of that; "
+        "data.scaling=standard keeps all."
     )
     scaled = Scaler.of(table, Scaling.none).apply(table.read("train", 0, 100))[0]
     assert scaled.tolist() == (1e8 + np.arange(100.0)).astype(np.float32).tolist()
