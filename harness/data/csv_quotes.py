@@ -1,4 +1,4 @@
-"""Finds out how a piece of a CSV ends: between two lines, or inside a quoted field that goes on behind it."""
+"""Determines whether a piece of a CSV ends between lines or inside a quoted field."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def _last_line(text: bytes | bytearray, delimiter: str, *, strict: bool = False)
 
 def _has_stray_quotes(text: bytes | bytearray, delimiter: str) -> bool:
     """Return True if a quote is part of an unquoted field, as in `5" pipe`: then quotes do not come in pairs."""
-    characters = np.frombuffer(b"\n" + text, np.uint8)
+    characters = np.frombuffer(text, np.uint8)
     opening = np.flatnonzero(characters == ord('"'))[::2]
-    before = np.frombuffer(f'{delimiter}\r\n"'.encode(), np.uint8)
-    return not bool(np.isin(characters[opening - 1], before).all())
+    if len(opening) and opening[0] == 0:
+        opening = opening[1:]
+    may_precede = np.zeros(256, bool)
+    may_precede[[*f'{delimiter}\r\n"'.encode()]] = True
+    return not bool(may_precede[characters[opening - 1]].all())
