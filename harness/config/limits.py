@@ -1,4 +1,4 @@
-"""Limits on settings, so that what is recorded can also be read again, and no value exhausts the machine."""
+"""Limits on settings, so that recorded values can be read back and none exhausts the machine."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def replace_table(
     progress: ProgressCallback = lambda state: None,
     say: Say = lambda line: None,
 ) -> Table:
-    """Return an intact table in place of one that was found damaged while it was read, made again from its source.
+    """Rebuild a table that was found damaged while being read.
 
     Raises:
         ConfigError: The source is gone, has changed, or was a stream.

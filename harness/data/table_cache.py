@@ -33,7 +33,7 @@ REMEDY = "remove it, and it is made again when needed"
 
 @dataclass(frozen=True)
 class CachedTable:
-    """A table in a cache, or what a table of another version, an interrupted ingest or damage has left of one.
+    """A table in a cache, usable or not (incomplete, damaged, or from another version).
 
     Attributes:
         table: None if it cannot be used.

@@ -17,7 +17,8 @@ from harness.formatting import memory
 def count_weights(build: Callable[[], keras.Model], inputs: int | None = None) -> int:
     """Return the number of weights of the model that `build` returns, without allocating them.
 
-    Keras creates no values in a stateless scope; what is left of the scope belongs to a thread, and ends with it.
+    Keras creates no values in a stateless scope; the scope leaves thread-local state behind, so it gets a thread of its
+    own.
 
     Args:
         build: Returns the model; its errors are raised here.
