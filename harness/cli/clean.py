@@ -169,7 +169,7 @@ def _artifacts(records: RunReader) -> Iterator[Item]:
 
 
 def _removal(*paths: Path, lock: Path | None = None) -> Callable[[], bool]:
-    def run() -> bool:
+    def remove() -> bool:
         with contextlib.ExitStack() as held:
             if lock and not try_lock(lock, held):
                 return False
@@ -177,7 +177,7 @@ def _removal(*paths: Path, lock: Path | None = None) -> Callable[[], bool]:
                 removal.remove(path)
         return True
 
-    return run
+    return remove
 
 
 def _is_locked(path: Path) -> bool:
