@@ -14,8 +14,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
+from harness.data import removal
 from harness.data.built_in import generated, note_path
-from harness.data.removal import remove
 from harness.data.table_cache import NEEDED, list_tables, remove_unused, sources_of
 from harness.data.table_locks import try_lock
 from harness.errors import require
@@ -134,8 +134,8 @@ def _tables(cache: Path) -> Iterator[Item]:
         kept = NEEDED if shelved.folder.name in tables else ""
         kept = IN_USE if _is_locked(shelved.folder / "table.json") else kept
         state = f"{shelved.state}: {', '.join(shelved.addresses)}".removesuffix(": ")
-        run = lambda shelved=shelved: remove_unused(shelved)  # noqa: E731
-        yield Item("tables", shelved.name, state, shelved.bytes, shelved.used, kept, run)
+        remove = lambda shelved=shelved: remove_unused(shelved)  # noqa: E731
+        yield Item("tables", shelved.name, state, shelved.bytes, shelved.used, kept, remove)
     for file in generated(cache):
         kept = NEEDED if str(file.absolute()) in sources else ""
         yield Item("tables", file.name, "generated", _size(file), _newest(file), kept, _removal(file, note_path(file)))
@@ -179,7 +179,7 @@ def _removal(*paths: Path, lock: Path | None = None) -> Callable[[], bool]:
             if lock and not try_lock(lock, held):
                 return False
             for path in paths:
-                remove(path)
+                removal.remove(path)
         return True
 
     return run

@@ -27,7 +27,7 @@ from harness.data.urls import scheme
 from harness.errors import ConfigError, require
 from harness.runtime.memory import release_memory
 from harness.runtime.secrets import masked
-from harness.runtime.state_files import StateError
+from harness.runtime.state_files import StateError, may_pass
 
 Say = Callable[[str], None]
 
@@ -216,12 +216,16 @@ def _origin(data: DataConfig) -> str:
 
 @contextlib.contextmanager
 def cache_errors(cache: Path) -> Iterator[None]:
-    """Raise a failure to write to a cache as a `ConfigError`."""
+    """Raise a failure to read or write a cache as a `ConfigError`."""
     try:
         yield
     except BrokenPipeError:
         raise  # The progress display's output failed, not the cache.
     except OSError as error:
+        if may_pass(error):
+            raise ConfigError(
+                f"runtime.cache: cannot open {error.filename or cache} ({error.strerror}). Run the same command again."
+            ) from error
         raise ConfigError(
             f"runtime.cache: cannot write to {error.filename or cache} ({error.strerror or error}). "
             "Free space with `harness data clean`, or set runtime.cache to another folder."
