@@ -286,7 +286,7 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
     for name in damaged:
         assert f"{name} is damaged. Moved to {name}.damaged." in folder.said
     assert ("starting over" in folder.said) == (len(damaged) == 2)
-    assert ("continuing from the checkpoint, 0 of 5 runs" in folder.said) == (len(damaged) == 1)
+    assert ("continuing from the checkpoint" in folder.said) == (len(damaged) == 1)
     assert {record.info.run_id for record in folder.records()} == ids
     assert folder.numbers() == undisturbed.numbers()
     assert folder.statuses() == undisturbed.statuses()
