@@ -32,7 +32,7 @@ from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
-from harness.tracking.uri import tracking_uri
+from harness.tracking.uri import sqlite_path, tracking_uri
 from harness.training.events import Progress
 
 TRIAL_SECONDS = 2.0  # Seconds to train a scan for in order to estimate its time.
@@ -76,7 +76,8 @@ def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunS
     records = {} if config.runtime.rerun else reader.of_signatures(experiment, [run.signature for run in runs])
     claimed, place = set[str](), ""
     folder = claims_folder(uri, reader.client)
-    with contextlib.suppress(ConfigError), RunLocks(folder) as locks:  # The store may be read-only.
+    is_beside = sqlite_path(uri) is not None
+    with contextlib.suppress(ConfigError), RunLocks(folder, is_beside_store=is_beside) as locks:  # It may be read-only.
         claimed, place = locks.others(), locks.place
     states = find_states(runs, records, claimed, place, experiment)
     return states, checkpoint_exists(checkpoint_folder(runs, device, experiment, store_identity(uri, reader.client)))

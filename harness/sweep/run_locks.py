@@ -23,6 +23,8 @@ from harness.runtime.user_folder import user_folder
 from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import sqlite_path
 
+BESIDE_STORE = "beside the store"
+
 _CLAIMS, _FOLDER = "claims 1", "claims folder 1"
 _NAMES, _ID = TypeAdapter(list[str]), TypeAdapter(str)
 
@@ -41,11 +43,16 @@ class RunLocks:
     """This process's claims on runs of a store; a context manager that releases them.
 
     Attributes:
-        place: Identifies the folder above, in which a copy of a store has other claims; it is copied with that.
+        place: Identifies where claims are kept: beside the store, or in a folder of this machine.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_beside_store: bool = False) -> None:
         """Create the folder if it does not exist, and claim nothing.
+
+        Args:
+            folder: See `claims_folder`.
+            is_beside_store: Whether it belongs to a database file. All processes that use the file, or a copy of it,
+                then keep their claims in the same place.
 
         Raises:
             ConfigError: The folder cannot be written to.
@@ -59,7 +66,7 @@ class RunLocks:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self.exclusive():
-                self.place = _place(folder.parent / "place")
+                self.place = BESIDE_STORE if is_beside_store else _place(folder.parent / "place")
                 self._write(set())
                 self._alive.acquire()
         except OSError as error:

@@ -24,7 +24,7 @@ from harness.sweep.run_state import claim_of, is_abandoned, owner
 from harness.sweep.scan_loop import prepare_scans
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
-from harness.tracking.uri import tracking_uri
+from harness.tracking.uri import sqlite_path, tracking_uri
 
 
 class Sweep:
@@ -128,7 +128,7 @@ class Sweep:
             reader = RunReader(uri)
             folder = claims_folder(uri, reader.client)
             # Closed after the tracker: other processes must not consider a run abandoned before its end is delivered.
-            locks = self._resources.enter_context(RunLocks(folder))
+            locks = self._resources.enter_context(RunLocks(folder, is_beside_store=sqlite_path(uri) is not None))
             self._resources.push(opened.pop_all())
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
         tracker.deliver_leftovers()

@@ -72,7 +72,10 @@ def check(folder: Path, expected: Path, caches: Sequence[str] = ("houses", "lock
     assert numbers(folder) == numbers(expected)
     assert rows(folder, "SELECT count(*) FROM logged_models") == [(1,)]
     assert list((folder / "mlartifacts").rglob("report.html"))
-    assert sorted(path.name for path in (folder / ".harness").iterdir()) == list(caches)
+    # A process that is killed between two calls may leave the lock of an outbox, an empty file.
+    left = {path.name for path in (folder / ".harness").iterdir()}
+    left -= set() if [*folder.glob(".harness/outbox/*[!k]")] else {"outbox"}
+    assert sorted(left) == list(caches)
 
 
 def test_kills_at_random_moments(warm: Warm, undisturbed: tuple[Path, float], tmp_path: Path) -> None:

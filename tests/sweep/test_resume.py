@@ -79,7 +79,7 @@ class Folder:
         return list(MlflowClient(self.uri).search_runs(["1"], f"tags.kind = '{kind}'"))
 
     def locks(self) -> RunLocks:
-        return RunLocks(claims_folder(self.uri, MlflowClient(self.uri)))
+        return RunLocks(claims_folder(self.uri, MlflowClient(self.uri)), is_beside_store=True)
 
     def statuses(self, kind: str = "run") -> list[str]:
         return sorted(record.info.status for record in self.records(kind))
