@@ -10,14 +10,13 @@ from pathlib import Path
 from filelock import Timeout
 
 from harness.data.pages import DamagedTable
-from harness.data.table_builder import replace_table
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json, rounding
-from harness.sweep.plan import Run
+from harness.sweep.plan import Run, rebuild_table
 from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
 from harness.sweep.run_state import claim_of, find_states
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
@@ -142,10 +141,7 @@ class Batch:
             raise error
         self._remade.add(error.folder)
         display.say(f"data:   {error} Rebuilding it from {runs[0].table.address}.")
-        data, cache = runs[0].config.data, Path(runs[0].config.runtime.cache).absolute()
-        table = replace_table(runs[0].table, data, cache, display.reading, display.say)
-        for run in runs:
-            run.table = table
+        rebuild_table(runs, display.reading, display.say)
         display.clear()
         saved = self._checkpoint.load(display.say)
         states = saved.facts["recorder"]["runs"] if saved else {}

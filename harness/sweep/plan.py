@@ -103,6 +103,18 @@ def prepare(
     return order
 
 
+def rebuild_table(runs: Sequence[Run], progress: ProgressCallback, say: Callable[[str], None]) -> None:
+    """Make the damaged table of these runs, which is the same for all, again from its source.
+
+    Raises:
+        ConfigError: The source is gone, has changed, or was a stream.
+    """
+    config = runs[0].config
+    table = replace_table(runs[0].table, config.data, Path(config.runtime.cache).absolute(), progress, say)
+    for run in runs:
+        run.table = table
+
+
 def arrange(runs: Sequence[Run]) -> list[Group]:
     """Group runs by scan and lane; runs that differ only in `epochs` share a lane."""
     scans: dict[tuple, dict[str, list[Run]]] = {}

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.data.pages import DamagedTable
-from harness.data.table_builder import replace_table
 from harness.errors import ConfigError
 from harness.escaping import visible
 from harness.formatting import count, millions
@@ -26,13 +25,13 @@ from harness.sweep.batch import checkpoint_folder
 from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
-from harness.sweep.plan import Run, prepare
-from harness.sweep.run_locks import RunLocks, claims_folder
+from harness.sweep.plan import Run, prepare, rebuild_table
+from harness.sweep.run_locks import locks_of
 from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
-from harness.tracking.uri import sqlite_path, tracking_uri
+from harness.tracking.uri import tracking_uri
 from harness.training.events import Progress
 
 TRIAL_SECONDS = 2.0  # Seconds to train a scan for in order to estimate its time.
@@ -75,9 +74,7 @@ def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunS
         return nothing
     records = {} if config.runtime.rerun else reader.of_signatures(experiment, [run.signature for run in runs])
     claimed, place = set[str](), ""
-    folder = claims_folder(uri, reader.client)
-    is_beside = sqlite_path(uri) is not None
-    with contextlib.suppress(ConfigError), RunLocks(folder, is_beside_store=is_beside) as locks:  # It may be read-only.
+    with contextlib.suppress(ConfigError), locks_of(uri, reader.client) as locks:  # The store may be read-only.
         claimed, place = locks.others(), locks.place
     states = find_states(runs, records, claimed, place, experiment)
     return states, checkpoint_exists(checkpoint_folder(runs, device, experiment, store_identity(uri, reader.client)))
@@ -141,10 +138,7 @@ def _estimate_all(
             runs = [run for scan in scans for lane in scan.lanes for run in lane]
             display.say(f"{error} Rebuilding it from its source.")
             damaged = [run for run in runs if run.table.folder == error.folder]
-            config, cache = damaged[0].config, Path(damaged[0].config.runtime.cache).absolute()
-            table = replace_table(damaged[0].table, config.data, cache, display.reading, display.say)
-            for run in damaged:
-                run.table = table
+            rebuild_table(damaged, display.reading, display.say)
             display.clear()
             scans = prepare_scans(runs, executor)
 

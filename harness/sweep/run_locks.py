@@ -39,6 +39,15 @@ def claims_folder(uri: str, client: MlflowClient) -> Path:
     return parent / store_identity(uri, client)
 
 
+def locks_of(uri: str, client: MlflowClient) -> RunLocks:
+    """Return this process's claims on the runs of a store, however that is addressed.
+
+    Raises:
+        ConfigError: The folder of the claims cannot be written to.
+    """
+    return RunLocks(claims_folder(uri, client), is_beside_store=sqlite_path(uri) is not None)
+
+
 class RunLocks:
     """This process's claims on runs of a store; a context manager that releases them.
 

@@ -19,12 +19,12 @@ from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
-from harness.sweep.run_locks import RunLocks, claims_folder, only_one
+from harness.sweep.run_locks import locks_of, only_one
 from harness.sweep.run_state import claim_of, is_abandoned, owner
 from harness.sweep.scan_loop import prepare_scans
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
-from harness.tracking.uri import sqlite_path, tracking_uri
+from harness.tracking.uri import tracking_uri
 
 
 class Sweep:
@@ -126,9 +126,8 @@ class Sweep:
             tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
             opened.enter_context(tracker)
             reader = RunReader(uri)
-            folder = claims_folder(uri, reader.client)
             # Closed after the tracker: other processes must not consider a run abandoned before its end is delivered.
-            locks = self._resources.enter_context(RunLocks(folder, is_beside_store=sqlite_path(uri) is not None))
+            locks = self._resources.enter_context(locks_of(uri, reader.client))
             self._resources.push(opened.pop_all())
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
         tracker.deliver_leftovers()

@@ -28,7 +28,7 @@ from harness.sweep import batch, scan_loop
 from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
-from harness.sweep.run_locks import RunLocks, claims_folder
+from harness.sweep.run_locks import RunLocks, locks_of
 from harness.sweep.run_state import claim_of, owner
 from harness.sweep.runner import Sweep, train
 from harness.tracking._compat_sqlite import LocalStore
@@ -79,7 +79,7 @@ class Folder:
         return list(MlflowClient(self.uri).search_runs(["1"], f"tags.kind = '{kind}'"))
 
     def locks(self) -> RunLocks:
-        return RunLocks(claims_folder(self.uri, MlflowClient(self.uri)), is_beside_store=True)
+        return locks_of(self.uri, MlflowClient(self.uri))
 
     def statuses(self, kind: str = "run") -> list[str]:
         return sorted(record.info.status for record in self.records(kind))
@@ -293,16 +293,22 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
     assert not list((folder.path / "cache" / "checkpoints").glob("*"))
 
 
-def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
-    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For example, because less memory is available than before."""
+def stopped_after_a_reused_run(folder: Folder, stop_after: Callable[[int | None], None]) -> list[Config]:
+    """Stop a sweep of a run with a result and a new one; return their configurations."""
     folder.train([folder.config(500, rate=1e30)], alone=True)
     configs = [folder.config(500, rate=1e30), folder.config()]
     stop_after(3)
     with pytest.raises(KeyboardInterrupt):
         folder.train(configs)
     stop_after(None)
+    return configs
+
+
+def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example, because less memory is available than before."""
+    configs = stopped_after_a_reused_run(folder, stop_after)
 
     def refuse(*_: object) -> None:
         raise ConfigError("runtime.device_memory_mb: not enough.")
@@ -488,12 +494,7 @@ def test_a_checkpoint_of_deleted_runs_is_not_resumed(folder: Folder, stop_after:
 
 @pytest.mark.slow
 def test_a_stopped_sweep_keeps_the_results_it_reused(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
-    folder.train([folder.config(500, rate=1e30)], alone=True)
-    configs = [folder.config(500, rate=1e30), folder.config()]
-    stop_after(3)
-    with pytest.raises(KeyboardInterrupt):
-        folder.train(configs)
-    stop_after(None)
+    configs = stopped_after_a_reused_run(folder, stop_after)
     assert [run.status for run in folder.train(configs)] == ["FAILED", "FINISHED"]
     (summary,) = folder.records("sweep")
     assert summary.info.status == "FAILED"
