@@ -8,6 +8,9 @@ REGRESSION = ("val/rmse", "val/mae", "val/r2")
 BINARY = ("val/accuracy", "val/auc")
 EPOCH_METRICS = ("train/loss", "val/loss", *REGRESSION, *BINARY)
 
+BY_UPDATE = "by_update/"
+"""Prefix of the metrics whose step is the number of updates instead of the epoch."""
+
 _BINARY_LOSSES = frozenset({Loss.binary_crossentropy.value})
 _GREATER_IS_BETTER = frozenset({"val/r2", "val/accuracy", "val/auc"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +61,7 @@ class ScanPlan:
     gram: bool
     workers: int | None
     curve_points: int
+    early: bool
 
     def to_json(self) -> str:
         """Return the plan as JSON, which preserves floats exactly."""
@@ -83,6 +84,10 @@ class Task(Protocol):
 
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops."""
+        ...
+
+    def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
+        """Return the seconds that one update of each of these lanes takes if it is trained alone."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
@@ -139,6 +144,7 @@ class LocalExecutor:
             workers=plan.workers,
             device=self.device,
             curve_points=plan.curve_points,
+            early=plan.early,
         )
 
 

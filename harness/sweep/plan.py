@@ -20,6 +20,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
 from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
 from harness.sweep.identity import signature
+from harness.training.early import early_updates
 from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import check_settings
 
@@ -49,6 +50,12 @@ class Run:
     def updates(self) -> int:
         """Number of updates in the whole run."""
         return -(-self.table.train_rows // self.chunk) * self.config.epochs
+
+    @property
+    def early_updates(self) -> list[int]:
+        """Updates inside the first epochs after which the holdout is measured."""
+        rows, per_epoch = self.table.train_rows, self.updates // self.config.epochs
+        return early_updates(self.config.epochs, per_epoch, rows, self.table.holdout_rows)
 
     @property
     def update_bytes(self) -> int:
@@ -136,6 +143,7 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
         lanes=[_lane_plan(runs) for runs in lanes],
         resident=runtime.full_sample is FullSample.resident,
         curve_points=first.config.tracking.curve_points,
+        early=first.config.tracking.early_updates,
         **{name: getattr(runtime, name) for name in names},
     )
 

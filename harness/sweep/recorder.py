@@ -11,7 +11,7 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
-from harness.config.metrics import deciding_metric
+from harness.config.metrics import BY_UPDATE, deciding_metric
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
@@ -20,7 +20,7 @@ from harness.sweep.plan import Run
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Failed, Stopped
+from harness.training.events import Diverged, EpochEnd, Failed, Measured, Stopped
 from harness.training.tile import thinned
 from harness.training.trainer import Clocks
 
@@ -127,16 +127,26 @@ class Recorder:
         for run in runs:
             if run.status:
                 continue
+            measured = self._leaderboard.update(run, event)
             metrics = {
-                **self._leaderboard.update(run, event),
+                **measured,
                 "updates": event.updates,
                 "rows": event.epoch * run.table.train_rows,
                 "time/train_s": event.train_seconds,
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
+            deciding = deciding_metric(held_out=run.table.holdout_rows > 0)
+            by_update = {key: value for key, value in measured.items() if key.endswith("/loss") or key == deciding}
+            self._tracker.log(run.run_id, _by_update(by_update), event.updates)
             updates, losses = event.curve
             keep = thinned(updates, run.updates, run.config.tracking.curve_points)
             self._tracker.log_curve(run.run_id, "train/chunk_loss", updates[keep], losses[keep])
+
+    def measured(self, runs: Sequence[Run], event: Measured) -> None:
+        """Record metrics inside an epoch for those runs of a lane that have not ended."""
+        for run in runs:
+            if not run.status and event.updates in run.early_updates:
+                self._tracker.log(run.run_id, _by_update(event.metrics), event.updates)
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
         """Record the end of those runs of a lane that stop with this event."""
@@ -153,6 +163,12 @@ class Recorder:
             elif run.config.tracking.log_model is LogModel.best:
                 self._leaderboard.keep_best(run, event.weights)
             self._end(run, "FINISHED")
+
+    def timed_alone(self, runs: Sequence[Run], seconds: float) -> None:
+        """Record how long the finished runs of a lane would take alone, given the time of one update."""
+        for run in runs:
+            if run.status == "FINISHED" and not run.is_reused:
+                self._tracker.log(run.run_id, {"time/alone_s": run.updates * seconds}, run.config.epochs)
 
     def diverged(self, runs: Sequence[Run], event: Diverged) -> None:
         """Record that the runs of a lane diverged, which counts as a result."""
@@ -227,3 +243,7 @@ class Recorder:
     def _end(self, run: Run, status: str) -> None:
         run.status = status
         self._tracker.end_run(run.run_id, status)
+
+
+def _by_update(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"{BY_UPDATE}{key}": value for key, value in metrics.items()}

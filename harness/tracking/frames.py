@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.config.metrics import BY_UPDATE
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
@@ -30,7 +32,8 @@ class Sweep:
             is empty for full-sample runs, whose `sample` is `full`.
         params: The columns of `runs` that are params.
         curves: One row per point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds`
-            of training so far. `seconds` is the time of the scan, which `time/shared_by` lanes share.
+            of training so far. `seconds` is the time of the scan, which `time/shared_by` lanes share. Of metrics whose
+            name starts with `by_update/`, only `updates` is known, which is their step.
         sweep_id: The summary run's id. This and the next three are empty unless the runs are those of one sweep.
         experiment_id: The summary run's experiment.
         name: The summary run's name.
@@ -88,7 +91,7 @@ def curves_of(points: pd.DataFrame) -> pd.DataFrame:
     axes = axes.reindex(columns=list(EPOCH_AXES)).rename(columns=EPOCH_AXES).reset_index()
     curves = points[~points["metric"].isin(list(EPOCH_AXES))].merge(axes, how="left", on=["run_id", "step"])
     curves.insert(4, "epoch", curves["step"].astype(float))
-    by_update = curves["metric"] == CHUNK_METRIC
+    by_update = (curves["metric"] == CHUNK_METRIC) | curves["metric"].str.startswith(BY_UPDATE)
     curves.loc[by_update, "updates"] = curves.loc[by_update, "step"].astype(float)
     curves.loc[by_update, ["epoch", "rows", "seconds"]] = float("nan")
     return curves.sort_values(["metric", "run_id", "step"], ignore_index=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from mlflow.entities import Run
 
-from harness.config.metrics import EPOCH_METRICS
+from harness.config.metrics import BY_UPDATE, EPOCH_METRICS
 from harness.data import sample
 from harness.errors import require
 from harness.tracking._compat_history import histories
@@ -40,7 +40,7 @@ class RunReader(RunSearch):
         require(bool(runs) or not left_out, " ".join(left_out[:1]))
         frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
         params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
-        wanted = [key for key in metrics if key in frame]
+        wanted = [key for metric in metrics for key in (metric, f"{BY_UPDATE}{metric}") if key in frame]
         curves = curves_of(self.histories(list(frame["run_id"]), [*EPOCH_AXES, *wanted]))
         if len(sweeps) != 1:
             return Sweep(frame, params, curves, data=datasets(runs), left_out=left_out)

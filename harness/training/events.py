@@ -32,6 +32,15 @@ class EpochEnd:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """The holdout's metrics of a lane inside an epoch, after the update with number `updates`."""
+
+    lane: int
+    updates: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Stopped:
     """A lane has reached one of its stops, or a stopper has ended it.
 
@@ -75,4 +84,4 @@ class Progress:
     epoch: int
 
 
-Event = EpochEnd | Stopped | Diverged | Failed | Progress
+Event = EpochEnd | Measured | Stopped | Diverged | Failed | Progress

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from harness.training.events import Diverged, EpochEnd, Failed, Stopped
+from harness.training.events import Diverged, EpochEnd, Failed, Measured, Stopped
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
 from harness.training.metrics import Evaluation
@@ -69,7 +69,9 @@ class Tile:
         loop: Loop,
         evaluation: Evaluation,
         curve_points: int,
+        early: Collection[int] = (),
     ) -> None:
+        """Stack the lanes; `early` are the updates after which `advance` pauses for an evaluation."""
         padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
         self.lanes = dict(lanes)
         self.error: Exception | None = None
@@ -81,6 +83,13 @@ class Tile:
         self._updates = 0
         self._diverged: dict[int, int] = {}
         self._curve: list[tuple[np.ndarray, np.ndarray]] = []
+        self._early = sorted(early)
+        self._paused_at: int | None = None  # The row inside a block up to which it has been trained on.
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `advance` stopped inside the block, for an evaluation; the rest of the block is still to be done."""
+        return self._paused_at is not None and self.error is None
 
     def active(self, epoch: int) -> list[int]:
         """Return the lanes that train in `epoch`."""
@@ -101,8 +110,11 @@ class Tile:
 
     @ends_the_tile
     def advance(self, block: DeviceBlock) -> None:
-        """Run the updates that end in a block."""
-        self._state, values = self.loop.advance(self._state, block)
+        """Run the updates that end in a block, or the next ones of them up to a pause."""
+        start = block.start if self._paused_at is None else self._paused_at
+        pause = self._next_pause(start, block.stop)
+        self._paused_at, stop = pause, block.stop if pause is None else pause
+        self._state, values = self.loop.advance(self._state, block.part(start, stop))
         numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
         self._updates += len(values)
         for lane, position in self._positions.items():
@@ -112,10 +124,26 @@ class Tile:
         keep = np.any([thinned(numbers, total, self._curve_points) for total in totals], axis=0)
         self._curve.append((numbers[keep], values[keep]))
 
+    def _next_pause(self, start: int, stop: int) -> int | None:
+        """Return the row of an epoch, in `(start, stop]`, at which the next early update ends, if it ends there."""
+        before = self._updates - start // self._chunk
+        rows = ((update - before) * self._chunk for update in self._early if update > self._updates)
+        row = next(rows, None)
+        return row if row is not None and row <= stop else None
+
     @ends_the_tile
     def evaluate(self, block: DeviceBlock) -> None:
         """Add a block of the holdout to the epoch's metrics."""
         self._sums = self._evaluation.add(self._sums, self._state.lanes, block)
+
+    def measure(self, epoch: int) -> Iterator[Measured]:
+        """Yield each active lane's metrics over the blocks evaluated since the last call or the start of the epoch."""
+        if self.error:
+            return
+        metrics, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
+        for lane in self.active(epoch):
+            if lane not in self._diverged:
+                yield Measured(lane, self._updates, metrics[self._positions[lane]])
 
     def fail(self) -> Iterator[Failed]:
         """Yield the lanes ended by an error, once."""

@@ -278,11 +278,23 @@ def test_metrics_of_each_epoch(left: Left) -> None:
             assert list(left.curve(run, key)) == steps
         assert left.curve(run, "updates") == {step: step * UPDATES[chunksize] for step in steps}
         assert left.curve(run, "rows") == {step: step * ROWS for step in steps}
+        for key in ("train/loss", "val/loss"):
+            by_update = left.curve(run, f"by_update/{key}")
+            assert list(by_update)[-int(epochs) :] == [step * UPDATES[chunksize] for step in steps]
+            assert list(by_update.values())[-int(epochs) :] == list(left.curve(run, key).values())
+        early = [1, 2] if chunksize == "4" else []  # Before the end of the first epoch.
+        assert list(left.curve(run, "by_update/val/rmse")) == early
         chunk_losses = left.curve(run, "train/chunk_loss")
         assert list(chunk_losses) == list(range(1, int(epochs) * UPDATES[chunksize] + 1))
         last = {"rows_per_second", "memory/update_mb", "time/shared_by", "intercept", "slope"}
         assert {key: list(left.curve(run, key)) for key in last} == dict.fromkeys(last, steps[-1:])
         assert run.data.metrics["memory/update_mb"] == (ROWS if chunksize == "full" else CHUNK) * 2 * 4 / 1e6
+
+
+def test_the_time_of_a_run_alone_is_that_of_its_updates(left: Left) -> None:
+    alone = {key: left.curve(run, "time/alone_s") for key, run in left.finished.items()}
+    assert all(list(curve) == [int(epochs)] and curve[int(epochs)] > 0 for (_, _, epochs), curve in alone.items())
+    assert alone["4", "0.1", "3"][3] == pytest.approx(alone["4", "0.1", "2"][2] * 1.5)
 
 
 def test_the_chunk_losses_are_recorded(left: Left) -> None:
@@ -487,7 +499,7 @@ def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
     shutil.copyfile(empty_store, tmp_path / "mlflow.db")
 
     def call(*words: str) -> Answer:
-        return harness("train", *DATA, "tracking.log_model=none", *words)
+        return harness("train", *DATA, "tracking.log_model=none", "runtime.time_alone=false", *words)
 
     return call
 
