@@ -8,23 +8,32 @@ from typing import Any
 import keras
 
 from harness.config.limits import require_whole
-from harness.errors import require
+from harness.errors import ConfigError, require
+
+RANDOM = "random"
+"""The value of `init` with which a linear model's slopes start at random."""
 
 MOST_LAYERS, MOST_UNITS = 100, 1_000_000
 
 
-def linear(inputs: int, init: float = 0.1) -> keras.Model:
+def linear(inputs: int, init: float | str = 0.1) -> keras.Model:
     """Build `prediction = intercept + slope_1 * feature_1 + ...`.
 
     Args:
         inputs: Number of features.
-        init: Initial value of intercept and slopes.
+        init: Initial value of intercept and slopes, or `random`: slopes are drawn as Keras draws those of any dense
+            layer (Glorot and Bengio, 2010), and the intercept is 0.
 
     Returns:
         A model `[rows, inputs] -> [rows, 1]`.
     """
-    start: Any = keras.initializers.Constant(init)
-    layer = keras.layers.Dense(1, kernel_initializer=start, bias_initializer=start, name="linear")
+    if init == RANDOM:
+        starts: dict[str, Any] = {}
+    else:
+        if not isinstance(init, int | float) or isinstance(init, bool):
+            raise ConfigError(f"model.init must be a number or `{RANDOM}`, not {init!r}.")
+        starts = dict.fromkeys(("kernel_initializer", "bias_initializer"), keras.initializers.Constant(init))
+    layer = keras.layers.Dense(1, **starts, name="linear")
     return keras.Sequential([keras.Input((inputs,)), layer])
 
 

@@ -8,6 +8,9 @@ REGRESSION = ("val/rmse", "val/mae", "val/r2")
 BINARY = ("val/accuracy", "val/auc")
 EPOCH_METRICS = ("train/loss", "val/loss", *REGRESSION, *BINARY)
 
+VAL, TEST = "val/", "test/"
+"""Prefixes of the metrics of the holdout, and of the same metrics of the test."""
+
 BY_UPDATE = "by_update/"
 """Prefix of the metrics whose step is the number of updates instead of the epoch."""
 

@@ -146,7 +146,7 @@ class Config:
         chunksize: Rows per update; `full` or None uses the whole sample.
         learning_rate: The optimizer's learning rate.
         epochs: Passes over all training rows.
-        seed: Seed of the initial weights and of the layers' random number generators.
+        seed: Seed of the initial weights, of the layers' random number generators, and of the order of shuffled rows.
         loss: The per-row loss.
         data: Where rows come from and how they are prepared.
         model: `_target_`, a function that takes the number of inputs and returns a Keras model, and any further

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ KIND = "table 4"
 
 _NOT_READ = ("path", "rows", "origin", "scaling")
 """Keys of `DataConfig` that do not affect a table, or only through the fingerprint of its source."""
+_UNSET = {"test": 0.0, "folds": None, "fold": None}
+"""Keys that do not affect a table with these values."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Facts:
         page_rows: Rows per page.
         dropped: Rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
+        test_rows: Rows that only chosen runs are measured on.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
     """
 
@@ -46,6 +49,7 @@ class Facts:
     dropped: int
     filled: int
     drift: str
+    test_rows: int = field(default=0, kw_only=True)
 
     def values(self) -> dict[str, Any]:
         """Return these facts by name, without those that a subclass adds."""
@@ -86,6 +90,7 @@ def read_manifest(folder: Path) -> Manifest:
 def key_of(files: Sequence[Sequence[object]], data: DataConfig) -> str:
     """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
     read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
+    read = {name: value for name, value in read.items() if name not in _UNSET or value != _UNSET[name]}
     read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
     return _hash([KIND, files, sorted(read.items())])
 
@@ -93,7 +98,16 @@ def key_of(files: Sequence[Sequence[object]], data: DataConfig) -> str:
 def digest_of(facts: Facts, sums: bytes) -> str:
     """Return a table's digest: of its page checksums, and so of all values, and of names, categories and statistics."""
     columns = [_described(column) for column in (*facts.features, *facts.targets)]
-    rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
+    test = [facts.test_rows] if facts.test_rows else []
+    rows = [
+        facts.train_rows,
+        facts.holdout_rows,
+        facts.dropped,
+        facts.filled,
+        facts.page_rows,
+        len(facts.targets),
+        *test,
+    ]
     return _hash([KIND, columns, rows, sums.hex()])
 
 

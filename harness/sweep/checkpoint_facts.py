@@ -25,6 +25,7 @@ class RunFacts(TypedDict):
     objective: float
     best: dict[str, tuple[float, int]]
     last: dict[str, float]
+    test: dict[str, float]
 
 
 @with_config(ConfigDict(extra="forbid"))

@@ -47,6 +47,7 @@ class ScanPlan:
         mean: Mean of each column, the target last.
         std: Standard deviation of each column, the target last.
         lanes: Events refer to them by index.
+        order_seed: Seed of the order of shuffled rows.
         resident: Keep the full sample in device memory.
     """
 
@@ -54,6 +55,7 @@ class ScanPlan:
     mean: Sequence[float]
     std: Sequence[float]
     lanes: Sequence[LanePlan]
+    order_seed: int
     resident: bool
     block_rows: int | None
     device_memory_mb: int | None
@@ -127,7 +129,7 @@ class LocalExecutor:
         table = load_table(Path(plan.table))
         scaler = Scaler.with_statistics(table, plan.mean, plan.std)
         block_rows = table.train_rows if plan.resident else plan.block_rows
-        train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS)
+        train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS, seed=plan.order_seed)
         if plan.resident:
             free = available_bytes(self.device, plan.device_memory_mb)
             require(
@@ -145,6 +147,7 @@ class LocalExecutor:
             device=self.device,
             curve_points=plan.curve_points,
             early=plan.early,
+            test=Blocks(table, "test", scaler, block_rows=plan.block_rows),
         )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config import Config, FullSample, Loss
+from harness.config import Config, FullSample, Loss, Order
 from harness.config.naming import ALWAYS, differing
 from harness.data.ingest import ProgressCallback
-from harness.data.pages import PARTS, DamagedTable
+from harness.data.pages import DamagedTable
 from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.data.table_builder import check_streams, open_table, replace_table
@@ -52,6 +52,11 @@ class Run:
         return -(-self.table.train_rows // self.chunk) * self.config.epochs
 
     @property
+    def order_seed(self) -> int:
+        """Seed of the order of its rows; runs with different ones need passes of their own."""
+        return self.config.seed if self.table.order is Order.shuffled else 0
+
+    @property
     def early_updates(self) -> list[int]:
         """Updates inside the first epochs after which the holdout is measured."""
         rows, per_epoch = self.table.train_rows, self.updates // self.config.epochs
@@ -71,7 +76,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same data and split: `plan` is the scan that trains them, and `lanes[i]` the runs of lane `i`."""
+    """Runs with the same rows in the same order: `plan` is their scan, and `lanes[i]` has the runs of lane `i`."""
 
     lanes: list[list[Run]]
     plan: ScanPlan
@@ -126,7 +131,7 @@ def arrange(runs: Sequence[Run]) -> list[Group]:
     """Group runs by scan and lane; runs that differ only in `epochs` share a lane."""
     scans: dict[tuple, dict[str, list[Run]]] = {}
     for run in runs:
-        data = (run.table.folder, run.config.data.scaling, tuple(run.scaler.std))
+        data = (run.table.folder, run.config.data.scaling, tuple(run.scaler.std), run.order_seed)
         lane = signature(replace(run.config, epochs=1), run.table)
         scans.setdefault(data, {}).setdefault(lane, []).append(run)
     return [Group(lanes, _scan_plan(lanes)) for lanes in ([*scan.values()] for scan in scans.values())]
@@ -141,6 +146,7 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
         mean=first.scaler.mean.tolist(),
         std=first.scaler.std.tolist(),
         lanes=[_lane_plan(runs) for runs in lanes],
+        order_seed=first.order_seed,
         resident=runtime.full_sample is FullSample.resident,
         curve_points=first.config.tracking.curve_points,
         early=first.config.tracking.early_updates,
@@ -169,11 +175,11 @@ def _check_model(config: Config) -> None:
 
 
 def _check_targets(config: Config, table: Table) -> None:
-    """Check all labels, including those of the holdout."""
+    """Check all labels, including those that are not trained on."""
     objective = OBJECTIVES[config.loss]
     if not objective.has_labels:
         return
-    for part in PARTS:
+    for part in table.parts:
         reader, rows = table.reader(part, table.targets), table.rows(part)
         for start in range(0, rows, table.page_rows):
             values_of_targets = reader.read(start, min(start + table.page_rows, rows))

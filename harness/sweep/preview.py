@@ -95,6 +95,7 @@ def _print_scans(scans: Sequence[PreparedScan], executor: Executor, display: Dis
     for number, scan in enumerate(scans, 1):
         data = scan.lanes[0][0].table
         rows = f"{count(data.train_rows, 'training row')}, {count(data.holdout_rows, 'holdout row')}"
+        rows += f", {count(data.test_rows, 'test row')}" if data.test_rows else ""
         display.say(f"scan {number}: {data.name}, {rows}, {count(scan.task.epochs, 'epoch')}")
         console.print(_cohorts_table(scan, alone := scan.task.time_alone(range(len(scan.lanes)))), "")
         one_by_one += sum(run.updates * alone[lane] for lane in alone for run in scan.lanes[lane])

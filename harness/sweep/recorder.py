@@ -74,7 +74,7 @@ class Recorder:
         for run in active:
             self._tracker.log_text(run.run_id, config_yaml(run.config), "config.yaml")
             table = run.table
-            parts = {"training": table.train_rows, "holdout": table.holdout_rows}
+            parts = {"training": table.train_rows, "holdout": table.holdout_rows, "test": table.test_rows}
             name = Path(table.name).stem
             self._tracker.log_dataset(run.run_id, name, table.address, table.digest, table.columns, parts)
         if not self._has_code:
@@ -156,6 +156,7 @@ class Recorder:
             model = self._models.build(run, event.weights)
             metrics = final_metrics(run, model, event.epoch, train_seconds, shared_by)
             self._tracker.log(run.run_id, metrics, event.epoch)
+            self._leaderboard.set_test(run, event.test)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
             if run.config.tracking.log_model is LogModel.all:
@@ -189,7 +190,13 @@ class Recorder:
             self._summary.add_clocks(clocks)
 
     def finish(self) -> None:
-        """Log the best model unless an earlier call logged a better one, and end the summary run."""
+        """Log the chosen runs' metrics on the test and the best model, and end the summary run.
+
+        The model is not logged if an earlier call logged a better one.
+        """
+        for run, metrics in self._leaderboard.tests_of_chosen().items():
+            if not run.is_reused:
+                self._tracker.log(run.run_id, metrics, run.config.epochs)
         if self._leaderboard.best:
             run, weights = self._leaderboard.best
             score, logged = self._leaderboard.score(run), self._summary.state.best if self._summary else None

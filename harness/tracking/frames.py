@@ -38,7 +38,7 @@ class Sweep:
         experiment_id: The summary run's experiment.
         name: The summary run's name.
         tags: The summary run's tags.
-        data: The datasets: `name`, `digest`, and `rows` by context (`training` and `holdout`).
+        data: The datasets: `name`, `digest`, and `rows` by context (`training`, `holdout` and `test`).
         sample: At most 2,000 training rows in original units, if the data has one feature.
         left_out: A sentence for each run that is not among `runs` because its record cannot be compared.
     """

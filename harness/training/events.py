@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,12 +47,14 @@ class Stopped:
     Attributes:
         stops: The stops that this event covers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
         weights: The weights, in the order of `keras.Model.get_weights`.
+        test: Metrics on the rows of the test, if there are any.
     """
 
     lane: int
     epoch: int
     stops: tuple[int, ...]
     weights: list[np.ndarray]
+    test: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

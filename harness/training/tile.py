@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from harness.config.metrics import TEST, VAL
 from harness.training.events import Diverged, EpochEnd, Failed, Measured, Stopped
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
@@ -83,6 +84,7 @@ class Tile:
         self._updates = 0
         self._diverged: dict[int, int] = {}
         self._curve: list[tuple[np.ndarray, np.ndarray]] = []
+        self._test: list[dict[str, float]] = [{}] * length
         self._early = sorted(early)
         self._paused_at: int | None = None  # The row inside a block up to which it has been trained on.
 
@@ -144,6 +146,16 @@ class Tile:
         for lane in self.active(epoch):
             if lane not in self._diverged:
                 yield Measured(lane, self._updates, metrics[self._positions[lane]])
+
+    def stops(self, epoch: int) -> bool:
+        """Return True if an active lane stops after `epoch`."""
+        return any(epoch in self.lanes[lane].stops for lane in self.active(epoch))
+
+    @ends_the_tile
+    def keep_test(self) -> None:
+        """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test."""
+        found, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
+        self._test = [{key.replace(VAL, TEST, 1): value for key, value in metrics.items()} for metrics in found]
 
     def fail(self) -> Iterator[Failed]:
         """Yield the lanes ended by an error, once."""
@@ -219,7 +231,9 @@ class Tile:
                 (updates, curve[:, position]),
             )
             if epoch in self.lanes[lane].stops:
-                yield Stopped(lane, epoch, (epoch,), self._stack.weights(self._state.lanes, position))
+                yield Stopped(
+                    lane, epoch, (epoch,), self._stack.weights(self._state.lanes, position), self._test[position]
+                )
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
         self._sums = self._evaluation.start()
         self._curve = []

@@ -81,6 +81,7 @@ class Scan:
         device: str = "/CPU:0",
         curve_points: int = 1000,
         early: bool = False,
+        test: Blocks | None = None,
         stopper: Stopper | None = None,
         feed_limits: FeedLimits = FeedLimits(),  # noqa: B008 (frozen)
     ) -> None:
@@ -96,6 +97,7 @@ class Scan:
             device: TensorFlow's name for the device.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
             early: Measure the holdout inside the first epochs, too; see `harness.training.early`.
+            test: Rows that a lane is measured on when it stops.
             stopper: Ends lanes before their last stop.
             feed_limits: Limits on joined blocks and kept Gram matrices.
 
@@ -108,6 +110,7 @@ class Scan:
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
         self._curve_points, self._early, self._stopper, self._feed_limits = curve_points, early, stopper, feed_limits
+        self._test = test if test and test.rows else None
         self._tiles: list[Tile] = []
         self._stacks: dict[Recipe, Stack] = {}
         self.cohorts: list[Cohort] = []
@@ -143,6 +146,10 @@ class Scan:
                     yield from self._train_on(pool, active, block, holdout, epoch)
                     self._row = block.stop
                     yield Progress((epoch - 1) * self.rows + block.stop, epoch)
+                if self._test and (stopping := [tile for tile in active if tile.stops(epoch)]):
+                    self._evaluate(pool, stopping, Feed(self._test, self._device, pool, self._feed_limits), epoch)
+                    for tile in stopping:
+                        tile.keep_test()
                 self._evaluate(pool, active, holdout, epoch)
                 yield from self._fail()
                 yield from self._end_epoch(active, epoch)

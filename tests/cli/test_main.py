@@ -36,10 +36,10 @@ from omegaconf import OmegaConf
 
 from harness.cli import main
 from harness.config import Config
-from harness.data.split import held_out
 from harness.runtime.signals import STOPPING
 from harness.tracking._compat_views import addresses
 from harness.tracking.run_colour import colour
+from tests.tables import held_out
 
 # The command sets this, and only before anything computes: here another test may have been first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
