@@ -14,6 +14,8 @@ VAL, TEST = "val/", "test/"
 BY_UPDATE = "by_update/"
 """Prefix of the metrics whose step is the number of updates instead of the epoch."""
 
+TEST_METRICS = tuple(key.replace(VAL, TEST, 1) for key in EPOCH_METRICS if key.startswith(VAL))
+
 _BINARY_LOSSES = frozenset({Loss.binary_crossentropy.value})
 _GREATER_IS_BETTER = frozenset({"val/r2", "val/accuracy", "val/auc"})
 
@@ -30,4 +32,4 @@ def deciding_metric(*, held_out: bool) -> str:
 
 def greater_is_better(metric: str) -> bool:
     """Return True if larger values of `metric` are better."""
-    return metric in _GREATER_IS_BETTER
+    return metric.replace(TEST, VAL, 1) in _GREATER_IS_BETTER
