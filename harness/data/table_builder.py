@@ -20,6 +20,7 @@ from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.local import LocalFile
 from harness.data.manifest import key_of
+from harness.data.misfit import hints
 from harness.data.removal import remove_table
 from harness.data.selection import BLOCK_BYTES, Selection
 from harness.data.table import Table, load_table, save_table
@@ -82,7 +83,7 @@ def open_table(
                 # Derived data that cannot be used is not kept: a table can be as large as its source.
                 release(folder)
                 remove_table(folder)
-                with staging_folder(folder) as staging:
+                with staging_folder(folder) as staging, hints(addresses, data):
                     write_table(staging, addresses, data, progress, block_bytes)
                     is_new = True
                     try:
