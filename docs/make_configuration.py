@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, TrackingConfig
+from harness.config.dialect import Dialect
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("data", "model", "optimizer")
@@ -32,6 +33,12 @@ use. `null` stands for no value, `???` for a value that must be given.
 SECTIONS = (
     ("Root", "", Config, "What the runs of a sweep usually differ in."),
     ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
+    (
+        "data: text files",
+        "data.",
+        Dialect,
+        "How text files are written. `harness data describe FILE` proposes what fits. Not part of a run's signature.",
+    ),
     (
         "data of images",
         "data.",
@@ -59,7 +66,14 @@ def page() -> str:
     parts = [START]
     for title, prefix, schema, sentence in SECTIONS:
         parts.append(f"\n## {title}\n\n{sentence}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n")
-        parts += [_row(prefix, field, schema, root) for field in dataclasses.fields(schema)]
+        above = {
+            field.name
+            for base in schema.__bases__
+            if dataclasses.is_dataclass(base)
+            for field in dataclasses.fields(base)
+        }
+        own = [field for field in dataclasses.fields(schema) if field.name not in above]
+        parts += [_row(prefix, field, schema, root) for field in own]
     parts.append(END)
     for group in GROUPS:
         for path in sorted(
@@ -102,6 +116,7 @@ def _type(kind: typing.Any) -> str:
     names |= {
         list[str]: "list of names",
         list[int]: "list of numbers",
+        list[typing.Any]: "list",
         dict[str, typing.Any]: "mapping",
         typing.Any: "text, list, `null`",
     }

@@ -15,7 +15,7 @@ from harness.data.image_parquet import ImageParquet, holds_images
 from harness.data.image_set import ImageSet
 from harness.data.ingest import ProgressCallback
 from harness.data.inputs import Fingerprint, Input, Say, origin_of
-from harness.data.source import BLOCK_BYTES
+from harness.data.selection import BLOCK_BYTES
 from harness.data.table import Table
 from harness.errors import require
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.config import AnyData
 from harness.data.ingest import ProgressCallback
-from harness.data.source import BLOCK_BYTES
+from harness.data.selection import BLOCK_BYTES
 from harness.data.table import Table
 
 Say = Callable[[str], None]
@@ -37,6 +37,10 @@ class Input(ABC):
             ConfigError: The data cannot be used.
             OSError: The folder cannot be written to, or the disk is full.
         """
+
+    def doubt(self) -> str:
+        """Return a sentence on what may not be meant as it is read, or an empty string."""
+        return ""
 
     def begin(self) -> None:  # noqa: B027
         """Prepare for being ingested, which some data can be only once."""

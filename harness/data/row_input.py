@@ -10,9 +10,10 @@ from harness.config import DataConfig
 from harness.data.addresses import find_addresses
 from harness.data.built_in import built_in_csv
 from harness.data.files import open_file
+from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.inputs import Fingerprint, Input, Say, origin_of
-from harness.data.source import BLOCK_BYTES
+from harness.data.selection import BLOCK_BYTES, Selection
 from harness.data.table import Table
 from harness.data.urls import scheme
 from harness.errors import require
@@ -44,6 +45,11 @@ class RowFiles(Input):
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
         """Parse the files and write their columns."""
         return ingest(self.addresses, self._data, folder, progress, block_bytes)
+
+    def doubt(self) -> str:
+        """Return what may be wrong with how the first doubtful file is read."""
+        selection = Selection.of(self._data)
+        return next(filter(None, (open_source(address, selection).doubt() for address in self.addresses)), "")
 
     def begin(self) -> None:
         """Reject streams that this process has read before, and remember these."""

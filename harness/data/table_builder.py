@@ -21,7 +21,7 @@ from harness.data.local import LocalFile
 from harness.data.manifest import key_of
 from harness.data.removal import remove_table
 from harness.data.row_input import RowFiles, only_once
-from harness.data.source import BLOCK_BYTES
+from harness.data.selection import BLOCK_BYTES
 from harness.data.table import Table, load_table, save_table
 from harness.data.table_locks import hold, making, release
 from harness.data.urls import scheme
@@ -68,6 +68,8 @@ def open_table(
                     not (is_new and fault),
                     f"runtime.cache: {fault} It was written just now: set runtime.cache to a folder on another disk.",
                 )
+                if doubt := source.doubt():
+                    say(doubt)
                 source.begin()
                 if fault:
                     _check_owner(folder, fault)
