@@ -102,7 +102,8 @@ def _described(column: Column) -> list[object]:
     scale = max(abs(column.min - column.offset), abs(column.max - column.offset)) or 1.0
     # In relation to the values, and without the last digits, which depend on the type of CPU.
     statistics = (column.mean - column.offset, column.std, column.min - column.offset, column.max - column.offset)
-    rounded = [round(value / scale, 12) + 0.0 for value in (*statistics, column.rounding)]
+    channels = (*column.channel_means, *column.channel_stds)
+    rounded = [round(value / scale, 12) + 0.0 for value in (*statistics, column.rounding, *channels)]
     return [*(getattr(column, name) for name in exact), f"{scale:.12g}", rounded]
 
 
