@@ -350,6 +350,7 @@ def test_model_that_fails_fails_alone(table, build, reason):
 
 
 @pytest.mark.parametrize(("gram", "block"), [(False, 2), (True, 0)])
+@pytest.mark.slow
 def test_tile_that_fails_after_compilation_fails_alone(table, monkeypatch, gram, block):
     data = table()
     alone = train([lane(100)], data, scaler(data), block_rows=1024, gram=gram)[0]
