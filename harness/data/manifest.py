@@ -6,11 +6,11 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import DataConfig, flatten
+from harness.config import AnyData, DataConfig, ImagesConfig, flatten
 from harness.data.statistics import Column
 from harness.runtime.state_files import read_json, write_json
 
@@ -21,8 +21,8 @@ MANIFEST = "table.json"
 KIND = "table 4"
 """Format of a table: increase the number whenever tables of the previous version cannot be used."""
 
-_NOT_READ = ("path", "rows", "origin", "scaling")
-"""Keys of `DataConfig` that do not affect a table, or only through the fingerprint of its source."""
+_NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path")
+"""Keys of `data.*` that do not affect a table, or only through the fingerprint of its source."""
 _UNSET = {"test": 0.0, "folds": None, "fold": None}
 """Keys that do not affect a table with these values."""
 
@@ -39,6 +39,7 @@ class Facts:
         filled: Number of fields filled with the training mean, plus the number of empty categories.
         test_rows: Rows that only chosen runs are measured on.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
+        notes: Phrases on what is odd about the source, but can be used.
     """
 
     features: tuple[Column, ...]
@@ -50,6 +51,7 @@ class Facts:
     filled: int
     drift: str
     test_rows: int = field(default=0, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def values(self) -> dict[str, Any]:
         """Return these facts by name, without those that a subclass adds."""
@@ -67,7 +69,7 @@ class Manifest:
     """
 
     files: list[list[str | int | None]]
-    data: DataConfig
+    data: DataConfig | ImagesConfig
     facts: Facts
     digest: str
 
@@ -87,11 +89,11 @@ def read_manifest(folder: Path) -> Manifest:
     return read_json(folder / MANIFEST, KIND, _schema())
 
 
-def key_of(files: Sequence[Sequence[object]], data: DataConfig) -> str:
+def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
     """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
-    read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
+    read = {name: value for name, value in flatten(vars(data)).items() if name not in _NOT_READ}
     read = {name: value for name, value in read.items() if name not in _UNSET or value != _UNSET[name]}
-    read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
+    read |= {name: sorted(read[name]) for name in ("log_columns", "dates") if name in read}
     return _hash([KIND, files, sorted(read.items())])
 
 
@@ -116,7 +118,8 @@ def _described(column: Column) -> list[object]:
     scale = max(abs(column.min - column.offset), abs(column.max - column.offset)) or 1.0
     # In relation to the values, and without the last digits, which depend on the type of CPU.
     statistics = (column.mean - column.offset, column.std, column.min - column.offset, column.max - column.offset)
-    rounded = [round(value / scale, 12) + 0.0 for value in (*statistics, column.rounding)]
+    channels = (*column.channel_means, *column.channel_stds)
+    rounded = [round(value / scale, 12) + 0.0 for value in (*statistics, column.rounding, *channels)]
     return [*(getattr(column, name) for name in exact), f"{scale:.12g}", rounded]
 
 

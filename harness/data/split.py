@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,3 +63,9 @@ def _hashes(first_row: int, count: int, seed: int) -> np.ndarray:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     return z
+
+
+def is_held_out(key: str, fraction: float, seed: int) -> bool:
+    """Return whether what `key` identifies is held out, which depends on nothing but the key and `seed`."""
+    digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") < int(fraction * 2**64)

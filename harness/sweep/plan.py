@@ -147,6 +147,7 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
         std=first.scaler.std.tolist(),
         lanes=[_lane_plan(runs) for runs in lanes],
         order_seed=first.order_seed,
+        scaling=first.config.data.scaling.value,
         resident=runtime.full_sample is FullSample.resident,
         curve_points=first.config.tracking.curve_points,
         early=first.config.tracking.early_updates,
