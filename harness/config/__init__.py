@@ -16,6 +16,7 @@ from harness.config.schema import (
     TrackingConfig,
     flatten,
 )
+from harness.config.stopping import Restore, StoppingConfig
 
 __all__ = [
     "DEFAULT_EXPERIMENT",
@@ -28,8 +29,10 @@ __all__ = [
     "Loss",
     "Missing",
     "Order",
+    "Restore",
     "RuntimeConfig",
     "Scaling",
+    "StoppingConfig",
     "TrackingConfig",
     "flatten",
 ]

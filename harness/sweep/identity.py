@@ -24,6 +24,8 @@ _IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT)
 def signature(config: Config, table: Table) -> str:
     """Hash everything that a run's results depend on: its settings, its table's content and its model's source."""
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_IGNORED)}
+    if not config.stopping.is_on:
+        settings = {key: value for key, value in settings.items() if not key.startswith("stopping.")}
     for key in ("log_columns", "categorical", "dates"):
         settings[f"data.{key}"] = sorted(getattr(config.data, key))
     return hash_json([sorted(settings.items()), table.digest, _source_code(config.model["_target_"])])
