@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
+from harness.tracking.model_saver import RawModel
 from harness.tracking.tracker import Tracker
 from harness.training.export import raw_example, raw_model
 
@@ -32,7 +33,10 @@ class ModelLog:
     def log(self, run: Run, model: keras.Model) -> None:
         """Log a run's model; if it cannot be saved, tag the run with the reason instead of failing it."""
         try:
+            data = run.config.data
+            dates = {name: data.date_format for name in data.dates if name != data.target}
             exported = raw_model(model, run.table, run.scaler, run.config.loss)
-            self._tracker.log_model(run.run_id, exported, raw_example(run.table), run.config.data.target)
+            example = raw_example(run.table, dates)
+            self._tracker.log_model(run.run_id, RawModel(exported, example, [data.target], dates))
         except Exception as error:
             self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})
