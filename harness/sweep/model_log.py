@@ -12,6 +12,7 @@ from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
 from harness.tracking.tracker import Tracker
+from harness.training.encoding import Encoding
 from harness.training.export import raw_example, raw_model
 
 
@@ -24,9 +25,10 @@ class ModelLog:
 
     def build(self, run: Run, weights: Sequence[np.ndarray]) -> keras.Model:
         """Return a run's model with these weights; valid only until the next call, because runs share model objects."""
-        key = json.dumps([run.config.model, run.table.inputs])
+        inputs = Encoding.of(run.table, run.config.data.scaling).inputs
+        key = json.dumps([run.config.model, inputs])
         if key not in self._models:
-            self._models[key] = model_builder(run.config.model)(len(run.table.inputs))
+            self._models[key] = model_builder(run.config.model)(inputs)
         self._models[key].set_weights(weights)
         return self._models[key]
 
