@@ -9,6 +9,7 @@ from harness.analysis.objective import Objective, Run, has
 from harness.analysis.replicates import COUNT
 from harness.config.metrics import TEST, VAL
 from harness.formatting import count, memory, number
+from harness.tracking.run_tags import STOPPED
 
 _MEMORY = "memory/update_mb"
 MOST_SIZES = 4
@@ -22,7 +23,8 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
         best = next((run for run in runs if objective.decides(run) and run["sample"] == sample), None)
         if best is not None:
             kind = "full-sample run" if sample == "full" else f"batch run (chunks of {best['chunksize']} rows)"
-            effort = f"{count(best['updates'], 'update')} in {count(float(best['epochs']), 'epoch')}"
+            epochs = best[STOPPED] if has(best, STOPPED) else best["epochs"]
+            effort = f"{count(best['updates'], 'update')} in {count(float(epochs), 'epoch')}"
             result = f"{objective.metric} {number(best[objective.metric])}{_of_several(best)}{_test(best, objective)}"
             sentences.append(f"Best {kind}: {result} after {effort}{_memory(best)}.")
     return [*sentences, *choice(runs, objective)]

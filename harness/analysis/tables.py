@@ -16,6 +16,7 @@ from harness.config.metrics import EPOCH_METRICS, TEST_METRICS, greater_is_bette
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep
+from harness.tracking.run_tags import PRUNED, STOPPED
 
 Column = list[str]
 """A title, which may have several lines, and one cell per row."""
@@ -101,6 +102,8 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     first = metrics.pop(0) if metrics else ["", *("" for _ in runs)]
     if any(has(run, COUNT) for run in runs):
         columns += [["runs", *(f"{run[COUNT]:.0f}" if has(run, COUNT) else "" for run in runs)]]
+    if any(has(run, STOPPED) for run in runs):
+        columns += [["stopped\nat", *(str(run[STOPPED]) if has(run, STOPPED) else "" for run in runs)]]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
     return columns + metrics
 
@@ -214,4 +217,8 @@ def _metric_column(metric: Metric, runs: Sequence[Run], deciding: str) -> Column
 
 def _ending(run: Run) -> str:
     """Return how a run ended, or an empty string if it finished."""
-    return "" if run["status"] == "FINISHED" else "diverged" if has(run, "diverged_at") else run["status"].lower()
+    if run["status"] == "FINISHED":
+        return ""
+    if has(run, PRUNED):
+        return f"pruned at {run[PRUNED]}"
+    return "diverged" if has(run, "diverged_at") else run["status"].lower()

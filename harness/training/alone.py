@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
-from harness.training.lanes import Stack
+from harness.training.lanes import Recipe, Stack
 from harness.training.loops import make_loop
 from harness.training.slices import DeviceBlock
+from harness.training.tile import Lane
 
 BYTES = 16 << 20
 """Size of the block that is trained on, so that a call makes many updates and the cost of calling does not count."""
 
 ENOUGH_SECONDS, REPEATS = 0.02, 5
+
+
+def time_lanes(
+    kinds: Iterable[Mapping[int, Lane]], stacks: Mapping[Recipe, Stack], empty: DeviceBlock
+) -> dict[int, float]:
+    """Return the seconds of one update of each lane, measured once for each kind.
+
+    Args:
+        kinds: Lanes by index; those of a kind have the same chunk and recipe.
+        stacks: The stacks of their recipes.
+        empty: A block without rows. Kinds that cannot be trained on it are left out.
+    """
+    found: dict[int, float] = {}
+    for kind in filter(None, kinds):
+        first = next(iter(kind.values()))
+        with contextlib.suppress(Exception):
+            found |= dict.fromkeys(kind, seconds_per_update(stacks[first.recipe], first.chunk, empty))
+    return found
 
 
 def seconds_per_update(stack: Stack, chunk: int, empty: DeviceBlock) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +15,8 @@ import tensorflow as tf
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
 from harness.runtime.memory import release_memory
-from harness.training.alone import seconds_per_update
+from harness.training.alone import time_lanes
+from harness.training.clocks import Clocks
 from harness.training.early import early_updates
 from harness.training.encoding import Encoding
 from harness.training.events import EpochEnd, Event, Failed, Progress
@@ -30,25 +30,6 @@ from harness.training.saved_state import array, numbers, require_names
 from harness.training.slices import DeviceBlock
 from harness.training.stopper import Stopper
 from harness.training.tile import Lane, Tile
-
-
-@dataclass
-class Clocks:
-    """A scan's wall-clock time by activity, in seconds."""
-
-    compile: float = 0.0
-    read: float = 0.0
-    train: float = 0.0
-    evaluate: float = 0.0
-
-    @contextlib.contextmanager
-    def time(self, name: str) -> Iterator[None]:
-        """Add the time spent inside the block to the clock `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, name, getattr(self, name) + time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -206,16 +187,10 @@ class Scan:
 
         It is measured once for each kind of update; lanes for which it cannot be are left out.
         """
-        found: dict[int, float] = {}
         with ThreadPoolExecutor(1) as pool, tf.device(self._device):
             block = Feed(self._train, self._device, pool, self._feed_limits).empty()
-            for cohort in self.cohorts:
-                if wanted := [lane for lane in cohort.lanes if lane in lanes]:
-                    first = self._lanes[wanted[0]]
-                    with contextlib.suppress(Exception):
-                        seconds = seconds_per_update(self._stacks[first.recipe], first.chunk, block)
-                        found |= dict.fromkeys(wanted, seconds)
-        return found
+            kinds = [[lane for lane in cohort.lanes if lane in lanes] for cohort in self.cohorts]
+            return time_lanes([{lane: self._lanes[lane] for lane in kind} for kind in kinds], self._stacks, block)
 
     def _each(self, pool: ThreadPoolExecutor, tiles: Iterable[Tile], work: Callable[[Tile], None]) -> None:
         """Run `work` for all tiles in parallel, on the scan's device."""

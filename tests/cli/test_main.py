@@ -161,16 +161,17 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
     assert table[10] == ""
     best = [line.split(":")[0] for line in table[11:13]]
     assert best == ["Best batch run (chunks of 4 rows)", "Best full-sample run"]
-    assert table[13].startswith("scan s and scan rows/s are measured for a whole scan of 4 lanes, not for single runs.")
-    assert table[15] == "Full sample against the best batch run, val/loss (* better):"
+    assert table[13].startswith("The best of 2 batch runs and 2 full-sample runs are chosen by the val/loss that is")
+    assert table[14].startswith("alone s is a run's number of updates times the time of one, measured alone")
+    assert table[16] == "Each chunksize against the full sample, val/loss (* better):"
     better = {
         epochs: "full" if losses["full", "0.1", epochs] < losses["4", "0.1", epochs] else "batch" for epochs in "23"
     }
-    for epochs, line in zip("23", table[19:21], strict=True):
-        rate, count, *pair = line.split()[:4]
-        assert (rate, count) == ("0.1", epochs)
+    for epochs, line in zip("23", table[20:22], strict=True):
+        chunk, rate, count, *pair = line.split()[:5]
+        assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
-    assert "Training times cannot be compared: the runs shared a scan" in table[-1]
+    assert table[-1].startswith("With the same training time, measured alone and scaled, chunks of 4 rows beat the ")
 
 
 def test_each_configuration_has_a_run_and_the_sweep_a_summary(left: Left) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from harness.config import DataConfig, Scaling
+from harness.config import DataConfig, Order, Scaling
 from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
 from harness.data.split import Split
@@ -72,7 +72,7 @@ def test_a_table_keeps_the_rows_of_the_test(make_table: Callable[..., Table]) ->
 
 def test_a_seed_orders_shuffled_rows(make_table: Callable[..., Table]) -> None:
     """All seeds read the same rows; 0 reads them as they are stored, and no order depends on the size of blocks."""
-    table = make_table(CSV, order="shuffled")
+    table = make_table(CSV, order=Order.shuffled)
     scaler = Scaler.of(table, Scaling.none)
 
     def order(seed: int, epoch: int = 1, block_rows: int = 4096) -> list[float]:
