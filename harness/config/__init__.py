@@ -4,6 +4,7 @@ In: values composed from `conf/` or recorded with a run. Out: `Config`. Imports 
 """
 
 from harness.config.data import DataConfig, Missing, Order, Scaling
+from harness.config.objective import Loss, ObjectiveConfig
 from harness.config.schema import (
     DEFAULT_EXPERIMENT,
     FULL,
@@ -11,7 +12,6 @@ from harness.config.schema import (
     Device,
     FullSample,
     LogModel,
-    Loss,
     RuntimeConfig,
     TrackingConfig,
     flatten,
@@ -27,6 +27,7 @@ __all__ = [
     "LogModel",
     "Loss",
     "Missing",
+    "ObjectiveConfig",
     "Order",
     "RuntimeConfig",
     "Scaling",

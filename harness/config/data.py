@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
+from harness.config.limits import MOST_ROWS, SEEDS, require_number, require_whole, shown
 from harness.errors import ConfigError, require
 
 
@@ -33,13 +34,16 @@ class Order(Enum):
     shuffled = "shuffled"
 
 
+BALANCED = "balanced"
+
+
 @dataclass
 class DataConfig:
     """Where rows come from and which columns to train on.
 
     Attributes:
         features: Input columns, in the model's order.
-        target: The column to predict.
+        target: The column to predict, or a list of numeric columns to predict together.
         path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
             `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
@@ -50,7 +54,13 @@ class DataConfig:
         encoding: Python name of a CSV's encoding.
         decimal: Decimal mark of a CSV.
         log_columns: Features or target to replace by their natural logarithm.
-        categorical: Categorical features; each category becomes a model input that is 0 or 1.
+        categorical: Categorical features; each category becomes a model input that is 0 or 1. The target of
+            `loss=sparse_categorical_crossentropy` is categorical by itself.
+        classes: The classes of that target, in the order of the model's outputs; a row with another label is rejected,
+            or left out with `missing=drop`. By default, the labels in the training rows, ascending.
+        weight: A column of weights, each row's share in the loss.
+        class_weight: Weights of the target's labels, such as `{spam: 5}`, in which others weigh 1; `balanced` gives
+            all labels the same share in the loss. Multiplied by `weight`.
         dates: Features or target that are dates, converted to days since 1970-01-01.
         date_format: `strptime` format of the dates; None means ISO 8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
@@ -62,7 +72,7 @@ class DataConfig:
     """
 
     features: list[str]
-    target: str
+    target: Any
     path: Any = None
     rows: int | None = None
     origin: str | None = None
@@ -71,6 +81,9 @@ class DataConfig:
     decimal: str = "."
     log_columns: list[str] = field(default_factory=list)
     categorical: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    weight: str | None = None
+    class_weight: Any = None
     dates: list[str] = field(default_factory=list)
     date_format: str | None = None
     scaling: Scaling = Scaling.standard
@@ -88,22 +101,49 @@ class DataConfig:
         require_whole("data.split_seed", self.split_seed, *SEEDS)
 
     @property
+    def targets(self) -> list[str]:
+        """The columns to predict."""
+        return self.target if isinstance(self.target, list) else [self.target]
+
+    @property
     def columns(self) -> list[str]:
-        """All columns to read, the target last."""
-        return [*self.features, self.target]
+        """All columns to read: the features, the targets, and the weights if there are any."""
+        return [*self.features, *self.targets, *([self.weight] if self.weight else [])]
 
     def _check_columns(self) -> None:
-        columns = self.columns
+        if isinstance(self.target, list) and len(self.target) == 1:
+            (self.target,) = self.target  # The same column, not another text in a key.
         require(bool(self.features), "data.features is empty; name at least one column.")
         require(bool(self.target), "data.target is empty; name a column.")
+        named = all(isinstance(name, str) and name for name in self.targets)
+        require(named, f"data.target must be a column's name or a list of these, not {shown(self.target)}.")
+        columns = [*self.features, *self.targets]
         twice = sorted(name for name, times in Counter(columns).items() if times > 1)
         require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
-        self._check_names("categorical", self.features, "data.features")
+        self._check_names("categorical", columns, "data.features and data.target")
         both = {*self.categorical} & {*self.log_columns, *self.dates} | {*self.log_columns} & {*self.dates}
-        shown = ", ".join(sorted(both))
-        require(not both, f"{shown}: only one of data.categorical, data.dates and data.log_columns may name a column.")
+        names = ", ".join(sorted(both))
+        require(not both, f"{names}: only one of data.categorical, data.dates and data.log_columns may name a column.")
+        is_other = self.weight is None or (bool(self.weight) and self.weight not in columns)
+        require(
+            is_other, f"data.weight must name a column that is neither a feature nor a target, not {self.weight!r}."
+        )
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        twice = sorted(name for name, times in Counter(self.classes).items() if times > 1)
+        require(not twice, f"data.classes names {', '.join(twice)} more than once.")
+        require(len(self.classes) != 1, "data.classes names only one class; name at least two.")
+        given = self.class_weight
+        if isinstance(given, Mapping):
+            self.class_weight = {str(label): value for label, value in given.items()}
+            for label, value in given.items():
+                require_number(f"data.class_weight: the weight of {label}", value, 0, 1e30)
+        else:
+            forms = "`balanced` or a weight for each label, such as {spam: 5}"
+            require(given in (None, BALANCED), f"data.class_weight must be {forms}, not {shown(given)}.")
 
     def _check_names(self, key: str, columns: list[str], among: str) -> None:
         known = {*columns}

@@ -7,23 +7,15 @@ because Hydra cannot compose frozen classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from enum import Enum
 from typing import Any
 
 from harness.config.data import DataConfig
 from harness.config.keys import key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
+from harness.config.objective import CLASSES_LOSS, Loss, ObjectiveConfig
 from harness.errors import require
-
-
-class Loss(Enum):
-    """The per-row loss; a chunk's loss is the mean over its rows."""
-
-    mse = "mse"
-    mae = "mae"
-    huber = "huber"
-    binary_crossentropy = "binary_crossentropy"
 
 
 class LogModel(Enum):
@@ -144,6 +136,7 @@ class Config:
         epochs: Passes over all training rows.
         seed: Seed of the initial weights and of the layers' random number generators.
         loss: The per-row loss.
+        objective: The loss's parameters, and which metric decides.
         data: Where rows come from and how they are prepared.
         model: `_target_`, a function that takes the number of inputs and returns a Keras model, and any further
             arguments of that function.
@@ -160,6 +153,7 @@ class Config:
     data: DataConfig
     model: dict[str, Any]
     optimizer: dict[str, Any]
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -179,8 +173,8 @@ class Config:
             check_values(group, getattr(self, group))
         target = isinstance(self.model.get("_target_"), str)
         require(target, "model._target_ must name a function. Set it, or choose a model from conf/model.")
-        labels = self.loss is not Loss.binary_crossentropy or self.data.target not in self.data.log_columns
-        require(labels, "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.")
+        self.objective.check(self.loss)
+        self._check_targets()
 
     def flat(self) -> dict[str, Any]:
         """Return all values by dotted key; the chunksize of a full-sample run is `full`."""
@@ -190,6 +184,24 @@ class Config:
     def is_full(self) -> bool:
         """True for a full-sample run."""
         return self.chunksize in (None, FULL)
+
+    def _check_targets(self) -> None:
+        """Check that data and loss agree on what the targets are; classes are made categorical."""
+        data, name, is_classes = self.data, f"loss={self.loss.value}", self.loss is CLASSES_LOSS
+        if self.loss.has_labels:
+            require(len(data.targets) == 1, f"{name} needs one target, but data.target names {len(data.targets)}.")
+            labels = "a label" if is_classes else "labels 0 and 1"
+            for key in ("log_columns", "dates"):
+                is_plain = data.targets[0] not in getattr(data, key)
+                require(is_plain, f"{name} needs {labels}: remove the target from data.{key}.")
+        else:
+            require(data.class_weight is None, f"data.class_weight needs labels, but {name} predicts numbers.")
+        if is_classes:
+            self.data = replace(data, categorical=list(dict.fromkeys([*data.categorical, *data.targets])))
+            return
+        words = ", ".join(target for target in data.targets if target in data.categorical)
+        require(not words, f"data.categorical names the target {words}: set loss={CLASSES_LOSS.value} for classes.")
+        require(not data.classes, f"data.classes needs loss={CLASSES_LOSS.value}, not {name}.")
 
     def chunk_rows(self, rows: int) -> int:
         """Return the number of rows per update, given `rows` training rows."""

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ MANIFEST = "table.json"
 KIND = "table 4"
 """Format of a table: increase the number whenever tables of the previous version cannot be used."""
 
-_NOT_READ = ("path", "rows", "origin", "scaling")
+_NOT_READ = ("path", "rows", "origin", "scaling", "class_weight")
 """Keys of `DataConfig` that do not affect a table, or only through the fingerprint of its source."""
 
 
@@ -36,6 +36,7 @@ class Facts:
         dropped: Rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
+        weights: The column of the rows' weights, if they have any.
     """
 
     features: tuple[Column, ...]
@@ -46,6 +47,7 @@ class Facts:
     dropped: int
     filled: int
     drift: str
+    weights: tuple[Column, ...] = field(default=(), kw_only=True)
 
     def values(self) -> dict[str, Any]:
         """Return these facts by name, without those that a subclass adds."""
@@ -85,15 +87,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 def key_of(files: Sequence[Sequence[object]], data: DataConfig) -> str:
     """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
-    read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
+    read = {name: value for name, value in flatten(asdict(data)).items() if name.split(".")[0] not in _NOT_READ}
     read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
     return _hash([KIND, files, sorted(read.items())])
 
 
 def digest_of(facts: Facts, sums: bytes) -> str:
     """Return a table's digest: of its page checksums, and so of all values, and of names, categories and statistics."""
-    columns = [_described(column) for column in (*facts.features, *facts.targets)]
+    columns = [_described(column) for column in (*facts.features, *facts.targets, *facts.weights)]
     rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
+    rows += [len(facts.weights)] if facts.weights else []
     return _hash([KIND, columns, rows, sums.hex()])
 
 

@@ -22,7 +22,7 @@ class RunFacts(TypedDict):
     sweeps: list[RUN_ID]
     status: Literal["", "FINISHED", "FAILED", "KILLED"]
     reason: str
-    objective: float
+    cost: float
     best: dict[str, tuple[float, int]]
     last: dict[str, float]
 

@@ -18,7 +18,7 @@ ROUNDING = "rounding"
 
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
 # Settings that cannot affect a run's results, or only through the table.
-_IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT)
+_IGNORED = ("tracking.", "runtime.", "objective.metric", "data.date_format", *_FILE_FORMAT)
 
 
 def signature(config: Config, table: Table) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
-from harness.config.metrics import deciding_metric
+from harness.data.confusion import FILE as CONFUSION
+from harness.data.confusion import confusion_csv
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
@@ -90,8 +91,7 @@ class Recorder:
             run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
             run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
-            loss = deciding_metric(held_out=run.table.holdout_rows > 0)
-            run.objective = math.inf if run.reason else metrics.get(loss, math.inf)
+            run.cost = math.inf if run.reason else run.cost_of(metrics)
             self._leaderboard.set_metrics(run, metrics)
         self._add_ended(list(records))
         if self._summary:
@@ -146,6 +146,8 @@ class Recorder:
             model = self._models.build(run, event.weights)
             metrics = final_metrics(run, model, event.epoch, train_seconds, shared_by)
             self._tracker.log(run.run_id, metrics, event.epoch)
+            if event.confusion is not None:
+                self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
             if run.config.tracking.log_model is LogModel.all:
@@ -220,7 +222,7 @@ class Recorder:
         return run_tags(run, self._command, self._device) | self._owner | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
-        run.reason, run.objective = masked(reason), math.inf
+        run.reason, run.cost = masked(reason), math.inf
         self._tracker.tag(run.run_id, {"failure": run.reason})
         self._end(run, "FAILED")
 

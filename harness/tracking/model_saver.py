@@ -24,14 +24,22 @@ class ModelSaver:
             self._preparing = threading.Thread(target=_list_packages, name="packages", daemon=True)
             self._preparing.start()
 
-    def save(self, folder: Path, model: Any, example: Mapping[str, np.ndarray], target: str) -> None:
+    def save(
+        self,
+        folder: Path,
+        model: Any,
+        example: Mapping[str, np.ndarray],
+        target: str,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         """Save a model with one input `[rows, 1]` for each feature, named after the feature.
 
         Args:
             folder: The folder to create.
             model: A Keras model.
             example: Example rows, float64 or text, by feature.
-            target: The column that the model predicts.
+            target: The column that the model predicts, or several columns.
+            metadata: What the columns of the predictions are, for users of the model.
         """
         if self._preparing:
             self._preparing.join()
@@ -42,14 +50,16 @@ class ModelSaver:
         from mlflow.types import Schema, TensorSpec
 
         kinds = {name: np.dtype("str" if values.dtype.kind == "U" else "float64") for name, values in example.items()}
+        (output,) = model.outputs
         save_model(
             model,
             folder,
             signature=ModelSignature(
                 Schema([TensorSpec(kind, (-1, 1), name) for name, kind in kinds.items()]),
-                Schema([TensorSpec(np.dtype(model.outputs[0].dtype), (-1, 1), target)]),
+                Schema([TensorSpec(np.dtype(output.dtype), (-1, output.shape[1]), target)]),
             ),
             input_example=dict(example),
+            metadata=dict(metadata or {}) or None,
             pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],
         )
 

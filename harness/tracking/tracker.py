@@ -184,10 +184,12 @@ class Tracker:
         """Start the slow part of the first `log_model` in the background."""
         self._models.prepare()
 
-    def log_model(self, run_id: str, model: Any, example: Mapping[str, np.ndarray], target: str) -> None:
+    def log_model(
+        self, run_id: str, model: Any, example: Mapping[str, np.ndarray], target: str, metadata: Mapping[str, Any]
+    ) -> None:
         """Store a Keras model; see `ModelSaver.save` for the arguments and errors."""
         folder = self._outbox.new_folder() / "model"
-        self._models.save(folder, model, example, target)
+        self._models.save(folder, model, example, target, metadata)
         self._put("model", run_id, path=self._outbox.own(folder))
 
     def end_run(self, run_id: str, status: str) -> None:

@@ -38,12 +38,14 @@ class Stopped:
     Attributes:
         stops: The stops that this event covers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
         weights: The weights, in the order of `keras.Model.get_weights`.
+        confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes.
     """
 
     lane: int
     epoch: int
     stops: tuple[int, ...]
     weights: list[np.ndarray]
+    confusion: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

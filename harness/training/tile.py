@@ -77,7 +77,7 @@ class Tile:
         self._positions = {lane: position for position, lane in enumerate(lanes)}  # Lanes still training.
         self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._state = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
-        self._sums = evaluation.start()
+        self._sums = self._ended_sums = evaluation.start()
         self._updates = 0
         self._diverged: dict[int, int] = {}
         self._curve: list[tuple[np.ndarray, np.ndarray]] = []
@@ -191,9 +191,10 @@ class Tile:
                 (updates, curve[:, position]),
             )
             if epoch in self.lanes[lane].stops:
-                yield Stopped(lane, epoch, (epoch,), self._stack.weights(self._state.lanes, position))
+                confusion = self._evaluation.confusion(self._sums, position)
+                yield Stopped(lane, epoch, (epoch,), self._stack.weights(self._state.lanes, position), confusion)
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
-        self._sums = self._evaluation.start()
+        self._ended_sums, self._sums = self._sums, self._evaluation.start()
         self._curve = []
 
     def leave(self, lanes: Collection[int], epoch: int) -> Iterator[Stopped]:
@@ -201,8 +202,9 @@ class Tile:
         for lane in self.active(epoch + 1):
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
-                weights = self._stack.weights(self._state.lanes, self._positions.pop(lane))
-                yield Stopped(lane, epoch, stops, weights)
+                position = self._positions.pop(lane)
+                confusion = self._evaluation.confusion(self._ended_sums, position)
+                yield Stopped(lane, epoch, stops, self._stack.weights(self._state.lanes, position), confusion)
 
     def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers and losses `[updates, tile]` of the epoch's updates that are kept."""
