@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from harness.cli.app import App
-from harness.cli.compose import CONF, compose_jobs, grid_axes, task_config
+from harness.cli.compose import CONF, Job, compose_jobs, grid_axes
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder, write_job_files
 from harness.sweep.proposer import Grid, Proposer, Result
 
@@ -36,28 +36,27 @@ class FusedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the jobs together, then write the folder of each job that was trained."""
         setup_globals()
-        configs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
+        jobs = compose_jobs(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         folder = Path(self._config.hydra.sweep.dir)
         hide_passwords(folder, SWEEP_FILES)
-        runs = self._app.train(configs, folder)
+        runs = self._app.train(jobs, folder)
         if self._app.previews:
             return []
-        return [self._run_job(config, run) for config, run in zip(configs, runs, strict=True)]
+        return [self._run_job(job, run) for job, run in zip(jobs, runs, strict=True)]
 
-    def _run_job(self, config: DictConfig, run: Any) -> JobReturn:
+    def _run_job(self, job: Job, run: Any) -> JobReturn:
         """End a job whose run has ended. Hydra does so if callbacks or a logging of the user's need it."""
-        chosen = config.hydra.runtime.choices.get("hydra/job_logging")
-        if config.hydra.callbacks or chosen != "harness":
+        if self._config.hydra.callbacks or job.choices.get("hydra/job_logging") != "harness":
             return run_job(
                 hydra_context=self._context,
                 task_function=_reporter(run),
-                config=config,
+                config=job.whole(),
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
         if not run.is_reused:
-            write_job_files(config, f"{run.name}: {run.status} {run.reason}")
-        ended = JobReturn(list(config.hydra.overrides.task), config, config, str(Path.cwd()), config.hydra.job.name)
+            write_job_files(job.whole(), f"{run.name}: {run.status} {run.reason}")
+        ended = JobReturn(job.words, job.config, None, str(Path.cwd()), self._config.hydra.job.name)
         ended.status, ended.return_value = JobStatus.COMPLETED, run.cost
         return ended
 
@@ -94,8 +93,7 @@ class HarnessSweeper(Sweeper):
         results: list[Result] = []
         while batch := proposer.propose(results):
             if not isinstance(self._launcher, FusedLauncher):  # It checks them itself.
-                composed = compose_jobs(self._loader, config, batch, len(results))
-                self._app.check([task_config(job) for job in composed])
+                self._app.check(compose_jobs(self._loader, config, batch, len(results)))
             ended = self._launcher.launch(batch, initial_job_idx=len(results))
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)

@@ -98,11 +98,13 @@ def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
 def curves_of(sweep: Sweep, metric: str) -> Mapping[str, Curve]:
     """Return the curve of each run by run id; runs without one get an empty curve."""
     names = ["value", *AXES.values()]
-    points = sweep.curves[sweep.curves["metric"] == metric].sort_values("step")
+    points = sweep.curves[sweep.curves["metric"] == metric].sort_values(["run_id", "step"])
     curves = {run_id: dict.fromkeys(names, np.zeros(0)) for run_id in sweep.runs["run_id"]}
-    for run_id, curve in points.groupby("run_id"):
-        curves[run_id] = dict(zip(names, curve[names].to_numpy(float).T, strict=True))
-    return curves
+    run_ids, starts = np.unique(points["run_id"].to_numpy(object), return_index=True)
+    pieces = np.split(points[names].to_numpy(float).T, starts[1:], axis=1)
+    return curves | {
+        run_id: dict(zip(names, piece, strict=True)) for run_id, piece in zip(run_ids, pieces, strict=False)
+    }
 
 
 def point(curve: Curve, index: int) -> Point:

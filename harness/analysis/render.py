@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FULL_STYLE = "magenta"
+MOST_ROWS = 100
+"""Number of rows that a table in the terminal has at most."""
 
 
 def show(sweep: Sweep, console: Console, width: int, target: float | None = None) -> None:
@@ -116,9 +118,11 @@ def _table(columns: list[Column], console: Console, width: int, justify: Literal
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
     for title, *_ in columns:
         table.add_column(Text(title), justify=justify, no_wrap=True, vertical="bottom")
-    for cells in zip(*(column[1:] for column in columns), strict=True):
+    for cells in zip(*(column[1 : MOST_ROWS + 1] for column in columns), strict=True):
         table.add_row(*map(Text, cells), style=FULL_STYLE if cells[0] == "full" else None)
     console.print(table)
+    if (more := len(columns[0]) - 1 - MOST_ROWS) > 0:
+        _say([f"{more:,} more rows are not shown. --csv, --json and --markdown show all."], console)
     if left_out:
         names = ", ".join(reversed(left_out))
         _say([f"Columns that do not fit this width: {names}. --csv, --json and --markdown show all."], console)

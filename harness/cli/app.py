@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
-from harness.cli.compose import task_config
+from harness.cli.compose import Job
 from harness.cli.hydra_errors import check_keys
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.trust import OPTION, import_models
@@ -70,7 +70,7 @@ class App:
         with open_dict(job):
             job.hydra = hydra_config
         try:
-            ended = self.train([job], folder)
+            ended = self.train([Job.of(job)], folder)
         except Exception as error:
             if os.getpid() != self._process:
                 raise
@@ -79,19 +79,19 @@ class App:
             return math.inf
         return ended[0].cost if ended else math.inf
 
-    def check(self, configs: Sequence[DictConfig]) -> None:
+    def check(self, jobs: Sequence[Job]) -> None:
         """Check jobs and their data, for a launcher that trains them one by one."""
-        settings = self._checked(configs)
+        settings = self._checked(jobs)
         from harness.sweep.plan import prepare
 
         display = _display()
         self._signatures = [run.signature for run in prepare(settings, display.reading, display.say)]
         display.clear()
 
-    def train(self, jobs: Sequence[DictConfig], folder: Path | None) -> list[Run]:
-        """Train composed jobs together and return their runs, in order; all calls belong to one sweep."""
+    def train(self, jobs: Sequence[Job], folder: Path | None) -> list[Run]:
+        """Train jobs together and return their runs, in order; all calls belong to one sweep."""
         self.folder = folder
-        configs = self._checked([task_config(job) for job in jobs])
+        configs = self._checked(jobs)
         if self.previews:
             self._configs += configs
             return []
@@ -117,16 +117,16 @@ class App:
             display = _display()
             preview(self._configs, display, display.console)
 
-    def _command_of(self, job: DictConfig) -> str:
+    def _command_of(self, job: Job) -> str:
         """Return the command that trains a job alone."""
-        words = ["harness", "train", *self._options, *job.hydra.overrides.task]
-        if job.hydra.runtime.choices.get("sweep"):
+        words = ["harness", "train", *self._options, *job.words]
+        if job.choices.get("sweep"):
             words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so its override is kept.
         return shlex.join(map(masked, words))
 
-    def _checked(self, jobs: Sequence[DictConfig]) -> list[Config]:
+    def _checked(self, jobs: Sequence[Job]) -> list[Config]:
         self.composed = True
-        configs = [to_config(job) for job in jobs]
+        configs = [to_config(job.config) for job in jobs]
         addresses = {address for config in configs for address in (config.tracking.uri, *_paths(config)) if address}
         remember(*addresses)
         for cache in {config.runtime.cache for config in configs}:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -45,10 +47,33 @@ def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
     return list(axes.values())
 
 
+@dataclass(frozen=True)
+class Job:
+    """A composed job.
+
+    Attributes:
+        config: Its configuration without the `hydra` node, and with its MLflow experiment's name filled in.
+        words: Its own overrides.
+        choices: The chosen option of each group.
+        whole: Returns the configuration with the `hydra` node, as Hydra's own functions take it.
+    """
+
+    config: DictConfig
+    words: Sequence[str]
+    choices: Mapping[str, Any]
+    whole: Callable[[], DictConfig]
+
+    @classmethod
+    def of(cls, whole: DictConfig) -> Job:
+        """Return the job of a configuration that Hydra composed, the `hydra` node included."""
+        config, hydra = whole.copy(), whole.hydra
+        return cls(_task(config), list(hydra.overrides.task), dict(hydra.runtime.choices), lambda: whole)
+
+
 def compose_jobs(
     loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]], first_number: int
-) -> list[DictConfig]:
-    """Return what `loader.load_sweep_config` returns for each job, the `hydra` node included."""
+) -> list[Job]:
+    """Return the jobs; their `whole` configurations are those of `loader.load_sweep_config`."""
     parser = OverridesParser.create(config_loader=loader)
     parse = functools.cache(lambda word: parser.parse_overrides([word])[0])
     is_group = functools.cache(lambda key: bool(loader.get_group_options(key.replace(".", "/"))))
@@ -57,34 +82,68 @@ def compose_jobs(
         plain = override.type is OverrideType.CHANGE and not override.is_hydra_override()
         return plain and not is_group(override.key_or_group) and not isinstance(override.value(), list | dict)
 
-    templates: dict[tuple[str, ...], bytes] = {}
-    configs = []
-    for number, job in enumerate(jobs, first_number):
-        overrides = [parse(word) for word in job]
+    templates: dict[tuple[str, ...], _Template] = {}
+    composed = []
+    for number, words in enumerate(jobs, first_number):
+        overrides = [parse(word) for word in words]
         values = {override.key_or_group: override.value() for override in overrides if sets_a_value(override)}
         others = [str(override.input_line) for override in overrides if override.key_or_group not in values]
         kind = (*others, *values)
         if kind not in templates:
-            templates[kind] = pickle.dumps(loader.load_sweep_config(master, list(job)))
-        config = pickle.loads(templates[kind])  # A deep copy takes six times as long.
+            templates[kind] = _Template.of(loader.load_sweep_config(master, list(words)))
+        template = templates[kind]
+        own = {str(each.input_line): each.key_or_group for each in overrides if not each.is_hydra_override()}
+        whole = functools.partial(template.whole, values, own, number)
+        composed.append(Job(template.task(values), list(own), template.choices, whole))
+    return composed
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A composed job, of which others are copies with their own values; a deep copy would take six times as long.
+
+    Attributes:
+        pickled: The configuration with the `hydra` node.
+        pickled_task: The configuration without it.
+        choices: The chosen option of each group.
+    """
+
+    pickled: bytes
+    pickled_task: bytes
+    choices: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, whole: DictConfig) -> _Template:
+        """Return the template made of a composed configuration."""
+        pickled, choices = pickle.dumps(whole), dict(whole.hydra.runtime.choices)
+        return cls(pickled, pickle.dumps(_task(whole)), choices)
+
+    def task(self, values: Mapping[str, Any]) -> DictConfig:
+        """Return a copy without the `hydra` node and with these values."""
+        config = pickle.loads(self.pickled_task)
         for key, value in values.items():
             OmegaConf.update(config, key, value)
-        own = {str(each.input_line): each.key_or_group for each in overrides if not each.is_hydra_override()}
+        return config
+
+    def whole(self, values: Mapping[str, Any], own: Mapping[str, str], number: int) -> DictConfig:
+        """Return a copy with the `hydra` node, for the job with this number and its own overrides, by key."""
+        config = pickle.loads(self.pickled)
+        for key, value in values.items():
+            OmegaConf.update(config, key, value)
         form = config.hydra.job.config.override_dirname
         named = sorted(word for word, key in own.items() if key not in form.exclude_keys)
         with open_dict(config):
             config.hydra.overrides.task = list(own)
             config.hydra.job.override_dirname = form.item_sep.join(map(masked, named)).replace("=", form.kv_sep)
             config.hydra.job.id = config.hydra.job.num = number
-        configs.append(config)
-    return configs
+        return config
 
 
-def task_config(job: DictConfig) -> DictConfig:
-    """Return a job's configuration without the `hydra` node and with its MLflow experiment's name filled in."""
-    config = pickle.loads(pickle.dumps(job))
+def _task(config: DictConfig) -> DictConfig:
+    """Remove the `hydra` node, and fill in the name of the MLflow experiment."""
+    experiment = config.hydra.runtime.choices.get("experiment") or DEFAULT_EXPERIMENT
     with open_dict(config):
         del config["hydra"]
     if OmegaConf.select(config, "tracking.experiment") is None:
-        config.tracking.experiment = job.hydra.runtime.choices.get("experiment") or DEFAULT_EXPERIMENT
+        config.tracking.experiment = experiment
     return config

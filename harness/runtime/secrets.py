@@ -102,7 +102,7 @@ def _is_path(value: str) -> bool:
     """Return True for the path of a file or folder that could exist; passwords may begin with a slash, too."""
     path = os.path.expanduser(value)  # noqa: PTH111
     folder = os.path.dirname(path)  # noqa: PTH120
-    return bool(folder) and (os.path.exists(path) or (folder != os.sep and os.path.isdir(folder)))  # noqa: PTH110, PTH112
+    return bool(folder) and (os.path.exists(path) or (folder.strip(os.sep) != "" and os.path.isdir(folder)))  # noqa: PTH110, PTH112
 
 
 def _add(secret: str, rest: str, *, parts: bool = False) -> None:
@@ -141,17 +141,23 @@ def _masked_line(text: str) -> str:
 
 @functools.cache
 def _known_words() -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, sorted(_known, key=lambda word: (-len(word), word)))))
+    words = "|".join(map(re.escape, sorted(_known, key=lambda word: (-len(word), word))))
+    return re.compile(f"(?=({words}))")  # A lookahead, because secrets may overlap.
 
 
 def _masked(text: str, *, assignments: bool) -> str:
     if _known:
-        text = _known_words().sub(MASK, text)
+        text = _without(text, (found.span(1) for found in _known_words().finditer(text)))
     finders: list[Callable[[str], Spans]] = [_logins, _quoted, _tokens]
     if assignments:
         finders += [_assigned, _lines]
+    return _without(text, (span for find in finders for span in find(text)))
+
+
+def _without(text: str, spans: Spans) -> str:
+    """Replace spans, which may overlap, by the mask."""
     pieces, last = [""], 0
-    for start, end in sorted(span for find in finders for span in find(text)):
+    for start, end in sorted(spans):
         if start > last or not pieces[-1]:
             pieces += [text[last:start], MASK]
         last = max(last, end)

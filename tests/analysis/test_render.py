@@ -72,6 +72,14 @@ def test_a_narrow_terminal_names_the_columns_left_out() -> None:
     assert max(len(line) for line in table if not line.startswith("Columns that")) <= 34
 
 
+def test_a_long_table_ends_after_the_best_hundred() -> None:
+    sweep = sweep_of(*(run(chunk, [chunk / 1000]) for chunk in range(1, 104)))
+    lines = shown(sweep)
+    table = lines[: lines.index("3 more rows are not shown. --csv, --json and --markdown show all.")]
+    assert [line.split()[0] for line in table[2:]] == [str(chunk) for chunk in range(1, 101)]
+    assert len(as_csv(sweep).splitlines()) == 104
+
+
 def test_times_of_runs_trained_alone_are_compared() -> None:
     lines = shown(sweep_of(run("full", [0.9, 0.5]), run(500, [0.6, 0.4], seconds=2.0)))
     assert "train" in lines[0]

@@ -11,7 +11,7 @@ from hydra.initialize import initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from harness.cli.compose import CONF, compose_jobs, grid_axes
+from harness.cli.compose import CONF, Job, compose_jobs, grid_axes
 from harness.config import Config
 from harness.errors import ConfigError
 
@@ -49,12 +49,14 @@ def loader():
 def test_equals_hydra(loader, jobs):
     master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
     composed = compose_jobs(loader, master, jobs, first_number=5)
-    for number, (config, job) in enumerate(zip(composed, jobs, strict=True), 5):
-        expected = loader.load_sweep_config(master, list(job))
+    for number, (job, words) in enumerate(zip(composed, jobs, strict=True), 5):
+        expected = loader.load_sweep_config(master, list(words))
         with open_dict(expected):
             expected.hydra.job.id = expected.hydra.job.num = number
-        assert OmegaConf.to_yaml(config) == OmegaConf.to_yaml(expected)
-        assert config.hydra.job.override_dirname == ",".join(sorted(job))
+        assert OmegaConf.to_yaml(job.whole()) == OmegaConf.to_yaml(expected)
+        assert job.whole().hydra.job.override_dirname == ",".join(sorted(words))
+        assert job.words == list(expected.hydra.overrides.task)
+        assert OmegaConf.to_yaml(job.config) == OmegaConf.to_yaml(Job.of(expected).config)
 
 
 def test_jobs_that_differ_in_values_only_are_composed_once(loader):
@@ -72,7 +74,7 @@ def test_jobs_that_differ_in_values_only_are_composed_once(loader):
     master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
     jobs = [[f"chunksize={chunk}", f"epochs={epochs}"] for chunk in range(1, 9) for epochs in range(1, 9)]
     composed = compose_jobs(counting, master, jobs, 0)  # type: ignore[arg-type]
-    assert [config.chunksize * 10 + config.epochs for config in composed] == [
+    assert [job.config.chunksize * 10 + job.config.epochs for job in composed] == [
         chunk * 10 + epochs for chunk in range(1, 9) for epochs in range(1, 9)
     ]
     assert counting.calls == 1

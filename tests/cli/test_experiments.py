@@ -22,6 +22,7 @@ def harness(words: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.slow
 def test_every_experiment_runs_at_a_small_size(name, tmp_path):
     harness(f"train experiment={name} data.rows=300 chunksize=50 epochs=1", tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")

@@ -90,6 +90,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_process_is_left_as_it_was(answer: Any) -> None:
     assert answer["changed"] == []
     assert answer["log"] == "WARNING:root:still logging\n"

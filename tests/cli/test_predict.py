@@ -257,6 +257,7 @@ def test_values_that_float32_would_round_keep_their_digits(write: Write, tmp_pat
     assert (tmp_path / "out.csv").read_text() == "prediction\n1000000000001.5\n1000000000006\n999999999999.25\n"
 
 
+@pytest.mark.slow
 def test_a_model_of_our_own_class_is_loaded_by_a_new_process(tmp_path: Path) -> None:
     """Such models have text categories, or columns that float32 would round."""
     inputs = {"a": keras.Input((1,), name="a", dtype="float64")}

@@ -91,6 +91,7 @@ def test_commands_that_work_finish_without_it(folder: Path, words: list[str]) ->
     assert run(folder, words, ">&-") == (0, "")
 
 
+@pytest.mark.slow
 def test_an_error_that_cannot_be_shown_keeps_its_exit_code(folder: Path) -> None:
     for ending in ("2>&-", "2>/dev/full", ">&- 2>&-"):
         assert run(folder, ["compare", "nothing"], ending) == (2, "")

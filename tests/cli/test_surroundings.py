@@ -35,6 +35,7 @@ def test_a_user_without_an_entry_in_the_user_database(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("~*"))
 
 
+@pytest.mark.slow
 def test_a_temporary_folder_of_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "a,b c=%41'd"
     folder.mkdir()

@@ -58,6 +58,7 @@ def test_no_name_reaches_the_terminal_as_it_is(folder: Path, words: list[str]) -
     assert (code, err) == (0, "") or (code == 2 and err.startswith(("harness: ", "Usage: ")))
 
 
+@pytest.mark.slow
 def test_every_name_is_shown_in_full(folder: Path) -> None:
     shown = NASTY.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e").replace("\x9b", r"\x9b")
     sweeps = run(folder, "sweeps")[0]

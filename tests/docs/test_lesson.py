@@ -31,6 +31,7 @@ def train(folder: Path, lines: list[str]) -> None:
     assert statuses == [0, 0], (folder / "log").read_text()
 
 
+@pytest.mark.slow
 def test_the_loop_and_the_harness_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict = {}
     exec(compile("\n".join(blocks("lesson.md", "python")), "lesson.md", "exec"), names)

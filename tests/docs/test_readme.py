@@ -71,11 +71,13 @@ def test_the_answer_quotes_the_table() -> None:
     assert quoted <= losses
 
 
+@pytest.mark.slow
 def test_the_sweep_of_the_first_screen(king_county: Path, tmp_path: Path) -> None:
     (tmp_path / "kc_house_data.csv").symlink_to(king_county)
     check_runs(OUTPUTS[0], run([SWEEP], tmp_path)[0])
 
 
+@pytest.mark.slow
 def test_a_csv_of_ones_own(tmp_path: Path) -> None:
     _, described, trained, compared = run([GENERATE, DESCRIBE, TRAIN, COMPARE], tmp_path)
     printed = [line.split() for line in described.splitlines()]

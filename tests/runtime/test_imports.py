@@ -38,6 +38,7 @@ def python(code: str, *, close_stderr: bool = False, **given: str) -> subprocess
 @pytest.mark.parametrize(
     ("close_stderr", "given"), [(False, {"KERAS_BACKEND": "jax"}), (True, {})], ids=["another backend", "no stderr"]
 )
+@pytest.mark.slow
 def test_tensorflow_is_imported_silently_and_the_environment_stays(close_stderr: bool, given: dict[str, str]) -> None:
     done = python(IMPORT, close_stderr=close_stderr, **given)
     assert (done.stdout, done.stderr) == ("tensorflow", "")
@@ -74,6 +75,7 @@ REFUSED = "TensorFlow and Keras cannot be imported ({}). If it is a setting of K
         ("[]", REFUSED.format("'list' object has no attribute 'get'")),
     ],
 )
+@pytest.mark.slow
 def test_settings_of_keras_do_not_count(tmp_path: Path, content: str, found: str) -> None:
     (tmp_path / "keras.json").write_text(content)
     done = python(SETTINGS_IN_USE, KERAS_HOME=str(tmp_path))

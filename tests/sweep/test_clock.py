@@ -91,6 +91,7 @@ def trained(folder: Path, seed: int) -> tuple[str, dict]:
 
 
 @pytest.mark.parametrize("jumps", ["between", "within"])
+@pytest.mark.slow
 def test_a_sweep_under_a_clock_that_jumps(jumps: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("steady", "jumping"):
         (tmp_path / name).mkdir()

@@ -84,6 +84,7 @@ def test_training_from_json_is_bit_identical_and_events_survive_pickling(plan: S
     assert [numbers(event) for event in pickle.loads(pickle.dumps(events))] == [numbers(event) for event in events]
 
 
+@pytest.mark.slow
 def test_a_task_continues_from_the_state_of_another(plan: ScanPlan) -> None:
     lanes = [lane for lane in plan.lanes if "breaks" not in lane.model["_target_"]]
     plan = replace(plan, lanes=lanes, block_rows=1024)

@@ -181,6 +181,7 @@ def test_so_does_every_module_that_it_imports(tmp_path: Path, monkeypatch: pytes
         assert signed() == first
 
 
+@pytest.mark.slow
 def test_the_signature_is_the_same_in_every_process() -> None:
     """Python's string hashes and set order differ between these seeds."""
     code = "from tests.sweep.test_identity import ORIGINAL; print(ORIGINAL)"

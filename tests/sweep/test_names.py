@@ -60,6 +60,7 @@ def trained(folder: Path, data: pd.DataFrame, *categorical: str) -> tuple[Run, M
 
 
 @pytest.mark.parametrize("categorical", [(), ("where", "code")], ids=["numbers", "categories"])
+@pytest.mark.slow
 def test_every_weight_is_recorded_and_belongs_to_its_column(categorical: tuple[str, ...], tmp_path: Path) -> None:
     data = frame(*categorical)
     run, client = trained(tmp_path, data, *categorical)

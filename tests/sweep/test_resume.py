@@ -183,8 +183,8 @@ def test_runs_with_results_are_not_trained_again(folder: Folder, monkeypatch: py
     before = folder.numbers(), folder.numbers(folder.records("sweep"))
     again = folder.train(configs)
     assert "2 of 2 runs are already finished; skipping them (runtime.rerun=true to retrain)" in folder.said
-    assert [(run.run_id, run.status, run.reason, run.objective) for run in again] == [
-        (run.run_id, run.status, run.reason, run.objective) for run in first
+    assert [(run.run_id, run.status, run.reason, run.cost) for run in again] == [
+        (run.run_id, run.status, run.reason, run.cost) for run in first
     ]
     assert again[1].reason.startswith("diverged at update")
     assert (folder.numbers(), folder.numbers(folder.records("sweep"))) == before
@@ -219,6 +219,7 @@ def test_a_larger_sweep_reuses_finished_runs(folder: Folder) -> None:
     assert folder.statuses() == ["FINISHED"] * 2
 
 
+@pytest.mark.slow
 def test_rerun_trains_again_to_the_same_bits(folder: Folder) -> None:
     (first,) = folder.train([folder.config()], alone=True)
     (again,) = folder.train([folder.config(rerun=True)], alone=True)
@@ -259,6 +260,7 @@ def test_a_run_without_its_model_is_trained_again_if_the_model_is_wanted(folder:
 @pytest.mark.parametrize(
     ("damaged", "use_tables"), [(["state"], True), (["state"], False), (["state", "state.before"], True)]
 )
+@pytest.mark.slow
 def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_over(
     folder: Folder,
     undisturbed: Folder,
@@ -304,6 +306,7 @@ def stopped_after_a_reused_run(folder: Folder, stop_after: Callable[[int | None]
     return configs
 
 
+@pytest.mark.slow
 def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
     folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +326,7 @@ def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
 
 
 @pytest.mark.parametrize("lost", ["key = 'val/loss' AND step = 1", "True"])
+@pytest.mark.slow
 def test_records_that_were_lost_are_made_again(
     folder: Folder,
     undisturbed: Folder,
@@ -380,6 +384,7 @@ def test_a_table_found_damaged_in_a_scan_is_made_again(
 
 
 @pytest.mark.parametrize("rerun", [False, True])
+@pytest.mark.slow
 def test_a_table_found_damaged_after_its_checkpoints_were_lost_is_made_again(
     folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch, rerun: bool
 ) -> None:

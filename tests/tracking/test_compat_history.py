@@ -55,6 +55,7 @@ def test_a_store_of_an_untested_revision_is_read_with_mlflow(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("points_per_answer", [25_000, 3, 1])
+@pytest.mark.slow
 def test_a_server_is_read_as_mlflow_reads_it_however_few_points_an_answer_holds(
     server_with_runs: tuple[str, list[str]], points_per_answer: int
 ) -> None:

@@ -155,6 +155,7 @@ def test_options_are_refused() -> None:
 
 
 @pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///x.db?timeout=5"])
+@pytest.mark.slow
 def test_they_are_refused_before_training(uri: str, tmp_path: Path) -> None:
     for words in (["train", f"tracking.uri={uri!r}", "data.rows=100"], ["compare", "--uri", uri]):
         answer = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ))

@@ -194,6 +194,7 @@ def test_a_scan_resumes_within_an_epoch_with_other_blocks(folder):
     assert [history.numbers for history in found] == [history.numbers for history in whole]
 
 
+@pytest.mark.slow
 def test_a_companion_that_needs_the_rows_has_them_read_while_it_trains(folder, passes):
     data = table(folder)
     scaler = Scaler.of(data, Scaling.standard)

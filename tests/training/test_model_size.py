@@ -44,6 +44,7 @@ def test_weights_are_counted_without_building(build) -> None:
     assert count_weights(lambda: build(3), 3) == model.count_params()
 
 
+@pytest.mark.slow
 def test_counting_leaves_no_trace() -> None:
     def names_and_weights() -> list:
         keras.utils.clear_session()

@@ -71,6 +71,7 @@ def test_a_lane_ends_early_and_its_companions_do_not_notice(table: Table) -> Non
     assert [history.numbers for history in found[1:]] == [history.numbers for history in short[1:]]
 
 
+@pytest.mark.slow
 def test_a_lane_at_its_last_stop_is_not_ended_twice(table: Table) -> None:
     found = train(lanes((2,)), table, scaler(table), stopper=AtEpoch(0, 2))
     assert list(found[0].weights) == [2]
@@ -83,6 +84,7 @@ def test_a_scan_ends_when_all_lanes_have_left(table: Table) -> None:
     assert max(event.epoch for event in events if isinstance(event, Progress)) == 2
 
 
+@pytest.mark.slow
 def test_a_resumed_scan_knows_who_has_left(table: Table) -> None:
     def make() -> tuple:
         scan = make_scan(lanes((4,)), table, scaler(table), stopper=AtEpoch(0, 2), block_rows=1024)

@@ -34,6 +34,7 @@ subprocess.run([sys.executable, "-c", child], check=True)
         ("--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1", "False"),
     ],
 )
+@pytest.mark.slow
 def test_flags_take_effect_besides_those_of_the_user_and_do_not_stay(given: str | None, is_small: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     environment |= {"XLA_FLAGS": given} if given else {}
