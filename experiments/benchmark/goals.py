@@ -60,6 +60,8 @@ def goals(rows: Sequence[Row], parts: Mapping[str, Part]) -> list[Goal]:
         Goal("lanes trained by one scan", 1024, figures.get("lanes")),
         Goal("64 lanes, chunk 100, microseconds per update", 10, figures.get("update/64/100"), at_least=False),
         Goal("64 runs, composing, folders and MLflow, seconds", 3, figures.get("beside"), at_least=False),
+        Goal("checksums, % of ingesting", 1, figures.get("checksums/of_ingest"), at_least=False),
+        Goal("checksums, % of reading and scaling", 3, figures.get("checksums/of_reading"), at_least=False),
     ]
 
 

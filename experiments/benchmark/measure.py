@@ -72,6 +72,11 @@ class Benchmark:
             outcomes = self._harness(small, fresh=False, repeats=self._repeats)
             beside = span(outcome.figures["beside"] for outcome in outcomes)
             found["beside"] = Part("64 runs: composing, folders and MLflow", beside)
+        with self._noting_failure("checksums"):
+            outcomes = self._once("checksums", [self._with_file(Task(self._rows))] * self._repeats)
+            for key, beside in (("of_ingest", "ingesting"), ("of_reading", "reading and scaling")):
+                shares = span(outcome.figures[key] for outcome in outcomes)
+                found[f"checksums/{key}"] = Part(f"checksums of pages, in the time of {beside}", shares, "%")
         with self._noting_failure("peak memory"):
             figures = self._once("memory", [self._with_file(Task(self._rows))])[0].figures
             what = f"peak memory above `import tensorflow`, {figures['gigabytes']:.2g} GB of CSV"

@@ -47,6 +47,7 @@ PEERS = {
     "vw": Peer("Vowpal Wabbit, cache", "row_by_row:vowpal_wabbit", VW_NEEDS, updates=5000, by_chunk=False, adam=False),
     "reference": Peer("float64 reference", "reference:train"),
     "parse_pandas": Peer("bare parse, pandas", "reading:parse_pandas"),
+    "checksums": Peer("checksums of a table", "checksums:of_table"),
     "memory": Peer("peak memory", "memory:train_from_pipe"),
 }
 

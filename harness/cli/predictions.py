@@ -36,10 +36,13 @@ class Predictions:
             ConfigError: The metadata does not fit the model.
         """
         outputs: Any = model.output
-        names = metadata.get("predictions", ["prediction"])
-        fits = isinstance(names, list) and len({*map(str, names)}) == len(names) == outputs.shape[-1]
-        require(fits, f"The run's model has {outputs.shape[-1]} outputs, but its record names others.")
-        return cls(tuple(map(str, names)), metadata.get("kind") == "classes")
+        count, classes = outputs.shape[-1], metadata.get("classes")
+        names = classes or metadata.get("targets") or ["prediction"]
+        fits = isinstance(names, list) and len({*map(str, names)}) == count
+        require(fits, f"The run's model has {count} outputs, but its record does not name as many.")
+        if not classes:
+            names = ["prediction"] if count == 1 else [f"prediction/{name}" for name in names]
+        return cls(tuple(map(str, names)), bool(classes))
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -32,7 +32,6 @@ def load(path: Path) -> keras.Model:
     import_tensorflow()
     import keras
 
-    import harness.training.export  # noqa: F401 (It registers the class of some models.)
     from harness.training.model_size import count_weights
 
     try:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from harness.data.classes import class_names
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
+from harness.tracking.model_saver import RawModel
 from harness.tracking.tracker import Tracker
 from harness.training.export import raw_example, raw_model
 
@@ -33,10 +35,12 @@ class ModelLog:
     def log(self, run: Run, model: keras.Model) -> None:
         """Log a run's model; if it cannot be saved, tag the run with the reason instead of failing it."""
         try:
+            data = run.config.data
+            dates = {name: data.date_format for name in data.dates if name not in data.targets}
             exported = raw_model(model, run.table, run.scaler, run.objective)
-            target = ", ".join(run.config.data.targets)
-            names = run.objective.prediction_names
-            metadata = {"predictions": list(names), "kind": "classes" if run.table.targets[0].categories else "numbers"}
-            self._tracker.log_model(run.run_id, exported, raw_example(run.table), target, metadata)
+            example = raw_example(run.table, dates)
+            target = run.table.targets[0]
+            is_classes, outputs = bool(target.categories), class_names(target) or data.targets
+            self._tracker.log_model(run.run_id, RawModel(exported, example, outputs, dates, is_classes=is_classes))
         except Exception as error:
             self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})

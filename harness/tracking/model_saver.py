@@ -1,15 +1,49 @@
-"""Saves Keras models in MLflow's format, with a signature and the packages that they need."""
+"""Saves models in MLflow's format: raw columns in, predictions out, loaded with nothing but their requirements."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+KERAS_FILE = "model.keras"
+"""The file that holds the Keras model, in the folder of a logged model."""
+
+_SCORING = Path(__file__).with_name("scoring.py")
+_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "pandas", "numpy")
+
+
+@dataclass(frozen=True)
+class RawModel:
+    """A model that takes raw columns.
+
+    Attributes:
+        model: A Keras model of public layers, with an input `[rows, 1]`, or `[rows, *shape]`, for each feature.
+        example: A few rows of each feature as they are in the source: numbers and text `[rows]`, arrays
+            `[rows, *shape]`.
+        outputs: Names of the columns that it predicts: of its targets, or of the classes whose probabilities they are.
+        dates: `strptime` formats of the features that are dates, which are text in `example`; None means ISO 8601.
+    """
+
+    model: Any
+    example: Mapping[str, np.ndarray]
+    outputs: Sequence[str]
+    dates: Mapping[str, str | None] = field(default_factory=dict)
+    is_classes: bool = False
+
+    @property
+    def metadata(self) -> dict[str, list[str]]:
+        """What the predictions are, for users of the model: `classes` or `targets`."""
+        return {"classes" if self.is_classes else "targets": list(self.outputs)}
 
 
 class ModelSaver:
@@ -24,44 +58,70 @@ class ModelSaver:
             self._preparing = threading.Thread(target=_list_packages, name="packages", daemon=True)
             self._preparing.start()
 
-    def save(
-        self,
-        folder: Path,
-        model: Any,
-        example: Mapping[str, np.ndarray],
-        target: str,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Save a model with one input `[rows, 1]` for each feature, named after the feature.
-
-        Args:
-            folder: The folder to create.
-            model: A Keras model.
-            example: Example rows, float64 or text, by feature.
-            target: The column that the model predicts, or several columns.
-            metadata: What the columns of the predictions are, for users of the model.
-        """
+    def save(self, folder: Path, raw: RawModel) -> None:
+        """Save a model into `folder`, which is created."""
         if self._preparing:
             self._preparing.join()
-        import keras
-        import tensorflow as tf
-        from mlflow.models import ModelSignature
-        from mlflow.tensorflow import save_model
-        from mlflow.types import Schema, TensorSpec
+        from mlflow import pyfunc
 
-        kinds = {name: np.dtype("str" if values.dtype.kind == "U" else "float64") for name, values in example.items()}
-        (output,) = model.outputs
-        save_model(
-            model,
-            folder,
-            signature=ModelSignature(
-                Schema([TensorSpec(kind, (-1, 1), name) for name, kind in kinds.items()]),
-                Schema([TensorSpec(np.dtype(output.dtype), (-1, output.shape[1]), target)]),
-            ),
-            input_example=dict(example),
-            metadata=dict(metadata or {}) or None,
-            pip_requirements=[f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"],
-        )
+        with tempfile.TemporaryDirectory() as aside, _quiet():
+            path = Path(aside) / KERAS_FILE
+            raw.model.save(path)
+            pyfunc.save_model(
+                folder,
+                python_model=_SCORING,
+                artifacts={"model": str(path)},
+                metadata=raw.metadata,
+                model_config={"outputs": list(raw.outputs), "dates": dict(raw.dates)},
+                signature=_signature(raw),
+                input_example=_example(raw),
+                pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+            )
+
+
+def _signature(raw: RawModel) -> Any:
+    """Return the kinds of a model's columns.
+
+    A number may be whole or not, and a date text or a time, which MLflow's own types do not allow: it refuses whole
+    numbers where it expects `double`.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
+
+    def kind(name: str, values: np.ndarray) -> ColSpec | TensorSpec:
+        if values.ndim > 1:
+            return TensorSpec(values.dtype, (-1, *values.shape[1:]), name)
+        is_text = values.dtype.kind in "UO" and name not in raw.dates
+        return ColSpec("string" if is_text else AnyType(), name)
+
+    number = np.dtype(raw.model.outputs[0].dtype).name.replace("float64", "double").replace("float32", "float")
+    inputs = Schema([kind(name, values) for name, values in raw.example.items()])
+    return ModelSignature(inputs, Schema([ColSpec(number, name) for name in raw.outputs]))
+
+
+def _example(raw: RawModel) -> Any:
+    if any(values.ndim > 1 for values in raw.example.values()):
+        return dict(raw.example)
+    return pd.DataFrame({name: _whole(values) for name, values in raw.example.items()})
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Return whole numbers as integers."""
+    is_whole = values.dtype.kind == "f" and (np.abs(values) < 2**53).all() and (values == np.rint(values)).all()
+    return values.astype(np.int64) if is_whole else values
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence MLflow's hints about signatures, which do not apply to raw columns."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _list_packages() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
@@ -24,7 +23,7 @@ from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.clock import Clock, newest_start
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
-from harness.tracking.model_saver import ModelSaver
+from harness.tracking.model_saver import ModelSaver, RawModel
 from harness.tracking.outbox import StoreUnreachable, leftover_outboxes, new_outbox
 from harness.tracking.point_ledger import PointLedger, Steps
 from harness.tracking.record_buffer import RecordBuffer
@@ -184,12 +183,10 @@ class Tracker:
         """Start the slow part of the first `log_model` in the background."""
         self._models.prepare()
 
-    def log_model(
-        self, run_id: str, model: Any, example: Mapping[str, np.ndarray], target: str, metadata: Mapping[str, Any]
-    ) -> None:
-        """Store a Keras model; see `ModelSaver.save` for the arguments and errors."""
+    def log_model(self, run_id: str, model: RawModel) -> None:
+        """Store a run's model."""
         folder = self._outbox.new_folder() / "model"
-        self._models.save(folder, model, example, target, metadata)
+        self._models.save(folder, model)
         self._put("model", run_id, path=self._outbox.own(folder))
 
     def end_run(self, run_id: str, status: str) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config.metrics import BINARY, TOP5_CLASSES, class_metrics
-from harness.data.classes import class_names
 from harness.data.scaler import Scaler
 from harness.errors import require
 from harness.training.objective import Accumulators, Holdout, Objective
@@ -34,11 +33,6 @@ class BinaryClassification(Objective):
     def metrics(self) -> tuple[str, ...]:
         """Names of what `measure` returns."""
         return BINARY
-
-    @property
-    def prediction_names(self) -> tuple[str, ...]:
-        """The probability of label 1."""
-        return ("prediction",)
 
     def check_targets(self, name: str, values: np.ndarray) -> None:
         """Reject everything but 0 and 1."""
@@ -94,11 +88,6 @@ class Classification(Objective):
     def metrics(self) -> tuple[str, ...]:
         """Names of what `measure` returns."""
         return class_metrics(self.outputs)
-
-    @property
-    def prediction_names(self) -> tuple[str, ...]:
-        """The classes."""
-        return tuple(class_names(self.targets[0]))
 
     @property
     def _keeps_matrix(self) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+import pandas as pd
 
 from harness.config.keys import layer_name
 from harness.data.scaler import Scaler
@@ -23,8 +23,8 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, objective: Objec
     """Wrap `model` so that it takes logarithms and scales by itself.
 
     Returns:
-        A Keras model with one input `[rows, 1]` per feature, by column name, and an output with a column for each of
-        the objective's `prediction_names`. It takes categories as raw text or numbers, and dates as days since
+        A Keras model with one input `[rows, 1]` per feature, by column name, and an output with a column for each
+        of the model's: `[rows, outputs]`. It takes categories as raw text or numbers, and dates as days since
         1970-01-01. Columns that were stored with an offset, because float32 is too coarse for them, are float64.
     """
     features = table.features
@@ -35,9 +35,8 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, objective: Objec
     }
     # A model of its own, because no layer may have the name of another one or of an input.
     whole = keras.Model(*_graph(model, table, scaler, objective, kinds), name=_unlike("predictions", inputs))
-    kind = TextModel if any(column.is_text or column.offset for column in features) else keras.Model
     with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
-        return kind(inputs, whole([*inputs.values()]))
+        return keras.Model(inputs, whole([*inputs.values()]))
 
 
 def _graph(
@@ -65,26 +64,14 @@ def _unlike(name: str, names: Iterable[str]) -> str:
     return name
 
 
-@keras.saving.register_keras_serializable("harness")
-class TextModel(keras.Model):
-    """A model that accepts text as NumPy arrays, which MLflow passes but Keras by itself rejects, and keeps float64."""
+def raw_example(table: Table, dates: Mapping[str, str | None] | None = None) -> dict[str, np.ndarray]:
+    """Return the features of a few training rows as they are in the source, `[rows]` each: float64 or text.
 
-    def predict(self, x: dict[str, np.ndarray], batch_size: int | None = None, **options: Any) -> np.ndarray:
-        """Like `keras.Model.predict`, for columns `[rows, 1]`."""
-        inputs: Any = self.input
-        tensors: Any = {
-            name: tf.constant(values, tf.string if values.dtype.kind in "UO" else tf.as_dtype(inputs[name].dtype))
-            for name, values in x.items()
-        }
-        # Keras would round float64 tensors, but leaves the batches of a dataset as they are.
-        rows = tf.data.Dataset.from_tensor_slices(tensors).batch(batch_size or 32)
-        return super().predict(rows, **options)
-
-
-def raw_example(table: Table) -> dict[str, np.ndarray]:
-    """Return the features of a few training rows in the form that `raw_model` takes: float64 or text, `[rows, 1]`."""
+    `dates` has the `strptime` formats of the features that are dates; None means ISO 8601.
+    """
     rows = table.read("train", 0, min(EXAMPLE_ROWS, table.train_rows))
-    return {column.name: _raw(column, values)[:, None] for column, values in zip(table.features, rows, strict=False)}
+    raw = {column.name: _raw(column, values) for column, values in zip(table.features, rows, strict=False)}
+    return raw | {name: _dates(raw[name], form) for name, form in (dates or {}).items()}
 
 
 def _raw(column: Column, values: np.ndarray) -> np.ndarray:
@@ -92,7 +79,16 @@ def _raw(column: Column, values: np.ndarray) -> np.ndarray:
         known: Any = column.categories
         other = "" if column.is_text else 0.0
         return np.array([known[code - 1] if code else other for code in values.astype(int)])
-    return column.own_units(values)
+    raw = column.own_units(values)
+    # The logarithm's rounding leaves about six digits.
+    return np.array([float(f"{value:.6g}") for value in raw]) if column.log else raw
+
+
+def _dates(days: np.ndarray, form: str | None) -> np.ndarray:
+    """Return days since 1970-01-01 as text."""
+    times = pd.to_datetime(days, unit="D").round("s")
+    default = "%Y-%m-%d" if (times == times.normalize()).all() else "%Y-%m-%dT%H:%M:%S"
+    return times.strftime(form or default).to_numpy(str)
 
 
 def _number_type(column: Column) -> str:

@@ -69,11 +69,6 @@ class Objective(ABC):
     def metrics(self) -> tuple[str, ...]:
         """Names of what `measure` returns."""
 
-    @property
-    @abstractmethod
-    def prediction_names(self) -> tuple[str, ...]:
-        """Names of what the exported model predicts, as `harness predict` writes them: one for each column."""
-
     def row_losses(self, y: Any, outputs: Any) -> Any:
         """Return losses `[..., rows]`, times the rows' weights, for `y` `[..., rows, columns]` and the outputs."""
         losses, weights = self.loss(self.truth(y), outputs), self.row_weights(y)
@@ -112,4 +107,4 @@ class Objective(ABC):
 
     @abstractmethod
     def predictions(self, outputs: Any, scaler: Scaler) -> Any:
-        """Return the exported model's predictions, as Keras tensors `[rows, len(prediction_names)]`."""
+        """Return the exported model's predictions, as Keras tensors `[rows, outputs]`."""

@@ -31,13 +31,6 @@ class Regression(Objective):
         """Names of what `measure` returns."""
         return regression_metrics([target.name for target in self.targets])
 
-    @property
-    def prediction_names(self) -> tuple[str, ...]:
-        """A name for each target."""
-        if len(self.targets) == 1:
-            return ("prediction",)
-        return tuple(f"prediction/{target.name}" for target in self.targets)
-
     def start(self, tile: int) -> Accumulators:
         """Return zeros."""
         zero, lanes = tf.zeros([], tf.float64), tf.zeros([tile], tf.float64)

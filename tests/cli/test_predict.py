@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +17,9 @@ from harness.cli import saved_model
 from harness.cli.predict import predict
 from harness.cli.saved_model import load, rows_per_batch
 from harness.errors import ConfigError
+from harness.tracking.model_saver import RawModel
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
-from harness.training.export import TextModel
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
 EXPECTED = [10 * 2 + 1, 10 * 4 + 3, 10 * 6.5 + 5]
@@ -50,7 +48,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             ids[name] = tracker.start_run(name, {}, {"kind": "run", "sample": "batch", "command": command})
             tracker.log_text(ids[name], CONFIG, "config.yaml")
             if kept is not None:
-                tracker.log_model(ids[name], kept, {name: np.ones((1, 1)) for name in ("a", "b")}, "y")
+                tracker.log_model(ids[name], RawModel(kept, {name: np.ones(1) for name in "ab"}, ["y"]))
             tracker.end_run(ids[name], "FINISHED")
         ids["sweep"] = tracker.start_run("sweep", {}, {"kind": "sweep"})
     return ids
@@ -146,8 +144,9 @@ def test_categories_and_dates_are_read_as_in_training(write: Write, tmp_path: Pa
         run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
         written = CONFIG.replace("[]", "[d]").replace("null", '"%d.%m.%Y"').replace("','", "';'")
         tracker.log_text(run_id, written, "config.yaml")
-        example = {"c": np.array([["u"]]), "d": np.array([[1.0]])}
-        tracker.log_model(run_id, keras.Model(inputs, outputs), example, "y")
+        example = {"c": np.array(["u"]), "d": np.array(["02.01.1970"])}
+        raw = RawModel(keras.Model(inputs, outputs), example, ["y"], {"d": "%d.%m.%Y"})
+        tracker.log_model(run_id, raw)
         tracker.end_run(run_id, "FINISHED")
     path = write("d;c\n02.01.1970;v\n01.01.1970;w\n03.01.1970;\n")
     predict(RunReader(uri), run_id, path, tmp_path / "out.csv", keep=False)
@@ -164,7 +163,8 @@ def numeric(folder: Path, bytes_at_once: int, patch: pytest.MonkeyPatch) -> RunR
         run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
         written = f"data: {{features: [c], target: y, categorical: [c], {WRITTEN}}}"
         tracker.log_text(run_id, written, "config.yaml")
-        tracker.log_model(run_id, keras.Model({"c": c}, keras.ops.matmul(known, weights)), {"c": np.ones((1, 1))}, "y")
+        model = keras.Model({"c": c}, keras.ops.matmul(known, weights))
+        tracker.log_model(run_id, RawModel(model, {"c": np.ones(1)}, ["y"]))
         tracker.end_run(run_id, "FINISHED")
     return RunReader(tracker.uri)
 
@@ -235,7 +235,7 @@ def test_a_bad_record_is_refused(write: Write, tmp_path: Path, config: str, sent
     with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "question") as tracker:
         run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
         tracker.log_text(run_id, config, "config.yaml")
-        tracker.log_model(run_id, model(), {name: np.ones((1, 1)) for name in ("a", "b")}, "y")
+        tracker.log_model(run_id, RawModel(model(), {name: np.ones(1) for name in "ab"}, ["y"]))
     with pytest.raises(ConfigError) as refusal:
         predict(RunReader(tracker.uri), run_id, write(FILE), None, keep=False)
     assert str(refusal.value).startswith(sentence)
@@ -250,21 +250,8 @@ def test_values_that_float32_would_round_keep_their_digits(write: Write, tmp_pat
     with Tracker(uri, "question") as tracker:
         run = tracker.start_run("wide", {}, {"kind": "run", "sample": "batch", "command": "harness train"})
         tracker.log_text(run, CONFIG, "config.yaml")
-        tracker.log_model(run, keras.Model({"a": values}, outputs), {"a": np.ones((1, 1))}, "y")
+        tracker.log_model(run, RawModel(keras.Model({"a": values}, outputs), {"a": np.ones(1)}, ["y"]))
         tracker.end_run(run, "FINISHED")
     path = write("a\n1000000000.5\n1000000002\n999999999.75\n")
     predict(RunReader(uri), run, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n1000000000001.5\n1000000000006\n999999999999.25\n"
-
-
-@pytest.mark.slow
-def test_a_model_of_our_own_class_is_loaded_by_a_new_process(tmp_path: Path) -> None:
-    """Such models have text categories, or columns that float32 would round."""
-    inputs = {"a": keras.Input((1,), name="a", dtype="float64")}
-    TextModel(inputs, keras.ops.subtract(inputs["a"], np.array([[1e9]]))).save(tmp_path / "model.keras")
-    program = (
-        "import sys; from pathlib import Path; from harness.cli.saved_model import load; import numpy as np\n"
-        "print(load(Path(sys.argv[1])).predict({'a': np.array([[1e9 + 0.5]])}, verbose=0)[0, 0])"
-    )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path / "model.keras"], capture_output=True, text=True)
-    assert done.stdout == "0.5\n", done.stderr

@@ -24,6 +24,7 @@ from mlflow.tracking import MlflowClient
 
 from harness.data.statistics import Column
 from harness.errors import ConfigError
+from harness.tracking.model_saver import RawModel
 from harness.tracking.outbox import Outbox, RecordRejected, StoreUnreachable, leftover_outboxes, new_outbox
 from harness.tracking.records import from_line, to_line
 from harness.tracking.store import open_store
@@ -81,7 +82,7 @@ def test_records_made_during_an_outage_arrive_once(proxy: Proxy, client: MlflowC
         tracker.tag(runs[0], {"late": "yes"})
         tracker.log_text(runs[0], "text", "note.txt")
         tracker.log_dataset(runs[0], "houses", "/h.csv", "0" * 32, COLUMNS, {"training": 8, "holdout": 3})
-        tracker.log_model(runs[0], small_model(), {"x": np.array([[1.0]])}, "y")
+        tracker.log_model(runs[0], RawModel(small_model(), {"x": np.array([1.0])}, ["y"]))
         for run_id in runs:
             tracker.end_run(run_id, "FINISHED")
         ended = time.time()
@@ -116,7 +117,7 @@ def test_records_delivered_twice_are_stored_once(proxy: Proxy, client: MlflowCli
     tracker.log(run_id, {"x": 0.5, "y": -0.5}, 3)
     tracker.log_text(run_id, "text", "note.txt")
     tracker.log_dataset(run_id, "houses", "/h.csv", "1" * 32, COLUMNS, {"training": 8, "holdout": 3})
-    tracker.log_model(run_id, small_model(), {"x": np.array([[1.0]])}, "y")
+    tracker.log_model(run_id, RawModel(small_model(), {"x": np.array([1.0])}, ["y"]))
     tracker.end_run(run_id, "FINISHED")
     tracker.flush()
     (kept,) = folder.glob("*.jsonl")

@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 
 from harness.errors import ConfigError
 from harness.tracking.client import client_of
+from harness.tracking.model_saver import RawModel
 from harness.tracking.reader import RunReader
 from harness.tracking.store import open_store
 from harness.tracking.tracker import Tracker
@@ -66,7 +67,7 @@ def test_a_model_is_logged_from_any_folder(tmp_path: Path, monkeypatch: pytest.M
     model = keras.Sequential([keras.Input((1,), name="x"), keras.layers.Dense(1)])
     with Tracker(tracking_uri(), "harness", folder / "outbox") as tracker:
         run_id = tracker.start_run("a", {}, {})
-        tracker.log_model(run_id, model, {"x": np.array([[1.0]])}, "y")
+        tracker.log_model(run_id, RawModel(model, {"x": np.array([1.0])}, ["y"]))
     client = client_of(tracking_uri())
     (output,) = client.get_run(run_id).outputs.model_outputs
     location = file_path(client.get_logged_model(output.model_id).artifact_location)

@@ -26,6 +26,7 @@ from harness.data.statistics import Column
 from harness.errors import ConfigError
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import METRICS
+from harness.tracking.model_saver import RawModel
 from harness.tracking.outbox import RecordRejected
 from harness.tracking.records import from_line, to_line
 from harness.tracking.tracker import Tracker
@@ -258,7 +259,7 @@ def test_a_model_is_the_runs_and_leaves_its_ending_alone(tracker: Tracker, clien
         tracker.end_run(run_id, status)
     tracker.flush()
     before = client.get_run(run_id).info
-    tracker.log_model(run_id, small_model(), {"x": np.array([[1.0]])}, "y")
+    tracker.log_model(run_id, RawModel(small_model(), {"x": np.array([1.0])}, ["y"]))
     tracker.flush()
     run = client.get_run(run_id)
     assert (run.info.status, run.info.end_time) == (status, before.end_time)
@@ -272,7 +273,7 @@ def test_preparing_models_twice_is_harmless(tracker: Tracker, client: MlflowClie
     tracker.prepare_models()
     tracker.prepare_models()
     run_id = tracker.start_run("a", {}, {})
-    tracker.log_model(run_id, small_model(), {"x": np.array([[1.0]])}, "y")
+    tracker.log_model(run_id, RawModel(small_model(), {"x": np.array([1.0])}, ["y"]))
     tracker.flush()
     assert len(client.get_run(run_id).outputs.model_outputs) == 1
 
@@ -281,7 +282,7 @@ def test_a_model_that_cannot_be_saved_does_not_fail_its_run(tracker: Tracker, cl
     run_id = tracker.start_run("a", {}, {})
     tracker.end_run(run_id, "FINISHED")
     with pytest.raises(AttributeError):
-        tracker.log_model(run_id, "no model", {"x": np.array([[1.0]])}, "y")
+        tracker.log_model(run_id, RawModel("no model", {"x": np.array([1.0])}, ["y"]))
     tracker.flush()
     assert client.get_run(run_id).info.status == "FINISHED"
 
