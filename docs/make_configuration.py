@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.config import Config, DataConfig, RuntimeConfig, TrackingConfig
+from harness.config import Config, DataConfig, ObjectiveConfig, RuntimeConfig, TrackingConfig
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("data", "model", "optimizer")
@@ -31,6 +31,7 @@ use. `null` stands for no value, `???` for a value that must be given.
 """
 SECTIONS = (
     ("Root", "", Config, "What the runs of a sweep usually differ in."),
+    ("objective", "objective.", ObjectiveConfig, "Parameters of `loss`, and which metric decides."),
     ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
