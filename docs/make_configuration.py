@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from harness.config import Config, DataConfig, ObjectiveConfig, RuntimeConfig, TrackingConfig
+from harness.config.dialect import Dialect
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("data", "model", "optimizer")
@@ -33,6 +34,12 @@ SECTIONS = (
     ("Root", "", Config, "What the runs of a sweep usually differ in."),
     ("objective", "objective.", ObjectiveConfig, "Parameters of `loss`, and which metric decides."),
     ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
+    (
+        "data: text files",
+        "data.",
+        Dialect,
+        "How text files are written. `harness data describe FILE` proposes what fits. Not part of a run's signature.",
+    ),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
 )
@@ -54,7 +61,14 @@ def page() -> str:
     parts = [START]
     for title, prefix, schema, sentence in SECTIONS:
         parts.append(f"\n## {title}\n\n{sentence}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n")
-        parts += [_row(prefix, field, schema, root) for field in dataclasses.fields(schema)]
+        above = {
+            field.name
+            for base in schema.__bases__
+            if dataclasses.is_dataclass(base)
+            for field in dataclasses.fields(base)
+        }
+        own = [field for field in dataclasses.fields(schema) if field.name not in above]
+        parts += [_row(prefix, field, schema, root) for field in own]
     parts.append(END)
     for group in GROUPS:
         for path in sorted(
@@ -94,7 +108,12 @@ def _type(kind: typing.Any) -> str:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return ", ".join(f"`{each.value}`" for each in kind)
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", types.NoneType: "`null`"}
-    names |= {list[str]: "list of names", dict[str, typing.Any]: "mapping", typing.Any: "text, list, `null`"}
+    names |= {
+        list[str]: "list of names",
+        list[typing.Any]: "list",
+        dict[str, typing.Any]: "mapping",
+        typing.Any: "text, list, `null`",
+    }
     return names[kind]
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from harness.config.dialect import Dialect
 from harness.config.limits import MOST_ROWS, SEEDS, require_number, require_whole, shown
-from harness.errors import ConfigError, require
+from harness.errors import require
 
 
 class Scaling(Enum):
@@ -38,7 +39,7 @@ BALANCED = "balanced"
 
 
 @dataclass
-class DataConfig:
+class DataConfig(Dialect):
     """Where rows come from and which columns to train on.
 
     Attributes:
@@ -50,9 +51,6 @@ class DataConfig:
             generates the built-in data.
         rows: Number of rows to generate of the built-in data.
         origin: Where to get the file; shown if it does not exist.
-        delimiter: Field delimiter of a CSV.
-        encoding: Python name of a CSV's encoding.
-        decimal: Decimal mark of a CSV.
         log_columns: Features or target to replace by their natural logarithm.
         categorical: Categorical features; each category becomes a model input that is 0 or 1. The target of
             `loss=sparse_categorical_crossentropy` is categorical by itself.
@@ -76,9 +74,6 @@ class DataConfig:
     path: Any = None
     rows: int | None = None
     origin: str | None = None
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    decimal: str = "."
     log_columns: list[str] = field(default_factory=list)
     categorical: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
@@ -93,6 +88,7 @@ class DataConfig:
     order: Order = Order.file
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_columns()
         self._check_source()
         require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
@@ -156,13 +152,3 @@ class DataConfig:
             self.path is None or (bool(names) and all(isinstance(name, str) and name for name in names)),
             f"data.path must be an address, a pattern, or a list of these, not {self.path!r}.",
         )
-        for name, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
-            usable = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
-            require(
-                usable, f"data.{name} must be one ASCII character that is not a letter, digit, sign or quote: {mark!r}."
-            )
-        require(self.decimal != self.delimiter, f"data.decimal and data.delimiter are both {self.decimal!r}.")
-        try:
-            "".encode(self.encoding)
-        except LookupError:
-            raise ConfigError(f"data.encoding: Python has no encoding {self.encoding}.") from None

@@ -16,11 +16,12 @@ from harness.config import DataConfig
 from harness.data.addresses import find_addresses
 from harness.data.built_in import built_in_csv
 from harness.data.files import open_file
+from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.local import LocalFile
 from harness.data.manifest import key_of
 from harness.data.removal import remove_table
-from harness.data.source import BLOCK_BYTES
+from harness.data.selection import BLOCK_BYTES, Selection
 from harness.data.table import Table, load_table, save_table
 from harness.data.table_locks import hold, making, release
 from harness.data.urls import scheme
@@ -71,6 +72,9 @@ def open_table(
                     not (is_new and fault),
                     f"runtime.cache: {fault} It was written just now: set runtime.cache to a folder on another disk.",
                 )
+                doubt = next(filter(None, (open_source(each, Selection.of(data)).doubt() for each in addresses)), "")
+                if doubt:
+                    say(doubt)
                 _drain(addresses)
                 if fault:
                     _check_owner(folder, fault)

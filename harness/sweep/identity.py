@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import fields
 
 import keras
 import tensorflow as tf
 
 from harness.config import Config, RuntimeConfig
+from harness.config.dialect import Dialect
 from harness.data.table import Table
 from harness.runtime.own_modules import source_digest
 
 ROUNDING = "rounding"
 """The tag that holds a run's `rounding`."""
 
-_FILE_FORMAT = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
+_FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
 # Settings that cannot affect a run's results, or only through the table.
 _IGNORED = ("tracking.", "runtime.", "objective.metric", "data.date_format", *_FILE_FORMAT)
 
