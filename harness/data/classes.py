@@ -49,11 +49,13 @@ class ClassVocabulary(Vocabulary):
         untrained = [*self._codes][len(self._trained) :]
         untrained += [word for word, trained in zip(self._codes, self._trained, strict=False) if not trained]
         some = ", ".join(untrained[:5]) + (", ..." if len(untrained) > 5 else "")
-        remedy = "Leave them out of data.classes" if self._given else "Name the others in data.classes"
+        remedy = "Name the other labels in data.classes and set data.missing=drop"
+        if self._given:
+            remedy = f"Leave {'it' if len(untrained) == 1 else 'them'} out of data.classes"
         require(
             not untrained,
-            f"{self._column}: no training row has the label {some}. {remedy} (with data.missing=drop if there are such "
-            "rows), or change data.split_seed or data.holdout.",
+            f"{self._column}: no training row has the label {some}. {remedy}, or change data.split_seed or "
+            "data.holdout.",
         )
         require(len(codes) > 1, f"{self._column} is {''.join(self._codes)} in every row; classes need two labels.")
         return codes

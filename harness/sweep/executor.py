@@ -72,7 +72,7 @@ class ScanPlan:
     def from_json(cls, text: str) -> ScanPlan:
         """Return the plan that `to_json` wrote."""
         values = json.loads(text)
-        lanes = [LanePlan(**lane | {"loss": LossPlan(**lane["loss"])}) for lane in values["lanes"]]
+        lanes = [LanePlan(**lane | {"loss": LossPlan.of(lane["loss"])}) for lane in values["lanes"]]
         return cls(**values | {"lanes": lanes})
 
 

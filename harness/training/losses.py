@@ -30,6 +30,11 @@ class LossPlan:
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> LossPlan:
+        """Return the plan with these values, which may come from JSON."""
+        return cls(**{**values, "class_weights": tuple(values["class_weights"])})
+
 
 class LossKind(NamedTuple):
     """A loss: its objective's class, and the function of its parameters that returns the loss of each row."""

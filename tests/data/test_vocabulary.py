@@ -18,7 +18,6 @@ from harness.config import Missing, Order, Scaling
 from harness.data.scaler import Scaler
 from harness.data.split import held_out
 from harness.data.vocabulary import Vocabulary, explain_text, shortest_form
-from harness.errors import ConfigError
 from harness.training.encoding import Encoding
 from harness.training.export import raw_model
 from tests.helpers import lane, objective, train
@@ -242,11 +241,3 @@ def test_the_exported_model_takes_raw_categories(
     encoding = Encoding(tuple(column.inputs if column.categories else 0 for column in table.columns[:-1]))
     expected = np.asarray(model(encoding(trained))) * scaler.std[-1] + scaler.mean[-1]
     np.testing.assert_allclose(loaded(given), expected, rtol=1e-5)
-
-
-def test_the_target_cannot_be_a_category(make_table) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"data.categorical: y not in data.features \(c, a\)\.|data.categorical: y not in data.features",
-    ):
-        make_table(TEXT, categorical=["y"])
