@@ -13,14 +13,17 @@ import keras
 from harness.config.limits import require_whole
 from harness.errors import require
 
+Inputs = int | tuple[int, ...]
+"""Number of features, or the shape of one row's input, for images `(height, width, channels)`."""
+
 MOST_LAYERS, MOST_UNITS = 100, 1_000_000
 
 
-def linear(inputs: int, outputs: int = 1, init: float = 0.1) -> keras.Model:
+def linear(inputs: Inputs, outputs: int = 1, init: float = 0.1) -> keras.Model:
     """Build `prediction = intercept + slope_1 * feature_1 + ...`, for each output.
 
     Args:
-        inputs: Number of features.
+        inputs: Number of features, or the shape of one row's input, which is flattened.
         outputs: Number of targets or classes.
         init: Initial value of intercept and slopes.
 
@@ -29,14 +32,14 @@ def linear(inputs: int, outputs: int = 1, init: float = 0.1) -> keras.Model:
     """
     start: Any = keras.initializers.Constant(init)
     layer = keras.layers.Dense(outputs, kernel_initializer=start, bias_initializer=start, name="linear")
-    return keras.Sequential([keras.Input((inputs,)), layer])
+    return keras.Sequential([*_flat(inputs), layer])
 
 
-def mlp(inputs: int, outputs: int = 1, units: Sequence[int] = (64, 64), activation: str = "relu") -> keras.Model:
+def mlp(inputs: Inputs, outputs: int = 1, units: Sequence[int] = (64, 64), activation: str = "relu") -> keras.Model:
     """Build a multilayer perceptron.
 
     Args:
-        inputs: Number of features.
+        inputs: Number of features, or the shape of one row's input, which is flattened.
         outputs: Number of targets or classes.
         units: Width of each hidden layer; at most 100 layers of a million units.
         activation: Keras name of the hidden layers' activation function.
@@ -53,4 +56,11 @@ def mlp(inputs: int, outputs: int = 1, units: Sequence[int] = (64, 64), activati
     for width in units:
         require_whole("model.units", width, 1, MOST_UNITS)
     hidden = [keras.layers.Dense(width, activation=activation) for width in units]
-    return keras.Sequential([keras.Input((inputs,)), *hidden, keras.layers.Dense(outputs)])
+    return keras.Sequential([*_flat(inputs), *hidden, keras.layers.Dense(outputs)])
+
+
+def _flat(inputs: Inputs) -> list[Any]:
+    """Return the layers that take the inputs and make `[rows, features]` of them."""
+    if isinstance(inputs, int):
+        return [keras.Input((inputs,))]
+    return [keras.Input(inputs), keras.layers.Flatten()]

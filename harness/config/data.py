@@ -1,23 +1,16 @@
-"""The schema of `data.*`: where rows come from and which columns to train on."""
+"""The schema of `data.*` for files of columns: where rows come from and which columns to train on."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from harness.config.any_data import AnyData, Order, Scaling, class_weight, repeated
 from harness.config.dialect import Dialect
-from harness.config.limits import MOST_ROWS, SEEDS, require_number, require_whole, shown
+from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
+from harness.config.objective import CLASSES_LOSS, Loss
 from harness.errors import require
-
-
-class Scaling(Enum):
-    """How features and target are scaled before training."""
-
-    standard = "standard"
-    none = "none"
 
 
 class Missing(Enum):
@@ -28,18 +21,8 @@ class Missing(Enum):
     mean = "mean"
 
 
-class Order(Enum):
-    """Order of the training rows."""
-
-    file = "file"
-    shuffled = "shuffled"
-
-
-BALANCED = "balanced"
-
-
 @dataclass
-class DataConfig(Dialect):
+class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
@@ -106,6 +89,24 @@ class DataConfig(Dialect):
         """All columns to read: the features, the targets, and the weights if there are any."""
         return [*self.features, *self.targets, *([self.weight] if self.weight else [])]
 
+    def for_loss(self, loss: Loss) -> DataConfig:
+        """See `AnyData`; the target of classes is categorical."""
+        name = f"loss={loss.value}"
+        if loss.has_labels:
+            require(len(self.targets) == 1, f"{name} needs one target, but data.target names {len(self.targets)}.")
+            labels = "a label" if loss is CLASSES_LOSS else "labels 0 and 1"
+            for key in ("log_columns", "dates"):
+                is_plain = self.targets[0] not in getattr(self, key)
+                require(is_plain, f"{name} needs {labels}: remove the target from data.{key}.")
+        else:
+            require(self.class_weight is None, f"data.class_weight needs labels, but {name} predicts numbers.")
+        if loss is CLASSES_LOSS:
+            return replace(self, categorical=list(dict.fromkeys([*self.categorical, *self.targets])))
+        words = ", ".join(target for target in self.targets if target in self.categorical)
+        require(not words, f"data.categorical names the target {words}: set loss={CLASSES_LOSS.value} for classes.")
+        require(not self.classes, f"data.classes needs loss={CLASSES_LOSS.value}, not {name}.")
+        return self
+
     def _check_columns(self) -> None:
         if isinstance(self.target, list) and len(self.target) == 1:
             (self.target,) = self.target  # The same column, not another text in a key.
@@ -114,7 +115,7 @@ class DataConfig(Dialect):
         named = all(isinstance(name, str) and name for name in self.targets)
         require(named, f"data.target must be a column's name or a list of these, not {shown(self.target)}.")
         columns = [*self.features, *self.targets]
-        twice = sorted(name for name, times in Counter(columns).items() if times > 1)
+        twice = repeated(columns)
         require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
@@ -129,17 +130,10 @@ class DataConfig(Dialect):
         self._check_classes()
 
     def _check_classes(self) -> None:
-        twice = sorted(name for name, times in Counter(self.classes).items() if times > 1)
+        twice = repeated(self.classes)
         require(not twice, f"data.classes names {', '.join(twice)} more than once.")
         require(len(self.classes) != 1, "data.classes names only one class; name at least two.")
-        given = self.class_weight
-        if isinstance(given, Mapping):
-            self.class_weight = {str(label): value for label, value in given.items()}
-            for label, value in given.items():
-                require_number(f"data.class_weight: the weight of {label}", value, 0, 1e30)
-        else:
-            forms = "`balanced` or a weight for each label, such as {spam: 5}"
-            require(given in (None, BALANCED), f"data.class_weight must be {forms}, not {shown(given)}.")
+        self.class_weight = class_weight(self.class_weight)
 
     def _check_names(self, key: str, columns: list[str], among: str) -> None:
         known = {*columns}

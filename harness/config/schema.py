@@ -7,14 +7,14 @@ because Hydra cannot compose frozen classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from typing import Any
 
-from harness.config.data import DataConfig
+from harness.config.any_data import AnyData
 from harness.config.keys import key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
-from harness.config.objective import CLASSES_LOSS, Loss, ObjectiveConfig
+from harness.config.objective import Loss, ObjectiveConfig
 from harness.errors import require
 
 
@@ -150,7 +150,7 @@ class Config:
     epochs: int
     seed: int
     loss: Loss
-    data: DataConfig
+    data: AnyData
     model: dict[str, Any]
     optimizer: dict[str, Any]
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -174,7 +174,7 @@ class Config:
         target = isinstance(self.model.get("_target_"), str)
         require(target, "model._target_ must name a function. Set it, or choose a model from conf/model.")
         self.objective.check(self.loss)
-        self._check_targets()
+        self.data = self.data.for_loss(self.loss)
 
     def flat(self) -> dict[str, Any]:
         """Return all values by dotted key; the chunksize of a full-sample run is `full`."""
@@ -184,24 +184,6 @@ class Config:
     def is_full(self) -> bool:
         """True for a full-sample run."""
         return self.chunksize in (None, FULL)
-
-    def _check_targets(self) -> None:
-        """Check that data and loss agree on what the targets are; classes are made categorical."""
-        data, name, is_classes = self.data, f"loss={self.loss.value}", self.loss is CLASSES_LOSS
-        if self.loss.has_labels:
-            require(len(data.targets) == 1, f"{name} needs one target, but data.target names {len(data.targets)}.")
-            labels = "a label" if is_classes else "labels 0 and 1"
-            for key in ("log_columns", "dates"):
-                is_plain = data.targets[0] not in getattr(data, key)
-                require(is_plain, f"{name} needs {labels}: remove the target from data.{key}.")
-        else:
-            require(data.class_weight is None, f"data.class_weight needs labels, but {name} predicts numbers.")
-        if is_classes:
-            self.data = replace(data, categorical=list(dict.fromkeys([*data.categorical, *data.targets])))
-            return
-        words = ", ".join(target for target in data.targets if target in data.categorical)
-        require(not words, f"data.categorical names the target {words}: set loss={CLASSES_LOSS.value} for classes.")
-        require(not data.classes, f"data.classes needs loss={CLASSES_LOSS.value}, not {name}.")
 
     def chunk_rows(self, rows: int) -> int:
         """Return the number of rows per update, given `rows` training rows."""

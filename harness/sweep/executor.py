@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from harness.config import RuntimeConfig
+from harness.config import RuntimeConfig, Scaling
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.table import Table, load_table
 from harness.errors import require
 from harness.runtime.device import available_bytes, choose_device
 from harness.runtime.imports import find_target
+from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.lanes import Recipe
 from harness.training.losses import LossPlan, make_objective
@@ -49,6 +50,7 @@ class ScanPlan:
         mean: Mean of each column: features, targets, weights.
         std: Standard deviation of each column, likewise.
         lanes: Events refer to them by index.
+        scaling: How images are scaled, which happens on the device.
         resident: Keep the full sample in device memory.
     """
 
@@ -56,6 +58,7 @@ class ScanPlan:
     mean: Sequence[float]
     std: Sequence[float]
     lanes: Sequence[LanePlan]
+    scaling: str
     resident: bool
     block_rows: int | None
     device_memory_mb: int | None
@@ -137,6 +140,7 @@ class LocalExecutor:
             [_lane(lane, table) for lane in plan.lanes],
             train,
             Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
+            Encoding.of(table, Scaling(plan.scaling)),
             tile=plan.lane_tile,
             gram=plan.gram,
             workers=plan.workers,
@@ -145,8 +149,8 @@ class LocalExecutor:
         )
 
 
-def model_builder(model: Mapping[str, Any], outputs: int = 1) -> Callable[[int], keras.Model]:
-    """Return the function that builds `model`, as configured, for a number of inputs."""
+def model_builder(model: Mapping[str, Any], outputs: int = 1) -> Callable[[Any], keras.Model]:
+    """Return the function that builds `model`, as configured, for a number of inputs or the shape of one input."""
     build, arguments = find_target(model["_target_"]), model_arguments(model)
     if takes_outputs(build, arguments):
         return lambda inputs: build(inputs, outputs, **arguments)

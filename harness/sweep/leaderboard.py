@@ -31,7 +31,7 @@ class Leaderboard:
         for run in runs:
             # Losses are comparable if their kind, weights and scaling agree; otherwise only some metrics are.
             scaler = run.scaler
-            space = (run.loss, run.config.data.weight, scaler.log_targets, scaler.target_mean, scaler.target_std)
+            space = (run.loss, run.table.weights, scaler.log_targets, scaler.target_mean, scaler.target_std)
             self._loss_spaces.add(space)
         self.runs = list(dict.fromkeys([*self.runs, *runs]))
 

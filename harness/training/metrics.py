@@ -8,12 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from harness.data.blocks import SLICE_ROWS
 from harness.data.scaler import Scaler
 from harness.training.lanes import LaneState, Stack
 from harness.training.objective import Holdout
 from harness.training.slices import DeviceBlock, take_rows
-from harness.training.xla import compiled
 
 
 class Sums(NamedTuple):
@@ -37,7 +35,7 @@ class Evaluation:
 
     def __init__(self, stack: Stack, scaler: Scaler, tile: int) -> None:
         self._stack, self._scaler, self._tile = stack, scaler, tile
-        self._compiled = compiled(self._add_block)
+        self._compiled = stack.strategy.compile(self._add_block)
 
     def start(self) -> Sums:
         """Return empty sums."""
@@ -68,21 +66,23 @@ class Evaluation:
         return self._stack.objective.confusion([value.numpy() for value in sums.objective], lane)
 
     def _add_block(self, sums: Sums, state: LaneState, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> Sums:
+        length = self._stack.strategy.slice_rows
+
         def add_slice(start: tf.Tensor, sums: Sums) -> tuple[tf.Tensor, Sums]:
-            inside = tf.range(SLICE_ROWS) < rows - start
+            inside = tf.range(length) < rows - start
             objective = self._stack.objective
-            targets = take_rows(y, start, SLICE_ROWS)
+            targets = take_rows(y, start, length)
             weights = objective.row_weights(targets)
-            outputs = self._stack.predict(state, take_rows(x, start, SLICE_ROWS))
+            outputs = self._stack.predict(state, take_rows(x, start, length))
             losses = tf.where(inside, self._stack.losses(targets, outputs), 0.0)
-            return start + SLICE_ROWS, Sums(
+            return start + length, Sums(
                 sums.rows + tf.reduce_sum(tf.cast(inside, tf.float64)),
                 sums.weight if weights is None else sums.weight + _sum(tf.where(inside, weights, 0.0)),
                 sums.loss + tf.cast(tf.reduce_sum(losses, axis=-1), tf.float64),
                 objective.add(sums.objective, Holdout(objective.truth(targets), outputs, inside, self._scaler)),
             )
 
-        return tf.while_loop(lambda start, _: start < rows, add_slice, (tf.constant(0), sums))[1]
+        return tf.while_loop(lambda start, _: start < rows, add_slice, (tf.constant(0), sums), parallel_iterations=1)[1]
 
 
 def _sum(values: tf.Tensor) -> tf.Tensor:
