@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from harness.config.keys import key_of
 from harness.config.objective import Loss
-from harness.errors import require
 
 REGRESSION = ("val/rmse", "val/mae", "val/r2")
 BINARY = ("val/accuracy", "val/auc")
@@ -18,6 +17,9 @@ CLASSES = ("val/accuracy", "val/balanced_accuracy", "val/macro_f1")
 TOP5 = "val/top5_accuracy"
 TOP5_CLASSES = 6
 """Least number of classes with a top-5 accuracy."""
+
+RESTORED = "restored/"
+"""Prefix of the metrics of the epoch whose model a run has kept, if that may not be the last."""
 
 _KINDS = ("loss", "rmse", "mae", "r2", "accuracy", "auc", "balanced_accuracy", "macro_f1", "top5_accuracy")
 """In the order in which tables show them."""
@@ -53,6 +55,12 @@ def deciding_metric(chosen: str | None = None, *, held_out: bool) -> str:
     return chosen or ("val/loss" if held_out else "train/loss")
 
 
+def final_values(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return a run's recorded metrics, those of its restored epoch in place of its last one's."""
+    found = {key: value for key, value in metrics.items() if not key.startswith(RESTORED)}
+    return found | {key.removeprefix(RESTORED): value for key, value in metrics.items() if key.startswith(RESTORED)}
+
+
 def greater_is_better(metric: str) -> bool:
     """Return True if larger values of `metric` are better."""
     return _kind(metric) in _GREATER_IS_BETTER
@@ -74,18 +82,6 @@ def comparable_metric(keys: Collection[str]) -> str:
     Several targets have different units, so that only their mean R² can be compared.
     """
     return next((metric for metric in ("val/rmse", "val/r2", "val/accuracy") if metric in keys), "val/rmse")
-
-
-def check_metric(chosen: str | None, metrics: Sequence[str], *, held_out: bool) -> None:
-    """Check a configured metric against those that the objective measures on the holdout.
-
-    Raises:
-        ConfigError: It is not recorded.
-    """
-    known = ["train/loss", "val/loss", *metrics]
-    require(chosen is None or chosen in known, f"objective.metric: {chosen} is not one of {', '.join(known)}.")
-    measured = held_out or chosen in (None, "train/loss")
-    require(measured, f"objective.metric={chosen} needs a holdout: set data.holdout, or objective.metric=train/loss.")
 
 
 def _kind(metric: str) -> str:

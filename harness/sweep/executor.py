@@ -24,6 +24,7 @@ from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.lanes import Recipe
 from harness.training.losses import LossPlan, make_objective
+from harness.training.stopper import Patience, PatienceRule, Stopper
 from harness.training.tile import Lane
 from harness.training.trainer import Clocks, Cohort, Scan
 
@@ -39,6 +40,8 @@ class LanePlan:
     seed: int
     learning_rate: float
     stops: Sequence[int]
+    restore: str | None = None
+    patience: PatienceRule | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,7 @@ class ScanPlan:
     def from_json(cls, text: str) -> ScanPlan:
         """Return the plan that `to_json` wrote."""
         values = json.loads(text)
-        lanes = [LanePlan(**lane | {"loss": LossPlan.of(lane["loss"])}) for lane in values["lanes"]]
-        return cls(**values | {"lanes": lanes})
+        return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]]})
 
 
 class Task(Protocol):
@@ -146,6 +148,7 @@ class LocalExecutor:
             workers=plan.workers,
             device=self.device,
             curve_points=plan.curve_points,
+            stopper=_stopper(plan),
         )
 
 
@@ -180,4 +183,15 @@ def _lane(plan: LanePlan, table: Table) -> Lane:
     identity = json.dumps([plan.model, plan.optimizer, asdict(plan.loss)], sort_keys=True)
     objective = make_objective(plan.loss, table)
     recipe = Recipe(identity, model_builder(plan.model, objective.outputs), plan.optimizer, objective)
-    return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops))
+    return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
+
+
+def _lane_plan(values: Mapping[str, Any]) -> LanePlan:
+    rule = values["patience"]
+    loss = LossPlan.of(values["loss"])
+    return LanePlan(**{**values, "loss": loss, "patience": PatienceRule(**rule) if rule else None})
+
+
+def _stopper(plan: ScanPlan) -> Stopper | None:
+    rules = {index: lane.patience for index, lane in enumerate(plan.lanes) if lane.patience}
+    return Patience(rules) if rules else None

@@ -13,7 +13,7 @@ from harness.sweep.plan import Run
 from harness.sweep.summary_state import RunResult
 from harness.training.events import EpochEnd
 
-_RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost")
+_RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost", "stopped_at", "pruned_at")
 
 
 class Leaderboard:
@@ -38,8 +38,7 @@ class Leaderboard:
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
         """Add an epoch of a run, and return the epoch's metrics."""
         metrics = {"train/loss": event.loss, **event.metrics}
-        run.cost = run.cost_of(metrics)
-        self._last[run] = metrics
+        self.set_metrics(run, metrics)
         best = self._best_values.setdefault(run, {})
         for key, value in metrics.items():
             if math.isfinite(value) and (key not in best or sign(key) * value < sign(key) * best[key][0]):
@@ -47,7 +46,8 @@ class Leaderboard:
         return metrics
 
     def set_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Set the final metrics of a run from an earlier sweep."""
+        """Set a run's metrics: the latest ones, or those of the epoch whose model it keeps."""
+        run.cost = run.cost_of(metrics)
         self._last[run] = metrics
 
     def pop_best_values(self, run: Run) -> Mapping[str, tuple[float, int]]:
@@ -72,7 +72,7 @@ class Leaderboard:
     def _result(self, run: Run) -> RunResult:
         sample = "full" if run.config.is_full else "batch"
         if run.status != "FINISHED":
-            reason = run.reason or run.status.lower()
+            reason = "" if run.pruned_at else run.reason or run.status.lower()
             return RunResult(run.run_id, run.name, sample, reason, None, {}, run.updates)
         known = self._last[run]
         shown = dict.fromkeys(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config import Config, FullSample, Loss
-from harness.config.metrics import check_metric, cost, deciding_metric
+from harness.config import Config, FullSample, Loss, Restore
+from harness.config.metrics import cost, deciding_metric
 from harness.config.naming import ALWAYS, differing
 from harness.data.classes import class_weights
 from harness.data.ingest import ProgressCallback
@@ -26,6 +26,7 @@ from harness.sweep.identity import signature
 from harness.training.losses import LossPlan, make_objective
 from harness.training.objective import Objective
 from harness.training.optimizers import check_settings
+from harness.training.stopper import PatienceRule
 
 
 @dataclass(eq=False)
@@ -41,6 +42,8 @@ class Run:
     sweeps: list[str] = field(default_factory=list)  # Ids of the summary runs it belongs to.
     status: str = ""  # `FINISHED`, `FAILED` or `KILLED` once it has ended.
     reason: str = ""  # Why it failed.
+    stopped_at: int | None = None  # The epoch after which it stopped improving, if it ended early.
+    pruned_at: int | None = None  # The epoch after which a search ended it.
     is_reused: bool = False  # Whether its result comes from an earlier command.
     cost: float = math.inf  # Final value of the deciding metric such that lower is better; infinite if it failed.
 
@@ -122,7 +125,8 @@ def prepare(
                 _check_targets(config, tables[key])
         identity = signature(config, tables[key])
         run = runs.setdefault(identity, Run(config, tables[key], identity))
-        check_metric(config.objective.metric, run.objective.metrics, held_out=run.table.holdout_rows > 0)
+        _check_metric("objective.metric", config.objective.metric, run)
+        _check_metric("stopping.metric", config.stopping.metric, run)
         order.append(run)
     _name(list(runs.values()))
     return order
@@ -168,7 +172,13 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
 
 def _lane_plan(runs: Sequence[Run]) -> LanePlan:
     chunk, config, stops = runs[0].chunk, runs[0].config, sorted({run.config.epochs for run in runs})
-    return LanePlan(chunk, config.model, config.optimizer, runs[0].loss, config.seed, config.learning_rate, stops)
+    lane = LanePlan(chunk, config.model, config.optimizer, runs[0].loss, config.seed, config.learning_rate, stops)
+    stopping = config.stopping
+    if not stopping.is_on:
+        return lane
+    metric = stopping.metric or runs[0].metric
+    rule = PatienceRule(metric, stopping.patience, stopping.min_delta) if stopping.patience else None
+    return replace(lane, restore=metric if stopping.restore is Restore.best else None, patience=rule)
 
 
 def _check_model(config: Config) -> None:
@@ -186,6 +196,14 @@ def _check_model(config: Config) -> None:
         raise ConfigError(
             f"model: {target} cannot be called with the arguments {sorted(arguments)}: {error}. {takes}"
         ) from error
+
+
+def _check_metric(key: str, metric: str | None, run: Run) -> None:
+    """Check that runs record a metric each epoch."""
+    held_out = ("val/loss", *run.objective.metrics) if run.table.holdout_rows else ()
+    known = ("train/loss", *held_out)
+    holdout = "" if held_out or str(metric) in known else " There is no holdout: data.holdout is 0."
+    require(metric is None or metric in known, f"{key} must be one of {', '.join(known)}, not {metric}.{holdout}")
 
 
 def _check_targets(config: Config, table: Table) -> None:

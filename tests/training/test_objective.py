@@ -11,7 +11,6 @@ from harness.config import Loss
 from harness.config.metrics import (
     BINARY,
     REGRESSION,
-    check_metric,
     class_metrics,
     comparable_metric,
     deciding_metric,
@@ -90,8 +89,3 @@ def test_the_deciding_metric_is_a_loss_unless_another_one_is_chosen() -> None:
     assert [deciding_metric(held_out=held_out) for held_out in (True, False)] == ["val/loss", "train/loss"]
     assert deciding_metric("val/accuracy", held_out=True) == "val/accuracy"
     assert [greater_is_better(metric) for metric in ("val/loss", "val/rmse/a", "val/r2", "val/r2/a")] == [0, 0, 1, 1]
-    check_metric("val/auc", BINARY, held_out=True)
-    with pytest.raises(ConfigError, match="auc is not one of train/loss, val/loss, val/accuracy, val/auc"):
-        check_metric("auc", BINARY, held_out=True)
-    with pytest.raises(ConfigError, match="val/auc needs a holdout"):
-        check_metric("val/auc", BINARY, held_out=False)
