@@ -47,7 +47,7 @@ def _matching(
     for pattern in patterns:
         matches = [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
         if not any(mark in pattern for mark in "*?"):
-            check_names(address, names, [pattern])
+            check_names(address, list(dict.fromkeys(names)), [pattern])
         require(bool(matches), f"data.{key}: no column of {address} matches {pattern}.")
         found |= dict.fromkeys(name for name in matches if name not in excluded or name == pattern)
     return list(found)
