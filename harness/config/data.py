@@ -26,7 +26,9 @@ class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
-        features: Input columns, in the model's order.
+        features: Input columns, in the model's order; a pattern such as `sqft_*` stands for all columns that match it,
+            and `all` for all but targets and weights.
+        exclude: Columns or patterns that `features` leaves out.
         target: The column to predict, or a list of numeric columns to predict together.
         path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
@@ -52,12 +54,13 @@ class DataConfig(Dialect, AnyData):
         order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch.
     """
 
-    features: list[str]
+    features: Any
     target: Any
     path: Any = None
     rows: int | None = None
     origin: str | None = None
     log_columns: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
     categorical: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     weight: str | None = None
@@ -72,7 +75,14 @@ class DataConfig(Dialect, AnyData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.features = ["*"] if self.features == "all" else self.features
+        require(
+            isinstance(self.features, list | tuple),
+            "data.features must be a list, such as data.features=[a,b], or all.",
+        )
+        self.features = [str(name) for name in self.features]
         self._check_columns()
+        self._check_classes()
         self._check_source()
         require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
         self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but not the same text in a key.
@@ -83,6 +93,11 @@ class DataConfig(Dialect, AnyData):
     def targets(self) -> list[str]:
         """The columns to predict."""
         return self.target if isinstance(self.target, list) else [self.target]
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether features are patterns, to be replaced by names once the file is known."""
+        return any(mark in name for name in self.features for mark in "*?")
 
     @property
     def columns(self) -> list[str]:
@@ -114,6 +129,9 @@ class DataConfig(Dialect, AnyData):
         require(bool(self.target), "data.target is empty; name a column.")
         named = all(isinstance(name, str) and name for name in self.targets)
         require(named, f"data.target must be a column's name or a list of these, not {shown(self.target)}.")
+        if self.has_patterns:
+            return  # The names are checked once they are known.
+        require(not self.exclude, "data.exclude needs data.features=all or a pattern such as sqft_*.")
         columns = [*self.features, *self.targets]
         twice = repeated(columns)
         require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
@@ -127,7 +145,6 @@ class DataConfig(Dialect, AnyData):
         require(
             is_other, f"data.weight must name a column that is neither a feature nor a target, not {self.weight!r}."
         )
-        self._check_classes()
 
     def _check_classes(self) -> None:
         twice = repeated(self.classes)
