@@ -1,4 +1,7 @@
-"""Models that come with harness. Any function that takes the number of inputs and returns a Keras model works too."""
+"""Models that come with harness. Any function that takes the number of inputs and returns a Keras model works too.
+
+A function whose second argument is `outputs` also gets the number of outputs: of targets or classes.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,17 @@ Inputs = int | tuple[int, ...]
 MOST_LAYERS, MOST_UNITS = 100, 1_000_000
 
 
-def linear(inputs: Inputs, init: float | str = 0.1) -> keras.Model:
-    """Build `prediction = intercept + slope_1 * feature_1 + ...`.
+def linear(inputs: Inputs, outputs: int = 1, init: float | str = 0.1) -> keras.Model:
+    """Build `prediction = intercept + slope_1 * feature_1 + ...`, for each output.
 
     Args:
         inputs: Number of features, or the shape of one row's input, which is flattened.
+        outputs: Number of targets or classes.
         init: Initial value of intercept and slopes, or `random`: slopes are drawn as Keras draws those of any dense
             layer (Glorot and Bengio, 2010), and the intercept is 0.
 
     Returns:
-        A model `[rows, inputs] -> [rows, 1]`.
+        A model `[rows, inputs] -> [rows, outputs]`.
     """
     if init == RANDOM:
         starts: dict[str, Any] = {}
@@ -36,20 +40,21 @@ def linear(inputs: Inputs, init: float | str = 0.1) -> keras.Model:
         if not isinstance(init, int | float) or isinstance(init, bool):
             raise ConfigError(f"model.init must be a number or `{RANDOM}`, not {init!r}.")
         starts = dict.fromkeys(("kernel_initializer", "bias_initializer"), keras.initializers.Constant(init))
-    layer = keras.layers.Dense(1, **starts, name="linear")
+    layer = keras.layers.Dense(outputs, **starts, name="linear")
     return keras.Sequential([*_flat(inputs), layer])
 
 
-def mlp(inputs: Inputs, units: Sequence[int] = (64, 64), activation: str = "relu") -> keras.Model:
+def mlp(inputs: Inputs, outputs: int = 1, units: Sequence[int] = (64, 64), activation: str = "relu") -> keras.Model:
     """Build a multilayer perceptron.
 
     Args:
         inputs: Number of features, or the shape of one row's input, which is flattened.
+        outputs: Number of targets or classes.
         units: Width of each hidden layer; at most 100 layers of a million units.
         activation: Keras name of the hidden layers' activation function.
 
     Returns:
-        A model `[rows, inputs] -> [rows, 1]`.
+        A model `[rows, inputs] -> [rows, outputs]`.
 
     Raises:
         ConfigError: There are too many layers or units.
@@ -60,7 +65,7 @@ def mlp(inputs: Inputs, units: Sequence[int] = (64, 64), activation: str = "relu
     for width in units:
         require_whole("model.units", width, 1, MOST_UNITS)
     hidden = [keras.layers.Dense(width, activation=activation) for width in units]
-    return keras.Sequential([*_flat(inputs), *hidden, keras.layers.Dense(1)])
+    return keras.Sequential([*_flat(inputs), *hidden, keras.layers.Dense(outputs)])
 
 
 def _flat(inputs: Inputs) -> list[Any]:

@@ -12,7 +12,7 @@ from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Run, chunksize, has, objective, settings
 from harness.analysis.replicates import COUNT, SPREAD, group_numbers
 from harness.analysis.time_to_target import TimeToTarget
-from harness.config.metrics import EPOCH_METRICS, TEST_METRICS, greater_is_better
+from harness.config.metrics import epoch_metrics, greater_is_better
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep
@@ -36,18 +36,8 @@ class Metric(NamedTuple):
     write: Format = number
 
 
-METRICS = (
-    Metric("updates", "updates"),
-    *(
-        Metric(key.replace("/", "/\n"), key, score if greater_is_better(key) else number)
-        for key in EPOCH_METRICS
-        if key != "val/mae"  # Adds little to val/rmse.
-    ),
-    *(
-        Metric(key.replace("/", "/\n"), key, score if greater_is_better(key) else number)
-        for key in TEST_METRICS
-        if key != "test/mae"
-    ),
+UPDATES = Metric("updates", "updates")
+OTHERS = (
     Metric("inter-\ncept", "intercept"),
     Metric("slope", "slope"),
     Metric("train\ns", "time/train_s", "{:.2g}".format),
@@ -55,7 +45,7 @@ METRICS = (
     Metric("rows\n/s", "rows_per_second", millions),
     Metric("memory/\nupdate", "memory/update_mb", memory),
 )
-"""The columns of `harness compare` and the report, in order; columns without values are dropped."""
+"""Columns of `harness compare` and the report after the metrics; columns without values are dropped."""
 
 _SCAN_KEYS = ("time/train_s", "rows_per_second")
 """Equal for all runs of a scan, so that times of updates alone are shown instead if they are known."""
@@ -95,7 +85,7 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     shared = any(has(run, "time/shared_by") and run["time/shared_by"] > 1 for run in runs)
     deciding = objective(sweep.runs).metric
     is_alone = shared and any(has(run, ALONE) for run in runs)
-    shown_metrics = [metric for metric in METRICS if not (is_alone and metric.key in _SCAN_KEYS)]
+    shown_metrics = [metric for metric in _metrics(sweep) if not (is_alone and metric.key in _SCAN_KEYS)]
     metrics = [_metric_column(metric, runs, deciding) for metric in shown_metrics]
     metrics = [[_SCAN_TITLES.get(title, title) if shared else title, *cells] for title, *cells in metrics if any(cells)]
     # For runs that did not finish, the first metric's column shows how they ended.
@@ -106,6 +96,16 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
         columns += [["stopped\nat", *(str(run[STOPPED]) if has(run, STOPPED) else "" for run in runs)]]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
     return columns + metrics
+
+
+def _metrics(sweep: Sweep) -> list[Metric]:
+    """Return the metrics to show; the one that decides comes before the others."""
+    deciding = objective(sweep.runs).metric
+    keys = [key for key in epoch_metrics(sweep.runs) if key == deciding or key.split("/")[1] != "mae"]  # As val/rmse.
+    keys.sort(key=lambda key: key not in ("train/loss", "val/loss", deciding))
+    keys += [key for key in test_metrics(sweep.runs) if key.split("/")[1] != "mae"]
+    shown = [Metric(key.replace("/", "/\n"), key, score if greater_is_better(key) else number) for key in keys]
+    return [UPDATES, *shown, *OTHERS]
 
 
 def comparison_columns(comparisons: Sequence[Comparison]) -> list[Column]:

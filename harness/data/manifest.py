@@ -21,7 +21,7 @@ MANIFEST = "table.json"
 KIND = "table 4"
 """Format of a table: increase the number whenever tables of the previous version cannot be used."""
 
-_NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path")
+_NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path", "class_weight")
 """Keys of `data.*` that do not affect a table, or only through the fingerprint of its source."""
 _UNSET = {"test": 0.0, "folds": None, "fold": None}
 """Keys that do not affect a table with these values."""
@@ -39,6 +39,7 @@ class Facts:
         filled: Number of fields filled with the training mean, plus the number of empty categories.
         test_rows: Rows that only chosen runs are measured on.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
+        weights: The column of the rows' weights, if they have any.
         notes: Phrases on what is odd about the source, but can be used.
     """
 
@@ -51,6 +52,7 @@ class Facts:
     filled: int
     drift: str
     test_rows: int = field(default=0, kw_only=True)
+    weights: tuple[Column, ...] = field(default=(), kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def values(self) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
     """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
-    read = {name: value for name, value in flatten(vars(data)).items() if name not in _NOT_READ}
+    read = {name: value for name, value in flatten(vars(data)).items() if name.split(".")[0] not in _NOT_READ}
     read = {name: value for name, value in read.items() if name not in _UNSET or value != _UNSET[name]}
     read |= {name: sorted(read[name]) for name in ("log_columns", "dates") if name in read}
     return _hash([KIND, files, sorted(read.items())])
@@ -99,17 +101,10 @@ def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
 
 def digest_of(facts: Facts, sums: bytes) -> str:
     """Return a table's digest: of its page checksums, and so of all values, and of names, categories and statistics."""
-    columns = [_described(column) for column in (*facts.features, *facts.targets)]
-    test = [facts.test_rows] if facts.test_rows else []
-    rows = [
-        facts.train_rows,
-        facts.holdout_rows,
-        facts.dropped,
-        facts.filled,
-        facts.page_rows,
-        len(facts.targets),
-        *test,
-    ]
+    columns = [_described(column) for column in (*facts.features, *facts.targets, *facts.weights)]
+    rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
+    rows += [len(facts.weights)] if facts.weights else []
+    rows += [len(facts.weights), facts.test_rows] if facts.test_rows else []
     return _hash([KIND, columns, rows, sums.hex()])
 
 

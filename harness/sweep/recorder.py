@@ -11,7 +11,9 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
-from harness.config.metrics import BY_UPDATE, RESTORED, deciding_metric, final_values
+from harness.config.metrics import BY_UPDATE, RESTORED, final_values
+from harness.data.confusion import FILE as CONFUSION
+from harness.data.confusion import confusion_csv
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
@@ -93,7 +95,7 @@ class Recorder:
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
-            run.objective = math.inf if run.reason else run.objective
+            run.cost = math.inf if run.reason else run.cost
         self._add_ended(list(records))
         if self._summary:
             models = [run for run, record in records.items() if record.outputs and record.outputs.model_outputs]
@@ -136,8 +138,7 @@ class Recorder:
                 "time/train_s": event.train_seconds,
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
-            deciding = deciding_metric(held_out=run.table.holdout_rows > 0)
-            by_update = {key: value for key, value in measured.items() if key.endswith("/loss") or key == deciding}
+            by_update = {key: value for key, value in measured.items() if key.endswith("/loss") or key == run.metric}
             self._tracker.log(run.run_id, _by_update(by_update), event.updates)
             updates, losses = event.curve
             keep = thinned(updates, run.updates, run.config.tracking.curve_points)
@@ -167,6 +168,8 @@ class Recorder:
             metrics = final_metrics(run, model, event.epoch, train_seconds, shared_by)
             self._tracker.log(run.run_id, metrics, event.epoch)
             self._leaderboard.set_test(run, event.test)
+            if event.confusion is not None:
+                self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
             if event.restored:
@@ -260,7 +263,7 @@ class Recorder:
         return run_tags(run, self._command, self._device) | self._owner | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
-        run.reason, run.objective = masked(reason), math.inf
+        run.reason, run.cost = masked(reason), math.inf
         self._tracker.tag(run.run_id, {"failure": run.reason})
         self._end(run, "FAILED")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from harness.training.best_epochs import BestEpochs
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
-from harness.training.metrics import Evaluation
+from harness.training.metrics import Evaluation, Sums
 from harness.training.saved_state import State, array, numbers, require_names
 from harness.training.slices import DeviceBlock
 
@@ -83,7 +84,7 @@ class Tile:
         self._positions = {lane: position for position, lane in enumerate(lanes)}  # Lanes still training.
         self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._state = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
-        self._sums = evaluation.start()
+        self._sums = self._ended_sums = evaluation.start()
         self._updates = 0
         self._diverged: dict[int, int] = {}
         self._best = BestEpochs({lane: spec.restore for lane, spec in lanes.items() if spec.restore})
@@ -241,9 +242,9 @@ class Tile:
             self._best.see(end, lambda: self._stack.weights(self._state.lanes, position))  # noqa: B023
             yield end
             if epoch in self.lanes[lane].stops:
-                yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._test[position])
+                yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._sums, self._test[position])
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
-        self._sums = self._evaluation.start()
+        self._ended_sums, self._sums = self._sums, self._evaluation.start()
         self._curve = []
 
     def leave(self, lanes: Mapping[int, Ending], epoch: int) -> Iterator[Stopped]:
@@ -251,18 +252,28 @@ class Tile:
         for lane in self.active(epoch + 1):
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
-                yield self._stopped(lane, epoch, stops, lanes[lane])
+                yield self._stopped(lane, epoch, stops, lanes[lane], self._ended_sums)
                 del self._positions[lane]
 
     def _stopped(
-        self, lane: int, epoch: int, stops: tuple[int, ...], ending: Ending, test: Mapping[str, float] | None = None
+        self,
+        lane: int,
+        epoch: int,
+        stops: tuple[int, ...],
+        ending: Ending,
+        sums: Sums,
+        test: Mapping[str, float] = MappingProxyType({}),
     ) -> Stopped:
-        """Return the event; `test` has the metrics of the weights of `epoch`, which are not those of a better one."""
+        """Return the event; `sums` and `test` belong to the weights of `epoch`, not to those of a better one."""
+        position = self._positions[lane]
+        confusion = self._evaluation.confusion(sums, position)
         if best := self._best.of(lane):
-            known = dict(test or {}) if best[0].epoch == epoch else {}
-            return Stopped(lane, epoch, stops, best[1], ending, best[0], known)
-        weights = self._stack.weights(self._state.lanes, self._positions[lane])
-        return Stopped(lane, epoch, stops, weights, ending, None, dict(test or {}))
+            restored, weights = best
+            is_last = restored.epoch == epoch
+            measured = (confusion, dict(test)) if is_last else (None, {})
+            return Stopped(lane, epoch, stops, weights, ending, restored, *measured)
+        weights = self._stack.weights(self._state.lanes, position)
+        return Stopped(lane, epoch, stops, weights, ending, None, confusion, dict(test))
 
     def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers and losses `[updates, tile]` of the epoch's updates that are kept."""

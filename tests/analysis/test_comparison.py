@@ -158,7 +158,7 @@ def test_splits_are_paired_and_their_overlap_widens_the_interval() -> None:
 
 def test_the_larger_value_wins_if_larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """The direction comes from `harness.config.metrics` alone."""
-    monkeypatch.setattr("harness.analysis.objective.greater_is_better", lambda metric: True)
+    monkeypatch.setattr("harness.analysis.objective.sign", lambda metric: -1)
     sweep = sweep_of(run("full", [0.5]), run(250, [0.6]), run(500, [0.7]))
     found = [each for each in compare_full_to_batch(sweep) if each.axis == "epochs"]
     assert [(each.better, each.chunksize) for each in found] == [("batch", 500), ("batch", 250)]
