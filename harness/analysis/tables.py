@@ -12,7 +12,7 @@ from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Run, chunksize, has, objective, settings
 from harness.analysis.replicates import COUNT, SPREAD, group_numbers
 from harness.analysis.time_to_target import TimeToTarget
-from harness.config.metrics import epoch_metrics, greater_is_better
+from harness.config.metrics import epoch_metrics, greater_is_better, test_metrics
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep

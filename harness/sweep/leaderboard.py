@@ -90,9 +90,8 @@ class Leaderboard:
         for runs in _by_setting([run for run in self.runs if run.status == "FINISHED"]).values():
             if len({_values(run, SPLITS) for run in runs}) > 1:
                 first, *others = (results[run] for run in runs)
-                for key in ("score", "loss", "rmse"):
-                    values = [getattr(results[run], key) for run in runs]
-                    setattr(first, key, None if None in values else mean(values))
+                first.score = mean(map(self.score, runs))
+                first.metrics = {key: mean(results[run].metrics[key] for run in runs) for key in first.metrics}
                 first.name += f", mean of {len(runs)}"
                 for other in others:
                     other.score = None
