@@ -22,6 +22,7 @@ from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
 from harness.sweep.identity import signature
 from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import check_settings
+from harness.training.trainer import Cohort
 
 
 @dataclass(eq=False)
@@ -38,6 +39,8 @@ class Run:
     status: str = ""  # `FINISHED`, `FAILED` or `KILLED` once it has ended.
     reason: str = ""  # Why it failed.
     is_reused: bool = False  # Whether its result comes from an earlier command.
+    cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
+    scan_bytes: float = 0.0  # Memory that the scan needs, computed.
     objective: float = math.inf  # Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
 
     @property
@@ -51,9 +54,11 @@ class Run:
         return -(-self.table.train_rows // self.chunk) * self.config.epochs
 
     @property
-    def update_bytes(self) -> int:
-        """Memory taken by the rows of one update."""
-        return self.chunk * len(self.table.columns) * 4
+    def update_bytes(self) -> float:
+        """Memory that an update needs in a plain implementation, or only its rows, before the scan is prepared."""
+        if self.cohort:
+            return self.cohort.memory.of_rows(self.chunk)
+        return self.chunk * sum(4 * math.prod(column.shape) for column in self.table.columns)
 
     @functools.cached_property
     def scaler(self) -> Scaler:
