@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.config import Config, DataConfig, RuntimeConfig, TrackingConfig
+from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, TrackingConfig
 from harness.config.dialect import Dialect
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,12 @@ SECTIONS = (
         "data.",
         Dialect,
         "How text files are written. `harness data describe FILE` proposes what fits. Not part of a run's signature.",
+    ),
+    (
+        "data of images",
+        "data.",
+        ImagesConfig,
+        "With `data=images` and `data=digits`, these are the keys of `data.*`. See [images.md](images.md).",
     ),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
@@ -74,7 +80,7 @@ def page() -> str:
             (ROOT / "conf" / group).glob("*.yaml"), key=lambda path: (path.stem != defaults[group], path)
         ):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            text = ", ".join(f"`{key}={_value(value)}`" for key, value in values.items())
+            text = ", ".join(f"`{key}={_value(value)}`" for key, value in values.items() if key != "defaults")
             parts.append(f"| `{group}={path.stem}` | {text} |\n")
     return "".join(parts)
 
@@ -109,6 +115,7 @@ def _type(kind: typing.Any) -> str:
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", types.NoneType: "`null`"}
     names |= {
         list[str]: "list of names",
+        list[int]: "list of numbers",
         list[typing.Any]: "list",
         dict[str, typing.Any]: "mapping",
         typing.Any: "text, list, `null`",

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from harness.cli.saved_model import load, rows_per_batch
+from harness.config import DataConfig
 from harness.data.csv_source import CsvSource
 from harness.data.formats import open_source
 from harness.data.selection import Chunk, Selection, Words
@@ -40,6 +41,8 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
     with tempfile.TemporaryDirectory() as folder:
         model = load(artifacts.model(records, run_id, Path(folder)))
         data = data_of(artifacts.settings(records, run_id, Path(folder)))
+    if not isinstance(data, DataConfig):
+        raise ConfigError("The run was trained on images, not on rows.")
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)

@@ -1,22 +1,15 @@
-"""The schema of `data.*`: where rows come from and which columns to train on."""
+"""The schema of `data.*` for files of columns: where rows come from and which columns to train on."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from harness.config.any_data import AnyData, Order, Scaling, repeated
 from harness.config.dialect import Dialect
 from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
 from harness.errors import require
-
-
-class Scaling(Enum):
-    """How features and target are scaled before training."""
-
-    standard = "standard"
-    none = "none"
 
 
 class Missing(Enum):
@@ -27,15 +20,8 @@ class Missing(Enum):
     mean = "mean"
 
 
-class Order(Enum):
-    """Order of the training rows."""
-
-    file = "file"
-    shuffled = "shuffled"
-
-
 @dataclass
-class DataConfig(Dialect):
+class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
@@ -92,7 +78,7 @@ class DataConfig(Dialect):
         columns = self.columns
         require(bool(self.features), "data.features is empty; name at least one column.")
         require(bool(self.target), "data.target is empty; name a column.")
-        twice = sorted(name for name, times in Counter(columns).items() if times > 1)
+        twice = repeated(columns)
         require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
