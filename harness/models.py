@@ -76,8 +76,8 @@ def cnn(
     Raises:
         ConfigError: The inputs are not images, or an argument is out of range.
     """
-    is_image = isinstance(inputs, Sequence) and len(inputs) == 3
-    require(is_image, f"model=cnn takes images, not {inputs} columns of numbers. Use model=mlp, or data=images.")
+    shape = () if isinstance(inputs, int) else tuple(inputs)
+    require(len(shape) == 3, f"model=cnn takes images, not {inputs} columns of numbers. Use model=mlp, or data=images.")
     is_list = isinstance(filters, Sequence) and not isinstance(filters, str) and len(filters) > 0
     require(is_list, f"model.filters must be a list, such as [16,32,64], not {filters!r}.")
     require(len(filters) <= MOST_LAYERS, f"model.filters: {len(filters):,} convolutions are more than {MOST_LAYERS}.")
@@ -86,7 +86,7 @@ def cnn(
     require_whole("model.units", units, 0, MOST_UNITS)
     require_number("model.dropout", dropout, 0, 0.99)
     first, *others = filters
-    images = keras.Input(tuple(inputs))
+    images = keras.Input(shape)
     stride = 2 if min(images.shape[1:3]) >= LARGE_IMAGE else 1
     x: Any = keras.layers.Conv2D(first, 5, strides=stride, padding="same", activation="relu")(images)
     for width in others:

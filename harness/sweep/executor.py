@@ -83,8 +83,12 @@ class Task(Protocol):
     rows: int  # Training rows per epoch.
     epochs: int  # Epochs of its longest lane.
     cohorts: list[Cohort]
-    bytes: float  # Memory that the scan needs, computed.
     clocks: Clocks
+
+    @property
+    def bytes(self) -> float:
+        """Memory that the scan needs at once, computed."""
+        ...
 
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops."""
