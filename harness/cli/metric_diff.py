@@ -41,7 +41,11 @@ def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
     found = []
     metrics = recorded.keys() if so_far else recorded.keys() | now.keys()
     for metric in sorted(metrics):
-        if metric.startswith(("time/", "system/")) or metric in ("rows_per_second", "memory/scan_mb"):
+        if metric.startswith(("time/", "system/")) or metric in (
+            "rows_per_second",
+            "memory/scan_mb",
+            "memory/device_mb",
+        ):
             continue
         one, other = recorded.get(metric, {}), now.get(metric, {})
         if so_far:

@@ -90,6 +90,11 @@ class Task(Protocol):
         """Memory that the scan needs at once, computed."""
         ...
 
+    @property
+    def device_bytes(self) -> int:
+        """Memory of its device; 0 if unknown."""
+        ...
+
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops."""
         ...

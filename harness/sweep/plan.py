@@ -41,6 +41,7 @@ class Run:
     is_reused: bool = False  # Whether its result comes from an earlier command.
     cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
     scan_bytes: float = 0.0  # Memory that the scan needs, computed.
+    device_bytes: int = 0  # Memory of the device that trains it.
     objective: float = math.inf  # Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
 
     @property

@@ -60,7 +60,11 @@ def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: floa
     return {
         "rows_per_second": epochs * run.table.train_rows / max(train_seconds, 1e-9),
         "memory/update_mb": run.update_bytes / 1e6,
-        **({"memory/scan_mb": run.scan_bytes / 1e6} if run.scan_bytes else {}),
+        **{
+            f"memory/{name}_mb": size / 1e6
+            for name, size in (("scan", run.scan_bytes), ("device", run.device_bytes))
+            if size
+        },
         "time/shared_by": shared_by,
         **_coefficients(run, model),
     }

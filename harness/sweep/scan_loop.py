@@ -34,9 +34,10 @@ def prepare_scans(runs: Sequence[Run], executor: Executor) -> list[PreparedScan]
 
 
 def _prepared(group: Group, task: Task) -> PreparedScan:
+    scan_bytes, device_bytes = task.bytes, task.device_bytes
     for cohort in task.cohorts:
         for run in (run for lane in cohort.lanes for run in group.lanes[lane]):
-            run.cohort, run.scan_bytes = cohort, task.bytes
+            run.cohort, run.scan_bytes, run.device_bytes = cohort, scan_bytes, device_bytes
     return PreparedScan(group.lanes, task)
 
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
+from harness.runtime.device import total_bytes
 from harness.runtime.memory import release_memory
 from harness.training.encoding import Encoding
 from harness.training.events import EpochEnd, Event, Failed, Progress
@@ -168,6 +169,11 @@ class Scan:
                 yield from self._end_epoch(active, epoch)
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory of the scan's device in bytes; 0 if unknown."""
+        return total_bytes(self._device)
 
     @property
     def block_bytes(self) -> int:
