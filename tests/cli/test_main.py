@@ -281,15 +281,8 @@ def test_metrics_of_each_epoch(left: Left) -> None:
         assert left.curve(run, "rows") == {step: step * ROWS for step in steps}
         chunk_losses = left.curve(run, "train/chunk_loss")
         assert list(chunk_losses) == list(range(1, int(epochs) * UPDATES[chunksize] + 1))
-        last = {
-            "rows_per_second",
-            "memory/update_mb",
-            "memory/scan_mb",
-            "memory/device_mb",
-            "time/shared_by",
-            "intercept",
-            "slope",
-        }
+        memory = {f"memory/{name}_mb" for name in ("update", "scan", "device")}
+        last = {"rows_per_second", *memory, "time/shared_by", "intercept", "slope"}
         assert {key: list(left.curve(run, key)) for key in last} == dict.fromkeys(last, steps[-1:])
         # A row has a feature, a target, a prediction and its gradient; two weights have gradients and two moments each.
         rows, state = ROWS if chunksize == "full" else CHUNK, 4 * 2 * 4 + 4 + 8
