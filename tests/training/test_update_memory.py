@@ -14,6 +14,7 @@ from harness.sweep.executor import LanePlan, LocalExecutor, ScanPlan
 from harness.training import strategy
 from harness.training.encoding import Encoding
 from harness.training.lanes import Stack
+from harness.training.losses import LossPlan
 from harness.training.trainer import Scan
 from harness.training.update_memory import UpdateMemory
 from tests.helpers import recipe
@@ -50,7 +51,7 @@ def prepared(
     monkeypatch.setattr(executor, "load_table", lambda folder: table)
     monkeypatch.setattr(executor, "available_bytes", lambda device, limit: free)
     monkeypatch.setattr(strategy, "SLICE_BYTES", 100_000)
-    lanes = [LanePlan(chunk, {"_target_": f"tests.pixels.{build}"}, ADAM, "mse", 0, 0.1, [1])]
+    lanes = [LanePlan(chunk, {"_target_": f"tests.pixels.{build}"}, ADAM, LossPlan("mse"), 0, 0.1, [1])]
     rest = {"block_rows": None, "device_memory_mb": None, "lane_tile": None, "gram": True, "workers": 1}
     plan = ScanPlan(str(Path()), [0.0, 0.0], [1.0, 1.0], lanes, "none", resident, curve_points=100, **rest)
     return LocalExecutor("/CPU:0").prepare(plan)
