@@ -44,12 +44,17 @@ def generate(path: Path, rows: float, seed: int) -> None:
 @data.command()
 @click.argument("path")
 def describe(path: str) -> None:
-    """Show a local or remote file's columns, likely problems, and how to train on it."""
+    """Show a file's columns or a folder's images, likely problems, and how to train on them.
+
+    PATH is a local or remote file, a folder with a folder of images for each class, or a Parquet file of images.
+    """
     from rich.console import Console
 
-    from harness.data.describe import describe, render
+    from harness.data import describe, describe_images
 
-    Console().print(render(describe(path)), soft_wrap=True)
+    is_images = describe_images.has_images(path)
+    found = describe_images.render(describe_images.describe_images(path)) if is_images else None
+    Console().print(found or describe.render(describe.describe(path)), soft_wrap=True)
 
 
 @data.command("list")
