@@ -42,19 +42,25 @@ def generate(path: Path, rows: float, seed: int) -> None:
 
 
 @data.command()
-@click.argument("path")
-def describe(path: str) -> None:
-    """Show a file's columns or a folder's images, likely problems, and how to train on them.
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--target", help="The column to predict; the default is a guess.")
+@click.option("--all", "everything", is_flag=True, help="Read large files completely.")
+def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> None:
+    """Show how files are written, their columns or images, likely problems, and how to train on them.
 
     PATH is a local or remote file, a folder with a folder of images for each class, or a Parquet file of images.
+    Several files are read as one table. Of large files of rows, only the first rows are read.
     """
     from rich.console import Console
 
     from harness.data import describe, describe_images
 
-    is_images = describe_images.has_images(path)
-    found = describe_images.render(describe_images.describe_images(path)) if is_images else None
-    Console().print(found or describe.render(describe.describe(path)), soft_wrap=True)
+    path = paths[0] if len(paths) == 1 else list(paths)
+    if isinstance(path, str) and describe_images.has_images(path):
+        view = describe_images.render(describe_images.describe_images(path))
+    else:
+        view = describe.render(describe.describe(path, target=target, everything=everything))
+    Console().print(view, soft_wrap=True)
 
 
 @data.command("list")

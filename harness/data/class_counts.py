@@ -20,7 +20,7 @@ def class_counts_csv(table: Table) -> str:
     target = table.targets[0]
     if len(table.targets) != 1 or not target.categories:
         return ""
-    counts = {"class": list(target.categories)}
+    counts: dict[str, list] = {"class": list(target.categories)}
     for part in PARTS:
         found = np.zeros(len(target.categories), np.int64)
         reader, rows = table.reader(part, [target]), table.rows(part)

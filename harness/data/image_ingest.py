@@ -82,7 +82,7 @@ def ingest_images(
         _check_classes(classes, parts, data)
         columns, sums = writer.finish(planned)
         sums += parts["holdout"].finish(planned)[1]
-        (folder / NAMES).write_text("\n".join(notes.held_out_names()), encoding="utf-8")
+        (folder / NAMES).write_text("\n".join(notes.held_out_names((holdout or train).address)), encoding="utf-8")
     facts = Facts(
         features=columns[:1],
         targets=columns[1:],

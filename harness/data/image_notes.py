@@ -73,11 +73,11 @@ class Notes:
             more = len(self.rejected) - LISTED
             yield f"left out {len(self.rejected):,}: {some}{f'; and {more:,} more' if more > 0 else ''}"
 
-    def held_out_names(self) -> Iterator[str]:
-        """Yield the names of the held-out images in order, without line ends."""
+    def held_out_names(self, root: str) -> Iterator[str]:
+        """Yield the names of the held-out images in order, without `root` and line ends."""
         for name, is_held_out in zip(self._names, self._held_out, strict=True):
             if is_held_out:
-                yield " ".join(name.split())
+                yield " ".join(name.removeprefix(f"{root}/").split())
 
     def _duplicates(self) -> Iterator[str]:
         contents = np.frombuffer(bytes(self._contents), np.uint64)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from harness.config import DataConfig
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
@@ -32,13 +33,17 @@ class ModelLog:
         self._models[key].set_weights(weights)
         return self._models[key]
 
-    def log(self, run: Run, model: keras.Model) -> None:
-        """Log a run's model; if it cannot be saved, tag the run with the reason instead of failing it."""
+    def log(self, run: Run, model: keras.Model) -> keras.Model | None:
+        """Log a run's model and return it; if it cannot be saved, tag the run with the reason instead of failing it."""
         try:
-            data = run.config.data
-            dates = {name: data.date_format for name in data.dates if name != data.target}
-            exported = raw_model(model, run.table, run.scaler, run.config.loss)
-            example = raw_example(run.table, dates)
-            self._tracker.log_model(run.run_id, RawModel(exported, example, [data.target], dates))
+            data, table = run.config.data, run.table
+            dates = {}
+            if isinstance(data, DataConfig):
+                dates = {name: data.date_format for name in data.dates if name != data.target}
+            exported = raw_model(model, table, run.scaler, run.config.loss, data.scaling)
+            outputs = [column.name for column in table.targets]
+            self._tracker.log_model(run.run_id, RawModel(exported, raw_example(table, dates), outputs, dates))
         except Exception as error:
             self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})
+            return None
+        return exported
