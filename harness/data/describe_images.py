@@ -81,7 +81,7 @@ def describe_images(address: str) -> Description:
         address, apart = parts
     data = ImagesConfig([USUAL, USUAL], path=address, holdout_path=apart, unreadable=Unreadable.drop)
     train, holdout = ImageFiles([address, *([apart] if apart else [])], data).sets()
-    notes, sizes = Notes(), Counter[tuple[int, int]]()
+    notes, sizes = Notes(train.address), Counter[tuple[int, int]]()
     counts: tuple[Counter[str], Counter[str]] = (Counter(dict.fromkeys(train.labels(), 0)), Counter())
     index = {label: float(number) for number, label in enumerate(train.labels())}
     for images, found, part in ((train, counts[0], "train"), (holdout, counts[1], "holdout")):

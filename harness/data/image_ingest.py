@@ -55,7 +55,7 @@ def ingest_images(
     index = {name: float(number) for number, name in enumerate(classes)}
     planned = _planned(data, classes)
     page_rows = page_rows_of(planned)
-    notes = Notes()
+    notes = Notes(train.address)
     total, seen, done = sum(each.total_bytes for each in (train, holdout) if each), 0, 0
     with contextlib.ExitStack() as stack:
         parts: dict[Part, ImageWriter] = {

@@ -26,7 +26,9 @@ class Notes:
         odd: Images by what is odd about them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
+        """Start to count; names are shown relative to the folder `root`."""
+        self._root = f"{root}/"
         self.rejected: list[Rejected] = []
         self.skipped: Counter[str] = Counter()
         self.formats: Counter[str] = Counter()
@@ -48,8 +50,8 @@ class Notes:
             self.largest = image.size
         for odd in image.odd:
             self.odd[odd] += 1
-            self._first.setdefault(odd, name)
-        self._names.append(name)
+            self._first.setdefault(odd, name.removeprefix(self._root))
+        self._names.append(name.removeprefix(self._root))
         self._contents += content
         self._targets.append(target)
         self._held_out.append(part == "holdout")
