@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, TrackingConfig
+from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, StoppingConfig, TrackingConfig
 from harness.config.dialect import Dialect
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +44,12 @@ SECTIONS = (
         "data.",
         ImagesConfig,
         "With `data=images` and `data=digits`, these are the keys of `data.*`. See [images.md](images.md).",
+    ),
+    (
+        "stopping",
+        "stopping.",
+        StoppingConfig,
+        "When a run ends early. See [comparison.md](comparison.md#early-stopping).",
     ),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),

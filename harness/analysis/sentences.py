@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Objective, Run, has
 from harness.formatting import count, memory, number
+from harness.tracking.run_tags import STOPPED
 
 _MEMORY = "memory/update_mb"
 
@@ -18,7 +19,8 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
         best = next((run for run in runs if objective.decides(run) and run["sample"] == sample), None)
         if best is not None:
             kind = "full-sample run" if sample == "full" else f"batch run (chunks of {best['chunksize']} rows)"
-            effort = f"{count(best['updates'], 'update')} in {count(float(best['epochs']), 'epoch')}"
+            epochs = best[STOPPED] if has(best, STOPPED) else best["epochs"]
+            effort = f"{count(best['updates'], 'update')} in {count(float(epochs), 'epoch')}"
             result = f"{objective.metric} {number(best[objective.metric])}"
             sentences.append(f"Best {kind}: {result} after {effort}{_memory(best)}.")
     return sentences

@@ -14,6 +14,7 @@ from harness.config.metrics import EPOCH_METRICS, greater_is_better
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep
+from harness.tracking.run_tags import PRUNED, STOPPED
 
 Column = list[str]
 """A title, which may have several lines, and one cell per row."""
@@ -69,6 +70,8 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     metrics = [[_SCAN_TITLES.get(title, title) if shared else title, *cells] for title, *cells in metrics if any(cells)]
     # For runs that did not finish, the first metric's column shows how they ended.
     first = metrics.pop(0) if metrics else ["", *("" for _ in runs)]
+    if any(has(run, STOPPED) for run in runs):
+        columns += [["stopped\nat", *(str(run[STOPPED]) if has(run, STOPPED) else "" for run in runs)]]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
     return columns + metrics
 
@@ -164,4 +167,8 @@ def _metric_column(metric: Metric, runs: Sequence[Run]) -> Column:
 
 def _ending(run: Run) -> str:
     """Return how a run ended, or an empty string if it finished."""
-    return "" if run["status"] == "FINISHED" else "diverged" if has(run, "diverged_at") else run["status"].lower()
+    if run["status"] == "FINISHED":
+        return ""
+    if has(run, PRUNED):
+        return f"pruned at {run[PRUNED]}"
+    return "diverged" if has(run, "diverged_at") else run["status"].lower()

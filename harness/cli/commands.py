@@ -42,7 +42,7 @@ def train(words: tuple[str, ...]) -> int:
     runs = list(dict.fromkeys(train.run(words)))
     if runs:
         _show_runs(runs[0].config.tracking.uri, [run.run_id for run in runs])
-    failed = [run for run in runs if run.status != "FINISHED"]
+    failed = [run for run in runs if run.status != "FINISHED" and not run.pruned_at]
     for run in failed:
         lines = run.reason.splitlines()
         reason = " ... ".join(line.strip() for line in lines[:1] + lines[1:][-1:])

@@ -19,6 +19,7 @@ from harness.config.schema import (
     TrackingConfig,
     flatten,
 )
+from harness.config.stopping import Restore, StoppingConfig
 
 __all__ = [
     "DATA_KINDS",
@@ -36,8 +37,10 @@ __all__ = [
     "Loss",
     "Missing",
     "Order",
+    "Restore",
     "RuntimeConfig",
     "Scaling",
+    "StoppingConfig",
     "TrackingConfig",
     "Unreadable",
     "flatten",

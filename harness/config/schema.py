@@ -15,6 +15,7 @@ from harness.config.any_data import AnyData
 from harness.config.data import DataConfig
 from harness.config.keys import key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
+from harness.config.stopping import StoppingConfig
 from harness.errors import require
 
 
@@ -149,6 +150,7 @@ class Config:
         model: `_target_`, a function that takes the number of inputs and returns a Keras model, and any further
             arguments of that function.
         optimizer: `name` of a Keras optimizer and its arguments.
+        stopping: When the run ends before its last epoch.
         tracking: Where the run is recorded.
         runtime: Speed and memory.
     """
@@ -161,6 +163,7 @@ class Config:
     data: AnyData
     model: dict[str, Any]
     optimizer: dict[str, Any]
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

@@ -23,6 +23,8 @@ class RunFacts(TypedDict):
     status: Literal["", "FINISHED", "FAILED", "KILLED"]
     reason: str
     objective: float
+    stopped_at: int | None
+    pruned_at: int | None
     best: dict[str, tuple[float, int]]
     last: dict[str, float]
 

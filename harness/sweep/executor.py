@@ -22,6 +22,7 @@ from harness.runtime.imports import find_target
 from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.lanes import Recipe
+from harness.training.stopper import Patience, PatienceRule, Stopper
 from harness.training.tile import Lane
 from harness.training.trainer import Clocks, Cohort, Scan
 
@@ -37,6 +38,8 @@ class LanePlan:
     seed: int
     learning_rate: float
     stops: Sequence[int]
+    restore: str | None = None
+    patience: PatienceRule | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class ScanPlan:
     def from_json(cls, text: str) -> ScanPlan:
         """Return the plan that `to_json` wrote."""
         values = json.loads(text)
-        return cls(**values | {"lanes": [LanePlan(**lane) for lane in values["lanes"]]})
+        return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]]})
 
 
 class Task(Protocol):
@@ -143,6 +146,7 @@ class LocalExecutor:
             workers=plan.workers,
             device=self.device,
             curve_points=plan.curve_points,
+            stopper=_stopper(plan),
         )
 
 
@@ -159,4 +163,14 @@ def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
 def _lane(plan: LanePlan) -> Lane:
     identity = json.dumps([plan.model, plan.optimizer, plan.loss], sort_keys=True)
     recipe = Recipe(identity, model_builder(plan.model), plan.optimizer, Loss(plan.loss))
-    return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops))
+    return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
+
+
+def _lane_plan(values: Mapping[str, Any]) -> LanePlan:
+    rule = values["patience"]
+    return LanePlan(**{**values, "patience": PatienceRule(**rule) if rule else None})
+
+
+def _stopper(plan: ScanPlan) -> Stopper | None:
+    rules = {index: lane.patience for index, lane in enumerate(plan.lanes) if lane.patience}
+    return Patience(rules) if rules else None

@@ -27,6 +27,8 @@ _IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT, *_IMAGES
 def signature(config: Config, table: Table) -> str:
     """Hash everything that a run's results depend on: its settings, its table's content and its model's source."""
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_IGNORED)}
+    if not config.stopping.is_on:
+        settings = {key: value for key, value in settings.items() if not key.startswith("stopping.")}
     for key in ("data.log_columns", "data.categorical", "data.dates"):
         if key in settings:
             settings[key] = sorted(settings[key])

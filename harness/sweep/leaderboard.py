@@ -13,7 +13,7 @@ from harness.sweep.plan import Run
 from harness.sweep.summary_state import RunResult
 from harness.training.events import EpochEnd
 
-_RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "objective")
+_RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "objective", "stopped_at", "pruned_at")
 
 
 class Leaderboard:
@@ -38,8 +38,7 @@ class Leaderboard:
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
         """Add an epoch of a run, and return the epoch's metrics."""
         metrics = {"train/loss": event.loss, **event.metrics}
-        run.objective = metrics.get(deciding_metric(held_out=run.table.holdout_rows > 0), math.inf)
-        self._last[run] = metrics
+        self.set_metrics(run, metrics)
         best = self._best_values.setdefault(run, {})
         for key, value in metrics.items():
             sign = -1 if greater_is_better(key) else 1
@@ -48,7 +47,8 @@ class Leaderboard:
         return metrics
 
     def set_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Set the final metrics of a run from an earlier sweep."""
+        """Set a run's metrics: the latest ones, or those of the epoch whose model it keeps."""
+        run.objective = metrics.get(deciding_metric(held_out=run.table.holdout_rows > 0), math.inf)
         self._last[run] = metrics
 
     def pop_best_values(self, run: Run) -> Mapping[str, tuple[float, int]]:
@@ -71,7 +71,7 @@ class Leaderboard:
     def _result(self, run: Run) -> RunResult:
         sample = "full" if run.config.is_full else "batch"
         if run.status != "FINISHED":
-            reason = run.reason or run.status.lower()
+            reason = "" if run.pruned_at else run.reason or run.status.lower()
             return RunResult(run.run_id, run.name, sample, reason, None, None, None, run.updates)
         rmse = self._last[run].get("val/rmse")
         return RunResult(run.run_id, run.name, sample, "", self.score(run), run.objective, rmse, run.updates)

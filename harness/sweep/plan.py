@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config import Config, FullSample, Loss
+from harness.config import Config, FullSample, Loss, Restore
+from harness.config.metrics import deciding_metric
 from harness.config.naming import ALWAYS, differing
 from harness.data.ingest import ProgressCallback
 from harness.data.pages import PARTS, DamagedTable
@@ -22,6 +23,7 @@ from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
 from harness.sweep.identity import signature
 from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import check_settings
+from harness.training.stopper import PatienceRule
 
 
 @dataclass(eq=False)
@@ -37,6 +39,8 @@ class Run:
     sweeps: list[str] = field(default_factory=list)  # Ids of the summary runs it belongs to.
     status: str = ""  # `FINISHED`, `FAILED` or `KILLED` once it has ended.
     reason: str = ""  # Why it failed.
+    stopped_at: int | None = None  # The epoch after which it stopped improving, if it ended early.
+    pruned_at: int | None = None  # The epoch after which a search ended it.
     is_reused: bool = False  # Whether its result comes from an earlier command.
     objective: float = math.inf  # Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
 
@@ -97,6 +101,7 @@ def prepare(
                 say(f"{error} Rebuilding it from its source.")
                 tables[key] = replace_table(tables[key], config.data, cache, progress, say)
                 _check_targets(config, tables[key])
+        _check_metric("stopping.metric", config.stopping.metric, config, tables[key])
         identity = signature(config, tables[key])
         order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
     _name(list(runs.values()))
@@ -144,7 +149,13 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
 def _lane_plan(runs: Sequence[Run]) -> LanePlan:
     chunk, config, stops = runs[0].chunk, runs[0].config, sorted({run.config.epochs for run in runs})
     loss = config.loss.value
-    return LanePlan(chunk, config.model, config.optimizer, loss, config.seed, config.learning_rate, stops)
+    lane = LanePlan(chunk, config.model, config.optimizer, loss, config.seed, config.learning_rate, stops)
+    stopping = config.stopping
+    if not stopping.is_on:
+        return lane
+    metric = stopping.metric or deciding_metric(held_out=runs[0].table.holdout_rows > 0)
+    rule = PatienceRule(metric, stopping.patience, stopping.min_delta) if stopping.patience else None
+    return replace(lane, restore=metric if stopping.restore is Restore.best else None, patience=rule)
 
 
 def _check_model(config: Config) -> None:
@@ -159,6 +170,14 @@ def _check_model(config: Config) -> None:
         raise ConfigError(
             f"model: {target} cannot be called with the arguments {sorted(arguments)}: {error}. {takes}"
         ) from error
+
+
+def _check_metric(key: str, metric: str | None, config: Config, table: Table) -> None:
+    """Check that runs record a metric each epoch."""
+    held_out = ("val/loss", *OBJECTIVES[config.loss].metrics) if table.holdout_rows else ()
+    known = ("train/loss", *held_out)
+    holdout = "" if held_out or str(metric) in known else " There is no holdout: data.holdout is 0."
+    require(metric is None or metric in known, f"{key} must be one of {', '.join(known)}, not {metric}.{holdout}")
 
 
 def _check_targets(config: Config, table: Table) -> None:

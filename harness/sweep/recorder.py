@@ -11,7 +11,7 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
-from harness.config.metrics import deciding_metric
+from harness.config.metrics import RESTORED, final_values
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
@@ -20,8 +20,9 @@ from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
+from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Failed, Stopped
+from harness.training.events import Diverged, Ending, EpochEnd, Failed, Stopped
 from harness.training.tile import thinned
 from harness.training.trainer import Clocks
 
@@ -87,13 +88,13 @@ class Recorder:
     def reuse(self, records: Mapping[Run, Record]) -> None:
         """Read runs' results from their records, and add the runs to this sweep."""
         for run, record in records.items():
-            metrics, tags = record.data.metrics, record.data.tags
+            metrics, tags = final_values(record.data.metrics), record.data.tags
             run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
             run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
-            loss = deciding_metric(held_out=run.table.holdout_rows > 0)
-            run.objective = math.inf if run.reason else metrics.get(loss, math.inf)
+            run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
+            run.objective = math.inf if run.reason else run.objective
         self._add_ended(list(records))
         if self._summary:
             models = [run for run, record in records.items() if record.outputs and record.outputs.model_outputs]
@@ -144,11 +145,25 @@ class Recorder:
         for run in runs:
             if run.status or run.config.epochs not in event.stops:
                 continue
+            if event.ending is Ending.pruned:
+                run.pruned_at = event.epoch
+                self._tracker.tag(run.run_id, {PRUNED: str(event.epoch)})
+                self._leaderboard.pop_best_values(run)
+                self._end(run, "KILLED")
+                continue
+            if event.ending is Ending.stopped:
+                run.stopped_at = event.epoch
+                self._tracker.tag(run.run_id, {STOPPED: str(event.epoch)})
             model = self._models.build(run, event.weights)
             metrics = final_metrics(run, model, event.epoch, train_seconds, shared_by)
             self._tracker.log(run.run_id, metrics, event.epoch)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
+            if event.restored:
+                self._leaderboard.set_metrics(run, event.restored.metrics)
+                self._tracker.tag(run.run_id, {RESTORED_EPOCH: str(event.restored.epoch)})
+                restored = {RESTORED + key: value for key, value in event.restored.metrics.items()}
+                self._tracker.log(run.run_id, restored, event.restored.epoch)
             if run.config.tracking.log_model is LogModel.all:
                 self._models.log(run, model)
             elif run.config.tracking.log_model is LogModel.best:

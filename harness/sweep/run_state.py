@@ -11,13 +11,14 @@ from mlflow.entities import Run as Record
 from harness.config import LogModel
 from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
+from harness.tracking.run_tags import PRUNED
 
 HOST = socket.gethostname()
 
 
 @dataclass(frozen=True)
 class RunState:
-    """The state of a run: `new`, `finished`, `diverged`, `failed`, `interrupted`, or `running` in another process."""
+    """A run's state: `new`, `finished`, `diverged`, `failed`, `interrupted`, `pruned`, or `running` elsewhere."""
 
     name: str
     record: Record | None = None
@@ -97,6 +98,8 @@ def _state_name(record: Record, place: str) -> str:
         return "finished"
     if status == "FAILED":
         return "diverged" if "diverged_at" in tags else "failed"
+    if PRUNED in tags:
+        return "pruned"
     return "running" if status == "RUNNING" and not _is_owned(record, place) else "interrupted"
 
 

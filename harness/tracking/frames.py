@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.config.metrics import final_values
+from harness.tracking.run_tags import PRUNED, STOPPED
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
@@ -68,7 +71,8 @@ def row(run: Run) -> dict[str, object]:
         "sample": tags.get("sample"),
         "diverged_at": tags.get("diverged_at"),
         **run.data.params,
-        **run.data.metrics,
+        **{key: tags[key] for key in (STOPPED, PRUNED) if key in tags},
+        **final_values(run.data.metrics),
     }
 
 
@@ -79,7 +83,10 @@ def typed(runs: Any) -> pd.DataFrame:
         if values.notna().any():
             numbers: Any = pd.to_numeric(values, errors="coerce")
             if numbers.notna().equals(values.notna()):
-                whole = key in ("chunksize", "diverged_at") or values.map(lambda value: str(value).isdigit()).all()
+                whole = (
+                    key in ("chunksize", "diverged_at", STOPPED, PRUNED)
+                    or values.map(lambda value: str(value).isdigit()).all()
+                )
                 fits = float(numbers.max()) < 2**63
                 runs[key] = numbers.astype("Int64") if whole and fits else numbers.astype(float)
         elif key == "chunksize":

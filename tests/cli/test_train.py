@@ -40,7 +40,10 @@ NEEDED = {
     ("data", "king_county"): ["data.path=kc_house_data.csv"],
     ("model", "custom"): ["model._target_=harness.models.linear"],
 }
-ROOT_KEYS = "chunksize, data, epochs, experiment, learning_rate, loss, model, optimizer, runtime, seed, sweep, tracking"
+ROOT_KEYS = (
+    "chunksize, data, epochs, experiment, learning_rate, loss, model, optimizer, runtime, seed, stopping, sweep, "
+    "tracking"
+)
 
 
 def composed(*overrides: str, with_hydra: bool = False) -> DictConfig:
@@ -96,6 +99,10 @@ def test_defaults_whole() -> None:
         "optimizer.beta_2": 0.999,
         "optimizer.epsilon": 1e-7,
         "optimizer.schedule": None,
+        "stopping.patience": None,
+        "stopping.min_delta": 0.0,
+        "stopping.metric": None,
+        "stopping.restore": "last",
         "tracking.uri": None,
         "tracking.experiment": None,
         "tracking.log_model": "best",
