@@ -25,7 +25,9 @@ class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
-        features: Input columns, in the model's order.
+        features: Input columns, in the model's order; a pattern such as `sqft_*` stands for all columns that match it,
+            and `all` for all but the target.
+        exclude: Columns or patterns that `features` leaves out.
         target: The column to predict.
         path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
@@ -45,12 +47,13 @@ class DataConfig(Dialect, AnyData):
         order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch.
     """
 
-    features: list[str]
+    features: Any
     target: str
     path: Any = None
     rows: int | None = None
     origin: str | None = None
     log_columns: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
     categorical: list[str] = field(default_factory=list)
     dates: list[str] = field(default_factory=list)
     date_format: str | None = None
@@ -62,12 +65,23 @@ class DataConfig(Dialect, AnyData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.features = ["*"] if self.features == "all" else self.features
+        require(
+            isinstance(self.features, list | tuple),
+            "data.features must be a list, such as data.features=[a,b], or all.",
+        )
+        self.features = [str(name) for name in self.features]
         self._check_columns()
         self._check_source()
         require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
         self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but not the same text in a key.
         require_whole("data.rows", self.rows, 1, MOST_ROWS, optional=True)
         require_whole("data.split_seed", self.split_seed, *SEEDS)
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether features are patterns, to be replaced by names once the file is known."""
+        return any(mark in name for name in self.features for mark in "*?")
 
     @property
     def columns(self) -> list[str]:
@@ -78,6 +92,9 @@ class DataConfig(Dialect, AnyData):
         columns = self.columns
         require(bool(self.features), "data.features is empty; name at least one column.")
         require(bool(self.target), "data.target is empty; name a column.")
+        if self.has_patterns:
+            return  # The names are checked once they are known.
+        require(not self.exclude, "data.exclude needs data.features=all or a pattern such as sqft_*.")
         twice = repeated(columns)
         require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
         self._check_names("log_columns", columns, "data.features and data.target")

@@ -21,7 +21,7 @@ ROUNDING = "rounding"
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
 # Settings that cannot affect a run's results, or only through the table.
 _IMAGES = tuple(f"data.{key}" for key in ("labels", "holdout_path", "path_column", "label_column", "unreadable"))
-_IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT, *_IMAGES)
+_IGNORED = ("tracking.", "runtime.", "data.date_format", "data.exclude", *_FILE_FORMAT, *_IMAGES)
 
 
 def signature(config: Config, table: Table) -> str:

@@ -159,6 +159,7 @@ def test_all_flat_values() -> None:
         "data.skip_initial_space": False,
         "data.trailing_delimiter": False,
         "data.log_columns": [],
+        "data.exclude": [],
         "data.categorical": [],
         "data.dates": [],
         "data.date_format": None,
