@@ -15,7 +15,7 @@ ROWS, PIECE = 2000, 100
 
 
 def sample_csv(table: Table) -> str:
-    """Return at most 2,000 training rows as a CSV, or an empty one unless the only feature is numeric, as figures need.
+    """Return at most 2,000 training rows as a CSV, or an empty one unless the columns are two numbers.
 
     Rows are taken in pieces from all over the table, because it may be sorted.
     """

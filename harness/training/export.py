@@ -10,27 +10,27 @@ import keras
 import numpy as np
 import pandas as pd
 
-from harness.config import Loss, Scaling
+from harness.config import Scaling
 from harness.config.keys import layer_name
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
 from harness.training.encoding import Encoding
-from harness.training.objective import OBJECTIVES
+from harness.training.objective import Objective
 
 EXAMPLE_ROWS = 3
 
 
 def raw_model(
-    model: keras.Model, table: Table, scaler: Scaler, loss: Loss, scaling: Scaling = Scaling.standard
+    model: keras.Model, table: Table, scaler: Scaler, objective: Objective, scaling: Scaling = Scaling.standard
 ) -> keras.Model:
-    """Wrap `model` so that it takes logarithms and scales by itself.
+    """Wrap `model` so that it takes logarithms and scales by itself; `scaling` is that of images.
 
     Returns:
-        A Keras model with one input `[rows, 1]` per feature, by column name, and an output `[rows, 1]` as defined by
-        the objective of `loss`. It takes categories as raw text or numbers, and dates as days since 1970-01-01. Columns
-        that were stored with an offset, because float32 is too coarse for them, are float64. An image is an input of
-        its own type and shape, uint8 `[rows, height, width, channels]`.
+        A Keras model with one input `[rows, 1]` per feature, by column name, and an output with a column for each
+        of the model's: `[rows, outputs]`. It takes categories as raw text or numbers, and dates as days since
+        1970-01-01. Columns that were stored with an offset, because float32 is too coarse for them, are float64. An
+        image is an input of its own type and shape, uint8 `[rows, height, width, channels]`.
     """
     features = table.features
     kinds = [_kind(column) for column in features]
@@ -39,15 +39,14 @@ def raw_model(
         for column, kind in zip(features, kinds, strict=True)
     }
     # A model of its own, because no layer may have the name of another one or of an input.
-    whole = keras.Model(
-        *_graph(model, table, scaler, loss, kinds, Encoding.of(table, scaling)), name=_unlike("predictions", inputs)
-    )
+    graph = _graph(model, table, scaler, objective, kinds, Encoding.of(table, scaling))
+    whole = keras.Model(*graph, name=_unlike("predictions", inputs))
     with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
         return keras.Model(inputs, whole([*inputs.values()]))
 
 
 def _graph(
-    model: keras.Model, table: Table, scaler: Scaler, loss: Loss, kinds: Sequence[str], encoding: Encoding
+    model: keras.Model, table: Table, scaler: Scaler, objective: Objective, kinds: Sequence[str], encoding: Encoding
 ) -> tuple[list[Any], Any]:
     """Return raw features, each of one of `kinds`, in the table's order, and predictions from them."""
     features = table.features
@@ -56,7 +55,7 @@ def _graph(
         for index, (column, kind) in enumerate(zip(features, kinds, strict=True))
     ]
     if features[0].shape:
-        return raw, OBJECTIVES[loss].predictions(model(_encoded(raw[0], encoding)), scaler)
+        return raw, objective.predictions(model(_encoded(raw[0], encoding)), scaler)
     numbers = [index for index, column in enumerate(features) if not column.categories]
     scaled = _scaled([raw[index] for index in numbers], table, scaler, numbers) if numbers else []
     if len(numbers) < len(features):
@@ -66,7 +65,7 @@ def _graph(
             _one_hot(column, raw[index]) if column.categories else given[index] for index, column in enumerate(features)
         ]
         scaled = keras.layers.Concatenate()(encoded) if len(encoded) > 1 else encoded[0]
-    return raw, OBJECTIVES[loss].predictions(model(scaled), scaler)
+    return raw, objective.predictions(model(scaled), scaler)
 
 
 def _unlike(name: str, names: Iterable[str]) -> str:
