@@ -95,6 +95,42 @@ class ImageFolder(ImageSet):
                 yield Item(name, key, normal(found.parts[0]), None, path.suffix.lower(), found.stamp[0], load)
 
 
+class AnyImages(ImageSet):
+    """Images without labels: one file, or those in a folder at any depth, in the order of their paths."""
+
+    def __init__(self, address: str) -> None:
+        """List the images; names are as `address` is given."""
+        super().__init__(address)
+        path = Path(address)
+        self._is_file = path.is_file()
+        self._found = [Found((), stamp_of(path.stat()))] if self._is_file else list_images(path, self.skipped)[0]
+        self._found.sort(key=lambda found: normal("/".join(found.parts)))
+
+    def fingerprint(self) -> list[object]:
+        """Return the paths and stamps."""
+        return [self.address, *self._found]
+
+    def labels(self) -> list[str]:
+        """Return no labels."""
+        return []
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(found.stamp[0] for found in self._found if found.stamp)
+
+    def read(self) -> Iterator[Item | Rejected]:
+        """Return the images."""
+        for found in self._found:
+            path = Path(self.address, *found.parts)
+            name = normal(str(path))
+            if found.stamp is None:
+                yield Rejected(name, "is a link to nothing")
+            else:
+                load = partial(load_file, path, found.stamp)
+                yield Item(name, name, "", None, path.suffix.lower(), found.stamp[0], load)
+
+
 def split_of(root: Path) -> tuple[str, str | None] | None:
     """Return the folders of the training and of held-out images if a folder holds the parts of a split, else None."""
     parts = _parts(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
