@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from mlflow.entities import Run
@@ -59,6 +61,7 @@ class RunReader(RunSearch):
             tags=summary.data.tags,
             data=datasets(runs),
             sample=self._sample(summary.info.run_id) if with_sample else None,
+            artifact=self.artifact,
             left_out=left_out,
         )
 
@@ -82,10 +85,15 @@ class RunReader(RunSearch):
             found[run_id].setdefault(metric, set()).add(step)
         return [found[run.info.run_id] for run in runs]
 
-    def _sample(self, sweep_id: str) -> pd.DataFrame | None:
+    def artifact(self, run_id: str, name: str) -> str | None:
+        """Return the text of an artifact of a run; None if it has none or cannot be reached."""
         try:
             with tempfile.TemporaryDirectory() as folder:
-                return pd.read_csv(self.client.download_artifacts(sweep_id, sample.FILE, folder))
+                return Path(self.client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
         except Exception:
-            # Only sweeps with one feature have a sample, and artifacts may be unreachable; the rest is still useful.
             return None
+
+    def _sample(self, sweep_id: str) -> pd.DataFrame | None:
+        # Only sweeps with one feature have a sample, and artifacts may be unreachable; the rest is still useful.
+        text = self.artifact(sweep_id, sample.FILE)
+        return pd.read_csv(io.StringIO(text)) if text else None
