@@ -17,6 +17,8 @@ from harness.tracking.run_tags import PRUNED, STOPPED
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from harness.data.mistakes import Mistake
+
 NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
 """Columns of a table that has no runs."""
 
@@ -41,6 +43,8 @@ class Sweep:
         data: The datasets: `name`, `digest`, and `rows` by context (`training` and `holdout`).
         artifact: Returns the text of an artifact of a run, given its id and the artifact's name; None if it has none.
         sample: At most 2,000 training rows in original units, if the data has one feature.
+        classes: For each class, its rows by part: `class`, `train`, `holdout`; if the target has classes.
+        mistakes: The most confident mistakes of the best run on held-out images.
         left_out: A sentence for each run that is not among `runs` because its record cannot be compared.
     """
 
@@ -54,6 +58,8 @@ class Sweep:
     data: Sequence[Mapping[str, Any]] = ()
     sample: pd.DataFrame | None = None
     artifact: Callable[[str, str], str | None] = lambda run_id, name: None
+    classes: pd.DataFrame | None = None
+    mistakes: Sequence[Mistake] = ()
     left_out: tuple[str, ...] = ()
 
 
