@@ -187,8 +187,8 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
 FIGURES = {
     "losses": loss_curves,
     "accuracy": accuracy_curves,
-    "heat_map": heat_map,
     "confusion": confusion_matrices,
+    "heat_map": heat_map,
     "costs": costs,
     "fit": fitted_lines,
 }
