@@ -15,7 +15,15 @@ from pathlib import Path
 
 import yaml
 
-from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, StoppingConfig, TrackingConfig
+from harness.config import (
+    Config,
+    DataConfig,
+    ImagesConfig,
+    ObjectiveConfig,
+    RuntimeConfig,
+    StoppingConfig,
+    TrackingConfig,
+)
 from harness.config.dialect import Dialect
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +40,7 @@ use. `null` stands for no value, `???` for a value that must be given.
 """
 SECTIONS = (
     ("Root", "", Config, "What the runs of a sweep usually differ in."),
+    ("objective", "objective.", ObjectiveConfig, "Parameters of `loss`, and which metric decides."),
     ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
     (
         "data: text files",

@@ -60,7 +60,7 @@ class App:
             sweep.__exit__(kind, error, traceback)
 
     def __call__(self, config: DictConfig) -> float:
-        """Train the job that Hydra runs, and return its objective."""
+        """Train the job that Hydra runs, and return the deciding metric such that lower is better."""
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
         hide_passwords(folder, SWEEP_FILES)
@@ -78,7 +78,7 @@ class App:
             # Hydra would print its own message and continue with the next job, so the caller raises the error.
             self.error = error
             return math.inf
-        return ended[0].objective if ended else math.inf
+        return ended[0].cost if ended else math.inf
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Check jobs and their data, for a launcher that trains them one by one."""

@@ -17,6 +17,7 @@ import pandas as pd
 
 from harness.cli.kept_rows import kept_rows, no_columns
 from harness.cli.output import warn
+from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
 from harness.config import DataConfig, Missing
 from harness.data.formats import open_source
@@ -27,8 +28,6 @@ from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import data_of
 
-COLUMN = "prediction"
-
 
 def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
     """Write a prediction for each row of a file to a CSV file, by default standard output.
@@ -37,31 +36,33 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
     too; where it filled them, so does the model.
 
     The input must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
-    front of the prediction.
+    front of the prediction. Of classes, the most probable one is written, and its probability.
 
     Raises:
         ConfigError: The run has no model, or a row is invalid.
     """
     with tempfile.TemporaryDirectory() as folder:
-        model = load(artifacts.model(records, run_id, Path(folder)))
+        file = artifacts.model(records, run_id, Path(folder))
+        model, metadata = load(file), artifacts.described(file)
         data = data_of(artifacts.settings(records, run_id, Path(folder)))
     if not isinstance(data, DataConfig):
         raise ConfigError("The run was trained on images, not on rows.")
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
-    batch_rows = rows_per_batch(model)
+    batch_rows, predictions = rows_per_batch(model), Predictions.of(model, metadata)
     require(path.is_file(), f"PATH: {path} is not a file on disk.")
     source, missing, left_out = open_source(str(path), selection), data.missing, 0
     header = source.names()
-    require(not keep or COLUMN not in header, f"--keep: {path} already has a column {COLUMN}. Rename it.")
+    twice = ", ".join(name for name in predictions.columns if name in header)
+    require(not keep or not twice, f"--keep: {path} already has a column {twice}. Rename it.")
     with (
         _sink(output) as sink,
         contextlib.closing(kept_rows(source) if keep else no_columns()) as rows,
         contextlib.closing(source.chunks()) as chunks,
     ):
         next(rows)
-        _write([*(header if keep else ()), COLUMN], sink)
+        _write([*(header if keep else ()), *predictions.columns], sink)
         for chunk in chunks:
             empty = _empty(names, chunk, missing)
             left_out += int(empty.sum())
@@ -71,13 +72,14 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
             }
             for start in range(0, chunk.rows, batch_rows):
                 some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
-                predictions = np.asarray(model(some, training=False))[:, 0]
-                if missing is Missing.drop:
-                    predictions = np.where(empty[start : start + batch_rows], np.nan, predictions)
-                elif missing is Missing.mean:
-                    _check_filled(predictions, names, chunk, start)
-                frame = rows.send(len(predictions)).assign(**{COLUMN: predictions})
-                _write(frame, sink)
+                outputs = np.asarray(model(some, training=False))
+                is_empty = empty[start : start + batch_rows]
+                if missing is Missing.mean:
+                    _check_filled(outputs, names, chunk, start)
+                named = pd.DataFrame(predictions.named(outputs))
+                if missing is Missing.drop and is_empty.any():
+                    named.loc[is_empty] = np.nan
+                _write(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
     if missing is Missing.drop and left_out:
         warn(f"{left_out:,} rows have empty fields, and so no prediction, as in training (data.missing=drop).")
 
@@ -125,9 +127,9 @@ def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:
     return empty
 
 
-def _check_filled(predictions: np.ndarray, names: Sequence[str], chunk: Chunk, start: int) -> None:
+def _check_filled(outputs: np.ndarray, names: Sequence[str], chunk: Chunk, start: int) -> None:
     """Reject empty fields that the model does not fill, because its training rows had none."""
-    for index in np.flatnonzero(np.isnan(predictions)).tolist():
+    for index in np.flatnonzero(np.isnan(outputs).any(axis=1)).tolist():
         for name, column in zip(names, chunk.columns, strict=True):
             if isinstance(column, np.ndarray) and np.isnan(column[start + index]):
                 place = f"{name}: empty field in {chunk.locate(start + index)}"

@@ -24,7 +24,6 @@ from harness.cli.compose import CONF, register_schema
 from harness.cli.hydra_errors import explain
 from harness.cli.trust import OPTION
 from harness.cli.words import quote_for_hydra
-from harness.config.metrics import EPOCH_METRICS
 from harness.errors import ConfigError, require
 from harness.runtime.environment import default_environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
@@ -139,7 +138,7 @@ def train_in_process(words: Sequence[str]) -> Sweep:
         sweep_id = SummaryState.read(app.folder, print).run_id if app.folder else ""
         ids = [sweep_id] if sweep_id else [run.run_id for run in app.runs]
         reader = RunReader(tracking_uri(app.runs[0].config.tracking.uri))
-        return reader.load(ids, EPOCH_METRICS, with_sample=True)
+        return reader.load(ids, with_sample=True)
 
 
 @contextlib.contextmanager

@@ -30,9 +30,10 @@ def name_features(data: DataConfig, cache: Path, progress: ProgressCallback, say
     is_stream = open_file(address).is_stream
     require(not is_stream, f"data.features: name the columns, because {address} is a stream and can be read only once.")
     names = open_source(address, Selection((), dialect=data)).names()
-    check_names(address, names, [data.target])
+    others = data.columns[len(data.features) :]  # Targets and weights.
+    check_names(address, names, others)
     unique = [name for name in names if names.count(name) == 1]  # Nobody can tell which of several is meant.
-    features = _matching(address, unique, data.features, "features", excluded=[data.target])
+    features = _matching(address, unique, data.features, "features", excluded=others)
     excluded = _matching(address, names, data.exclude, "exclude")
     left = [name for name in features if name not in excluded]
     require(bool(left), "data.exclude leaves no features.")

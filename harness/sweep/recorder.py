@@ -12,6 +12,8 @@ from mlflow.entities import Run as Record
 
 from harness.config import LogModel
 from harness.config.metrics import RESTORED, final_values
+from harness.data.confusion import FILE as CONFUSION
+from harness.data.confusion import confusion_csv
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
@@ -93,7 +95,7 @@ class Recorder:
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
-            run.objective = math.inf if run.reason else run.objective
+            run.cost = math.inf if run.reason else run.cost
         self._add_ended(list(records))
         if self._summary:
             models = [run for run, record in records.items() if record.outputs and record.outputs.model_outputs]
@@ -156,6 +158,8 @@ class Recorder:
             model = self._models.build(run, event.weights)
             metrics = final_metrics(run, model, event.epoch, train_seconds, shared_by)
             self._tracker.log(run.run_id, metrics, event.epoch)
+            if event.confusion is not None:
+                self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
             if event.restored:
@@ -235,7 +239,7 @@ class Recorder:
         return run_tags(run, self._command, self._device) | self._owner | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
-        run.reason, run.objective = masked(reason), math.inf
+        run.reason, run.cost = masked(reason), math.inf
         self._tracker.tag(run.run_id, {"failure": run.reason})
         self._end(run, "FAILED")
 
