@@ -18,6 +18,7 @@ from harness.analysis.objective import chunksize, objective
 from harness.analysis.sentences import best_runs, shared_scan, verdict
 from harness.analysis.tables import Column, comparison_columns, one_line, ranked, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
+from harness.analysis.whole_sample import whole_sample
 from harness.escaping import csv_cell, markdown
 from harness.formatting import age, number
 from harness.runtime.secrets import masked, shown
@@ -102,7 +103,11 @@ def as_markdown(sweep: Sweep, target: float | None = None) -> str:
 def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Column], list[str]]]:
     """Yield the heading, the table and the sentences of each section."""
     runs, found, comparisons = ranked(sweep.runs), objective(sweep.runs), compare_full_to_batch(sweep)
-    yield "", run_columns(sweep, runs), [*best_runs(runs, found), *shared_scan(runs), *sweep.left_out]
+    yield (
+        "",
+        run_columns(sweep, runs),
+        [*best_runs(runs, found), *whole_sample(runs), *shared_scan(runs), *sweep.left_out],
+    )
     if any(each.better for each in comparisons):
         heading = f"Full sample against the best batch run, {found.metric} (* better)"
         yield heading, comparison_columns(comparisons), verdict(comparisons)

@@ -123,7 +123,8 @@ def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
 def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep: bool) -> None:
     """Predict the rows of the file PATH with a run's model, in constant memory.
 
-    PATH is read as the run's data was: in any format, and written the same way.
+    PATH is read as the run's data was: in any format, and written the same way. If the model takes images, PATH is a
+    folder of images or one image.
     """
     from harness.cli.predict import predict
 

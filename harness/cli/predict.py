@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
-import os
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harness.cli.kept_rows import kept_rows, no_columns
 from harness.cli.output import warn
+from harness.cli.predict_images import predict_images
+from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
-from harness.config import DataConfig, Missing
+from harness.config import DataConfig, ImagesConfig, Missing
 from harness.data.formats import open_source
 from harness.data.selection import Chunk, Selection, Words
 from harness.data.vocabulary import is_number, plain_number, shortest_form
@@ -30,12 +29,12 @@ from harness.tracking.recorded_config import data_of
 
 
 def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
-    """Write a prediction for each row of a file to a CSV file, by default standard output.
+    """Write a prediction for each row of a file, or each image in a folder, to a CSV file or standard output.
 
-    The file is read as the run's data was. Where the run left out rows with empty fields, their prediction is empty,
-    too; where it filled them, so does the model.
+    A file of rows is read as the run's data was. Where the run left out rows with empty fields, their prediction is
+    empty, too; where it filled them, so does the model.
 
-    The input must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
+    The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
     front of the prediction. Of classes, the most probable one is written, and its probability.
 
     Raises:
@@ -45,24 +44,32 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
         file = artifacts.model(records, run_id, Path(folder))
         model, metadata = load(file), artifacts.described(file)
         data = data_of(artifacts.settings(records, run_id, Path(folder)))
-    if not isinstance(data, DataConfig):
-        raise ConfigError("The run was trained on images, not on rows.")
+    if isinstance(data, ImagesConfig):
+        require(not keep, "--keep is for rows: images have no columns to keep.")
+        predict_images(model, Predictions.of(model, metadata), data, path, output)
+    elif isinstance(data, DataConfig):
+        _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep)
+
+
+def _predict_rows(
+    model: Any, predictions: Predictions, data: DataConfig, path: Path, output: Path | None, keep: bool
+) -> None:
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
-    batch_rows, predictions = rows_per_batch(model), Predictions.of(model, metadata)
+    batch_rows = rows_per_batch(model)
     require(path.is_file(), f"PATH: {path} is not a file on disk.")
     source, missing, left_out = open_source(str(path), selection), data.missing, 0
     header = source.names()
     twice = ", ".join(name for name in predictions.columns if name in header)
     require(not keep or not twice, f"--keep: {path} already has a column {twice}. Rename it.")
     with (
-        _sink(output) as sink,
+        sink_of(output) as sink,
         contextlib.closing(kept_rows(source) if keep else no_columns()) as rows,
         contextlib.closing(source.chunks()) as chunks,
     ):
         next(rows)
-        _write([*(header if keep else ()), *predictions.columns], sink)
+        write_rows([*(header if keep else ()), *predictions.columns], sink)
         for chunk in chunks:
             empty = _empty(names, chunk, missing)
             left_out += int(empty.sum())
@@ -79,34 +86,9 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
                 named = pd.DataFrame(predictions.named(outputs))
                 if missing is Missing.drop and is_empty.any():
                     named.loc[is_empty] = np.nan
-                _write(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
+                write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
     if missing is Missing.drop and left_out:
         warn(f"{left_out:,} rows have empty fields, and so no prediction, as in training (data.missing=drop).")
-
-
-def _write(rows: pd.DataFrame | list[str], sink: TextIO) -> None:
-    """Append rows, or the header, to the output."""
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([rows])
-    # A CR ends a line too, but Python's writer leaves it unquoted.
-    has_cr = any(frame[name].str.contains("\r", regex=False).any() for name in frame.select_dtypes("str"))
-    quoting: Any = csv.QUOTE_NONNUMERIC if has_cr else csv.QUOTE_MINIMAL
-    digits = 17 if (frame.dtypes == np.float64).any() else 9  # All that the type has.
-    frame.to_csv(sink, index=False, header=False, float_format=f"%.{digits}g", quoting=quoting)
-
-
-@contextlib.contextmanager
-def _sink(output: Path | None) -> Iterator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        return
-    require(output.absolute().parent.is_dir(), f"--output: no such folder: {output.parent}")
-    aside = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        aside.replace(output)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:

@@ -28,6 +28,8 @@ from harness.runtime.secrets import masked
 from harness.runtime.state_files import StateError, read_state, write_state
 
 SUMS = "pages.sums"
+NAMES = "holdout.names"
+"""File with a line for each held-out row that has a name, such as an image; only for showing it."""
 SUMS_KIND = "table pages 3"
 
 

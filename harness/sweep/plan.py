@@ -27,6 +27,7 @@ from harness.training.losses import LossPlan, make_objective
 from harness.training.objective import Objective
 from harness.training.optimizers import check_settings
 from harness.training.stopper import PatienceRule
+from harness.training.trainer import Cohort
 
 
 @dataclass(eq=False)
@@ -45,6 +46,9 @@ class Run:
     stopped_at: int | None = None  # The epoch after which it stopped improving, if it ended early.
     pruned_at: int | None = None  # The epoch after which a search ended it.
     is_reused: bool = False  # Whether its result comes from an earlier command.
+    cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
+    scan_bytes: float = 0.0  # Memory that the scan needs, computed.
+    device_bytes: int = 0  # Memory of the device that trains it.
     cost: float = math.inf  # Final value of the deciding metric such that lower is better; infinite if it failed.
 
     @property
@@ -58,9 +62,11 @@ class Run:
         return -(-self.table.train_rows // self.chunk) * self.config.epochs
 
     @property
-    def update_bytes(self) -> int:
-        """Memory taken by the rows of one update."""
-        return self.chunk * len(self.table.columns) * 4
+    def update_bytes(self) -> float:
+        """Memory that an update needs in a plain implementation, or only its rows, before the scan is prepared."""
+        if self.cohort:
+            return self.cohort.memory.of_rows(self.chunk)
+        return self.chunk * sum(4 * math.prod(column.shape) for column in self.table.columns)
 
     @functools.cached_property
     def scaler(self) -> Scaler:

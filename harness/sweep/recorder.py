@@ -19,6 +19,7 @@ from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
+from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
@@ -197,9 +198,10 @@ class Recorder:
             run, weights = self._leaderboard.best
             score, logged = self._leaderboard.score(run), self._summary.state.best if self._summary else None
             if logged is None or score < logged:
-                self._models.log(run, self._models.build(run, weights))
+                logged_model = self._models.log(run, self._models.build(run, weights))
                 if self._summary:
                     self._summary.state.best = score
+                    publish_mistakes(self._tracker, self.sweep_id, run, logged_model)
         if self._summary:
             self._summary.end(self._leaderboard.results())
 

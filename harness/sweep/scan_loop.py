@@ -14,7 +14,7 @@ from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
-from harness.sweep.plan import Run, arrange
+from harness.sweep.plan import Group, Run, arrange
 from harness.sweep.recorder import Recorder
 from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
@@ -30,7 +30,15 @@ class PreparedScan(NamedTuple):
 
 def prepare_scans(runs: Sequence[Run], executor: Executor) -> list[PreparedScan]:
     """Check and build the scans of `runs`; raises `ConfigError` if one cannot be trained."""
-    return [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in arrange(runs)]
+    return [_prepared(group, executor.prepare(group.plan)) for group in arrange(runs)]
+
+
+def _prepared(group: Group, task: Task) -> PreparedScan:
+    scan_bytes, device_bytes = task.bytes, task.device_bytes
+    for cohort in task.cohorts:
+        for run in (run for lane in cohort.lanes for run in group.lanes[lane]):
+            run.cohort, run.scan_bytes, run.device_bytes = cohort, scan_bytes, device_bytes
+    return PreparedScan(group.lanes, task)
 
 
 @dataclass(frozen=True)

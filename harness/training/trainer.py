@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
+from harness.runtime.device import total_bytes
 from harness.runtime.memory import release_memory
 from harness.training.encoding import Encoding
 from harness.training.events import EpochEnd, Event, Failed, Progress
@@ -27,7 +28,12 @@ from harness.training.model_size import require_memory
 from harness.training.saved_state import array, numbers, require_names
 from harness.training.slices import DeviceBlock
 from harness.training.stopper import Stopper
+from harness.training.strategy import Strategy
 from harness.training.tile import Lane, Tile
+from harness.training.update_memory import UpdateMemory
+
+READ_AHEAD = 4
+"""Blocks in memory at once: two read ahead, and two on the device."""
 
 
 @dataclass
@@ -51,10 +57,23 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Lanes (by index) that share compiled loops; each call updates `tile` of them."""
+    """Lanes that share compiled loops.
+
+    Attributes:
+        lanes: By index.
+        tile: Lanes updated by one call.
+        strategy: How their updates are compiled and cut.
+        memory: What an update of one of them needs in a plain implementation.
+        batch_layers: Layers that normalize over a whole chunk, which is then never cut into slices.
+        step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
+    """
 
     lanes: list[int]
     tile: int
+    strategy: Strategy
+    memory: UpdateMemory
+    batch_layers: list[str]
+    step_rows: int
 
 
 class Scan:
@@ -151,6 +170,26 @@ class Scan:
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
 
+    @property
+    def device_bytes(self) -> int:
+        """Memory of the scan's device in bytes; 0 if unknown."""
+        return total_bytes(self._device)
+
+    @property
+    def block_bytes(self) -> int:
+        """Size of a block of training rows in bytes."""
+        return self._train.bytes
+
+    @property
+    def bytes(self) -> float:
+        """Bytes that the scan needs at once: blocks, the state of all lanes, and the updates that run in parallel."""
+        parts = (self._train, self._holdout)
+        blocks = max(part.bytes * (READ_AHEAD if part.rows > part.block_rows else 1) for part in parts)
+        tiles = [each for each in self.cohorts for _ in range(0, len(each.lanes), each.tile)]
+        lanes = sum(each.tile * each.memory.lane_bytes for each in tiles)
+        steps = sorted(each.tile * each.step_rows * each.memory.row_bytes for each in tiles)
+        return blocks + lanes + sum(steps[-int(self._workers or 1) :])
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the state, as plain arrays, from which an identical scan continues bit-identically.
 
@@ -243,9 +282,12 @@ class Scan:
             try:
                 stack, evaluation, length, steps = parts(recipe)
                 loop = make_loop(stack, chunk, self.rows, steps)
-                reach = max(reach, min(chunk, stack.whole_rows))
+                limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
+                reach = max(reach, min(chunk, limit))
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
-                self.cohorts.append(Cohort(members, length))
+                memory = UpdateMemory.of(stack, self._train.targets)
+                step_rows = 0 if loop.gram_source else min(chunk, limit)
+                self.cohorts.append(Cohort(members, length, stack.strategy, memory, stack.batch_layers(), step_rows))
                 for start in range(0, len(members), length):
                     lanes = {index: self._lanes[index] for index in members[start : start + length]}
                     self._tiles.append(Tile(lanes, length, stack, loop, evaluation, self._curve_points))

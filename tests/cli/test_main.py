@@ -281,9 +281,12 @@ def test_metrics_of_each_epoch(left: Left) -> None:
         assert left.curve(run, "rows") == {step: step * ROWS for step in steps}
         chunk_losses = left.curve(run, "train/chunk_loss")
         assert list(chunk_losses) == list(range(1, int(epochs) * UPDATES[chunksize] + 1))
-        last = {"rows_per_second", "memory/update_mb", "time/shared_by", "intercept", "slope"}
+        memory = {f"memory/{name}_mb" for name in ("update", "scan", "device")}
+        last = {"rows_per_second", *memory, "time/shared_by", "intercept", "slope"}
         assert {key: list(left.curve(run, key)) for key in last} == dict.fromkeys(last, steps[-1:])
-        assert run.data.metrics["memory/update_mb"] == (ROWS if chunksize == "full" else CHUNK) * 2 * 4 / 1e6
+        # A row has a feature, a target, a prediction and its gradient; two weights have gradients and two moments each.
+        rows, state = ROWS if chunksize == "full" else CHUNK, 4 * 2 * 4 + 4 + 8
+        assert run.data.metrics["memory/update_mb"] == (rows * 4 * 4 + state) / 1e6
 
 
 def test_the_chunk_losses_are_recorded(left: Left) -> None:
@@ -495,7 +498,7 @@ def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
 
 REFUSED = {
     "chunksze=4": "no such key: chunksze. Did you mean chunksize?",
-    "model=linar": "no such model: linar. Did you mean linear? Available: custom, linear, mlp.",
+    "model=linar": "no such model: linar. Did you mean linear? Available: cnn, custom, linear, mlp.",
     "optimizer=admw": "no such optimizer: admw. Did you mean adamw? Available: adam, adamw, rmsprop, sgd.",
     "epochs=abc": "epochs must be a whole number, not abc.",
     "epochs=0": "epochs must be positive, not 0.",
