@@ -19,22 +19,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis import figure_style as style
+from harness.analysis.confusion import confusion_matrices
 from harness.analysis.objective import chunksize, objective
-from harness.config.metrics import BY_UPDATE, predicts_probability
+from harness.config.metrics import BY_UPDATE, predicts_probability, sign
 from harness.escaping import figure_label
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
 
+ACCURACY = "val/accuracy"
 MAX_NUMBERS = 150
 """A heat map with more cells than this shows no numbers."""
 _CELL = ["size", "learning_rate", "epochs"]
 
 
 def loss_curves(sweep: Sweep) -> Figure | None:
-    """Draw the loss of every run by epoch and by update; the best run of each chunksize is bold."""
+    """Draw the deciding metric of every run by epoch and by update; the best run of each chunksize is bold."""
+    return _curves(sweep, objective(sweep.runs).metric)
+
+
+def accuracy_curves(sweep: Sweep) -> Figure | None:
+    """Draw the accuracy of every run likewise, unless it is the deciding metric."""
+    return None if objective(sweep.runs).metric == ACCURACY else _curves(sweep, ACCURACY)
+
+
+def _curves(sweep: Sweep, metric: str) -> Figure | None:
     found = objective(sweep.runs)
-    curves = sweep.curves[sweep.curves["metric"] == found.metric]
-    by_update = sweep.curves[sweep.curves["metric"] == f"{BY_UPDATE}{found.metric}"]
+    curves = sweep.curves[sweep.curves["metric"] == metric]
+    by_update = sweep.curves[sweep.curves["metric"] == f"{BY_UPDATE}{metric}"]
     if curves.empty:
         return None
     runs, best = sweep.runs.set_index("run_id"), set(found.best(sweep.runs)["run_id"])
@@ -53,9 +64,9 @@ def loss_curves(sweep: Sweep) -> Figure | None:
         fine = by_update[by_update["run_id"] == run_id]
         axes[0].plot(curve["epoch"], curve["value"], **line)
         axes[1].plot(*((fine if len(fine) else curve)[key] for key in ("updates", "value")), **line)
-    top = style.scale_loss_axis(axes[0], curves["value"], style.axis_label(sweep, found.metric))
-    above = curves.loc[curves["value"] > top, "run_id"].nunique()
-    note = f" ({above} run{'s' if above > 1 else ''} partly off the scale)" if above else ""
+    fits = style.scale_axis(axes[0], curves["value"], style.axis_label(sweep, metric), sign(metric))
+    off = curves.loc[~fits, "run_id"].nunique()
+    note = f" ({off} run{'s' if off > 1 else ''} partly off the scale)" if off else ""
     axes[0].set_xlabel("epochs")
     axes[0].set_title("by epoch: same rows seen", fontsize=10)
     axes[1].set_xlabel("updates")
@@ -77,7 +88,7 @@ def heat_map(sweep: Sweep) -> Figure | None:
     A cell shows the mean over seeds for the best combination of the other settings.
     """
     found = objective(sweep.runs)
-    metric, sign = found
+    metric, direction = found
     runs = sweep.runs.assign(size=[chunksize(run) for _, run in sweep.runs.iterrows()])
     finished = found.finished(runs)
     sizes, rates = style.ordered(runs["size"]), sorted(runs["learning_rate"].unique())
@@ -85,14 +96,14 @@ def heat_map(sweep: Sweep) -> Figure | None:
         return None
     others = [key for key in sweep.params if key not in ("chunksize", "seed") and runs[key].nunique() > 1]
     means = finished.groupby(list(dict.fromkeys([*_CELL, *others])), dropna=False)[metric].mean()
-    values = sign * (sign * means).groupby(_CELL).min()
-    low, high = _colour_range(values * sign)
-    low, high = sorted((sign * low, sign * high))
-    norm = LogNorm(low, high) if low > 0 and high > style.LOG_RATIO * low else Normalize(low, high)
+    values = direction * (direction * means).groupby(_CELL).min()
+    low, high = _colour_range(values[style.on_scale(values, direction)] * direction)
+    low, high = sorted((direction * low, direction * high))
+    norm = LogNorm(low, high) if direction > 0 and low > 0 and high > style.LOG_RATIO * low else Normalize(low, high)
     epochs = sorted(finished["epochs"].unique())[-3:]
     width = max(2.3 + len(epochs) * (1.4 + 0.62 * min(len(rates), 12)), 5)
     figure, axes = style.panels(len(epochs), width, min(2.0 + 0.42 * len(sizes), 9), right=1.05)
-    colors = colormaps["viridis_r" if sign > 0 else "viridis"].with_extremes(bad="#DDDDDD")
+    colors = colormaps["viridis_r" if direction > 0 else "viridis"].with_extremes(bad="#DDDDDD")
     image = None
     for axis, count in zip(axes, epochs, strict=True):
         grid = np.array([[values.get((size, rate, count), np.nan) for rate in rates] for size in sizes], float)
@@ -102,7 +113,7 @@ def heat_map(sweep: Sweep) -> Figure | None:
             for (row, column), value in np.ndenumerate(grid):
                 ending = "div." if (sizes[row], rates[column], count) in diverged else "-"
                 text = f"{value:.3g}" if np.isfinite(value) else ending
-                dark = np.isfinite(value) and sign * (norm(np.clip(value, low, high)) - 0.5) > 0.05
+                dark = np.isfinite(value) and direction * (norm(min(max(value, low), high)) - 0.5) > 0.05
                 color = "white" if dark else "#222222"
                 axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color=color)
         style.label_cells(axis.xaxis, [f"{rate:g}" for rate in rates])
@@ -137,7 +148,7 @@ def costs(sweep: Sweep) -> Figure | None:
         dots |= {"s": 34, "alpha": 0.75, "linewidths": 0}
         axes[0].scatter(group["memory/update_mb"] * 1e6, group[found.metric], **dots)
         axes[1].scatter(group["time/alone_s" if is_alone else "time/train_s"], group[found.metric], **dots)
-    style.scale_loss_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric))
+    style.scale_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric), found.sign)
     if runs["memory/update_mb"].max() > style.LOG_RATIO * runs["memory/update_mb"].min():
         axes[0].set_xscale("log")
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{millions(value)}B"))
@@ -193,4 +204,11 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
     return figure
 
 
-FIGURES = {"losses": loss_curves, "heat_map": heat_map, "costs": costs, "fit": fitted_lines}
+FIGURES = {
+    "losses": loss_curves,
+    "accuracy": accuracy_curves,
+    "confusion": confusion_matrices,
+    "heat_map": heat_map,
+    "costs": costs,
+    "fit": fitted_lines,
+}
