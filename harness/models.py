@@ -11,7 +11,10 @@ from typing import Any
 import keras
 
 from harness.config.limits import require_number, require_whole
-from harness.errors import require
+from harness.errors import ConfigError, require
+
+RANDOM = "random"
+"""The value of `init` with which a linear model's slopes start at random."""
 
 Inputs = int | tuple[int, ...]
 """Number of features, or the shape of one row's input, for images `(height, width, channels)`."""
@@ -21,19 +24,25 @@ LARGE_IMAGE = 32
 """Pixels from which on `cnn` halves images at once."""
 
 
-def linear(inputs: Inputs, outputs: int = 1, init: float = 0.1) -> keras.Model:
+def linear(inputs: Inputs, outputs: int = 1, init: float | str = 0.1) -> keras.Model:
     """Build `prediction = intercept + slope_1 * feature_1 + ...`, for each output.
 
     Args:
         inputs: Number of features, or the shape of one row's input, which is flattened.
         outputs: Number of targets or classes.
-        init: Initial value of intercept and slopes.
+        init: Initial value of intercept and slopes, or `random`: slopes are drawn as Keras draws those of any dense
+            layer (Glorot and Bengio, 2010), and the intercept is 0.
 
     Returns:
         A model `[rows, inputs] -> [rows, outputs]`.
     """
-    start: Any = keras.initializers.Constant(init)
-    layer = keras.layers.Dense(outputs, kernel_initializer=start, bias_initializer=start, name="linear")
+    if init == RANDOM:
+        starts: dict[str, Any] = {}
+    else:
+        if not isinstance(init, int | float) or isinstance(init, bool):
+            raise ConfigError(f"model.init must be a number or `{RANDOM}`, not {init!r}.")
+        starts = dict.fromkeys(("kernel_initializer", "bias_initializer"), keras.initializers.Constant(init))
+    layer = keras.layers.Dense(outputs, **starts, name="linear")
     return keras.Sequential([*_flat(inputs), layer])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,6 +54,7 @@ class ScanPlan:
         mean: Mean of each column: features, targets, weights.
         std: Standard deviation of each column, likewise.
         lanes: Events refer to them by index.
+        order_seed: Seed of the order of shuffled rows.
         scaling: How images are scaled, which happens on the device.
         resident: Keep the full sample in device memory.
     """
@@ -62,6 +63,7 @@ class ScanPlan:
     mean: Sequence[float]
     std: Sequence[float]
     lanes: Sequence[LanePlan]
+    order_seed: int
     scaling: str
     resident: bool
     block_rows: int | None
@@ -70,6 +72,7 @@ class ScanPlan:
     gram: bool
     workers: int | None
     curve_points: int
+    early: bool
 
     def to_json(self) -> str:
         """Return the plan as JSON, which preserves floats exactly."""
@@ -102,6 +105,10 @@ class Task(Protocol):
 
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops."""
+        ...
+
+    def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
+        """Return the seconds that one update of each of these lanes takes if it is trained alone."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
@@ -141,7 +148,7 @@ class LocalExecutor:
         table = load_table(Path(plan.table))
         scaler = Scaler.with_statistics(table, plan.mean, plan.std)
         block_rows = table.train_rows if plan.resident else plan.block_rows
-        train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS)
+        train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS, seed=plan.order_seed)
         scan = Scan(
             [_lane(lane, table) for lane in plan.lanes],
             train,
@@ -152,6 +159,8 @@ class LocalExecutor:
             workers=plan.workers,
             device=self.device,
             curve_points=plan.curve_points,
+            early=plan.early,
+            test=Blocks(table, "test", scaler, block_rows=plan.block_rows),
             stopper=_stopper(plan),
         )
         if free := available_bytes(self.device, plan.device_memory_mb):

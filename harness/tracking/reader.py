@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import Run
 
-from harness.config.metrics import epoch_metrics
+from harness.config.metrics import BY_UPDATE, epoch_metrics
 from harness.data import class_counts, mistakes, sample
 from harness.errors import require
 from harness.tracking._compat_history import histories
@@ -48,7 +48,8 @@ class RunReader(RunSearch):
         require(bool(runs) or not left_out, " ".join(left_out[:1]))
         frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
         params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
-        wanted = [key for key in metrics or epoch_metrics(frame) if key in frame]
+        chosen = metrics or epoch_metrics(frame)
+        wanted = [key for metric in chosen for key in (metric, f"{BY_UPDATE}{metric}") if key in frame]
         curves = curves_of(self.histories(list(frame["run_id"]), [*EPOCH_AXES, *wanted]))
         if len(sweeps) != 1:
             return Sweep(frame, params, curves, data=datasets(runs), left_out=left_out)
@@ -65,6 +66,7 @@ class RunReader(RunSearch):
             tags=summary.data.tags,
             data=datasets(runs),
             **(self._extras(summary.info.run_id) if with_sample else {}),
+            artifact=self.artifact,
             left_out=left_out,
         )
 
@@ -87,6 +89,14 @@ class RunReader(RunSearch):
         for run_id, metric, step, _ in histories(self.client, self.uri, list(found), metrics):
             found[run_id].setdefault(metric, set()).add(step)
         return [found[run.info.run_id] for run in runs]
+
+    def artifact(self, run_id: str, name: str) -> str | None:
+        """Return the text of an artifact of a run; None if it has none or cannot be reached."""
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return Path(self.client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+        except Exception:
+            return None
 
     def _extras(self, sweep_id: str) -> dict[str, Any]:
         """Return what only some sweeps have, from their artifacts; without these, the rest is still useful."""
