@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, StoppingConfig, TrackingConfig
+from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, SearchConfig, StoppingConfig, TrackingConfig
 from harness.config.dialect import Dialect
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +51,7 @@ SECTIONS = (
         StoppingConfig,
         "When a run ends early. See [comparison.md](comparison.md#early-stopping).",
     ),
+    ("search", "search.", SearchConfig, "How a sweep with an interval searches. See [search.md](search.md)."),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
 )

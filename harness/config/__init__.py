@@ -19,6 +19,7 @@ from harness.config.schema import (
     TrackingConfig,
     flatten,
 )
+from harness.config.search import Sampler, SearchConfig
 from harness.config.stopping import Restore, StoppingConfig
 
 __all__ = [
@@ -39,7 +40,9 @@ __all__ = [
     "Order",
     "Restore",
     "RuntimeConfig",
+    "Sampler",
     "Scaling",
+    "SearchConfig",
     "StoppingConfig",
     "TrackingConfig",
     "Unreadable",

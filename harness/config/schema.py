@@ -15,6 +15,7 @@ from harness.config.any_data import AnyData
 from harness.config.data import DataConfig
 from harness.config.keys import key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
+from harness.config.search import SearchConfig
 from harness.config.stopping import StoppingConfig
 from harness.errors import require
 
@@ -151,6 +152,7 @@ class Config:
             arguments of that function.
         optimizer: `name` of a Keras optimizer and its arguments.
         stopping: When the run ends before its last epoch.
+        search: How a sweep with intervals searches.
         tracking: Where the run is recorded.
         runtime: Speed and memory.
     """
@@ -164,6 +166,7 @@ class Config:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -188,8 +191,9 @@ class Config:
         require(labels, "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.")
 
     def flat(self) -> dict[str, Any]:
-        """Return all values by dotted key; the chunksize of a full-sample run is `full`."""
-        return flatten(vars(self)) | {"chunksize": FULL if self.is_full else self.chunksize}
+        """Return all values of a run by dotted key; the chunksize of a full-sample run is `full`."""
+        own = {key: value for key, value in vars(self).items() if key != "search"}
+        return flatten(own) | {"chunksize": FULL if self.is_full else self.chunksize}
 
     @property
     def is_full(self) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.config import Config, FullSample, Loss, Restore
 from harness.config.metrics import deciding_metric
@@ -21,6 +22,8 @@ from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
 from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
 from harness.sweep.identity import signature
+from harness.sweep.search import Bracket
+from harness.training.halving import BracketPlan
 from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import check_settings
 from harness.training.stopper import PatienceRule
@@ -41,6 +44,7 @@ class Run:
     reason: str = ""  # Why it failed.
     stopped_at: int | None = None  # The epoch after which it stopped improving, if it ended early.
     pruned_at: int | None = None  # The epoch after which a search ended it.
+    search: str = ""  # Signature of the search that it is a trial of.
     is_reused: bool = False  # Whether its result comes from an earlier command.
     objective: float = math.inf  # Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
 
@@ -64,6 +68,20 @@ class Run:
         """The scaler of the run's data; labels are not scaled."""
         has_labels = OBJECTIVES[self.config.loss].has_labels
         return Scaler.of(self.table, self.config.data.scaling, scale_target=not has_labels)
+
+
+@dataclass(frozen=True)
+class RunBracket:
+    """Runs that are weighed against each other at the same rungs, by group; see `harness.training.halving`."""
+
+    eta: int
+    rungs: tuple[int, ...]
+    groups: list[list[Run]]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, in the order in which they are numbered."""
+        return [run for group in self.groups for run in group]
 
 
 @dataclass(frozen=True)
@@ -120,14 +138,51 @@ def rebuild_table(runs: Sequence[Run], progress: ProgressCallback, say: Callable
         run.table = table
 
 
-def arrange(runs: Sequence[Run]) -> list[Group]:
-    """Group runs by scan and lane; runs that differ only in `epochs` share a lane."""
+def bracket_of(runs: Sequence[Run], bracket: Bracket | None) -> RunBracket | None:
+    """Return which of the `runs`, in the order in which a search has proposed them, are weighed against each other."""
+    if not bracket:
+        return None
+    groups = [list(dict.fromkeys(runs[position] for position in group)) for group in bracket.groups]
+    return RunBracket(bracket.eta, bracket.rungs, groups)
+
+
+def arrange(
+    runs: Sequence[Run],
+    bracket: RunBracket | None = None,
+    known: Mapping[Run, Sequence[float | None]] = MappingProxyType({}),
+) -> list[Group]:
+    """Group runs by scan and lane; runs that differ only in `epochs` share a lane.
+
+    Args:
+        runs: The runs to train.
+        bracket: Which runs a search weighs against each other; all of `runs` are among them.
+        known: The deciding metric at each rung of those runs of the bracket that are not trained.
+    """
     scans: dict[tuple, dict[str, list[Run]]] = {}
     for run in runs:
         data = (run.table.folder, run.config.data.scaling, tuple(run.scaler.std))
         lane = signature(replace(run.config, epochs=1), run.table)
         scans.setdefault(data, {}).setdefault(lane, []).append(run)
-    return [Group(lanes, _scan_plan(lanes)) for lanes in ([*scan.values()] for scan in scans.values())]
+    groups = [Group(lanes, _scan_plan(lanes)) for lanes in ([*scan.values()] for scan in scans.values())]
+    if bracket and groups:
+        require(len(groups) == 1, "search=halving weighs runs that share a scan; these have different data.")
+        (group,) = groups
+        groups = [replace(group, plan=replace(group.plan, bracket=_bracket_plan(group.lanes, bracket, known)))]
+    return groups
+
+
+def _bracket_plan(
+    lanes: Sequence[Sequence[Run]], bracket: RunBracket, known: Mapping[Run, Sequence[float | None]]
+) -> BracketPlan:
+    numbers = {run: number for number, run in enumerate(bracket.runs)}
+    return BracketPlan(
+        metric=deciding_metric(held_out=lanes[0][0].table.holdout_rows > 0),
+        eta=bracket.eta,
+        rungs=list(bracket.rungs),
+        groups=[[numbers[run] for run in group] for group in bracket.groups],
+        lanes=[numbers[runs[0]] for runs in lanes],
+        known=[(numbers[run], list(values)) for run, values in known.items()],
+    )
 
 
 def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
+from harness.formatting import count
 from harness.runtime.signals import defer_signals
 from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
-from harness.sweep.plan import Run, arrange
+from harness.sweep.plan import Run, RunBracket, arrange
 from harness.sweep.recorder import Recorder
 from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
@@ -28,9 +31,15 @@ class PreparedScan(NamedTuple):
     task: Task
 
 
-def prepare_scans(runs: Sequence[Run], executor: Executor) -> list[PreparedScan]:
-    """Check and build the scans of `runs`; raises `ConfigError` if one cannot be trained."""
-    return [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in arrange(runs)]
+def prepare_scans(
+    runs: Sequence[Run],
+    executor: Executor,
+    bracket: RunBracket | None = None,
+    known: Mapping[Run, Sequence[float | None]] = MappingProxyType({}),
+) -> list[PreparedScan]:
+    """Check and build the scans of `runs`, see `arrange`; raises `ConfigError` if one cannot be trained."""
+    groups = arrange(runs, bracket, known)
+    return [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in groups]
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class ScanLoop:
     tracker: Tracker
     checkpoint: Checkpoint
     display: Display
+    rungs: Sequence[int] = ()  # Epochs at which a search weighs the runs.
 
     def restore(self, saved: Saved) -> int:
         """Restore the scan that was running and return its number.
@@ -98,7 +108,16 @@ class ScanLoop:
 
     def _show(self, task: Task, rows: int, epoch: int) -> None:
         ended = sum(bool(run.status) for run in self.runs)
-        self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs))
+        note = self._standing(epoch) if self.rungs else ""
+        self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs), note)
+
+    def _standing(self, epoch: int) -> str:
+        """Return how a search is doing: the rung ahead, trials left, and the best value so far."""
+        rung = sum(end < epoch for end in self.rungs) + 1
+        left = sum(not run.status for run in self.runs)
+        best = min((run.objective for run in self.runs), default=math.inf)
+        so_far = f", best {best:.4g}" if math.isfinite(best) else ""
+        return f"rung {rung}/{len(self.rungs) + 1}, {count(left, 'trial')} left{so_far}"
 
     def _save(self, number: int) -> None:
         """Write a checkpoint, then release the records made since the last one."""
