@@ -15,7 +15,16 @@ from pathlib import Path
 
 import yaml
 
-from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, SearchConfig, StoppingConfig, TrackingConfig
+from harness.config import (
+    Config,
+    DataConfig,
+    ImagesConfig,
+    ObjectiveConfig,
+    RuntimeConfig,
+    SearchConfig,
+    StoppingConfig,
+    TrackingConfig,
+)
 from harness.config.dialect import Dialect
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +41,7 @@ use. `null` stands for no value, `???` for a value that must be given.
 """
 SECTIONS = (
     ("Root", "", Config, "What the runs of a sweep usually differ in."),
+    ("objective", "objective.", ObjectiveConfig, "Parameters of `loss`, and which metric decides."),
     ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
     (
         "data: text files",
@@ -121,6 +131,8 @@ def _type(kind: typing.Any) -> str:
         return ", ".join(f"`{each.value}`" for each in kind)
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", types.NoneType: "`null`"}
     names |= {
+        list[int]: "list of integers",
+        dict[str, int]: "mapping",
         list[str]: "list of names",
         list[int]: "list of numbers",
         list[typing.Any]: "list",

@@ -19,6 +19,9 @@ PAGE = "report.html"
 TABLE_ROWS = 100
 """Number of best runs in the page's table."""
 
+MOST_CLASSES = 50
+"""Maximum number of classes in the page's table."""
+
 CAPTIONS = {
     "losses": (
         "Loss by epoch and by update",
@@ -72,8 +75,22 @@ def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
         comparison=_table(comparison_columns(comparisons) if any(each.better for each in comparisons) else []),
         table=_table(run_columns(sweep, best)),
         samples=[run["sample"] for run in best],
+        classes=_class_table(sweep),
+        mistakes=sweep.mistakes,
         more=len(runs) - len(best),
     )
+
+
+def _class_table(sweep: Sweep) -> dict[str, Any]:
+    """Return the rows of each class by part; of many classes, the largest."""
+    if sweep.classes is None or not {"class", "train", "holdout"} <= {*sweep.classes}:
+        return {"rows": [], "more": 0}
+    counts = sweep.classes
+    if len(counts) > MOST_CLASSES:
+        counts = counts.sort_values("train", ascending=False, kind="stable")
+    values = zip(counts["class"], counts["train"], counts["holdout"], strict=True)
+    rows = [(str(name), f"{train:,}", f"{holdout:,}") for name, train, holdout in values]
+    return {"rows": rows[:MOST_CLASSES], "more": max(len(rows) - MOST_CLASSES, 0)}
 
 
 def facts(sweep: Sweep) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from harness.cli.app import App
 from harness.cli.compose import CONF, register_schema
 from harness.cli.hydra_errors import explain
 from harness.cli.trust import OPTION
-from harness.config.metrics import EPOCH_METRICS
+from harness.cli.words import quote_for_hydra
 from harness.errors import ConfigError, require
 from harness.runtime.environment import default_environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
@@ -70,7 +70,7 @@ def run_app(app: App, words: Sequence[str]) -> None:
     register_schema()
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        with _as_hydra_wants_it([word for word in words if word != OPTION]), app:
+        with _as_hydra_wants_it(quote_for_hydra([word for word in words if word != OPTION])), app:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(app)()
             if app.error:
                 raise app.error
@@ -138,7 +138,7 @@ def train_in_process(words: Sequence[str]) -> Sweep:
         sweep_id = SummaryState.read(app.folder, print).run_id if app.folder else ""
         ids = [sweep_id] if sweep_id else [run.run_id for run in app.runs]
         reader = RunReader(tracking_uri(app.runs[0].config.tracking.uri))
-        return reader.load(ids, EPOCH_METRICS, with_sample=True)
+        return reader.load(ids, with_sample=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from harness.config.any_data import AnyData, Order, Scaling
 from harness.config.data import DataConfig, Missing
 from harness.config.images import Fit, ImagesConfig, LabelType, Unreadable
 from harness.config.kinds import DATA_KINDS, kind_of
+from harness.config.objective import Loss, ObjectiveConfig
 from harness.config.schema import (
     DEFAULT_EXPERIMENT,
     FULL,
@@ -14,7 +15,6 @@ from harness.config.schema import (
     Device,
     FullSample,
     LogModel,
-    Loss,
     RuntimeConfig,
     TrackingConfig,
     flatten,
@@ -37,6 +37,7 @@ __all__ = [
     "LogModel",
     "Loss",
     "Missing",
+    "ObjectiveConfig",
     "Order",
     "Restore",
     "RuntimeConfig",

@@ -28,6 +28,8 @@ from harness.runtime.secrets import masked
 from harness.runtime.state_files import StateError, read_state, write_state
 
 SUMS = "pages.sums"
+NAMES = "holdout.names"
+"""File with a line for each held-out row that has a name, such as an image; only for showing it."""
 SUMS_KIND = "table pages 3"
 
 
@@ -57,8 +59,8 @@ class Table(Facts):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Features in the model's order, then targets."""
-        return (*self.features, *self.targets)
+        """Features in the model's order, then targets, then weights."""
+        return (*self.features, *self.targets, *self.weights)
 
     @property
     def inputs(self) -> list[str]:

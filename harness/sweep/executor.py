@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,10 +13,10 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from harness.config import Loss, RuntimeConfig, Scaling
+from harness.config import RuntimeConfig, Scaling
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
-from harness.data.table import load_table
+from harness.data.table import Table, load_table
 from harness.errors import require
 from harness.runtime.device import available_bytes, choose_device
 from harness.runtime.imports import find_target
@@ -23,6 +24,7 @@ from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.halving import BracketPlan, Halving
 from harness.training.lanes import Recipe
+from harness.training.losses import LossPlan, make_objective
 from harness.training.stopper import Patience, PatienceRule, Stopper
 from harness.training.tile import Lane
 from harness.training.trainer import Clocks, Cohort, Scan
@@ -35,7 +37,7 @@ class LanePlan:
     chunk: int
     model: Mapping[str, Any]
     optimizer: Mapping[str, Any]
-    loss: str
+    loss: LossPlan
     seed: int
     learning_rate: float
     stops: Sequence[int]
@@ -49,8 +51,8 @@ class ScanPlan:
 
     Attributes:
         table: The table's folder.
-        mean: Mean of each column, the target last.
-        std: Standard deviation of each column, the target last.
+        mean: Mean of each column: features, targets, weights.
+        std: Standard deviation of each column, likewise.
         lanes: Events refer to them by index.
         scaling: How images are scaled, which happens on the device.
         resident: Keep the full sample in device memory.
@@ -141,7 +143,7 @@ class LocalExecutor:
                 f"{self.device} has {free:,} bytes. Use runtime.full_sample=streamed.",
             )
         return Scan(
-            [_lane(lane) for lane in plan.lanes],
+            [_lane(lane, table) for lane in plan.lanes],
             train,
             Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
             Encoding.of(table, Scaling(plan.scaling)),
@@ -154,9 +156,26 @@ class LocalExecutor:
         )
 
 
-def model_builder(model: Mapping[str, Any]) -> Callable[[Any], keras.Model]:
+def model_builder(model: Mapping[str, Any], outputs: int = 1) -> Callable[[Any], keras.Model]:
     """Return the function that builds `model`, as configured, for a number of inputs or the shape of one input."""
-    return functools.partial(find_target(model["_target_"]), **model_arguments(model))
+    build, arguments = find_target(model["_target_"]), model_arguments(model)
+    if takes_outputs(build, arguments):
+        return lambda inputs: build(inputs, outputs, **arguments)
+    return functools.partial(build, **arguments)
+
+
+def takes_outputs(build: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """Return True if a model's function gets the number of outputs as its second argument.
+
+    It does if this argument is called `outputs`, `targets` or `classes`, or has no default, and is not configured.
+    """
+    second = [*inspect.signature(build).parameters.values()][1:2]
+    return any(
+        item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)
+        and item.name not in arguments
+        and (item.default is item.empty or item.name in ("outputs", "targets", "classes"))
+        for item in second
+    )
 
 
 def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,15 +183,17 @@ def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in model.items() if key != "_target_"}
 
 
-def _lane(plan: LanePlan) -> Lane:
-    identity = json.dumps([plan.model, plan.optimizer, plan.loss], sort_keys=True)
-    recipe = Recipe(identity, model_builder(plan.model), plan.optimizer, Loss(plan.loss))
+def _lane(plan: LanePlan, table: Table) -> Lane:
+    identity = json.dumps([plan.model, plan.optimizer, asdict(plan.loss)], sort_keys=True)
+    objective = make_objective(plan.loss, table)
+    recipe = Recipe(identity, model_builder(plan.model, objective.outputs), plan.optimizer, objective)
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
 
 
 def _lane_plan(values: Mapping[str, Any]) -> LanePlan:
     rule = values["patience"]
-    return LanePlan(**{**values, "patience": PatienceRule(**rule) if rule else None})
+    loss = LossPlan.of(values["loss"])
+    return LanePlan(**{**values, "loss": loss, "patience": PatienceRule(**rule) if rule else None})
 
 
 def _stopper(plan: ScanPlan) -> Stopper | None:

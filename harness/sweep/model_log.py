@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from harness.config import DataConfig, ImagesConfig
+from harness.data.classes import class_names
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
@@ -25,20 +27,29 @@ class ModelLog:
 
     def build(self, run: Run, weights: Sequence[np.ndarray]) -> keras.Model:
         """Return a run's model with these weights; valid only until the next call, because runs share model objects."""
-        inputs = Encoding.of(run.table, run.config.data.scaling).inputs
-        key = json.dumps([run.config.model, inputs])
+        inputs, outputs = Encoding.of(run.table, run.config.data.scaling).inputs, run.objective.outputs
+        key = json.dumps([run.config.model, inputs, outputs])
         if key not in self._models:
-            self._models[key] = model_builder(run.config.model)(inputs)
+            self._models[key] = model_builder(run.config.model, outputs)(inputs)
         self._models[key].set_weights(weights)
         return self._models[key]
 
-    def log(self, run: Run, model: keras.Model) -> None:
-        """Log a run's model; if it cannot be saved, tag the run with the reason instead of failing it."""
+    def log(self, run: Run, model: keras.Model) -> keras.Model | None:
+        """Log a run's model and return it; if it cannot be saved, tag the run with the reason instead of failing it."""
         try:
-            data = run.config.data
-            dates = {name: data.date_format for name in data.dates if name != data.target}
-            exported = raw_model(model, run.table, run.scaler, run.config.loss)
-            example = raw_example(run.table, dates)
-            self._tracker.log_model(run.run_id, RawModel(exported, example, [data.target], dates))
+            data, table = run.config.data, run.table
+            dates: dict[str, str | None] = {}
+            if isinstance(data, DataConfig):
+                dates = {name: data.date_format for name in data.dates if name not in data.targets}
+            exported = raw_model(model, table, run.scaler, run.objective, data.scaling)
+            classes = class_names(table.targets[0])
+            outputs = classes or [target.name for target in table.targets]
+            image = {}
+            if isinstance(data, ImagesConfig):
+                image = {"size": list(data.image_size), "channels": data.channels, "fit": data.fit.value}
+            raw = RawModel(exported, raw_example(table, dates), outputs, dates, is_classes=bool(classes), image=image)
+            self._tracker.log_model(run.run_id, raw)
         except Exception as error:
             self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})
+            return None
+        return exported

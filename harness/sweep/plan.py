@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from harness.config import Config, FullSample, Loss, Restore
-from harness.config.metrics import deciding_metric
+from harness.config.metrics import cost, deciding_metric
 from harness.config.naming import ALWAYS, differing
+from harness.data.classes import class_weights
 from harness.data.ingest import ProgressCallback
 from harness.data.pages import PARTS, DamagedTable
 from harness.data.scaler import Scaler
@@ -20,11 +22,12 @@ from harness.data.table import Table
 from harness.data.table_builder import check_streams, open_table, replace_table
 from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
-from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
+from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, takes_outputs
 from harness.sweep.identity import signature
-from harness.sweep.search import Bracket
+from harness.sweep.search import Search
 from harness.training.halving import BracketPlan
-from harness.training.objective import OBJECTIVES
+from harness.training.losses import LossPlan, make_objective
+from harness.training.objective import Objective
 from harness.training.optimizers import check_settings
 from harness.training.stopper import PatienceRule
 
@@ -46,7 +49,7 @@ class Run:
     pruned_at: int | None = None  # The epoch after which a search ended it.
     search: str = ""  # Signature of the search that it is a trial of.
     is_reused: bool = False  # Whether its result comes from an earlier command.
-    objective: float = math.inf  # Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
+    cost: float = math.inf  # Final value of the deciding metric such that lower is better; infinite if it failed.
 
     @property
     def chunk(self) -> int:
@@ -66,8 +69,27 @@ class Run:
     @functools.cached_property
     def scaler(self) -> Scaler:
         """The scaler of the run's data; labels are not scaled."""
-        has_labels = OBJECTIVES[self.config.loss].has_labels
-        return Scaler.of(self.table, self.config.data.scaling, scale_target=not has_labels)
+        return Scaler.of(self.table, self.config.data.scaling, scale_target=not self.config.loss.has_labels)
+
+    @functools.cached_property
+    def loss(self) -> LossPlan:
+        """The loss and its parameters."""
+        config, weights = self.config, class_weights(self.table, self.config.data.class_weight)
+        return LossPlan(config.loss.value, config.objective.delta, config.objective.label_smoothing, tuple(weights))
+
+    @functools.cached_property
+    def objective(self) -> Objective:
+        """What is minimized and measured."""
+        return make_objective(self.loss, self.table)
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides which run is better."""
+        return deciding_metric(self.config.objective.metric, held_out=self.table.holdout_rows > 0)
+
+    def cost_of(self, metrics: Mapping[str, float]) -> float:
+        """Return the deciding metric such that lower is better; infinite if it is missing."""
+        return cost(self.metric, metrics)
 
 
 @dataclass(frozen=True)
@@ -96,8 +118,8 @@ def prepare(
     configs: Sequence[Config], progress: ProgressCallback, say: Callable[[str], None] = lambda line: None
 ) -> list[Run]:
     """Check configurations and their data, and return their runs; raises `ConfigError` if one cannot be trained."""
-    for section in ("runtime", "tracking"):
-        values = {repr(getattr(config, section)) for config in configs}
+    for section in ("runtime", "tracking", "objective.metric"):
+        values = {repr(operator.attrgetter(section)(config)) for config in configs}
         require(len(values) == 1, f"{section} must be the same for all runs of a sweep, not {len(values)} values.")
     check_streams([config.data for config in configs])
     tables: dict[str, Table] = {}
@@ -119,9 +141,11 @@ def prepare(
                 say(f"{error} Rebuilding it from its source.")
                 tables[key] = replace_table(tables[key], config.data, cache, progress, say)
                 _check_targets(config, tables[key])
-        _check_metric("stopping.metric", config.stopping.metric, config, tables[key])
         identity = signature(config, tables[key])
-        order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
+        run = runs.setdefault(identity, Run(config, tables[key], identity))
+        _check_metric("objective.metric", config.objective.metric, run)
+        _check_metric("stopping.metric", config.stopping.metric, run)
+        order.append(run)
     _name(list(runs.values()))
     return order
 
@@ -138,9 +162,18 @@ def rebuild_table(runs: Sequence[Run], progress: ProgressCallback, say: Callable
         run.table = table
 
 
-def bracket_of(runs: Sequence[Run], bracket: Bracket | None) -> RunBracket | None:
-    """Return which of the `runs`, in the order in which a search has proposed them, are weighed against each other."""
-    if not bracket:
+def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
+    """Return which of the `runs`, in the order in which a search has proposed them, are weighed against each other.
+
+    Raises:
+        ConfigError: Their losses cannot be compared.
+    """
+    if not search:
+        return None
+    losses = sorted({run.config.loss.value for run in runs})
+    comparable = len(losses) == 1 or runs[0].config.objective.metric
+    require(comparable, f"loss={','.join(losses)}: losses cannot be compared. Set objective.metric for the search.")
+    if not (bracket := search.bracket):
         return None
     groups = [list(dict.fromkeys(runs[position] for position in group)) for group in bracket.groups]
     return RunBracket(bracket.eta, bracket.rungs, groups)
@@ -176,7 +209,7 @@ def _bracket_plan(
 ) -> BracketPlan:
     numbers = {run: number for number, run in enumerate(bracket.runs)}
     return BracketPlan(
-        metric=deciding_metric(held_out=lanes[0][0].table.holdout_rows > 0),
+        metric=lanes[0][0].metric,
         eta=bracket.eta,
         rungs=list(bracket.rungs),
         groups=[[numbers[run] for run in group] for group in bracket.groups],
@@ -203,12 +236,11 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
 
 def _lane_plan(runs: Sequence[Run]) -> LanePlan:
     chunk, config, stops = runs[0].chunk, runs[0].config, sorted({run.config.epochs for run in runs})
-    loss = config.loss.value
-    lane = LanePlan(chunk, config.model, config.optimizer, loss, config.seed, config.learning_rate, stops)
+    lane = LanePlan(chunk, config.model, config.optimizer, runs[0].loss, config.seed, config.learning_rate, stops)
     stopping = config.stopping
     if not stopping.is_on:
         return lane
-    metric = stopping.metric or deciding_metric(held_out=runs[0].table.holdout_rows > 0)
+    metric = stopping.metric or runs[0].metric
     rule = PatienceRule(metric, stopping.patience, stopping.min_delta) if stopping.patience else None
     return replace(lane, restore=metric if stopping.restore is Restore.best else None, patience=rule)
 
@@ -216,20 +248,23 @@ def _lane_plan(runs: Sequence[Run]) -> LanePlan:
 def _check_model(config: Config) -> None:
     """Check that the model's function exists and takes the given arguments, without building a model."""
     target, arguments = config.model["_target_"], model_arguments(config.model)
-    signature = inspect.signature(find_target(target))
+    build = find_target(target)
+    signature = inspect.signature(build)
+    given = (1, 1) if takes_outputs(build, arguments) else (1,)
     try:
-        signature.bind(1, **arguments)
+        signature.bind(*given, **arguments)
     except TypeError as error:
-        known = ", ".join([*signature.parameters][1:])
-        takes = f"It takes {known}." if known else "It takes no argument except the number of inputs."
+        known = ", ".join([*signature.parameters][len(given) :])
+        own = "numbers of inputs and outputs" if len(given) > 1 else "number of inputs"
+        takes = f"It takes {known}." if known else f"It takes no argument except the {own}."
         raise ConfigError(
             f"model: {target} cannot be called with the arguments {sorted(arguments)}: {error}. {takes}"
         ) from error
 
 
-def _check_metric(key: str, metric: str | None, config: Config, table: Table) -> None:
+def _check_metric(key: str, metric: str | None, run: Run) -> None:
     """Check that runs record a metric each epoch."""
-    held_out = ("val/loss", *OBJECTIVES[config.loss].metrics) if table.holdout_rows else ()
+    held_out = ("val/loss", *run.objective.metrics) if run.table.holdout_rows else ()
     known = ("train/loss", *held_out)
     holdout = "" if held_out or str(metric) in known else " There is no holdout: data.holdout is 0."
     require(metric is None or metric in known, f"{key} must be one of {', '.join(known)}, not {metric}.{holdout}")
@@ -237,9 +272,9 @@ def _check_metric(key: str, metric: str | None, config: Config, table: Table) ->
 
 def _check_targets(config: Config, table: Table) -> None:
     """Check all labels, including those of the holdout."""
-    objective = OBJECTIVES[config.loss]
-    if not objective.has_labels:
+    if not config.loss.has_labels:
         return
+    objective = make_objective(LossPlan(config.loss.value), table)
     for part in PARTS:
         reader, rows = table.reader(part, table.targets), table.rows(part)
         for start in range(0, rows, table.page_rows):

@@ -51,7 +51,7 @@ def preview(configs: Sequence[Config], display: Display, console: Console, searc
     runs = list(dict.fromkeys(proposed))
     for run in runs if search else []:
         run.search = search_signature(search.facts, [run.signature for run in runs])  # type: ignore[union-attr]
-    bracket = bracket_of(proposed, search.bracket if search else None)
+    bracket = bracket_of(proposed, search)
     scans = prepare_scans(runs, executor, bracket)
     display.clear()
     uri = tracking_uri(configs[0].tracking.uri)

@@ -12,11 +12,14 @@ from mlflow.entities import Run as Record
 
 from harness.config import LogModel
 from harness.config.metrics import RESTORED, final_values
+from harness.data.confusion import FILE as CONFUSION
+from harness.data.confusion import confusion_csv
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
+from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
@@ -96,7 +99,7 @@ class Recorder:
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
-            run.objective = math.inf if run.reason else run.objective
+            run.cost = math.inf if run.reason else run.cost
         self._add_ended(list(records))
         if self._summary:
             models = [run for run, record in records.items() if record.outputs and record.outputs.model_outputs]
@@ -159,6 +162,8 @@ class Recorder:
             model = self._models.build(run, event.weights)
             metrics = final_metrics(run, model, event.epoch, train_seconds, shared_by)
             self._tracker.log(run.run_id, metrics, event.epoch)
+            if event.confusion is not None:
+                self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
             if event.restored:
@@ -196,9 +201,10 @@ class Recorder:
             run, weights = self._leaderboard.best
             score, logged = self._leaderboard.score(run), self._summary.state.best if self._summary else None
             if logged is None or score < logged:
-                self._models.log(run, self._models.build(run, weights))
+                logged_model = self._models.log(run, self._models.build(run, weights))
                 if self._summary:
                     self._summary.state.best = score
+                    publish_mistakes(self._tracker, self.sweep_id, run, logged_model)
         if self._summary:
             self._summary.end(self._leaderboard.results())
 
@@ -238,7 +244,7 @@ class Recorder:
         return run_tags(run, self._command, self._device) | self._owner | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
-        run.reason, run.objective = masked(reason), math.inf
+        run.reason, run.cost = masked(reason), math.inf
         self._tracker.tag(run.run_id, {"failure": run.reason})
         self._end(run, "FAILED")
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from mlflow.entities import Run as Record
 
-from harness.config.metrics import deciding_metric
 from harness.sweep.plan import Run
 from harness.tracking.reader import RunReader
 from harness.tracking.run_tags import STOPPED
@@ -21,7 +20,7 @@ def rung_values(
     """
     if not records:
         return {}
-    metric = deciding_metric(held_out=next(iter(records)).table.holdout_rows > 0)
+    metric = next(iter(records)).metric
     points = reader.histories([record.info.run_id for record in records.values()], [metric])
     curves: dict[str, dict[int, float]] = {}
     for run_id, step, value in points[["run_id", "step", "value"]].itertuples(index=False):

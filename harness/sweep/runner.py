@@ -117,7 +117,7 @@ class Sweep:
         if not distinct:
             return runs
         self._describe_data(distinct)
-        bracket = bracket_of(runs, self._search.bracket if self._search else None)
+        bracket = bracket_of(runs, self._search)
         scans = prepare_scans(distinct, executor, bracket)
         is_first = self._store is None
         store = self._store = self._store or self._open(configs[0], executor.description, distinct)

@@ -115,8 +115,8 @@ class ScanLoop:
         """Return how a search is doing: the rung ahead, trials left, and the best value so far."""
         rung = sum(end < epoch for end in self.rungs) + 1
         left = sum(not run.status for run in self.runs)
-        best = min((run.objective for run in self.runs), default=math.inf)
-        so_far = f", best {best:.4g}" if math.isfinite(best) else ""
+        best = min((run.cost for run in self.runs), default=math.inf)
+        so_far = f", best {abs(best):.4g}" if math.isfinite(best) else ""
         return f"rung {rung}/{len(self.rungs) + 1}, {count(left, 'trial')} left{so_far}"
 
     def _save(self, number: int) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 
+from harness.config.metrics import sign
 from harness.sweep.plan import Run
 from harness.sweep.search import Search
 from harness.tracking.tracker import Tracker
@@ -20,6 +21,7 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
     trials, others = proposed[: size * len(search.choices)], proposed[size * len(search.choices) :]
     groups = [list(dict.fromkeys(trials[start : start + size])) for start in range(0, len(trials), size)]
     record = search.facts | {
+        "metric": trials[0].metric,
         "trials": [
             {**choice, "runs": [_result(run) for run in group]}
             for choice, group in zip(search.choices, groups, strict=True)
@@ -37,5 +39,7 @@ def _result(run: Run) -> dict[str, object]:
     found: dict[str, object] = {"run_id": run.run_id, "name": run.name, "status": run.status.lower()}
     if run.pruned_at:
         found["pruned_at"] = run.pruned_at
-    value: dict[str, object] = {"value": run.objective} if math.isfinite(run.objective) else {"reason": run.reason}
+    value: dict[str, object] = (
+        {"value": sign(run.metric) * run.cost} if math.isfinite(run.cost) else {"reason": run.reason}
+    )
     return found | value

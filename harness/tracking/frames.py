@@ -17,6 +17,8 @@ from harness.tracking.run_tags import PRUNED, STOPPED
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from harness.data.mistakes import Mistake
+
 NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
 """Columns of a table that has no runs."""
 
@@ -40,6 +42,8 @@ class Sweep:
         tags: The summary run's tags.
         data: The datasets: `name`, `digest`, and `rows` by context (`training` and `holdout`).
         sample: At most 2,000 training rows in original units, if the data has one feature.
+        classes: For each class, its rows by part: `class`, `train`, `holdout`; if the target has classes.
+        mistakes: The most confident mistakes of the best run on held-out images.
         left_out: A sentence for each run that is not among `runs` because its record cannot be compared.
     """
 
@@ -52,6 +56,8 @@ class Sweep:
     tags: Mapping[str, str] = field(default_factory=dict)
     data: Sequence[Mapping[str, Any]] = ()
     sample: pd.DataFrame | None = None
+    classes: pd.DataFrame | None = None
+    mistakes: Sequence[Mistake] = ()
     left_out: tuple[str, ...] = ()
 
 

@@ -30,14 +30,24 @@ class RawModel:
         model: A Keras model of public layers, with an input `[rows, 1]`, or `[rows, *shape]`, for each feature.
         example: A few rows of each feature as they are in the source: numbers and text `[rows]`, arrays
             `[rows, *shape]`.
-        outputs: Names of the columns that it predicts.
+        outputs: Names of the columns that it predicts: of its targets, or of the classes whose probabilities they are.
         dates: `strptime` formats of the features that are dates, which are text in `example`; None means ISO 8601.
+        is_classes: Whether the outputs are the probabilities of classes.
+        image: How images were prepared: `size`, `channels` and `fit`; empty for rows of numbers.
     """
 
     model: Any
     example: Mapping[str, np.ndarray]
     outputs: Sequence[str]
     dates: Mapping[str, str | None] = field(default_factory=dict)
+    is_classes: bool = False
+    image: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What goes in and what comes out, for users of the model: `classes` or `targets`, and for images `image`."""
+        image = {"image": dict(self.image)} if self.image else {}
+        return {"classes" if self.is_classes else "targets": list(self.outputs), **image}
 
 
 class ModelSaver:
@@ -65,6 +75,7 @@ class ModelSaver:
                 folder,
                 python_model=_SCORING,
                 artifacts={"model": str(path)},
+                metadata=raw.metadata,
                 model_config={"outputs": list(raw.outputs), "dates": dict(raw.dates)},
                 signature=_signature(raw),
                 input_example=_example(raw),

@@ -63,6 +63,8 @@ class Stopped:
         weights: The weights, in the order of `keras.Model.get_weights`.
         ending: Why it stops.
         restored: The epoch that the weights belong to, if it may not be the last.
+        confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes and the
+            weights are those of this epoch.
     """
 
     lane: int
@@ -71,6 +73,7 @@ class Stopped:
     weights: list[np.ndarray]
     ending: Ending = Ending.reached
     restored: Restored | None = None
+    confusion: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

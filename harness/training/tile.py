@@ -14,7 +14,7 @@ from harness.training.best_epochs import BestEpochs
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Stopped
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
-from harness.training.metrics import Evaluation
+from harness.training.metrics import Evaluation, Sums
 from harness.training.saved_state import State, array, numbers, require_names
 from harness.training.slices import DeviceBlock
 
@@ -80,7 +80,7 @@ class Tile:
         self._positions = {lane: position for position, lane in enumerate(lanes)}  # Lanes still training.
         self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._state = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
-        self._sums = evaluation.start()
+        self._sums = self._ended_sums = evaluation.start()
         self._updates = 0
         self._diverged: dict[int, int] = {}
         self._best = BestEpochs({lane: spec.restore for lane, spec in lanes.items() if spec.restore})
@@ -201,9 +201,9 @@ class Tile:
             self._best.see(end, lambda: self._stack.weights(self._state.lanes, position))  # noqa: B023
             yield end
             if epoch in self.lanes[lane].stops:
-                yield self._stopped(lane, epoch, (epoch,), Ending.reached)
+                yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._sums)
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
-        self._sums = self._evaluation.start()
+        self._ended_sums, self._sums = self._sums, self._evaluation.start()
         self._curve = []
 
     def leave(self, lanes: Mapping[int, Ending], epoch: int) -> Iterator[Stopped]:
@@ -211,13 +211,19 @@ class Tile:
         for lane in self.active(epoch + 1):
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
-                yield self._stopped(lane, epoch, stops, lanes[lane])
+                yield self._stopped(lane, epoch, stops, lanes[lane], self._ended_sums)
                 del self._positions[lane]
 
-    def _stopped(self, lane: int, epoch: int, stops: tuple[int, ...], ending: Ending) -> Stopped:
+    def _stopped(self, lane: int, epoch: int, stops: tuple[int, ...], ending: Ending, sums: Sums) -> Stopped:
+        position = self._positions[lane]
+        confusion = self._evaluation.confusion(sums, position)
         if best := self._best.of(lane):
-            return Stopped(lane, epoch, stops, best[1], ending, best[0])
-        return Stopped(lane, epoch, stops, self._stack.weights(self._state.lanes, self._positions[lane]), ending)
+            restored, weights = best
+            return Stopped(
+                lane, epoch, stops, weights, ending, restored, confusion if restored.epoch == epoch else None
+            )
+        weights = self._stack.weights(self._state.lanes, position)
+        return Stopped(lane, epoch, stops, weights, ending, confusion=confusion)
 
     def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers and losses `[updates, tile]` of the epoch's updates that are kept."""

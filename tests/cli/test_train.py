@@ -84,6 +84,7 @@ def test_defaults_whole() -> None:
         "data.skip_initial_space": False,
         "data.trailing_delimiter": False,
         "data.log_columns": [],
+        "data.exclude": [],
         "data.categorical": [],
         "data.dates": [],
         "data.date_format": None,
@@ -226,7 +227,7 @@ REFUSED = {
     "learning_rate=fast": "learning_rate must be a number, not fast.",
     "chunksize=1.5": "chunksize must be a whole number or `full`, not 1.5.",
     "chunksize=[1,2]": "chunksize must be a whole number or `full`, not [1, 2].",
-    "data.features=a": "data.features must be a list, such as data.features=[a,b].",
+    "data.features=a": "data.features must be a list, such as data.features=[a,b], or all.",
     "data.path=${nothing}": "data.path: Interpolation key 'nothing' not found.",
     # A wrong value.
     "data.log_columns=[rooms]": "data.log_columns: rooms not in data.features and data.target (sqft_living, price).",

@@ -100,7 +100,7 @@ def test_a_run_that_keeps_its_best_epoch_has_the_result_of_that_epoch(recording:
     (record,) = recording.record(
         [run], [epoch(1, 1.0), epoch(2, 3.0), Stopped(0, 2, (2,), WEIGHTS, restored=restored)]
     ).values()
-    assert (run.objective, record.data.tags["restored_epoch"]) == (1.0, "1")
+    assert (run.cost, record.data.tags["restored_epoch"]) == (1.0, "1")
     assert (record.data.metrics["val/loss"], row(record)["val/loss"], row(record)["updates"]) == (3.0, 1.0, 16)
     assert "restored/val/loss" not in row(record)
 
