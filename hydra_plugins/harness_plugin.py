@@ -106,7 +106,8 @@ class HarnessSweeper(Sweeper):
             ended = self._launcher.launch(batch, initial_job_idx=len(results))
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
-            pruned = [run.pruned_at for run in self._app.runs[len(results) :]] or [None] * len(batch)
+            runs = self._app.runs[len(results) :] if self._app.search else []
+            pruned = [run.pruned_at for run in runs] or [None] * len(batch)
             results += [
                 Result(tuple(words), value, epoch)
                 for words, value, epoch in zip(batch, objectives, pruned, strict=True)

@@ -171,7 +171,7 @@ def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
     if not search:
         return None
     losses = sorted({run.config.loss.value for run in runs})
-    comparable = len(losses) == 1 or runs[0].config.objective.metric
+    comparable = len(losses) == 1 or runs[0].config.objective.metric is not None
     require(comparable, f"loss={','.join(losses)}: losses cannot be compared. Set objective.metric for the search.")
     if not (bracket := search.bracket):
         return None
