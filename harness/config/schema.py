@@ -74,6 +74,7 @@ class TrackingConfig:
         log_model: Which runs of a sweep log their model.
         wait: Seconds to wait at the end of training for an unreachable tracking server.
         curve_points: Points that `train/chunk_loss` is thinned to, at least 3.
+        early_updates: Measure the holdout inside the first epochs, too: after updates 1, 2, 5, 10, 20 and so on.
     """
 
     uri: str | None = None
@@ -81,6 +82,7 @@ class TrackingConfig:
     log_model: LogModel = LogModel.best
     wait: float = 600.0
     curve_points: int = 1000
+    early_updates: bool = True
 
     def __post_init__(self) -> None:
         require_number("tracking.wait", self.wait, 0, 1e9)
@@ -106,6 +108,7 @@ class RuntimeConfig:
         cache: Folder for tables, generated data, checkpoints and undelivered records.
         deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, all
             operations are deterministic anyway.
+        time_alone: After a scan with several lanes, time an update of each kind alone, to record `time/alone_s`.
         rerun: Retrain runs that are already finished.
     """
 
@@ -119,6 +122,7 @@ class RuntimeConfig:
     workers: int | None = None
     cache: str = ".harness"
     deterministic: bool = False
+    time_alone: bool = True
     rerun: bool = False
 
     def __post_init__(self) -> None:
@@ -136,7 +140,7 @@ class Config:
         chunksize: Rows per update; `full` or None uses the whole sample.
         learning_rate: The optimizer's learning rate.
         epochs: Passes over all training rows.
-        seed: Seed of the initial weights and of the layers' random number generators.
+        seed: Seed of the initial weights, of the layers' random number generators, and of the order of shuffled rows.
         loss: The per-row loss.
         objective: The loss's parameters, and which metric decides.
         data: Where rows come from and how they are prepared.

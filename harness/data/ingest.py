@@ -15,10 +15,10 @@ from harness.config import DataConfig, Missing, Order
 from harness.data.classes import ClassVocabulary
 from harness.data.formats import open_source
 from harness.data.manifest import Facts, digest_of
-from harness.data.pages import PARTS, page_rows_of
+from harness.data.pages import ALL_PARTS, PARTS, Part, page_rows_of
 from harness.data.precision import Offsets
 from harness.data.selection import BLOCK_BYTES, Chunk, Selection, Words
-from harness.data.split import held_out
+from harness.data.split import Split
 from harness.data.statistics import Column, Drift, Moments
 from harness.data.table import Table
 from harness.data.table_writer import PartWriter
@@ -26,6 +26,9 @@ from harness.data.vocabulary import Vocabulary
 from harness.errors import ConfigError, require
 from harness.runtime.prefetch import prefetch
 from harness.runtime.secrets import masked
+
+MUCH = 0.1
+"""The part of the rows that may be left out without a word."""
 
 
 class IngestProgress(NamedTuple):
@@ -55,26 +58,28 @@ def ingest(
     # No page of a part is full before the first `page_rows` rows are known.
     offsets = Offsets([column.name not in data.categorical for column in planned], page_rows)
     with contextlib.ExitStack() as stack:
-        parts = {
+        parts: dict[Part, PartWriter] = {
             part: stack.enter_context(PartWriter(folder, part, data, planned, page_rows, rows.vocabularies, offsets))
-            for part in PARTS
+            for part in (ALL_PARTS if data.test else PARTS)
         }
+        split = Split.of(data)
         chunks = _read_all(addresses, Selection.of(data, block_bytes))
         for chunk, position, total in stack.enter_context(contextlib.closing(prefetch(chunks))):
             first_row, rows.seen = rows.seen, rows.seen + chunk.rows
             values, keep = rows.settle(chunk)
-            out = held_out(first_row, chunk.rows, data.holdout, data.split_seed)
+            selected = split.parts(first_row, chunk.rows)
             for drift, target in zip(rows.drifts, values[features:weights], strict=True):
                 drift.add(first_row, np.where(keep, target, np.nan))
             offsets.add(values, keep)
-            parts["train"].add(values, keep & ~out)
-            parts["holdout"].add(values, keep & out)
+            for part, writer in parts.items():
+                writer.add(values, keep & selected[part])
             progress(IngestProgress("reading", rows.seen, position, total))
         names = ", ".join(map(masked, addresses))
         require(rows.seen > 0, f"data.path: no rows below the header in {names}.")
         require(
             parts["train"].rows > 0,
-            f"No rows are left to train on: of {rows.seen}, {rows.dropped} were dropped and the rest held out.",
+            f"No rows are left to train on: of {rows.seen}, {rows.dropped} were dropped and the rest "
+            f"held out{' or kept for the test' if data.test else ''}.",
         )
         for part in parts.values():
             part.flush()
@@ -99,9 +104,11 @@ def ingest(
         page_rows=page_rows,
         train_rows=train.rows,
         holdout_rows=parts["holdout"].rows,
+        test_rows=parts["test"].rows if data.test else 0,
         dropped=rows.dropped,
         filled=rows.filled,
         drift="; ".join(filter(None, found)),
+        notes=tuple(filter(None, [rows.describe_dropped()])),
     )
     return Table(
         **facts.values(),
@@ -130,6 +137,7 @@ class _Rows:
 
     def __init__(self, data: DataConfig) -> None:
         self.seen = self.dropped = self.filled = 0
+        self._gaps = np.zeros(len(data.columns), np.int64)
         self.drifts = [Drift() for _ in data.targets]
         self.vocabularies = {
             name: ClassVocabulary(name, data.classes) if name in data.targets else Vocabulary(name)
@@ -165,7 +173,9 @@ class _Rows:
         # A sum is NaN if any of its terms is; infinite values were rejected earlier.
         gaps = [index for index, column in enumerate(values) if math.isnan(column.sum())]
         if missing is Missing.drop and gaps:
-            empty = np.isnan(values[gaps]).any(axis=0)
+            is_gap = np.isnan(values[gaps])
+            self._gaps[gaps] += is_gap.sum(axis=1)
+            empty = is_gap.any(axis=0)
             self.dropped += int(empty.sum())
             return np.logical_not(empty)
         refused = gaps if missing is Missing.error else [index for index in gaps if names[index] in self._required]
@@ -181,6 +191,15 @@ class _Rows:
             raise ConfigError(f"{chunk.locate(row)}: {names[index]} is empty. Set {remedy}.")
         self.filled += int(np.isnan(values[gaps]).sum())
         return np.ones(chunk.rows, bool)
+
+    def describe_dropped(self) -> str:
+        """Return a sentence without a full stop if many rows were left out, with the columns to blame; else nothing."""
+        if self.dropped <= MUCH * self.seen:
+            return ""
+        order = np.argsort(-self._gaps, kind="stable")[:5]
+        blamed = [f"{self._data.columns[index]} ({self._gaps[index] / self.seen:.0%})" for index in order]
+        shown = ", ".join(name for name, index in zip(blamed, order, strict=True) if self._gaps[index])
+        return f"data.missing=drop left out {self.dropped / self.seen:.0%} of the rows; empty fields are in {shown}"
 
     def _take_logs(self, values: np.ndarray, logs: list[int], keep: np.ndarray, chunk: Chunk) -> None:
         """Replace the columns `logs` by their logarithms, in place."""

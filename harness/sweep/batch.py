@@ -12,11 +12,12 @@ from filelock import Timeout
 from harness.data.pages import DamagedTable
 from harness.formatting import count
 from harness.runtime.secrets import masked
+from harness.sweep.bracket import RunBracket
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json, rounding
-from harness.sweep.plan import Run, RunBracket, rebuild_table
+from harness.sweep.plan import Run, rebuild_table
 from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
 from harness.sweep.run_state import claim_of, find_states
 from harness.sweep.rung_values import rung_values

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.config import DEFAULT_EXPERIMENT, Config
+from harness.data.classes import class_names
 from harness.data.precision import describe_rounding
 from harness.data.vocabulary import explain_text
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
+from harness.sweep.bracket import bracket_of
 from harness.sweep.display import Display
 from harness.sweep.executor import choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
-from harness.sweep.plan import Run, bracket_of, prepare
+from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
@@ -179,6 +181,8 @@ class Sweep:
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
             for note in filter(None, map(explain_text, table.features)):
                 self._say(f"data:   {note}")
+            if len(labels := class_names(table.targets[0])) == 2:
+                self._say(f"data:   {table.targets[0].name}: {labels[0]} is 0, {labels[1]} is 1")
             if table.drift:
                 self._say(f"data:   {table.drift}; this affects batch runs, and data.order=shuffled avoids it")
 

@@ -6,22 +6,22 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from harness.formatting import count
 from harness.runtime.signals import defer_signals
+from harness.sweep.bracket import NOTHING, RunBracket, with_bracket
 from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
-from harness.sweep.plan import Run, RunBracket, arrange
+from harness.sweep.plan import Group, Run, arrange
 from harness.sweep.recorder import Recorder
 from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Failed, Progress, Stopped
+from harness.training.events import Diverged, EpochEnd, Failed, Measured, Progress, Stopped
 
 
 class PreparedScan(NamedTuple):
@@ -35,11 +35,19 @@ def prepare_scans(
     runs: Sequence[Run],
     executor: Executor,
     bracket: RunBracket | None = None,
-    known: Mapping[Run, Sequence[float | None]] = MappingProxyType({}),
+    known: Mapping[Run, Sequence[float | None]] = NOTHING,
 ) -> list[PreparedScan]:
-    """Check and build the scans of `runs`, see `arrange`; raises `ConfigError` if one cannot be trained."""
-    groups = arrange(runs, bracket, known)
-    return [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in groups]
+    """Check and build the scans of `runs`, see `with_bracket`; raises `ConfigError` if one cannot be trained."""
+    groups = with_bracket(arrange(runs), bracket, known)
+    return [_prepared(group, executor.prepare(group.plan)) for group in groups]
+
+
+def _prepared(group: Group, task: Task) -> PreparedScan:
+    scan_bytes, device_bytes = task.bytes, task.device_bytes
+    for cohort in task.cohorts:
+        for run in (run for lane in cohort.lanes for run in group.lanes[lane]):
+            run.cohort, run.scan_bytes, run.device_bytes = cohort, scan_bytes, device_bytes
+    return PreparedScan(group.lanes, task)
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,10 @@ class ScanLoop:
                 self._train(number, scan)
                 self.recorder.scanned(scan.task.clocks)
             self._save(len(self.scans))
+        if self.runs[0].config.runtime.time_alone:
+            for scan in self.scans[first:]:
+                self._time_alone(scan)
+        self.display.clear()
 
     def _train(self, number: int, scan: PreparedScan) -> None:
         self._show(scan.task, rows=0, epoch=0)
@@ -94,11 +106,22 @@ class ScanLoop:
                 stop.exit()
         self.display.clear()
 
-    def _record(self, scan: PreparedScan, event: EpochEnd | Stopped | Diverged | Failed) -> None:
+    def _time_alone(self, scan: PreparedScan) -> None:
+        """Time single updates of the runs that shared a scan, whose own times are unknown."""
+        lanes = [index for index, runs in enumerate(scan.lanes) if any(run.status == "FINISHED" for run in runs)]
+        if len(scan.lanes) == 1 or not lanes:
+            return
+        self.display.timing()
+        for lane, seconds in scan.task.time_alone(lanes).items():
+            self.recorder.timed_alone(scan.lanes[lane], seconds)
+
+    def _record(self, scan: PreparedScan, event: EpochEnd | Measured | Stopped | Diverged | Failed) -> None:
         lane = scan.lanes[event.lane]
         match event:
             case EpochEnd():
                 self.recorder.epoch(lane, event)
+            case Measured():
+                self.recorder.measured(lane, event)
             case Stopped():
                 self.recorder.stopped(lane, event, scan.task.clocks.train, shared_by=len(scan.lanes))
             case Diverged():

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import Run
 
-from harness.config.metrics import epoch_metrics
+from harness.config.metrics import BY_UPDATE, epoch_metrics
 from harness.data import class_counts, mistakes, sample
 from harness.errors import require
 from harness.tracking._compat_history import histories
@@ -48,7 +48,8 @@ class RunReader(RunSearch):
         require(bool(runs) or not left_out, " ".join(left_out[:1]))
         frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
         params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
-        wanted = [key for key in metrics or epoch_metrics(frame) if key in frame]
+        chosen = metrics or epoch_metrics(frame)
+        wanted = [key for metric in chosen for key in (metric, f"{BY_UPDATE}{metric}") if key in frame]
         curves = curves_of(self.histories(list(frame["run_id"]), [*EPOCH_AXES, *wanted]))
         if len(sweeps) != 1:
             return Sweep(frame, params, curves, data=datasets(runs), left_out=left_out)
