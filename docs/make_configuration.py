@@ -93,7 +93,8 @@ def _type(kind: typing.Any) -> str:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return ", ".join(f"`{each.value}`" for each in kind)
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", types.NoneType: "`null`"}
-    names |= {list[str]: "list of names", dict[str, typing.Any]: "mapping", typing.Any: "text, list, `null`"}
+    names |= {list[str]: "list of names", dict[str, typing.Any]: "mapping", dict[str, str]: "mapping"}
+    names[typing.Any] = "text, list, `null`"
     return names[kind]
 
 

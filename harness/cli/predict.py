@@ -18,9 +18,11 @@ import pandas as pd
 from harness.cli.saved_model import load, rows_per_batch
 from harness.data.csv_source import CsvSource
 from harness.data.formats import open_source
+from harness.data.ingest import IngestProgress
 from harness.data.source import Chunk, Selection, Words
 from harness.data.vocabulary import is_number, plain_number, shortest_form
 from harness.errors import ConfigError, require
+from harness.sweep.display import Display
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import data_of
@@ -28,11 +30,13 @@ from harness.tracking.recorded_config import data_of
 COLUMN = "prediction"
 
 
-def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
+def predict(
+    records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool, display: Display | None = None
+) -> None:
     """Write a prediction for each row of a CSV file to another file, by default standard output.
 
     The input must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
-    front of the prediction.
+    front of the prediction. `display` shows the progress.
 
     Raises:
         ConfigError: The run has no model, or a row is invalid.
@@ -56,12 +60,16 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
         contextlib.closing(source.chunks()) as chunks,
     ):
         next(rows)
+        done, size = 0, path.stat().st_size
         _write([*(header if keep else ()), COLUMN], sink)
         for chunk in chunks:
             inputs = {
                 name: _input(name, column, chunk, model.input[name].dtype)
                 for name, column in zip(names, chunk.columns, strict=True)
             }
+            done += chunk.rows
+            if display:
+                display.reading(IngestProgress("predicting", done, chunk.position, size))
             for start in range(0, chunk.rows, batch_rows):
                 some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
                 predictions = np.asarray(model(some, training=False))[:, 0]

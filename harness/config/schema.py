@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from harness.config.data import DataConfig
-from harness.config.keys import key_of
+from harness.config.keys import LONGEST, key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
 from harness.errors import require
 
@@ -49,6 +49,13 @@ class FullSample(Enum):
     resident = "resident"
 
 
+_OWN_TAGS = (
+    "kind, sample, signature, sweep, command, device, rounding, host, claims, calls, failure, diverged_at, reproduces, "
+    "rows_dropped, fields_filled, model_not_logged"
+)
+OWN_TAGS = frozenset(_OWN_TAGS.split(", "))
+"""Tags that the harness sets itself."""
+
 FULL = "full"
 DEFAULT_EXPERIMENT = "harness"
 
@@ -80,6 +87,9 @@ class TrackingConfig:
         log_model: Which runs of a sweep log their model.
         wait: Seconds to wait at the end of training for an unreachable tracking server.
         curve_points: Points that `train/chunk_loss` is thinned to, at least 3.
+        name: Name of the sweep, or of a single run; `--name` sets it too. None means its settings.
+        note: Description in MLflow, in Markdown, of the sweep or of a single run.
+        tags: Tags of all runs and of the sweep: `tracking.tags.KEY=VALUE`.
     """
 
     uri: str | None = None
@@ -87,8 +97,17 @@ class TrackingConfig:
     log_model: LogModel = LogModel.best
     wait: float = 600.0
     curve_points: int = 1000
+    name: str | None = None
+    note: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require(
+            self.name is None or 0 < len(self.name) <= LONGEST, f"tracking.name must have 1 to {LONGEST} characters."
+        )
+        for key in self.tags:
+            usable = key_of(key) == key and 0 < len(key) <= LONGEST and key not in OWN_TAGS
+            require(usable and not key.startswith("mlflow."), f"tracking.tags: a tag cannot have the name {key!r}.")
         require_number("tracking.wait", self.wait, 0, 1e9)
         require_whole("tracking.curve_points", self.curve_points, 3, 10**7)
 

@@ -34,7 +34,8 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
         tracker.log_text(sweep_id, rows, sample.FILE)
     swept = varying([run.config.flat() for run in runs])
     held_out, labels = first.table.holdout_rows > 0, predicts_probability(first.config.loss)
-    views = saved_views(sweep_id, masked(sweep_name(command)), swept, held_out=held_out, labels=labels)
+    name = first.config.tracking.name or sweep_name(command)
+    views = saved_views(sweep_id, masked(name), swept, held_out=held_out, labels=labels)
     tracker.tag_experiment(dict(views))
 
 

@@ -98,7 +98,8 @@ class ScanLoop:
 
     def _show(self, task: Task, rows: int, epoch: int) -> None:
         ended = sum(bool(run.status) for run in self.runs)
-        self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs))
+        best = self.recorder.best_so_far()
+        self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs), best)
 
     def _save(self, number: int) -> None:
         """Write a checkpoint, then release the records made since the last one."""

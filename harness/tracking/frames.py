@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
 """Columns of a table that has no runs."""
 
+SHORT = 8
+"""Number of characters of an id that are shown; commands accept the beginning of an id."""
+
 EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
 CHUNK_METRIC = "train/chunk_loss"
 
@@ -66,19 +69,31 @@ def row(run: Run) -> dict[str, object]:
     }
 
 
+def state_of(status: str, *, diverged: bool) -> str:
+    """Return how a run ended in the words that users see; `status` is MLflow's."""
+    return "diverged" if diverged else {"KILLED": "interrupted"}.get(status, status.lower())
+
+
 def typed(runs: Any) -> pd.DataFrame:
     """Return a table of rows made by `row`; columns that hold only numbers get numeric types."""
-    for key in runs.columns.difference(["run_id", "name", "status", "sample"]):
-        values = runs[key].where(runs[key] != "full") if key == "chunksize" else runs[key]
-        if values.notna().any():
-            numbers: Any = pd.to_numeric(values, errors="coerce")
-            if numbers.notna().equals(values.notna()):
-                whole = key in ("chunksize", "diverged_at") or values.map(lambda value: str(value).isdigit()).all()
-                fits = float(numbers.max()) < 2**63
-                runs[key] = numbers.astype("Int64") if whole and fits else numbers.astype(float)
-        elif key == "chunksize":
-            runs[key] = pd.array([pd.NA] * len(runs), dtype="Int64")
-    return runs.copy()  # In one piece; pandas warns of frames of many pieces.
+    # Built at once: pandas warns of frames to which many columns are added.
+    return pd.DataFrame({key: _typed(str(key), runs[key]) for key in runs.columns})
+
+
+def _typed(key: str, values: Any) -> Any:
+    if key in ("run_id", "name", "status", "sample"):
+        return values
+    if key == "chunksize":
+        values = values.where(values != "full")
+        if not values.notna().any():
+            return pd.array([pd.NA] * len(values), dtype="Int64")
+    if values.notna().any():
+        numbers: Any = pd.to_numeric(values, errors="coerce")
+        if numbers.notna().equals(values.notna()):
+            whole = key in ("chunksize", "diverged_at") or values.map(lambda value: str(value).isdigit()).all()
+            fits = float(numbers.max()) < 2**63
+            return numbers.astype("Int64") if whole and fits else numbers.astype(float)
+    return values
 
 
 def curves_of(points: pd.DataFrame) -> pd.DataFrame:
