@@ -15,7 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from harness.config import Config, DataConfig, RuntimeConfig, TrackingConfig
+from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, TrackingConfig
+from harness.config.dialect import Dialect
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("data", "model", "optimizer")
@@ -32,6 +33,18 @@ use. `null` stands for no value, `???` for a value that must be given.
 SECTIONS = (
     ("Root", "", Config, "What the runs of a sweep usually differ in."),
     ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
+    (
+        "data: text files",
+        "data.",
+        Dialect,
+        "How text files are written. `harness data describe FILE` proposes what fits. Not part of a run's signature.",
+    ),
+    (
+        "data of images",
+        "data.",
+        ImagesConfig,
+        "With `data=images` and `data=digits`, these are the keys of `data.*`. See [images.md](images.md).",
+    ),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
 )
@@ -53,14 +66,21 @@ def page() -> str:
     parts = [START]
     for title, prefix, schema, sentence in SECTIONS:
         parts.append(f"\n## {title}\n\n{sentence}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n")
-        parts += [_row(prefix, field, schema, root) for field in dataclasses.fields(schema)]
+        above = {
+            field.name
+            for base in schema.__bases__
+            if dataclasses.is_dataclass(base)
+            for field in dataclasses.fields(base)
+        }
+        own = [field for field in dataclasses.fields(schema) if field.name not in above]
+        parts += [_row(prefix, field, schema, root) for field in own]
     parts.append(END)
     for group in GROUPS:
         for path in sorted(
             (ROOT / "conf" / group).glob("*.yaml"), key=lambda path: (path.stem != defaults[group], path)
         ):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            text = ", ".join(f"`{key}={_value(value)}`" for key, value in values.items())
+            text = ", ".join(f"`{key}={_value(value)}`" for key, value in values.items() if key != "defaults")
             parts.append(f"| `{group}={path.stem}` | {text} |\n")
     return "".join(parts)
 
@@ -93,8 +113,14 @@ def _type(kind: typing.Any) -> str:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return ", ".join(f"`{each.value}`" for each in kind)
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", types.NoneType: "`null`"}
-    names |= {list[str]: "list of names", dict[str, typing.Any]: "mapping", dict[str, str]: "mapping"}
-    names[typing.Any] = "text, list, `null`"
+    names |= {
+        list[str]: "list of names",
+        list[int]: "list of numbers",
+        list[typing.Any]: "list",
+        dict[str, typing.Any]: "mapping",
+        dict[str, str]: "mapping",
+        typing.Any: "text, list, `null`",
+    }
     return names[kind]
 
 

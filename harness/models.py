@@ -10,14 +10,17 @@ import keras
 from harness.config.limits import require_whole
 from harness.errors import require
 
+Inputs = int | tuple[int, ...]
+"""Number of features, or the shape of one row's input, for images `(height, width, channels)`."""
+
 MOST_LAYERS, MOST_UNITS = 100, 1_000_000
 
 
-def linear(inputs: int, init: float = 0.1) -> keras.Model:
+def linear(inputs: Inputs, init: float = 0.1) -> keras.Model:
     """Build `prediction = intercept + slope_1 * feature_1 + ...`.
 
     Args:
-        inputs: Number of features.
+        inputs: Number of features, or the shape of one row's input, which is flattened.
         init: Initial value of intercept and slopes.
 
     Returns:
@@ -25,14 +28,14 @@ def linear(inputs: int, init: float = 0.1) -> keras.Model:
     """
     start: Any = keras.initializers.Constant(init)
     layer = keras.layers.Dense(1, kernel_initializer=start, bias_initializer=start, name="linear")
-    return keras.Sequential([keras.Input((inputs,)), layer])
+    return keras.Sequential([*_flat(inputs), layer])
 
 
-def mlp(inputs: int, units: Sequence[int] = (64, 64), activation: str = "relu") -> keras.Model:
+def mlp(inputs: Inputs, units: Sequence[int] = (64, 64), activation: str = "relu") -> keras.Model:
     """Build a multilayer perceptron.
 
     Args:
-        inputs: Number of features.
+        inputs: Number of features, or the shape of one row's input, which is flattened.
         units: Width of each hidden layer; at most 100 layers of a million units.
         activation: Keras name of the hidden layers' activation function.
 
@@ -48,4 +51,11 @@ def mlp(inputs: int, units: Sequence[int] = (64, 64), activation: str = "relu") 
     for width in units:
         require_whole("model.units", width, 1, MOST_UNITS)
     hidden = [keras.layers.Dense(width, activation=activation) for width in units]
-    return keras.Sequential([keras.Input((inputs,)), *hidden, keras.layers.Dense(1)])
+    return keras.Sequential([*_flat(inputs), *hidden, keras.layers.Dense(1)])
+
+
+def _flat(inputs: Inputs) -> list[Any]:
+    """Return the layers that take the inputs and make `[rows, features]` of them."""
+    if isinstance(inputs, int):
+        return [keras.Input((inputs,))]
+    return [keras.Input(inputs), keras.layers.Flatten()]

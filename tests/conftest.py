@@ -12,7 +12,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import pytest
 
 from harness.config import DataConfig
-from harness.data.source import BLOCK_BYTES
+from harness.data.selection import BLOCK_BYTES
 from harness.data.table import Table
 from harness.data.table_builder import open_table
 

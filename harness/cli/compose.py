@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from harness.config import DEFAULT_EXPERIMENT
+from harness.config import DATA_KINDS, DEFAULT_EXPERIMENT, Config
 from harness.errors import require
 from harness.runtime.secrets import masked
 
@@ -26,6 +27,14 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 # In a wheel the folder is inside the package, in a checkout next to it.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+
+def register_schema() -> None:
+    """Tell Hydra which keys there are; `data.*` has those of the kind that a file of `conf/data` chooses."""
+    store = ConfigStore.instance()
+    store.store("schema", Config)
+    for name, kind in DATA_KINDS.items():
+        store.store(name, kind, group="kind", package="data")
 
 
 def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:

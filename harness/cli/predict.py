@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from harness.cli.saved_model import load, rows_per_batch
+from harness.config import DataConfig
 from harness.data.csv_source import CsvSource
 from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress
-from harness.data.source import Chunk, Selection, Words
+from harness.data.selection import Chunk, Selection, Words
 from harness.data.vocabulary import is_number, plain_number, shortest_form
 from harness.errors import ConfigError, require
 from harness.sweep.display import Display
@@ -44,10 +45,11 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         model = load(artifacts.model(records, run_id, Path(folder)))
         data = data_of(artifacts.settings(records, run_id, Path(folder)))
+    if not isinstance(data, DataConfig):
+        raise ConfigError("The run was trained on images, not on rows.")
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
-    written = data.delimiter, data.encoding, data.decimal
-    selection = Selection(names, texts, frozenset(data.dates), data.date_format, *written)
+    selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
     batch_rows = rows_per_batch(model)
     require(path.is_file(), f"PATH: {path} is not a CSV file on disk.")
     source = open_source(str(path), selection)
@@ -83,7 +85,7 @@ def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFram
     if not keep:
         while True:
             count = yield pd.DataFrame(index=range(count))
-    form: Any = {"sep": selection.delimiter, "encoding": selection.encoding}
+    form: Any = {"sep": selection.dialect.separator, "encoding": selection.dialect.encoding}
     reader: Any = pd.read_csv(path, dtype=str, keep_default_na=False, iterator=True, **form)
     with reader:
         while True:

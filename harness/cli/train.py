@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING
 
 import click
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.cli.app import App
-from harness.cli.compose import CONF
+from harness.cli.compose import CONF, register_schema
 from harness.cli.hydra_errors import explain
 from harness.cli.startup import PRINTS
 from harness.cli.trust import OPTION
 from harness.cli.words import overrides, quoted
-from harness.config import Config
 from harness.config.metrics import EPOCH_METRICS
 from harness.errors import ConfigError, require
 from harness.runtime.environment import default_environment, missing_home
@@ -73,7 +71,7 @@ def run_app(app: App, words: Sequence[str]) -> None:
     here = Path.cwd()
     require("${" not in str(here), f"Hydra does not work in {here}: its path contains `${{`. Rename the folder.")
     add_cwd_to_path()
-    ConfigStore.instance().store("schema", Config)
+    register_schema()
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         with _as_hydra_wants_it(overrides([word for word in words if word != OPTION])), app:

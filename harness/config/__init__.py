@@ -3,7 +3,10 @@
 In: values composed from `conf/` or recorded with a run. Out: `Config`. Imports no other package of the harness.
 """
 
-from harness.config.data import DataConfig, Missing, Order, Scaling
+from harness.config.any_data import AnyData, Order, Scaling
+from harness.config.data import DataConfig, Missing
+from harness.config.images import Fit, ImagesConfig, LabelType, Unreadable
+from harness.config.kinds import DATA_KINDS, kind_of
 from harness.config.schema import (
     DEFAULT_EXPERIMENT,
     FULL,
@@ -18,12 +21,17 @@ from harness.config.schema import (
 )
 
 __all__ = [
+    "DATA_KINDS",
     "DEFAULT_EXPERIMENT",
     "FULL",
+    "AnyData",
     "Config",
     "DataConfig",
     "Device",
+    "Fit",
     "FullSample",
+    "ImagesConfig",
+    "LabelType",
     "LogModel",
     "Loss",
     "Missing",
@@ -31,5 +39,7 @@ __all__ = [
     "RuntimeConfig",
     "Scaling",
     "TrackingConfig",
+    "Unreadable",
     "flatten",
+    "kind_of",
 ]

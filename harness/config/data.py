@@ -1,21 +1,15 @@
-"""The schema of `data.*`: where rows come from and which columns to train on."""
+"""The schema of `data.*` for files of columns: where rows come from and which columns to train on."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from harness.config.any_data import AnyData, Order, Scaling, repeated
+from harness.config.dialect import Dialect
 from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
-from harness.errors import ConfigError, require
-
-
-class Scaling(Enum):
-    """How features and target are scaled before training."""
-
-    standard = "standard"
-    none = "none"
+from harness.errors import require
 
 
 class Missing(Enum):
@@ -26,15 +20,8 @@ class Missing(Enum):
     mean = "mean"
 
 
-class Order(Enum):
-    """Order of the training rows."""
-
-    file = "file"
-    shuffled = "shuffled"
-
-
 @dataclass
-class DataConfig:
+class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
@@ -46,9 +33,6 @@ class DataConfig:
             generates the built-in data.
         rows: Number of rows to generate of the built-in data.
         origin: Where to get the file; shown if it does not exist.
-        delimiter: Field delimiter of a CSV.
-        encoding: Python name of a CSV's encoding.
-        decimal: Decimal mark of a CSV.
         log_columns: Features or target to replace by their natural logarithm.
         categorical: Categorical features; each category becomes a model input that is 0 or 1.
         dates: Features or target that are dates, converted to days since 1970-01-01.
@@ -66,9 +50,6 @@ class DataConfig:
     path: Any = None
     rows: int | None = None
     origin: str | None = None
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    decimal: str = "."
     log_columns: list[str] = field(default_factory=list)
     categorical: list[str] = field(default_factory=list)
     dates: list[str] = field(default_factory=list)
@@ -80,6 +61,7 @@ class DataConfig:
     order: Order = Order.file
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_columns()
         self._check_source()
         require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
@@ -96,7 +78,7 @@ class DataConfig:
         columns = self.columns
         require(bool(self.features), "data.features is empty; name at least one column.")
         require(bool(self.target), "data.target is empty; name a column.")
-        twice = sorted(name for name, times in Counter(columns).items() if times > 1)
+        twice = repeated(columns)
         require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
@@ -116,13 +98,3 @@ class DataConfig:
             self.path is None or (bool(names) and all(isinstance(name, str) and name for name in names)),
             f"data.path must be an address, a pattern, or a list of these, not {self.path!r}.",
         )
-        for name, mark in (("delimiter", self.delimiter), ("decimal", self.decimal)):
-            usable = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
-            require(
-                usable, f"data.{name} must be one ASCII character that is not a letter, digit, sign or quote: {mark!r}."
-            )
-        require(self.decimal != self.delimiter, f"data.decimal and data.delimiter are both {self.decimal!r}.")
-        try:
-            "".encode(self.encoding)
-        except LookupError:
-            raise ConfigError(f"data.encoding: Python has no encoding {self.encoding}.") from None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from typing import Any
 
+from harness.config.any_data import AnyData
 from harness.config.data import DataConfig
 from harness.config.keys import LONGEST, key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
@@ -176,7 +177,7 @@ class Config:
     epochs: int
     seed: int
     loss: Loss
-    data: DataConfig
+    data: AnyData
     model: dict[str, Any]
     optimizer: dict[str, Any]
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -198,7 +199,8 @@ class Config:
             check_values(group, getattr(self, group))
         target = isinstance(self.model.get("_target_"), str)
         require(target, "model._target_ must name a function. Set it, or choose a model from conf/model.")
-        labels = self.loss is not Loss.binary_crossentropy or self.data.target not in self.data.log_columns
+        is_log = isinstance(self.data, DataConfig) and self.data.target in self.data.log_columns
+        labels = self.loss is not Loss.binary_crossentropy or not is_log
         require(labels, "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.")
 
     def flat(self) -> dict[str, Any]:

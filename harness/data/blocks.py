@@ -1,4 +1,4 @@
-"""A table's rows as blocks of scaled features and targets, read once per epoch."""
+"""A table's rows as blocks of features and targets, read once per epoch; numbers are scaled, pixels are not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.data.table import Table
 from harness.runtime.prefetch import prefetch
 
 SLICE_ROWS = 1024
-"""Maximum number of rows summed at once; longer chunks and the holdout are summed slice by slice."""
+"""Rows of numbers summed at once; longer chunks and the holdout are summed slice by slice. Other rows may have less."""
 
 BLOCK_BYTES = 4 << 20
 
@@ -26,8 +26,9 @@ class Block:
     """Rows `[start, stop)` of one part of a table.
 
     Attributes:
-        x: float32 `[capacity, features]`; the first `overlap` rows repeat those before `start`, so that a chunk that
-            began in the previous block can be completed here. Rows past `stop` are zero.
+        x: float32 `[capacity, features]`, or if the only feature has a shape, its stored values `[capacity, *shape]`;
+            the first `overlap` rows repeat those before `start`, so that a chunk that began in the previous block can
+            be completed here. Rows past `stop` are zero.
         y: float32 `[capacity, targets]`, likewise.
     """
 
@@ -41,13 +42,21 @@ class Blocks:
     """One part of a table as blocks of equal shape.
 
     Attributes:
-        block_rows: Rows per block, a multiple of `SLICE_ROWS`.
+        block_rows: Rows per block, a multiple of the rows of a slice.
         overlap: Rows of the previous block that are repeated in front.
+        shape: Shape of a row's features if the only feature has one; empty if they are numbers.
         turns: Whether the order of pages changes from epoch to epoch.
     """
 
     def __init__(
-        self, table: Table, part: Part, scaler: Scaler, *, block_rows: int | None = None, overlap: int = 0
+        self,
+        table: Table,
+        part: Part,
+        scaler: Scaler,
+        *,
+        block_rows: int | None = None,
+        overlap: int = 0,
+        slice_rows: int = SLICE_ROWS,
     ) -> None:
         """Prepare to read the part; by default, blocks have as many rows as fit into 4 MiB."""
         self.rows = table.rows(part)
@@ -55,8 +64,11 @@ class Blocks:
         self.category_counts = tuple(column.inputs if column.categories else 0 for column in table.features)
         self.overlap = overlap
         self.scaler = scaler
-        wanted = min(block_rows or BLOCK_BYTES // (4 * len(table.columns)), self.rows)
-        self.block_rows = -(-wanted // SLICE_ROWS) * SLICE_ROWS
+        self.shape = table.features[0].shape
+        self._row_bytes = sum(column.value_bytes if column.shape else 4 for column in table.columns)
+        wanted = min(block_rows or BLOCK_BYTES // self._row_bytes, self.rows)
+        self.block_rows = -(-wanted // slice_rows) * slice_rows
+        self._wanted = block_rows
         self._table = table
         self._part: Part = part
         self.turns = part == "train" and table.order is Order.shuffled and table.pages(part) > 1
@@ -69,12 +81,24 @@ class Blocks:
     @property
     def bytes(self) -> int:
         """Size of a block's arrays in bytes."""
-        return self.capacity * (self.features + self.targets) * 4
+        return self.capacity * self._row_bytes
+
+    def cut(self, slice_rows: int, overlap: int) -> Blocks:
+        """Return blocks of the same part with other slices and another overlap."""
+        return Blocks(
+            self._table,
+            self._part,
+            self.scaler,
+            block_rows=self._wanted,
+            overlap=overlap,
+            slice_rows=slice_rows,
+        )
 
     def empty(self) -> Block:
         """Return a block without rows."""
-        x, y = (np.zeros((self.capacity, width), np.float32) for width in (self.features, self.targets))
-        return Block(0, 0, x, y)
+        kind = self._table.features[0].file_type if self.shape else np.float32
+        x = np.zeros((self.capacity, *(self.shape or (self.features,))), kind)
+        return Block(0, 0, x, np.zeros((self.capacity, self.targets), np.float32))
 
     def read(self, epoch: int, begin: int = 0) -> Iterator[Block]:
         """Read the part once, prefetching one block, from row `begin`, the start of a block; epochs count from 1."""
@@ -102,6 +126,9 @@ class Blocks:
             for first, last in pages.pieces(first_row, stop):
                 end = row + last - first
                 for index, values in enumerate(reader.read(first, last)):
+                    if index == 0 and self.shape:
+                        x[row:end] = values
+                        continue
                     out = x[:, index] if index < self.features else y[:, index - self.features]
                     self.scaler.scale(index, values, out[row:end])
                 row = end

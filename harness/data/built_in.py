@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data import synthetic_houses
+from harness.data import digits, synthetic_houses
 from harness.data.table_locks import making
 from harness.runtime.state_files import StateError, checksum_file, may_pass, read_json, set_aside, write_json
 
@@ -34,6 +34,17 @@ class Note:
 def built_in_csv(cache: Path, rows: int, progress: Callable[[int], None], say: Callable[[str], None]) -> Path:
     """Return the CSV of `rows` synthetic houses in a cache, generating it if it is missing or damaged."""
     path = cache / "houses" / f"houses-{synthetic_houses.VERSION}-{rows}.csv"
+    return _kept(path, cache, lambda: synthetic_houses.generate(path, rows, progress=progress), say)
+
+
+def built_in_digits(cache: Path, say: Callable[[str], None]) -> Path:
+    """Return the Parquet file of the handwritten digits in a cache, writing it if it is missing or damaged."""
+    path = cache / "digits" / f"digits-{digits.VERSION}.parquet"
+    return _kept(path, cache, lambda: digits.generate(path), say)
+
+
+def _kept(path: Path, cache: Path, generate: Callable[[], None], say: Callable[[str], None]) -> Path:
+    """Return `path`, after calling `generate` if the file is missing or damaged."""
     if _fault(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # If the file were replaced while another process reads it, that process would report a change.
@@ -44,14 +55,14 @@ def built_in_csv(cache: Path, rows: int, progress: Callable[[int], None], say: C
                 for place in (path, note_path(path)):
                     if place.is_dir():
                         set_aside(place)
-                synthetic_houses.generate(path, rows, progress=progress)
+                generate()
                 _write_note(path, checksum_file(path))
     return path
 
 
 def generated(cache: Path) -> list[Path]:
     """Return the files of generated data in a cache."""
-    return sorted((cache / "houses").glob("*.csv"))
+    return sorted([*(cache / "houses").glob("*.csv"), *(cache / "digits").glob("*.parquet")])
 
 
 def note_path(path: Path) -> Path:

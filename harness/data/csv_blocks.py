@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from harness.data.csv_lines import END, LONGEST, BadRecord, count_endings, lines_of, read_line, records, rest_of_ending
+from harness.config.dialect import Dialect
+from harness.data.csv_header import read_header
+from harness.data.csv_lines import LONGEST, count_endings, read_line, rest_of_ending
 from harness.data.csv_quotes import Quotes, find_quotes
 from harness.data.csv_text import open_text
 from harness.data.files import File
-from harness.data.source import Selection, check_names
-from harness.errors import ConfigError, require
-
-_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_WIDE_TEXT = "data.path: {} is binary or UTF-16. If it is UTF-16, set data.encoding=utf-16."
+from harness.data.selection import Selection
+from harness.data.source import check_names
+from harness.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,16 @@ class Block:
 
 def read_blocks(file: File, selection: Selection) -> Generator[Block]:
     """Read a CSV block by block."""
-    address, delimiter, block_bytes = file.address, selection.delimiter, selection.block_bytes
-    with open_text(file, selection.encoding) as (stream, below):
-        names, line, read = _read_header(address, stream, delimiter)
+    address, dialect, block_bytes = file.address, selection.dialect, selection.block_bytes
+    delimiter = dialect.separator
+    with open_text(file, dialect) as (stream, below):
+        header = read_header(address, stream, dialect)
+        names, line, read = header.names, header.line, header.bytes
         check_names(address, names, selection.columns, _suggest_delimiter(names, delimiter))
         prefix = delimiter.join(map(str, range(len(names)))).encode() + b"\n"
-        while lines := stream.read(block_bytes):
+        above = header.rows
+        while lines := above + stream.read(max(1, block_bytes - len(above))):
+            above = b""
             data = bytearray().join([prefix, lines])
             data += rest_of_ending(stream, data) if data.endswith((b"\n", b"\r")) else read_line(stream)
             _check_length(address, data, line, stream)
@@ -59,16 +62,16 @@ def read_blocks(file: File, selection: Selection) -> Generator[Block]:
                 quotes = find_quotes(b'"' + more, delimiter) if b'"' in more else quotes
             view = memoryview(data)
             read += len(view) - len(prefix)
-            _check_encoding(address, view, line, selection.encoding)
+            _check_encoding(address, view, line, dialect.encoding)
             position = below.tell() if below.seekable() else read
             yield Block(address, names, delimiter, view, len(prefix), line, position, quotes is Quotes.closed)
             line += count_endings(data) - 1
 
 
-def read_header(file: File, selection: Selection) -> list[str]:
+def read_names(file: File, dialect: Dialect) -> list[str]:
     """Return the names of a CSV's columns."""
-    with open_text(file, selection.encoding) as (stream, _):
-        return list(_read_header(file.address, stream, selection.delimiter)[0])
+    with open_text(file, dialect) as (stream, _):
+        return list(read_header(file.address, stream, dialect).names)
 
 
 def _check_length(address: str, data: bytearray, line: int, stream: io.BufferedReader) -> None:
@@ -76,36 +79,6 @@ def _check_length(address: str, data: bytearray, line: int, stream: io.BufferedR
     if len(data) > LONGEST and not data.endswith((b"\n", b"\r")) and stream.peek(1):
         line += count_endings(data) - 1
         raise ConfigError(f"{address}, line {line}: the line is longer than {LONGEST >> 20} MiB.")
-
-
-def _read_header(address: str, stream: io.BufferedReader, delimiter: str) -> tuple[tuple[str, ...], int, int]:
-    """Return the column names, the number of the line after them, and the bytes read; skip blank lines above them."""
-    line, read, is_wide = 1, 0, False
-
-    def decoded() -> Generator[str]:
-        nonlocal line, read, is_wide
-        for piece in lines_of(stream):
-            is_wide = is_wide or b"\0" in piece or (line == 1 and piece.startswith(_WIDE))
-            text = (piece.removeprefix(codecs.BOM_UTF8) if line == 1 else piece).decode()
-            line, read = line + 1, read + len(piece)
-            yield text
-        yield END
-
-    try:
-        _, record = next(records(decoded(), delimiter))
-    except (BadRecord, UnicodeDecodeError) as error:
-        require(not is_wide, _WIDE_TEXT.format(address))
-        if isinstance(error, UnicodeDecodeError):
-            raise
-        raise ConfigError(f"data.path: cannot read the header of {address}: {error}") from error
-    require(record != [END], f"data.path: {address} is empty; a CSV must start with a header line.")
-    require(not is_wide, _WIDE_TEXT.format(address))
-    require(not record[-1].endswith(END), f"{address}, line 1: unclosed quote. Fix the line.")
-    # As pandas names them.
-    names = tuple(name or f"Unnamed: {index}" for index, name in enumerate(record))
-    twice = sorted(name for name, times in Counter(names).items() if times > 1)
-    require(not twice, f"{address}, line 1: duplicate column names {', '.join(twice)}. Make the names unique.")
-    return names, line, read
 
 
 def _suggest_delimiter(names: tuple[str, ...], delimiter: str) -> str:

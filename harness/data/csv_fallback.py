@@ -9,39 +9,16 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-import pandas as pd
-
 from harness.data.csv_blocks import Block
 from harness.data.csv_lines import END, BadRecord, records
 from harness.errors import ConfigError, require
 
-EMPTY = frozenset(
-    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
-    | {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
-)
-"""Texts that count as empty fields: the same list as in pandas."""
-
 
 def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
-    """Return the fields of `columns` as text, with an empty string for an empty field."""
+    """Return the fields of `columns` as they are written."""
     records = [record for _, record in _records(block)]
     indices = [block.names.index(name) for name in columns]
-    return [["" if record[index] in EMPTY else record[index] for record in records] for index in indices]
-
-
-def to_numbers(block: Block, name: str, texts: Sequence[str], decimal: str) -> np.ndarray:
-    """Return fields as numbers, float64 `[rows]`, with NaN for an empty field."""
-    values = pd.Series(texts, dtype="str").str.strip()
-    if decimal != ".":
-        # A point is not a decimal mark then.
-        values = values.str.replace(".", "?", regex=False).str.replace(decimal, ".", regex=False)
-    numbers = np.asarray(pd.to_numeric(values.where(values != ""), errors="coerce"), np.float64)
-    bad = np.isnan(numbers) & (values != "").to_numpy()
-    if bad.any():
-        row = int(bad.argmax())
-        raise ConfigError(f"{locate(block, row)}: {name} is {texts[row]!r}, not a number.")
-    return numbers
+    return [[record[index] for record in records] for index in indices]
 
 
 def locate(block: Block, row: int) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 from harness.data.files import open_file
 from harness.data.precision import EXACT
 from harness.data.profile import MANY, ColumnProfile, compare, profile
-from harness.data.source import BLOCK_BYTES
+from harness.data.selection import BLOCK_BYTES
 from harness.data.urls import name_of
 from harness.escaping import visible
 from harness.formatting import number

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from harness.data.csv_source import CsvSource
+from harness.data.feather_source import FeatherSource
 from harness.data.files import open_file
+from harness.data.json_source import JsonLinesSource
 from harness.data.parquet_source import ParquetSource
-from harness.data.source import Selection, Source
+from harness.data.selection import Selection
+from harness.data.source import Source
 
 FORMATS: tuple[type[Source], ...] = (
     ParquetSource,
+    FeatherSource,
+    JsonLinesSource,
     CsvSource,  # Last, because it accepts everything that the others do not.
 )
 

@@ -16,7 +16,7 @@ from harness.data.formats import open_source
 from harness.data.manifest import Facts, digest_of
 from harness.data.pages import PARTS, page_rows_of
 from harness.data.precision import Offsets
-from harness.data.source import BLOCK_BYTES, Chunk, Selection, Words
+from harness.data.selection import BLOCK_BYTES, Chunk, Selection, Words
 from harness.data.split import held_out
 from harness.data.statistics import Column, Drift, Moments
 from harness.data.table import Table

@@ -6,11 +6,11 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import DataConfig, flatten
+from harness.config import AnyData, DataConfig, ImagesConfig, flatten
 from harness.data.statistics import Column
 from harness.runtime.state_files import read_json, write_json
 
@@ -21,8 +21,8 @@ MANIFEST = "table.json"
 KIND = "table 4"
 """Format of a table: increase the number whenever tables of the previous version cannot be used."""
 
-_NOT_READ = ("path", "rows", "origin", "scaling")
-"""Keys of `DataConfig` that do not affect a table, or only through the fingerprint of its source."""
+_NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path")
+"""Keys of `data.*` that do not affect a table, or only through the fingerprint of its source."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Facts:
         dropped: Rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
+        notes: Phrases on what is odd about the source, but can be used.
     """
 
     features: tuple[Column, ...]
@@ -46,6 +47,7 @@ class Facts:
     dropped: int
     filled: int
     drift: str
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def values(self) -> dict[str, Any]:
         """Return these facts by name, without those that a subclass adds."""
@@ -63,7 +65,7 @@ class Manifest:
     """
 
     files: list[list[str | int | None]]
-    data: DataConfig
+    data: DataConfig | ImagesConfig
     facts: Facts
     digest: str
 
@@ -83,10 +85,10 @@ def read_manifest(folder: Path) -> Manifest:
     return read_json(folder / MANIFEST, KIND, _schema())
 
 
-def key_of(files: Sequence[Sequence[object]], data: DataConfig) -> str:
+def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
     """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
-    read = {name: value for name, value in flatten(asdict(data)).items() if name not in _NOT_READ}
-    read["log_columns"], read["dates"] = sorted(data.log_columns), sorted(data.dates)
+    read = {name: value for name, value in flatten(vars(data)).items() if name not in _NOT_READ}
+    read |= {name: sorted(read[name]) for name in ("log_columns", "dates") if name in read}
     return _hash([KIND, files, sorted(read.items())])
 
 
@@ -102,7 +104,8 @@ def _described(column: Column) -> list[object]:
     scale = max(abs(column.min - column.offset), abs(column.max - column.offset)) or 1.0
     # In relation to the values, and without the last digits, which depend on the type of CPU.
     statistics = (column.mean - column.offset, column.std, column.min - column.offset, column.max - column.offset)
-    rounded = [round(value / scale, 12) + 0.0 for value in (*statistics, column.rounding)]
+    channels = (*column.channel_means, *column.channel_stds)
+    rounded = [round(value / scale, 12) + 0.0 for value in (*statistics, column.rounding, *channels)]
     return [*(getattr(column, name) for name in exact), f"{scale:.12g}", rounded]
 
 

@@ -8,7 +8,9 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.data.source import Chunk, Source, check_names, to_column
+from harness.data.selection import Chunk
+from harness.data.source import Source, check_names
+from harness.data.typed_values import to_column
 from harness.errors import ConfigError
 
 MOST_ROWS = 1 << 17
@@ -33,12 +35,12 @@ class ParquetSource(Source):
         first_row, selection, address = 0, self.selection, self.file.address
         batch_rows = max(1, min(MOST_ROWS, selection.block_bytes // BYTES_A_VALUE))
         try:
-            with self.file.open_seekable() as stream, pq.ParquetFile(stream) as file:
+            with self.file.open_seekable() as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
                 check_names(address, file.schema_arrow.names, selection.columns)
                 size = self.file.size()
                 for batch in file.iter_batches(batch_rows, columns=list(selection.columns)):
                     last_row = first_row + batch.num_rows
-                    locate = partial(_name_row, address, first_row)
+                    locate = partial(name_row, address, first_row)
                     columns = [to_column(name, batch.column(name), selection, locate) for name in selection.columns]
                     yield Chunk(columns, locate, size * last_row // max(file.metadata.num_rows, 1))
                     first_row = last_row
@@ -46,5 +48,6 @@ class ParquetSource(Source):
             raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
 
 
-def _name_row(address: str, first_row: int, row: int) -> str:
+def name_row(address: str, first_row: int, row: int) -> str:
+    """Return the file and the number of a row, from 1, given the index of its chunk's first row."""
     return f"{address}, row {first_row + row + 1}"

@@ -14,7 +14,8 @@ import pandas as pd
 
 from harness.data.formats import open_source
 from harness.data.precision import keeps_whole_numbers
-from harness.data.source import BLOCK_BYTES, FLOAT32_MAX, Selection, Words
+from harness.data.selection import BLOCK_BYTES, Selection, Words
+from harness.data.source import FLOAT32_MAX
 from harness.data.statistics import Drift, Moments
 
 MANY = 1000

@@ -23,16 +23,18 @@ HELD_BYTES = 8 << 20
 class Shuffle:
     """Takes rows and returns them in an order that depends on `seed` alone."""
 
-    def __init__(self, folder: Path, columns: int, seed: int, deck_bytes: int = DECK_BYTES) -> None:
-        """Create a new folder for the decks."""
-        self._folder, self._columns, self._deck_bytes = folder, columns, deck_bytes
+    def __init__(
+        self, folder: Path, columns: int, seed: int, deck_bytes: int = DECK_BYTES, kind: type[np.generic] = np.float32
+    ) -> None:
+        """Create a new folder for the decks; `kind` is the type of the values."""
+        self._folder, self._columns, self._deck_bytes, self._kind = folder, columns, deck_bytes, np.dtype(kind)
         self._random = _generator(seed)
         self._held: list[list[np.ndarray]] = [[] for _ in range(DECKS)]
         self._held_bytes = 0
         folder.mkdir()
 
     def add(self, values: np.ndarray) -> None:
-        """Add rows, float32 `[columns, rows]`."""
+        """Add rows, `[columns, rows]`."""
         decks = self._random.integers(DECKS, size=values.shape[1], dtype=np.uint16)
         order = np.argsort(decks, kind="stable")
         rows = np.ascontiguousarray(values.T[order])
@@ -45,14 +47,14 @@ class Shuffle:
             self._append()
 
     def rows(self) -> Iterator[np.ndarray]:
-        """Yield all rows, float32 `[columns, rows]`, and remove the decks."""
+        """Yield all rows, `[columns, rows]`, and remove the decks."""
         self._append()
         for deck in range(DECKS):
             path = self._path(deck)
             size = path.stat().st_size if path.exists() else 0
-            if size > self._deck_bytes:
+            if size > max(self._deck_bytes, self._row_bytes):
                 seed = self._random.integers(2**63)
-                again = Shuffle(self._folder / f"{deck}.d", self._columns, seed, self._deck_bytes)
+                again = Shuffle(self._folder / f"{deck}.d", self._columns, seed, self._deck_bytes, self._kind.type)
                 with path.open("rb") as file:
                     while len(values := self._read(file, self._deck_bytes // 4)):
                         again.add(values.T)
@@ -78,8 +80,12 @@ class Shuffle:
         return self._folder / str(deck)
 
     def _read(self, file: BinaryIO, size: int) -> np.ndarray:
-        rows = size // (4 * self._columns)
-        return np.frombuffer(file.read(rows * 4 * self._columns), np.float32).reshape(-1, self._columns)
+        rows = max(size // self._row_bytes, 1)
+        return np.frombuffer(file.read(rows * self._row_bytes), self._kind).reshape(-1, self._columns)
+
+    @property
+    def _row_bytes(self) -> int:
+        return self._kind.itemsize * self._columns
 
 
 def page_order(pages: int, seed: int, epoch: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 
@@ -23,3 +25,9 @@ def held_out(first_row: int, count: int, fraction: float, seed: int) -> np.ndarr
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     return z < np.uint64(int(fraction * 2**64))
+
+
+def is_held_out(key: str, fraction: float, seed: int) -> bool:
+    """Return whether what `key` identifies is held out, which depends on nothing but the key and `seed`."""
+    digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") < int(fraction * 2**64)

@@ -31,6 +31,8 @@ class Column:
         shape: Shape of one row's value; empty for a number.
         offset: Subtracted from the values before they are stored, because float32 is too coarse at their magnitude.
         rounding: The largest rounding error of a training row's value, if it may matter; else 0.
+        channel_means: For images, the mean of each channel over all pixels of the training rows; else empty.
+        channel_stds: Likewise, the population standard deviations.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Column:
     shape: tuple[int, ...] = ()
     offset: float = 0.0
     rounding: float = 0.0
+    channel_means: tuple[float, ...] = ()
+    channel_stds: tuple[float, ...] = ()
 
     @property
     def file_type(self) -> np.dtype:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from harness.config import DataConfig, Order
+from harness.config import AnyData, Order
 from harness.data.manifest import Facts, Manifest, digest_of, key_of, read_manifest, write_manifest
 from harness.data.pages import (
     PARTS,
@@ -96,13 +97,14 @@ class Table(Facts):
                 reader.read(start, min(start + self.page_rows, rows))
 
 
-def save_table(table: Table, files: Sequence[Sequence[object]], data: DataConfig) -> None:
+def save_table(table: Table, files: Sequence[Sequence[object]], data: AnyData) -> None:
     """Write what `load_table` reads, with the fingerprints of the `files` and the configuration used."""
     write_state(table.folder / SUMS, SUMS_KIND, table.sums)
     path = [masked(name) for name in data.path] if isinstance(data.path, list) else data.path and masked(data.path)
     facts = Facts(**table.values())
     known: list = [list(file) for file in files]
-    write_manifest(table.folder, Manifest(known, replace(data, path=path), facts, table.digest))
+    recorded: Any = replace(data, path=path)
+    write_manifest(table.folder, Manifest(known, recorded, facts, table.digest))
 
 
 def load_table(folder: Path) -> Table:

@@ -9,18 +9,19 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.config import DataConfig
+from harness.config import AnyData, DataConfig
 from harness.data.addresses import find_addresses
-from harness.data.built_in import built_in_csv
-from harness.data.files import open_file
-from harness.data.ingest import IngestProgress, ProgressCallback, ingest
+from harness.data.ingest import ProgressCallback
+from harness.data.inputs import Input, Say, origin_of
+from harness.data.kinds import find_input
 from harness.data.local import LocalFile
 from harness.data.manifest import key_of
 from harness.data.removal import remove_table
-from harness.data.source import BLOCK_BYTES
+from harness.data.row_input import RowFiles, only_once
+from harness.data.selection import BLOCK_BYTES
 from harness.data.table import Table, load_table, save_table
 from harness.data.table_locks import hold, making, release
 from harness.data.urls import scheme
@@ -29,13 +30,9 @@ from harness.runtime.memory import release_memory
 from harness.runtime.secrets import masked
 from harness.runtime.state_files import StateError, may_pass
 
-Say = Callable[[str], None]
-
-_drained: set[tuple[str, ...]] = set()
-
 
 def open_table(
-    data: DataConfig,
+    data: AnyData,
     cache: Path,
     progress: ProgressCallback = lambda state: None,
     say: Say = lambda line: None,
@@ -57,8 +54,8 @@ def open_table(
         ConfigError: The source is invalid, or the cache cannot be written to or returns something else.
     """
     with cache_errors(cache):
-        addresses = source_addresses(data, cache, progress, say)
-        folder, is_new = cache / "tables" / key_of(_fingerprints(addresses), data), False
+        source = find_input(data, cache, progress, say)
+        folder, is_new = cache / "tables" / key_of(source.fingerprints(), data), False
         while True:
             # It may also have been removed just now; or something else has its name.
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError, StateError):
@@ -71,7 +68,9 @@ def open_table(
                     not (is_new and fault),
                     f"runtime.cache: {fault} It was written just now: set runtime.cache to a folder on another disk.",
                 )
-                _drain(addresses)
+                if doubt := source.doubt():
+                    say(doubt)
+                source.begin()
                 if fault:
                     _check_owner(folder, fault)
                     say(f"{fault} Rebuilding it from its source.")
@@ -79,7 +78,7 @@ def open_table(
                 release(folder)
                 remove_table(folder)
                 with staging_folder(folder) as staging:
-                    write_table(staging, addresses, data, progress, block_bytes)
+                    write_table(staging, source, data, progress, block_bytes)
                     is_new = True
                     try:
                         staging.rename(folder)
@@ -91,7 +90,7 @@ def open_table(
 
 def replace_table(
     table: Table,
-    data: DataConfig,
+    data: AnyData,
     cache: Path,
     progress: ProgressCallback = lambda state: None,
     say: Say = lambda line: None,
@@ -104,12 +103,12 @@ def replace_table(
     name = f"Table {table.folder.name[:8]}"
     try:
         with cache_errors(cache):
-            addresses = source_addresses(data, cache, progress, say)
-            is_same = key_of(_fingerprints(addresses), data) == table.folder.name
-            require(is_same, f"{masked(addresses[0])} has changed since.")
+            source = find_input(data, cache, progress, say)
+            is_same = key_of(source.fingerprints(), data) == table.folder.name
+            require(is_same, f"{masked(source.addresses[0])} has changed since.")
             with making(cache, table.folder.name):
                 if _fault(table.folder, completely=True):  # Another process may have replaced it.
-                    _drain(addresses)
+                    source.begin()
                     release(table.folder)
                     remove_table(table.folder)
         again = open_table(data, cache, progress, say)
@@ -156,62 +155,30 @@ def staging_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_table(
-    folder: Path, addresses: Sequence[str], data: DataConfig, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
+    folder: Path, source: Input, data: AnyData, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
 ) -> Table:
-    """Write the table of `data`, with its source at `addresses`, into `folder`."""
-    states = _fingerprints(addresses)
-    table = ingest(addresses, data, folder, progress, block_bytes)
+    """Write the table of `data`, made from `source`, into `folder`."""
+    states = source.fingerprints()
+    table = source.ingest(folder, progress, block_bytes)
     release_memory()
-    for address, state in zip(addresses, states, strict=True):
-        is_same = open_file(address).fingerprint() == state
-        require(is_same, f"{state[0]} changed while it was being read. Train again once it is complete.")
+    for before, after in zip(states, source.fingerprints(), strict=True):
+        require(before == after, f"{before[0]} changed while it was being read. Train again once it is complete.")
     save_table(table, states, data)
     return table
 
 
-def check_streams(sources: Sequence[DataConfig]) -> None:
+def check_streams(sources: Sequence[AnyData]) -> None:
     """Reject a stream that more than one table would have to read."""
     wanted: dict[str, set[str]] = {}
     for data in sources:
+        if not isinstance(data, DataConfig):
+            continue
         names = [data.path] if isinstance(data.path, str) else data.path or []
-        for address in find_addresses([name for name in names if not scheme(name)], _origin(data)):
+        for address in find_addresses([name for name in names if not scheme(name)], origin_of(data)):
             if LocalFile(address).is_stream:
-                wanted.setdefault(address, set()).add(key_of(_fingerprints([address]), data))
+                wanted.setdefault(address, set()).add(key_of(RowFiles([address], data).fingerprints(), data))
     for address, keys in wanted.items():
-        require(len(keys) == 1, _once(address))
-
-
-def _drain(addresses: Sequence[str]) -> None:
-    """Reject streams that this process has read before, and remember these."""
-    for address in addresses:
-        file = open_file(address)
-        if file.is_stream:
-            state = tuple(map(str, file.fingerprint()))
-            require(state not in _drained, _once(address))
-            _drained.add(state)
-
-
-def _once(address: str) -> str:
-    return f"data.path: {address} is a stream and can be read only once; save it to a file first."
-
-
-def source_addresses(
-    data: DataConfig, cache: Path, progress: ProgressCallback, say: Say = lambda line: None
-) -> list[str]:
-    """Return the addresses of the source, generating the built-in data first if necessary."""
-    if data.path is not None:
-        return find_addresses(data.path, _origin(data))
-    require(data.rows is not None, f"data.path is not set. {_origin(data) or 'Set data.path=FILE.'}")
-    report = lambda rows: progress(IngestProgress("generating", rows))  # noqa: E731
-    return [str(built_in_csv(cache, int(data.rows or 0), report, say))]
-
-
-def _fingerprints(addresses: Sequence[str]) -> list[list[object]]:
-    return [open_file(address).fingerprint() for address in addresses]
-
-
-def _origin(data: DataConfig) -> str:
-    return f"Get it from {data.origin}." if data.origin else ""
+        require(len(keys) == 1, only_once(address))
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from rich.table import Table as View
 from rich.text import Text
 
 from harness.data.built_in import generated, note_path
-from harness.data.files import open_file
 from harness.data.ingest import ProgressCallback
+from harness.data.kinds import input_at
 from harness.data.manifest import MANIFEST, Manifest, read_manifest
 from harness.data.removal import remove, remove_table
 from harness.data.table import Table, load_table
@@ -87,11 +87,11 @@ def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
         manifest = read_manifest(table.folder)
     except (StateError, FileNotFoundError) as error:
         return f"{str(error).removesuffix('.')}; {REMEDY}"
-    if any(not scheme(address) and not Path(address).is_file() for address in cached.addresses):
+    if any(not scheme(name) and not (Path(name).is_file() or Path(name).is_dir()) for name in cached.addresses):
         return "its source is missing, or was a stream"
     with cache_errors(table.folder), staging_folder(table.folder) as again:
         try:
-            found = write_table(again, cached.addresses, manifest.data, progress)
+            found = write_table(again, input_at(cached.addresses, manifest.data), manifest.data, progress)
         except ConfigError as error:
             return f"its source cannot be read again: {error}"
     return "" if found.digest == table.digest else f"its source has changed; {REMEDY}"
@@ -181,10 +181,7 @@ def _inspect(folder: Path) -> CachedTable:
     if table is None or manifest is None:
         return CachedTable(folder, None, addresses, size, folder.stat().st_mtime, "broken", fault)
     try:
-        stale = any(
-            not scheme(address) and open_file(address).fingerprint() != state
-            for address, state in zip(addresses, manifest.files, strict=True)
-        )
+        stale = input_at(addresses, manifest.data).has_changed([list(file) for file in manifest.files])
     except (OSError, ConfigError):
         stale = True
     used = (folder / MANIFEST).stat().st_mtime

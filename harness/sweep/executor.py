@@ -12,13 +12,14 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from harness.config import Loss, RuntimeConfig
+from harness.config import Loss, RuntimeConfig, Scaling
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.table import load_table
 from harness.errors import require
 from harness.runtime.device import available_bytes, choose_device
 from harness.runtime.imports import find_target
+from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.lanes import Recipe
 from harness.training.tile import Lane
@@ -47,6 +48,7 @@ class ScanPlan:
         mean: Mean of each column, the target last.
         std: Standard deviation of each column, the target last.
         lanes: Events refer to them by index.
+        scaling: How images are scaled, which happens on the device.
         resident: Keep the full sample in device memory.
     """
 
@@ -54,6 +56,7 @@ class ScanPlan:
     mean: Sequence[float]
     std: Sequence[float]
     lanes: Sequence[LanePlan]
+    scaling: str
     resident: bool
     block_rows: int | None
     device_memory_mb: int | None
@@ -134,6 +137,7 @@ class LocalExecutor:
             [_lane(lane) for lane in plan.lanes],
             train,
             Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
+            Encoding.of(table, Scaling(plan.scaling)),
             tile=plan.lane_tile,
             gram=plan.gram,
             workers=plan.workers,
@@ -142,8 +146,8 @@ class LocalExecutor:
         )
 
 
-def model_builder(model: Mapping[str, Any]) -> Callable[[int], keras.Model]:
-    """Return the function that builds `model`, as configured, for a number of inputs."""
+def model_builder(model: Mapping[str, Any]) -> Callable[[Any], keras.Model]:
+    """Return the function that builds `model`, as configured, for a number of inputs or the shape of one input."""
     return functools.partial(find_target(model["_target_"]), **model_arguments(model))
 
 

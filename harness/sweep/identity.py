@@ -5,27 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import fields
 
 import keras
 import tensorflow as tf
 
 from harness.config import Config, RuntimeConfig
+from harness.config.dialect import Dialect
 from harness.data.table import Table
 from harness.runtime.own_modules import source_digest
 
 ROUNDING = "rounding"
 """The tag that holds a run's `rounding`."""
 
-_FILE_FORMAT = ("data.path", "data.rows", "data.origin", "data.delimiter", "data.encoding", "data.decimal")
+_FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
 # Settings that cannot affect a run's results, or only through the table.
-_IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT)
+_IMAGES = tuple(f"data.{key}" for key in ("labels", "holdout_path", "path_column", "label_column", "unreadable"))
+_IGNORED = ("tracking.", "runtime.", "data.date_format", *_FILE_FORMAT, *_IMAGES)
 
 
 def signature(config: Config, table: Table) -> str:
     """Hash everything that a run's results depend on: its settings, its table's content and its model's source."""
     settings = {key: value for key, value in config.flat().items() if not key.startswith(_IGNORED)}
-    for key in ("log_columns", "categorical", "dates"):
-        settings[f"data.{key}"] = sorted(getattr(config.data, key))
+    for key in ("data.log_columns", "data.categorical", "data.dates"):
+        if key in settings:
+            settings[key] = sorted(settings[key])
     return hash_json([sorted(settings.items()), table.digest, _source_code(config.model["_target_"])])
 
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from harness.config import DataConfig
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
 from harness.tracking.tracker import Tracker
+from harness.training.encoding import Encoding
 from harness.training.export import raw_example, raw_model
 
 
@@ -24,9 +26,10 @@ class ModelLog:
 
     def build(self, run: Run, weights: Sequence[np.ndarray]) -> keras.Model:
         """Return a run's model with these weights; valid only until the next call, because runs share model objects."""
-        key = json.dumps([run.config.model, run.table.inputs])
+        inputs = Encoding.of(run.table, run.config.data.scaling).inputs
+        key = json.dumps([run.config.model, inputs])
         if key not in self._models:
-            self._models[key] = model_builder(run.config.model)(len(run.table.inputs))
+            self._models[key] = model_builder(run.config.model)(inputs)
         self._models[key].set_weights(weights)
         return self._models[key]
 
@@ -34,7 +37,8 @@ class ModelLog:
         """Log a run's model; if it cannot be saved, tag the run with the reason instead of failing it."""
         try:
             data = run.config.data
-            dates = {name: data.date_format for name in data.dates if name != data.target}
+            names = data.dates if isinstance(data, DataConfig) else []
+            dates = {name: data.date_format for name in names if name != data.target}
             exported = raw_model(model, run.table, run.scaler, run.config.loss)
             example = raw_example(run.table, dates)
             self._tracker.log_model(run.run_id, RawModel(exported, example, [data.target], dates))

@@ -134,6 +134,7 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
         mean=first.scaler.mean.tolist(),
         std=first.scaler.std.tolist(),
         lanes=[_lane_plan(runs) for runs in lanes],
+        scaling=first.config.data.scaling.value,
         resident=runtime.full_sample is FullSample.resident,
         curve_points=first.config.tracking.curve_points,
         **{name: getattr(runtime, name) for name in names},

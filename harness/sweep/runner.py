@@ -155,7 +155,9 @@ class Sweep:
             for sentence in describe_rounding(table.columns, scaling):
                 self._say(f"data:   {sentence}")
         for table in {run.table.folder: run.table for run in runs}.values():
-            if table.dropped or table.filled:
+            for note in table.notes:
+                self._say(f"data:   {note}")
+            if (table.dropped or table.filled) and not table.features[0].shape:  # Notes tell what images were left out.
                 filled = count(table.filled, "empty field")
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
             for note in filter(None, map(explain_text, table.features)):

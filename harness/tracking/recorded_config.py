@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config import Config, DataConfig
+from harness.config import AnyData, Config, DataConfig, kind_of
 from harness.errors import ConfigError, require
 
 RESTORED = {"lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
@@ -40,21 +40,30 @@ def config_of(
     values["tracking"] = dict(tracking)
     if path is not None:
         values["data"] = {**values["data"], "path": path}
-    return _structured(Config, values)
+    return _structured(schema_of(values["data"]), values)
 
 
-def data_of(settings: Mapping[str, Any]) -> DataConfig:
+def data_of(settings: Mapping[str, Any]) -> AnyData:
     """Check the data section of a recorded configuration and return it; raises the same errors as `config_of`."""
-    return _structured(DataConfig, settings.get("data"))
+    values = settings.get("data")
+    kind = kind_of(values) if isinstance(values, Mapping) else DataConfig
+    return _structured(OmegaConf.structured(kind), values)
 
 
-def _structured(kind: type, values: object) -> Any:
+def schema_of(data: Mapping[str, Any]) -> Any:
+    """Return the schema of a configuration with such values of `data.*`."""
+    schema: Any = OmegaConf.structured(Config)
+    schema.data = OmegaConf.structured(kind_of(data))
+    return schema
+
+
+def _structured(schema: Any, values: object) -> Any:
     require(isinstance(values, Mapping), _not_a_configuration(values))
     # OmegaConf would resolve interpolations, so whoever wrote the record could read environment variables.
     unsafe = [text for text in _texts(values) if "${" in text or text == "???"]
     require(not unsafe, f"config.yaml contains values that are not plain: {', '.join(unsafe[:3])}")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.create(values)))  # type: ignore[call-overload]
+        return OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(values)))  # type: ignore[call-overload]
     except OmegaConfBaseException as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ConfigError(f"config.yaml does not fit this version of the harness: {reason}.") from error

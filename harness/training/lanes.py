@@ -17,10 +17,13 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config import Loss
+from harness.data.blocks import SLICE_ROWS
 from harness.errors import require
 from harness.training.encoding import Encoding
+from harness.training.model_trace import trace_model
 from harness.training.objective import OBJECTIVES
 from harness.training.optimizers import make_optimizer, make_schedule
+from harness.training.strategy import choose_strategy
 
 SMALL_TILE, SMALL_WEIGHTS = 8, 1000
 
@@ -31,12 +34,13 @@ class Recipe:
 
     Attributes:
         identity: The only field by which recipes are compared.
-        build_model: Takes the number of inputs and returns a Keras model `[rows, inputs] -> [rows, outputs]`.
+        build_model: Takes the number of inputs, or the shape of one row's input, and returns a Keras model
+            `[rows, inputs]` or `[rows, *shape] -> [rows, outputs]`.
         optimizer: `name` and the other arguments of the Keras optimizer.
     """
 
     identity: str
-    build_model: Callable[[int], keras.Model] = field(compare=False)
+    build_model: Callable[[Any], keras.Model] = field(compare=False)
     optimizer: Mapping[str, Any] = field(compare=False)
     loss: Loss = field(compare=False)
 
@@ -60,15 +64,17 @@ class Stack:
 
     Attributes:
         objective: The objective that belongs to the recipe's loss.
-        encode: Turns features, `[rows, features]`, into the models' inputs, `[rows, inputs]`.
+        encode: Turns features, `[rows, features]` or `[rows, *shape]`, into the models' inputs.
         model: The model that is shared by all lanes.
+        trace: What tracing an update of the model tells.
+        strategy: How its updates are compiled and cut.
     """
 
-    def __init__(self, recipe: Recipe, encoding: Encoding) -> None:
+    def __init__(self, recipe: Recipe, encoding: Encoding, device: str = "/CPU:0") -> None:
         """Build the model and the optimizer that all lanes share.
 
         Raises:
-            ConfigError: The model does not map `[rows, inputs]` to `[rows, outputs]`.
+            ConfigError: The model does not map its inputs to `[rows, outputs]`.
         """
         self._recipe, self.objective, self.encode = recipe, OBJECTIVES[recipe.loss], encoding
         self.model = self._build(seed=0)
@@ -78,14 +84,21 @@ class Stack:
         names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
         self._initial_model = functools.lru_cache(SMALL_TILE)(self._build)  # Keyed by seed; a sweep has few of them.
-        # Random layers draw from a variable of their own lane, which tf.vectorized_map cannot batch.
         paths = [variable.path for variable in self.model.non_trainable_variables]
-        self._is_random = any(path.endswith("seed_generator_state") for path in paths)
+        is_random = any(path.endswith("seed_generator_state") for path in paths)
+        self.trace = trace_model(self.model, encoding.input_shape)
+        self.strategy = choose_strategy(self.trace, device, is_image=bool(encoding.shape), is_random=is_random)
 
     @property
     def default_tile(self) -> int:
         """Lanes per call: several for small models, where the overhead of a call exceeds its arithmetic."""
-        return SMALL_TILE if self.model.count_params() <= SMALL_WEIGHTS else 1
+        is_small = self.model.count_params() <= SMALL_WEIGHTS and not self.trace.has_convolutions
+        return SMALL_TILE if is_small else 1
+
+    @property
+    def whole_rows(self) -> int:
+        """Rows of the longest chunk computed in one step, even if that needs more memory than a slice does."""
+        return SLICE_ROWS if self.batch_layers() else self.strategy.slice_rows
 
     def batch_layers(self) -> list[str]:
         """Return the names of the layers whose output for one row depends on the other rows of the batch."""
@@ -117,7 +130,7 @@ class Stack:
         return self.model.get_weights()
 
     def update(self, state: LaneState, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, LaneState]:
-        """Take one optimizer step per lane with the mean loss of one chunk, `x [rows, features]` and `y [rows, 1]`.
+        """Take one optimizer step per lane with the mean loss of one chunk, its features `x` and targets `y [rows, 1]`.
 
         Returns:
             Each lane's loss before the step, float32 `[tile]`, and the state after it.
@@ -166,7 +179,7 @@ class Stack:
         return self._map(one, (state, gradients))
 
     def predict(self, state: LaneState, x: tf.Tensor) -> tf.Tensor:
-        """Return the models' outputs for `x`, `[rows, features]`, as `[tile, rows, outputs]`."""
+        """Return the models' outputs for features `x` as `[tile, rows, outputs]`."""
         inputs = self.encode(x)
         return self._map(
             lambda lane: self.model.stateless_call(lane.weights, lane.extra, inputs, training=False)[0], state
@@ -177,7 +190,7 @@ class Stack:
         return self.objective.row_losses(tf.broadcast_to(y, [outputs.shape[0], *y.shape]), outputs)
 
     def _map(self, function: Callable, elements: Any) -> Any:
-        if not self._is_random:
+        if not self.strategy.is_unrolled:
             return tf.vectorized_map(function, elements)
         tile = tf.nest.flatten(elements)[0].shape[0]
         results = [function(tf.nest.map_structure(operator.itemgetter(i), elements)) for i in range(tile)]
@@ -185,11 +198,11 @@ class Stack:
 
     def _build(self, seed: int) -> keras.Model:
         keras.utils.set_random_seed(seed)
-        inputs, outputs = self.encode.inputs, self.objective.outputs
-        model = self._recipe.build_model(inputs)
+        outputs = self.objective.outputs
+        model = self._recipe.build_model(self.encode.inputs)
         is_model = isinstance(model, keras.Model)
         require(is_model, f"model._target_ must return a Keras model, not {type(model).__name__}.")
-        shape = list(model(np.zeros((2, inputs), np.float32)).shape)
+        shape = list(model(np.zeros((2, *self.encode.input_shape), np.float32)).shape)
         require(
             shape == [2, outputs],
             f"The model maps 2 rows to the shape {shape} instead of [2, {outputs}]. Its last layer must have "

@@ -1,22 +1,25 @@
-"""Runs the updates of a block as one compiled loop: for chunks that fit in a slice, and for longer ones."""
+"""Runs the updates of a block as one compiled loop: for chunks computed in one step, and for longer ones."""
 
 # TensorFlow's stubs do not know static shapes.
 # pyright: reportOptionalOperand=false
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
-from harness.data.blocks import SLICE_ROWS
 from harness.errors import require
 from harness.training.gram import GramChunks, GramSteps
 from harness.training.lanes import LaneState, Stack
 from harness.training.slices import DeviceBlock, LoopState, Slices, keep_rows, set_row, take_rows, zero_losses
-from harness.training.xla import compiled
+
+# One iteration at a time: outside of XLA, TensorFlow would begin slices early and keep the activations of all of them.
+loop = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
 class WholeChunks:
-    """Updates chunks that fit in a slice: one step per chunk; a shorter last chunk is compiled in its own shape."""
+    """Updates chunks of few rows: one step per chunk; a shorter last chunk is compiled in its own shape."""
 
     gram_source: GramChunks | None = None
     """Computes what the loop reads instead of rows; None if the loop reads rows."""
@@ -25,7 +28,7 @@ class WholeChunks:
         self._stack, self._chunk, self._rows = stack, chunk, rows
         self.updates = -(-rows // chunk)
         self._tail = rows % chunk
-        self._compiled = compiled(self._updates)
+        self._compiled = stack.strategy.compile(self._updates)
 
     def start(self, lanes: LaneState) -> LoopState:
         """Return the state before the first row."""
@@ -61,10 +64,10 @@ class WholeChunks:
             return step + 1, row + rows, state, set_row(losses, step, loss)
 
         start = (tf.constant(0), begin, state, losses)
-        done = tf.while_loop(lambda step, *_: step < steps, lambda *start: update(self._chunk, *start), start)
+        done = loop(lambda step, *_: step < steps, lambda *start: update(self._chunk, *start), start)
         # A loop of at most one step: XLA would compile a conditional again for each value of its condition.
         if self._tail:
-            done = tf.while_loop(lambda step, *_: step < steps + tail, lambda *start: update(self._tail, *start), done)
+            done = loop(lambda step, *_: step < steps + tail, lambda *start: update(self._tail, *start), done)
         return done[2:]
 
 
@@ -78,12 +81,13 @@ class SlicedChunks:
         require(
             not layers,
             f"chunksize={chunk} does not work with {layers}, which normalizes over the whole batch: chunks of more "
-            f"than {SLICE_ROWS} rows are computed in slices. Use chunksize <= {SLICE_ROWS} or another layer.",
+            f"than {stack.whole_rows} rows are computed in slices. Use chunksize <= {stack.whole_rows} or another "
+            "layer.",
         )
-        self._stack, self._chunk = stack, chunk
-        self._slices = Slices(chunk, rows, SLICE_ROWS)
+        self._stack, self._chunk, self._length = stack, chunk, stack.strategy.slice_rows
+        self._slices = Slices(chunk, rows, self._length)
         self.updates = self._slices.updates
-        self._compiled = compiled(self._updates)
+        self._compiled = stack.strategy.compile(self._updates)
 
     def start(self, lanes: LaneState) -> LoopState:
         """See `WholeChunks`."""
@@ -115,8 +119,8 @@ class SlicedChunks:
 
         def add(number: tf.Tensor, window: tf.Tensor, update: tf.Tensor, state: LoopState, losses: tf.Tensor) -> tuple:
             # Zero the rows of the window that are not part of the slice.
-            mine = tf.range(SLICE_ROWS) >= SLICE_ROWS - inside[number]
-            x_slice, y_slice = (keep_rows(take_rows(values, window, SLICE_ROWS), mine) for values in (x, y))
+            mine = tf.range(self._length) >= self._length - inside[number]
+            x_slice, y_slice = (keep_rows(take_rows(values, window, self._length), mine) for values in (x, y))
             *parts, lanes = self._stack.sums(state.lanes, x_slice, y_slice, tf.cast(mine, tf.float32))
             parts = tf.nest.flatten(parts)
             sums = [total + tf.cast(part, tf.float64) for total, part in zip(state.partial, parts, strict=True)]
@@ -133,7 +137,7 @@ class SlicedChunks:
             return number + 1, windows[number + 1], update, state, losses
 
         start = (tf.constant(0), windows[0], tf.constant(0), state, losses)
-        return tf.while_loop(lambda number, *_: number < count, add, start)[3:]
+        return loop(lambda number, *_: number < count, add, start)[3:]
 
 
 Loop = WholeChunks | SlicedChunks | GramChunks
@@ -146,4 +150,4 @@ def make_loop(stack: Stack, chunk: int, rows: int, gram: GramSteps | None = None
     """
     if gram and gram.pays(chunk):
         return GramChunks(gram, chunk, rows)
-    return (WholeChunks if chunk <= SLICE_ROWS else SlicedChunks)(stack, chunk, rows)
+    return (WholeChunks if chunk <= stack.whole_rows else SlicedChunks)(stack, chunk, rows)

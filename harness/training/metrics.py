@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from harness.data.blocks import SLICE_ROWS
 from harness.data.scaler import Scaler
 from harness.training.lanes import LaneState, Stack
 from harness.training.objective import Holdout
 from harness.training.slices import DeviceBlock, take_rows
-from harness.training.xla import compiled
 
 
 class Sums(NamedTuple):
@@ -34,7 +32,7 @@ class Evaluation:
 
     def __init__(self, stack: Stack, scaler: Scaler, tile: int) -> None:
         self._stack, self._scaler, self._tile = stack, scaler, tile
-        self._compiled = compiled(self._add_block)
+        self._compiled = stack.strategy.compile(self._add_block)
 
     def start(self) -> Sums:
         """Return empty sums."""
@@ -57,15 +55,17 @@ class Evaluation:
         return metrics
 
     def _add_block(self, sums: Sums, state: LaneState, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> Sums:
+        length = self._stack.strategy.slice_rows
+
         def add_slice(start: tf.Tensor, sums: Sums) -> tuple[tf.Tensor, Sums]:
-            inside = tf.range(SLICE_ROWS) < rows - start
-            targets = take_rows(y, start, SLICE_ROWS)
-            outputs = self._stack.predict(state, take_rows(x, start, SLICE_ROWS))
+            inside = tf.range(length) < rows - start
+            targets = take_rows(y, start, length)
+            outputs = self._stack.predict(state, take_rows(x, start, length))
             losses = tf.where(inside, self._stack.losses(targets, outputs), 0.0)
-            return start + SLICE_ROWS, Sums(
+            return start + length, Sums(
                 sums.rows + tf.reduce_sum(tf.cast(inside, tf.float64)),
                 sums.loss + tf.cast(tf.reduce_sum(losses, axis=-1), tf.float64),
                 self._stack.objective.add(sums.objective, Holdout(targets, outputs, inside, self._scaler)),
             )
 
-        return tf.while_loop(lambda start, _: start < rows, add_slice, (tf.constant(0), sums))[1]
+        return tf.while_loop(lambda start, _: start < rows, add_slice, (tf.constant(0), sums), parallel_iterations=1)[1]

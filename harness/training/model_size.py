@@ -12,9 +12,10 @@ import psutil
 
 from harness.errors import require
 from harness.formatting import memory
+from harness.training.encoding import Encoding
 
 
-def count_weights(build: Callable[[], keras.Model], inputs: int | None = None) -> int:
+def count_weights(build: Callable[[], keras.Model], shape: tuple[int, ...] | None = None) -> int:
     """Return the number of weights of the model that `build` returns, without allocating them.
 
     Keras creates no values in a stateless scope; the scope leaves thread-local state behind, so it gets a thread of its
@@ -22,31 +23,31 @@ def count_weights(build: Callable[[], keras.Model], inputs: int | None = None) -
 
     Args:
         build: Returns the model; its errors are raised here.
-        inputs: Number of inputs, for models that are only built when they are called.
+        shape: Shape of one row's input, for models that are only built when they are called.
 
     Returns:
         The number of weights, including those that are not trained.
     """
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_count, build, inputs).result()
+        return thread.submit(_count, build, shape).result()
 
 
-def _count(build: Callable[[], keras.Model], inputs: int | None) -> int:
+def _count(build: Callable[[], keras.Model], shape: tuple[int, ...] | None) -> int:
     with keras.StatelessScope(initialize_variables=False):
         model = build()
-        if inputs:
-            model(keras.KerasTensor((2, inputs)))
+        if shape:
+            model(keras.KerasTensor((2, *shape)))
         return sum(math.prod(variable.shape) for variable in model.variables)
 
 
-def require_memory(build: Callable[[int], keras.Model], inputs: int, lanes: int) -> None:
+def require_memory(build: Callable[[Any], keras.Model], encoding: Encoding, lanes: int) -> None:
     """Reject a model whose own weights and those of `lanes` runs do not fit into memory, before it is built.
 
     Raises:
         ConfigError: It has too many weights.
     """
     try:
-        weights = count_weights(lambda: build(inputs), inputs)
+        weights = count_weights(lambda: build(encoding.inputs), encoding.input_shape)
     except Exception:
         return  # Building the model raises the same error again, where it is handled.
     needed, available = 4 * weights * (1 + lanes), psutil.virtual_memory().available

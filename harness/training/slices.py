@@ -28,7 +28,8 @@ class DeviceBlock(NamedTuple):
         start: Number of the first row.
         stop: Number after the last row.
         overlap: Number of rows in front of row `start`.
-        x: float32 `[capacity, features]`; None if all loops use `grams`.
+        x: `[capacity, features]` or `[capacity, *shape]`, as in `harness.data.blocks.Block`; None if all loops use
+            `grams`.
         y: float32 `[capacity, 1]`; None if all loops use `grams`.
         grams: Gram matrices of the slices that end in the block, keyed by chunk.
     """

@@ -72,6 +72,7 @@ class Scan:
         lanes: Sequence[Lane],
         train: Blocks,
         holdout: Blocks,
+        encoding: Encoding | None = None,
         *,
         tile: int | None = None,
         gram: bool = True,
@@ -87,6 +88,7 @@ class Scan:
             lanes: Events refer to them by index.
             train: The training rows.
             holdout: The other rows; there may be none.
+            encoding: How the rows' features become inputs; by default, that of numbers and categories.
             tile: Lanes updated by one call; None chooses by the size of the model.
             gram: Use Gram matrices of chunks where they are faster.
             workers: Parallel calls; None means one per core.
@@ -104,6 +106,7 @@ class Scan:
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
         self._curve_points, self._stopper, self._feed_limits = curve_points, stopper, feed_limits
+        self._encoding = encoding or Encoding(train.category_counts)
         self._tiles: list[Tile] = []
         self.cohorts: list[Cohort] = []
         self._failures: list[Failed] = []
@@ -174,7 +177,7 @@ class Scan:
         """
         epoch, row = map(int, numbers(state, "position", [2], 0, max(self.epochs + 1, self.rows)))
         clocks = array(state, "clocks", np.float64, [len(fields(Clocks))])
-        is_between_blocks = row == self.rows or (row < self.rows and row % SLICE_ROWS == 0)
+        is_between_blocks = row == self.rows or (row < self.rows and row % self._slice_rows == 0)
         if not 1 <= epoch <= self.epochs + (row == 0) or not is_between_blocks:
             raise ValueError(f"epoch {epoch}, row {row} is not a position of this scan")
         if not (np.isfinite(clocks).all() and (clocks >= 0).all()):
@@ -224,14 +227,15 @@ class Scan:
 
         @functools.cache
         def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
-            encoding = Encoding(self._train.category_counts)
-            require_memory(recipe.build_model, encoding.inputs, lanes=tile or 1)
-            stack = Stack(recipe, encoding)
+            require_memory(recipe.build_model, self._encoding, lanes=tile or 1)
+            stack = Stack(recipe, self._encoding, self._device)
             stacks.append(stack)
             length = tile or stack.default_tile
-            return stack, Evaluation(stack, self._train.scaler, length), length, GramSteps(stack) if gram else None
+            steps = GramSteps(stack) if gram and not self._encoding.shape else None
+            return stack, Evaluation(stack, self._train.scaler, length), length, steps
 
         stacks: list[Stack] = []
+        reach = 0  # Rows of the longest chunk computed in one step.
         cohorts: dict[tuple[int, Recipe], list[int]] = {}
         for index, lane in enumerate(self._lanes):
             cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
@@ -239,6 +243,7 @@ class Scan:
             try:
                 stack, evaluation, length, steps = parts(recipe)
                 loop = make_loop(stack, chunk, self.rows, steps)
+                reach = max(reach, min(chunk, stack.whole_rows))
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
                 self.cohorts.append(Cohort(members, length))
                 for start in range(0, len(members), length):
@@ -250,6 +255,17 @@ class Scan:
                 self._failures += [Failed.of(index, error) for index in members]
         for stack in stacks:
             stack.drop_initial_models()
+        self._cut(stacks, reach)
+
+    def _cut(self, stacks: Sequence[Stack], reach: int) -> None:
+        """Give blocks whole slices, and an overlap in which every slice and every chunk of `reach` rows can begin."""
+        self._slice_rows = max([stack.strategy.slice_rows for stack in stacks], default=SLICE_ROWS)
+        overlap = max(self._slice_rows, reach)
+        if (self._slice_rows, overlap) != (SLICE_ROWS, SLICE_ROWS):
+            self._train, self._holdout = (
+                self._train.cut(self._slice_rows, overlap),
+                self._holdout.cut(self._slice_rows, 0),
+            )
 
     def _timed(self, blocks: Generator[DeviceBlock]) -> Iterator[DeviceBlock]:
         """Yield `blocks`; the time spent waiting for each counts as reading."""

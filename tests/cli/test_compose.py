@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.initialize import initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from harness.cli.compose import CONF, Job, compose_jobs, grid_axes
-from harness.config import Config
+from harness.cli.compose import CONF, Job, compose_jobs, grid_axes, register_schema
 from harness.errors import ConfigError
 
 JOBS = {
@@ -40,7 +38,7 @@ JOBS = {
 
 @pytest.fixture
 def loader():
-    ConfigStore.instance().store("schema", Config)
+    register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         yield GlobalHydra.instance().config_loader()
 

@@ -35,10 +35,10 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 from harness.cli import main
-from harness.config import Config
 from harness.data.split import held_out
 from harness.runtime.signals import STOPPING
 from harness.tracking._compat_views import addresses
+from harness.tracking.recorded_config import schema_of
 from harness.tracking.run_colour import colour
 
 # The command sets this, and only before anything computes: here another test may have been first.
@@ -263,7 +263,8 @@ def test_params_are_the_flat_configuration(left: Left) -> None:
 def test_a_run_can_be_repeated_from_its_recorded_command(left: Left) -> None:
     for run in left.runs.values():
         path = left.client.download_artifacts(run.info.run_id, "config.yaml")
-        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path)))
+        recorded: Any = OmegaConf.load(path)
+        config: Any = OmegaConf.to_object(OmegaConf.merge(schema_of(recorded.data), recorded))
         params = {key: str(value) for key, value in config.flat().items() if value is not None}
         assert {
             key: value for key, value in params.items() if not value.startswith("[")

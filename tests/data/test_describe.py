@@ -282,7 +282,7 @@ FIX = "Fix the line, or quote the field that contains a delimiter or a line brea
         (b"a,y\n1,2\n3,4,5\n", f"file.csv, line 3: 3 fields, but the header has 2. {FIX}"),
         (b"a,y\n1,2\n3\n", f"file.csv, line 3: 1 fields, but the header has 2. {FIX}"),
         (b'a,y\n1,"2\n3,4\n', "file.csv, line 2: unclosed quote. Fix the line."),
-        (b"a,a,y\n1,2,1\n", "file.csv, line 1: duplicate column names a. Make the names unique."),
+        (b"a,a,y\n1,2,1\n", "file.csv, line 1: duplicate column names a. Make the names unique, or set data.names."),
     ],
 )
 def test_refusals(write, content: bytes, refusal: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Callable, Generator
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.data import formats
-from harness.data.csv_fallback import EMPTY
-from harness.data.csv_text import open_text
-from harness.data.describe import describe
+from harness.config.dialect import DEFAULT_EMPTY, Dialect
 from harness.data.formats import open_source
-from harness.data.source import BLOCK_BYTES, Chunk, Selection, Source, Words, to_column
+from harness.data.selection import BLOCK_BYTES, Chunk, Selection, Words
 from harness.errors import ConfigError
 
 HOUSES = """\
@@ -30,6 +26,13 @@ id,date,price,sqft,floors
 "0400000004","20150226T000000",-6.04e-05,1960,"1"
 "0500000005","20150227T000000",510000,1680,NA
 """
+HINTS = {
+    "five": "If y is text, set 'data.categorical=[y]'.",
+    "$5": "Set 'data.strip=$'.",
+    "2014-10-13": "If it is a date, set 'data.dates=[y]'.",
+    "31/12/14 3:15 PM": "If it is a date, set 'data.dates=[y]' 'data.date_format=\"%d/%m/%y %I:%M %p\"'.",
+}
+MARK = "If it marks a missing value, set"
 LEFT_OPEN = "file.csv, line {}: unclosed quote. Fix the line."
 
 
@@ -46,7 +49,10 @@ def block_bytes(request: pytest.FixtureRequest) -> int:
 
 
 def read(path: Path, *columns: str, **options: Any) -> list[Chunk]:
-    return list(open_source(str(path), Selection(columns, **options)).chunks())
+    names = {field.name for field in dataclasses.fields(Dialect)}
+    dialect = Dialect(**{key: value for key, value in options.items() if key in names})
+    others = {key: value for key, value in options.items() if key not in names}
+    return list(open_source(str(path), Selection(columns, dialect=dialect, **others)).chunks())
 
 
 def values(path: Path, *columns: str, **options: Any) -> np.ndarray:
@@ -116,7 +122,7 @@ def test_decimal_comma_and_point_do_not_mix(write) -> None:
     assert refusal(path, "a", delimiter=";", decimal=",") == ("file.csv, line 3: a is '1.234', not a number.")
 
 
-@pytest.mark.parametrize("empty", sorted({*EMPTY, '""', " ", '"NA"'}))
+@pytest.mark.parametrize("empty", sorted({*DEFAULT_EMPTY, '""', " ", '"NA"'}))
 def test_empty_fields_are_nan(write, empty: str) -> None:
     path = write(f"a,y,b\n1,{empty},u\n{empty},2,v\n")
     np.testing.assert_array_equal(values(path, "a", "y"), [[1, np.nan], [np.nan, 2]])
@@ -146,13 +152,18 @@ def test_surplus_digits_are_rounded_correctly(write) -> None:
     [
         *(
             (field, f"file.csv, line 6: y is {field!r}, not a number.")
-            for field in ("five", "?", "7 Average", "1_000", "0x10", "1 2", "1e", "$5", "2014-10-13", "1+2j", "True")
+            for field in ("7 Average", "1_000", "0x10", "1 2", "1e", "1+2j")
         ),
+        *((field, f"file.csv, line 6: y is {field!r}, not a number. {hint}") for field, hint in HINTS.items()),
         *(
-            (field, f"file.csv, line 6: y is {field!r}, not a number.")
-            for field in ("NAN", "Nan", " nan", "-NAN", "nan(ind)")
+            (field, f"file.csv, line 6: y is {field!r}, not a number. {MARK} 'data.na_values=[{shown}]'.")
+            for field, shown in (("?", "?"), ("Nan", '"Nan"'), (" nan", '"nan"'), ("nan(ind)", '"nan(ind)"'))
         ),
-        ('"2,21,900.00"', "file.csv, line 6: y is '2,21,900.00', not a number."),
+        ("True", "file.csv, line 6: y has both numbers and words such as true or yes."),
+        (
+            '"2,21,900.00"',
+            "file.csv, line 6: y is '2,21,900.00', not a number. If ',' separates thousands, set data.thousands=comma.",
+        ),
         ("\0", "file.csv, line 6: y is '\\x00', not a number."),
         ("１２", "file.csv, line 6: y is '１２', not a number."),  # noqa: RUF001
         *(
@@ -210,12 +221,12 @@ def test_an_open_quote_is_refused(write, before: int) -> None:
 def test_an_error_after_the_first_block(write) -> None:
     rows = (BLOCK_BYTES >> 2) + 1000
     path = write("a,y\n" + "1,2\n" * rows + "5,text\n7,8\n")
-    assert refusal(path, "a", "y") == f"file.csv, line {rows + 2}: y is 'text', not a number."
+    assert refusal(path, "a", "y") == f"file.csv, line {rows + 2}: y is 'text', not a number. {HINTS['five']}"
 
 
 def test_the_first_of_several_errors_is_reported(write) -> None:
     path = write("a,b,y\n1,u,2\n3,v,w\nx,v,w\n")
-    assert refusal(path, "y", "a") == "file.csv, line 3: y is 'w', not a number."
+    assert refusal(path, "y", "a") == "file.csv, line 3: y is 'w', not a number. " + HINTS["five"]
 
 
 # Names and dates.
@@ -233,7 +244,7 @@ def words(path: Path, **options: Any) -> list[str | None]:
 
 def test_categories_are_text_as_written(write, block_bytes: int) -> None:
     path = write('c,y\n01,1\n"a,b",2\n01,3\nNA,4\n1.0,5\n,6\nTrue,7\n2014-10-13,8\n')
-    assert words(path, block_bytes=block_bytes) == ["01", "a,b", "01", None, "1.0", None, "True", "2014-10-13"]
+    assert words(path, block_bytes=block_bytes) == ["01", "a,b", "01", None, "1.0", None, "true", "2014-10-13"]
 
 
 @pytest.mark.parametrize(
@@ -296,8 +307,11 @@ def test_parquet_is_read_by_its_types(parquet, block_bytes: int) -> None:
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"a": ["1", "2"], "y": [1, 2]}, "file.csv, row 1: a has type string, which is not numeric."),
-        ({"a": [True], "y": [1]}, "file.csv, row 1: a has type bool, which is not numeric."),
+        (
+            {"a": ["1", "2"], "y": [1, 2]},
+            "file.csv, row 1: a has type string, not numbers. Set 'data.categorical=[a]' for categories or "
+            "'data.dates=[a]' for dates.",
+        ),
         (
             {"a": [1.0, 2.0, float("inf")], "y": [1, 2, 3]},
             "file.csv, row 3: a is inf, which float32 cannot represent.",
@@ -316,36 +330,3 @@ def test_truncated_parquet(parquet) -> None:
     path = parquet(a=[1, 2], y=[3, 4])
     path.write_bytes(path.read_bytes()[:-20])
     assert refusal(path, "a", "y").startswith("data.path: file.csv is damaged (")
-
-
-# Another format.
-
-
-class JsonLines(Source):
-    @classmethod
-    def recognizes(cls, address: str, start: bytes) -> bool:
-        return address.endswith((".jsonl", ".jsonl.gz"))
-
-    def names(self) -> list[str]:
-        with open_text(self.file) as (text, _):
-            return list(json.loads(text.readline()))
-
-    def read(self) -> Generator[Chunk]:
-        with open_text(self.file) as (text, _):
-            while lines := text.readlines(self.selection.block_bytes):
-                table = pa.Table.from_pylist([json.loads(line) for line in lines]).combine_chunks()
-                found = {name: table[name].chunk(0) for name in self.selection.columns}
-                columns = [to_column(name, found[name], self.selection, str) for name in self.selection.columns]
-                yield Chunk(columns, str, 0)
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
-def test_a_new_format_is_one_class(make_table, write, block_bytes: int, monkeypatch: pytest.MonkeyPatch, pack) -> None:
-    monkeypatch.setattr(formats, "FORMATS", (JsonLines, *formats.FORMATS))
-    rows = [{"a": row, "c": "uvw"[row % 3], "y": row / 4} for row in range(50)]
-    lines = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
-    path = write(pack(lines), "file.jsonl" if pack is bytes else "file.jsonl.gz")
-    options: dict = {"features": ["a", "c"], "categorical": ["c"], "holdout": 0.3}
-    found = make_table(path, **options, block_bytes=block_bytes)
-    assert found.digest == make_table(write(pd.DataFrame(rows).to_csv(index=False)), **options).digest
-    assert [column.kind for column in describe(str(path)).columns] == ["integer", "text", "number"]

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.data.formats import open_source
-from harness.data.source import Selection, Words
+from harness.data.selection import Selection, Words
 from harness.errors import ConfigError
 
 WORDS = ["x", '"a,b"', '"p\rq"', '"r\r\ns"', '"v""w"', '5" z']
@@ -70,7 +70,7 @@ def test_a_file_is_read_as_by_pandas_or_refused(
     before: str, header: str, first: str, lines: list[str], block_bytes: int
 ) -> None:
     text = before + header + first + "".join(lines)
-    assume(not re.search("[\r\n]\r,", text))  # pandas' C parser, unlike its Python parser, loses this delimiter.
+    assume(not re.search("[\r\n] *\r,", text))  # pandas' C parser, unlike its Python parser, loses this delimiter.
     check(text, block_bytes)
 
 
@@ -113,9 +113,9 @@ def test_a_message_counts_lines_as_editors_do(write, ends: str, line: int) -> No
 
 
 def test_a_header_of_many_columns_is_checked_at_once(write) -> None:
-    path = write(",".join(f"c{index}" for index in range(200_000)) + ",c7\n")
+    path = write(",".join(f"c{index}" for index in range(200_000)) + ",c7\n1")
     with pytest.raises(ConfigError, match="line 1: duplicate column names c7"):
-        open_source(str(path), Selection(("c7",))).names()
+        list(open_source(str(path), Selection(("c7",))).chunks())
 
 
 def test_an_open_quote_in_the_header_is_refused(write) -> None:

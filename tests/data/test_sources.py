@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from harness.config import DataConfig
 from harness.data.addresses import find_addresses
 from harness.data.files import open_file
 from harness.data.ingest import IngestProgress
-from harness.data.source import BLOCK_BYTES
+from harness.data.selection import BLOCK_BYTES
 from harness.data.table import Table
 from harness.data.table_builder import open_table
 from harness.errors import ConfigError
@@ -35,6 +39,18 @@ def zstd(content: bytes) -> bytes:
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         stream.write(content)
     return sink.getvalue().to_pybytes()
+
+
+def zipped(content: bytes, *others: str) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inside.csv", content)
+        for name in others:
+            archive.writestr(name, "")
+    return sink.getvalue()
+
+
+PACKS = [gzip.compress, zstd, bz2.compress, lzma.compress, zipped]
 
 
 def make(path: object, cache: Path, *, block_bytes: int = BLOCK_BYTES, **options: Any) -> Table:
@@ -88,7 +104,10 @@ def test_an_error_names_the_file(pieces: Path, tmp_path: Path) -> None:
     (pieces / "part-2.csv").write_text("a,y\n1,x\n")
     with pytest.raises(ConfigError) as error:
         make(str(pieces / "part-*.csv"), tmp_path / "cache")
-    assert str(error.value) == f"{pieces}/part-2.csv, line 2: y is 'x', not a number."
+    assert (
+        str(error.value)
+        == f"{pieces}/part-2.csv, line 2: y is 'x', not a number. If y is text, set 'data.categorical=[y]'."
+    )
 
 
 def test_a_change_of_any_file_is_noticed(pieces: Path, tmp_path: Path, whole: Table) -> None:
@@ -108,7 +127,7 @@ def test_an_existing_file_with_a_bracket_in_its_name_is_not_a_pattern(write) -> 
 # Compressed files.
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
+@pytest.mark.parametrize("pack", PACKS)
 @pytest.mark.parametrize("name", ["file.csv.gz", "file.csv"])
 @pytest.mark.parametrize("block_bytes", [50, 16 << 20])
 def test_a_compressed_file(write, tmp_path: Path, whole: Table, pack, name: str, block_bytes: int) -> None:
@@ -142,10 +161,12 @@ def test_a_damaged_compressed_file_is_refused(make_table, write, start: bytes) -
     assert refusal(make_table, path).startswith(f"data.path: {path} is damaged (")
 
 
-@pytest.mark.parametrize(("start", "name"), [(b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz")])
-def test_other_compressions_are_named(make_table, write, start: bytes, name: str) -> None:
-    path = write(start + b"a,y\n1,2\n")
-    assert refusal(make_table, path) == (f"data.path: {path} is {name}-compressed; use gzip, zstd or plain text.")
+def test_an_archive_of_several_files_and_a_workbook_are_refused(make_table, write) -> None:
+    path = write(zipped(b"a,y\n1,2\n", "notes.txt"))
+    assert refusal(make_table, path) == (
+        f"data.path: {path} must have one file, but has inside.csv, notes.txt. Unzip it."
+    )
+    assert "is an Excel workbook. Save the sheet as CSV" in refusal(make_table, write(zipped(b"", "xl/workbook.xml")))
 
 
 # Other formats and encodings.

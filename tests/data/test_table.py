@@ -236,7 +236,7 @@ NO_COLUMN = "{path} has no column "
         ("A,y\n1,2\n", {"features": ["aa"]}, NO_COLUMN + "aa. Did you mean A?"),
         ("area,y\n1,2\n", {"features": ["aera"]}, NO_COLUMN + "aera. Did you mean area?"),
         ("a;y\n1;2\n", {}, NO_COLUMN + "a, y. Its only column is 'a;y': set data.delimiter=';'."),
-        ("a,a,y\n1,2,3\n", {}, "{path}, line 1: duplicate column names a. Make the names unique."),
+        ("a,a,y\n1,2,3\n", {}, "{path}, line 1: duplicate column names a. Make the names unique, or set data.names."),
         (
             "a,y\n1,2\n".encode("utf-16"),
             {},
@@ -270,7 +270,7 @@ NO_COLUMN = "{path} has no column "
             {"missing": Missing.drop},
             "{path}, line 3: y is inf, which float32 cannot represent.",
         ),
-        ("a,y\n1,2\nx,4\n", {}, "{path}, line 3: a is 'x', not a number."),
+        ("a,y\n1,2\nx,4\n", {}, "{path}, line 3: a is 'x', not a number. If a is text, set 'data.categorical=[a]'."),
     ],
 )
 def test_a_refused_source_leaves_nothing(

@@ -113,6 +113,7 @@ def test_the_manifest_is_plain_json(make_table) -> None:
     _, text = (table.folder / "table.json").read_text().split("\n", 1)
     manifest = json.loads(text, parse_constant=pytest.fail)
     common = {"log": False, "count": 5, "categories": [], "dtype": "float32", "shape": [], "offset": 0, "rounding": 0}
+    common |= {"channel_means": [], "channel_stds": []}
     data, facts = manifest.pop("data"), manifest.pop("facts")
     assert (data["features"], data["target"], data["path"]) == (["a"], "y", table.address)
     assert manifest.pop("files")[0][:2] == [table.address, len(SMALL)]
@@ -126,6 +127,7 @@ def test_the_manifest_is_plain_json(make_table) -> None:
         "dropped": 0,
         "filled": 0,
         "drift": "",
+        "notes": [],
     }
 
 

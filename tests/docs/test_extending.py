@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -55,7 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for diff in blocks(PAGE, "diff"):
         apply(diff, folder)
     rows = [{"x": x, "y": 2 * x + 1} for x in range(500)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pd.DataFrame(rows).to_stata(folder / "rows.dta", write_index=False)
     return folder
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from fnmatch import fnmatch
 
 import click
 
 from harness.cli.main import cli
+from harness.config import ImagesConfig
 from tests.config.test_schema import config
 from tests.conftest import ROOT
 
@@ -33,7 +35,8 @@ def test_the_architecture_names_every_module_and_no_other() -> None:
 
 
 def test_keys() -> None:
-    known = set(config().flat()) | {"data.md"} | {f"data.{path.stem}" for path in DATA.glob("*.py")}
+    images = {f"data.{each.name}" for each in fields(ImagesConfig)}
+    known = set(config().flat()) | images | {"data.md"} | {f"data.{path.stem}" for path in DATA.glob("*.py")}
     for name, page in PAGES.items():
         for key in re.findall(r"(?<![\w/.])(?:data|runtime|tracking)\.[a-z_]+", page):
             assert key in known, f"{name}: {key}"

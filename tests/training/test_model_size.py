@@ -12,6 +12,7 @@ from harness.config import Scaling
 from harness.data.scaler import Scaler
 from harness.errors import ConfigError
 from harness.models import linear, mlp
+from harness.training.encoding import Encoding
 from harness.training.model_size import count_weights, require_memory, row_values
 from tests.helpers import lane, make_scan, recipe
 
@@ -41,7 +42,7 @@ def wide(*units: int) -> Callable[[int], keras.Model]:
 def test_weights_are_counted_without_building(build) -> None:
     model = build(3)
     model(np.zeros((1, 3), np.float32))
-    assert count_weights(lambda: build(3), 3) == model.count_params()
+    assert count_weights(lambda: build(3), (3,)) == model.count_params()
 
 
 @pytest.mark.slow
@@ -64,7 +65,7 @@ def test_counting_leaves_no_trace() -> None:
 )
 def test_a_model_that_does_not_fit_into_memory_is_refused(build, lanes: int) -> None:
     with pytest.raises(ConfigError, match=r"^model: [\d,]+ weights need .*B of memory, but .*B are available"):
-        require_memory(build, 3, lanes)
+        require_memory(build, Encoding((0,) * 3), lanes)
 
 
 def test_a_scan_measures_its_models(make_table) -> None:

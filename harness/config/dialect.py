@@ -1,0 +1,149 @@
+"""The schema of those keys of `data.*` that say how a text file is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from harness.config.limits import require_whole
+from harness.errors import ConfigError, require
+
+WHITESPACE = "whitespace"
+"""The delimiter that stands for any number of spaces and tabs."""
+
+_MARKS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "point": "."}
+_MARKS |= {"\\s+": WHITESPACE}
+"""Names of characters that are hard to type in a shell."""
+
+DEFAULT_EMPTY = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
+    | {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+"""Texts that count as empty fields by default: the same list as in pandas."""
+
+MOST_LINES = 100_000
+"""Lines that can be left out at the start or the end of a file."""
+
+
+class Header(Enum):
+    """Where the names of a text file's columns are."""
+
+    first = "first"
+    none = "none"
+
+
+@dataclass(kw_only=True)
+class Dialect:
+    """How a text file is written. `harness data describe FILE` proposes what fits.
+
+    Attributes:
+        delimiter: Field delimiter: a character, its name (`tab`, `comma`, `semicolon`, `pipe`, `space`), or
+            `whitespace` for any number of spaces and tabs.
+        encoding: Python name of the encoding.
+        decimal: Decimal mark.
+        thousands: Mark between groups of digits, as in `1,234`, or its name.
+        strip: Characters removed from both ends of numbers, for example `$%`. A percentage keeps its value: `5%` is 5.
+        na_values: Further texts that count as empty fields; a number such as -999 also matches `-999.0`.
+        keep_default_na: Also treat pandas' usual marks, such as `NA` and `null`, as empty; false makes them text.
+        header: `first` takes names from the first line that is not blank; `none` numbers the columns from 0.
+        names: Names for all columns, in place of the header's or of numbers.
+        units_row: Leave out the row below the header, which has units.
+        skip_rows: Lines to leave out at the start of each file.
+        skip_footer: Lines to leave out at the end of each file, including blank ones.
+        comment: A character; it and the rest of the line are left out, unless quoted.
+        skip_initial_space: Leave out spaces after delimiters.
+        trailing_delimiter: Leave out the delimiter at the end of each line.
+    """
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str | None = None
+    strip: str = ""
+    na_values: list[Any] = field(default_factory=list)
+    keep_default_na: bool = True
+    header: Header = Header.first
+    names: list[Any] = field(default_factory=list)
+    units_row: bool = False
+    skip_rows: int = 0
+    skip_footer: int = 0
+    comment: str | None = None
+    skip_initial_space: bool = False
+    trailing_delimiter: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("delimiter", "decimal", "thousands", "comment"):
+            mark = getattr(self, key)
+            setattr(self, key, _MARKS.get(mark, mark))
+        self.names = [str(name) for name in self.names]
+        self.na_values = [_text(mark) for mark in self.na_values]
+        self._check_marks()
+        for key in ("skip_rows", "skip_footer"):
+            require_whole(f"data.{key}", getattr(self, key), 0, MOST_LINES)
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ConfigError(f"data.encoding: Python has no encoding {self.encoding}.") from None
+
+    def _check_marks(self) -> None:
+        for key in ("delimiter", "decimal", "comment"):
+            mark = getattr(self, key)
+            if mark is None or (key == "delimiter" and mark == WHITESPACE):
+                continue
+            usable = len(mark) == 1 and mark.isascii() and not mark.isalnum() and mark not in '"\r\n\0+-'
+            require(
+                usable, f"data.{key} must be one ASCII character that is not a letter, digit, sign or quote: {mark!r}."
+            )
+        thousands = self.thousands
+        usable = thousands is None or (len(thousands) == 1 and not thousands.isalnum() and thousands not in '"\r\n\0+-')
+        require(
+            usable, f"data.thousands must be one character that is not a letter, digit, sign or quote: {thousands!r}."
+        )
+        marks = {"decimal": self.decimal, "delimiter": self.delimiter, "comment": self.comment}
+        for key, other in (("decimal", "delimiter"), ("comment", "delimiter"), ("comment", "decimal")):
+            require(marks[key] != marks[other], f"data.{key} and data.{other} are both {marks[key]!r}.")
+        require(thousands != self.decimal, f"data.thousands and data.decimal are both {thousands!r}.")
+        bad = sorted({*self.strip} & {*"0123456789+-()", self.decimal})
+        require(not bad, f"data.strip must not have digits, signs, brackets or the decimal mark, but has {bad!r}.")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        require(not twice, f"data.names has {', '.join(twice)} more than once.")
+
+    @property
+    def separator(self) -> str:
+        """The delimiter of the text once its spaces are rewritten."""
+        return "\t" if self.delimiter == WHITESPACE else self.delimiter
+
+    @property
+    def rewrites_lines(self) -> bool:
+        """Whether lines need to be changed before they are a plain CSV."""
+        changes = self.skip_rows, self.skip_footer, self.comment, self.skip_initial_space, self.trailing_delimiter
+        return any(changes) or self.delimiter == WHITESPACE
+
+    @property
+    def rewrites_numbers(self) -> bool:
+        """Whether numbers have characters that no parser of numbers knows."""
+        return bool(self.thousands or self.strip)
+
+    @property
+    def empty(self) -> frozenset[str]:
+        """Texts that count as empty fields."""
+        return (DEFAULT_EMPTY if self.keep_default_na else frozenset({""})) | {*self.na_values}
+
+    @property
+    def empty_numbers(self) -> list[float]:
+        """The marks among `na_values` that are numbers, which match however they are written."""
+        numbers = []
+        for mark in self.na_values:
+            try:
+                numbers.append(float(mark.replace(self.decimal, ".")))
+            except ValueError:
+                continue
+        return numbers
+
+
+def _text(mark: Any) -> str:
+    """Return a mark for missing values as it is written in a file, also if YAML took it for something else."""
+    if mark is None:
+        return "null"
+    return f"{mark:g}" if isinstance(mark, float) else str(mark)

@@ -1,0 +1,113 @@
+"""The schema of `data.*` for images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from harness.config.any_data import AnyData, Order, Scaling, repeated
+from harness.config.limits import SEEDS, require_whole, shown
+from harness.errors import require
+
+MOST_PIXELS = 4096
+"""Maximum height or width of a prepared image."""
+
+
+class Fit(Enum):
+    """How an image gets the height and width of `data.image_size`."""
+
+    crop = "crop"
+    pad = "pad"
+    stretch = "stretch"
+
+
+class Unreadable(Enum):
+    """What happens to images that cannot be used."""
+
+    error = "error"
+    drop = "drop"
+
+
+class LabelType(Enum):
+    """What labels are."""
+
+    category = "category"
+    number = "number"
+
+
+@dataclass
+class ImagesConfig(AnyData):
+    """Where images and their labels come from, and how they become rows.
+
+    Attributes:
+        path: A folder with a folder of images for each class; a CSV or Parquet file that lists images and labels; or a
+            Parquet file that holds the images. None generates the built-in handwritten digits.
+        labels: A CSV or Parquet file with the labels of the images in `data.path`, which is then a folder.
+        holdout_path: Where the held-out images are, like `data.path`; None holds out a fraction of the training images.
+        path_column: Column of a list that has the paths of the images, relative to `data.path` if that is a folder, and
+            else to the list; or that has the images. None means `path`, `file`, `filename`, `file_name` or `image`.
+        label_column: Column that has the labels. None means `label`, `class`, `category`, `target` or `y`.
+        label_type: Whether labels are categories or numbers.
+        classes: The classes, in the order of their indices; None means all that there are, sorted.
+        group: Column of a list whose equal values, such as a patient's, are never split.
+        image_size: Height and width in pixels of the prepared images.
+        channels: 3 for colour, or 1 for grey.
+        fit: `crop` cuts off what protrudes, `pad` adds black borders, and `stretch` changes proportions.
+        unreadable: `error` rejects images that cannot be used; `drop` leaves them out, and says how many.
+        origin: Where to get the images; shown if they do not exist.
+        scaling: `standard` subtracts each channel's mean over the training images and divides by its standard
+            deviation; `none` divides by 255.
+        holdout: Fraction of the images to hold out, in [0, 1).
+        split_seed: Seed for choosing the held-out images.
+        order: `shuffled` permutes images once, and pages of them in each epoch; `file` keeps the order of classes.
+    """
+
+    image_size: list[int]
+    path: Any = None
+    labels: str | None = None
+    holdout_path: str | None = None
+    path_column: str | None = None
+    label_column: str | None = None
+    label_type: LabelType = LabelType.category
+    classes: list[str] | None = None
+    group: str | None = None
+    channels: int = 3
+    fit: Fit = Fit.crop
+    unreadable: Unreadable = Unreadable.error
+    origin: str | None = None
+    scaling: Scaling = Scaling.standard
+    holdout: float = 0.2
+    split_seed: int = 0
+    order: Order = Order.shuffled
+
+    def __post_init__(self) -> None:
+        is_pair = len(self.image_size) == 2
+        require(
+            is_pair, f"data.image_size must be a height and a width, such as [64,64], not {shown(self.image_size)}."
+        )
+        for pixels in self.image_size:
+            require_whole("data.image_size", pixels, 1, MOST_PIXELS)
+        require(self.channels in (1, 3), f"data.channels must be 1 or 3, not {shown(self.channels)}.")
+        require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
+        self.holdout = float(self.holdout)
+        require_whole("data.split_seed", self.split_seed, *SEEDS)
+        is_path = self.path is None or (isinstance(self.path, str) and bool(self.path))
+        require(is_path, f"data.path must be one folder or file, not {shown(self.path)}.")
+        require(not (self.labels and self.path is None), "data.labels needs data.path, the folder of the images.")
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        if self.classes is None:
+            return
+        is_number = self.label_type is LabelType.number
+        require(not is_number, "data.classes: numbers have no classes; remove it, or data.label_type=number.")
+        twice = repeated(self.classes)
+        require(not twice, f"data.classes names {', '.join(twice)} more than once.")
+        require(len(self.classes) > 1, "data.classes must name at least two classes.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the prepared images."""
+        height, width = self.image_size
+        return height, width, self.channels

@@ -1,0 +1,137 @@
+"""A folder of images with a folder for each class."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.data.image_set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.errors import require
+
+JUNK = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
+PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "holdout"))
+
+
+class Found(NamedTuple):
+    """An image file: its path relative to the folder, in parts, and its stamp, None if there is no file."""
+
+    parts: tuple[str, ...]
+    stamp: tuple[int, int, int, int] | None
+
+
+class ImageFolder(ImageSet):
+    """Images in folders named after their classes, at any depth, in the order of their paths."""
+
+    def __init__(self, address: str) -> None:
+        """List the folder."""
+        super().__init__(address)
+        self._found, self._folders = list_images(Path(address), self.skipped)
+
+    def check(self, least: int) -> None:
+        """Check that the folder is one of at least so many classes.
+
+        Raises:
+            ConfigError: It holds the parts of a split, too few classes, or two whose names look the same.
+        """
+        names = self._folders
+        parts = [name for name in names if name.casefold() in PARTS]
+        if parts and len(parts) == len(names):
+            train = next((name for name in parts if name.casefold().startswith("train")), parts[0])
+            other = next((name for name in parts if name != train), "")
+            second = f" data.holdout_path={self.address}/{other}" if other else ""
+            found = f"{self.address} holds {' and '.join(parts)}, which are parts of a split and not classes"
+            require(False, f"data.path: {found}. Set data.path={self.address}/{train}{second}.")
+        if not self._found and not names:
+            require(False, f"data.path: {self.address} has no images.")
+        what = "no folders of classes" if not names else f"only one class, {names[0]}"
+        require(
+            len(names) >= least, f"data.path: {self.address} has {what}; it needs a folder of images for each class."
+        )
+        seen: dict[str, str] = {}
+        for name in names:
+            twin = seen.setdefault(normal(name), name)
+            require(
+                twin == name,
+                f"data.path: {self.address} has two folders whose names differ only in how {normal(name)} is encoded "
+                f"({twin!a} and {name!a}). Merge or rename them.",
+            )
+
+    def fingerprint(self) -> list[object]:
+        """Return the number and size of the images, and a hash of their paths and stamps."""
+        listing = hashlib.blake2b(digest_size=16)
+        for found in self._found:
+            listing.update(os.fsencode("/".join(found.parts)) + repr(found.stamp).encode() + b"\0")
+        listing.update("\0".join(map(normal, self._folders)).encode())
+        return [self.address, len(self._found), self.total_bytes, listing.hexdigest()]
+
+    def labels(self) -> list[str]:
+        """Return the names of the folders, sorted."""
+        return sorted(map(normal, self._folders))
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(found.stamp[0] for found in self._found if found.stamp)
+
+    def read(self) -> Iterator[Item | Rejected]:
+        """Return the images class by class."""
+        filled = {found.parts[0] for found in self._found if len(found.parts) > 1}
+        for name in self._folders:
+            if name not in filled:
+                yield Rejected(f"{self.address}/{normal(name)}", "is the folder of a class without images")
+        for found in self._found:
+            path = Path(self.address, *found.parts)
+            key = normal("/".join(found.parts))
+            name = f"{self.address}/{key}"
+            if len(found.parts) == 1:
+                yield Rejected(name, "is outside of the folders of the classes")
+            elif found.stamp is None:
+                yield Rejected(name, "is a link to nothing")
+            else:
+                load = partial(load_file, path, found.stamp)
+                yield Item(name, key, normal(found.parts[0]), None, path.suffix.lower(), found.stamp[0], load)
+
+
+def list_images(root: Path, skipped: Counter[str]) -> tuple[list[Found], list[str]]:
+    """Return all files with the suffix of an image, and the names of the folders at the top, both sorted.
+
+    Args:
+        root: The folder, searched at any depth; links are followed.
+        skipped: Counts what is left out.
+    """
+    found: list[Found] = []
+    folders: list[str] = []
+
+    def search(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]) -> None:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: normal(entry.name))
+        for entry in listed:
+            inside = (*parts, entry.name)
+            if entry.name.startswith(".") or entry.name.lower() in JUNK:
+                skipped["hidden or made by a file manager"] += 1
+            elif entry.is_dir():
+                status = entry.stat()
+                here = (status.st_dev, status.st_ino)
+                if here in above:
+                    skipped["a link to a folder above it"] += 1
+                    continue
+                if not parts:
+                    folders.append(entry.name)
+                search(Path(entry.path), inside, above | {here})
+            elif Path(entry.name).suffix.lower() not in SUFFIXES_OF_IMAGES:
+                skipped["without the suffix of an image"] += 1
+            elif entry.is_file():
+                found.append(Found(inside, stamp_of(entry.stat())))
+            elif entry.is_symlink():
+                found.append(Found(inside, None))
+            else:
+                skipped["not a regular file"] += 1
+
+    status = root.stat()
+    search(root, (), frozenset({(status.st_dev, status.st_ino)}))
+    return found, folders

@@ -1,0 +1,96 @@
+"""Counts what is odd about images that can be used, and says it in a few lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from harness.data.image_decode import Decoded, Odd
+from harness.data.image_set import Rejected
+from harness.data.pages import Part
+
+LISTED = 10
+"""Rejected images that are named."""
+
+
+class Notes:
+    """What was found while images were read.
+
+    Attributes:
+        rejected: What was left out, in order.
+        skipped: What was not read since it is no image, by phrase.
+        formats: Images by format.
+        sizes: Images by width and height.
+    """
+
+    def __init__(self) -> None:
+        self.rejected: list[Rejected] = []
+        self.skipped: Counter[str] = Counter()
+        self.formats: Counter[str] = Counter()
+        self.smallest, self.largest = (0, 0), (0, 0)
+        self._odd: Counter[Odd] = Counter()
+        self._first: dict[Odd, str] = {}
+        self._names: list[str] = []
+        self._contents = bytearray()
+        self._targets: list[float] = []
+        self._held_out = bytearray()
+
+    def add(self, name: str, image: Decoded, content: bytes, target: float, part: Part) -> None:
+        """Add an image; `content` are 8 bytes that identify its content."""
+        self.formats[image.format] += 1
+        area = image.size[0] * image.size[1]
+        if not self._names or area < self.smallest[0] * self.smallest[1]:
+            self.smallest = image.size
+        if area > self.largest[0] * self.largest[1]:
+            self.largest = image.size
+        for odd in image.odd:
+            self._odd[odd] += 1
+            self._first.setdefault(odd, name)
+        self._names.append(name)
+        self._contents += content
+        self._targets.append(target)
+        self._held_out.append(part == "holdout")
+
+    def lines(self, classes: Sequence[str] = (), held_out: Sequence[int] = ()) -> Iterator[str]:
+        """Yield a phrase for each kind of oddity, with the first image that has it."""
+        if len(self.formats) > 1:
+            yield f"formats: {', '.join(f'{count:,} {name}' for name, count in self.formats.most_common())}"
+        for odd in Odd:
+            if self._odd[odd]:
+                yield f"{_images(self._odd[odd])} {odd.value}: {self._example(self._first[odd], self._odd[odd])}"
+        yield from self._duplicates()
+        if any(held_out):
+            missing = [name for name, count in zip(classes, held_out, strict=True) if not count]
+            if missing:
+                yield f"no held-out image of {', '.join(missing)}"
+        if self.skipped:
+            yield f"not read: {', '.join(f'{count:,} {phrase}' for phrase, count in self.skipped.most_common())}"
+        if self.rejected:
+            some = "; ".join(f"{name} {reason}" for name, reason in self.rejected[:LISTED])
+            more = len(self.rejected) - LISTED
+            yield f"left out {len(self.rejected):,}: {some}{f'; and {more:,} more' if more > 0 else ''}"
+
+    def _duplicates(self) -> Iterator[str]:
+        contents = np.frombuffer(bytes(self._contents), np.uint64)
+        order = np.argsort(contents, kind="stable")
+        same = np.flatnonzero(np.diff(contents[order]) == 0)
+        pairs = list(zip(order[same].tolist(), order[same + 1].tolist(), strict=True))
+        labels = [pair for pair in pairs if self._targets[pair[0]] != self._targets[pair[1]]]
+        parts = [pair for pair in pairs if self._held_out[pair[0]] != self._held_out[pair[1]]]
+        for found, where in ((labels, "under two labels"), (parts, "in both parts")):
+            if found:
+                one, other = (self._names[index] for index in found[0])
+                yield f"{_images(len(found))} twice with the same bytes {where}: {one} and {other}"
+        rest = len(pairs) - len({*labels, *parts})
+        if rest:
+            yield f"{_images(rest)} twice with the same bytes"
+
+    @staticmethod
+    def _example(name: str, count: int) -> str:
+        return name if count == 1 else f"{name}, ..."
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"

@@ -1,0 +1,55 @@
+"""`Input`: what a table is made from. Each kind of data has a class, which finds, identifies and ingests it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.config import AnyData
+from harness.data.ingest import ProgressCallback
+from harness.data.selection import BLOCK_BYTES
+from harness.data.table import Table
+
+Say = Callable[[str], None]
+Fingerprint = list[object]
+
+
+class Input(ABC):
+    """Files that a table is made from.
+
+    Attributes:
+        addresses: Absolute paths or URLs.
+    """
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self.addresses = list(addresses)
+
+    @abstractmethod
+    def fingerprints(self) -> list[Fingerprint]:
+        """Return a fingerprint of the content at each address, which it starts with."""
+
+    @abstractmethod
+    def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
+        """Write the columns of the table into `folder`, once.
+
+        Raises:
+            ConfigError: The data cannot be used.
+            OSError: The folder cannot be written to, or the disk is full.
+        """
+
+    def doubt(self) -> str:
+        """Return a sentence on what may not be meant as it is read, or an empty string."""
+        return ""
+
+    def begin(self) -> None:  # noqa: B027
+        """Prepare for being ingested, which some data can be only once."""
+
+    def has_changed(self, fingerprints: Sequence[Fingerprint]) -> bool:
+        """Return True if local files are no longer what they were."""
+        return self.fingerprints() != list(fingerprints)
+
+
+def origin_of(data: AnyData) -> str:
+    """Return a sentence that says where to get the data, or an empty string."""
+    return f"Get it from {data.origin}." if data.origin else ""

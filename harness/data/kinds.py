@@ -1,0 +1,34 @@
+"""The registry of inputs: what the data of each kind is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.config import AnyData, DataConfig, ImagesConfig
+from harness.data.image_input import ImageFiles
+from harness.data.ingest import ProgressCallback
+from harness.data.inputs import Input, Say
+from harness.data.row_input import RowFiles
+
+
+def find_input(data: AnyData, cache: Path, progress: ProgressCallback, say: Say = lambda line: None) -> Input:
+    """Find what `data` names, generating built-in data first if necessary.
+
+    Raises:
+        ConfigError: It does not exist, or is of another kind.
+    """
+    if isinstance(data, ImagesConfig):
+        return ImageFiles.find(data, cache, say)
+    return RowFiles.find(_rows(data), cache, progress, say)
+
+
+def input_at(addresses: Sequence[str], data: AnyData) -> Input:
+    """Return what `data` describes, at addresses that `find_input` found earlier."""
+    return ImageFiles(addresses, data) if isinstance(data, ImagesConfig) else RowFiles(addresses, _rows(data))
+
+
+def _rows(data: AnyData) -> DataConfig:
+    if not isinstance(data, DataConfig):
+        raise TypeError(f"data of an unknown kind: {type(data).__name__}")
+    return data

@@ -1,0 +1,58 @@
+"""Guesses from one value that does not fit how its column is written, and names the key to set."""
+
+from __future__ import annotations
+
+import re
+
+from harness.overrides import override, override_mark
+
+_ISO = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{8}T\d{6}.*|\d{4}/\d{1,2}/\d{1,2}")
+_OTHER_DATE = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
+_SIGNS = re.compile(r"[+-]?\s*([$€£¥₹₩%])?\s*[+-]?\d[\d.,' ]*\s*([$€£¥₹₩%])?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(([,' ])\d{2,3})*([,' ])\d{3}(\.\d*)?")
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_MARK = re.compile(
+    r"[^\w\s]{1,3}|(?i:unknown|missing|n\.a\.|nil|none|null|na|n/a|not available|#?value!?|#div/0!|tbd|-?nan.*)"
+)
+
+
+def hint_for(name: str, value: str) -> str:
+    """Return a sentence, after a space, about a `value` of the column `name` that is not a number; it may be empty."""
+    word = value.strip()
+    if _ISO.fullmatch(word):
+        return f" If it is a date, set {override('data.dates', [name])}."
+    if _OTHER_DATE.fullmatch(word):
+        form = override("data.date_format", date_format(word))
+        return f" If it is a date, set {override('data.dates', [name])} {form}."
+    if (found := _SIGNS.fullmatch(word)) and any(found.groups()):
+        signs = "".join(dict.fromkeys(filter(None, found.groups())))
+        keys = [override("data.strip", signs)]
+        number = re.sub(r"[^\d.,' ]", "", word).strip()
+        if grouped := _GROUPED.fullmatch(number):
+            keys.append(override_mark("data.thousands", grouped[3]))
+        return f" Set {' '.join(keys)}."
+    if grouped := _GROUPED.fullmatch(word):
+        return f" If {grouped[3]!r} separates thousands, set {override_mark('data.thousands', grouped[3])}."
+    if _COMMA.fullmatch(word):
+        return f" If it has a decimal comma, set {override_mark('data.decimal', ',')}."
+    if _MARK.fullmatch(word) and word.isprintable():
+        return f" If it marks a missing value, set {override('data.na_values', [word])}."
+    if re.fullmatch(r"[^\W\d_].*", word):
+        return f" If {name} is text, set {override('data.categorical', [name])}."
+    return ""
+
+
+def date_format(word: str) -> str:
+    """Return the `strptime` format of a date such as 31/12/2014.
+
+    Where day and month could be swapped, the month is first with slashes, as in America, and the day otherwise.
+    """
+    found = re.match(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4}|\d{2})( (\d{1,2}:\d{2})(:\d{2})?( ?[AaPp][Mm])?)?", word)
+    assert found
+    is_month_first = int(found[1]) <= 12 and (int(found[3]) > 12 or found[2] == "/")
+    parts = ("%m", "%d") if is_month_first else ("%d", "%m")
+    form = found[2].join([*parts, "%Y" if len(found[4]) == 4 else "%y"])
+    if found[5]:
+        form += (" %I:%M" if found[8] else " %H:%M") + (":%S" if found[7] else "")
+        form += (" %p" if found[8].startswith(" ") else "%p") if found[8] else ""
+    return form

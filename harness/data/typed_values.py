@@ -1,0 +1,68 @@
+"""Turns typed values, as Parquet and Arrow files have them, into the values of a column."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.data.selection import MILLISECONDS_A_DAY, Locate, Selection, Words
+from harness.data.text_values import one_spelling, to_days
+from harness.errors import require
+from harness.overrides import override
+
+
+def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate) -> np.ndarray | Words:
+    """Convert a typed column to a column of a chunk."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if name in selection.categorical:
+        codes, words = pd.factorize(_to_words(values).to_pandas())
+        return one_spelling(codes, list(words))
+    if name in selection.dates and pa.types.is_temporal(kind):
+        days = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
+        return days.to_numpy(zero_copy_only=False) / MILLISECONDS_A_DAY
+    if name in selection.dates:
+        return to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, locate)
+    if pa.types.is_boolean(kind):
+        values = values.cast(pa.int8())
+    elif pa.types.is_time(kind) or pa.types.is_duration(kind):
+        return _to_seconds(values)
+    else:
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        require(
+            number or pa.types.is_null(kind), f"{locate(0)}: {name} has type {kind}, not numbers.{_remedy(name, kind)}"
+        )
+    return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _to_seconds(values: pa.Array) -> np.ndarray:
+    """Return times of day and durations in seconds."""
+    kind = values.type
+    units_a_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+    counts = values.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64())
+    return counts.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) / units_a_second
+
+
+def _remedy(name: str, kind: pa.DataType) -> str:
+    if pa.types.is_temporal(kind):
+        return f" Set {override('data.dates', [name])}."
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        words = override("data.categorical", [name]), override("data.dates", [name])
+        return f" Set {words[0]} for categories or {words[1]} for dates."
+    return f" Leave {name} out."
+
+
+def _to_words(values: pa.Array) -> pa.Array:
+    """Return categories as text; numbers as a CSV would have them in their shortest form."""
+    if pa.types.is_decimal(values.type):
+        # As text, because float64 does not have all digits.
+        text = values.cast(pa.string())
+        return pc.replace_substring_regex(pc.replace_substring_regex(text, r"(\.[0-9]*?)0+$", r"\1"), r"\.$", "")
+    if pa.types.is_floating(values.type):
+        numbers = values.to_numpy(zero_copy_only=False)
+        # NaN is an empty field, and adding 0 turns -0 into 0.
+        values = pa.array(numbers + numbers.dtype.type(0), values.type, from_pandas=True)
+    return values.cast(pa.string())

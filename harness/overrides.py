@@ -1,0 +1,37 @@
+"""Writes `KEY=VALUE` words so that a shell and then Hydra read them as meant."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+_PLAIN = re.compile(r"(?!(?i:true|false|null|nan|inf)$)(?!.*\$\{)[A-Za-z_/.%?@$-][A-Za-z0-9_/.%?@$-]*")
+"""Text that Hydra takes as it is, and not for a number or another value."""
+
+_NAMES = {"\t": "tab", ",": "comma", " ": "space"}
+"""What stands for a character that would be hard to type."""
+
+
+def hydra_value(value: object) -> str:
+    """Return a value as Hydra's grammar has it."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(hydra_value, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value)
+    if _PLAIN.fullmatch(text) and not re.fullmatch(r"-?\.?[0-9].*|-?(?i:inf|nan)", text):
+        return text
+    # Only backslashes before a quote or the end need another one.
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text) + '"'
+
+
+def override(key: str, value: object) -> str:
+    """Return `key=value` as an argument of a shell command."""
+    return shlex.quote(f"{key}={hydra_value(value)}")
+
+
+def override_mark(key: str, mark: str) -> str:
+    """Return an argument that sets a key to a character, by its name if it has one."""
+    return override(key, _NAMES.get(mark, mark))

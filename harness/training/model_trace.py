@@ -1,0 +1,90 @@
+"""Traces one update of a model, without running it, to learn which operations it has and what it keeps in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+ROWS = 8
+"""Rows of the traced update."""
+
+_VIEWS = ("ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient")
+"""Operations whose result shares memory with their input."""
+
+_CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2")
+
+_NOT_IN_XLA = ("ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
+
+
+@dataclass(frozen=True)
+class ModelTrace:
+    """What tracing an update tells.
+
+    Attributes:
+        operations: The types of all operations, forward and backward.
+        kept_bytes: Bytes per row of all activations that the forward pass keeps for the backward pass, without inputs.
+        largest_bytes: Bytes per row of the largest of them.
+    """
+
+    operations: Collection[str]
+    kept_bytes: float
+    largest_bytes: float
+
+    @property
+    def has_convolutions(self) -> bool:
+        """Whether the model has convolutions."""
+        return any(each in self.operations for each in _CONVOLUTIONS)
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        """Whether XLA cannot compile the model, for example because of random rotations of images."""
+        return any(each in self.operations for each in _NOT_IN_XLA)
+
+    @property
+    def activation_bytes(self) -> float:
+        """Bytes per row at the peak of an update: what is kept, and the gradient of the largest activation."""
+        return self.kept_bytes + self.largest_bytes
+
+
+def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
+    """Trace one update of `model` with rows of `input_shape`."""
+    forward = 0
+
+    def update(weights: list[tf.Tensor], extra: list[tf.Tensor], x: tf.Tensor) -> list[Any]:
+        nonlocal forward
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            outputs: Any = model.stateless_call(weights, extra, x, training=True)[0]
+            total = tf.add_n([tf.reduce_sum(each) for each in tf.nest.flatten(outputs)])
+        forward = len(tf.compat.v1.get_default_graph().get_operations())
+        return [each for each in tape.gradient(total, weights) if each is not None]
+
+    specs = [
+        [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    ]
+    traced = tf.function(update, autograph=False).get_concrete_function(*specs, tf.TensorSpec((ROWS, *input_shape)))
+    operations = traced.graph.get_operations()
+    before = {operation.name for operation in operations[:forward]}
+    kept: dict[str, float] = {}
+    for operation in operations[forward:]:
+        for tensor in map(_owner, operation.inputs):
+            if tensor.op.name in before and tensor.op.type not in ("Placeholder", "Const"):
+                kept[tensor.name] = _bytes(tensor) / ROWS
+    return ModelTrace({operation.type for operation in operations}, sum(kept.values()), max(kept.values(), default=0.0))
+
+
+def _owner(tensor: Any) -> Any:
+    """Return the tensor whose memory `tensor` shares."""
+    while tensor.op.type in _VIEWS and tensor.op.inputs:
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+def _bytes(tensor: Any) -> int:
+    shape = tensor.shape
+    return shape.num_elements() * tensor.dtype.size if shape.is_fully_defined() else 0

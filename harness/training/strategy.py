@@ -1,0 +1,64 @@
+"""Chooses how the updates of a model are compiled, by its operations and the device. This is decided only here.
+
+- `xla`: XLA compiles the loop over a block's updates, and lanes are computed together as one batch.
+- `graph`: TensorFlow runs the same loop operation by operation, with each lane's own. On a CPU, XLA compiles gradients
+  of convolutions inside a loop into plain code that takes 20 times as long as oneDNN's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from harness.data.blocks import SLICE_ROWS
+from harness.training.model_trace import ModelTrace
+from harness.training.xla import compiled
+
+SLICE_BYTES = 256 << 20
+"""Most bytes of the activations of one slice. It must not depend on the device's memory, as results would then too."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a model's updates are compiled and cut.
+
+    Attributes:
+        compiler: What compiles the loops.
+        is_unrolled: Whether the lanes of a tile are computed one after another, instead of as one batch.
+        slice_rows: Rows computed at once, a power of two; longer chunks and the holdout are summed slice by slice.
+    """
+
+    compiler: Literal["xla", "graph"]
+    is_unrolled: bool
+    slice_rows: int
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, compiled once for each combination of argument shapes; all arguments are tensors."""
+        return compiled(function) if self.compiler == "xla" else tf.function(function, autograph=False)
+
+
+def choose_strategy(trace: ModelTrace, device: str, *, is_image: bool, is_random: bool) -> Strategy:
+    """Choose the strategy for a model.
+
+    Args:
+        trace: Of the model.
+        device: TensorFlow's name for the device.
+        is_image: Whether a row's features have a shape.
+        is_random: Whether layers draw random numbers from a variable of their own lane, which tf.vectorized_map cannot
+            batch.
+    """
+    if not (is_image or trace.has_convolutions):
+        return Strategy("xla", is_random, SLICE_ROWS)
+    on_cpu = "GPU" not in device
+    is_graph = trace.needs_tensorflow or (on_cpu and trace.has_convolutions)
+    # Convolutions of several lanes as one batch are grouped convolutions, whose gradients are slow.
+    return Strategy("graph" if is_graph else "xla", is_random or trace.has_convolutions, slice_rows(trace))
+
+
+def slice_rows(trace: ModelTrace) -> int:
+    """Return the largest power of two, up to `SLICE_ROWS`, whose rows' activations fit into `SLICE_BYTES`."""
+    fitting = int(min(SLICE_BYTES / max(trace.activation_bytes, 1), SLICE_ROWS))
+    return 1 << max(fitting, 1).bit_length() - 1

@@ -1,0 +1,212 @@
+"""Images as tables: what is decoded, how it is split, and that neither order nor chance matters."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from harness.config import Fit, ImagesConfig, LabelType, Order, Scaling
+from harness.data.image_decode import decode, quiet
+from harness.data.table import Table, load_table
+from harness.data.table_builder import open_table
+from harness.data.table_cache import list_tables, verify_table
+from harness.errors import ConfigError
+
+SHAPE = (4, 6, 3)
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def picture(seed: int, size: tuple[int, int] = (12, 8)) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    return Image.fromarray(values)
+
+
+def write_folder(root: Path, counts: dict[str, int]) -> Path:
+    for number, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            (root / name / f"{index}.png").write_bytes(encoded(picture(100 * number + index)))
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "pets", {"cat": 20, "dog": 30})
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Table]:
+    def run(path: Path | None, size: list[int] | None = None, cache: str = "cache", **options: Any) -> Table:
+        data = ImagesConfig(size or [4, 6], path=None if path is None else str(path), **options)
+        return open_table(data, tmp_path / cache)
+
+    return run
+
+
+def test_a_folder_becomes_a_table_of_pixels_and_labels(folder: Path, make) -> None:
+    table = make(folder, order=Order.file, holdout=0.0)
+    pixels, labels = table.read("train", 0, 50)
+    expected = [
+        np.asarray(Image.open(folder / name / f"{index}.png").resize((6, 4), Image.Resampling.BILINEAR))
+        for name, count in (("cat", 20), ("dog", 30))
+        for index in sorted(range(count), key=str)
+    ]
+    assert np.array_equal(pixels, np.stack(expected))
+    assert labels.tolist() == [0] * 20 + [1] * 30
+    (image,), (label,) = table.features, table.targets
+    assert (image.dtype, image.shape, label.dtype, label.categories) == ("uint8", SHAPE, "int32", ("cat", "dog"))
+    assert image.channel_means == pytest.approx(pixels.reshape(-1, 3).mean(axis=0))
+    assert image.channel_stds == pytest.approx(pixels.reshape(-1, 3).std(axis=0))
+    assert (image.min, image.max) == (pixels.min(), pixels.max())
+    assert image.std == pytest.approx(pixels.std())
+
+
+def test_shuffled_training_rows_are_the_same_images_with_their_labels(folder: Path, make) -> None:
+    table, plain = make(folder), make(folder, order=Order.file)
+    rows = {images.tobytes(): label for images, label in zip(*plain.read("train", 0, plain.train_rows), strict=True)}
+    found = list(zip(*table.read("train", 0, table.train_rows), strict=True))
+    assert {images.tobytes(): label for images, label in found} == rows
+    assert [images.tobytes() for images, _ in found] != list(rows)
+    for one, other in zip(table.read("holdout", 0, 99), plain.read("holdout", 0, 99), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_one_more_file_moves_no_other(folder: Path, make) -> None:
+    before = make(folder, order=Order.file)
+    held_out = {image.tobytes() for image in before.read("holdout", 0, before.holdout_rows)[0]}
+    (folder / "cat" / "0000.png").write_bytes(encoded(picture(999)))
+    shutil.copytree(folder, folder.with_name("moved"))
+    after = make(folder.with_name("moved"), order=Order.file)
+    assert held_out <= {image.tobytes() for image in after.read("holdout", 0, after.holdout_rows)[0]}
+    assert after.train_rows + after.holdout_rows == before.train_rows + before.holdout_rows + 1
+    assert abs(before.holdout_rows - 10) < 7
+
+
+def test_threads_do_not_show(folder: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = make(folder)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})
+    assert make(folder, cache="again").digest == several.digest
+    assert threading.active_count() < 20
+
+
+def test_a_table_is_reused_until_a_file_changes_and_then_stale(folder: Path, make, tmp_path: Path) -> None:
+    table = make(folder)
+    assert make(folder, scaling=Scaling.none).folder == table.folder
+    assert make(folder, split_seed=1).folder != table.folder
+    (cached,) = [each for each in list_tables(tmp_path / "cache") if each.folder == table.folder]
+    assert (cached.state, cached.addresses) == ("ready", (str(folder),))
+    assert verify_table(cached, lambda state: None) == ""
+    (folder / "dog" / "0.png").write_bytes(encoded(picture(5)))
+    assert {each.state for each in list_tables(tmp_path / "cache")} == {"stale"}
+    assert verify_table(cached, lambda state: None).startswith("its source has changed")
+    assert make(folder).digest != table.digest
+    assert load_table(table.folder) == table
+
+
+@pytest.mark.parametrize(("fit", "bounds"), [(Fit.stretch, (0, 255)), (Fit.crop, (0, 0)), (Fit.pad, (0, 255))])
+def test_fits(fit: Fit, bounds: tuple[int, int]) -> None:
+    image = Image.new("RGB", (60, 8))  # Black, with white ends.
+    image.paste((255, 255, 255), (0, 0, 15, 8))
+    image.paste((255, 255, 255), (45, 0, 60, 8))
+    with quiet():
+        pixels = decode(encoded(image), ".png", SHAPE, fit).pixels
+    assert (pixels.shape, (pixels.min(), pixels.max())) == (SHAPE, bounds)
+    rows = pixels[:, 0, 0].tolist()
+    assert rows == {Fit.stretch: [255] * 4, Fit.crop: [0] * 4, Fit.pad: [0, 255, 0, 0]}[fit]
+
+
+def test_drafts_of_jpeg_files_look_the_same() -> None:
+    smooth = picture(1, (6, 4)).resize((640, 480), Image.Resampling.BICUBIC)
+    with quiet():
+        draft = decode(encoded(smooth, "JPEG", quality=95), ".jpg", (32, 32, 3), Fit.crop).pixels
+        whole = decode(encoded(smooth), ".png", (32, 32, 3), Fit.crop).pixels
+    assert np.abs(draft.astype(int) - whole).mean() < 1.5
+
+
+def test_lists_have_labels_groups_and_numbers(folder: Path, make, tmp_path: Path) -> None:
+    names = [f"{name}/{index}.png" for name in ("cat", "dog") for index in range(20)]
+    rows = [f"{name},{index % 3}.5,p{index % 7},{'ja' if index % 2 else 'nein'}" for index, name in enumerate(names)]
+    listed = tmp_path / "list.csv"
+    listed.write_text("file,age,patient,label\n" + "\n".join(rows) + "\n")
+    table = make(folder, labels=str(listed), group="patient", order=Order.file)
+    assert table.targets[0].categories == ("ja", "nein")
+    assert table.train_rows + table.holdout_rows == 40
+    aside = {image.tobytes() for image in table.read("holdout", 0, 40)[0]}
+    whole = make(folder, labels=str(listed), order=Order.file, holdout=0.0).read("train", 0, 40)[0]
+    groups = [[image.tobytes() in aside for image in whole[index::7]] for index in range(7)]
+    assert all(len({*group}) == 1 for group in groups)
+    assert {any(group) for group in groups} == {True, False}
+    other = tmp_path / "pets" / "list.parquet"
+    pq.write_table(pa.table({"path": names, "age": [float(index % 3) for index in range(40)]}), other)
+    table = make(other, label_column="age", label_type=LabelType.number, holdout=0.0, order=Order.file)
+    target = table.targets[0]
+    assert table.read("train", 0, 4)[1].tolist() == [0.0, 1.0, 2.0, 0.0]
+    assert (target.name, target.dtype, target.categories, target.mean) == ("age", "float32", (), pytest.approx(0.975))
+
+
+def test_parquet_with_images_and_hugging_face_class_names(make, tmp_path: Path) -> None:
+    path = tmp_path / "images.parquet"
+    images = [{"bytes": encoded(picture(index)), "path": f"{index}.png"} for index in range(9)]
+    feature = '{"info": {"features": {"label": {"names": ["b", "a"], "_type": "ClassLabel"}}}}'
+    table = pa.table({"image": images, "label": [index % 2 for index in range(9)]})
+    pq.write_table(table.replace_schema_metadata({"huggingface": feature}), path)
+    found = make(path, holdout=0.0, order=Order.file)
+    pixels, labels = found.read("train", 0, 9)
+    assert (found.targets[0].categories, labels.tolist()) == (("b", "a"), [0, 1, 0, 1, 0, 1, 0, 1, 0])
+    assert np.array_equal(pixels[3], np.asarray(picture(3).resize((6, 4), Image.Resampling.BILINEAR)))
+    plain = pa.table({"image": [image["bytes"] for image in images], "y": [f"{index % 2}" for index in range(9)]})
+    pq.write_table(plain, path)
+    assert make(path, holdout=0.0).targets[0].categories == ("0", "1")
+
+
+def test_held_out_images_apart(folder: Path, make, tmp_path: Path) -> None:
+    other = write_folder(tmp_path / "other", {"dog": 3})
+    for index in range(3):
+        (other / "dog" / f"{index}.png").write_bytes(encoded(picture(500 + index)))
+    shutil.copy(folder / "dog" / "7.png", other / "dog" / "0.png")
+    table = make(folder, holdout_path=str(other))
+    assert (table.train_rows, table.holdout_rows) == (50, 3)
+    assert table.read("holdout", 0, 3)[1].tolist() == [1, 1, 1]
+    assert f"1 image twice with the same bytes in both parts: {folder}/dog/7.png and {other}/dog/0.png" in table.notes
+    assert "no held-out image of cat" in table.notes
+
+
+def test_the_built_in_digits(make) -> None:
+    table = make(None, [8, 8], channels=1)
+    assert (table.train_rows + table.holdout_rows, table.features[0].shape) == (1797, (8, 8, 1))
+    assert table.targets[0].categories == tuple("0123456789")
+    assert table.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image_size": [64]}, "data.image_size must be a height and a width, such as [64,64], not [64]."),
+        ({"image_size": [64, 0]}, "data.image_size must be positive, not 0."),
+        ({"channels": 4}, "data.channels must be 1 or 3, not 4."),
+        ({"holdout": 1.0}, "data.holdout must be a fraction in [0, 1), not 1.0."),
+        ({"path": ["a", "b"]}, "data.path must be one folder or file, not ['a', 'b']."),
+        ({"classes": ["a"]}, "data.classes must name at least two classes."),
+        ({"classes": ["a", "a"]}, "data.classes names a more than once."),
+        ({"labels": "x.csv"}, "data.labels needs data.path, the folder of the images."),
+    ],
+)
+def test_the_schema(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        ImagesConfig(**({"image_size": [8, 8]} | changes))
+    assert str(error.value) == sentence
