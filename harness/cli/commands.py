@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,11 @@ _words = click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @finishes_without_output
 def train(words: tuple[str, ...]) -> int:
     """Train one configuration, or with -m a sweep."""
+    if {"--help", "-h"}.intersection(words):
+        from harness.cli.train_help import train_help
+
+        click.echo(train_help(min(shutil.get_terminal_size().columns, 100)))
+        return 0
     startup = _startup(words)
     try:
         from harness.cli import train

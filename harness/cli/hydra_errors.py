@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -12,8 +13,10 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from harness.cli.compose import CONF
+from harness.cli.words import quoted
 from harness.errors import ConfigError
 
+_PLAIN = re.compile(r"[\w.\-]+")
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 
@@ -27,7 +30,7 @@ def explain(error: Exception) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"no such {group}: {option}.{_guess(option, error.options)} Available: {', '.join(error.options)}."
     if isinstance(error, OverrideParseException):
-        return f"cannot parse {error.override}. Write KEY=VALUE, such as chunksize=100."
+        return f"cannot parse {error.override}. {_quoting(error.override or '')}"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     if isinstance(cause, OmegaConfBaseException):
         return _wrong_value(cause.full_key or "", lines[0].rstrip("."))
@@ -37,6 +40,21 @@ def explain(error: Exception) -> str:
     if found := re.fullmatch("Additional config directory '(.*)' not found", lines[0]):
         return f"--config-dir: no such folder: {found[1]}"
     return " ".join(lines)
+
+
+def _quoting(word: str) -> str:
+    """Return what to write instead of an argument that cannot be parsed."""
+    key, equals, value = word.partition("=")
+    if not equals or not value.strip() or value.startswith("[") > value.endswith("]"):
+        return "Write KEY=VALUE, such as chunksize=100."
+    if value.startswith("[") and value.endswith("]"):
+        names = [name.strip().strip("'\"") for name in value[1:-1].split(",")]
+        value = f"[{','.join(name if _PLAIN.fullmatch(name) else quoted(name) for name in names)}]"
+    else:
+        value = quoted(value.strip("'\""))
+    whole = f"{key}={value}"
+    whole = shlex.quote(whole) if set('"$`\\!') & set(whole) else f'"{whole}"'
+    return f"Names with spaces, commas, brackets or quotes need quotes, and the whole argument too: {whole}"
 
 
 def check_keys(settings: Any, prefix: str = "") -> None:

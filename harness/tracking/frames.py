@@ -4,12 +4,18 @@
 # pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
+import html
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from harness.config.metrics import EPOCH_METRICS, deciding_metric, greater_is_better
+from harness.config.naming import ALWAYS
+from harness.formatting import number
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -20,11 +26,14 @@ NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "le
 SHORT = 8
 """Number of characters of an id that are shown; commands accept the beginning of an id."""
 
+MOST_SHOWN = 10
+"""Number of runs that a notebook shows of a sweep."""
+
 EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
 CHUNK_METRIC = "train/chunk_loss"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """Runs with their curves.
 
@@ -53,6 +62,39 @@ class Sweep:
     data: Sequence[Mapping[str, Any]] = ()
     sample: pd.DataFrame | None = None
     left_out: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> Any:
+        """The runs as a DataFrame to read: best first, with the chunksize as written, and without constant params."""
+        runs = self.runs.copy()
+        runs["chunksize"] = runs["chunksize"].astype(object).where(runs["sample"] != "full", "full")
+        runs["state"] = _states(runs)
+        metric = deciding_metric(held_out="val/loss" in runs)
+        if metric in runs:
+            sign = -1 if greater_is_better(metric) else 1
+            costs: Any = (sign * runs[metric]).where(runs["status"] == "FINISHED")
+            runs = runs.loc[costs.sort_values().index]
+        varying = [key for key in self.params if key not in ALWAYS and runs[key].nunique(dropna=False) > 1]
+        metrics = [key for key in (*EPOCH_METRICS, *EPOCH_AXES) if key in runs]
+        shown = ["name", "state", *(key for key in ALWAYS if key in runs), *varying, *metrics]
+        return runs.set_index(runs["run_id"].str[:SHORT].rename("run"))[list(dict.fromkeys(shown))]
+
+    def __repr__(self) -> str:
+        """Describe the sweep in one line."""
+        what = f"Sweep {self.sweep_id[:SHORT]} {self.name!r}" if self.sweep_id else "Runs"
+        counts = Counter(_states(self.runs)) if len(self.runs) else {}
+        told = ", ".join(f"{times:,} {state}" for state, times in counts.items()) or "no runs"
+        return f"<{what}: {told}; {len(self.curves):,} points in .curves>"
+
+    def _repr_html_(self) -> str:
+        """Show the same line and the best runs in a notebook."""
+        best = self.table.head(MOST_SHOWN) if len(self.runs) else pd.DataFrame()
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{best.to_html(float_format=number, na_rep='')}"
+
+
+def _states(runs: pd.DataFrame) -> list[str]:
+    diverged = runs["diverged_at"].notna() if "diverged_at" in runs else [False] * len(runs)
+    return [state_of(status, diverged=each) for status, each in zip(runs["status"], diverged, strict=True)]
 
 
 def row(run: Run) -> dict[str, object]:

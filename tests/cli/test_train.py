@@ -101,6 +101,9 @@ def test_defaults_whole() -> None:
         "tracking.log_model": "best",
         "tracking.wait": 600.0,
         "tracking.curve_points": 1000,
+        "tracking.name": None,
+        "tracking.note": None,
+        "tracking.tags": {},
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
         "runtime.block_rows": None,
@@ -228,6 +231,10 @@ REFUSED = {
     # Words that Hydra does not take.
     "chunksize": "cannot parse chunksize. Write KEY=VALUE, such as chunksize=100.",
     "epochs=[1": "cannot parse epochs=[1. Write KEY=VALUE, such as chunksize=100.",
+    "data.target=price (EUR)": "cannot parse data.target=price (EUR). Names with spaces, commas, brackets or quotes need "
+    "quotes, and the whole argument too: \"data.target='price (EUR)'\"",
+    "data.features=[a (b),c]": "cannot parse data.features=[a (b),c]. Names with spaces, commas, brackets or quotes need "
+    "quotes, and the whole argument too: \"data.features=['a (b)',c]\"",
     "epochs=1,2": "epochs=1,2 has several values. Add -m to train with each of them.",
     "data=null": "Config group override must be a string or a list. Got NoneType",
     "--config-dir=nowhere": "--config-dir: no such folder: {here}/nowhere",
