@@ -13,7 +13,15 @@ from pathlib import Path
 
 import yaml
 
-from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, TrackingConfig
+from harness.config import (
+    Config,
+    DataConfig,
+    ImagesConfig,
+    ObjectiveConfig,
+    RuntimeConfig,
+    StoppingConfig,
+    TrackingConfig,
+)
 from harness.config.dialect import Dialect
 from harness.config.meanings import default_of, keys, meanings, written
 
@@ -31,6 +39,7 @@ use. `null` stands for no value, `???` for a value that must be given.
 """
 SECTIONS = (
     ("Root", "", Config, "What the runs of a sweep usually differ in."),
+    ("objective", "objective.", ObjectiveConfig, "Parameters of `loss`, and which metric decides."),
     ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
     (
         "data: text files",
@@ -43,6 +52,12 @@ SECTIONS = (
         "data.",
         ImagesConfig,
         "With `data=images` and `data=digits`, these are the keys of `data.*`. See [images.md](images.md).",
+    ),
+    (
+        "stopping",
+        "stopping.",
+        StoppingConfig,
+        "When a run ends early. See [comparison.md](comparison.md#early-stopping).",
     ),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),

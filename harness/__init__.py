@@ -43,7 +43,6 @@ def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequen
         ConfigError: The store or sweep does not exist.
     """
     # MLflow and pandas take seconds to import, and most of the package needs neither.
-    from harness.config.metrics import EPOCH_METRICS
     from harness.runtime.environment import default_environment, missing_home
 
     with default_environment(missing_home()):
@@ -51,4 +50,4 @@ def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequen
     from harness.tracking.uri import tracking_uri
 
     ids = [sweep] if sweep else []
-    return RunReader(tracking_uri(uri)).load(ids, metrics or EPOCH_METRICS, with_sample=True)
+    return RunReader(tracking_uri(uri)).load(ids, metrics or (), with_sample=True)

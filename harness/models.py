@@ -1,4 +1,7 @@
-"""Models that come with harness. Any function that takes the number of inputs and returns a Keras model works too."""
+"""Models that come with harness. Any function that takes the number of inputs and returns a Keras model works too.
+
+A function whose second argument is `outputs` also gets the number of outputs: of targets or classes.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +19,33 @@ Inputs = int | tuple[int, ...]
 MOST_LAYERS, MOST_UNITS = 100, 1_000_000
 
 
-def linear(inputs: Inputs, init: float = 0.1) -> keras.Model:
-    """Build `prediction = intercept + slope_1 * feature_1 + ...`.
+def linear(inputs: Inputs, outputs: int = 1, init: float = 0.1) -> keras.Model:
+    """Build `prediction = intercept + slope_1 * feature_1 + ...`, for each output.
 
     Args:
         inputs: Number of features, or the shape of one row's input, which is flattened.
+        outputs: Number of targets or classes.
         init: Initial value of intercept and slopes.
 
     Returns:
-        A model `[rows, inputs] -> [rows, 1]`.
+        A model `[rows, inputs] -> [rows, outputs]`.
     """
     start: Any = keras.initializers.Constant(init)
-    layer = keras.layers.Dense(1, kernel_initializer=start, bias_initializer=start, name="linear")
+    layer = keras.layers.Dense(outputs, kernel_initializer=start, bias_initializer=start, name="linear")
     return keras.Sequential([*_flat(inputs), layer])
 
 
-def mlp(inputs: Inputs, units: Sequence[int] = (64, 64), activation: str = "relu") -> keras.Model:
+def mlp(inputs: Inputs, outputs: int = 1, units: Sequence[int] = (64, 64), activation: str = "relu") -> keras.Model:
     """Build a multilayer perceptron.
 
     Args:
         inputs: Number of features, or the shape of one row's input, which is flattened.
+        outputs: Number of targets or classes.
         units: Width of each hidden layer; at most 100 layers of a million units.
         activation: Keras name of the hidden layers' activation function.
 
     Returns:
-        A model `[rows, inputs] -> [rows, 1]`.
+        A model `[rows, inputs] -> [rows, outputs]`.
 
     Raises:
         ConfigError: There are too many layers or units.
@@ -51,7 +56,7 @@ def mlp(inputs: Inputs, units: Sequence[int] = (64, 64), activation: str = "relu
     for width in units:
         require_whole("model.units", width, 1, MOST_UNITS)
     hidden = [keras.layers.Dense(width, activation=activation) for width in units]
-    return keras.Sequential([*_flat(inputs), *hidden, keras.layers.Dense(1)])
+    return keras.Sequential([*_flat(inputs), *hidden, keras.layers.Dense(outputs)])
 
 
 def _flat(inputs: Inputs) -> list[Any]:

@@ -57,7 +57,7 @@ class FusedLauncher(Launcher):
         if not run.is_reused:
             write_job_files(job.whole(), f"{run.name}: {run.status} {run.reason}")
         ended = JobReturn(job.words, job.config, None, str(Path.cwd()), self._config.hydra.job.name)
-        ended.status, ended.return_value = JobStatus.COMPLETED, run.objective
+        ended.status, ended.return_value = JobStatus.COMPLETED, run.cost
         return ended
 
 
@@ -119,12 +119,12 @@ def _app(task_function: TaskFunction) -> App:
 
 
 def _reporter(run: Any) -> TaskFunction:
-    """Return the task function of a job whose run has ended: it writes the job's log and returns the objective."""
+    """Return the task function of a job whose run has ended: it writes the job's log and returns its cost."""
 
     def report(_: DictConfig) -> float:
         hide_passwords(job_folder(HydraConfig.get()), JOB_FILES)
         log.info("%s: %s %s", run.name, run.status, run.reason)
-        return run.objective
+        return run.cost
 
     return report
 

@@ -13,12 +13,16 @@ import numpy as np
 from harness.config import Loss
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
+from harness.data.statistics import Column
 from harness.data.table import Table
 from harness.models import linear
 from harness.training.events import Diverged, EpochEnd, Event, Failed, Stopped
 from harness.training.lanes import Recipe
+from harness.training.losses import LossPlan, make_objective
+from harness.training.objective import Objective
 from harness.training.tile import Lane
 from harness.training.trainer import Scan
+from tests.tables import table_without_files
 
 
 @dataclass
@@ -43,9 +47,15 @@ class History:
         return [ends, self.curve, weights, self.diverged]
 
 
+def objective(loss: Loss = Loss.mse, table: Table | None = None) -> Objective:
+    """Return the objective of a loss, by default for a single number."""
+    target = Column("target", False, 1, mean=0, std=1, min=0, max=1)
+    return make_objective(LossPlan(loss.value), table or table_without_files((target,), 1))
+
+
 def recipe(build: Callable = linear, optimizer: dict | None = None, loss: Loss = Loss.mse) -> Recipe:
     optimizer = optimizer or {"name": "adam"}
-    return Recipe(repr([build, optimizer, loss]), build, optimizer, loss)
+    return Recipe(repr([build, optimizer, loss]), build, optimizer, objective(loss))
 
 
 def lane(

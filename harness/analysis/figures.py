@@ -146,7 +146,7 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
         return None
     found = objective(sweep.runs)
     best = found.best(sweep.runs)
-    best = best[best["slope"].notna()].sort_values(found.metric).head(style.LEGEND_ENTRIES)
+    best = best[best["slope"].notna()].sort_values(found.metric, ascending=found.sign > 0).head(style.LEGEND_ENTRIES)
     if best.empty or len(sweep.sample.columns) != 2:
         return None
     feature, target = sweep.sample.columns

@@ -4,16 +4,19 @@
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from harness.config.metrics import deciding_metric, greater_is_better
+from harness.config.metrics import comparable_metric, deciding_metric, sign
 from harness.config.naming import varying
 from harness.tracking.frames import Sweep
 
-_LOSS_SPACE = ("loss", "data.scaling", "data.log_columns", "data.target")
+_LOSS_SPACE = re.compile(
+    r"loss|objective\.(delta|label_smoothing)|data\.(scaling|log_columns|target|weight|class_weight(\..*)?)"
+)
 """Losses of runs that differ in one of these params are not comparable."""
 
 
@@ -48,14 +51,26 @@ class Objective(NamedTuple):
 def objective(runs: pd.DataFrame) -> Objective:
     """Return the metric that decides between `runs`.
 
-    This is `val/loss`, or `train/loss` without a holdout, or `val/rmse` if the runs' losses are not comparable.
+    This is the runs' `objective.metric` if they share one; else `val/loss`, or `train/loss` without a holdout, or a
+    metric that can be compared (such as `val/rmse`) if the runs' losses cannot.
     """
-    metric = deciding_metric(held_out=True)
-    if metric not in runs or not runs[metric].notna().any():
-        metric = deciding_metric(held_out=False)
-    elif "val/rmse" in runs and any(runs[key].nunique() > 1 for key in _LOSS_SPACE if key in runs):
-        metric = "val/rmse"
-    return Objective(metric, -1 if greater_is_better(metric) else 1)
+    metric = _chosen(runs) or deciding_metric(held_out=_has_values(runs, deciding_metric(held_out=True)))
+    known = [key for key in runs if _has_values(runs, key)]
+    if not _chosen(runs) and metric == deciding_metric(held_out=True) and comparable_metric(known) in known:
+        spaces = runs[[key for key in runs if _LOSS_SPACE.fullmatch(key)]]
+        if (spaces.nunique() > 1).any() or (spaces.notna().any() & spaces.isna().any()).any():
+            metric = comparable_metric(known)
+    return Objective(metric, sign(metric))
+
+
+def _chosen(runs: pd.DataFrame) -> str:
+    """Return the configured metric, if all runs that name one name the same; a run that was reused may name none."""
+    names = runs["objective.metric"].dropna().unique() if "objective.metric" in runs else []
+    return str(names[0]) if len(names) == 1 and _has_values(runs, names[0]) else ""
+
+
+def _has_values(runs: pd.DataFrame, key: str) -> bool:
+    return key in runs and bool(runs[key].notna().any())
 
 
 def settings(sweep: Sweep) -> list[str]:

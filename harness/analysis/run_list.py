@@ -13,6 +13,7 @@ from harness.analysis.tables import Column
 from harness.formatting import age, number
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, row, state_of, typed
+from harness.tracking.run_tags import PRUNED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -59,4 +60,4 @@ def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
 def _state(run: Run, *, is_abandoned: bool) -> str:
     if is_abandoned:
         return "interrupted"
-    return state_of(run.info.status, diverged="diverged_at" in run.data.tags)
+    return state_of(run.info.status, diverged="diverged_at" in run.data.tags, pruned=PRUNED in run.data.tags)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Objective, Run, has
 from harness.formatting import count, memory, number
+from harness.tracking.run_tags import STOPPED
 
 _MEMORY = "memory/update_mb"
 
@@ -18,7 +19,8 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
         best = next((run for run in runs if objective.decides(run) and run["sample"] == sample), None)
         if best is not None:
             kind = "full-sample run" if sample == "full" else f"batch run (chunks of {best['chunksize']} rows)"
-            effort = f"{count(best['updates'], 'update')} in {count(float(best['epochs']), 'epoch')}"
+            epochs = best[STOPPED] if has(best, STOPPED) else best["epochs"]
+            effort = f"{count(best['updates'], 'update')} in {count(float(epochs), 'epoch')}"
             result = f"{objective.metric} {number(best[objective.metric])}"
             sentences.append(f"Best {kind}: {result} after {effort}{_memory(best)}.")
     return sentences
@@ -36,8 +38,7 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
     if other is None:
         return f"{text}{_memory(best)}."
     kind = "full-sample" if other["sample"] == "full" else "batch"
-    ratio = other[metric] / best[metric] if other[metric] > best[metric] > 0 else 1
-    more = "" if ratio == 1 else f" ({ratio - 1:.2%} higher)" if ratio < 2 else f" ({ratio:.3g} times as high)"
+    more = _more(other[metric], best[metric]) if objective.sign > 0 else ""
     text += f"; the best {kind} run, {other['name']}, reaches {number(other[metric])}{more} "
     text += f"after {count(other['updates'], 'update')}"
     if not (has(best, _MEMORY) and has(other, _MEMORY)):
@@ -76,6 +77,11 @@ def shared_scan(runs: Sequence[Run]) -> list[str]:
         f"scan s and scan rows/s are measured for a whole scan of {lanes} lanes, not for single runs. Runs that differ "
         "only in epochs share a lane."
     ]
+
+
+def _more(value: float, best: float) -> str:
+    ratio = value / best if value > best > 0 else 1
+    return "" if ratio == 1 else f" ({ratio - 1:.2%} higher)" if ratio < 2 else f" ({ratio:.3g} times as high)"
 
 
 def _memory(run: Run) -> str:

@@ -15,6 +15,7 @@ from harness.analysis.tables import ranked
 from harness.formatting import age, number
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, row, state_of, typed
+from harness.tracking.run_tags import PRUNED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -44,7 +45,10 @@ def sweeps_as_csv(sweeps: Iterable[tuple[Run, list[Run]]]) -> str:
     rows = []
     for facts in _facts(sweeps):
         started = pd.Timestamp(facts.pop("started"), unit="s", tz="UTC").isoformat(timespec="seconds")
-        states = {state: facts["states"].get(state, 0) for state in ("finished", "diverged", "failed", "interrupted")}
+        states = {
+            state: facts["states"].get(state, 0)
+            for state in ("finished", "diverged", "failed", "interrupted", "pruned")
+        }
         rows.append({**facts, "started": started, "runs": facts["states"].total(), **states})
     frame = pd.DataFrame(rows, columns=None if rows else ["sweep"])
     return to_csv(frame.drop(columns="states", errors="ignore"))
@@ -53,7 +57,10 @@ def sweeps_as_csv(sweeps: Iterable[tuple[Run, list[Run]]]) -> str:
 def _facts(sweeps: Iterable[tuple[Run, list[Run]]]) -> Iterator[dict[str, Any]]:
     for head, members in sweeps:
         runs = typed(pd.DataFrame([row(run) for run in members], columns=None if members else ["status"]))
-        states = Counter(state_of(run["status"], diverged=has(run, "diverged_at")) for run in runs.to_dict("records"))
+        states = Counter(
+            state_of(run["status"], diverged=has(run, "diverged_at"), pruned=has(run, PRUNED))
+            for run in runs.to_dict("records")
+        )
         found, first = objective(runs), next(iter(ranked(runs)), None)
         best = first if first and found.decides(first) else None
         yield {

@@ -10,10 +10,11 @@ import pandas as pd
 from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Run, chunksize, has, objective, settings
 from harness.analysis.time_to_target import TimeToTarget
-from harness.config.metrics import EPOCH_METRICS, greater_is_better
+from harness.config.metrics import epoch_metrics, greater_is_better
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, Sweep, state_of
+from harness.tracking.run_tags import PRUNED, STOPPED
 
 Column = list[str]
 """A title, which may have several lines, and one cell per row."""
@@ -32,20 +33,15 @@ class Metric(NamedTuple):
     write: Format = number
 
 
-METRICS = (
-    Metric("updates", "updates"),
-    *(
-        Metric(key.replace("/", "/\n"), key, score if greater_is_better(key) else number)
-        for key in EPOCH_METRICS
-        if key != "val/mae"  # Adds little to val/rmse.
-    ),
+UPDATES = Metric("updates", "updates")
+OTHERS = (
     Metric("inter-\ncept", "intercept"),
     Metric("slope", "slope"),
     Metric("train\ns", "time/train_s", "{:.2g}".format),
     Metric("rows\n/s", "rows_per_second", millions),
     Metric("memory/\nupdate", "memory/update_mb", memory),
 )
-"""The columns of `harness compare` and the report, in order; columns without values are dropped."""
+"""Columns of `harness compare` and the report after the metrics; columns without values are dropped."""
 
 _SCAN_TITLES = {"train\ns": "scan\ns", "rows\n/s": "scan\nrows/s"}
 """Titles where several runs shared a scan."""
@@ -68,12 +64,23 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     columns = [["run", *(str(run["run_id"])[:SHORT] for run in runs)]]
     columns += [_setting_column(key, runs) for key in settings(sweep)]
     shared = any(has(run, "time/shared_by") and run["time/shared_by"] > 1 for run in runs)
-    metrics = [_metric_column(metric, runs) for metric in METRICS]
+    metrics = [_metric_column(metric, runs) for metric in _metrics(sweep)]
     metrics = [[_SCAN_TITLES.get(title, title) if shared else title, *cells] for title, *cells in metrics if any(cells)]
     # For runs that did not finish, the first metric's column shows how they ended.
     first = metrics.pop(0) if metrics else ["", *("" for _ in runs)]
+    if any(has(run, STOPPED) for run in runs):
+        columns += [["stopped\nat", *(str(run[STOPPED]) if has(run, STOPPED) else "" for run in runs)]]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
     return columns + metrics
+
+
+def _metrics(sweep: Sweep) -> list[Metric]:
+    """Return the metrics to show; the one that decides comes before the others."""
+    deciding = objective(sweep.runs).metric
+    keys = [key for key in epoch_metrics(sweep.runs) if key == deciding or key.split("/")[1] != "mae"]  # As val/rmse.
+    keys.sort(key=lambda key: key not in ("train/loss", "val/loss", deciding))
+    shown = [Metric(key.replace("/", "/\n"), key, score if greater_is_better(key) else number) for key in keys]
+    return [UPDATES, *shown, *OTHERS]
 
 
 def comparison_columns(comparisons: Sequence[Comparison]) -> list[Column]:
@@ -178,4 +185,8 @@ def _metric_column(metric: Metric, runs: Sequence[Run]) -> Column:
 
 def _ending(run: Run) -> str:
     """Return how a run ended, or an empty string if it finished."""
-    return "" if run["status"] == "FINISHED" else state_of(run["status"], diverged=has(run, "diverged_at"))
+    if run["status"] == "FINISHED":
+        return ""
+    if has(run, PRUNED):
+        return f"pruned at {run[PRUNED]}"
+    return state_of(run["status"], diverged=has(run, "diverged_at"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 import math
@@ -20,7 +21,7 @@ from harness.cli.compose import Job
 from harness.cli.hydra_errors import check_keys
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.trust import OPTION, import_models
-from harness.config import Config
+from harness.config import Config, DataConfig
 from harness.errors import ConfigError, require
 from harness.formatting import count
 from harness.runtime.secrets import masked, remember
@@ -80,7 +81,7 @@ class App:
             sweep.__exit__(kind, error, traceback)
 
     def __call__(self, config: DictConfig) -> float:
-        """Train the job that Hydra runs, and return its objective."""
+        """Train the job that Hydra runs, and return the deciding metric such that lower is better."""
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
         hide_passwords(folder, SWEEP_FILES)
@@ -98,7 +99,7 @@ class App:
             # Hydra would print its own message and continue with the next job, so the caller raises the error.
             self.error = error
             return math.inf
-        return ended[0].objective if ended else math.inf
+        return ended[0].cost if ended else math.inf
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Check jobs and their data, for a launcher that trains them one by one."""
@@ -153,6 +154,7 @@ class App:
         remember(*addresses)
         for cache in {config.runtime.cache for config in configs}:
             _check_folder("runtime.cache", cache)
+        configs = _with_names(configs)
         self._check_sources(configs)
         self._show("loading TensorFlow")
         import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
@@ -173,6 +175,25 @@ class App:
     def _show(self, phase: str) -> None:
         if self._startup:
             self._startup.phase(phase)
+
+
+def _with_names(configs: Sequence[Config]) -> list[Config]:
+    """Replace patterns in `data.features` by the names of columns, reading them once for each file."""
+    known: dict[str, Any] = {}
+    found = []
+    for config in configs:
+        data = config.data
+        if isinstance(data, DataConfig) and data.has_patterns:
+            from harness.data.features import name_features
+
+            key = repr(data)
+            if key not in known:
+                display = _display()
+                known[key] = name_features(data, Path(config.runtime.cache), display.reading, display.say)
+                display.clear()
+            config = dataclasses.replace(config, data=known[key])
+        found.append(config)
+    return found
 
 
 def to_config(config: DictConfig) -> Config:

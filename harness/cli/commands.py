@@ -45,7 +45,7 @@ def train(words: tuple[str, ...]) -> int:
         show_runs(runs[0].config.tracking.uri, [run.run_id for run in runs])
         say("")
         say(next_steps(runs, app.sweep_id))
-    failed = [run for run in runs if run.status != "FINISHED"]
+    failed = [run for run in runs if run.status != "FINISHED" and not run.pruned_at]
     for run in failed:
         lines = run.reason.splitlines()
         reason = " ... ".join(line.strip() for line in lines[:1] + lines[1:][-1:])

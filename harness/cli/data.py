@@ -42,14 +42,20 @@ def generate(path: Path, rows: float, seed: int) -> None:
 
 
 @data.command()
-@click.argument("path")
-def describe(path: str) -> None:
-    """Show a local or remote file's columns, likely problems, and how to train on it."""
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--target", help="The column to predict; the default is a guess.")
+@click.option("--all", "everything", is_flag=True, help="Read large files completely.")
+def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> None:
+    """Show how local or remote files are written, their columns, likely problems, and how to train on them.
+
+    Several files are read as one table. Of large files, only the first rows are read.
+    """
     from rich.console import Console
 
     from harness.data.describe import describe, render
 
-    Console().print(render(describe(path)), soft_wrap=True)
+    path = paths[0] if len(paths) == 1 else list(paths)
+    Console().print(render(describe(path, target=target, everything=everything)), soft_wrap=True)
 
 
 @data.command("list")

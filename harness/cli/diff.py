@@ -17,6 +17,7 @@ from harness.runtime.secrets import shown
 from harness.tracking import artifacts
 from harness.tracking.frames import SHORT, datasets, state_of
 from harness.tracking.reader import RunReader
+from harness.tracking.run_tags import PRUNED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -50,7 +51,7 @@ def diff(records: RunReader, ids: Sequence[str], console: Console) -> None:
 
 
 def _title(run: Run) -> str:
-    state = state_of(run.info.status, diverged="diverged_at" in run.data.tags)
+    state = state_of(run.info.status, diverged="diverged_at" in run.data.tags, pruned=PRUNED in run.data.tags)
     return f"{run.info.run_id[:SHORT]}  {shown(run.info.run_name or '')}, {state}"
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import difflib
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from harness.cli.compose import CONF
-from harness.cli.words import quoted
+from harness.cli.words import suggestion
 from harness.errors import ConfigError
 
-_PLAIN = re.compile(r"[\w.\-]+")
+OPTIMIZER_ARGUMENTS = ("amsgrad", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
+"""Arguments that optimizers have, but not as keys of their files."""
+
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 
@@ -30,31 +32,19 @@ def explain(error: Exception) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"no such {group}: {option}.{_guess(option, error.options)} Available: {', '.join(error.options)}."
     if isinstance(error, OverrideParseException):
-        return f"cannot parse {error.override}. {_quoting(error.override or '')}"
+        advice = suggestion(str(error.override)) or "Write KEY=VALUE, such as chunksize=100."
+        return f"cannot parse {error.override}. {advice}"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     if isinstance(cause, OmegaConfBaseException):
         return _wrong_value(cause.full_key or "", lines[0].rstrip("."))
+    if found := re.match(r"Could not append to config. An item is already at '(.*)'", lines[0]):
+        return f"{found[1]} has a value already: write {found[1]}=VALUE, without +."
     if lines[0].startswith("Ambiguous value for argument"):
         word = lines[0].split(maxsplit=4)[-1].strip("'")
         return f"{word} has several values. Add -m to train with each of them."
     if found := re.fullmatch("Additional config directory '(.*)' not found", lines[0]):
         return f"--config-dir: no such folder: {found[1]}"
     return " ".join(lines)
-
-
-def _quoting(word: str) -> str:
-    """Return what to write instead of an argument that cannot be parsed."""
-    key, equals, value = word.partition("=")
-    if not equals or not value.strip() or value.startswith("[") > value.endswith("]"):
-        return "Write KEY=VALUE, such as chunksize=100."
-    if value.startswith("[") and value.endswith("]"):
-        names = [name.strip().strip("'\"") for name in value[1:-1].split(",")]
-        value = f"[{','.join(name if _PLAIN.fullmatch(name) else quoted(name) for name in names)}]"
-    else:
-        value = quoted(value.strip("'\""))
-    whole = f"{key}={value}"
-    whole = shlex.quote(whole) if set('"$`\\!') & set(whole) else f'"{whole}"'
-    return f"Names with spaces, commas, brackets or quotes need quotes, and the whole argument too: {whole}"
 
 
 def check_keys(settings: Any, prefix: str = "") -> None:
@@ -92,12 +82,23 @@ def _no_such_key(key: str, siblings: Mapping[str, Any], *, is_open: bool = False
     guess = f" Did you mean {deeper[0]}?" if deeper else _guess(name, options, path + dot)
     listed = "" if guess else f" {path or 'The configuration'} has: {', '.join(options)}."
     remedy = f" Write +{key}=VALUE to add it." if is_open and not guess else ""
+    if path == "optimizer" and name not in OPTIMIZER_ARGUMENTS:
+        having = [f"optimizer={file.stem}" for file in _optimizers() if name in _keys_of(file)]
+        remedy = f" {' and '.join(having)} {'have' if len(having) > 1 else 'has'} it." if having else ""
     return f"no such key: {key}.{guess}{listed}{remedy}"
 
 
 def _guess(word: str, options: Sequence[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.7)
     return f" Did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _optimizers() -> list[Path]:
+    return sorted((CONF / "optimizer").glob("*.yaml"))
+
+
+def _keys_of(file: Path) -> list[str]:
+    return re.findall(r"^(\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def _groups() -> list[str]:

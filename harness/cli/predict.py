@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
+from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
 from harness.config import DataConfig
 from harness.data.csv_source import CsvSource
@@ -28,8 +29,6 @@ from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import data_of
 
-COLUMN = "prediction"
-
 
 def predict(
     records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool, display: Display | None = None
@@ -37,25 +36,28 @@ def predict(
     """Write a prediction for each row of a CSV file to another file, by default standard output.
 
     The input must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
-    front of the prediction. `display` shows the progress.
+    front of the prediction. Of classes, the most probable one is written, and its probability. `display` shows the
+    progress.
 
     Raises:
         ConfigError: The run has no model, or a row is invalid.
     """
     with tempfile.TemporaryDirectory() as folder:
-        model = load(artifacts.model(records, run_id, Path(folder)))
+        file = artifacts.model(records, run_id, Path(folder))
+        model, metadata = load(file), artifacts.described(file)
         data = data_of(artifacts.settings(records, run_id, Path(folder)))
     if not isinstance(data, DataConfig):
         raise ConfigError("The run was trained on images, not on rows.")
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
-    batch_rows = rows_per_batch(model)
+    batch_rows, predictions = rows_per_batch(model), Predictions.of(model, metadata)
     require(path.is_file(), f"PATH: {path} is not a CSV file on disk.")
     source = open_source(str(path), selection)
     require(isinstance(source, CsvSource), f"PATH: {path} is Parquet, not CSV.")
     header = source.names()
-    require(not keep or COLUMN not in header, f"--keep: {path} already has a column {COLUMN}. Rename it.")
+    twice = ", ".join(name for name in predictions.columns if name in header)
+    require(not keep or not twice, f"--keep: {path} already has a column {twice}. Rename it.")
     with (
         _sink(output) as sink,
         contextlib.closing(_rows(path, selection, keep)) as rows,
@@ -63,7 +65,7 @@ def predict(
     ):
         next(rows)
         done, size = 0, path.stat().st_size
-        _write([*(header if keep else ()), COLUMN], sink)
+        _write([*(header if keep else ()), *predictions.columns], sink)
         for chunk in chunks:
             inputs = {
                 name: _input(name, column, chunk, model.input[name].dtype)
@@ -74,9 +76,8 @@ def predict(
                 display.reading(IngestProgress("predicting", done, chunk.position, size))
             for start in range(0, chunk.rows, batch_rows):
                 some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
-                predictions = np.asarray(model(some, training=False))[:, 0]
-                frame = rows.send(len(predictions)).assign(**{COLUMN: predictions})
-                _write(frame, sink)
+                outputs = np.asarray(model(some, training=False))
+                _write(rows.send(len(outputs)).assign(**predictions.named(outputs)), sink)
 
 
 def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFrame, int]:

@@ -22,11 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.cli.app import App
 from harness.cli.compose import CONF, register_schema
 from harness.cli.hydra_errors import explain
+from harness.cli.own_words import overrides
 from harness.cli.startup import PRINTS
 from harness.cli.trust import OPTION
-from harness.cli.words import overrides, quoted
-from harness.config.metrics import EPOCH_METRICS
+from harness.cli.words import quote_for_hydra
 from harness.errors import ConfigError, require
+from harness.overrides import hydra_value
 from harness.runtime.environment import default_environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.keras_settings import restore_user_settings
@@ -58,7 +59,7 @@ def plan(arguments: Sequence[str], startup: Startup) -> None:
     """Print what `run` would do."""
     with tempfile.TemporaryDirectory() as folder:  # For the files that Hydra writes.
         app = App(arguments, previews=True, startup=startup)
-        run_app(app, [*arguments, f"hydra.run.dir={quoted(folder)}", f"hydra.sweep.dir={quoted(folder)}"])
+        run_app(app, [*arguments, f"hydra.run.dir={hydra_value(folder)}", f"hydra.sweep.dir={hydra_value(folder)}"])
         app.preview()
 
 
@@ -74,7 +75,7 @@ def run_app(app: App, words: Sequence[str]) -> None:
     register_schema()
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        with _as_hydra_wants_it(overrides([word for word in words if word != OPTION])), app:
+        with _as_hydra_wants_it(overrides(quote_for_hydra([word for word in words if word != OPTION]))), app:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(app)()
             if app.error:
                 raise app.error
@@ -140,7 +141,7 @@ def train_in_process(words: Sequence[str]) -> Sweep:
 
         ids = [app.sweep_id] if app.sweep_id else [run.run_id for run in app.runs]
         reader = RunReader(tracking_uri(app.runs[0].config.tracking.uri))
-        return reader.load(ids, EPOCH_METRICS, with_sample=True)
+        return reader.load(ids, with_sample=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from harness.config.any_data import AnyData, Order, Scaling
 from harness.config.data import DataConfig, Missing
 from harness.config.images import Fit, ImagesConfig, LabelType, Unreadable
 from harness.config.kinds import DATA_KINDS, kind_of
+from harness.config.objective import Loss, ObjectiveConfig
 from harness.config.schema import (
     DEFAULT_EXPERIMENT,
     FULL,
@@ -14,11 +15,11 @@ from harness.config.schema import (
     Device,
     FullSample,
     LogModel,
-    Loss,
     RuntimeConfig,
     TrackingConfig,
     flatten,
 )
+from harness.config.stopping import Restore, StoppingConfig
 
 __all__ = [
     "DATA_KINDS",
@@ -35,9 +36,12 @@ __all__ = [
     "LogModel",
     "Loss",
     "Missing",
+    "ObjectiveConfig",
     "Order",
+    "Restore",
     "RuntimeConfig",
     "Scaling",
+    "StoppingConfig",
     "TrackingConfig",
     "Unreadable",
     "flatten",

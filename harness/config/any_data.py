@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Self
+
+from harness.config.limits import require_number, shown
+from harness.config.objective import Loss
+from harness.errors import require
+
+BALANCED = "balanced"
 
 
 class Scaling(Enum):
@@ -32,11 +38,35 @@ class _Keys:
     holdout: float
     split_seed: int
     order: Order
+    class_weight: Any
 
 
 @dataclass
 class AnyData(_Keys):
     """Where rows come from, of whatever kind: `DataConfig` for columns of files, `ImagesConfig` for images."""
+
+    def for_loss(self, loss: Loss) -> Self:
+        """Return these values, with what follows from the loss.
+
+        Raises:
+            ConfigError: The targets do not suit the loss.
+        """
+        raise NotImplementedError
+
+
+def class_weight(given: Any) -> Any:
+    """Return `data.class_weight` with its labels as text.
+
+    Raises:
+        ConfigError: It is neither `balanced` nor weights by label.
+    """
+    if not isinstance(given, Mapping):
+        forms = "`balanced` or a weight for each label, such as {spam: 5}"
+        require(given in (None, BALANCED), f"data.class_weight must be {forms}, not {shown(given)}.")
+        return given
+    for label, value in given.items():
+        require_number(f"data.class_weight: the weight of {label}", value, 0, 1e30)
+    return {str(label): value for label, value in given.items()}
 
 
 def repeated(names: Sequence[str]) -> list[str]:

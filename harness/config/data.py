@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from harness.config.any_data import AnyData, Order, Scaling, repeated
+from harness.config.any_data import AnyData, Order, Scaling, class_weight, repeated
 from harness.config.dialect import Dialect
 from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
+from harness.config.objective import CLASSES_LOSS, Loss
 from harness.errors import require
 
 
@@ -25,8 +26,10 @@ class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
-        features: Input columns, in the model's order.
-        target: The column to predict.
+        features: Input columns, in the model's order; a pattern such as `sqft_*` stands for all columns that match it,
+            and `all` for all but targets and weights.
+        exclude: Columns or patterns that `features` leaves out.
+        target: The column to predict, or a list of numeric columns to predict together.
         path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
             `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
@@ -34,7 +37,13 @@ class DataConfig(Dialect, AnyData):
         rows: Number of rows to generate of the built-in data.
         origin: Where to get the file; shown if it does not exist.
         log_columns: Features or target to replace by their natural logarithm.
-        categorical: Categorical features; each category becomes a model input that is 0 or 1.
+        categorical: Categorical features; each category becomes a model input that is 0 or 1. The target of
+            `loss=sparse_categorical_crossentropy` is categorical by itself.
+        classes: The classes of that target, in the order of the model's outputs; a row with another label is rejected,
+            or left out with `missing=drop`. By default, the labels in the training rows, ascending.
+        weight: A column of weights, each row's share in the loss.
+        class_weight: Weights of the target's labels, such as `{spam: 5}`, in which others weigh 1; `balanced` gives
+            all labels the same share in the loss. Multiplied by `weight`.
         dates: Features or target that are dates, converted to days since 1970-01-01.
         date_format: `strptime` format of the dates; None means ISO 8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
@@ -45,13 +54,17 @@ class DataConfig(Dialect, AnyData):
         order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch.
     """
 
-    features: list[str]
-    target: str
+    features: Any
+    target: Any
     path: Any = None
     rows: int | None = None
     origin: str | None = None
     log_columns: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
     categorical: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    weight: str | None = None
+    class_weight: Any = None
     dates: list[str] = field(default_factory=list)
     date_format: str | None = None
     scaling: Scaling = Scaling.standard
@@ -62,7 +75,14 @@ class DataConfig(Dialect, AnyData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.features = ["*"] if self.features == "all" else self.features
+        require(
+            isinstance(self.features, list | tuple),
+            "data.features must be a list, such as data.features=[a,b], or all.",
+        )
+        self.features = [str(name) for name in self.features]
         self._check_columns()
+        self._check_classes()
         self._check_source()
         require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
         self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but not the same text in a key.
@@ -70,22 +90,67 @@ class DataConfig(Dialect, AnyData):
         require_whole("data.split_seed", self.split_seed, *SEEDS)
 
     @property
+    def targets(self) -> list[str]:
+        """The columns to predict."""
+        return self.target if isinstance(self.target, list) else [self.target]
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether features are patterns, to be replaced by names once the file is known."""
+        return any(mark in name for name in self.features for mark in "*?")
+
+    @property
     def columns(self) -> list[str]:
-        """All columns to read, the target last."""
-        return [*self.features, self.target]
+        """All columns to read: the features, the targets, and the weights if there are any."""
+        return [*self.features, *self.targets, *([self.weight] if self.weight else [])]
+
+    def for_loss(self, loss: Loss) -> DataConfig:
+        """See `AnyData`; the target of classes is categorical."""
+        name = f"loss={loss.value}"
+        if loss.has_labels:
+            require(len(self.targets) == 1, f"{name} needs one target, but data.target names {len(self.targets)}.")
+            labels = "a label" if loss is CLASSES_LOSS else "labels 0 and 1"
+            for key in ("log_columns", "dates"):
+                is_plain = self.targets[0] not in getattr(self, key)
+                require(is_plain, f"{name} needs {labels}: remove the target from data.{key}.")
+        else:
+            require(self.class_weight is None, f"data.class_weight needs labels, but {name} predicts numbers.")
+        if loss is CLASSES_LOSS:
+            return replace(self, categorical=list(dict.fromkeys([*self.categorical, *self.targets])))
+        words = ", ".join(target for target in self.targets if target in self.categorical)
+        require(not words, f"data.categorical names the target {words}: set loss={CLASSES_LOSS.value} for classes.")
+        require(not self.classes, f"data.classes needs loss={CLASSES_LOSS.value}, not {name}.")
+        return self
 
     def _check_columns(self) -> None:
-        columns = self.columns
+        if isinstance(self.target, list) and len(self.target) == 1:
+            (self.target,) = self.target  # The same column, not another text in a key.
         require(bool(self.features), "data.features is empty; name at least one column.")
         require(bool(self.target), "data.target is empty; name a column.")
+        named = all(isinstance(name, str) and name for name in self.targets)
+        require(named, f"data.target must be a column's name or a list of these, not {shown(self.target)}.")
+        if self.has_patterns:
+            return  # The names are checked once they are known.
+        require(not self.exclude, "data.exclude needs data.features=all or a pattern such as sqft_*.")
+        columns = [*self.features, *self.targets]
         twice = repeated(columns)
         require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
-        self._check_names("categorical", self.features, "data.features")
+        self._check_names("categorical", columns, "data.features and data.target")
         both = {*self.categorical} & {*self.log_columns, *self.dates} | {*self.log_columns} & {*self.dates}
-        shown = ", ".join(sorted(both))
-        require(not both, f"{shown}: only one of data.categorical, data.dates and data.log_columns may name a column.")
+        names = ", ".join(sorted(both))
+        require(not both, f"{names}: only one of data.categorical, data.dates and data.log_columns may name a column.")
+        is_other = self.weight is None or (bool(self.weight) and self.weight not in columns)
+        require(
+            is_other, f"data.weight must name a column that is neither a feature nor a target, not {self.weight!r}."
+        )
+
+    def _check_classes(self) -> None:
+        twice = repeated(self.classes)
+        require(not twice, f"data.classes names {', '.join(twice)} more than once.")
+        require(len(self.classes) != 1, "data.classes names only one class; name at least two.")
+        self.class_weight = class_weight(self.class_weight)
 
     def _check_names(self, key: str, columns: list[str], among: str) -> None:
         known = {*columns}

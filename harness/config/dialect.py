@@ -76,6 +76,7 @@ class Dialect:
         for key in ("delimiter", "decimal", "thousands", "comment"):
             mark = getattr(self, key)
             setattr(self, key, _MARKS.get(mark, mark))
+        self.header = Header(self.header)
         self.names = [str(name) for name in self.names]
         self.na_values = [_text(mark) for mark in self.na_values]
         self._check_marks()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from harness.config.any_data import AnyData, Order, Scaling, repeated
+from harness.config.any_data import AnyData, Order, Scaling, class_weight, repeated
 from harness.config.limits import SEEDS, require_whole, shown
+from harness.config.objective import CLASSES_LOSS, Loss
 from harness.errors import require
 
 MOST_PIXELS = 4096
@@ -61,6 +62,8 @@ class ImagesConfig(AnyData):
         holdout: Fraction of the images to hold out, in [0, 1).
         split_seed: Seed for choosing the held-out images.
         order: `shuffled` permutes images once, and pages of them in each epoch; `file` keeps the order of classes.
+        class_weight: Weights of the classes, such as `{cat: 5}`, in which others weigh 1; `balanced` gives all classes
+            the same share in the loss.
     """
 
     image_size: list[int]
@@ -80,6 +83,7 @@ class ImagesConfig(AnyData):
     holdout: float = 0.2
     split_seed: int = 0
     order: Order = Order.shuffled
+    class_weight: Any = None
 
     def __post_init__(self) -> None:
         is_pair = len(self.image_size) == 2
@@ -95,7 +99,19 @@ class ImagesConfig(AnyData):
         is_path = self.path is None or (isinstance(self.path, str) and bool(self.path))
         require(is_path, f"data.path must be one folder or file, not {shown(self.path)}.")
         require(not (self.labels and self.path is None), "data.labels needs data.path, the folder of the images.")
+        self.class_weight = class_weight(self.class_weight)
         self._check_classes()
+
+    def for_loss(self, loss: Loss) -> ImagesConfig:
+        """See `AnyData`."""
+        if self.label_type is LabelType.category:
+            remedy = f"Set loss={CLASSES_LOSS.value}, or data.label_type=number."
+            require(loss is CLASSES_LOSS, f"loss={loss.value} does not predict the classes of images. {remedy}")
+        else:
+            require(not loss.has_labels, f"data.label_type=number needs a numeric loss, not loss={loss.value}.")
+            weights = f"data.class_weight needs classes, but loss={loss.value} predicts numbers."
+            require(self.class_weight is None, weights)
+        return self
 
     def _check_classes(self) -> None:
         if self.classes is None:

@@ -1,27 +1,88 @@
-"""Names and directions of the metrics that a run records each epoch; `harness.training.objective` computes them."""
+"""Names and directions of the metrics that a run records each epoch; `harness.training.objective` computes them.
+
+A metric's name is `PART/KIND`, or `PART/KIND/TARGET` where there are several targets.
+"""
 
 from __future__ import annotations
 
-from harness.config.schema import Loss
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from harness.config.keys import key_of
+from harness.config.objective import Loss
 
 REGRESSION = ("val/rmse", "val/mae", "val/r2")
 BINARY = ("val/accuracy", "val/auc")
-EPOCH_METRICS = ("train/loss", "val/loss", *REGRESSION, *BINARY)
+CLASSES = ("val/accuracy", "val/balanced_accuracy", "val/macro_f1")
+TOP5 = "val/top5_accuracy"
+TOP5_CLASSES = 6
+"""Least number of classes with a top-5 accuracy."""
 
-_BINARY_LOSSES = frozenset({Loss.binary_crossentropy.value})
-_GREATER_IS_BETTER = frozenset({"val/r2", "val/accuracy", "val/auc"})
+RESTORED = "restored/"
+"""Prefix of the metrics of the epoch whose model a run has kept, if that may not be the last."""
+
+_KINDS = ("loss", "rmse", "mae", "r2", "accuracy", "auc", "balanced_accuracy", "macro_f1", "top5_accuracy")
+"""In the order in which tables show them."""
+_GREATER_IS_BETTER = frozenset(_KINDS[3:])
+
+
+def regression_metrics(targets: Sequence[str]) -> tuple[str, ...]:
+    """Return the metrics of numeric targets: of a single one, or of each and their mean R²."""
+    if len(targets) == 1:
+        return REGRESSION
+    each = (f"{metric}/{key_of(name, reserved='/')}" for name in targets for metric in REGRESSION)
+    return (*each, "val/r2")
+
+
+def class_metrics(classes: int) -> tuple[str, ...]:
+    """Return the metrics of a label with this many classes."""
+    return (*CLASSES, TOP5) if classes >= TOP5_CLASSES else CLASSES
+
+
+def epoch_metrics(keys: Iterable[str]) -> list[str]:
+    """Return those of `keys` that are recorded each epoch and tell how good a run is, the most important first."""
+    found = [key for key in keys if key == "train/loss" or (key.startswith("val/") and _kind(key) in _KINDS)]
+    return sorted(found, key=lambda key: (key != "train/loss", _KINDS.index(_kind(key))))
 
 
 def predicts_probability(loss: Loss | str) -> bool:
     """Return True if a model trained with `loss` predicts the probability of label 1."""
-    return str(getattr(loss, "value", loss)) in _BINARY_LOSSES
+    return str(getattr(loss, "value", loss)) == Loss.binary_crossentropy.value
 
 
-def deciding_metric(*, held_out: bool) -> str:
-    """Return the metric that decides which run is better."""
-    return "val/loss" if held_out else "train/loss"
+def deciding_metric(chosen: str | None = None, *, held_out: bool) -> str:
+    """Return the metric that decides which run is better; `chosen` is the configured one."""
+    return chosen or ("val/loss" if held_out else "train/loss")
+
+
+def final_values(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return a run's recorded metrics, those of its restored epoch in place of its last one's."""
+    found = {key: value for key, value in metrics.items() if not key.startswith(RESTORED)}
+    return found | {key.removeprefix(RESTORED): value for key, value in metrics.items() if key.startswith(RESTORED)}
 
 
 def greater_is_better(metric: str) -> bool:
     """Return True if larger values of `metric` are better."""
-    return metric in _GREATER_IS_BETTER
+    return _kind(metric) in _GREATER_IS_BETTER
+
+
+def sign(metric: str) -> int:
+    """Return 1 if smaller values of `metric` are better, else -1."""
+    return -1 if greater_is_better(metric) else 1
+
+
+def cost(metric: str, metrics: Mapping[str, float]) -> float:
+    """Return the value of a metric such that lower is better; infinite if it is missing."""
+    return sign(metric) * metrics[metric] if metric in metrics else math.inf
+
+
+def comparable_metric(keys: Collection[str]) -> str:
+    """Return the metric among `keys` that can be compared where losses cannot; by default the root mean square error.
+
+    Several targets have different units, so that only their mean R² can be compared.
+    """
+    return next((metric for metric in ("val/rmse", "val/r2", "val/accuracy") if metric in keys), "val/rmse")
+
+
+def _kind(metric: str) -> str:
+    return metric.split("/")[1] if "/" in metric else metric

@@ -12,19 +12,11 @@ from enum import Enum
 from typing import Any
 
 from harness.config.any_data import AnyData
-from harness.config.data import DataConfig
 from harness.config.keys import LONGEST, key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
+from harness.config.objective import Loss, ObjectiveConfig
+from harness.config.stopping import StoppingConfig
 from harness.errors import require
-
-
-class Loss(Enum):
-    """The per-row loss; a chunk's loss is the mean over its rows."""
-
-    mse = "mse"
-    mae = "mae"
-    huber = "huber"
-    binary_crossentropy = "binary_crossentropy"
 
 
 class LogModel(Enum):
@@ -164,10 +156,12 @@ class Config:
         epochs: Passes over all training rows.
         seed: Seed of the initial weights and of the layers' random number generators.
         loss: The per-row loss.
+        objective: The loss's parameters, and which metric decides.
         data: Where rows come from and how they are prepared.
         model: `_target_`, a function that takes the number of inputs and returns a Keras model, and any further
             arguments of that function.
         optimizer: `name` of a Keras optimizer and its arguments.
+        stopping: When the run ends before its last epoch.
         tracking: Where the run is recorded.
         runtime: Speed and memory.
     """
@@ -180,6 +174,8 @@ class Config:
     data: AnyData
     model: dict[str, Any]
     optimizer: dict[str, Any]
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -199,9 +195,8 @@ class Config:
             check_values(group, getattr(self, group))
         target = isinstance(self.model.get("_target_"), str)
         require(target, "model._target_ must name a function. Set it, or choose a model from conf/model.")
-        is_log = isinstance(self.data, DataConfig) and self.data.target in self.data.log_columns
-        labels = self.loss is not Loss.binary_crossentropy or not is_log
-        require(labels, "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.")
+        self.objective.check(self.loss)
+        self.data = self.data.for_loss(self.loss)
 
     def flat(self) -> dict[str, Any]:
         """Return all values by dotted key; the chunksize of a full-sample run is `full`."""

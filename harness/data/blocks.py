@@ -29,7 +29,8 @@ class Block:
         x: float32 `[capacity, features]`, or if the only feature has a shape, its stored values `[capacity, *shape]`;
             the first `overlap` rows repeat those before `start`, so that a chunk that began in the previous block can
             be completed here. Rows past `stop` are zero.
-        y: float32 `[capacity, targets]`, likewise.
+        y: float32 `[capacity, targets]`, likewise; class indices are exact. Weights, if there are any, follow the
+            targets as one more column, with a mean of 1 over the training rows.
     """
 
     start: int
@@ -60,7 +61,7 @@ class Blocks:
     ) -> None:
         """Prepare to read the part; by default, blocks have as many rows as fit into 4 MiB."""
         self.rows = table.rows(part)
-        self.features, self.targets = len(table.features), len(table.targets)
+        self.features, self.targets = len(table.features), len(table.targets) + len(table.weights)
         self.category_counts = tuple(column.inputs if column.categories else 0 for column in table.features)
         self.overlap = overlap
         self.scaler = scaler

@@ -48,7 +48,7 @@ def read_blocks(file: File, selection: Selection) -> Generator[Block]:
     with open_text(file, dialect) as (stream, below):
         header = read_header(address, stream, dialect)
         names, line, read = header.names, header.line, header.bytes
-        check_names(address, names, selection.columns, _suggest_delimiter(names, delimiter))
+        check_names(address, names, selection.columns)
         prefix = delimiter.join(map(str, range(len(names)))).encode() + b"\n"
         above = header.rows
         while lines := above + stream.read(max(1, block_bytes - len(above))):
@@ -79,12 +79,6 @@ def _check_length(address: str, data: bytearray, line: int, stream: io.BufferedR
     if len(data) > LONGEST and not data.endswith((b"\n", b"\r")) and stream.peek(1):
         line += count_endings(data) - 1
         raise ConfigError(f"{address}, line {line}: the line is longer than {LONGEST >> 20} MiB.")
-
-
-def _suggest_delimiter(names: tuple[str, ...], delimiter: str) -> str:
-    if len(names) == 1 and (other := next((mark for mark in ";\t|," if mark != delimiter and mark in names[0]), "")):
-        return f"Its only column is {names[0][:60]!r}: set data.delimiter={other!r}."
-    return ""
 
 
 def _check_encoding(address: str, view: memoryview, line: int, encoding: str) -> None:

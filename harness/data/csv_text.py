@@ -42,6 +42,13 @@ def open_text(file: File, dialect: Dialect) -> Iterator[tuple[io.BufferedReader,
 
 
 @contextlib.contextmanager
+def open_bytes(file: File) -> Iterator[io.BufferedReader]:
+    """Open a file, and yield its bytes, decompressed."""
+    with errors_of_text(file.address, ""), contextlib.ExitStack() as stack:
+        yield _decompressed(file, stack.enter_context(file.open()), stack)
+
+
+@contextlib.contextmanager
 def errors_of_text(address: str, encoding: str) -> Iterator[None]:
     """Raise a failure to decompress or decode a file as a `ConfigError`."""
     try:

@@ -1,32 +1,44 @@
-"""A first look at a file: its columns, what could go wrong with them, and a command to train on it."""
+"""A first look at a file: how it is written, its columns, what could go wrong, and a command to train on it."""
 
 from __future__ import annotations
 
-import re
+import math
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.data.addresses import find_addresses
+from harness.data.csv_source import CsvSource
 from harness.data.files import open_file
+from harness.data.formats import open_source
 from harness.data.precision import EXACT
-from harness.data.profile import MANY, ColumnProfile, compare, profile
-from harness.data.selection import BLOCK_BYTES
+from harness.data.profile import MANY, MOST_CELLS, ColumnProfile, Profile, compare, profile
+from harness.data.selection import BLOCK_BYTES, Selection
+from harness.data.sniff import Sniffed, sniff
+from harness.data.suggest import choose_target, command_for, is_label, is_varied, suggest
 from harness.data.urls import name_of
 from harness.escaping import visible
 from harness.formatting import number
+from harness.overrides import override
 from harness.runtime.secrets import masked
-
-TARGETS = ("price", "target", "label", "y")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What `describe` found in a file; `command` is empty if the file has nothing to train on."""
+    """What `describe` found in files.
+
+    Attributes:
+        rows: Rows that were read.
+        share: The part of the bytes that was read.
+        dialect: Keys of `data` that say how the file is written, if not as a plain CSV.
+        command: A command that trains on the file; empty if it has nothing to train on.
+    """
 
     address: str
     rows: int
@@ -34,46 +46,61 @@ class Description:
     columns: list[ColumnProfile]
     warnings: list[str]
     command: str
+    share: float = 1.0
+    dialect: dict[str, Any] = field(default_factory=dict)
 
 
-def describe(address: str, block_bytes: int = BLOCK_BYTES) -> Description:
-    """Describe the file at `address`, reading it twice in constant memory.
+def describe(
+    path: str | Sequence[str], block_bytes: int = BLOCK_BYTES, *, target: str | None = None, everything: bool = False
+) -> Description:
+    """Describe the files at `path`, an address, a pattern or a list of these, in constant memory.
+
+    Args:
+        path: What `data.path` would be.
+        block_bytes: Bytes parsed at once.
+        target: The column to predict; None means to guess.
+        everything: Whether to read more than about `MOST_CELLS` fields.
 
     Raises:
-        ConfigError: Training would reject the file, whichever columns were selected.
+        ConfigError: Training would reject the files, however they were read.
     """
-    columns, rows = profile(address, block_bytes)
-    varied = [column for column in columns if column.is_numeric and column.numbers.min < column.numbers.max]
-    target = _guess_target(varied)
-    warnings = [*_file_warnings(columns, rows), *_column_warnings(columns if rows else [], target)]
+    addresses = find_addresses(path)
+    is_text = isinstance(open_source(addresses[0], Selection(())), CsvSource)
+    sniffed = sniff(open_file(addresses[0])) if is_text else Sniffed()
+    found = profile(addresses, sniffed.dialect, block_bytes, most_cells=math.inf if everything else MOST_CELLS)
+    columns, rows = found.columns, found.rows
+    chosen = choose_target(columns, target) if rows else None
+    warnings = [*sniffed.found, *_file_warnings(found), *_column_warnings(columns if rows else [], chosen)]
     command = ""
-    if target:
-        drift = compare(address, varied, target)
-        warnings += _skewness_warnings(varied, target)
-        if drifts := drift.describe(target.name, rows, target.numbers.mean, target.numbers.std):
-            advice = "Batch runs follow the drift, so use data.order=shuffled or a small learning_rate."
-            warnings.append(f"{drifts}. {advice}")
-        if len(varied) > 1:
-            command = _command(masked(address), varied, target)
+    if chosen:
+        varied = [column for column in columns if is_varied(column)]
+        if chosen in varied:
+            drift = compare(addresses, found, varied, chosen)
+            warnings += _skewness_warnings(varied, chosen)
+            if drifts := drift.describe(chosen.name, rows, chosen.numbers.mean, chosen.numbers.std):
+                advice = "Batch runs follow the drift, so use data.order=shuffled or a small learning_rate."
+                warnings.append(f"{drifts}. {advice}")
+        suggestion = suggest(columns, chosen)
+        if suggestion.settings:
+            shown = masked(path) if isinstance(path, str) else [masked(each) for each in path]
+            command = " ".join(command_for(shown, sniffed.keys, suggestion))
     if not command:
-        warnings.append("Training needs at least two numeric columns that are not constant.")
-    return Description(masked(address), rows, open_file(address).size(), columns, warnings, command)
+        warnings.append("Training needs a target and at least one more column, neither of them constant.")
+    size = sum(open_file(address).size() for address in addresses)
+    address = path if isinstance(path, str) else addresses[0]
+    return Description(masked(address), rows, size, columns, warnings, command, found.share, sniffed.keys)
 
 
-def _guess_target(varied: Sequence[ColumnProfile]) -> ColumnProfile | None:
-    """Return the column whose name is typical of a target, else the last numeric column that is not a code."""
-    named = [column for name in TARGETS for column in varied if column.name.lower() == name]
-    return next(iter([*named, *(column for column in reversed(varied) if not column.is_code), *varied]), None)
-
-
-def _file_warnings(columns: Sequence[ColumnProfile], rows: int) -> Iterator[str]:
-    header = [column.name for column in columns]
-    if not rows:
+def _file_warnings(found: Profile) -> Iterator[str]:
+    if not found.rows:
         yield "The file has a header but no rows."
-    if len(header) == 1 and (separator := re.search(r"[;\t|]", header[0])):
-        yield f"The only column is {header[0]!r}: train with data.delimiter={separator[0]!r}."
-    if all(re.fullmatch(r"[\d.eE+-]+", name) for name in header):
-        yield "The column names are numbers: if the first line is data, add a header."
+    if found.share < 1:
+        yield (
+            f"Only the first {found.rows:,} rows were read, {found.share:.0%} of the file: all figures are theirs. "
+            "--all reads the rest."
+        )
+    if found.duplicates:
+        yield f"More than one column is named {', '.join(found.duplicates)}: set data.names to use them."
 
 
 def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | None) -> Iterator[str]:
@@ -83,9 +110,20 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
             f"Empty fields in {', '.join(gaps)}: "
             "data.missing=drop leaves out those rows, data.missing=mean fills features with their mean."
         )
-    words = [column.name for column in columns if column.is_words]
-    if words:
-        yield f"Not numeric: {', '.join(words)}. Use data.categorical or data.dates for them."
+    words = [column for column in columns if column.is_words and column.kind != "boolean" and column is not target]
+    dated = [column.name for column in words if column.kind == "date"]
+    if dated:
+        form = next((column.date_format for column in words if column.date_format), None)
+        more = f" {override('data.date_format', form)}" if form else ""
+        yield f"Dates: {', '.join(dated)}. Use {override('data.dates', dated)}{more}."
+        if form and "/" in form and form.startswith(("%m", "%d")) and _is_ambiguous(words):
+            yield f"The dates could also have day and month the other way round: data.date_format says {form}."
+    text = [column.name for column in words if column.kind != "date"]
+    if text:
+        yield f"Text: {', '.join(text)}. Use data.categorical for categories, or leave them out."
+    if target and is_label(target):
+        first, second = target.words
+        yield f"{target.name} has the labels {first} and {second}: they are trained as 0 and 1, in this order."
     for column in columns:
         if fault := _fault(column, column is target):
             yield f"{column.name} {fault}."
@@ -97,7 +135,7 @@ def _fault(column: ColumnProfile, is_target: bool) -> str:
     low, high = column.numbers.min, column.numbers.max
     if column.kind == "empty":
         return f"has no values: {keep_out}"
-    if column.is_words:
+    if column.is_words or column.kind == "boolean":
         return ""
     if column.bad:
         found = f"{column.bad:,} of {column.count:,}, the first {column.first_bad[:40]!r}"
@@ -112,6 +150,12 @@ def _fault(column: ColumnProfile, is_target: bool) -> str:
     return ""
 
 
+def _is_ambiguous(columns: Sequence[ColumnProfile]) -> bool:
+    """Return True if no known value of a column of dates has a first or second number above 12."""
+    parts = [word.replace("-", "/").split("/")[:2] for column in columns if column.date_format for word in column.words]
+    return bool(parts) and all(part.strip().isdigit() and int(part) <= 12 for pair in parts for part in pair)
+
+
 def _skewness_warnings(varied: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[str]:
     skewed = [column for column in varied if column.skewness > 2 and not (column.is_code or column.is_large)]
     positive = [column.name for column in skewed if column.numbers.min > 0]
@@ -119,7 +163,7 @@ def _skewness_warnings(varied: Sequence[ColumnProfile], target: ColumnProfile) -
         example = target.name if target.name in positive else positive[0]
         yield (
             f"A few very large values in {', '.join(positive)}: "
-            f"their logarithms may train better, for example data.log_columns={_quote([example])}."
+            f"their logarithms may train better, for example {override('data.log_columns', [example])}."
         )
     if target in skewed and target.name not in positive:
         yield (
@@ -128,34 +172,15 @@ def _skewness_warnings(varied: Sequence[ColumnProfile], target: ColumnProfile) -
         )
 
 
-def _command(address: str, varied: Sequence[ColumnProfile], target: ColumnProfile) -> str:
-    """Return a command that trains on the column most correlated with `target`; ids and codes are a last resort."""
-    others = [column for column in varied if column is not target]
-    plain = [column for column in others if not (column.is_code or column.is_large)]
-    feature = max(plain or others, key=lambda column: abs(column.correlation))
-    values = {"data.path": address, "data.features": [feature.name], "data.target": target.name}
-    arguments = ["data=csv", *(f"{key}={_quote(value)}" for key, value in values.items())]
-    if feature.empty or target.empty:
-        arguments.append("data.missing=drop")
-    if (target.numbers.min, target.numbers.max, target.distinct) == (0, 1, 2):
-        arguments.append("loss=binary_crossentropy")
-    return shlex.join(["harness", "train", *arguments])
-
-
-def _quote(value: str | list[str]) -> str:
-    """Quote `value` for Hydra."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_quote, value))}]"
-    if re.fullmatch(r"(?!(?i:true|false|null|nan|inf)$)[A-Za-z_/.][A-Za-z0-9_/.-]*", value):
-        return value
-    return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), value) + '"'
-
-
 def render(description: Description) -> RenderableType:
     """Lay out `description` for a terminal; print it with `soft_wrap=True`, or very long paths are cut off."""
-    size = f"{description.rows:,} rows, {len(description.columns):,} columns, {description.bytes:,} bytes"
+    rows = f"{description.rows:,} rows" if description.share == 1 else f"the first {description.rows:,} rows"
+    size = f"{rows}, {len(description.columns):,} columns, {description.bytes:,} bytes"
     title = Text(f"{visible(name_of(description.address))}: {size}\n", style="bold")
     parts: list[RenderableType] = [title, _table(description.columns)]
+    if description.dialect:
+        keys = " ".join(override(f"data.{key}", value) for key, value in description.dialect.items())
+        parts += [Text("\nHow it is written", style="bold"), Text(visible(keys), no_wrap=True, overflow="ignore")]
     if description.warnings:
         notes = Table.grid(padding=(0, 1, 0, 0))
         for warning in description.warnings:

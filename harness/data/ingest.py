@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from harness.config import DataConfig, Missing, Order
+from harness.data.classes import ClassVocabulary
 from harness.data.formats import open_source
 from harness.data.manifest import Facts, digest_of
 from harness.data.pages import PARTS, page_rows_of
@@ -49,8 +50,8 @@ def ingest(
         OSError: The folder cannot be written to, or the disk is full.
     """
     rows = _Rows(data)
-    planned = [Column(name, name in data.log_columns, 0, 0.0, 1.0, 0.0, 0.0) for name in data.columns]
-    page_rows, features = page_rows_of(planned), len(data.features)
+    planned = [_planned(name, data) for name in data.columns]
+    page_rows, features, weights = page_rows_of(planned), len(data.features), len(data.features) + len(data.targets)
     # No page of a part is full before the first `page_rows` rows are known.
     offsets = Offsets([column.name not in data.categorical for column in planned], page_rows)
     with contextlib.ExitStack() as stack:
@@ -63,7 +64,8 @@ def ingest(
             first_row, rows.seen = rows.seen, rows.seen + chunk.rows
             values, keep = rows.settle(chunk)
             out = held_out(first_row, chunk.rows, data.holdout, data.split_seed)
-            rows.drift.add(first_row, np.where(keep, values[features], np.nan))
+            for drift, target in zip(rows.drifts, values[features:weights], strict=True):
+                drift.add(first_row, np.where(keep, target, np.nan))
             offsets.add(values, keep)
             parts["train"].add(values, keep & ~out)
             parts["holdout"].add(values, keep & out)
@@ -84,20 +86,22 @@ def ingest(
             )
         )
         sums = b"".join(part.finish(columns, rows.filled > 0) for part in parts.values())
-    target = columns[features]
-    drift = ""
+    targets = columns[features:weights]
+    _check_weights(columns[weights:])
+    found: list[str] = []
     if data.order is Order.file:
-        name = f"log({target.name})" if target.log else target.name
-        drift = rows.drift.describe(name, rows.seen, target.mean, target.std)
+        measured = zip(targets, rows.drifts, train.moments[features:weights], strict=True)
+        found = [_describe_drift(drift, target, moments, rows.seen) for target, drift, moments in measured]
     facts = Facts(
         features=columns[:features],
-        targets=columns[features:],
+        targets=targets,
+        weights=columns[weights:],
         page_rows=page_rows,
         train_rows=train.rows,
         holdout_rows=parts["holdout"].rows,
         dropped=rows.dropped,
         filled=rows.filled,
-        drift=drift,
+        drift="; ".join(filter(None, found)),
     )
     return Table(
         **facts.values(),
@@ -126,9 +130,14 @@ class _Rows:
 
     def __init__(self, data: DataConfig) -> None:
         self.seen = self.dropped = self.filled = 0
-        self.drift = Drift()
-        self.vocabularies = {name: Vocabulary(name) for name in data.categorical}
+        self.drifts = [Drift() for _ in data.targets]
+        self.vocabularies = {
+            name: ClassVocabulary(name, data.classes) if name in data.targets else Vocabulary(name)
+            for name in data.categorical
+        }
         self._data = data
+        # Columns that are not filled.
+        self._required = {*data.targets, data.weight}
 
     def settle(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
         """Return the values, float64 `[columns, rows]`, and which rows to keep, bool `[rows]`.
@@ -141,6 +150,10 @@ class _Rows:
         ]
         values = np.stack(columns)
         keep = self._settle_empty(values, chunk)
+        if self._data.weight and (bad := (values[-1] < 0) & keep).any():
+            row = int(bad.argmax())
+            found = f"{self._data.weight} is {values[-1, row]:g}"
+            raise ConfigError(f"{chunk.locate(row)}: {found}, but a weight must not be negative.")
         logs = [index for index, name in enumerate(self._data.columns) if name in self._data.log_columns]
         if logs:
             self._take_logs(values, logs, keep, chunk)
@@ -155,10 +168,16 @@ class _Rows:
             empty = np.isnan(values[gaps]).any(axis=0)
             self.dropped += int(empty.sum())
             return np.logical_not(empty)
-        refused = gaps if missing is Missing.error else [index for index in gaps if names[index] == self._data.target]
+        refused = gaps if missing is Missing.error else [index for index in gaps if names[index] in self._required]
         if refused:
             row, index = min((int(np.isnan(values[index]).argmax()), index) for index in refused)
-            remedy = "data.missing=drop" + (" or data.missing=mean" if names[index] != self._data.target else "")
+            column = chunk.columns[index]
+            if isinstance(column, Words) and column.codes[row] >= 0:
+                vocabulary: Any = self.vocabularies[names[index]]
+                raise ConfigError(
+                    f"{chunk.locate(row)}: {vocabulary.describe_unknown(column.values[column.codes[row]])}"
+                )
+            remedy = "data.missing=drop" + ("" if names[index] in self._required else " or data.missing=mean")
             raise ConfigError(f"{chunk.locate(row)}: {names[index]} is empty. Set {remedy}.")
         self.filled += int(np.isnan(values[gaps]).sum())
         return np.ones(chunk.rows, bool)
@@ -181,4 +200,26 @@ def _column(column: Column, moments: Moments, vocabulary: Vocabulary | None) -> 
     if vocabulary is None:
         return replace(column, count=count, mean=moments.mean, std=moments.std, min=moments.min, max=moments.max)
     categories = vocabulary.categories()
-    return replace(column, count=count, max=float(len(categories)), categories=categories)
+    last = len(categories) - 1 if isinstance(vocabulary, ClassVocabulary) else len(categories)
+    return replace(column, count=count, max=float(last), categories=categories)
+
+
+def _planned(name: str, data: DataConfig) -> Column:
+    """Return a column before its values are known."""
+    column = Column(name, name in data.log_columns, 0, 0.0, 1.0, 0.0, 0.0)
+    is_class = name in data.targets and name in data.categorical
+    return replace(column, dtype="int32") if is_class else column
+
+
+def _check_weights(weights: Sequence[Column]) -> None:
+    for column in weights:
+        require(column.mean > 0, f"data.weight: {column.name} is 0 in all training rows.")
+
+
+def _describe_drift(drift: Drift, target: Column, moments: Moments, rows: int) -> str:
+    """Return how a target drifts along the rows; of classes, whose codes are in order of appearance, only that."""
+    if target.categories:
+        is_even = drift.worst(rows, moments.mean, moments.std) is None
+        return "" if is_even else f"the classes of {target.name} are not spread evenly along the rows"
+    name = f"log({target.name})" if target.log else target.name
+    return drift.describe(name, rows, moments.mean, moments.std)

@@ -21,7 +21,7 @@ MANIFEST = "table.json"
 KIND = "table 4"
 """Format of a table: increase the number whenever tables of the previous version cannot be used."""
 
-_NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path")
+_NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path", "class_weight")
 """Keys of `data.*` that do not affect a table, or only through the fingerprint of its source."""
 
 
@@ -36,6 +36,7 @@ class Facts:
         dropped: Rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
+        weights: The column of the rows' weights, if they have any.
         notes: Phrases on what is odd about the source, but can be used.
     """
 
@@ -47,6 +48,7 @@ class Facts:
     dropped: int
     filled: int
     drift: str
+    weights: tuple[Column, ...] = field(default=(), kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def values(self) -> dict[str, Any]:
@@ -87,15 +89,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
     """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
-    read = {name: value for name, value in flatten(vars(data)).items() if name not in _NOT_READ}
+    read = {name: value for name, value in flatten(vars(data)).items() if name.split(".")[0] not in _NOT_READ}
     read |= {name: sorted(read[name]) for name in ("log_columns", "dates") if name in read}
     return _hash([KIND, files, sorted(read.items())])
 
 
 def digest_of(facts: Facts, sums: bytes) -> str:
     """Return a table's digest: of its page checksums, and so of all values, and of names, categories and statistics."""
-    columns = [_described(column) for column in (*facts.features, *facts.targets)]
+    columns = [_described(column) for column in (*facts.features, *facts.targets, *facts.weights)]
     rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
+    rows += [len(facts.weights)] if facts.weights else []
     return _hash([KIND, columns, rows, sums.hex()])
 
 

@@ -13,6 +13,7 @@ from harness.data.files import open_file
 from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.inputs import Fingerprint, Input, Say, origin_of
+from harness.data.misfit import hints
 from harness.data.selection import BLOCK_BYTES, Selection
 from harness.data.table import Table
 from harness.data.urls import scheme
@@ -44,7 +45,8 @@ class RowFiles(Input):
 
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
         """Parse the files and write their columns."""
-        return ingest(self.addresses, self._data, folder, progress, block_bytes)
+        with hints(self.addresses, self._data):
+            return ingest(self.addresses, self._data, folder, progress, block_bytes)
 
     def doubt(self) -> str:
         """Return what may be wrong with how the first doubtful file is read."""

@@ -15,11 +15,11 @@ ROWS, PIECE = 2000, 100
 
 
 def sample_csv(table: Table) -> str:
-    """Return at most 2,000 training rows as a CSV, or an empty one unless the only feature is numeric, as figures need.
+    """Return at most 2,000 training rows as a CSV, or an empty one unless the columns are two numbers.
 
     Rows are taken in pieces from all over the table, because it may be sorted.
     """
-    if len(table.columns) != 2 or table.columns[0].categories:
+    if len(table.columns) != 2 or any(column.categories for column in table.columns):
         return ""
     if table.train_rows <= ROWS:
         stored = table.read("train", 0, table.train_rows)

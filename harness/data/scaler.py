@@ -20,27 +20,29 @@ class Scaler:
     """Scales a table's columns: `scaled = (value - mean) / std`, where `value = stored + offset`.
 
     Attributes:
-        mean: float64 `[columns]`, features first.
-        std: Likewise; 1 for a constant column.
+        mean: float64 `[columns]`: features, targets, weights.
+        std: Likewise; 1 for a constant column, and the mean of weights, which are only divided.
         offset: Likewise; the columns' offsets.
-        targets: Number of targets.
-        log_target: Whether the target's values are logarithms.
+        features: Number of features.
+        log_targets: For each target, whether its values are logarithms.
     """
 
     mean: np.ndarray
     std: np.ndarray
     offset: np.ndarray
-    targets: int
-    log_target: bool
+    features: int
+    log_targets: tuple[bool, ...]
 
     @classmethod
     def of(cls, table: Table, scaling: Scaling, *, scale_target: bool = True) -> Scaler:
-        """Make the scaler of a table; targets that are labels are not scaled."""
+        """Make the scaler of a table; targets that are labels are not scaled, and weights get a mean of 1."""
         mean, std = np.zeros(len(table.columns)), np.ones(len(table.columns))
         if scaling is Scaling.standard:
-            scaled = slice(None) if scale_target else slice(len(table.features))
+            scaled = slice(len(table.features) + (len(table.targets) if scale_target else 0))
             mean[scaled] = [column.mean for column in table.columns][scaled]
             std[scaled] = [column.std if _varies(column) else 1.0 for column in table.columns][scaled]
+        for index, column in enumerate(table.weights, start=len(table.features) + len(table.targets)):
+            std[index] = column.mean
         return cls.with_statistics(table, mean.tolist(), std.tolist())
 
     @classmethod
@@ -49,22 +51,23 @@ class Scaler:
     ) -> Scaler:
         """Make the scaler of a table with a given mean and standard deviation of each column."""
         offset = np.array([column.offset for column in table.columns])
-        return cls(np.array(mean), np.array(std), offset, len(table.targets), table.targets[0].log)
+        logs = tuple(column.log for column in table.targets)
+        return cls(np.array(mean), np.array(std), offset, len(table.features), logs)
 
     @property
-    def target_mean(self) -> float:
-        """The mean subtracted from the target."""
-        return float(self.mean[-self.targets])
+    def target_mean(self) -> tuple[float, ...]:
+        """The mean subtracted from each target."""
+        return self._of_targets(self.mean)
 
     @property
-    def target_std(self) -> float:
-        """The standard deviation by which the target is divided."""
-        return float(self.std[-self.targets])
+    def target_std(self) -> tuple[float, ...]:
+        """The standard deviation by which each target is divided."""
+        return self._of_targets(self.std)
 
     @property
-    def target_offset(self) -> float:
-        """The offset with which the target is stored."""
-        return float(self.offset[-self.targets])
+    def target_offset(self) -> tuple[float, ...]:
+        """The offset with which each target is stored."""
+        return self._of_targets(self.offset)
 
     @property
     def stored_mean(self) -> np.ndarray:
@@ -92,15 +95,33 @@ class Scaler:
             self.scale(index, values, scaled[index])
         return scaled
 
-    def coefficients(self, kernel: np.ndarray, bias: float, inputs: Sequence[int] = (1,)) -> tuple[float, np.ndarray]:
-        """Convert the intercept and slopes of a linear model trained on scaled columns to unscaled columns.
+    def coefficients(
+        self, kernel: np.ndarray, bias: np.ndarray, inputs: Sequence[int] = (1,)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Convert intercepts and slopes of a linear model trained on scaled columns to unscaled columns.
 
-        `kernel` is `[inputs]`; `inputs` is the number of inputs per feature, one unless the feature is categorical.
+        Args:
+            kernel: `[inputs, outputs]`; there is an output for each target, or for each class of the only one.
+            bias: `[outputs]`.
+            inputs: Number of inputs per feature, one unless the feature is categorical.
+
+        Returns:
+            Intercepts `[outputs]` and slopes `[inputs, outputs]`, float64.
         """
-        mean, std = (np.repeat(values[: -self.targets], inputs) for values in (self.mean, self.std))
-        slopes = np.asarray(kernel, np.float64) * self.target_std / std
-        intercept = self.target_mean + self.target_std * float(bias) - float(slopes @ mean)
-        return intercept, slopes
+        mean, std = (np.repeat(values[: self.features], inputs) for values in (self.mean, self.std))
+        target_mean, target_std = (np.broadcast_to(each, len(bias)) for each in (self.target_mean, self.target_std))
+        # Output by output, because sums over a matrix may be added up in another order.
+        columns = [
+            np.asarray(column, np.float64) * scale / std for column, scale in zip(kernel.T, target_std, strict=True)
+        ]
+        intercepts = [
+            center + scale * float(start) - float(slopes @ mean)
+            for center, scale, start, slopes in zip(target_mean, target_std, bias, columns, strict=True)
+        ]
+        return np.array(intercepts), np.stack(columns, axis=1)
+
+    def _of_targets(self, values: np.ndarray) -> tuple[float, ...]:
+        return tuple(values[self.features : self.features + len(self.log_targets)].tolist())
 
 
 def _varies(column: Column) -> bool:

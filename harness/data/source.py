@@ -59,11 +59,11 @@ class Source(ABC):
                 yield chunk
 
 
-def check_names(address: str, names: Sequence[str], columns: Sequence[str], hint: str = "") -> None:
+def check_names(address: str, names: Sequence[str], columns: Sequence[str]) -> None:
     """Check that all `columns` are among the `names` in a file.
 
     Raises:
-        ConfigError: Columns are missing; the message ends with `hint`, similar names, or the names in the file.
+        ConfigError: Columns are missing; the message ends with similar names, or the names in the file.
     """
     missing = [name for name in columns if name not in names]
     if not missing:
@@ -75,9 +75,11 @@ def check_names(address: str, names: Sequence[str], columns: Sequence[str], hint
         return
     alike = {name.casefold(): name for name in names}
     close = [alike[name] for name in difflib.get_close_matches(missing[0].casefold(), alike, n=3, cutoff=0.5)]
-    if not hint and close:
-        hint = f"Did you mean {' or '.join(close)}?"
-    hint = hint or f"It has: {', '.join(names[:30])}{', ...' if len(names) > 30 else ''}."
+    hint = (
+        f"Did you mean {' or '.join(close)}?"
+        if close
+        else f"It has: {', '.join(names[:30])}{', ...' if len(names) > 30 else ''}."
+    )
     raise ConfigError(f"{address} has no column {', '.join(missing)}. {hint}")
 
 

@@ -26,7 +26,8 @@ class Column:
         count: Number of values that are not empty.
         std: Population standard deviation. This and the other statistics are those of `stored + offset`.
         categories: For a categorical column, the categories in training rows, ascending, as numbers if all of them are
-            numbers. The first is stored as 1 and so on, any other category as 0; `mean` is 0 and `std` is 1.
+            numbers. The first is stored as 1 and so on, any other category as 0; `mean` is 0 and `std` is 1. For a
+            target, the classes in the order of the model's outputs; the first is stored as 0.
         dtype: Type of the stored values.
         shape: Shape of one row's value; empty for a number.
         offset: Subtracted from the values before they are stored, because float32 is too coarse at their magnitude.
@@ -86,14 +87,17 @@ def input_keys(features: Sequence[Column]) -> list[str]:
     keys = []
     for column in features:
         if column.categories:
-            keys += [other_key(column.name), *(category_key(column.name, _text(each)) for each in column.categories)]
+            keys += [
+                other_key(column.name),
+                *(category_key(column.name, category_text(each)) for each in column.categories),
+            ]
         else:
             key = key_of(column.name)
             keys.append(key_of(column.name, reserved="/") if key.startswith(categorical) else key)
     return keys
 
 
-def _text(category: float | str) -> str:
+def category_text(category: float | str) -> str:
     """Return a category as text: of a number, as few digits as distinguish it from other float32 numbers."""
     if isinstance(category, str):
         return category

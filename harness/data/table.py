@@ -57,8 +57,8 @@ class Table(Facts):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Features in the model's order, then targets."""
-        return (*self.features, *self.targets)
+        """Features in the model's order, then targets, then weights."""
+        return (*self.features, *self.targets, *self.weights)
 
     @property
     def inputs(self) -> list[str]:

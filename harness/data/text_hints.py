@@ -6,12 +6,26 @@ import re
 
 from harness.overrides import override, override_mark
 
+ISO_DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9])"
+"""How a date in ISO 8601 begins."""
+
+DATE_LIKE = r" *([0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}[-/. ][0-9]{1,4}|[A-Z][a-z]{2} [0-9]|[0-9]{8}T[0-9])"
+"""How a date in any format begins."""
+
+_DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%m-%y")
+_NAMED = ("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d %Y")
+DATE_FORMATS = (
+    tuple(day + time for day in _DAYS for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")) + _NAMED
+)
+"""Other formats of dates, in the order in which they are tried: where day and month could be swapped, with slashes the
+month is first, as in America, and otherwise the day."""
+
 _ISO = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{8}T\d{6}.*|\d{4}/\d{1,2}/\d{1,2}")
 _OTHER_DATE = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
 _SIGNS = re.compile(r"[+-]?\s*([$€£¥₹₩%])?\s*[+-]?\d[\d.,' ]*\s*([$€£¥₹₩%])?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(([,' ])\d{2,3})*([,' ])\d{3}(\.\d*)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
-_MARK = re.compile(
+MARK = re.compile(
     r"[^\w\s]{1,3}|(?i:unknown|missing|n\.a\.|nil|none|null|na|n/a|not available|#?value!?|#div/0!|tbd|-?nan.*)"
 )
 
@@ -35,7 +49,7 @@ def hint_for(name: str, value: str) -> str:
         return f" If {grouped[3]!r} separates thousands, set {override_mark('data.thousands', grouped[3])}."
     if _COMMA.fullmatch(word):
         return f" If it has a decimal comma, set {override_mark('data.decimal', ',')}."
-    if _MARK.fullmatch(word) and word.isprintable():
+    if MARK.fullmatch(word) and word.isprintable():
         return f" If it marks a missing value, set {override('data.na_values', [word])}."
     if re.fullmatch(r"[^\W\d_].*", word):
         return f" If {name} is text, set {override('data.categorical', [name])}."

@@ -61,8 +61,7 @@ def to_numbers(name: str, text: pd.Series, dialect: Dialect, locate: Locate, boo
     values = text.str.strip()
     is_empty = text.isin(dialect.empty) | values.isin(dialect.na_values) | (values == "")
     values = values.where(~is_empty, "")
-    plain = _plain(values, dialect)
-    numbers = np.array(pd.to_numeric(plain.where(plain != ""), errors="coerce"), np.float64)
+    numbers = as_numbers(values, dialect)
     bad = np.isnan(numbers) & ~is_empty.to_numpy()
     if bad.any():
         words = values[bad].str.lower().map(BOOLEANS)
@@ -76,6 +75,12 @@ def to_numbers(name: str, text: pd.Series, dialect: Dialect, locate: Locate, boo
     if marks := dialect.empty_numbers:
         numbers[np.isin(numbers, marks)] = np.nan
     return numbers
+
+
+def as_numbers(values: pd.Series, dialect: Dialect) -> np.ndarray:
+    """Return fields without spaces at their ends as numbers, float64 `[rows]`; NaN if a field is none, or empty."""
+    plain = _plain(values, dialect) if dialect.rewrites_numbers or dialect.decimal != "." else values
+    return np.array(pd.to_numeric(plain.where(plain != ""), errors="coerce"), np.float64)
 
 
 def _plain(values: pd.Series, dialect: Dialect) -> pd.Series:

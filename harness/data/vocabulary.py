@@ -19,8 +19,9 @@ _PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 class Vocabulary:
     """The words of one column, numbered in order of appearance until all are known and sorted."""
 
-    def __init__(self, column: str) -> None:
-        self._column = column
+    def __init__(self, column: str, too_many: str = "Remove it from data.features, or treat it as a number.") -> None:
+        """Collect the words of `column`; `too_many` is what to do if there are more than `MOST`."""
+        self._column, self._too_many = column, too_many
         self._codes: dict[str, int] = {}
         self._trained = np.zeros(0, bool)
 
@@ -29,7 +30,7 @@ class Vocabulary:
         known = [self._codes.setdefault(word, len(self._codes)) for word in words]
         require(
             len(self._codes) <= MOST,
-            f"{self._column} has more than {MOST:,} categories. Remove it from data.features, or treat it as a number.",
+            f"{self._column} has more than {MOST:,} categories. {self._too_many}",
         )
         # -1, an empty field, selects the last of these.
         return np.array([*known, np.nan])[codes]

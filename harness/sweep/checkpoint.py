@@ -35,7 +35,7 @@ from harness.runtime.state_files import (
 from harness.sweep.checkpoint_facts import FACTS, Facts
 
 FOLDER = "checkpoints"
-FORMAT = 4
+FORMAT = 5
 INTERVAL = 1.0  # Minimum seconds between checkpoints.
 TIME_SHARE = 0.01  # Maximum share of the run time spent on writing checkpoints.
 

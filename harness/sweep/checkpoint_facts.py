@@ -22,7 +22,9 @@ class RunFacts(TypedDict):
     sweeps: list[RUN_ID]
     status: Literal["", "FINISHED", "FAILED", "KILLED"]
     reason: str
-    objective: float
+    cost: float
+    stopped_at: int | None
+    pruned_at: int | None
     best: dict[str, tuple[float, int]]
     last: dict[str, float]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,16 +13,18 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from harness.config import Loss, RuntimeConfig, Scaling
+from harness.config import RuntimeConfig, Scaling
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
-from harness.data.table import load_table
+from harness.data.table import Table, load_table
 from harness.errors import require
 from harness.runtime.device import available_bytes, choose_device
 from harness.runtime.imports import find_target
 from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.lanes import Recipe
+from harness.training.losses import LossPlan, make_objective
+from harness.training.stopper import Patience, PatienceRule, Stopper
 from harness.training.tile import Lane
 from harness.training.trainer import Clocks, Cohort, Scan
 
@@ -33,10 +36,12 @@ class LanePlan:
     chunk: int
     model: Mapping[str, Any]
     optimizer: Mapping[str, Any]
-    loss: str
+    loss: LossPlan
     seed: int
     learning_rate: float
     stops: Sequence[int]
+    restore: str | None = None
+    patience: PatienceRule | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ class ScanPlan:
 
     Attributes:
         table: The table's folder.
-        mean: Mean of each column, the target last.
-        std: Standard deviation of each column, the target last.
+        mean: Mean of each column: features, targets, weights.
+        std: Standard deviation of each column, likewise.
         lanes: Events refer to them by index.
         scaling: How images are scaled, which happens on the device.
         resident: Keep the full sample in device memory.
@@ -73,7 +78,7 @@ class ScanPlan:
     def from_json(cls, text: str) -> ScanPlan:
         """Return the plan that `to_json` wrote."""
         values = json.loads(text)
-        return cls(**values | {"lanes": [LanePlan(**lane) for lane in values["lanes"]]})
+        return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]]})
 
 
 class Task(Protocol):
@@ -134,7 +139,7 @@ class LocalExecutor:
                 f"{self.device} has {free:,} bytes. Use runtime.full_sample=streamed.",
             )
         return Scan(
-            [_lane(lane) for lane in plan.lanes],
+            [_lane(lane, table) for lane in plan.lanes],
             train,
             Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
             Encoding.of(table, Scaling(plan.scaling)),
@@ -143,12 +148,30 @@ class LocalExecutor:
             workers=plan.workers,
             device=self.device,
             curve_points=plan.curve_points,
+            stopper=_stopper(plan),
         )
 
 
-def model_builder(model: Mapping[str, Any]) -> Callable[[Any], keras.Model]:
+def model_builder(model: Mapping[str, Any], outputs: int = 1) -> Callable[[Any], keras.Model]:
     """Return the function that builds `model`, as configured, for a number of inputs or the shape of one input."""
-    return functools.partial(find_target(model["_target_"]), **model_arguments(model))
+    build, arguments = find_target(model["_target_"]), model_arguments(model)
+    if takes_outputs(build, arguments):
+        return lambda inputs: build(inputs, outputs, **arguments)
+    return functools.partial(build, **arguments)
+
+
+def takes_outputs(build: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """Return True if a model's function gets the number of outputs as its second argument.
+
+    It does if this argument is called `outputs`, `targets` or `classes`, or has no default, and is not configured.
+    """
+    second = [*inspect.signature(build).parameters.values()][1:2]
+    return any(
+        item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)
+        and item.name not in arguments
+        and (item.default is item.empty or item.name in ("outputs", "targets", "classes"))
+        for item in second
+    )
 
 
 def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +179,19 @@ def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in model.items() if key != "_target_"}
 
 
-def _lane(plan: LanePlan) -> Lane:
-    identity = json.dumps([plan.model, plan.optimizer, plan.loss], sort_keys=True)
-    recipe = Recipe(identity, model_builder(plan.model), plan.optimizer, Loss(plan.loss))
-    return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops))
+def _lane(plan: LanePlan, table: Table) -> Lane:
+    identity = json.dumps([plan.model, plan.optimizer, asdict(plan.loss)], sort_keys=True)
+    objective = make_objective(plan.loss, table)
+    recipe = Recipe(identity, model_builder(plan.model, objective.outputs), plan.optimizer, objective)
+    return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
+
+
+def _lane_plan(values: Mapping[str, Any]) -> LanePlan:
+    rule = values["patience"]
+    loss = LossPlan.of(values["loss"])
+    return LanePlan(**{**values, "loss": loss, "patience": PatienceRule(**rule) if rule else None})
+
+
+def _stopper(plan: ScanPlan) -> Stopper | None:
+    rules = {index: lane.patience for index, lane in enumerate(plan.lanes) if lane.patience}
+    return Patience(rules) if rules else None

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.config.metrics import deciding_metric, greater_is_better
+from harness.config.metrics import comparable_metric, cost, deciding_metric, sign
 from harness.sweep.plan import Run
 from harness.sweep.summary_state import RunResult
 from harness.training.events import EpochEnd
 
-_RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "objective")
+_RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost", "stopped_at", "pruned_at")
 
 
 class Leaderboard:
@@ -29,26 +29,25 @@ class Leaderboard:
     def add(self, runs: Sequence[Run]) -> None:
         """Add runs; runs that were already added keep their place."""
         for run in runs:
-            # Losses are comparable if their kind and scaling agree; otherwise only metrics in the target's units are.
-            self._loss_spaces.add(
-                (run.config.loss, run.scaler.log_target, run.scaler.target_mean, run.scaler.target_std)
-            )
+            # Losses are comparable if their kind, weights and scaling agree; otherwise only some metrics are.
+            scaler = run.scaler
+            space = (run.loss, run.table.weights, scaler.log_targets, scaler.target_mean, scaler.target_std)
+            self._loss_spaces.add(space)
         self.runs = list(dict.fromkeys([*self.runs, *runs]))
 
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
         """Add an epoch of a run, and return the epoch's metrics."""
         metrics = {"train/loss": event.loss, **event.metrics}
-        run.objective = metrics.get(deciding_metric(held_out=run.table.holdout_rows > 0), math.inf)
-        self._last[run] = metrics
+        self.set_metrics(run, metrics)
         best = self._best_values.setdefault(run, {})
         for key, value in metrics.items():
-            sign = -1 if greater_is_better(key) else 1
-            if math.isfinite(value) and (key not in best or sign * value < sign * best[key][0]):
+            if math.isfinite(value) and (key not in best or sign(key) * value < sign(key) * best[key][0]):
                 best[key] = value, event.epoch
         return metrics
 
     def set_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Set the final metrics of a run from an earlier sweep."""
+        """Set a run's metrics: the latest ones, or those of the epoch whose model it keeps."""
+        run.cost = run.cost_of(metrics)
         self._last[run] = metrics
 
     def pop_best_values(self, run: Run) -> Mapping[str, tuple[float, int]]:
@@ -62,7 +61,9 @@ class Leaderboard:
 
     def score(self, run: Run) -> float:
         """Return the value by which the best run is chosen; lower is better."""
-        return run.objective if len(self._loss_spaces) == 1 else self._last[run].get("val/rmse", math.inf)
+        if len(self._loss_spaces) == 1 or run.config.objective.metric:
+            return run.cost
+        return cost(comparable_metric(self._last[run]), self._last[run])
 
     def results(self) -> list[RunResult]:
         """Return the results of all runs, for the summary."""
@@ -71,10 +72,14 @@ class Leaderboard:
     def _result(self, run: Run) -> RunResult:
         sample = "full" if run.config.is_full else "batch"
         if run.status != "FINISHED":
-            reason = run.reason or run.status.lower()
-            return RunResult(run.run_id, run.name, sample, reason, None, None, None, run.updates)
-        rmse = self._last[run].get("val/rmse")
-        return RunResult(run.run_id, run.name, sample, "", self.score(run), run.objective, rmse, run.updates)
+            reason = "" if run.pruned_at else run.reason or run.status.lower()
+            return RunResult(run.run_id, run.name, sample, reason, None, {}, run.updates)
+        known = self._last[run]
+        shown = dict.fromkeys(
+            [deciding_metric(held_out=run.table.holdout_rows > 0), comparable_metric(known), run.metric]
+        )
+        metrics = {key: known[key] for key in shown if key in known}
+        return RunResult(run.run_id, run.name, sample, "", self.score(run), metrics, run.updates)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the state for `restore`: JSON values and arrays."""

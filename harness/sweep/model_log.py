@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from harness.config import DataConfig
+from harness.data.classes import class_names
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
@@ -26,21 +27,24 @@ class ModelLog:
 
     def build(self, run: Run, weights: Sequence[np.ndarray]) -> keras.Model:
         """Return a run's model with these weights; valid only until the next call, because runs share model objects."""
-        inputs = Encoding.of(run.table, run.config.data.scaling).inputs
-        key = json.dumps([run.config.model, inputs])
+        inputs, outputs = Encoding.of(run.table, run.config.data.scaling).inputs, run.objective.outputs
+        key = json.dumps([run.config.model, inputs, outputs])
         if key not in self._models:
-            self._models[key] = model_builder(run.config.model)(inputs)
+            self._models[key] = model_builder(run.config.model, outputs)(inputs)
         self._models[key].set_weights(weights)
         return self._models[key]
 
     def log(self, run: Run, model: keras.Model) -> None:
         """Log a run's model; if it cannot be saved, tag the run with the reason instead of failing it."""
         try:
-            data = run.config.data
-            names = data.dates if isinstance(data, DataConfig) else []
-            dates = {name: data.date_format for name in names if name != data.target}
-            exported = raw_model(model, run.table, run.scaler, run.config.loss)
+            data, targets = run.config.data, run.table.targets
+            dates: dict[str, str | None] = {}
+            if isinstance(data, DataConfig):
+                dates = {name: data.date_format for name in data.dates if name not in data.targets}
+            exported = raw_model(model, run.table, run.scaler, run.objective)
             example = raw_example(run.table, dates)
-            self._tracker.log_model(run.run_id, RawModel(exported, example, [data.target], dates))
+            classes = class_names(targets[0])
+            outputs = classes or [target.name for target in targets]
+            self._tracker.log_model(run.run_id, RawModel(exported, example, outputs, dates, is_classes=bool(classes)))
         except Exception as error:
             self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config import Config, FullSample, Loss
+from harness.config import Config, FullSample, Loss, Restore
+from harness.config.metrics import cost, deciding_metric
 from harness.config.naming import ALWAYS, differing
+from harness.data.classes import class_weights
 from harness.data.ingest import ProgressCallback
 from harness.data.pages import PARTS, DamagedTable
 from harness.data.scaler import Scaler
@@ -18,10 +21,12 @@ from harness.data.table import Table
 from harness.data.table_builder import check_streams, open_table, replace_table
 from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
-from harness.sweep.executor import LanePlan, ScanPlan, model_arguments
+from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, takes_outputs
 from harness.sweep.identity import signature
-from harness.training.objective import OBJECTIVES
+from harness.training.losses import LossPlan, make_objective
+from harness.training.objective import Objective
 from harness.training.optimizers import check_settings
+from harness.training.stopper import PatienceRule
 
 
 @dataclass(eq=False)
@@ -37,8 +42,10 @@ class Run:
     sweeps: list[str] = field(default_factory=list)  # Ids of the summary runs it belongs to.
     status: str = ""  # `FINISHED`, `FAILED` or `KILLED` once it has ended.
     reason: str = ""  # Why it failed.
+    stopped_at: int | None = None  # The epoch after which it stopped improving, if it ended early.
+    pruned_at: int | None = None  # The epoch after which a search ended it.
     is_reused: bool = False  # Whether its result comes from an earlier command.
-    objective: float = math.inf  # Final `val/loss`, or `train/loss` without a holdout; infinite if it failed.
+    cost: float = math.inf  # Final value of the deciding metric such that lower is better; infinite if it failed.
 
     @property
     def chunk(self) -> int:
@@ -58,8 +65,27 @@ class Run:
     @functools.cached_property
     def scaler(self) -> Scaler:
         """The scaler of the run's data; labels are not scaled."""
-        has_labels = OBJECTIVES[self.config.loss].has_labels
-        return Scaler.of(self.table, self.config.data.scaling, scale_target=not has_labels)
+        return Scaler.of(self.table, self.config.data.scaling, scale_target=not self.config.loss.has_labels)
+
+    @functools.cached_property
+    def loss(self) -> LossPlan:
+        """The loss and its parameters."""
+        config, weights = self.config, class_weights(self.table, self.config.data.class_weight)
+        return LossPlan(config.loss.value, config.objective.delta, config.objective.label_smoothing, tuple(weights))
+
+    @functools.cached_property
+    def objective(self) -> Objective:
+        """What is minimized and measured."""
+        return make_objective(self.loss, self.table)
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides which run is better."""
+        return deciding_metric(self.config.objective.metric, held_out=self.table.holdout_rows > 0)
+
+    def cost_of(self, metrics: Mapping[str, float]) -> float:
+        """Return the deciding metric such that lower is better; infinite if it is missing."""
+        return cost(self.metric, metrics)
 
 
 @dataclass(frozen=True)
@@ -74,8 +100,8 @@ def prepare(
     configs: Sequence[Config], progress: ProgressCallback, say: Callable[[str], None] = lambda line: None
 ) -> list[Run]:
     """Check configurations and their data, and return their runs; raises `ConfigError` if one cannot be trained."""
-    for section in ("runtime", "tracking"):
-        values = {repr(getattr(config, section)) for config in configs}
+    for section in ("runtime", "tracking", "objective.metric"):
+        values = {repr(operator.attrgetter(section)(config)) for config in configs}
         require(len(values) == 1, f"{section} must be the same for all runs of a sweep, not {len(values)} values.")
     check_streams([config.data for config in configs])
     tables: dict[str, Table] = {}
@@ -98,7 +124,10 @@ def prepare(
                 tables[key] = replace_table(tables[key], config.data, cache, progress, say)
                 _check_targets(config, tables[key])
         identity = signature(config, tables[key])
-        order.append(runs.setdefault(identity, Run(config, tables[key], identity)))
+        run = runs.setdefault(identity, Run(config, tables[key], identity))
+        _check_metric("objective.metric", config.objective.metric, run)
+        _check_metric("stopping.metric", config.stopping.metric, run)
+        order.append(run)
     _name(list(runs.values()))
     return order
 
@@ -143,29 +172,45 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
 
 def _lane_plan(runs: Sequence[Run]) -> LanePlan:
     chunk, config, stops = runs[0].chunk, runs[0].config, sorted({run.config.epochs for run in runs})
-    loss = config.loss.value
-    return LanePlan(chunk, config.model, config.optimizer, loss, config.seed, config.learning_rate, stops)
+    lane = LanePlan(chunk, config.model, config.optimizer, runs[0].loss, config.seed, config.learning_rate, stops)
+    stopping = config.stopping
+    if not stopping.is_on:
+        return lane
+    metric = stopping.metric or runs[0].metric
+    rule = PatienceRule(metric, stopping.patience, stopping.min_delta) if stopping.patience else None
+    return replace(lane, restore=metric if stopping.restore is Restore.best else None, patience=rule)
 
 
 def _check_model(config: Config) -> None:
     """Check that the model's function exists and takes the given arguments, without building a model."""
     target, arguments = config.model["_target_"], model_arguments(config.model)
-    signature = inspect.signature(find_target(target))
+    build = find_target(target)
+    signature = inspect.signature(build)
+    given = (1, 1) if takes_outputs(build, arguments) else (1,)
     try:
-        signature.bind(1, **arguments)
+        signature.bind(*given, **arguments)
     except TypeError as error:
-        known = ", ".join([*signature.parameters][1:])
-        takes = f"It takes {known}." if known else "It takes no argument except the number of inputs."
+        known = ", ".join([*signature.parameters][len(given) :])
+        own = "numbers of inputs and outputs" if len(given) > 1 else "number of inputs"
+        takes = f"It takes {known}." if known else f"It takes no argument except the {own}."
         raise ConfigError(
             f"model: {target} cannot be called with the arguments {sorted(arguments)}: {error}. {takes}"
         ) from error
 
 
+def _check_metric(key: str, metric: str | None, run: Run) -> None:
+    """Check that runs record a metric each epoch."""
+    held_out = ("val/loss", *run.objective.metrics) if run.table.holdout_rows else ()
+    known = ("train/loss", *held_out)
+    holdout = "" if held_out or str(metric) in known else " There is no holdout: data.holdout is 0."
+    require(metric is None or metric in known, f"{key} must be one of {', '.join(known)}, not {metric}.{holdout}")
+
+
 def _check_targets(config: Config, table: Table) -> None:
     """Check all labels, including those of the holdout."""
-    objective = OBJECTIVES[config.loss]
-    if not objective.has_labels:
+    if not config.loss.has_labels:
         return
+    objective = make_objective(LossPlan(config.loss.value), table)
     for part in PARTS:
         reader, rows = table.reader(part, table.targets), table.rows(part)
         for start in range(0, rows, table.page_rows):

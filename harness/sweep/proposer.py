@@ -15,7 +15,7 @@ class Result:
     """A proposed configuration and its result."""
 
     words: tuple[str, ...]
-    objective: float  # The run's loss (lower is better); infinite if it failed or diverged.
+    objective: float  # `Run.cost` (lower is better); infinite if it failed or diverged.
 
 
 class Proposer(Protocol):

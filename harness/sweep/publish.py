@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis import report
-from harness.analysis.objective import settings
-from harness.config.metrics import predicts_probability
+from harness.analysis.objective import objective, settings
 from harness.config.naming import sweep_name, varying
 from harness.data import sample
 from harness.data.pages import DamagedTable
@@ -17,7 +16,8 @@ from harness.runtime.secrets import masked
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.tracking._compat_views import saved_views
-from harness.tracking.reader import RunReader
+from harness.tracking.reader import METRIC, RunReader
+from harness.tracking.store import primary_metric
 from harness.tracking.tracker import Tracker
 
 FOLDER = "report"
@@ -33,10 +33,10 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
     if rows:
         tracker.log_text(sweep_id, rows, sample.FILE)
     swept = varying([run.config.flat() for run in runs])
-    held_out, labels = first.table.holdout_rows > 0, predicts_probability(first.config.loss)
+    recorded = ["train/loss", *(("val/loss", *first.objective.metrics) if first.table.holdout_rows else ())]
     name = first.config.tracking.name or sweep_name(command)
-    views = saved_views(sweep_id, masked(name), swept, held_out=held_out, labels=labels)
-    tracker.tag_experiment(dict(views))
+    tracker.tag_experiment(dict(saved_views(sweep_id, masked(name), swept, recorded, first.metric)))
+    tracker.tag(sweep_id, {METRIC: first.config.objective.metric or ""})
 
 
 def has_report(reader: RunReader, sweep_id: str) -> bool:
@@ -52,9 +52,9 @@ def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
     try:
         tracker.flush()
         sweep = RunReader(tracker.uri).load([sweep_id], with_sample=True)
-        held_out, labels = "val/loss" in sweep.runs, "val/auc" in sweep.runs
-        views = saved_views(sweep_id, masked(sweep.name), settings(sweep), held_out=held_out, labels=labels)
-        tracker.tag_experiment(dict(views))
+        metric = objective(sweep.runs).metric
+        views = saved_views(sweep_id, masked(sweep.name), settings(sweep), list(sweep.runs), metric)
+        tracker.tag_experiment(views | primary_metric(metric))
         with tempfile.TemporaryDirectory() as folder:
             report.write(sweep, Path(folder))
             for path in sorted(Path(folder).iterdir()):

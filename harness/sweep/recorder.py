@@ -11,7 +11,9 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel, TrackingConfig
-from harness.config.metrics import deciding_metric
+from harness.config.metrics import RESTORED, final_values, sign
+from harness.data.confusion import FILE as CONFUSION
+from harness.data.confusion import confusion_csv
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
@@ -20,8 +22,9 @@ from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
+from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Failed, Stopped
+from harness.training.events import Diverged, Ending, EpochEnd, Failed, Stopped
 from harness.training.tile import thinned
 from harness.training.trainer import Clocks
 
@@ -92,13 +95,13 @@ class Recorder:
     def reuse(self, records: Mapping[Run, Record]) -> None:
         """Read runs' results from their records, and add the runs to this sweep."""
         for run, record in records.items():
-            metrics, tags = record.data.metrics, record.data.tags
+            metrics, tags = final_values(record.data.metrics), record.data.tags
             run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
             run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
-            loss = deciding_metric(held_out=run.table.holdout_rows > 0)
-            run.objective = math.inf if run.reason else metrics.get(loss, math.inf)
+            run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
+            run.cost = math.inf if run.reason else run.cost
             if (name := run.config.tracking.name) and not self._summary:
                 run.name = name
                 self._tracker.tag(run.run_id, {"mlflow.runName": name, **run.config.tracking.tags})
@@ -110,10 +113,9 @@ class Recorder:
             self._summary.state.best = min(scores) if models else best
 
     def best_so_far(self) -> str:
-        """Return the lowest latest loss of all runs as text; empty before the first epoch ends."""
-        loss, run = min(((run.objective, run) for run in self._leaderboard.runs), key=lambda pair: pair[0])
-        metric = deciding_metric(held_out=run.table.holdout_rows > 0)
-        return f"{metric} {number(loss)}" if math.isfinite(loss) else ""
+        """Return the best latest value of the deciding metric as text; empty before the first epoch ends."""
+        run = min(self._leaderboard.runs, key=lambda run: run.cost)
+        return f"{run.metric} {number(sign(run.metric) * run.cost)}" if math.isfinite(run.cost) else ""
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the state for `restore`: JSON values and arrays."""
@@ -158,11 +160,27 @@ class Recorder:
         for run in runs:
             if run.status or run.config.epochs not in event.stops:
                 continue
+            if event.ending is Ending.pruned:
+                run.pruned_at = event.epoch
+                self._tracker.tag(run.run_id, {PRUNED: str(event.epoch)})
+                self._leaderboard.pop_best_values(run)
+                self._end(run, "KILLED")
+                continue
+            if event.ending is Ending.stopped:
+                run.stopped_at = event.epoch
+                self._tracker.tag(run.run_id, {STOPPED: str(event.epoch)})
             model = self._models.build(run, event.weights)
             metrics = final_metrics(run, model, event.epoch, train_seconds, shared_by)
             self._tracker.log(run.run_id, metrics, event.epoch)
+            if event.confusion is not None:
+                self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
                 self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
+            if event.restored:
+                self._leaderboard.set_metrics(run, event.restored.metrics)
+                self._tracker.tag(run.run_id, {RESTORED_EPOCH: str(event.restored.epoch)})
+                restored = {RESTORED + key: value for key, value in event.restored.metrics.items()}
+                self._tracker.log(run.run_id, restored, event.restored.epoch)
             if run.config.tracking.log_model is LogModel.all:
                 self._models.log(run, model)
             elif run.config.tracking.log_model is LogModel.best:
@@ -235,7 +253,7 @@ class Recorder:
         return run_tags(run, self._command, self._device) | self._owner | self.tags
 
     def _fail(self, run: Run, reason: str) -> None:
-        run.reason, run.objective = masked(reason), math.inf
+        run.reason, run.cost = masked(reason), math.inf
         self._tracker.tag(run.run_id, {"failure": run.reason})
         self._end(run, "FAILED")
 

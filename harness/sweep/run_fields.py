@@ -11,7 +11,8 @@ import keras
 import yaml
 
 from harness.config import Config
-from harness.config.keys import fitted
+from harness.config.keys import fitted, key_of
+from harness.data.classes import class_names
 from harness.sweep.identity import ROUNDING, rounding
 from harness.sweep.plan import Run
 from harness.tracking.run_colour import colour
@@ -63,13 +64,28 @@ def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: floa
 
 
 def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
-    """Return the intercept and slopes of a linear model in unscaled units; nothing for other models."""
+    """Return the intercepts and slopes of a linear model in unscaled units; nothing for other models.
+
+    With several targets or classes, each has its own: `weight/TARGET/FEATURE`.
+    """
     found, inputs = kernel_and_bias(model), run.table.inputs
-    if found is None or len(inputs) > MAX_WEIGHTS:
+    if found is None or found[0].size > MAX_WEIGHTS:
         return {}
-    intercept, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.features])
-    names = ["slope"] if len(slopes) == 1 else [fitted(f"weight/{key}") for key in inputs]
-    return {"intercept": intercept, **dict(zip(names, map(float, slopes), strict=True))}
+    intercepts, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.features])
+    values: dict[str, float] = {}
+    for output, intercept, weights in zip(_outputs(run), intercepts, slopes.T, strict=True):
+        names = [f"slope{output}"] if len(inputs) == 1 else [f"weight{output}/{key}" for key in inputs]
+        values |= {f"intercept{output}": intercept, **dict(zip(names, weights, strict=True))}
+    return {fitted(name): float(value) for name, value in values.items()}
+
+
+def _outputs(run: Run) -> list[str]:
+    """Return what a metric's name has in it for each of the model's outputs; nothing if there is only one."""
+    if run.objective.outputs == 1:
+        return [""]
+    targets = run.table.targets
+    names = class_names(targets[0]) if targets[0].categories else [target.name for target in targets]
+    return [f"/{key_of(name, reserved='/')}" for name in names]
 
 
 def _plain(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from harness.config import LogModel
 from harness.sweep.claims import HOST, claim_of, is_owned
 from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
+from harness.tracking.run_tags import PRUNED
 
 WITHOUT_MODEL = "without model"
 
@@ -19,8 +20,8 @@ WITHOUT_MODEL = "without model"
 class RunState:
     """The state of a run.
 
-    This is `new`, `finished`, `diverged`, `failed`, `interrupted`, `running` in another process, or `without model` if
-    the run is finished, but its model is requested now and was not logged.
+    This is `new`, `finished`, `diverged`, `failed`, `interrupted`, `pruned`, `running` in another process, or `without
+    model` if the run is finished, but its model is requested now and was not logged.
     """
 
     name: str
@@ -77,6 +78,8 @@ def _state_name(record: Record, place: str) -> str:
         return "finished"
     if status == "FAILED":
         return "diverged" if "diverged_at" in tags else "failed"
+    if PRUNED in tags:
+        return "pruned"
     return "running" if status == "RUNNING" and not is_owned(record, place) else "interrupted"
 
 

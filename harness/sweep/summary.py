@@ -134,7 +134,8 @@ def _state_of(record: Record) -> SummaryState:
 
 
 def _describe_data(run: Run) -> str:
-    *features, target = (markdown(column.name) for column in run.table.columns)
+    features = [markdown(column.name) for column in run.table.features]
+    target = " and ".join(markdown(column.name) for column in run.table.targets)
     some = ", ".join(features[:5]) + (f" and {len(features) - 5} more" if len(features) > 5 else "")
     name = visible(run.table.name).replace("`", "'")
     return (
@@ -149,14 +150,21 @@ def _note(state: SummaryState, command: str, experiment_id: str) -> str:
     def link(run: RunResult) -> str:
         return f"[{markdown(run.name)}](#/experiments/{experiment_id}/runs/{run.run_id})"
 
-    parts, rows = [], []
+    parts: list[str] = []
+    rows: list[str] = []
+    best: list[tuple[str, RunResult]] = []
     finished = sorted((run for run in state.runs if run.score is not None), key=lambda run: run.score or 0.0)
     for sample, title in (("batch", "chunks"), ("full", "the full sample")):
         if run := next((run for run in finished if run.sample == sample), None):
-            rmse = "" if run.rmse is None else f"{run.rmse:,.6g}"
-            rows.append(f"| {title} | {link(run)} | {run.loss:.4g} | {rmse} | {run.updates:,} |")
-    if rows:
-        header = ["| best of | run | loss | rmse | updates |", "| --- | --- | ---: | ---: | ---: |"]
+            best.append((title, run))
+    if best:
+        metrics = list(dict.fromkeys(key for _, run in best for key in run.metrics))
+        names = [key.removeprefix("val/") for key in metrics]
+        header = [f"| {' | '.join(['best of', 'run', *names, 'updates'])} |"]
+        header += [f"| --- | --- |{' ---: |' * (len(metrics) + 1)}"]
+        for title, run in best:
+            values = [f"{run.metrics[key]:,.6g}" if key in run.metrics else "" for key in metrics]
+            rows.append(f"| {' | '.join([title, link(run), *values, f'{run.updates:,}'])} |")
         parts.append("\n".join([*header, *rows]))
     parts += state.data
     failed = [f"- {link(run)}: {markdown(run.reason.partition(chr(10))[0])}" for run in state.runs if run.reason]

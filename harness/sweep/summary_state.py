@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from harness.runtime.state_files import StateError, moved_aside, read_json, write_json
 
-_FILE, _KIND = "summary.json", "sweep summary 1"
+_FILE, _KIND = "summary.json", "sweep summary 2"
 
 
 @dataclass
@@ -22,8 +22,7 @@ class RunResult:
     sample: str  # `batch` or `full`.
     reason: str  # Why it failed; empty if it did not.
     score: float | None  # Lower is better; None if the run failed.
-    loss: float | None  # Final `val/loss`, or `train/loss` without a holdout.
-    rmse: float | None
+    metrics: dict[str, float]  # The final loss, and the metrics that can decide.
     updates: int
 
 

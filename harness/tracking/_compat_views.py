@@ -14,32 +14,34 @@ import json
 import time
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from harness.config.metrics import BINARY, REGRESSION
+from harness.config.metrics import epoch_metrics, greater_is_better
 
 _FIRST_COLUMNS = ("attributes.`Run Name`",)
 
 
-def saved_views(sweep_id: str, name: str, swept: Sequence[str], *, held_out: bool, labels: bool) -> dict[str, str]:
+def saved_views(
+    sweep_id: str, name: str, swept: Sequence[str], recorded: Collection[str], deciding: str
+) -> dict[str, str]:
     """Return the experiment's tags that hold a sweep's two views.
 
     Args:
         sweep_id: Id of the summary run.
         name: The views' name in the UI.
         swept: Params to show as columns.
-        held_out: Whether the runs have metrics of a holdout.
-        labels: Whether the runs predict labels.
+        recorded: Metrics of the runs.
+        deciding: The metric that decides which run is better.
     """
-    scores = BINARY if labels else REGRESSION
-    losses = ["val/loss", *scores, "train/loss"] if held_out else ["train/loss"]
+    scores = [key for key in epoch_metrics(recorded) if key != "train/loss"]
+    losses = list(dict.fromkeys([deciding, *scores, "train/loss"]))
     metrics = [*losses, "updates", "time/train_s", "memory/update_mb"]
     columns = [*(f"params.`{key}`" for key in swept), "tags.`sample`", *(f"metrics.`{key}`" for key in metrics)]
     state = {
         "searchFilter": f"tags.sweep LIKE '%{sweep_id}%' and tags.kind = 'run'",
         "orderByKey": f"metrics.`{metrics[0]}`",
-        "orderByAsc": True,
+        "orderByAsc": not greater_is_better(deciding),
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
@@ -67,7 +69,8 @@ def addresses(server: str, experiment_id: str, sweep_id: str) -> dict[str, str]:
 
 def _charts(sweep_id: str, metrics: Sequence[str]) -> dict[str, Any]:
     """Return the charts of both views, with a section for each x-axis."""
-    losses = [key for key in ("val/loss", "train/loss", "val/rmse") if key in metrics]
+    first = ("val/loss", "train/loss", metrics[0], "val/rmse", "val/accuracy")
+    losses = [key for key in dict.fromkeys(first) if key in metrics]
     axes = {"By epoch": "", "By updates": "updates", "By training time": "time/train_s"}
     sections, charts = [], []
     for title, metric in axes.items():

@@ -46,6 +46,17 @@ def model_id(run: Run) -> str:
     return outputs[0].model_id
 
 
+def described(model: Path) -> dict[str, Any]:
+    """Return the metadata that a downloaded model was saved with; empty if it has none that can be read."""
+    files = [folder / "MLmodel" for folder in model.parents if (folder / "MLmodel").is_file()]
+    try:
+        found: Any = recorded_yaml.load(files[0].read_text(encoding="utf-8"), "MLmodel") if files else {}
+    except (ConfigError, OSError, UnicodeDecodeError):
+        return {}
+    metadata = found.get("metadata") if isinstance(found, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
     """Download the configuration of a run into `folder` and return it as plain values.
 

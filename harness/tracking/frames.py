@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.config.metrics import EPOCH_METRICS, deciding_metric, greater_is_better
+from harness.config.metrics import deciding_metric, epoch_metrics, final_values, greater_is_better
 from harness.config.naming import ALWAYS
 from harness.formatting import number
+from harness.tracking.run_tags import PRUNED, STOPPED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -75,7 +76,7 @@ class Sweep:
             costs: Any = (sign * runs[metric]).where(runs["status"] == "FINISHED")
             runs = runs.loc[costs.sort_values().index]
         varying = [key for key in self.params if key not in ALWAYS and runs[key].nunique(dropna=False) > 1]
-        metrics = [key for key in (*EPOCH_METRICS, *EPOCH_AXES) if key in runs]
+        metrics = [*epoch_metrics(runs.columns), *(key for key in EPOCH_AXES if key in runs)]
         shown = ["name", "state", *(key for key in ALWAYS if key in runs), *varying, *metrics]
         return runs.set_index(runs["run_id"].str[:SHORT].rename("run"))[list(dict.fromkeys(shown))]
 
@@ -93,8 +94,11 @@ class Sweep:
 
 
 def _states(runs: pd.DataFrame) -> list[str]:
-    diverged = runs["diverged_at"].notna() if "diverged_at" in runs else [False] * len(runs)
-    return [state_of(status, diverged=each) for status, each in zip(runs["status"], diverged, strict=True)]
+    def has(key: str) -> Any:
+        return runs[key].notna() if key in runs else [False] * len(runs)
+
+    endings = zip(runs["status"], has("diverged_at"), has(PRUNED), strict=True)
+    return [state_of(status, diverged=diverged, pruned=pruned) for status, diverged, pruned in endings]
 
 
 def row(run: Run) -> dict[str, object]:
@@ -107,12 +111,15 @@ def row(run: Run) -> dict[str, object]:
         "sample": tags.get("sample"),
         "diverged_at": tags.get("diverged_at"),
         **run.data.params,
-        **run.data.metrics,
+        **{key: tags[key] for key in (STOPPED, PRUNED) if key in tags},
+        **final_values(run.data.metrics),
     }
 
 
-def state_of(status: str, *, diverged: bool) -> str:
+def state_of(status: str, *, diverged: bool, pruned: bool = False) -> str:
     """Return how a run ended in the words that users see; `status` is MLflow's."""
+    if pruned:
+        return "pruned"
     return "diverged" if diverged else {"KILLED": "interrupted"}.get(status, status.lower())
 
 
@@ -132,7 +139,10 @@ def _typed(key: str, values: Any) -> Any:
     if values.notna().any():
         numbers: Any = pd.to_numeric(values, errors="coerce")
         if numbers.notna().equals(values.notna()):
-            whole = key in ("chunksize", "diverged_at") or values.map(lambda value: str(value).isdigit()).all()
+            whole = (
+                key in ("chunksize", "diverged_at", STOPPED, PRUNED)
+                or values.map(lambda value: str(value).isdigit()).all()
+            )
             fits = float(numbers.max()) < 2**63
             return numbers.astype("Int64") if whole and fits else numbers.astype(float)
     return values

@@ -30,7 +30,7 @@ class RawModel:
         model: A Keras model of public layers, with an input `[rows, 1]`, or `[rows, *shape]`, for each feature.
         example: A few rows of each feature as they are in the source: numbers and text `[rows]`, arrays
             `[rows, *shape]`.
-        outputs: Names of the columns that it predicts.
+        outputs: Names of the columns that it predicts: of its targets, or of the classes whose probabilities they are.
         dates: `strptime` formats of the features that are dates, which are text in `example`; None means ISO 8601.
     """
 
@@ -38,6 +38,12 @@ class RawModel:
     example: Mapping[str, np.ndarray]
     outputs: Sequence[str]
     dates: Mapping[str, str | None] = field(default_factory=dict)
+    is_classes: bool = False
+
+    @property
+    def metadata(self) -> dict[str, list[str]]:
+        """What the predictions are, for users of the model: `classes` or `targets`."""
+        return {"classes" if self.is_classes else "targets": list(self.outputs)}
 
 
 class ModelSaver:
@@ -65,6 +71,7 @@ class ModelSaver:
                 folder,
                 python_model=_SCORING,
                 artifacts={"model": str(path)},
+                metadata=raw.metadata,
                 model_config={"outputs": list(raw.outputs), "dates": dict(raw.dates)},
                 signature=_signature(raw),
                 input_example=_example(raw),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from mlflow.entities import Run
 
-from harness.config.metrics import EPOCH_METRICS
+from harness.config.metrics import epoch_metrics
 from harness.data import sample
 from harness.errors import require
 from harness.tracking._compat_history import histories
@@ -16,18 +16,20 @@ from harness.tracking.foreign import fault
 from harness.tracking.frames import EPOCH_AXES, NOTHING, Sweep, curves_of, datasets, row, typed
 from harness.tracking.run_search import RunSearch
 
+METRIC = "objective.metric"
+"""The tag of a summary run that holds the metric that decides."""
+
 
 class RunReader(RunSearch):
     """Reads the runs of a tracking store."""
 
-    def load(
-        self, ids: Sequence[str] = (), metrics: Sequence[str] = EPOCH_METRICS, *, with_sample: bool = False
-    ) -> Sweep:
+    def load(self, ids: Sequence[str] = (), metrics: Sequence[str] = (), *, with_sample: bool = False) -> Sweep:
         """Return runs with their curves.
 
         Args:
             ids: Ids of runs or sweeps; a sweep is replaced by its runs. An empty list means the newest sweep.
-            metrics: The metrics to return curves of; metrics that no run has are left out.
+            metrics: The metrics to return curves of, by default all losses and scores; those that no run has are left
+                out.
             with_sample: Whether to read the sample of the data too, which is an artifact.
 
         Raises:
@@ -40,11 +42,13 @@ class RunReader(RunSearch):
         require(bool(runs) or not left_out, " ".join(left_out[:1]))
         frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
         params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
-        wanted = [key for key in metrics if key in frame]
+        wanted = [key for key in metrics or epoch_metrics(frame) if key in frame]
         curves = curves_of(self.histories(list(frame["run_id"]), [*EPOCH_AXES, *wanted]))
         if len(sweeps) != 1:
             return Sweep(frame, params, curves, data=datasets(runs), left_out=left_out)
         (summary,) = sweeps
+        if (metric := summary.data.tags.get(METRIC)) and len(frame):
+            frame["objective.metric"] = metric  # Of this sweep; runs may be reused from one with another.
         return Sweep(
             frame,
             params,

@@ -7,6 +7,7 @@ and there is a closed set of kinds, each with exactly these fields.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -23,7 +24,9 @@ LONGEST_SCHEMA, LONGEST_PROFILE = 1_048_575, 16_777_215
 _LONGEST_NAME = 250
 RUN_ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]*$", max_length=256)]
 _ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_\-]+$", max_length=64)]
-_KEY = Annotated[str, Field(pattern=r"^[/\w.\- :]+$", max_length=_LONGEST_NAME)]
+_KEY = Annotated[str, Field(pattern=re.compile(r"^[/\w.\- :]+\Z"), max_length=_LONGEST_NAME)]
+"""Compiled, because MLflow's `re` knows more letters, such as `²`, than the default engine."""
+
 _TEXT = Annotated[str, Field(max_length=1 << 24)]
 _VALUE = Annotated[float, Field(allow_inf_nan=False)]
 _STEP = Annotated[int, Field(ge=-(2**63), lt=2**63)]

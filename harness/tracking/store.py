@@ -13,6 +13,7 @@ from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness.config.metrics import greater_is_better
 from harness.errors import ConfigError, require
 from harness.runtime.environment import default_environment
 from harness.runtime.secrets import masked
@@ -30,9 +31,15 @@ LONGEST_FOLDER_NAME = 200
 _EXPERIMENT_TAGS = {
     # Makes the UI open on runs and charts instead of traces.
     "mlflow.experimentKind": "custom_model_development",
-    "mlflow.experiment.primaryMetric.name": "val/loss",
-    "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
 }
+
+
+def primary_metric(metric: str) -> dict[str, str]:
+    """Return the experiment's tags that tell the UI by which metric its runs are judged."""
+    return {
+        "mlflow.experiment.primaryMetric.name": metric,
+        "mlflow.experiment.primaryMetric.greaterIsBetter": str(greater_is_better(metric)).lower(),
+    }
 
 
 def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
@@ -102,7 +109,7 @@ def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:
             if client.get_experiment_by_name(name):  # Another process has just created it on the same server.
                 return _open_experiment(client, uri, name)
             raise
-        for key, value in _EXPERIMENT_TAGS.items():
+        for key, value in {**_EXPERIMENT_TAGS, **primary_metric("val/loss")}.items():
             client.set_experiment_tag(experiment_id, key, value)
         return experiment_id
     require(

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +34,25 @@ class EpochEnd:
     train_seconds: float
     curve: tuple[np.ndarray, np.ndarray]
 
+    def value(self, metric: str) -> float:
+        """Return a metric of the epoch; NaN if it has none of that name, or one that is not finite."""
+        return self.loss if metric == "train/loss" else self.metrics.get(metric, math.nan)
+
+
+class Ending(Enum):
+    """Why a lane stops."""
+
+    reached = "reached"  # It has trained for as many epochs as were asked for.
+    stopped = "stopped"  # It had stopped improving.
+    pruned = "pruned"  # A search preferred others.
+
+
+class Restored(NamedTuple):
+    """The epoch whose weights a lane keeps instead of its last ones, and the metrics of that epoch."""
+
+    epoch: int
+    metrics: Mapping[str, float]
+
 
 @dataclass(frozen=True)
 class Stopped:
@@ -38,12 +61,19 @@ class Stopped:
     Attributes:
         stops: The stops that this event covers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
         weights: The weights, in the order of `keras.Model.get_weights`.
+        ending: Why it stops.
+        restored: The epoch that the weights belong to, if it may not be the last.
+        confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes and the
+            weights are those of this epoch.
     """
 
     lane: int
     epoch: int
     stops: tuple[int, ...]
     weights: list[np.ndarray]
+    ending: Ending = Ending.reached
+    restored: Restored | None = None
+    confusion: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,22 @@ import keras
 import numpy as np
 import pandas as pd
 
-from harness.config import Loss
 from harness.config.keys import layer_name
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
-from harness.training.objective import OBJECTIVES
+from harness.training.objective import Objective
 
 EXAMPLE_ROWS = 3
 
 
-def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> keras.Model:
+def raw_model(model: keras.Model, table: Table, scaler: Scaler, objective: Objective) -> keras.Model:
     """Wrap `model` so that it takes logarithms and scales by itself.
 
     Returns:
-        A Keras model with one input `[rows, 1]` per feature, by column name, and an output `[rows, 1]` as defined by
-        the objective of `loss`. It takes categories as raw text or numbers, and dates as days since 1970-01-01. Columns
-        that were stored with an offset, because float32 is too coarse for them, are float64.
+        A Keras model with one input `[rows, 1]` per feature, by column name, and an output with a column for each
+        of the model's: `[rows, outputs]`. It takes categories as raw text or numbers, and dates as days since
+        1970-01-01. Columns that were stored with an offset, because float32 is too coarse for them, are float64.
     """
     features = table.features
     kinds = ["string" if column.is_text else _number_type(column) for column in features]
@@ -35,12 +34,14 @@ def raw_model(model: keras.Model, table: Table, scaler: Scaler, loss: Loss) -> k
         for column, kind in zip(features, kinds, strict=True)
     }
     # A model of its own, because no layer may have the name of another one or of an input.
-    whole = keras.Model(*_graph(model, table, scaler, loss, kinds), name=_unlike("predictions", inputs))
+    whole = keras.Model(*_graph(model, table, scaler, objective, kinds), name=_unlike("predictions", inputs))
     with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
         return keras.Model(inputs, whole([*inputs.values()]))
 
 
-def _graph(model: keras.Model, table: Table, scaler: Scaler, loss: Loss, kinds: Sequence[str]) -> tuple[list[Any], Any]:
+def _graph(
+    model: keras.Model, table: Table, scaler: Scaler, objective: Objective, kinds: Sequence[str]
+) -> tuple[list[Any], Any]:
     """Return raw features, each `[rows, 1]` and of one of `kinds`, in the table's order, and predictions from them."""
     features = table.features
     raw = [keras.Input((1,), name=f"feature_{index}", dtype=kind) for index, kind in enumerate(kinds)]
@@ -53,7 +54,7 @@ def _graph(model: keras.Model, table: Table, scaler: Scaler, loss: Loss, kinds: 
             _one_hot(column, raw[index]) if column.categories else given[index] for index, column in enumerate(features)
         ]
         scaled = keras.layers.Concatenate()(encoded) if len(encoded) > 1 else encoded[0]
-    return raw, OBJECTIVES[loss].predictions(model(scaled), scaler)
+    return raw, objective.predictions(model(scaled), scaler)
 
 
 def _unlike(name: str, names: Iterable[str]) -> str:

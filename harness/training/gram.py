@@ -53,7 +53,7 @@ class GramSteps:
         """Return True if model and loss allow it and a step from a matrix is cheaper than one from a chunk's rows."""
         if self.columns > MAX_COLUMNS or chunk < ROWS_PER_COLUMN * self.columns:
             return False
-        return self.stack.objective.is_squared_error and is_linear(self.stack.model)
+        return self.stack.objective.has_gram and is_linear(self.stack.model)
 
     def take(self, state: LoopState, grams: np.ndarray, rows: np.ndarray) -> tuple[LoopState, np.ndarray]:
         """Take one step for each chunk, given their `grams [chunks, columns, columns]` and `rows [chunks]` in float64.

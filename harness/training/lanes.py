@@ -16,16 +16,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harness.config import Loss
 from harness.data.blocks import SLICE_ROWS
 from harness.errors import require
 from harness.training.encoding import Encoding
 from harness.training.model_trace import trace_model
-from harness.training.objective import OBJECTIVES
+from harness.training.objective import Objective
 from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.strategy import choose_strategy
 
 SMALL_TILE, SMALL_WEIGHTS = 8, 1000
+
+_OUTPUTS = ", a number that model._target_ gets as its second argument if it takes `outputs`"
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,13 @@ class Recipe:
         build_model: Takes the number of inputs, or the shape of one row's input, and returns a Keras model
             `[rows, inputs]` or `[rows, *shape] -> [rows, outputs]`.
         optimizer: `name` and the other arguments of the Keras optimizer.
+        objective: What is minimized.
     """
 
     identity: str
     build_model: Callable[[Any], keras.Model] = field(compare=False)
     optimizer: Mapping[str, Any] = field(compare=False)
-    loss: Loss = field(compare=False)
+    objective: Objective = field(compare=False)
 
 
 class LaneState(NamedTuple):
@@ -63,7 +65,7 @@ class Stack:
     """Lanes of one recipe.
 
     Attributes:
-        objective: The objective that belongs to the recipe's loss.
+        objective: The recipe's objective.
         encode: Turns features, `[rows, features]` or `[rows, *shape]`, into the models' inputs.
         model: The model that is shared by all lanes.
         trace: What tracing an update of the model tells.
@@ -76,7 +78,7 @@ class Stack:
         Raises:
             ConfigError: The model does not map its inputs to `[rows, outputs]`.
         """
-        self._recipe, self.objective, self.encode = recipe, OBJECTIVES[recipe.loss], encoding
+        self._recipe, self.objective, self.encode = recipe, recipe.objective, encoding
         self.model = self._build(seed=0)
         self._optimizer = make_optimizer(recipe.optimizer, learning_rate=0.0)
         self._schedule = make_schedule(recipe.optimizer)
@@ -130,7 +132,7 @@ class Stack:
         return self.model.get_weights()
 
     def update(self, state: LaneState, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, LaneState]:
-        """Take one optimizer step per lane with the mean loss of one chunk, its features `x` and targets `y [rows, 1]`.
+        """Take one optimizer step per lane with the mean loss of a chunk, given features `x` and `y [rows, columns]`.
 
         Returns:
             Each lane's loss before the step, float32 `[tile]`, and the state after it.
@@ -186,7 +188,7 @@ class Stack:
         )
 
     def losses(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the loss of each row, `[tile, rows]`, for targets `[rows, 1]` and outputs `[tile, rows, outputs]`."""
+        """Return the loss of each row, `[tile, rows]`, for `y [rows, columns]` and outputs `[tile, rows, outputs]`."""
         return self.objective.row_losses(tf.broadcast_to(y, [outputs.shape[0], *y.shape]), outputs)
 
     def _map(self, function: Callable, elements: Any) -> Any:
@@ -206,7 +208,7 @@ class Stack:
         require(
             shape == [2, outputs],
             f"The model maps 2 rows to the shape {shape} instead of [2, {outputs}]. Its last layer must have "
-            f"units={outputs}.",
+            f"units={outputs}{_OUTPUTS if outputs > 1 else ''}.",
         )
         return model
 

@@ -22,13 +22,13 @@ def is_linear(model: keras.Model) -> bool:
     )
 
 
-def kernel_and_bias(model: keras.Model) -> tuple[np.ndarray, float] | None:
-    """Return slopes `[features]` and intercept if `model` is a single linear layer with one output, else None."""
+def kernel_and_bias(model: keras.Model) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return slopes `[inputs, outputs]` and intercepts `[outputs]` if `model` is a single linear layer, else None."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     if [type(layer) for layer in layers] != [keras.layers.Dense]:
         return None
     (layer,) = layers
-    if layer.activation is not keras.activations.linear or not layer.use_bias or layer.units != 1:
+    if layer.activation is not keras.activations.linear or not layer.use_bias:
         return None
     kernel, bias = layer.get_weights()
-    return kernel[:, 0], float(bias[0])
+    return kernel, bias

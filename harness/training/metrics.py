@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from harness.data.scaler import Scaler
@@ -18,11 +19,13 @@ class Sums(NamedTuple):
 
     Attributes:
         rows: `[]`.
+        weight: Of all rows, `[]`; zero if the rows have no weights.
         loss: Loss in the space trained in, `[tile]`.
         objective: The objective's accumulators.
     """
 
     rows: tf.Tensor
+    weight: tf.Tensor
     loss: tf.Tensor
     objective: tuple[tf.Tensor, ...]
 
@@ -37,7 +40,8 @@ class Evaluation:
     def start(self) -> Sums:
         """Return empty sums."""
         objective = self._stack.objective.start(self._tile)
-        return Sums(tf.zeros([], tf.float64), tf.zeros([self._tile], tf.float64), objective)
+        zero = tf.zeros([], tf.float64)
+        return Sums(zero, zero, tf.zeros([self._tile], tf.float64), objective)
 
     def add(self, sums: Sums, state: LaneState, block: DeviceBlock) -> Sums:
         """Return the sums with a block added; the block's capacity is a whole number of slices."""
@@ -47,25 +51,39 @@ class Evaluation:
         """Return each lane's finite metrics, or none if there is no holdout."""
         if not sums.rows:
             return [{} for _ in range(self._tile)]
-        rows, loss, objective = tf.nest.map_structure(lambda value: value.numpy(), sums)
+        rows, weight, loss, objective = tf.nest.map_structure(lambda value: value.numpy(), sums)
         metrics = []
         for lane in range(self._tile):
-            values = {"val/loss": loss[lane] / rows, **self._stack.objective.measure(objective, rows, lane)}
+            mean = loss[lane] / (weight or rows)
+            values = {"val/loss": mean, **self._stack.objective.measure(objective, rows, lane)}
             metrics.append({name: float(value) for name, value in values.items() if math.isfinite(value)})
         return metrics
+
+    def confusion(self, sums: Sums, lane: int) -> np.ndarray | None:
+        """Return a lane's confusion matrix, `[classes, classes]`; None without a holdout or classes."""
+        if not sums.rows:
+            return None
+        return self._stack.objective.confusion([value.numpy() for value in sums.objective], lane)
 
     def _add_block(self, sums: Sums, state: LaneState, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> Sums:
         length = self._stack.strategy.slice_rows
 
         def add_slice(start: tf.Tensor, sums: Sums) -> tuple[tf.Tensor, Sums]:
             inside = tf.range(length) < rows - start
+            objective = self._stack.objective
             targets = take_rows(y, start, length)
+            weights = objective.row_weights(targets)
             outputs = self._stack.predict(state, take_rows(x, start, length))
             losses = tf.where(inside, self._stack.losses(targets, outputs), 0.0)
             return start + length, Sums(
                 sums.rows + tf.reduce_sum(tf.cast(inside, tf.float64)),
+                sums.weight if weights is None else sums.weight + _sum(tf.where(inside, weights, 0.0)),
                 sums.loss + tf.cast(tf.reduce_sum(losses, axis=-1), tf.float64),
-                self._stack.objective.add(sums.objective, Holdout(targets, outputs, inside, self._scaler)),
+                objective.add(sums.objective, Holdout(objective.truth(targets), outputs, inside, self._scaler)),
             )
 
         return tf.while_loop(lambda start, _: start < rows, add_slice, (tf.constant(0), sums), parallel_iterations=1)[1]
+
+
+def _sum(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(values, tf.float64))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from harness.training.events import Diverged, EpochEnd, Failed, Stopped
+from harness.training.best_epochs import BestEpochs
+from harness.training.events import Diverged, Ending, EpochEnd, Failed, Stopped
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
-from harness.training.metrics import Evaluation
+from harness.training.metrics import Evaluation, Sums
 from harness.training.saved_state import State, array, numbers, require_names
 from harness.training.slices import DeviceBlock
 
@@ -26,6 +27,7 @@ class Lane:
         chunk: Rows per update, at most the number of training rows.
         seed: Seed of the initial weights and of the layers' random number generators.
         stops: Epochs after which a result is wanted, in ascending order; the lane trains until the last.
+        restore: Metric of whose best epoch the lane keeps the weights; None keeps those of the last epoch.
     """
 
     chunk: int
@@ -33,6 +35,7 @@ class Lane:
     seed: int
     learning_rate: float
     stops: tuple[int, ...]
+    restore: str | None = None
 
 
 def thinned(updates: np.ndarray, total: int, points: int) -> np.ndarray:
@@ -77,9 +80,10 @@ class Tile:
         self._positions = {lane: position for position, lane in enumerate(lanes)}  # Lanes still training.
         self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._state = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
-        self._sums = evaluation.start()
+        self._sums = self._ended_sums = evaluation.start()
         self._updates = 0
         self._diverged: dict[int, int] = {}
+        self._best = BestEpochs({lane: spec.restore for lane, spec in lanes.items() if spec.restore})
         self._curve: list[tuple[np.ndarray, np.ndarray]] = []
 
     def active(self, epoch: int) -> list[int]:
@@ -134,6 +138,7 @@ class Tile:
             "curve/numbers": numbers,
             "curve/values": values,
             **{f"loop/{index}": value.numpy() for index, value in enumerate(tf.nest.flatten(self._state))},
+            **self._best.state(),
         }
 
     def restore(self, state: State, epoch: int, updates: int) -> None:
@@ -144,7 +149,10 @@ class Tile:
         """
         tensors = tf.nest.flatten(self._state)
         loop = [f"loop/{index}" for index in range(len(tensors))]
-        require_names(state, ["positions", "diverged", "chunk", "updates", "curve/numbers", "curve/values", *loop])
+        shapes = [(weight.dtype, weight.shape) for weight in self._stack.model.get_weights()]
+        best = self._best.restore(state, shapes)
+        names = ("positions", "diverged", "chunk", "updates", "curve/numbers", "curve/values")
+        require_names(state, [*names, *loop, *best])
         values = [
             array(state, name, tensor.dtype.as_numpy_dtype, tensor.shape)
             for name, tensor in zip(loop, tensors, strict=True)
@@ -181,7 +189,7 @@ class Tile:
                 del self._positions[lane]
                 yield Diverged(lane, self._diverged[lane])
                 continue
-            yield EpochEnd(
+            end = EpochEnd(
                 lane,
                 epoch,
                 self._updates,
@@ -190,19 +198,32 @@ class Tile:
                 train_seconds,
                 (updates, curve[:, position]),
             )
+            self._best.see(end, lambda: self._stack.weights(self._state.lanes, position))  # noqa: B023
+            yield end
             if epoch in self.lanes[lane].stops:
-                yield Stopped(lane, epoch, (epoch,), self._stack.weights(self._state.lanes, position))
+                yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._sums)
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
-        self._sums = self._evaluation.start()
+        self._ended_sums, self._sums = self._sums, self._evaluation.start()
         self._curve = []
 
-    def leave(self, lanes: Collection[int], epoch: int) -> Iterator[Stopped]:
+    def leave(self, lanes: Mapping[int, Ending], epoch: int) -> Iterator[Stopped]:
         """End those of `lanes` that would train beyond `epoch`."""
         for lane in self.active(epoch + 1):
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
-                weights = self._stack.weights(self._state.lanes, self._positions.pop(lane))
-                yield Stopped(lane, epoch, stops, weights)
+                yield self._stopped(lane, epoch, stops, lanes[lane], self._ended_sums)
+                del self._positions[lane]
+
+    def _stopped(self, lane: int, epoch: int, stops: tuple[int, ...], ending: Ending, sums: Sums) -> Stopped:
+        position = self._positions[lane]
+        confusion = self._evaluation.confusion(sums, position)
+        if best := self._best.of(lane):
+            restored, weights = best
+            return Stopped(
+                lane, epoch, stops, weights, ending, restored, confusion if restored.epoch == epoch else None
+            )
+        weights = self._stack.weights(self._state.lanes, position)
+        return Stopped(lane, epoch, stops, weights, ending, confusion=confusion)
 
     def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers and losses `[updates, tile]` of the epoch's updates that are kept."""

@@ -91,7 +91,7 @@ def test_equal_differences_have_a_zero_width_interval(difference: float) -> None
 
 def test_the_larger_value_wins_if_larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """The direction comes from `harness.config.metrics` alone."""
-    monkeypatch.setattr("harness.analysis.objective.greater_is_better", lambda metric: True)
+    monkeypatch.setattr("harness.analysis.objective.sign", lambda metric: -1)
     sweep = sweep_of(run("full", [0.5]), run(250, [0.6]), run(500, [0.7]))
     (found,) = (each for each in compare_full_to_batch(sweep) if each.axis == "epochs")
     assert (found.better, found.chunksize) == ("batch", 500)

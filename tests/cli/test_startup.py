@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from harness.cli.own_words import overrides
 from harness.cli.train_help import train_help
-from harness.cli.words import overrides, quoted
 from harness.config import DataConfig
 from harness.config.schema import TrackingConfig
 from harness.data.first_rows import check_first_rows
@@ -76,4 +76,3 @@ def test_the_quoting_that_help_shows_works() -> None:
     words = shlex.split("\"data.target='price (EUR)'\" \"data.features=['a b','c,d']\"")
     target, features = OverridesParser.create().parse_overrides(words)
     assert (target.value(), features.value()) == ("price (EUR)", ["a b", "c,d"])
-    assert quoted("price (EUR)") == "'price (EUR)'"

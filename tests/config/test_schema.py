@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from harness.config import Config, DataConfig, Loss, Missing, RuntimeConfig, Scaling, TrackingConfig, flatten
+from harness.config import (
+    Config,
+    DataConfig,
+    Loss,
+    Missing,
+    ObjectiveConfig,
+    RuntimeConfig,
+    Scaling,
+    TrackingConfig,
+    flatten,
+)
+from harness.config.objective import CLASSES_LOSS
 from harness.errors import ConfigError, require
 from harness.tracking.uri import tracking_uri
 
@@ -28,13 +39,22 @@ def config(**changes: Any) -> Config:
     [
         ({"features": []}, "data.features is empty; name at least one column."),
         ({"target": ""}, "data.target is empty; name a column."),
+        ({"target": ["y", 3]}, "data.target must be a column's name or a list of these, not ['y', 3]."),
+        ({"weight": "y"}, "data.weight must name a column that is neither a feature nor a target, not 'y'."),
+        ({"classes": ["u"]}, "data.classes names only one class; name at least two."),
+        ({"classes": ["u", "v", "u"]}, "data.classes names u more than once."),
+        (
+            {"class_weight": "equal"},
+            "data.class_weight must be `balanced` or a weight for each label, such as {spam: 5}, not equal.",
+        ),
+        ({"class_weight": {"u": -1}}, "data.class_weight: the weight of u must be from 0 to 1e+30, not -1."),
         ({"target": "a"}, "data.features and data.target name a more than once."),
         ({"features": ["a", "a"]}, "data.features and data.target name a more than once."),
         (
             {"log_columns": ["a", "z"]},
             "data.log_columns: z not in data.features and data.target (a, b, y).",
         ),
-        ({"categorical": ["y"]}, "data.categorical: y not in data.features (a, b)."),
+        ({"categorical": ["z"]}, "data.categorical: z not in data.features and data.target (a, b, y)."),
         ({"holdout": 1.0}, "data.holdout must be a fraction in [0, 1), not 1.0."),
         ({"holdout": -0.1}, "data.holdout must be a fraction in [0, 1), not -0.1."),
         ({"holdout": math.nan}, "data.holdout must be a fraction in [0, 1), not nan."),
@@ -91,6 +111,28 @@ def test_runtime_refuses(name: str, value: int) -> None:
             {"loss": Loss.binary_crossentropy, "data": data(log_columns=["y"])},
             "loss=binary_crossentropy needs labels 0 and 1: remove the target from data.log_columns.",
         ),
+        (
+            {"loss": CLASSES_LOSS, "data": data(dates=["y"])},
+            f"loss={CLASSES_LOSS.value} needs a label: remove the target from data.dates.",
+        ),
+        (
+            {"loss": CLASSES_LOSS, "data": data(target=["y", "z"])},
+            f"loss={CLASSES_LOSS.value} needs one target, but data.target names 2.",
+        ),
+        (
+            {"data": data(categorical=["y"])},
+            f"data.categorical names the target y: set loss={CLASSES_LOSS.value} for classes.",
+        ),
+        ({"data": data(classes=["u", "v"])}, f"data.classes needs loss={CLASSES_LOSS.value}, not loss=mse."),
+        ({"data": data(class_weight="balanced")}, "data.class_weight needs labels, but loss=mse predicts numbers."),
+        (
+            {"objective": ObjectiveConfig(delta=2)},
+            "objective.delta is a parameter of loss=huber, not of loss=mse.",
+        ),
+        (
+            {"objective": ObjectiveConfig(label_smoothing=0.1)},
+            "objective.label_smoothing is a parameter of the crossentropies, not of loss=mse.",
+        ),
     ],
 )
 def test_config_refuses(changes: dict, sentence: str) -> None:
@@ -104,6 +146,8 @@ def test_config_refuses(changes: dict, sentence: str) -> None:
     [
         {"chunksize": 1, "epochs": 1, "seed": 2**32 - 1, "learning_rate": 1e-30},
         {"loss": Loss.binary_crossentropy, "data": data(log_columns=["a", "b"])},
+        {"loss": CLASSES_LOSS, "data": data(categorical=["y"], classes=["u", "v"], class_weight={1: 2})},
+        {"data": data(target=["y", "z"], log_columns=["z"], weight="w")},
         {"data": data(holdout=0.0, rows=1, split_seed=-1, log_columns=["y", "a"])},
         {"runtime": RuntimeConfig(block_rows=1, lane_tile=1, threads=1, workers=1)},
     ],
@@ -159,7 +203,11 @@ def test_all_flat_values() -> None:
         "data.skip_initial_space": False,
         "data.trailing_delimiter": False,
         "data.log_columns": [],
+        "data.exclude": [],
         "data.categorical": [],
+        "data.classes": [],
+        "data.weight": None,
+        "data.class_weight": None,
         "data.dates": [],
         "data.date_format": None,
         "data.scaling": "standard",
@@ -170,6 +218,13 @@ def test_all_flat_values() -> None:
         "model._target_": "harness.models.linear",
         "model.init": 0.1,
         "optimizer.name": "adam",
+        "objective.metric": None,
+        "objective.delta": 1.0,
+        "objective.label_smoothing": 0.0,
+        "stopping.patience": None,
+        "stopping.min_delta": 0.0,
+        "stopping.metric": None,
+        "stopping.restore": "last",
         "tracking.uri": None,
         "tracking.experiment": "question",
         "tracking.log_model": "best",

@@ -232,7 +232,7 @@ def test_a_constant_column_is_scaled_to_zero(make_table, constant: str, count: i
 
 @pytest.mark.parametrize("logs", [[], ["y"], ["a"]])
 def test_whether_the_target_is_a_logarithm(make_table, logs: list[str]) -> None:
-    assert Scaler.of(make_table(SMALL, log_columns=logs), Scaling.standard).log_target == (logs == ["y"])
+    assert Scaler.of(make_table(SMALL, log_columns=logs), Scaling.standard).log_targets == (logs == ["y"],)
 
 
 @pytest.mark.parametrize("scaling", Scaling)
@@ -242,13 +242,13 @@ def test_coefficients_are_those_of_raw_columns(make_table, scaling: Scaling, sca
     table = make_table(SMALL, features=["a", "b"])
     scaler = Scaler.of(table, scaling, scale_target=scale_target)
     raw = np.array(table.read("train", 0, 5), np.float64)
-    kernel, bias = np.array([0.25, -1.5], np.float32), 0.75
+    kernel, bias = np.array([[0.25], [-1.5]], np.float32), np.array([0.75])
     trained = (raw - scaler.mean[:, None]) / scaler.std[:, None]
-    predicted = scaler.mean[-1] + scaler.std[-1] * (kernel @ trained[:-1] + bias)
+    predicted = scaler.mean[-1] + scaler.std[-1] * (kernel[:, 0] @ trained[:-1] + bias)
     intercept, slopes = scaler.coefficients(kernel, bias)
-    np.testing.assert_allclose(intercept + slopes @ raw[:-1], predicted, rtol=1e-13)
+    np.testing.assert_allclose(intercept + slopes[:, 0] @ raw[:-1], predicted, rtol=1e-13)
     if scaling is Scaling.none:
-        assert (intercept, slopes.tolist()) == (0.75, [0.25, -1.5])
+        assert (intercept.tolist(), slopes[:, 0].tolist()) == ([0.75], [0.25, -1.5])
 
 
 def test_coefficients_of_the_best_line_are_those_of_numpy(make_table) -> None:
@@ -257,5 +257,5 @@ def test_coefficients_of_the_best_line_are_those_of_numpy(make_table) -> None:
     a, y = np.array(table.read("train", 0, 5), np.float64)
     x, t = Scaler.of(table, Scaling.standard).apply(table.read("train", 0, 5)).astype(np.float64)
     slope, bias = np.polyfit(x, t, 1)
-    intercept, slopes = Scaler.of(table, Scaling.standard).coefficients(np.array([slope]), bias)
-    np.testing.assert_allclose([slopes[0], intercept], np.polyfit(a, y, 1), rtol=1e-6)
+    intercept, slopes = Scaler.of(table, Scaling.standard).coefficients(np.array([[slope]]), np.array([bias]))
+    np.testing.assert_allclose([slopes[0, 0], intercept[0]], np.polyfit(a, y, 1), rtol=1e-6)

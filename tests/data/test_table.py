@@ -235,7 +235,12 @@ NO_COLUMN = "{path} has no column "
         ("b,y\n1,2\n", {}, NO_COLUMN + "a. It has: b, y."),
         ("A,y\n1,2\n", {"features": ["aa"]}, NO_COLUMN + "aa. Did you mean A?"),
         ("area,y\n1,2\n", {"features": ["aera"]}, NO_COLUMN + "aera. Did you mean area?"),
-        ("a;y\n1;2\n", {}, NO_COLUMN + "a, y. Its only column is 'a;y': set data.delimiter=';'."),
+        (
+            "a;y\n1;2\n",
+            {},
+            NO_COLUMN
+            + "a, y. Did you mean a;y? The file seems to need data.delimiter=semicolon; see `harness data describe`.",
+        ),
         ("a,a,y\n1,2,3\n", {}, "{path}, line 1: duplicate column names a. Make the names unique, or set data.names."),
         (
             "a,y\n1,2\n".encode("utf-16"),

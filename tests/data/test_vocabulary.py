@@ -14,14 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config import Loss, Missing, Order, Scaling
+from harness.config import Missing, Order, Scaling
 from harness.data.scaler import Scaler
 from harness.data.split import held_out
 from harness.data.vocabulary import Vocabulary, explain_text, shortest_form
-from harness.errors import ConfigError
 from harness.training.encoding import Encoding
 from harness.training.export import raw_model
-from tests.helpers import lane, train
+from tests.helpers import lane, objective, train
 from tests.tables import refusal, rows
 
 TEXT = "c,a,y\nsouth,1,10\nnorth,2,20\nwest,3,30\nsouth,4,40\neast,5,50\nnorth,6,60\n"
@@ -228,7 +227,7 @@ def test_the_exported_model_takes_raw_categories(
     table = make_table(content, features=features, categorical=["c"])
     scaler = Scaler.of(table, Scaling.standard)
     model = keras.Sequential([keras.Input((len(table.inputs),)), keras.layers.Dense(1)])
-    whole = raw_model(model, table, scaler, Loss.mse)
+    whole = raw_model(model, table, scaler, objective(table=table))
     whole.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     if raw is None:
@@ -242,11 +241,3 @@ def test_the_exported_model_takes_raw_categories(
     encoding = Encoding(tuple(column.inputs if column.categories else 0 for column in table.columns[:-1]))
     expected = np.asarray(model(encoding(trained))) * scaler.std[-1] + scaler.mean[-1]
     np.testing.assert_allclose(loaded(given), expected, rtol=1e-5)
-
-
-def test_the_target_cannot_be_a_category(make_table) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"data.categorical: y not in data.features \(c, a\)\.|data.categorical: y not in data.features",
-    ):
-        make_table(TEXT, categorical=["y"])

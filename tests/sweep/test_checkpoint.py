@@ -24,6 +24,7 @@ from harness.sweep.checkpoint import Checkpoint, Saved
 def facts(**more: Any) -> Any:
     """Facts of a batch with one run."""
     run = {"run_id": "ab", "sweeps": ["cd"], "status": "", "reason": "", "objective": math.inf}
+    run |= {"stopped_at": None, "pruned_at": None}
     run |= {"best": {"val/loss": (0.5, 1)}, "last": {"val/loss": 0.5}}
     recorder = {"runs": {"signature": run}, "kept": None, "seconds": {"wall": 1.5}, "best": None}
     record = {"kind": "metrics", "run": "ab", "values": {"val/loss": 0.5}, "step": 1, "ms": 1}
@@ -118,7 +119,7 @@ def test_no_pickle_and_nothing_unexpected_is_loaded(tmp_path: Path, name: str) -
     place.save(SAVED)
     place.save(SAVED)
     path = tmp_path / "all" / "c" / "state"
-    write_state(path, "checkpoint 4", contents()[name])
+    write_state(path, "checkpoint 5", contents()[name])
     assert place.load(said.append)
     assert said == [f"resume: {path} does not have the expected fields. Moved to state.damaged."]
     place.close()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.config import Config, DataConfig, FullSample, Loss, RuntimeConfig, Scaling, TrackingConfig
+from harness.config import Config, DataConfig, FullSample, Loss, ObjectiveConfig, RuntimeConfig, Scaling, TrackingConfig
 from harness.data.pages import PARTS
 from harness.data.table import Table
 from harness.errors import ConfigError
@@ -114,6 +114,7 @@ def test_a_resident_sample_that_does_not_fit_is_refused(config, monkeypatch):
     [
         ({"tracking": TrackingConfig(experiment="other")}, "tracking must be the same for all runs"),
         ({"runtime": RuntimeConfig(lane_tile=16)}, "runtime must be the same for all runs"),
+        ({"objective": ObjectiveConfig(metric="val/r2")}, r"objective.metric must be the same for all runs"),
         ({"loss": Loss.binary_crossentropy}, "needs labels 0 and 1, but y contains"),
         ({"model": {"_target_": "harness.models.linear", "unit": 1}}, r"arguments \['unit'\]: .* It takes init"),
         (

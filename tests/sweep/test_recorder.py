@@ -14,8 +14,10 @@ from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConf
 from harness.sweep.plan import Run, prepare
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import config_yaml
+from harness.sweep.run_state import find_states
+from harness.tracking.frames import row
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Stopped
+from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
 
 WEIGHTS = [np.array([[2.0]], np.float32), np.array([0.5], np.float32)]
 
@@ -77,7 +79,8 @@ def epoch(number: int, loss: float) -> EpochEnd:
 
 def test_a_lane_that_ends_early_ends_its_runs_at_that_epoch(recording: Recording) -> None:
     runs = recording.runs(2, 5, 9)
-    events = [epoch(1, 3.0), epoch(2, 1.0), Stopped(0, 2, (2,), WEIGHTS), epoch(3, 2.0), Stopped(0, 3, (5, 9), WEIGHTS)]
+    events = [epoch(1, 3.0), epoch(2, 1.0), Stopped(0, 2, (2,), WEIGHTS), epoch(3, 2.0)]
+    events += [Stopped(0, 3, (5, 9), WEIGHTS, Ending.stopped)]
     found = recording.record(runs, events)
     assert [run.status for run in runs] == ["FINISHED"] * 3
     assert [record.info.status for record in found.values()] == ["FINISHED"] * 3
@@ -88,6 +91,33 @@ def test_a_lane_that_ends_early_ends_its_runs_at_that_epoch(recording: Recording
         metrics = record.data.metrics
         assert (metrics["updates"], metrics["val/loss"], metrics["best/val/loss"]) == (24, 2.0, 1.0)
         assert metrics["rows_per_second"] == 3 * runs[0].table.train_rows
+    assert [found[epochs].data.tags.get("stopped_at") for epochs in ("2", "5", "9")] == [None, "3", "3"]
+
+
+def test_a_run_that_keeps_its_best_epoch_has_the_result_of_that_epoch(recording: Recording) -> None:
+    (run,) = recording.runs(2)
+    restored = Restored(1, {"train/loss": 1.0, "val/loss": 1.0})
+    (record,) = recording.record(
+        [run], [epoch(1, 1.0), epoch(2, 3.0), Stopped(0, 2, (2,), WEIGHTS, restored=restored)]
+    ).values()
+    assert (run.cost, record.data.tags["restored_epoch"]) == (1.0, "1")
+    assert (record.data.metrics["val/loss"], row(record)["val/loss"], row(record)["updates"]) == (3.0, 1.0, 16)
+    assert "restored/val/loss" not in row(record)
+
+
+def test_a_pruned_run_is_neither_finished_nor_interrupted(recording: Recording) -> None:
+    (run,) = recording.runs(9)
+    (record,) = recording.record([run], [epoch(1, 1.0), Stopped(0, 1, (9,), WEIGHTS, Ending.pruned)]).values()
+    tags, metrics = record.data.tags, record.data.metrics
+    assert (run.status, record.info.status, tags["pruned_at"]) == ("KILLED", "KILLED", "1")
+    assert record.data.params["epochs"] == "9"
+    assert "slope" not in metrics
+    assert "best/val/loss" not in metrics
+    (again,) = recording.runs(9)
+    (state,) = find_states([again], {again.signature: [record]}, set(), "", "1").values()
+    assert (state.name, state.has_result, state.record) == ("new", False, None)
+    summary = MlflowClient(recording.uri).search_runs(["1"], "tags.kind = 'sweep'")[0]
+    assert summary.info.status == "FINISHED"
 
 
 def test_a_lane_that_diverges_fails_its_unfinished_runs(recording: Recording) -> None:

@@ -183,8 +183,8 @@ def test_runs_with_results_are_not_trained_again(folder: Folder, monkeypatch: py
     before = folder.numbers(), folder.numbers(folder.records("sweep"))
     again = folder.train(configs)
     assert "2 of 2 runs are already finished; skipping them (runtime.rerun=true to retrain)" in folder.said
-    assert [(run.run_id, run.status, run.reason, run.objective) for run in again] == [
-        (run.run_id, run.status, run.reason, run.objective) for run in first
+    assert [(run.run_id, run.status, run.reason, run.cost) for run in again] == [
+        (run.run_id, run.status, run.reason, run.cost) for run in first
     ]
     assert again[1].reason.startswith("diverged at update")
     assert (folder.numbers(), folder.numbers(folder.records("sweep"))) == before

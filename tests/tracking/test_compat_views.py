@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.config.metrics import BINARY, REGRESSION
 from harness.tracking._compat_views import addresses, saved_views
 from harness.tracking.run_colour import FULL_COLOUR, colour
 
@@ -21,7 +22,7 @@ SWEPT = ["chunksize", "learning_rate", "epochs", "optimizer.name"]
 
 def states(**options: Any) -> dict[str, dict[str, Any]]:
     """The state of each view, by its tag's key."""
-    options = {"held_out": True, "labels": False} | options
+    options = {"recorded": ["train/loss", "val/loss", *REGRESSION], "deciding": "val/loss"} | options
     views = saved_views(SWEEP, "a sweep", SWEPT, **options)
     return {key: unpacked(value) for key, value in views.items()}
 
@@ -43,14 +44,20 @@ def test_the_table_has_the_sweeps_runs_and_columns() -> None:
 @pytest.mark.parametrize(
     ("options", "there", "not_there"),
     [
-        ({"held_out": False}, {"train/loss"}, {"val/loss", "val/rmse", "val/auc"}),
-        ({"labels": True}, {"val/loss", "val/accuracy", "val/auc"}, {"val/rmse", "val/r2"}),
+        ({"recorded": ["train/loss"], "deciding": "train/loss"}, {"train/loss"}, {"val/loss", "val/rmse", "val/auc"}),
+        (
+            {"recorded": ["train/loss", "val/loss", *BINARY], "deciding": "val/auc"},
+            {"val/loss", "val/accuracy", "val/auc"},
+            {"val/rmse", "val/r2"},
+        ),
     ],
 )
 def test_columns_and_charts_are_of_metrics_that_the_runs_have(
-    options: dict[str, bool], there: set[str], not_there: set[str]
+    options: dict[str, Any], there: set[str], not_there: set[str]
 ) -> None:
     for state in states(**options).values():
+        assert state["orderByKey"] == f"metrics.`{options['deciding']}`"
+        assert state["orderByAsc"] == (options["deciding"] == "train/loss")
         columns = {column.split("`")[1] for column in state["selectedColumns"]}
         charts = {chart["metricKey"] for chart in state["compareRunCharts"]}
         assert there < columns
@@ -88,7 +95,7 @@ def test_addresses_name_the_views_and_do_not_change() -> None:
 def test_a_view_is_small_enough_for_a_tag() -> None:
     """MLflow takes 5,000 characters."""
     swept = [f"model.some_long_argument_{number}" for number in range(60)]
-    views = saved_views(SWEEP, "n" * 5000, swept, held_out=True, labels=False)
+    views = saved_views(SWEEP, "n" * 5000, swept, ["train/loss", "val/loss", *REGRESSION], "val/loss")
     assert max(map(len, views.values())) < 5000
 
 

@@ -21,14 +21,16 @@ import numpy as np
 import pytest
 from mlflow.entities import RunStatus
 from mlflow.tracking import MlflowClient
+from pydantic import TypeAdapter, ValidationError
 
+from harness.config.keys import key_of
 from harness.data.statistics import Column
 from harness.errors import ConfigError
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import METRICS
 from harness.tracking.model_saver import RawModel
 from harness.tracking.outbox import RecordRejected
-from harness.tracking.records import from_line, to_line
+from harness.tracking.records import _KEY, from_line, to_line
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
 
@@ -489,3 +491,11 @@ def test_the_record_of_a_very_wide_table_describes_its_first_columns() -> None:
     schema = json.loads(inputs[0]["dataset"]["schema"])["mlflow_colspec"]
     assert 10_000 < len(schema) < 20_000
     assert schema[-1]["name"] == f"column {len(schema) - 1}"
+
+
+def test_a_key_of_a_metric_may_have_any_letter() -> None:
+    keys = TypeAdapter(dict[_KEY, int])
+    assert keys.validate_python({key_of("weight/area [m²]"): 1})
+    for key in ("<a", "a<", "a\n", ""):
+        with pytest.raises(ValidationError):
+            keys.validate_python({key: 1})

@@ -17,6 +17,7 @@ from harness.data.statistics import Column
 from harness.data.table import Table
 from harness.models import linear, mlp
 from harness.training.export import raw_model
+from tests.helpers import objective
 from tests.tables import table_without_files
 
 ROWS = 5
@@ -68,7 +69,7 @@ def test_raw_columns_in_and_own_units_out(
 ) -> None:
     table = make_table(features, logs)
     scaler = Scaler.of(table, scaling)
-    model = raw_model(trained_linear(len(features)), table, scaler, Loss.mse)
+    model = raw_model(trained_linear(len(features)), table, scaler, objective(table=table))
     columns = raw_columns(features)
     predictions = model(columns).numpy()
     assert predictions.shape == (ROWS, 1)
@@ -89,7 +90,7 @@ def test_columns_of_any_name(features: list[str], tmp_path: Path) -> None:
     table = make_table(features)
     scaler = Scaler.of(table, Scaling.standard)
     columns = raw_columns(features)
-    model = raw_model(trained_linear(len(features)), table, scaler, Loss.mse)
+    model = raw_model(trained_linear(len(features)), table, scaler, objective(table=table))
     with warnings.catch_warnings():
         # A tensor's name cannot contain a slash, and Keras warns on loading that it differs from the input's.
         warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)
@@ -104,7 +105,7 @@ def test_columns_of_any_scale(std: float, tmp_path: Path) -> None:
     table = table_without_files(columns, ROWS)
     scaler = Scaler.of(table, Scaling.standard)
     raw = raw_columns(["a", "b"], scale=std)
-    model = saved_and_loaded(raw_model(trained_linear(2), table, scaler, Loss.mse), tmp_path)
+    model = saved_and_loaded(raw_model(trained_linear(2), table, scaler, objective(table=table)), tmp_path)
     np.testing.assert_allclose(model(raw).numpy(), expected(raw, table, scaler), rtol=1e-5)
 
 
@@ -112,7 +113,9 @@ def test_labels_are_given_as_probabilities_and_are_not_scaled(tmp_path: Path) ->
     table = make_table(["a", "b"])
     scaler = Scaler.of(table, Scaling.standard, scale_target=False)
     columns = raw_columns(["a", "b"])
-    model = saved_and_loaded(raw_model(trained_linear(2), table, scaler, Loss.binary_crossentropy), tmp_path)
+    model = saved_and_loaded(
+        raw_model(trained_linear(2), table, scaler, objective(Loss.binary_crossentropy, table)), tmp_path
+    )
     predictions = model(columns).numpy()
     assert ((predictions > 0) & (predictions < 1)).all()
     np.testing.assert_allclose(predictions, expected(columns, table, scaler, labels=True), rtol=1e-5)
@@ -124,6 +127,6 @@ def test_the_trained_model_stays_as_it_was() -> None:
     before = trained.get_weights()
     inputs = np.ones((2, 2), np.float32)
     outputs = trained(inputs).numpy()
-    raw_model(trained, table, Scaler.of(table, Scaling.standard), Loss.mse)
+    raw_model(trained, table, Scaler.of(table, Scaling.standard), objective(table=table))
     assert all(np.array_equal(a, b) for a, b in zip(trained.get_weights(), before, strict=True))
     np.testing.assert_array_equal(trained(inputs).numpy(), outputs)

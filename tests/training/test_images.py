@@ -126,7 +126,9 @@ def test_augmentation_follows_the_seed_of_its_lane(table: Table) -> None:
 
 
 def stack(build: Callable[..., keras.Model], device: str = "/CPU:0", shape: tuple[int, ...] = SHAPE) -> Stack:
-    return Stack(Recipe("", build, {"name": "adam"}, CNN.loss), Encoding((0,), shape, (0.0,) * 3, (1.0,) * 3), device)
+    return Stack(
+        Recipe("", build, {"name": "adam"}, CNN.objective), Encoding((0,), shape, (0.0,) * 3, (1.0,) * 3), device
+    )
 
 
 def convolution_of_rows(inputs: int) -> keras.Model:

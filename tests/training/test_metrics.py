@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_sc
 from harness.config import DataConfig, Loss, Scaling
 from harness.data.scaler import Scaler
 from harness.data.table_builder import open_table
-from harness.training.objective import area_under_roc
+from harness.training.classification import area_under_roc
 from tests.helpers import lane, recipe, train
 from tests.tables import rows
 
@@ -32,10 +32,10 @@ def test_errors_are_in_the_targets_own_units(frame, tmp_path, scaling, logs, blo
     table = open_table(data, tmp_path)
     scaler = Scaler.of(table, scaling)
     history = train([lane(1000, rate=0.1, stops=(1,))], table, scaler, block_rows=block_rows)[0]
-    intercept, slopes = scaler.coefficients(history.weights[1][0][:, 0], history.weights[1][1][0])
+    intercept, slopes = scaler.coefficients(*history.weights[1])
 
     x, y = rows(table, "holdout").T.astype(float)
-    predicted = intercept + slopes[0] * x
+    predicted = intercept[0] + slopes[0, 0] * x
     trained_space = np.mean(((predicted - y) / scaler.std[-1]) ** 2)
     if "price" in logs:
         predicted, y = np.exp(predicted), np.exp(y)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.config import DataConfig, Loss, Missing, Order, Scaling
+from harness.config import DataConfig, Missing, Order, Scaling
 from harness.data.precision import describe_rounding
 from harness.data.sample import sample_csv
 from harness.data.scaler import Scaler
@@ -21,7 +21,7 @@ from harness.data.table import Table
 from harness.data.table_builder import open_table
 from harness.models import linear
 from harness.training.export import raw_example, raw_model
-from tests.helpers import lane, recipe, train
+from tests.helpers import lane, objective, recipe, train
 from tests.tables import rows, stored
 
 ROWS = 3000
@@ -45,12 +45,12 @@ class Fit:
 
     @property
     def trained_slope(self) -> float:
-        return float(self.scaler.coefficients(self.weights[0][:, 0], self.weights[1][0])[1][0])
+        return float(self.scaler.coefficients(*self.weights)[1][0, 0])
 
     def model(self) -> keras.Model:
         model = linear(1)
         model.set_weights(self.weights)
-        return raw_model(model, self.table, self.scaler, Loss.mse)
+        return raw_model(model, self.table, self.scaler, objective(table=self.table))
 
 
 @pytest.fixture

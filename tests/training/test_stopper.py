@@ -14,7 +14,8 @@ from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.data.table_builder import open_table
 from harness.models import mlp
-from harness.training.events import EpochEnd, Event, Progress, Stopped
+from harness.training.events import Ending, EpochEnd, Event, Progress, Stopped
+from harness.training.stopper import Patience, PatienceRule
 from harness.training.tile import Lane
 from tests.helpers import History, lane, make_scan, note, recipe, train
 
@@ -25,9 +26,9 @@ class AtEpoch:
     def __init__(self, lane: int, patience: int) -> None:
         self.lane, self.patience, self.heard = lane, patience, 0
 
-    def leaving(self, ends: Sequence[EpochEnd]) -> list[int]:
+    def leaving(self, ends: Sequence[EpochEnd]) -> dict[int, Ending]:
         self.heard += sum(end.lane == self.lane for end in ends)
-        return [self.lane] if self.heard == self.patience else []
+        return {self.lane: Ending.pruned} if self.heard == self.patience else {}
 
     def state(self) -> dict[str, np.ndarray]:
         return {"heard": np.array(self.heard)}
@@ -64,7 +65,10 @@ def test_a_lane_ends_early_and_its_companions_do_not_notice(table: Table) -> Non
         events.append(event)
         note(found, event)
     stopped = [event for event in events if isinstance(event, Stopped) and event.lane == 0]
-    assert [(event.epoch, event.stops) for event in stopped] == [(1, (1,)), (2, (3, 4))]
+    assert [(event.epoch, event.stops, event.ending.name) for event in stopped] == [
+        (1, (1,), "reached"),
+        (2, (3, 4), "pruned"),
+    ]
     assert [end.metrics for end in found[0].epochs] == [end.metrics for end in short[0].epochs]
     assert [end.loss for end in found[0].epochs] == [end.loss for end in short[0].epochs]
     assert all(np.array_equal(a, b) for a, b in zip(found[0].weights[2], short[0].weights[2], strict=True))
@@ -106,3 +110,67 @@ def test_a_resumed_scan_knows_who_has_left(table: Table) -> None:
         for history, all_of_it, epochs in zip(found, whole, heard[place], strict=True):
             assert history.numbers[0] == all_of_it.numbers[0][epochs:]
             assert {epoch: all_of_it.numbers[2][epoch] for epoch in history.weights} == history.numbers[2]
+
+
+def ends(metric: str, *values: float, lane: int = 0) -> list[EpochEnd]:
+    nothing = np.zeros(0)
+    return [
+        EpochEnd(lane, epoch, epoch, 1.0, {metric: value} if np.isfinite(value) else {}, 0.0, (nothing, nothing))
+        for epoch, value in enumerate(values, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "stops"),
+    [
+        (PatienceRule("val/loss", 2), [3, 2, 2, 1.9, 2, 1.95, 1], 6),
+        (PatienceRule("val/loss", 2, min_delta=0.5), [3, 2, 1.9, 1.6, 1], 4),
+        (PatienceRule("val/r2", 1), [0.1, 0.2, 0.2], 3),
+        (PatienceRule("val/r2", 1), [0.1, 0.2, 0.3], None),
+        (PatienceRule("val/loss", 1), [float("nan")], 1),
+    ],
+)
+def test_patience_counts_epochs_without_improvement(rule: PatienceRule, values: list[float], stops: int | None) -> None:
+    stopper = Patience({0: rule})
+    for end in ends(rule.metric, *values):
+        leaving = stopper.leaving([end, *ends(rule.metric, 1.0, lane=7)])
+        assert leaving == ({0: Ending.stopped} if end.epoch == stops else {})
+        again = Patience({0: rule})
+        again.restore(stopper.state())
+        stopper = again
+        if leaving:
+            break
+
+
+def test_a_lane_keeps_the_weights_of_its_best_epoch(table: Table) -> None:
+    """A learning rate at which the loss rises again; saved and restored on the way."""
+    rate, rule = 0.9, PatienceRule("val/loss", 2)
+
+    def make(stops: tuple[int, ...] = (9,), restore: str | None = "val/loss", **options: object) -> tuple:
+        scan = make_scan([Lane(100, recipe(mlp), 0, rate, stops, restore)], table, scaler(table), **options)
+        return scan, [History()]
+
+    scan, (history,) = make(stopper=Patience({0: rule}))
+    states, stopped = [], None
+    for event in scan.run():
+        note([history], event)
+        stopped = event if isinstance(event, Stopped) else stopped
+        if isinstance(event, Progress):
+            states.append(scan.state())
+    losses = [end.metrics["val/loss"] for end in history.epochs]
+    best = losses.index(min(losses)) + 1
+    assert stopped
+    assert stopped.restored
+    assert (stopped.epoch, stopped.ending, stopped.restored.epoch) == (best + 2, Ending.stopped, best)
+    assert stopped.restored.metrics["val/loss"] == min(losses)
+    assert best + 2 < 9
+    scan, (alone,) = make((best,), None)
+    for event in scan.run():
+        note([alone], event)
+    assert [end.metrics for end in alone.epochs] == [end.metrics for end in history.epochs[:best]]
+    assert all(np.array_equal(a, b) for a, b in zip(stopped.weights, alone.weights[best], strict=True))
+    scan, (again,) = make(stopper=Patience({0: rule}))
+    scan.restore(states[-3])
+    for event in scan.run():
+        note([again], event)
+    assert again.numbers[2] == history.numbers[2]

@@ -32,7 +32,7 @@ def fit(task: Task) -> Outcome:
     reading = time.perf_counter() - start
     size, steps = task.size(task.chunks[0]), min(64, task.updates(task.chunks[0]))
     keras.utils.set_random_seed(0)
-    model = mlp(x.shape[1], task.units) if task.units else linear(1)
+    model = mlp(x.shape[1], units=task.units) if task.units else linear(1)
     model.compile(keras.optimizers.Adam(task.rates[0]), "mse", jit_compile=True, steps_per_execution=steps)
     times: list[float] = []
     clock = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: times.append(time.perf_counter()))

@@ -1,0 +1,127 @@
+"""The classes of a label: learned or given while rows are read, and counted and weighted afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.data.pages import Part
+from harness.data.statistics import Column, category_text
+from harness.data.vocabulary import Vocabulary, plain_number
+from harness.errors import require
+
+if TYPE_CHECKING:
+    from harness.data.table import Table
+
+
+class ClassVocabulary(Vocabulary):
+    """The labels of a target; unlike the categories of a feature, all of them have to be known."""
+
+    def __init__(self, column: str, classes: Sequence[str] = ()) -> None:
+        """Accept all labels, or those of `classes`, which are then in this order."""
+        super().__init__(column, "It needs a numeric loss, such as loss=mse, if it is a number.")
+        self._given = tuple(classes)
+
+    def encode(self, codes: np.ndarray, words: list[str]) -> np.ndarray:
+        """Return preliminary codes as for a feature; labels that are not among the given classes become NaN."""
+        if not self._given:
+            return super().encode(codes, words)
+        known = [self._given.index(word) if word in self._given else np.nan for word in words]
+        self._codes = {word: code for code, word in enumerate(self._given)}
+        return np.array([*known, np.nan])[codes]
+
+    def categories(self) -> tuple[float, ...] | tuple[str, ...]:
+        """Return the given classes, or the labels in training rows, ascending; as numbers if all are plain numbers."""
+        if not self._given:
+            return super().categories()
+        numbers = tuple(map(plain_number, self._given))
+        return self._given if np.isnan(numbers).any() else numbers
+
+    def final_codes(self) -> np.ndarray:
+        """Return, for each preliminary code, its index in `categories`, float32.
+
+        Raises:
+            ConfigError: There is only one class, or one without training rows.
+        """
+        codes = super().final_codes() - 1
+        untrained = [*self._codes][len(self._trained) :]
+        untrained += [word for word, trained in zip(self._codes, self._trained, strict=False) if not trained]
+        some = ", ".join(untrained[:5]) + (", ..." if len(untrained) > 5 else "")
+        remedy = "Name the other labels in data.classes and set data.missing=drop"
+        if self._given:
+            remedy = f"Leave {'it' if len(untrained) == 1 else 'them'} out of data.classes"
+        require(
+            not untrained,
+            f"{self._column}: no training row has the label {some}. {remedy}, or change data.split_seed or "
+            "data.holdout.",
+        )
+        require(len(codes) > 1, f"{self._column} is {''.join(self._codes)} in every row; classes need two labels.")
+        return codes
+
+    def describe_unknown(self, word: str) -> str:
+        """Return why a label is not accepted, and what to do."""
+        some = ", ".join(self._given[:10]) + (", ..." if len(self._given) > 10 else "")
+        return f"{self._column} is {word!r}, not one of data.classes ({some}). Add it, or set data.missing=drop."
+
+
+def class_names(column: Column) -> list[str]:
+    """Return the classes of a target as text, in the order of the model's outputs."""
+    return [category_text(each) for each in column.categories]
+
+
+def class_counts(table: Table, part: Part) -> np.ndarray:
+    """Return how many rows of a part have each class (or label 0 and 1) of the table's only target, int64 `[classes]`.
+
+    Raises:
+        DamagedTable: The target's column is damaged.
+    """
+    (target,) = table.targets
+    counts = np.zeros(max(len(target.categories), 2), np.int64)
+    reader = table.reader(part, [target])
+    for start in range(0, table.rows(part), table.page_rows):
+        (values,) = reader.read(start, min(start + table.page_rows, table.rows(part)))
+        counts += np.bincount(values.astype(np.int64), minlength=len(counts))
+    return counts
+
+
+def class_weights(table: Table, given: Mapping[str, float] | str | None) -> list[float]:
+    """Return the weight of each class, or none; the mean over the training rows, row weights included, is 1.
+
+    `balanced` weighs a class by `rows / (classes * rows of the class)` (King and Zeng, 2001).
+
+    Args:
+        table: A table whose only target is a label.
+        given: `DataConfig.class_weight`.
+
+    Raises:
+        ConfigError: A weight is for a label that does not exist, or all weights are 0.
+    """
+    if given is None:
+        return []
+    (target,) = table.targets
+    names = class_names(target) or ["0", "1"]
+    if isinstance(given, Mapping):
+        unknown = ", ".join(label for label in given if label not in names)
+        known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        require(not unknown, f"data.class_weight: {target.name} has no label {unknown}. It has: {known}.")
+        weights = np.array([given.get(name, 1.0) for name in names], np.float64)
+    else:
+        counts = class_counts(table, "train")
+        weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    mean = _mean_weight(table, weights)
+    require(mean > 0, "data.class_weight: the weights of all training rows are 0.")
+    return (weights / mean).tolist()
+
+
+def _mean_weight(table: Table, weights: np.ndarray) -> float:
+    """Return the mean over the training rows of the class weight times the row weight, which has a mean of 1."""
+    reader, total = table.reader("train", [*table.targets, *table.weights]), 0.0
+    for start in range(0, table.train_rows, table.page_rows):
+        labels, *rest = reader.read(start, min(start + table.page_rows, table.train_rows))
+        products = weights[labels.astype(np.int64)]
+        for column, values in zip(table.weights, rest, strict=True):
+            products = products * column.own_units(values) / column.mean
+        total += float(products.sum())
+    return total / table.train_rows

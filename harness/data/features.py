@@ -1,0 +1,54 @@
+"""Replaces `data.features=all`, patterns and `data.exclude` by the names of columns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from harness.config import DataConfig
+from harness.data.files import open_file
+from harness.data.formats import open_source
+from harness.data.ingest import ProgressCallback
+from harness.data.inputs import Say
+from harness.data.row_input import RowFiles
+from harness.data.selection import Selection
+from harness.data.source import check_names
+from harness.errors import require
+
+
+def name_features(data: DataConfig, cache: Path, progress: ProgressCallback, say: Say) -> DataConfig:
+    """Return `data` with its features named one by one; reads the names from the first file if they are needed.
+
+    Raises:
+        ConfigError: No column matches, or the file is a stream.
+    """
+    if not data.has_patterns:
+        return data
+    address = RowFiles.find(data, cache, progress, say).addresses[0]
+    is_stream = open_file(address).is_stream
+    require(not is_stream, f"data.features: name the columns, because {address} is a stream and can be read only once.")
+    names = open_source(address, Selection((), dialect=data)).names()
+    others = data.columns[len(data.features) :]  # Targets and weights.
+    check_names(address, names, others)
+    unique = [name for name in names if names.count(name) == 1]  # Nobody can tell which of several is meant.
+    features = _matching(address, unique, data.features, "features", excluded=others)
+    excluded = _matching(address, names, data.exclude, "exclude")
+    left = [name for name in features if name not in excluded]
+    require(bool(left), "data.exclude leaves no features.")
+    return dataclasses.replace(data, features=left, exclude=[])
+
+
+def _matching(
+    address: str, names: Sequence[str], patterns: Sequence[str], key: str, excluded: Sequence[str] = ()
+) -> list[str]:
+    """Return the columns that are among `patterns` or match one, in the order of the patterns, then of the file."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        matches = [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+        if not any(mark in pattern for mark in "*?"):
+            check_names(address, list(dict.fromkeys(names)), [pattern])
+        require(bool(matches), f"data.{key}: no column of {address} matches {pattern}.")
+        found |= dict.fromkeys(name for name in matches if name not in excluded or name == pattern)
+    return list(found)

@@ -1,0 +1,10 @@
+"""Tags that tell how a run ended, for those who write and those who read them."""
+
+STOPPED = "stopped_at"
+"""The epoch after which a run had stopped improving and ended early."""
+
+PRUNED = "pruned_at"
+"""The epoch after which a search ended a run, whose status is then `KILLED`."""
+
+RESTORED_EPOCH = "restored_epoch"
+"""The epoch whose model a run has kept, if that may not be the last."""

@@ -1,0 +1,83 @@
+"""The losses that can be chosen, and the objective that each belongs to. To add one, extend `LOSSES`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+
+from harness.config import Loss
+from harness.data.table import Table
+from harness.training.classification import BinaryClassification, Classification
+from harness.training.objective import Objective
+from harness.training.regression import Regression
+
+
+@dataclass(frozen=True)
+class LossPlan:
+    """A loss as plain data; `delta` and `label_smoothing` as in `harness.config.ObjectiveConfig`.
+
+    Attributes:
+        name: One of `Loss`.
+        class_weights: As in `Objective`.
+    """
+
+    name: str
+    delta: float = 1.0
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> LossPlan:
+        """Return the plan with these values, which may come from JSON."""
+        return cls(**{**values, "class_weights": tuple(values["class_weights"])})
+
+
+class LossKind(NamedTuple):
+    """A loss: its objective's class, and the function of its parameters that returns the loss of each row."""
+
+    objective: type[Objective]
+    loss: Callable[[LossPlan], Callable[[Any, Any], Any]]
+
+
+def _binary(plan: LossPlan) -> Callable[[Any, Any], Any]:
+    smoothing = {"label_smoothing": plan.label_smoothing} if plan.label_smoothing else {}
+    return functools.partial(keras.losses.binary_crossentropy, from_logits=True, **smoothing)
+
+
+def _classes(plan: LossPlan) -> Callable[[Any, Any], Any]:
+    def smoothed(targets: Any, outputs: Any) -> Any:
+        labels = keras.ops.one_hot(keras.ops.cast(targets[..., 0], "int32"), outputs.shape[-1], dtype="float32")
+        return keras.losses.categorical_crossentropy(
+            labels, outputs, from_logits=True, label_smoothing=plan.label_smoothing
+        )
+
+    def sharp(targets: Any, outputs: Any) -> Any:
+        return keras.losses.sparse_categorical_crossentropy(targets[..., 0], outputs, from_logits=True)
+
+    return smoothed if plan.label_smoothing else sharp
+
+
+LOSSES: Mapping[Loss, LossKind] = {
+    Loss.mse: LossKind(Regression, lambda plan: keras.losses.mean_squared_error),
+    Loss.mae: LossKind(Regression, lambda plan: keras.losses.mean_absolute_error),
+    Loss.huber: LossKind(Regression, lambda plan: functools.partial(keras.losses.huber, delta=plan.delta)),
+    Loss.binary_crossentropy: LossKind(BinaryClassification, _binary),
+    Loss.sparse_categorical_crossentropy: LossKind(Classification, _classes),
+}
+
+
+def make_objective(plan: LossPlan, table: Table) -> Objective:
+    """Return the objective of a loss and a table's targets."""
+    loss = Loss(plan.name)
+    kind = LOSSES[loss]
+    return kind.objective(
+        kind.loss(plan),
+        table.targets,
+        is_weighted=bool(table.weights),
+        class_weights=tuple(plan.class_weights),
+        is_squared_error=loss is Loss.mse,
+    )
