@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from rich.console import Console
 
+STATES = ("finished", "diverged", "failed", "interrupted", "pruned")
+
 
 def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width: int) -> None:
     """Print one line per sweep: id, age, how its runs ended, the best run and the name."""
