@@ -47,10 +47,7 @@ def sweeps_as_csv(sweeps: Iterable[tuple[Run, list[Run]]]) -> str:
     rows = []
     for facts in _facts(sweeps):
         started = pd.Timestamp(facts.pop("started"), unit="s", tz="UTC").isoformat(timespec="seconds")
-        states = {
-            state: facts["states"].get(state, 0)
-            for state in ("finished", "diverged", "failed", "interrupted", "pruned")
-        }
+        states = {state: facts["states"].get(state, 0) for state in STATES}
         rows.append({**facts, "started": started, "runs": facts["states"].total(), **states})
     frame = pd.DataFrame(rows, columns=None if rows else ["sweep"])
     return to_csv(frame.drop(columns="states", errors="ignore"))

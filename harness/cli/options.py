@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from harness.tracking.reader import RunReader
 
-WIDTH = 100
+WIDTH = 120
 """Width of the text in characters when the output is not a terminal."""
 
 uri_option = click.option("--uri", help="Tracking store. Default: MLFLOW_TRACKING_URI, or mlflow.db in this folder.")
