@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from harness.cli.app import App
-from harness.cli.compose import CONF, Job, compose_jobs, grid_axes
+from harness.cli.compose import CONF, Job, compose_jobs, fold_words, grid_axes
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder, write_job_files
 from harness.sweep.proposer import Grid, Proposer, Result
 
@@ -83,8 +83,9 @@ class HarnessSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Train batches until nothing more is proposed."""
-        proposer = self.proposer([*(f"{key}={value}" for key, value in self._params.items()), *arguments])
         config: Any = self.config
+        words = [*(f"{key}={value}" for key, value in self._params.items()), *arguments]
+        proposer = self.proposer([*words, *fold_words(config, words)])
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")

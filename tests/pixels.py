@@ -57,3 +57,17 @@ def small_cnn(inputs: tuple[int, ...]) -> keras.Model:
     layers = keras.layers
     hidden = [layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(), layers.Flatten()]
     return keras.Sequential([keras.Input(inputs), *hidden, layers.Dense(1)])
+
+
+def with_batch_norm(inputs: tuple[int, ...]) -> keras.Model:
+    """Build a convolution with batch normalization, and a dense layer."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(inputs),
+            layers.Conv2D(2, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    )

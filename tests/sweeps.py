@@ -62,6 +62,11 @@ def sweep_of(*rows: Mapping[str, Any], metric: str = "val/loss", **more: Any) ->
         for values in runs
         for epoch, loss, updates, seconds in values.pop("curve", ())
     ]
+    points += [
+        (values["run_id"], f"by_update/{metric}", update, loss, None, update, None, None)
+        for values in runs
+        for update, loss in values.pop("by_update", ())
+    ]
     frame = typed(pd.DataFrame(runs, columns=None if runs else NOTHING))
     params = tuple(key for key in dict.fromkeys(texts) if key not in told)
     return Sweep(frame, params, pd.DataFrame(points, columns=AXES), **more)

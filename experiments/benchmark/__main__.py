@@ -22,6 +22,7 @@ from rich.markdown import Markdown
 
 from experiments.benchmark import report
 from experiments.benchmark.goals import goals
+from experiments.benchmark.images import image_goals, image_parts
 from experiments.benchmark.measure import Benchmark
 
 ROWS = 20_000_000
@@ -41,6 +42,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="number of repetitions (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the page and the figure")
     words = sys.argv[1:] if words is None else words
+    parser.add_argument("--images", type=int, default=2000, help="images to decode; 0 for none (default: %(default)s)")
+    parser.add_argument(
+        "--most-images", type=int, default=100_000, help="images whose peak memory is measured (default: %(default)s)"
+    )
     options = parser.parse_args(words)
     if options.rows < 20_000:
         parser.error("--rows: at least 20000 rows are needed")
@@ -48,7 +53,10 @@ def main(words: Sequence[str] | None = None) -> int:
         files = Path(tempfile.gettempdir())
         benchmark = Benchmark(options.rows, options.repeats, Path(folder), files, lambda line: print(line, flush=True))
         rows, parts = benchmark.rows(), benchmark.parts()
-    reached = goals(rows, parts)
+        if options.images:
+            with benchmark.noting_failure("images"):
+                parts |= image_parts(options.images, options.most_images, options.repeats, files, benchmark.say)
+    reached = [*goals(rows, parts), *(image_goals(parts) if options.images else [])]
     machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
     command = f"make bench BENCH='{shlex.join(words)}'" if words else "make bench"

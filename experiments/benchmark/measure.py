@@ -33,7 +33,7 @@ class Benchmark:
 
     def __init__(self, rows: int, repeats: int, folder: Path, files: Path, say: Callable[[str], None]) -> None:
         """Prepare. The harness works in `folder`; the CSVs stay in `files`; progress lines are passed to `say`."""
-        self._rows, self._repeats, self._folder, self._files, self._say = rows, repeats, folder, files, say
+        self._rows, self._repeats, self._folder, self._files, self.say = rows, repeats, folder, files, say
         self._kept: dict[tuple, list[Outcome]] = {}
         self._known: dict[tuple, dict[str, Any]] = {}
         self._tables: dict[tuple, Path] = {}
@@ -47,8 +47,8 @@ class Benchmark:
         """Measure all cases."""
         found = []
         for case in cases(self._rows):
-            self._say(case.name)
-            with self._noting_failure(case.name):
+            self.say(case.name)
+            with self.noting_failure(case.name):
                 found.append(self._row(case))
         return found
 
@@ -62,22 +62,22 @@ class Benchmark:
             rates = tuple(0.001 + 0.0001 * lane for lane in range(runs))
             task = Task(self._rows // 10, (chunk,), rates, (4,), options=ONE_THREAD_FROM_ROWS)
             what = f"update from rows, one thread: {runs} lanes, chunk {chunk}"
-            with self._noting_failure(what):
+            with self.noting_failure(what):
                 (outcome,) = self._harness(task, fresh=False, repeats=1)
                 each = span(seconds / task.updates(chunk) * 1e6 for seconds in outcome.epochs[1:])
                 found[f"update/{runs}/{chunk}"] = Part(what, each, "us")
                 found["lanes"] = Part("lanes trained by one scan", span([outcome.figures["lanes"]]), "")
-        with self._noting_failure("64 runs on few rows"):
+        with self.noting_failure("64 runs on few rows"):
             small = Task(max(2000, self._rows // 1000), (100, 500, 1000, FULL), RATES, (5, 10, 15, 20))
             outcomes = self._harness(small, fresh=False, repeats=self._repeats)
             beside = span(outcome.figures["beside"] for outcome in outcomes)
             found["beside"] = Part("64 runs: composing, folders and MLflow", beside)
-        with self._noting_failure("checksums"):
+        with self.noting_failure("checksums"):
             outcomes = self._once("checksums", [self._with_file(Task(self._rows))] * self._repeats)
             for key, beside in (("of_ingest", "ingesting"), ("of_reading", "reading and scaling")):
                 shares = span(outcome.figures[key] for outcome in outcomes)
                 found[f"checksums/{key}"] = Part(f"checksums of pages, in the time of {beside}", shares, "%")
-        with self._noting_failure("peak memory"):
+        with self.noting_failure("peak memory"):
             figures = self._once("memory", [self._with_file(Task(self._rows))])[0].figures
             what = f"peak memory above `import tensorflow`, {figures['gigabytes']:.2g} GB of CSV"
             found["memory"] = Part(what, span([figures["memory_mb"]]), "MB")
@@ -100,7 +100,7 @@ class Benchmark:
         if key not in self._known:
             path = self._files / f"harness-bench-{task.rows}.csv"
             if not path.exists():
-                self._say(f"writing {path}")
+                self.say(f"writing {path}")
                 synthetic_houses.generate(path, task.rows)
             values = pd.read_csv(path, usecols=task.columns)[list(task.columns)].to_numpy(np.float64)
             mean, std = (tuple(each.tolist()) for each in (values.mean(axis=0), values.std(axis=0)))
@@ -138,7 +138,7 @@ class Benchmark:
         """Run tasks in one process, unless they have been run before."""
         key = (name, *tasks)
         if key not in self._kept:
-            self._say(f"    {PEERS[name].label}")
+            self.say(f"    {PEERS[name].label}")
             self._kept[key] = run_peer(name, tasks)
         return self._kept[key]
 
@@ -156,7 +156,8 @@ class Benchmark:
                 raise RuntimeError(wrong)
 
     @contextlib.contextmanager
-    def _noting_failure(self, what: str) -> Iterator[None]:
+    def noting_failure(self, what: str) -> Iterator[None]:
+        """Remark that `what` failed, instead of ending the benchmark."""
         try:
             yield
         except RuntimeError as error:
@@ -165,4 +166,4 @@ class Benchmark:
 
     def _remark(self, line: str) -> None:
         self.remarks.append(line)
-        self._say(line)
+        self.say(line)

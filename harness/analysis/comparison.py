@@ -1,4 +1,4 @@
-"""Compares full-sample runs with batch runs after the same epochs, rows, updates and time."""
+"""Compares each chunksize with the full sample after the same epochs, rows, updates and time."""
 
 # pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
@@ -6,66 +6,78 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.analysis.objective import Run, Setting, chunksize, finished_runs, objective, setting, settings
+from harness.analysis.intervals import Differences, intervals
+from harness.analysis.objective import Run, Setting, chunksize, finished_runs, has, objective, setting, settings
+from harness.config.metrics import BY_UPDATE
+from harness.config.naming import REPLICATES, SPLITS
 from harness.tracking.frames import Sweep
 
 SHARED_SCAN = (
-    "Training times cannot be compared: the runs shared a scan and took equally long. Use hydra/launcher=basic to "
-    "train and time each run on its own."
+    "Training times cannot be compared: the runs shared a scan, and their updates were not timed alone. Train with "
+    "runtime.time_alone=true, or with hydra/launcher=basic, which trains each run on its own."
 )
 NO_COMMON_UPDATES = (
-    "The runs cannot be compared at the same number of updates: a batch run's first epoch has more updates than the "
-    "whole full-sample run. Train the full sample for more epochs."
+    "The runs cannot be compared at the same number of updates: the first measurement of a batch run comes after more "
+    "updates than the full-sample run makes. tracking.early_updates=true measures the holdout earlier."
 )
 NOTHING_IN_COMMON = "The runs cannot be compared: their curves have no point in common."
 AXES = {"epochs": "epoch", "rows": "rows", "updates": "updates", "time": "seconds"}
 """The quantities at which two runs can be compared, and the column of `Sweep.curves` that holds each."""
 
-BySeed = Mapping[Any, Run]
+Replicate = tuple[Any, ...]
+"""Values of `REPLICATES`."""
+Replicates = Mapping[Replicate, Run]
 Curve = Mapping[str, np.ndarray]
 Point = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A full-sample run and the best batch run with the same settings; values are means over seeds.
+    """Full-sample runs and batch runs of one chunksize with the same settings; values are means over seeds and splits.
 
     Attributes:
         setting: The settings that both share: learning rate, epochs, ...
         axis: The quantity at which both are compared: `epochs`, `rows`, `updates` or `time`.
+        chunksize: Rows of the batch runs' chunks.
         at: The value of that quantity; None if the runs cannot be compared.
         reason: Why the runs cannot be compared.
-        chunksize: Rows of the batch run's chunks.
-        full: The full-sample run's value of the deciding metric; `batch` is the batch run's.
+        is_alone: Whether times are those of updates timed alone, scaled; otherwise the runs were trained alone.
+        full: The full-sample runs' value of the deciding metric; `batch` is the batch runs'.
         better: `full`, `batch` or `equal`; empty if the runs cannot be compared.
-        seeds: Number of pairs of runs with equal seeds.
-        full_std: Sample standard deviation over seeds; None for a single seed.
+        seeds: Number of pairs of runs with equal seed and split.
+        varies: False if there are several pairs, all equal to the bit.
+        full_std: Sample standard deviation over pairs; None for a single pair, or if nothing varies.
         difference: Mean of `batch - full` over the pairs.
-        interval: 95 % confidence interval of the mean difference: Student's t for paired samples.
+        interval: 95 % confidence interval of the mean difference, adjusted for the number of comparisons; see
+            `harness.analysis.intervals`.
+        adjusted_for: Number of intervals that this one is adjusted for, itself included.
         full_updates: Updates at the point of comparison.
-        full_memory_mb: Memory taken by the rows of one update.
+        full_memory_mb: Memory taken by one update.
     """
 
     setting: dict[str, Any]
     axis: str
+    chunksize: int
     at: float | None = None
     reason: str = ""
-    chunksize: int | None = None
+    is_alone: bool = False
     full: float | None = None
     batch: float | None = None
     better: str = ""
     seeds: int = 0
+    varies: bool = True
     full_std: float | None = None
     batch_std: float | None = None
     difference: float | None = None
     interval: tuple[float, float] | None = None
+    adjusted_for: int = 0
     full_updates: float | None = None
     batch_updates: float | None = None
     full_memory_mb: float | None = None
@@ -73,38 +85,65 @@ class Comparison:
 
 
 def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
-    """Compare each full-sample run with the best of the batch runs that differ from it only in chunksize.
+    """Compare full-sample runs with the batch runs of each chunksize that differ from them only in chunksize.
 
-    Only finished runs are compared, at the last point that both have. There is one comparison per axis and setting.
+    Only finished runs are compared, at the last point that both have. There is one comparison per setting, chunksize
+    and axis. Runs that differ only in seed and split are paired.
     """
     metric, sign = objective(sweep.runs)
-    keys = [key for key in settings(sweep) if key not in ("chunksize", "seed")]
-    groups: dict[Setting, dict[str, dict[Any, Run]]] = defaultdict(lambda: defaultdict(dict))
+    keys = [key for key in settings(sweep) if key not in ("chunksize", *REPLICATES)]
+    groups: dict[Setting, dict[str, dict[Replicate, Run]]] = defaultdict(lambda: defaultdict(dict))
     for run in finished_runs(sweep):
-        groups[setting(run, keys)][chunksize(run)][run.get("seed")] = run
-    curves = curves_of(sweep, metric)
-    found = []
+        groups[setting(run, keys)][chunksize(run)][tuple(map(run.get, REPLICATES))] = run
+    curves = _Curves(sweep, metric)
+    found: list[tuple[Comparison, Differences]] = []
     for shared, sizes in sorted(groups.items(), key=lambda item: [(isinstance(v, str), v) for _, v in item[0]]):
-        full = sizes.pop("full", None)
-        if full and sizes:
-            for axis in AXES:
-                each = [_compare(dict(shared), axis, full, batch, curves, sign) for batch in sizes.values()]
-                comparable = [comparison for comparison in each if comparison.better]
-                best = min(comparable, key=lambda comparison: sign * (comparison.batch or 0.0), default=each[0])
-                found.append(best)
-    return found
+        full = sizes.pop("full", {})
+        for size in sorted(sizes, key=int, reverse=True) if full else ():
+            pairs = [(run, sizes[size][key]) for key, run in full.items() if key in sizes[size]]
+            found += [_compare(Comparison(dict(shared), axis, int(size)), pairs, curves, sign) for axis in AXES]
+    return _with_intervals(found)
+
+
+class _Curves:
+    """The curves of a sweep's runs: by epoch, and with what was measured inside epochs."""
+
+    def __init__(self, sweep: Sweep, metric: str) -> None:
+        self._by_epoch = curves_of(sweep, metric)
+        self._by_update = curves_of(sweep, f"{BY_UPDATE}{metric}")
+
+    def pair(self, axis: str, runs: Sequence[Run]) -> tuple[list[Curve], bool] | None:
+        """Return both runs' curves, and whether their times are of updates timed alone; None if times are unknown."""
+        curves = [self._by_epoch[run["run_id"]] for run in runs]
+        if axis in ("epochs", "rows"):
+            return curves, False
+        if axis == "updates":
+            return [self._fine(run, math.nan) for run in runs], False
+        if all(run.get("time/shared_by", 1) == 1 for run in runs):
+            return curves, False
+        if all(has(run, "time/alone_s") for run in runs):
+            return [self._fine(run, run["time/alone_s"] / run["updates"]) for run in runs], True
+        return None
+
+    def _fine(self, run: Run, seconds: float) -> Curve:
+        """Return a run's curve with the points inside epochs, and with times of `seconds` for each update."""
+        ends, early = self._by_epoch[run["run_id"]], self._by_update[run["run_id"]]
+        new = ~np.isin(early["updates"], ends["updates"])
+        joined = {name: np.concatenate([early[name][new], values]) for name, values in ends.items()}
+        order = np.argsort(joined["updates"], kind="stable")
+        return {name: values[order] for name, values in joined.items()} | {
+            "seconds": joined["updates"][order] * seconds
+        }
 
 
 def curves_of(sweep: Sweep, metric: str) -> Mapping[str, Curve]:
     """Return the curve of each run by run id; runs without one get an empty curve."""
     names = ["value", *AXES.values()]
-    points = sweep.curves[sweep.curves["metric"] == metric].sort_values(["run_id", "step"])
+    points = sweep.curves[sweep.curves["metric"] == metric].sort_values("step")
     curves = {run_id: dict.fromkeys(names, np.zeros(0)) for run_id in sweep.runs["run_id"]}
-    run_ids, starts = np.unique(points["run_id"].to_numpy(object), return_index=True)
-    pieces = np.split(points[names].to_numpy(float).T, starts[1:], axis=1)
-    return curves | {
-        run_id: dict(zip(names, piece, strict=True)) for run_id, piece in zip(run_ids, pieces, strict=False)
-    }
+    for run_id, curve in points.groupby("run_id"):
+        curves[run_id] = dict(zip(names, curve[names].to_numpy(float).T, strict=True))
+    return curves
 
 
 def point(curve: Curve, index: int) -> Point:
@@ -118,41 +157,64 @@ def known(value: Any) -> float | None:
 
 
 def _compare(
-    shared: dict[str, Any], axis: str, full_runs: BySeed, batch_runs: BySeed, curves: Mapping[str, Curve], sign: int
-) -> Comparison:
-    pairs = [(full_runs[seed], batch_runs[seed]) for seed in full_runs if seed in batch_runs]
-    if axis == "time" and any(run.get("time/shared_by", 1) != 1 for pair in pairs for run in pair):
-        return Comparison(shared, axis, reason=SHARED_SCAN)
-    points = [_last_common_points(axis, *(curves[run["run_id"]] for run in pair)) for pair in pairs]
+    blank: Comparison, pairs: Sequence[tuple[Run, Run]], curves: _Curves, sign: int
+) -> tuple[Comparison, Differences]:
+    """Fill in everything but the interval, for which the differences are returned."""
+    axis, nothing = blank.axis, Differences(np.zeros(0))
+    chosen = [curves.pair(axis, pair) for pair in pairs]
+    if any(each is None for each in chosen):
+        return replace(blank, reason=SHARED_SCAN), nothing
+    points = [_last_common_points(axis, *each[0]) for each in chosen if each]
     common = [each for each in points if each is not None]
+    is_alone = any(each[1] for each in chosen if each)
     if not common or (axis != "time" and len({at for _, _, at in common}) > 1):
-        return Comparison(shared, axis, reason=NO_COMMON_UPDATES if axis == "updates" else NOTHING_IN_COMMON)
+        return replace(blank, reason=NO_COMMON_UPDATES if axis == "updates" else NOTHING_IN_COMMON), nothing
     full, batch = (np.array([each[side]["value"] for each in common]) for side in (0, 1))
-    difference = float((batch - full).mean())
-    return Comparison(
-        shared,
-        axis,
+    differences = Differences(batch - full, _overlap([pair[0] for pair in pairs]))
+    varies = len(common) == 1 or bool((full != full[0]).any() or (batch != batch[0]).any())
+    comparison = replace(
+        blank,
         at=float(np.mean([at for _, _, at in common])),
-        chunksize=int(pairs[0][1]["chunksize"]),
+        is_alone=is_alone,
         full=float(full.mean()),
         batch=float(batch.mean()),
-        better="equal" if difference == 0 else "batch" if sign * difference < 0 else "full",
+        better="equal" if differences.mean == 0 else "batch" if sign * differences.mean < 0 else "full",
         seeds=len(common),
-        full_std=known(pd.Series(full).std()),
-        batch_std=known(pd.Series(batch).std()),
-        difference=difference,
-        interval=_interval(batch, full),
+        varies=varies,
+        full_std=known(pd.Series(full).std()) if varies else None,
+        batch_std=known(pd.Series(batch).std()) if varies else None,
+        difference=differences.mean,
         full_updates=known(np.mean([full["updates"] for full, _, _ in common])),
         batch_updates=known(np.mean([batch["updates"] for _, batch, _ in common])),
         full_memory_mb=known(pairs[0][0].get("memory/update_mb", math.nan)),
         batch_memory_mb=known(pairs[0][1].get("memory/update_mb", math.nan)),
     )
+    return comparison, differences
+
+
+def _overlap(runs: Sequence[Run]) -> float:
+    """Return the rows held out divided by those trained on, if the runs have different splits; else 0."""
+    if len({tuple(map(run.get, SPLITS)) for run in runs}) < 2:
+        return 0.0
+    holdout, test = (float(runs[0].get(key) or 0.0) for key in ("data.holdout", "data.test"))
+    return holdout / (1 - holdout - test)
+
+
+def _with_intervals(found: Sequence[tuple[Comparison, Differences]]) -> list[Comparison]:
+    """Return the comparisons with their intervals, which are adjusted for the number of those on the same axis."""
+    comparisons = [comparison for comparison, _ in found]
+    for axis in AXES:
+        indices = [index for index, (each, differences) in enumerate(found) if each.axis == axis and differences.error]
+        if indices:
+            for index, interval in zip(indices, intervals([found[index][1] for index in indices]), strict=True):
+                comparisons[index] = replace(comparisons[index], interval=interval, adjusted_for=len(indices))
+    return comparisons
 
 
 def _last_common_points(axis: str, full: Curve, batch: Curve) -> tuple[Point, Point, float] | None:
     """Return the last points at which both curves have the same value of `axis`, and that value, or None."""
     sides = [curve[AXES[axis]] for curve in (full, batch)]
-    if axis == "time":  # Epochs end at different times, so take the last epoch of each run that ended by then.
+    if axis == "time":  # Epochs end at different times, so take the last point of each run that was reached by then.
         at = min((side[-1] for side in sides if side.size), default=math.nan)
         indices = [int(np.searchsorted(side, at, side="right")) - 1 for side in sides]
         if min(indices) < 0:
@@ -163,17 +225,3 @@ def _last_common_points(axis: str, full: Curve, batch: Curve) -> tuple[Point, Po
             return None
         at, indices = common[-1], [int(side[-1]) for side in found]
     return point(full, indices[0]), point(batch, indices[1]), float(at)
-
-
-def _interval(batch: np.ndarray, full: np.ndarray) -> tuple[float, float] | None:
-    """Return the 95 % confidence interval of the mean of `batch - full`."""
-    if len(batch) < 2:
-        return None
-    differences = batch - full
-    mean = float(differences.mean())
-    if np.abs(differences - mean).max() <= 1e-14 * abs(mean):  # Equal up to rounding: SciPy gives no interval.
-        return mean, mean
-    from scipy.stats import ttest_rel  # SciPy takes a second to import and is only needed with several seeds.
-
-    interval = ttest_rel(batch, full).confidence_interval(0.95)
-    return float(interval.low), float(interval.high)

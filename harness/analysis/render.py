@@ -14,9 +14,11 @@ from rich.text import Text
 
 from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.objective import chunksize, objective
+from harness.analysis.replicates import averaged
 from harness.analysis.sentences import best_runs, shared_scan, verdict
 from harness.analysis.tables import Column, comparison_columns, one_line, ranked, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
+from harness.analysis.whole_sample import whole_sample
 from harness.escaping import csv_cell, markdown
 from harness.runtime.secrets import masked
 from harness.tracking.frames import Sweep
@@ -82,10 +84,12 @@ def as_markdown(sweep: Sweep, target: float | None = None) -> str:
 
 def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Column], list[str]]]:
     """Yield the heading, the table and the sentences of each section."""
-    runs, found, comparisons = ranked(sweep.runs), objective(sweep.runs), compare_full_to_batch(sweep)
-    yield "", run_columns(sweep, runs), [*best_runs(runs, found), *shared_scan(runs), *sweep.left_out]
+    found, comparisons, means = objective(sweep.runs), compare_full_to_batch(sweep), averaged(sweep)
+    runs = ranked(means.runs)
+    sentences = [*best_runs(runs, found), *whole_sample(runs), *shared_scan(runs), *sweep.left_out]
+    yield "", run_columns(means, runs), sentences
     if any(each.better for each in comparisons):
-        heading = f"Full sample against the best batch run, {found.metric} (* better)"
+        heading = f"Each chunksize against the full sample, {found.metric} (* better)"
         yield heading, comparison_columns(comparisons), verdict(comparisons)
     if target is not None:
         yield f"To reach {found.metric} {target:g}", target_columns(times_to_target(sweep, target)), []
@@ -126,9 +130,10 @@ def _say(sentences: Sequence[str], console: Console) -> None:
 
 def _all_columns(sweep: Sweep) -> pd.DataFrame:
     """Return the runs, best first, with the chunksize as written on the command line: a number or `full`."""
-    runs = pd.DataFrame(ranked(sweep.runs), columns=sweep.runs.columns)
+    rows = ranked(sweep.runs, sweep.params)
+    runs = pd.DataFrame(rows, columns=sweep.runs.columns)
     if "chunksize" in runs:
-        sizes = map(chunksize, ranked(sweep.runs))
+        sizes = map(chunksize, rows)
         runs["chunksize"] = pd.Series(["full" if size == "full" else int(size) for size in sizes], dtype=object)
     return runs
 

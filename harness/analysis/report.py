@@ -10,14 +10,19 @@ from typing import Any
 
 from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.objective import objective
-from harness.analysis.sentences import conclusion, shared_scan, verdict
+from harness.analysis.replicates import averaged
+from harness.analysis.sentences import choice, conclusion, shared_scan, verdict
 from harness.analysis.tables import comparison_columns, one_line, ranked, run_columns
+from harness.analysis.whole_sample import whole_sample
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep
 
 PAGE = "report.html"
 TABLE_ROWS = 100
 """Number of best runs in the page's table."""
+
+MOST_CLASSES = 50
+"""Maximum number of classes in the page's table."""
 
 CAPTIONS = {
     "losses": (
@@ -59,21 +64,37 @@ def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
     def finalize(value: object) -> object:
         return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
-    runs, comparisons = ranked(sweep.runs), compare_full_to_batch(sweep)
+    means, comparisons = averaged(sweep), compare_full_to_batch(sweep)
+    runs = ranked(means.runs)
+    found = objective(sweep.runs)
     best, sentences = runs[:TABLE_ROWS], verdict(comparisons)
     environment = Environment(autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         sweep=sweep,
         facts=facts(sweep),
-        conclusion=[conclusion(runs, objective(sweep.runs)), *sentences[:2]],
-        notes=[*sentences[2:], *shared_scan(runs)],
+        conclusion=[conclusion(runs, found), *choice(runs, found), *sentences[:2]],
+        notes=[*sentences[2:], *whole_sample(runs), *shared_scan(runs)],
         figures=[(*CAPTIONS[name], Markup(base64.b64encode(image).decode())) for name, image in images.items()],
         comparison=_table(comparison_columns(comparisons) if any(each.better for each in comparisons) else []),
-        table=_table(run_columns(sweep, best)),
+        table=_table(run_columns(means, best)),
         samples=[run["sample"] for run in best],
+        classes=_class_table(sweep),
+        mistakes=sweep.mistakes,
         more=len(runs) - len(best),
     )
+
+
+def _class_table(sweep: Sweep) -> dict[str, Any]:
+    """Return the rows of each class by part; of many classes, the largest."""
+    if sweep.classes is None or not {"class", "train", "holdout"} <= {*sweep.classes}:
+        return {"rows": [], "more": 0}
+    counts = sweep.classes
+    if len(counts) > MOST_CLASSES:
+        counts = counts.sort_values("train", ascending=False, kind="stable")
+    values = zip(counts["class"], counts["train"], counts["holdout"], strict=True)
+    rows = [(str(name), f"{train:,}", f"{holdout:,}") for name, train, holdout in values]
+    return {"rows": rows[:MOST_CLASSES], "more": max(len(rows) - MOST_CLASSES, 0)}
 
 
 def facts(sweep: Sweep) -> list[tuple[str, str]]:
@@ -91,10 +112,11 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
 
 
 def _rows(data: Mapping[str, Any]) -> str:
-    rows = {"training": 0, "holdout": 0} | data["rows"]
+    rows = {"training": 0, "holdout": 0, "test": 0} | data["rows"]
     total = sum(rows.values())
     holdout = f"{rows['holdout']:,} ({rows['holdout'] / total:.0%}) for holdout" if rows["holdout"] else "no holdout"
-    return f"{total:,} rows, {rows['training']:,} for training, {holdout}"
+    test = f", {rows['test']:,} ({rows['test'] / total:.0%}) for the test" if rows["test"] else ""
+    return f"{total:,} rows, {rows['training']:,} for training, {holdout}{test}"
 
 
 def _table(columns: list[list[str]]) -> dict[str, Any]:

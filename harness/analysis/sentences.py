@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Objective, Run, has
+from harness.analysis.replicates import COUNT
+from harness.config.metrics import TEST, VAL
 from harness.formatting import count, memory, number
 from harness.tracking.run_tags import STOPPED
 
 _MEMORY = "memory/update_mb"
+MOST_SIZES = 4
+"""Maximum number of chunksizes that a sentence names one by one."""
 
 
 def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
-    """Return a sentence on the best batch run and one on the best full-sample run; `runs` are sorted, best first."""
+    """Return a sentence on the best batch runs and one on the best full-sample runs; `runs` are sorted, best first."""
     sentences = []
     for sample in ("batch", "full"):
         best = next((run for run in runs if objective.decides(run) and run["sample"] == sample), None)
@@ -21,9 +25,41 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
             kind = "full-sample run" if sample == "full" else f"batch run (chunks of {best['chunksize']} rows)"
             epochs = best[STOPPED] if has(best, STOPPED) else best["epochs"]
             effort = f"{count(best['updates'], 'update')} in {count(float(epochs), 'epoch')}"
-            result = f"{objective.metric} {number(best[objective.metric])}"
+            result = f"{objective.metric} {number(best[objective.metric])}{_of_several(best)}{_test(best, objective)}"
             sentences.append(f"Best {kind}: {result} after {effort}{_memory(best)}.")
-    return sentences
+    return [*sentences, *choice(runs, objective)]
+
+
+def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
+    """Explain what it means that the best runs were chosen by the metric that is shown; `runs` are sorted."""
+    finished = [run for run in runs if objective.decides(run)]
+    sizes = [sum(run["sample"] == sample for run in finished) for sample in ("batch", "full")]
+    test = test_key(objective.metric)
+    if max(sizes) < 2 or not test:
+        return []
+    if any(has(run, test) for run in finished):
+        return [f"{test} is measured on rows that were used neither for training nor for choosing the best runs."]
+    kinds = [count(size, kind) for size, kind in zip(sizes, ("batch run", "full-sample run"), strict=True) if size]
+    verb = "are" if len(kinds) > 1 else "is"
+    favoured = ", most for the kind that has more runs" if min(sizes) and sizes[0] != sizes[1] else ""
+    return [
+        f"The best of {' and '.join(kinds)} {verb} chosen by the {objective.metric} that is shown, which is therefore "
+        f"too good{favoured}. data.test=0.1 keeps rows on which only the chosen runs are measured."
+    ]
+
+
+def test_key(metric: str) -> str:
+    """Return the metric of the test that corresponds to one of the holdout, or an empty string."""
+    return metric.replace(VAL, TEST, 1) if metric.startswith(VAL) else ""
+
+
+def _of_several(run: Run) -> str:
+    return f" (mean of {run[COUNT]:.0f} runs)" if has(run, COUNT) and run[COUNT] > 1 else ""
+
+
+def _test(run: Run, objective: Objective) -> str:
+    key = test_key(objective.metric)
+    return f", {key} {number(run[key])}" if key and has(run, key) else ""
 
 
 def conclusion(runs: Sequence[Run], objective: Objective) -> str:
@@ -48,23 +84,53 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
 
 
 def verdict(comparisons: Sequence[Comparison]) -> list[str]:
-    """Summarize how often each kind of run is better, and why some runs cannot be compared."""
+    """Summarize how often each chunksize is better than the full sample, and why some runs cannot be compared."""
     sentences = []
     axes = {"epochs": "epochs (and so the same rows)", "updates": "number of updates", "time": "training time"}
     for axis, title in axes.items():
         pairs = [each for each in comparisons if each.axis == axis]
         fair = [each for each in pairs if each.better]
         if fair:
-            batch, full, equal = (sum(each.better == side for each in fair) for side in ("batch", "full", "equal"))
-            ties = f"; {equal} {'is a tie' if equal == 1 else 'are ties'}" if equal else ""
-            left_out = f" ({len(pairs) - len(fair)} more have no point in common)" if len(pairs) > len(fair) else ""
-            sentences.append(
-                f"With the same {title}, the best batch run wins in {batch} of {count(len(fair), 'setting')} and the "
-                f"full-sample run in {full}{ties}{left_out}."
-            )
+            alone = ", measured alone and scaled" if any(each.is_alone for each in fair) else ""
+            missing = len(pairs) - len(fair)
+            left_out = f" ({missing} more {'has' if missing == 1 else 'have'} no point in common)" if missing else ""
+            sentences.append(f"With the same {title}{alone}, {_wins(fair)}{left_out}.")
         elif pairs:
             sentences.append(pairs[0].reason)
-    return list(dict.fromkeys(sentences))
+    return list(dict.fromkeys([*sentences, *_repetitions(comparisons)]))
+
+
+def _wins(fair: Sequence[Comparison]) -> str:
+    """Say how often each chunksize wins, or all of them together if there are many."""
+    sizes = sorted({each.chunksize for each in fair}, reverse=True)
+    groups = [(f"chunks of {size:,} rows", [each for each in fair if each.chunksize == size]) for size in sizes]
+    if len(sizes) > MOST_SIZES:
+        groups = [(f"{len(sizes)} chunksizes", list(fair))]
+    found = []
+    for position, (title, some) in enumerate(groups):
+        batch, equal = (sum(each.better == side for each in some) for side in ("batch", "equal"))
+        ties = f" and tie in {equal}" if equal else ""
+        found.append(f"{title} {'beat the full sample ' if position == 0 else ''}in {batch} of {len(some)}{ties}")
+    what = "comparisons" if len(sizes) > MOST_SIZES else "settings"
+    return f"{', '.join(found)} {what if len(fair) > 1 else what[:-1]}"
+
+
+def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
+    """Say what intervals mean, or why there are none."""
+    repeated = [each for each in comparisons if each.seeds > 1]
+    sentences = []
+    if any(not each.varies for each in repeated):
+        sentences.append(
+            "Runs that differ only in seed or split are equal to the bit: nothing varied, so there is no interval. "
+            "model.init=random, data.order=shuffled, data.split_seed or data.folds make repetitions differ."
+        )
+    several = max((each.adjusted_for for each in repeated), default=0)
+    if several > 1:
+        sentences.append(
+            f"Intervals are adjusted for {several} comparisons (Holm): if there were no difference anywhere, at most "
+            "one sweep in twenty would have an interval without 0."
+        )
+    return sentences
 
 
 def shared_scan(runs: Sequence[Run]) -> list[str]:
@@ -73,6 +139,11 @@ def shared_scan(runs: Sequence[Run]) -> list[str]:
     if not shared - {1}:
         return []
     lanes = " or ".join(map(str, sorted(shared)))
+    if any(has(run, "time/alone_s") for run in runs):
+        return [
+            f"alone s is a run's number of updates times the time of one, measured alone after training. All {lanes} "
+            "lanes were trained together by one scan, whose time is in the summary run."
+        ]
     return [
         f"scan s and scan rows/s are measured for a whole scan of {lanes} lanes, not for single runs. Runs that differ "
         "only in epochs share a lane."

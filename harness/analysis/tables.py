@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ import pandas as pd
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Run, chunksize, has, objective, settings
+from harness.analysis.replicates import COUNT, SPREAD, group_numbers
 from harness.analysis.time_to_target import TimeToTarget
-from harness.config.metrics import epoch_metrics, greater_is_better
+from harness.config.metrics import epoch_metrics, greater_is_better, test_metrics
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, Sweep, state_of
@@ -23,6 +25,9 @@ Format = Callable[[float], str]
 BETTER = "*"
 LONGEST_CELL = 30
 """Maximum number of characters of a setting in the table of runs."""
+
+
+ALONE = "time/alone_s"
 
 
 class Metric(NamedTuple):
@@ -38,10 +43,14 @@ OTHERS = (
     Metric("inter-\ncept", "intercept"),
     Metric("slope", "slope"),
     Metric("train\ns", "time/train_s", "{:.2g}".format),
+    Metric("alone\ns", ALONE, "{:.2g}".format),
     Metric("rows\n/s", "rows_per_second", millions),
     Metric("memory/\nupdate", "memory/update_mb", memory),
 )
 """Columns of `harness compare` and the report after the metrics; columns without values are dropped."""
+
+_SCAN_KEYS = ("time/train_s", "rows_per_second")
+"""Equal for all runs of a scan, so that times of updates alone are shown instead if they are known."""
 
 _SCAN_TITLES = {"train\ns": "scan\ns", "rows\n/s": "scan\nrows/s"}
 """Titles where several runs shared a scan."""
@@ -52,11 +61,24 @@ def one_line(title: str) -> str:
     return " ".join(title.replace("-\n", "").replace("/\n", "/").split())
 
 
-def ranked(runs: pd.DataFrame) -> list[Run]:
-    """Return the finished runs, best first, then all others."""
+def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
+    """Return the finished runs, best first, then all others.
+
+    With the `params` that runs have, runs that differ only in seed and split stand together, ordered by their mean.
+    """
     found = objective(runs)
     rows = runs.to_dict("records")
-    return sorted(rows, key=lambda run: found.sign * run[found.metric] if found.decides(run) else float("inf"))
+    costs = [found.sign * run[found.metric] if found.decides(run) else math.inf for run in rows]
+    if not params:
+        return [rows[index] for index in sorted(range(len(rows)), key=costs.__getitem__)]
+    groups = group_numbers(runs, params)
+    means = (
+        pd.Series(costs, index=runs.index, dtype=float).replace(math.inf, math.nan).groupby(groups).transform("mean")
+    )
+    order = sorted(
+        range(len(rows)), key=lambda index: (costs[index] == math.inf, means.iloc[index], groups.iloc[index])
+    )
+    return [rows[index] for index in order]
 
 
 def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
@@ -64,10 +86,15 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     columns = [["run", *(str(run["run_id"])[:SHORT] for run in runs)]]
     columns += [_setting_column(key, runs) for key in settings(sweep)]
     shared = any(has(run, "time/shared_by") and run["time/shared_by"] > 1 for run in runs)
-    metrics = [_metric_column(metric, runs) for metric in _metrics(sweep)]
+    deciding = objective(sweep.runs).metric
+    is_alone = shared and any(has(run, ALONE) for run in runs)
+    shown_metrics = [metric for metric in _metrics(sweep) if not (is_alone and metric.key in _SCAN_KEYS)]
+    metrics = [_metric_column(metric, runs, deciding) for metric in shown_metrics]
     metrics = [[_SCAN_TITLES.get(title, title) if shared else title, *cells] for title, *cells in metrics if any(cells)]
     # For runs that did not finish, the first metric's column shows how they ended.
     first = metrics.pop(0) if metrics else ["", *("" for _ in runs)]
+    if any(has(run, COUNT) for run in runs):
+        columns += [["runs", *(f"{run[COUNT]:.0f}" if has(run, COUNT) else "" for run in runs)]]
     if any(has(run, STOPPED) for run in runs):
         columns += [["stopped\nat", *(str(run[STOPPED]) if has(run, STOPPED) else "" for run in runs)]]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
@@ -79,30 +106,31 @@ def _metrics(sweep: Sweep) -> list[Metric]:
     deciding = objective(sweep.runs).metric
     keys = [key for key in epoch_metrics(sweep.runs) if key == deciding or key.split("/")[1] != "mae"]  # As val/rmse.
     keys.sort(key=lambda key: key not in ("train/loss", "val/loss", deciding))
+    keys += [key for key in test_metrics(sweep.runs) if key.split("/")[1] != "mae"]
     shown = [Metric(key.replace("/", "/\n"), key, score if greater_is_better(key) else number) for key in keys]
     return [UPDATES, *shown, *OTHERS]
 
 
 def comparison_columns(comparisons: Sequence[Comparison]) -> list[Column]:
-    """Return the table of full sample against batch, one row per setting; `*` marks the better run of a pair."""
+    """Return the table of full sample against batch, one row per chunksize and setting; `*` marks the better one."""
     by_setting: dict[tuple, dict[str, Comparison]] = {}
     for each in comparisons:
-        by_setting.setdefault(tuple(each.setting.items()), {})[each.axis] = each
+        by_setting.setdefault((each.chunksize, *each.setting.items()), {})[each.axis] = each
     rows = list(by_setting.values())
     same = [row["epochs"] for row in rows]
-    columns = _shared_settings([each.setting for each in same])
+    columns = [["chunk", *(str(each.chunksize) for each in same)]] if same else []
+    columns += _shared_settings([each.setting for each in same])
     columns += _sides(same, "same\nepochs")
+    columns += _intervals(same)
     for title, key, write in (("updates", "updates", "{:,.0f}".format), ("memory", "memory_mb", memory)):
         for side in ("full", "batch"):
             columns += [[f"\n{title}\n{side}", *(_cell(getattr(each, f"{side}_{key}"), write) for each in same)]]
-    if any(each.interval for each in same):
-        columns += [["seeds", *(str(each.seeds) for each in same)]]
-        columns += [["batch - full,\nmean [95 % interval]", *(_interval(each) for each in same)]]
     for axis, write in (("updates", "{:,.0f}".format), ("time", "{:.3g}s".format)):
         each_row = [row[axis] for row in rows]
         if any(each.better for each in each_row):
-            columns += [[f"same\n{axis}\n", *(_cell(each.at, write) for each in each_row)]]
-            columns += _sides(each_row, f"same\n{axis}")
+            title = f"same\n{axis}{' alone' if any(each.is_alone for each in each_row) else ''}"
+            columns += [[f"{title}\n", *(_cell(each.at, write) for each in each_row)]]
+            columns += _sides(each_row, title)
     return columns
 
 
@@ -111,12 +139,16 @@ def target_columns(times: Sequence[TimeToTarget]) -> list[Column]:
     if not times:
         return []
     shared = any((each.shared_by or 1) > 1 for each in times)
+    is_alone = any(each.is_alone for each in times)
     columns = [["chunk", *(str(each.chunksize or "full") for each in times)]]
     columns += _shared_settings([each.setting for each in times])
     columns += [
         ["epochs", *("not reached" if each.epochs is None else number(each.epochs) for each in times)],
         ["updates", *(_cell(each.updates) for each in times)],
-        ["scan s" if shared else "train s", *(_cell(each.seconds, "{:.2g}".format) for each in times)],
+        [
+            "s alone" if is_alone else "scan s" if shared else "train s",
+            *(_cell(each.seconds, "{:.2g}".format) for each in times),
+        ],
     ]
     if any(each.seeds > 1 for each in times):
         columns += [["seeds", *(f"{each.reached} of {each.seeds}" for each in times)]]
@@ -138,8 +170,17 @@ def _sides(comparisons: Sequence[Comparison], title: str) -> list[Column]:
     return [
         [f"{title}\nfull", *(cell(each, "full") for each in comparisons)],
         [f"{title}\nbatch", *(cell(each, "batch") for each in comparisons)],
-        [f"{title}\nchunk", *(str(each.chunksize or "-") for each in comparisons)],
     ]
+
+
+def _intervals(comparisons: Sequence[Comparison]) -> list[Column]:
+    """Return the columns of repetitions, if there are any."""
+    if all(each.seeds < 2 for each in comparisons):
+        return []
+    columns = [["pairs", *(str(each.seeds) for each in comparisons)]]
+    if any(each.interval for each in comparisons):
+        columns += [["batch - full,\nmean [95 % interval]", *(_interval(each) for each in comparisons)]]
+    return columns
 
 
 def _interval(each: Comparison) -> str:
@@ -178,9 +219,14 @@ def _what_differs(cells: Sequence[str]) -> list[str]:
     return [text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..." for text in kept]
 
 
-def _metric_column(metric: Metric, runs: Sequence[Run]) -> Column:
-    cells = [metric.write(run[metric.key]) if has(run, metric.key) and not _ending(run) else "" for run in runs]
-    return [metric.title, *cells]
+def _metric_column(metric: Metric, runs: Sequence[Run], deciding: str) -> Column:
+    def cell(run: Run) -> str:
+        if not has(run, metric.key) or _ending(run):
+            return ""
+        spread = f"±{run[SPREAD]:.1g}" if metric.key == deciding and has(run, SPREAD) else ""
+        return metric.write(run[metric.key]) + spread
+
+    return [metric.title, *map(cell, runs)]
 
 
 def _ending(run: Run) -> str:

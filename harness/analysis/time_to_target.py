@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.comparison import curves_of, known, point
-from harness.analysis.objective import Run, Setting, chunksize, finished_runs, objective, setting, settings
+from harness.analysis.objective import Run, Setting, chunksize, finished_runs, has, objective, setting, settings
+from harness.config.naming import REPLICATES
 from harness.tracking.frames import Sweep
 
 
@@ -25,6 +26,7 @@ class TimeToTarget:
         reached: Number of seeds that reach the target.
         epochs: Epochs until then; None if no seed reaches the target. `updates` and the scan's `seconds` likewise.
         shared_by: Lanes that shared the scan.
+        is_alone: Whether `seconds` is the time of the updates alone, which were timed after training, instead.
     """
 
     chunksize: int | None
@@ -35,18 +37,20 @@ class TimeToTarget:
     updates: float | None
     seconds: float | None
     shared_by: float | None
+    is_alone: bool = False
 
 
 def times_to_target(sweep: Sweep, target: float) -> list[TimeToTarget]:
     """Return when the runs with each chunksize and setting first reach `target`, the fewest epochs first."""
     metric, sign = objective(sweep.runs)
-    keys = [key for key in settings(sweep) if key not in ("chunksize", "seed", "epochs")]
+    keys = [key for key in settings(sweep) if key not in ("chunksize", "epochs", *REPLICATES)]
     groups: dict[tuple[str, Setting], dict[Any, Run]] = defaultdict(dict)
     for run in finished_runs(sweep):
         seeds = groups[chunksize(run), setting(run, keys)]
-        longest = seeds.get(run.get("seed"))  # Shorter runs are its first epochs.
+        replicate = tuple(map(run.get, REPLICATES))
+        longest = seeds.get(replicate)  # Shorter runs are its first epochs.
         if longest is None or run["epochs"] > longest["epochs"]:
-            seeds[run.get("seed")] = run
+            seeds[replicate] = run
     curves = curves_of(sweep, metric)
     found = []
     for (size, shared), seeds in groups.items():
@@ -57,5 +61,10 @@ def times_to_target(sweep: Sweep, target: float) -> list[TimeToTarget]:
         shared_by = known(max(run.get("time/shared_by", math.nan) for run in seeds.values()))
         rows = None if size == "full" else int(size)
         epochs, updates, seconds = map(known, means)
-        found.append(TimeToTarget(rows, dict(shared), len(points), len(seeds), epochs, updates, seconds, shared_by))
+        is_alone = (shared_by or 1) > 1 and all(has(run, "time/alone_s") for run in seeds.values())
+        if is_alone and updates is not None:
+            first = next(iter(seeds.values()))
+            seconds = updates * first["time/alone_s"] / first["updates"]
+        times = (epochs, updates, seconds, shared_by, is_alone)
+        found.append(TimeToTarget(rows, dict(shared), len(points), len(seeds), *times))
     return sorted(found, key=lambda time: (time.epochs is None, time.epochs, time.updates))

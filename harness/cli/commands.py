@@ -83,6 +83,8 @@ def plan(words: tuple[str, ...]) -> None:
 def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep: bool) -> None:
     """Predict the rows of the CSV file PATH with a run's model, in constant memory.
 
+    If the model takes images, PATH is a folder of images or one image.
+
     RUN is the beginning of an id, `last` or `best`.
     """
     from rich.console import Console

@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from harness.config import DATA_KINDS, DEFAULT_EXPERIMENT, Config
+from harness.config.data import MOST_FOLDS
 from harness.errors import require
 from harness.runtime.secrets import masked
 
@@ -54,6 +55,15 @@ def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
         key = override.get_key_element()
         axes[key] = [f"{key}={value}" for value in values]
     return list(axes.values())
+
+
+def fold_words(config: DictConfig, words: Sequence[str]) -> list[str]:
+    """Return the override that trains all folds, if a sweep asks for folds but does not choose among them."""
+    folds, fold = (OmegaConf.select(config, f"data.{key}") for key in ("folds", "fold"))
+    is_chosen = fold is not None or any(word.lstrip("+").startswith("data.fold=") for word in words)
+    if is_chosen or not isinstance(folds, int) or folds < 2:
+        return []
+    return [f"data.fold={','.join(map(str, range(min(folds, MOST_FOLDS))))}"]
 
 
 @dataclass(frozen=True)

@@ -46,16 +46,21 @@ def generate(path: Path, rows: float, seed: int) -> None:
 @click.option("--target", help="The column to predict; the default is a guess.")
 @click.option("--all", "everything", is_flag=True, help="Read large files completely.")
 def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> None:
-    """Show how local or remote files are written, their columns, likely problems, and how to train on them.
+    """Show how files are written, their columns or images, likely problems, and how to train on them.
 
-    Several files are read as one table. Of large files, only the first rows are read.
+    PATH is a local or remote file, a folder with a folder of images for each class, or a Parquet file of images.
+    Several files are read as one table. Of large files of rows, only the first rows are read.
     """
     from rich.console import Console
 
-    from harness.data.describe import describe, render
+    from harness.data import describe, describe_images
 
     path = paths[0] if len(paths) == 1 else list(paths)
-    Console().print(render(describe(path, target=target, everything=everything)), soft_wrap=True)
+    if isinstance(path, str) and describe_images.has_images(path):
+        view = describe_images.render(describe_images.describe_images(path))
+    else:
+        view = describe.render(describe.describe(path, target=target, everything=everything))
+    Console().print(view, soft_wrap=True)
 
 
 @data.command("list")

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+OF_THE_MACHINE = ("rows_per_second", "memory/scan_mb", "memory/device_mb")
+
 Curves = Mapping[str, Mapping[int, float]]
 """Each metric's values by step."""
 
@@ -41,7 +43,7 @@ def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
     found = []
     metrics = recorded.keys() if so_far else recorded.keys() | now.keys()
     for metric in sorted(metrics):
-        if metric.startswith(("time/", "system/")) or metric == "rows_per_second":
+        if metric.startswith(("time/", "system/")) or metric in OF_THE_MACHINE:
             continue
         one, other = recorded.get(metric, {}), now.get(metric, {})
         if so_far:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
-import os
-import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.cli.predict_images import predict_images
+from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
-from harness.config import DataConfig
+from harness.config import DataConfig, ImagesConfig
 from harness.data.csv_source import CsvSource
 from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress
@@ -33,9 +32,9 @@ from harness.tracking.recorded_config import data_of
 def predict(
     records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool, display: Display | None = None
 ) -> None:
-    """Write a prediction for each row of a CSV file to another file, by default standard output.
+    """Write a prediction for each row of a CSV file, or each image in a folder, to a file or standard output.
 
-    The input must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
+    The CSV must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
     front of the prediction. Of classes, the most probable one is written, and its probability. `display` shows the
     progress.
 
@@ -46,12 +45,26 @@ def predict(
         file = artifacts.model(records, run_id, Path(folder))
         model, metadata = load(file), artifacts.described(file)
         data = data_of(artifacts.settings(records, run_id, Path(folder)))
-    if not isinstance(data, DataConfig):
-        raise ConfigError("The run was trained on images, not on rows.")
+    if isinstance(data, ImagesConfig):
+        require(not keep, "--keep is for rows: images have no columns to keep.")
+        predict_images(model, Predictions.of(model, metadata), data, path, output)
+    elif isinstance(data, DataConfig):
+        _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
+
+
+def _predict_rows(
+    model: Any,
+    predictions: Predictions,
+    data: DataConfig,
+    path: Path,
+    output: Path | None,
+    keep: bool,
+    display: Display | None,
+) -> None:
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
-    batch_rows, predictions = rows_per_batch(model), Predictions.of(model, metadata)
+    batch_rows = rows_per_batch(model)
     require(path.is_file(), f"PATH: {path} is not a CSV file on disk.")
     source = open_source(str(path), selection)
     require(isinstance(source, CsvSource), f"PATH: {path} is Parquet, not CSV.")
@@ -59,13 +72,13 @@ def predict(
     twice = ", ".join(name for name in predictions.columns if name in header)
     require(not keep or not twice, f"--keep: {path} already has a column {twice}. Rename it.")
     with (
-        _sink(output) as sink,
+        sink_of(output) as sink,
         contextlib.closing(_rows(path, selection, keep)) as rows,
         contextlib.closing(source.chunks()) as chunks,
     ):
         next(rows)
         done, size = 0, path.stat().st_size
-        _write([*(header if keep else ()), *predictions.columns], sink)
+        write_rows([*(header if keep else ()), *predictions.columns], sink)
         for chunk in chunks:
             inputs = {
                 name: _input(name, column, chunk, model.input[name].dtype)
@@ -77,7 +90,7 @@ def predict(
             for start in range(0, chunk.rows, batch_rows):
                 some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
                 outputs = np.asarray(model(some, training=False))
-                _write(rows.send(len(outputs)).assign(**predictions.named(outputs)), sink)
+                write_rows(rows.send(len(outputs)).assign(**predictions.named(outputs)), sink)
 
 
 def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFrame, int]:
@@ -91,31 +104,6 @@ def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFram
     with reader:
         while True:
             count = yield reader.get_chunk(count).reset_index(drop=True)
-
-
-def _write(rows: pd.DataFrame | list[str], sink: TextIO) -> None:
-    """Append rows, or the header, to the output."""
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([rows])
-    # A CR ends a line too, but Python's writer leaves it unquoted.
-    has_cr = any(frame[name].str.contains("\r", regex=False).any() for name in frame.select_dtypes("str"))
-    quoting: Any = csv.QUOTE_NONNUMERIC if has_cr else csv.QUOTE_MINIMAL
-    digits = 17 if (frame.dtypes == np.float64).any() else 9  # All that the type has.
-    frame.to_csv(sink, index=False, header=False, float_format=f"%.{digits}g", quoting=quoting)
-
-
-@contextlib.contextmanager
-def _sink(output: Path | None) -> Iterator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        return
-    require(output.absolute().parent.is_dir(), f"--output: no such folder: {output.parent}")
-    aside = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        aside.replace(output)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> Any:

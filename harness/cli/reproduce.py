@@ -18,6 +18,7 @@ from harness.config import Device
 from harness.errors import ConfigError, require
 from harness.escaping import visible
 from harness.runtime.imports import add_cwd_to_path
+from harness.runtime.onednn import ONEDNN, onednn, restore_onednn
 from harness.runtime.secrets import masked
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
@@ -68,6 +69,8 @@ def reproduce(records: RunReader, request: Request, display: Display) -> bool:
         tracking={"uri": tracking_uri(request.uri), "experiment": records.experiment(run), "log_model": "none"},
     )
     add_cwd_to_path()
+    kernels = run.data.tags.get(ONEDNN, onednn())
+    is_restored = restore_onednn(kernels)
     import_models([] if request.trusted else [config.model["_target_"]])
     # These need TensorFlow.
     from harness.cli import differences
@@ -75,6 +78,7 @@ def reproduce(records: RunReader, request: Request, display: Display) -> bool:
 
     config, other = _on_its_device(config, run)
     ready = _prepare(config, run, request, display)
+    other += differences.differ(ONEDNN, kernels, kernels if is_restored else onednn())
     other += [*differences.data(ready, run), *differences.code(ready, run, code)]
     for line in other:
         display.say(f"differs: {line}")

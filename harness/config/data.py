@@ -12,6 +12,9 @@ from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
 from harness.errors import require
 
+HOLDOUT = 0.2
+MOST_FOLDS = 1000
+
 
 class Missing(Enum):
     """How empty fields are treated."""
@@ -48,10 +51,15 @@ class DataConfig(Dialect, AnyData):
         date_format: `strptime` format of the dates; None means ISO 8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
         holdout: Fraction of the rows to hold out, in [0, 1).
-        split_seed: Seed for choosing the held-out rows.
+        test: Fraction of the rows, in [0, 1), that are neither trained on nor held out. Only the best runs are measured
+            on them, once, after training.
+        folds: Split the rows into so many holdouts of equal size, instead of one of `data.holdout`.
+        fold: Which of them this run holds out, from 0. With -m, `data.folds` alone trains all of them.
+        split_seed: Seed for choosing the held-out rows and those of the test.
         missing: `error` rejects empty fields, `drop` leaves out rows that have them, and `mean` fills features with
             their training mean and treats an empty category as unknown.
-        order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch.
+        order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch; the
+            order depends on `seed`.
     """
 
     features: Any
@@ -68,7 +76,10 @@ class DataConfig(Dialect, AnyData):
     dates: list[str] = field(default_factory=list)
     date_format: str | None = None
     scaling: Scaling = Scaling.standard
-    holdout: float = 0.2
+    holdout: float = HOLDOUT
+    test: float = 0.0
+    folds: int | None = None
+    fold: int | None = None
     split_seed: int = 0
     missing: Missing = Missing.error
     order: Order = Order.file
@@ -85,6 +96,11 @@ class DataConfig(Dialect, AnyData):
         self._check_classes()
         self._check_source()
         require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
+        require(0 <= self.test < 1, f"data.test must be a fraction in [0, 1), not {shown(self.test)}.")
+        self._check_folds()
+        left = self.holdout + self.test < 1
+        require(left, f"data.holdout={self.holdout:g} and data.test={self.test:g} leave no rows to train on.")
+        self.test = float(self.test)
         self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but not the same text in a key.
         require_whole("data.rows", self.rows, 1, MOST_ROWS, optional=True)
         require_whole("data.split_seed", self.split_seed, *SEEDS)
@@ -156,6 +172,22 @@ class DataConfig(Dialect, AnyData):
         known = {*columns}
         unknown = [name for name in getattr(self, key) if name not in known]
         require(not unknown, f"data.{key}: {', '.join(unknown)} not in {among} ({', '.join(columns)}).")
+
+    def _check_folds(self) -> None:
+        require_whole("data.folds", self.folds, 2, MOST_FOLDS, optional=True)
+        if self.folds is None:
+            require(self.fold is None, "data.fold needs data.folds, the number of folds.")
+            return
+        require(
+            self.fold is not None,
+            f"data.folds={self.folds}: add -m to train all folds, or choose one with data.fold, from 0 to "
+            f"{self.folds - 1}.",
+        )
+        require_whole("data.fold", self.fold, 0, self.folds - 1)
+        share = (1 - self.test) / self.folds
+        rest = f"data.folds={self.folds} holds out {share:.3g} each time"
+        require(self.holdout in (HOLDOUT, share), f"data.holdout={self.holdout:g}: leave it out, since {rest}.")
+        self.holdout = share
 
     def _check_source(self) -> None:
         names = self.path if isinstance(self.path, list) else [self.path]

@@ -18,6 +18,12 @@ TOP5 = "val/top5_accuracy"
 TOP5_CLASSES = 6
 """Least number of classes with a top-5 accuracy."""
 
+VAL, TEST = "val/", "test/"
+"""Prefixes of the metrics of the holdout, and of the same metrics of the test."""
+
+BY_UPDATE = "by_update/"
+"""Prefix of the metrics whose step is the number of updates instead of the epoch."""
+
 RESTORED = "restored/"
 """Prefix of the metrics of the epoch whose model a run has kept, if that may not be the last."""
 
@@ -43,6 +49,12 @@ def epoch_metrics(keys: Iterable[str]) -> list[str]:
     """Return those of `keys` that are recorded each epoch and tell how good a run is, the most important first."""
     found = [key for key in keys if key == "train/loss" or (key.startswith("val/") and _kind(key) in _KINDS)]
     return sorted(found, key=lambda key: (key != "train/loss", _KINDS.index(_kind(key))))
+
+
+def test_metrics(keys: Iterable[str]) -> list[str]:
+    """Return those of `keys` that tell how good a run is on the rows of the test, the most important first."""
+    found = epoch_metrics(key.replace(TEST, VAL, 1) for key in keys if key.startswith(TEST))
+    return [key.replace(VAL, TEST, 1) for key in found]
 
 
 def predicts_probability(loss: Loss | str) -> bool:

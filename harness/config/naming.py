@@ -7,6 +7,11 @@ from collections.abc import Mapping, Sequence
 ALWAYS = ("chunksize", "learning_rate", "epochs")
 """Settings that are shown even if all runs share them."""
 
+SPLITS = ("data.split_seed", "data.fold")
+"""Settings that choose which rows are held out: losses are averaged over them, but not compared."""
+REPLICATES = ("seed", *SPLITS)
+"""Settings in which repetitions of a run differ."""
+
 _NOT_COMPARED = ("runtime.", "tracking.", "data.path", "data.rows", "data.origin")
 """Settings for where runs were trained and on which file; differences in these do not set runs apart."""
 

@@ -83,6 +83,7 @@ class TrackingConfig:
         name: Name of the sweep, or of a single run; `--name` sets it too. None means its settings.
         note: Description in MLflow, in Markdown, of the sweep or of a single run.
         tags: Tags of all runs and of the sweep: `tracking.tags.KEY=VALUE`.
+        early_updates: Measure the holdout inside the first epochs, too: after updates 1, 2, 5, 10, 20 and so on.
     """
 
     uri: str | None = None
@@ -93,6 +94,7 @@ class TrackingConfig:
     name: str | None = None
     note: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    early_updates: bool = True
 
     def __post_init__(self) -> None:
         require(
@@ -124,6 +126,7 @@ class RuntimeConfig:
         cache: Folder for tables, generated data, checkpoints and undelivered records.
         deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, all
             operations are deterministic anyway.
+        time_alone: After a scan with several lanes, time an update of each kind alone, to record `time/alone_s`.
         rerun: Retrain runs that are already finished.
     """
 
@@ -137,6 +140,7 @@ class RuntimeConfig:
     workers: int | None = None
     cache: str = ".harness"
     deterministic: bool = False
+    time_alone: bool = True
     rerun: bool = False
 
     def __post_init__(self) -> None:
@@ -154,7 +158,7 @@ class Config:
         chunksize: Rows per update; `full` or None uses the whole sample.
         learning_rate: The optimizer's learning rate.
         epochs: Passes over all training rows.
-        seed: Seed of the initial weights and of the layers' random number generators.
+        seed: Seed of the initial weights, of the layers' random number generators, and of the order of shuffled rows.
         loss: The per-row loss.
         objective: The loss's parameters, and which metric decides.
         data: Where rows come from and how they are prepared.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.config import Order
-from harness.data.pages import Part
+from harness.data.pages import PageReader, Part
 from harness.data.scaler import Scaler
-from harness.data.shuffle import page_order
+from harness.data.shuffle import page_order, row_order
 from harness.data.table import Table
 from harness.runtime.prefetch import prefetch
 
@@ -57,9 +57,13 @@ class Blocks:
         *,
         block_rows: int | None = None,
         overlap: int = 0,
+        seed: int = 0,
         slice_rows: int = SLICE_ROWS,
     ) -> None:
-        """Prepare to read the part; by default, blocks have as many rows as fit into 4 MiB."""
+        """Prepare to read the part; by default, blocks have as many rows as fit into 4 MiB.
+
+        The order of shuffled training rows depends on `seed`.
+        """
         self.rows = table.rows(part)
         self.features, self.targets = len(table.features), len(table.targets) + len(table.weights)
         self.category_counts = tuple(column.inputs if column.categories else 0 for column in table.features)
@@ -72,7 +76,10 @@ class Blocks:
         self._wanted = block_rows
         self._table = table
         self._part: Part = part
-        self.turns = part == "train" and table.order is Order.shuffled and table.pages(part) > 1
+        self._order = (-1, np.arange(0))  # A page, and the order of its rows.
+        is_shuffled = part == "train" and table.order is Order.shuffled
+        self._seed = seed if is_shuffled else 0
+        self.turns = is_shuffled and table.pages(part) > 1
 
     @property
     def capacity(self) -> int:
@@ -93,6 +100,7 @@ class Blocks:
             block_rows=self._wanted,
             overlap=overlap,
             slice_rows=slice_rows,
+            seed=self._seed,
         )
 
     def empty(self) -> Block:
@@ -113,7 +121,7 @@ class Blocks:
 
     def _read(self, epoch: int, begin: int) -> Generator[Block]:
         table, count = self._table, self._table.pages(self._part)
-        order = page_order(count, table.split_seed, epoch) if self.turns else np.arange(count)
+        order = page_order(count, table.split_seed, epoch, self._seed) if self.turns else np.arange(count)
         pages, reader = _Pages(self.rows, table.page_rows, order), table.reader(self._part)
         before: Block | None = None
         for start in range(begin, self.rows, self.block_rows):
@@ -126,7 +134,7 @@ class Blocks:
             row = self.overlap - (start - first_row)
             for first, last in pages.pieces(first_row, stop):
                 end = row + last - first
-                for index, values in enumerate(reader.read(first, last)):
+                for index, values in enumerate(self._rows(reader, first, last)):
                     if index == 0 and self.shape:
                         x[row:end] = values
                         continue
@@ -135,6 +143,17 @@ class Blocks:
                 row = end
             before = Block(start, stop, x, y)
             yield before
+
+    def _rows(self, reader: PageReader, first: int, last: int) -> Sequence[np.ndarray]:
+        """Return rows `[first, last)` of a page, for each column, after the rows of the page have been permuted."""
+        if not self._seed:
+            return reader.read(first, last)
+        page, size = first // self._table.page_rows, self._table.page_rows
+        start, stop = page * size, min((page + 1) * size, self.rows)
+        if self._order[0] != page:
+            self._order = page, row_order(stop - start, self._table.split_seed, page, self._seed)
+        chosen = self._order[1][first - start : last - start]
+        return [values[chosen] for values in reader.read(start, stop)]
 
 
 class _Pages:

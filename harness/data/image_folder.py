@@ -39,12 +39,10 @@ class ImageFolder(ImageSet):
             ConfigError: It holds the parts of a split, too few classes, or two whose names look the same.
         """
         names = self._folders
-        parts = [name for name in names if name.casefold() in PARTS]
-        if parts and len(parts) == len(names):
-            train = next((name for name in parts if name.casefold().startswith("train")), parts[0])
-            other = next((name for name in parts if name != train), "")
-            second = f" data.holdout_path={self.address}/{other}" if other else ""
-            found = f"{self.address} holds {' and '.join(parts)}, which are parts of a split and not classes"
+        if parts := _parts(names):
+            train, *others = parts
+            second = f" data.holdout_path={self.address}/{others[0]}" if others else ""
+            found = f"{self.address} holds {' and '.join(sorted(parts))}, which are parts of a split and not classes"
             require(False, f"data.path: {found}. Set data.path={self.address}/{train}{second}.")
         if not self._found and not names:
             require(False, f"data.path: {self.address} has no images.")
@@ -95,6 +93,55 @@ class ImageFolder(ImageSet):
             else:
                 load = partial(load_file, path, found.stamp)
                 yield Item(name, key, normal(found.parts[0]), None, path.suffix.lower(), found.stamp[0], load)
+
+
+class AnyImages(ImageSet):
+    """Images without labels: one file, or those in a folder at any depth, in the order of their paths."""
+
+    def __init__(self, address: str) -> None:
+        """List the images; names are as `address` is given."""
+        super().__init__(address)
+        path = Path(address)
+        self._is_file = path.is_file()
+        self._found = [Found((), stamp_of(path.stat()))] if self._is_file else list_images(path, self.skipped)[0]
+        self._found.sort(key=lambda found: normal("/".join(found.parts)))
+
+    def fingerprint(self) -> list[object]:
+        """Return the paths and stamps."""
+        return [self.address, *self._found]
+
+    def labels(self) -> list[str]:
+        """Return no labels."""
+        return []
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(found.stamp[0] for found in self._found if found.stamp)
+
+    def read(self) -> Iterator[Item | Rejected]:
+        """Return the images."""
+        for found in self._found:
+            path = Path(self.address, *found.parts)
+            name = normal(str(path))
+            if found.stamp is None:
+                yield Rejected(name, "is a link to nothing")
+            else:
+                load = partial(load_file, path, found.stamp)
+                yield Item(name, name, "", None, path.suffix.lower(), found.stamp[0], load)
+
+
+def split_of(root: Path) -> tuple[str, str | None] | None:
+    """Return the folders of the training and of held-out images if a folder holds the parts of a split, else None."""
+    parts = _parts(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    return (str(root / parts[0]), str(root / parts[1]) if len(parts) > 1 else None) if parts else None
+
+
+def _parts(folders: list[str]) -> list[str]:
+    """Return the folders, that of training images first, if all of them are parts of a split."""
+    if not folders or any(name.casefold() not in PARTS for name in folders):
+        return []
+    return sorted(folders, key=lambda name: not name.casefold().startswith("train"))
 
 
 def list_images(root: Path, skipped: Counter[str]) -> tuple[list[Found], list[str]]:

@@ -23,7 +23,7 @@ from harness.data.manifest import Facts, digest_of
 from harness.data.pages import PARTS, Part, page_rows_of
 from harness.data.split import is_held_out
 from harness.data.statistics import Column
-from harness.data.table import Table
+from harness.data.table import NAMES, Table
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 
@@ -55,7 +55,7 @@ def ingest_images(
     index = {name: float(number) for number, name in enumerate(classes)}
     planned = _planned(data, classes)
     page_rows = page_rows_of(planned)
-    notes = Notes()
+    notes = Notes(train.address)
     total, seen, done = sum(each.total_bytes for each in (train, holdout) if each), 0, 0
     with contextlib.ExitStack() as stack:
         parts: dict[Part, ImageWriter] = {
@@ -82,6 +82,7 @@ def ingest_images(
         _check_classes(classes, parts, data)
         columns, sums = writer.finish(planned)
         sums += parts["holdout"].finish(planned)[1]
+        (folder / NAMES).write_text("\n".join(notes.held_out_names((holdout or train).address)), encoding="utf-8")
     facts = Facts(
         features=columns[:1],
         targets=columns[1:],

@@ -22,15 +22,18 @@ class Notes:
         rejected: What was left out, in order.
         skipped: What was not read since it is no image, by phrase.
         formats: Images by format.
-        sizes: Images by width and height.
+        smallest: Width and height of the image with the fewest pixels; `largest` is the one with most.
+        odd: Images by what is odd about them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
+        """Start to count; names are shown relative to the folder `root`."""
+        self._root = f"{root}/"
         self.rejected: list[Rejected] = []
         self.skipped: Counter[str] = Counter()
         self.formats: Counter[str] = Counter()
         self.smallest, self.largest = (0, 0), (0, 0)
-        self._odd: Counter[Odd] = Counter()
+        self.odd: Counter[Odd] = Counter()
         self._first: dict[Odd, str] = {}
         self._names: list[str] = []
         self._contents = bytearray()
@@ -46,9 +49,9 @@ class Notes:
         if area > self.largest[0] * self.largest[1]:
             self.largest = image.size
         for odd in image.odd:
-            self._odd[odd] += 1
-            self._first.setdefault(odd, name)
-        self._names.append(name)
+            self.odd[odd] += 1
+            self._first.setdefault(odd, name.removeprefix(self._root))
+        self._names.append(name.removeprefix(self._root))
         self._contents += content
         self._targets.append(target)
         self._held_out.append(part == "holdout")
@@ -58,8 +61,8 @@ class Notes:
         if len(self.formats) > 1:
             yield f"formats: {', '.join(f'{count:,} {name}' for name, count in self.formats.most_common())}"
         for odd in Odd:
-            if self._odd[odd]:
-                yield f"{_images(self._odd[odd])} {odd.value}: {self._example(self._first[odd], self._odd[odd])}"
+            if self.odd[odd]:
+                yield f"{_images(self.odd[odd])} {odd.value}: {self._example(self._first[odd], self.odd[odd])}"
         yield from self._duplicates()
         if any(held_out):
             missing = [name for name, count in zip(classes, held_out, strict=True) if not count]
@@ -71,6 +74,12 @@ class Notes:
             some = "; ".join(f"{name} {reason}" for name, reason in self.rejected[:LISTED])
             more = len(self.rejected) - LISTED
             yield f"left out {len(self.rejected):,}: {some}{f'; and {more:,} more' if more > 0 else ''}"
+
+    def held_out_names(self, root: str) -> Iterator[str]:
+        """Yield the names of the held-out images in order, without `root` and line ends."""
+        for name, is_held_out in zip(self._names, self._held_out, strict=True):
+            if is_held_out:
+                yield " ".join(name.removeprefix(f"{root}/").split())
 
     def _duplicates(self) -> Iterator[str]:
         contents = np.frombuffer(bytes(self._contents), np.uint64)

@@ -15,10 +15,10 @@ from harness.config import DataConfig, Missing, Order
 from harness.data.classes import ClassVocabulary
 from harness.data.formats import open_source
 from harness.data.manifest import Facts, digest_of
-from harness.data.pages import PARTS, page_rows_of
+from harness.data.pages import ALL_PARTS, PARTS, Part, page_rows_of
 from harness.data.precision import Offsets
 from harness.data.selection import BLOCK_BYTES, Chunk, Selection, Words
-from harness.data.split import held_out
+from harness.data.split import Split
 from harness.data.statistics import Column, Drift, Moments
 from harness.data.table import Table
 from harness.data.table_writer import PartWriter
@@ -55,26 +55,28 @@ def ingest(
     # No page of a part is full before the first `page_rows` rows are known.
     offsets = Offsets([column.name not in data.categorical for column in planned], page_rows)
     with contextlib.ExitStack() as stack:
-        parts = {
+        parts: dict[Part, PartWriter] = {
             part: stack.enter_context(PartWriter(folder, part, data, planned, page_rows, rows.vocabularies, offsets))
-            for part in PARTS
+            for part in (ALL_PARTS if data.test else PARTS)
         }
+        split = Split.of(data)
         chunks = _read_all(addresses, Selection.of(data, block_bytes))
         for chunk, position, total in stack.enter_context(contextlib.closing(prefetch(chunks))):
             first_row, rows.seen = rows.seen, rows.seen + chunk.rows
             values, keep = rows.settle(chunk)
-            out = held_out(first_row, chunk.rows, data.holdout, data.split_seed)
+            selected = split.parts(first_row, chunk.rows)
             for drift, target in zip(rows.drifts, values[features:weights], strict=True):
                 drift.add(first_row, np.where(keep, target, np.nan))
             offsets.add(values, keep)
-            parts["train"].add(values, keep & ~out)
-            parts["holdout"].add(values, keep & out)
+            for part, writer in parts.items():
+                writer.add(values, keep & selected[part])
             progress(IngestProgress("reading", rows.seen, position, total))
         names = ", ".join(map(masked, addresses))
         require(rows.seen > 0, f"data.path: no rows below the header in {names}.")
         require(
             parts["train"].rows > 0,
-            f"No rows are left to train on: of {rows.seen}, {rows.dropped} were dropped and the rest held out.",
+            f"No rows are left to train on: of {rows.seen}, {rows.dropped} were dropped and the rest "
+            f"held out{' or kept for the test' if data.test else ''}.",
         )
         for part in parts.values():
             part.flush()
@@ -99,6 +101,7 @@ def ingest(
         page_rows=page_rows,
         train_rows=train.rows,
         holdout_rows=parts["holdout"].rows,
+        test_rows=parts["test"].rows if data.test else 0,
         dropped=rows.dropped,
         filled=rows.filled,
         drift="; ".join(filter(None, found)),

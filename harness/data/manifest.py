@@ -23,6 +23,8 @@ KIND = "table 4"
 
 _NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path", "class_weight")
 """Keys of `data.*` that do not affect a table, or only through the fingerprint of its source."""
+_UNSET = {"test": 0.0, "folds": None, "fold": None}
+"""Keys that do not affect a table with these values."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Facts:
         page_rows: Rows per page.
         dropped: Rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
+        test_rows: Rows that only chosen runs are measured on.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
         weights: The column of the rows' weights, if they have any.
         notes: Phrases on what is odd about the source, but can be used.
@@ -48,6 +51,7 @@ class Facts:
     dropped: int
     filled: int
     drift: str
+    test_rows: int = field(default=0, kw_only=True)
     weights: tuple[Column, ...] = field(default=(), kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -90,6 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
 def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
     """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
     read = {name: value for name, value in flatten(vars(data)).items() if name.split(".")[0] not in _NOT_READ}
+    read = {name: value for name, value in read.items() if name not in _UNSET or value != _UNSET[name]}
     read |= {name: sorted(read[name]) for name in ("log_columns", "dates") if name in read}
     return _hash([KIND, files, sorted(read.items())])
 
@@ -99,6 +104,7 @@ def digest_of(facts: Facts, sums: bytes) -> str:
     columns = [_described(column) for column in (*facts.features, *facts.targets, *facts.weights)]
     rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
     rows += [len(facts.weights)] if facts.weights else []
+    rows += [len(facts.weights), facts.test_rows] if facts.test_rows else []
     return _hash([KIND, columns, rows, sums.hex()])
 
 

@@ -22,8 +22,11 @@ READ_BYTES = 16 << 20
 LEAST_ROWS = 4096
 SUM_BYTES = 8
 
-Part = Literal["train", "holdout"]
+Part = Literal["train", "holdout", "test"]
 PARTS: tuple[Part, Part] = ("train", "holdout")
+"""The parts of every table."""
+ALL_PARTS: tuple[Part, ...] = (*PARTS, "test")
+"""In the order of their checksums."""
 
 
 class DamagedTable(StateError):

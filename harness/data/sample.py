@@ -19,7 +19,7 @@ def sample_csv(table: Table) -> str:
 
     Rows are taken in pieces from all over the table, because it may be sorted.
     """
-    if len(table.columns) != 2 or any(column.categories for column in table.columns):
+    if len(table.columns) != 2 or any(column.categories or column.shape for column in table.columns):
         return ""
     if table.train_rows <= ROWS:
         stored = table.read("train", 0, table.train_rows)

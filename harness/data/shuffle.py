@@ -1,7 +1,8 @@
 """Shuffles training rows: individually while a table is written, and page by page in each epoch.
 
 Both use bounded memory. Rows are dealt to files (decks) at random, and each file, small enough for memory, is permuted,
-which makes all orders equally likely. In each epoch only whole pages are permuted, so that reading stays sequential.
+which makes all orders equally likely. In each epoch only whole pages are permuted, so that reading stays sequential; a
+run's seed permutes the rows within each page, too.
 """
 
 from __future__ import annotations
@@ -88,10 +89,16 @@ class Shuffle:
         return self._kind.itemsize * self._columns
 
 
-def page_order(pages: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the numbers of `pages` pages in the order in which `epoch` reads them."""
-    return _generator(seed, epoch).permutation(pages)
+def page_order(pages: int, split_seed: int, epoch: int, seed: int = 0) -> np.ndarray:
+    """Return the numbers of `pages` pages in the order in which `epoch` reads them for runs with this `seed`."""
+    return _generator(split_seed, epoch, seed).permutation(pages)
 
 
-def _generator(seed: int, epoch: int = 0) -> np.random.Generator:
-    return np.random.default_rng([int(seed) % 2**64, epoch])
+def row_order(rows: int, split_seed: int, page: int, seed: int) -> np.ndarray:
+    """Return the order in which runs with this `seed` read the rows of a page; for 0, as they are stored."""
+    return _generator(split_seed, page, seed, 1).permutation(rows) if seed else np.arange(rows)
+
+
+def _generator(seed: int, *more: int) -> np.random.Generator:
+    """Return a generator; zeros at the end of `more` make no difference."""
+    return np.random.default_rng([int(seed) % 2**64, *more])

@@ -1,30 +1,68 @@
-"""Decides which rows of a source are held out."""
+"""Decides which rows of a source are trained on, held out, or kept for the test."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
+from harness.config import DataConfig
+from harness.data.pages import Part
 
-def held_out(first_row: int, count: int, fraction: float, seed: int) -> np.ndarray:
-    """Return which of `count` rows of a source, starting at `first_row`, are held out.
+_END = 2**64
+"""Hashes are smaller."""
 
-    This depends on a row's number and `seed` alone: a row is held out if a 64-bit hash of both (the finalizer of
-    SplitMix64, Steele, Lea and Flood, 2014) falls into the lowest `fraction` of its range.
 
-    Returns:
-        bool `[count]`.
+@dataclass(frozen=True)
+class Split:
+    """Which rows belong to which part: those whose 64-bit hash is in a part's range.
+
+    Attributes:
+        seed: The seed of the hashes of row numbers.
+        holdout: Where the range of the holdout begins and ends.
+        test: Where the range of the test begins; it ends with the largest hash.
     """
-    if fraction == 0:
-        return np.zeros(count, bool)
+
+    seed: int
+    holdout: tuple[int, int]
+    test: int
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Split:
+        """Return the split that `data` asks for; without folds, the holdout's range is that of the first fold."""
+        test = _END - int(data.test * _END)
+        if data.folds is None or data.fold is None:
+            return cls(data.split_seed, (0, int(data.holdout * _END)), test)
+        first, last = (test * fold // data.folds for fold in (data.fold, data.fold + 1))
+        return cls(data.split_seed, (first, last), test)
+
+    def parts(self, first_row: int, count: int) -> dict[Part, np.ndarray]:
+        """Return which of `count` rows of a source, starting at `first_row`, belong to which part, bool `[count]` each.
+
+        This depends on a row's number and the seed alone.
+        """
+        hashes = _hashes(first_row, count, self.seed)
+        test = _in(hashes, self.test, _END)
+        holdout = _in(hashes, *self.holdout) & ~test
+        return {"train": ~(holdout | test), "holdout": holdout, "test": test}
+
+
+def _in(hashes: np.ndarray, first: int, end: int) -> np.ndarray:
+    if first >= end:
+        return np.zeros(len(hashes), bool)
+    return (hashes >= np.uint64(first)) & (hashes <= np.uint64(end - 1))
+
+
+def _hashes(first_row: int, count: int, seed: int) -> np.ndarray:
+    """Hash the numbers of rows and `seed` by the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
     with np.errstate(over="ignore"):
         z = np.arange(first_row, first_row + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z += np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95) + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
-    return z < np.uint64(int(fraction * 2**64))
+    return z
 
 
 def is_held_out(key: str, fraction: float, seed: int) -> bool:

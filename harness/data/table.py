@@ -15,6 +15,7 @@ import numpy as np
 from harness.config import AnyData, Order
 from harness.data.manifest import Facts, Manifest, digest_of, key_of, read_manifest, write_manifest
 from harness.data.pages import (
+    ALL_PARTS,
     PARTS,
     SUM_BYTES,
     DamagedTable,
@@ -28,6 +29,8 @@ from harness.runtime.secrets import masked
 from harness.runtime.state_files import StateError, read_state, write_state
 
 SUMS = "pages.sums"
+NAMES = "holdout.names"
+"""File with a line for each held-out row that has a name, such as an image; only for showing it."""
 SUMS_KIND = "table pages 3"
 
 
@@ -40,7 +43,7 @@ class Table(Facts):
         address: Path or URL of the first file it was made from, without credentials.
         digest: Digest of what the table holds, as 32 hexadecimal digits.
         split_seed: Seed of the split and of the order of shuffled rows.
-        sums: The checksums of all pages: of the training rows column by column, then of the others.
+        sums: The checksums of all pages: of the training rows column by column, then of the other parts.
     """
 
     folder: Path
@@ -65,9 +68,14 @@ class Table(Facts):
         """Keys of a model's inputs; a categorical feature has one for each category and one for all other values."""
         return input_keys(self.features)
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that the table has files of."""
+        return ALL_PARTS if self.test_rows else PARTS
+
     def rows(self, part: Part) -> int:
         """Return the number of rows of `part`."""
-        return self.train_rows if part == "train" else self.holdout_rows
+        return {"train": self.train_rows, "holdout": self.holdout_rows, "test": self.test_rows}[part]
 
     def read(self, part: Part, start: int, stop: int) -> list[np.ndarray]:
         """Return rows `[start, stop)` of `part`: for each column, its stored values."""
@@ -77,7 +85,8 @@ class Table(Facts):
         """Return a reader of some columns, by default all, which is best for reading a part from start to end."""
         chosen = {index: column for index, column in enumerate(self.columns) if not columns or column in columns}
         size = SUM_BYTES * self.pages(part)
-        start = SUM_BYTES * self.pages("train") * len(self.columns) if part == "holdout" else 0
+        before = sum(map(self.pages, ALL_PARTS[: ALL_PARTS.index(part)]))
+        start = SUM_BYTES * before * len(self.columns)
         sums = [self.sums[start + index * size : start + (index + 1) * size] for index in range(len(self.columns))]
         return PageReader(self.folder, part, chosen, self.rows(part), self.page_rows, sums)
 
@@ -91,7 +100,7 @@ class Table(Facts):
         Raises:
             DamagedTable: They differ.
         """
-        for part in PARTS:
+        for part in self.parts:
             reader, rows = self.reader(part), self.rows(part)
             for start in range(0, rows, self.page_rows):
                 reader.read(start, min(start + self.page_rows, rows))
@@ -135,7 +144,7 @@ def load_table(folder: Path) -> Table:
         split_seed=manifest.data.split_seed,
         sums=sums,
     )
-    for part in PARTS:
+    for part in table.parts:
         for index, column in enumerate(table.columns):
             _check_size(column_path(folder, part, index), table.rows(part) * column.value_bytes)
     return table

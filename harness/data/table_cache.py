@@ -151,7 +151,7 @@ def render(tables: Sequence[CachedTable]) -> RenderableType:
     view.add_column("source", overflow="fold")
     for cached in tables:
         table = cached.table
-        rows = f"{table.train_rows + table.holdout_rows:,}" if table else ""
+        rows = f"{table.train_rows + table.holdout_rows + table.test_rows:,}" if table else ""
         more = f" and {len(cached.addresses) - 1} more" if len(cached.addresses) > 1 else ""
         source = (
             f"{cached.addresses[0]}{more}"

@@ -62,12 +62,19 @@ def available_bytes(device: str, limit_mb: int | None) -> int:
     return min(free, limit) if free and limit else free or limit
 
 
+def total_bytes(device: str) -> int:
+    """Return the memory of a device in bytes, whatever is free; 0 if unknown."""
+    return _gpu_bytes("total") if "GPU" in device else psutil.virtual_memory().total
+
+
 def _free_bytes(device: str) -> int:
-    if "GPU" in device:
-        try:
-            query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-            answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
-            return int(answer.split()[0]) << 20
-        except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-            return 0
-    return psutil.virtual_memory().available
+    return _gpu_bytes("free") if "GPU" in device else psutil.virtual_memory().available
+
+
+def _gpu_bytes(kind: str) -> int:
+    try:
+        query = ["nvidia-smi", f"--query-gpu=memory.{kind}", "--format=csv,noheader,nounits"]
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+        return int(answer.split()[0]) << 20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0

@@ -27,6 +27,7 @@ class RunFacts(TypedDict):
     pruned_at: int | None
     best: dict[str, tuple[float, int]]
     last: dict[str, float]
+    test: dict[str, float]
 
 
 @with_config(ConfigDict(extra="forbid"))

@@ -58,6 +58,10 @@ class Display:
             parts += [f"{millions(rate)} rows/s", _remaining((total - rows) / rate)]
         self._show("training", rows, total, parts)
 
+    def timing(self) -> None:
+        """Show that single updates are being timed."""
+        self._show("timing", 0, None, ["one update of each kind, alone"])
+
     def clear(self) -> None:
         """Remove the live line and restart the clock."""
         if self._bar is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.table import Table, load_table
 from harness.errors import require
+from harness.formatting import memory
 from harness.runtime.device import available_bytes, choose_device
 from harness.runtime.imports import find_target
 from harness.training.encoding import Encoding
@@ -53,6 +54,7 @@ class ScanPlan:
         mean: Mean of each column: features, targets, weights.
         std: Standard deviation of each column, likewise.
         lanes: Events refer to them by index.
+        order_seed: Seed of the order of shuffled rows.
         scaling: How images are scaled, which happens on the device.
         resident: Keep the full sample in device memory.
     """
@@ -61,6 +63,7 @@ class ScanPlan:
     mean: Sequence[float]
     std: Sequence[float]
     lanes: Sequence[LanePlan]
+    order_seed: int
     scaling: str
     resident: bool
     block_rows: int | None
@@ -69,6 +72,7 @@ class ScanPlan:
     gram: bool
     workers: int | None
     curve_points: int
+    early: bool
 
     def to_json(self) -> str:
         """Return the plan as JSON, which preserves floats exactly."""
@@ -89,8 +93,22 @@ class Task(Protocol):
     cohorts: list[Cohort]
     clocks: Clocks
 
+    @property
+    def bytes(self) -> float:
+        """Memory that the scan needs at once, computed."""
+        ...
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory of its device; 0 if unknown."""
+        ...
+
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops."""
+        ...
+
+    def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
+        """Return the seconds that one update of each of these lanes takes if it is trained alone."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
@@ -130,15 +148,8 @@ class LocalExecutor:
         table = load_table(Path(plan.table))
         scaler = Scaler.with_statistics(table, plan.mean, plan.std)
         block_rows = table.train_rows if plan.resident else plan.block_rows
-        train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS)
-        if plan.resident:
-            free = available_bytes(self.device, plan.device_memory_mb)
-            require(
-                not free or train.bytes <= free,
-                f"runtime.full_sample=resident needs {train.bytes:,} bytes of memory for {train.rows:,} rows, but "
-                f"{self.device} has {free:,} bytes. Use runtime.full_sample=streamed.",
-            )
-        return Scan(
+        train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS, seed=plan.order_seed)
+        scan = Scan(
             [_lane(lane, table) for lane in plan.lanes],
             train,
             Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
@@ -148,8 +159,36 @@ class LocalExecutor:
             workers=plan.workers,
             device=self.device,
             curve_points=plan.curve_points,
+            early=plan.early,
+            test=Blocks(table, "test", scaler, block_rows=plan.block_rows),
             stopper=_stopper(plan),
         )
+        if free := available_bytes(self.device, plan.device_memory_mb):
+            for cohort in scan.cohorts:
+                _check_memory(cohort, plan, train.rows, free)
+            require(
+                not plan.resident or scan.block_bytes <= free,
+                f"runtime.full_sample=resident needs {scan.block_bytes:,} bytes of memory for {train.rows:,} rows, but "
+                f"{self.device} has {free:,} bytes. Use runtime.full_sample=streamed.",
+            )
+        return scan
+
+
+def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
+    """Reject updates whose activations do not fit into the device's memory, if they cannot be cut into slices."""
+    chunk = plan.lanes[cohort.lanes[0]].chunk
+    needed, has = cohort.memory.of_rows(chunk), f"this device has {memory(free / 1e6)} available"
+    is_sliced = cohort.step_rows <= cohort.strategy.slice_rows
+    require(
+        is_sliced or needed <= free,
+        f"chunksize={chunk}: an update needs {memory(needed / 1e6)}, and {has}. It cannot be computed in slices, as "
+        f"{', '.join(cohort.batch_layers)} normalizes over the whole batch. Use a smaller chunksize, or another layer.",
+    )
+    require(
+        not (plan.resident and chunk == rows and cohort.strategy.slice_rows < SLICE_ROWS) or needed <= free,
+        f"runtime.full_sample=resident: the whole sample in one update takes {memory(needed / 1e6)}, and {has}. Use "
+        "runtime.full_sample=streamed, which computes the same update in slices.",
+    )
 
 
 def model_builder(model: Mapping[str, Any], outputs: int = 1) -> Callable[[Any], keras.Model]:

@@ -13,6 +13,8 @@ import tensorflow as tf
 from harness.config import Config, RuntimeConfig
 from harness.config.dialect import Dialect
 from harness.data.table import Table
+from harness.runtime.onednn import DEFAULT as ONEDNN_DEFAULT
+from harness.runtime.onednn import onednn
 from harness.runtime.own_modules import source_digest
 
 ROUNDING = "rounding"
@@ -45,7 +47,9 @@ def sweep_signature(signatures: Iterable[str]) -> str:
 def rounding(runtime: RuntimeConfig, device: str) -> str:
     """Hash all else that can change the last bits of a run's results on one machine: versions, device and settings."""
     settings = (getattr(runtime, name) for name in ("lane_tile", "gram", "threads", "deterministic"))
-    return hash_json([tf.__version__, keras.__version__, device, *settings])
+    # Appended only if it is not the default, so that records without it stay comparable.
+    kernels = [onednn()] if onednn() != ONEDNN_DEFAULT else []
+    return hash_json([tf.__version__, keras.__version__, device, *settings, *kernels])
 
 
 def hash_json(value: object) -> str:

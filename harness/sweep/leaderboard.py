@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 import numpy as np
 
 from harness.config.metrics import comparable_metric, cost, deciding_metric, sign
+from harness.config.naming import REPLICATES, SPLITS
 from harness.sweep.plan import Run
 from harness.sweep.summary_state import RunResult
 from harness.training.events import EpochEnd
@@ -25,6 +28,7 @@ class Leaderboard:
         self._loss_spaces: set[tuple] = set()
         self._best_values: dict[Run, dict[str, tuple[float, int]]] = {}  # Keyed by metric: value and epoch.
         self._last: dict[Run, Mapping[str, float]] = {}
+        self._tests: dict[Run, Mapping[str, float]] = {}  # Metrics on the rows of the test.
 
     def add(self, runs: Sequence[Run]) -> None:
         """Add runs; runs that were already added keep their place."""
@@ -55,7 +59,9 @@ class Leaderboard:
         return self._best_values.pop(run, {})
 
     def keep_best(self, run: Run, weights: list[np.ndarray]) -> None:
-        """Keep the weights of a finished run if it is the best so far."""
+        """Keep the weights of a finished run if it is the best so far of those with the first run's split."""
+        if _values(run, SPLITS) != _values(self.runs[0], SPLITS):
+            return
         if self.best is None or self.score(run) < self.score(self.best[0]):
             self.best = run, weights
 
@@ -65,9 +71,31 @@ class Leaderboard:
             return run.cost
         return cost(comparable_metric(self._last[run]), self._last[run])
 
+    def set_test(self, run: Run, metrics: Mapping[str, float]) -> None:
+        """Set the metrics of a finished run on the rows of the test; they are not used to choose runs."""
+        self._tests[run] = metrics
+
+    def tests_of_chosen(self) -> dict[Run, Mapping[str, float]]:
+        """Return the metrics on the test of the best setting's runs, among batch and among full-sample runs."""
+        chosen: list[Run] = []
+        for is_full in (False, True):
+            finished = [run for run in self.runs if run.status == "FINISHED" and run.config.is_full == is_full]
+            settings = _by_setting(finished).values()
+            chosen += min(settings, key=lambda runs: mean(map(self.score, runs)), default=[])
+        return {run: self._tests[run] for run in chosen if self._tests.get(run)}
+
     def results(self) -> list[RunResult]:
-        """Return the results of all runs, for the summary."""
-        return [self._result(run) for run in self.runs]
+        """Return the results of all runs, for the summary; a setting with several splits has the mean of its runs."""
+        results = {run: self._result(run) for run in self.runs}
+        for runs in _by_setting([run for run in self.runs if run.status == "FINISHED"]).values():
+            if len({_values(run, SPLITS) for run in runs}) > 1:
+                first, *others = (results[run] for run in runs)
+                first.score = mean(map(self.score, runs))
+                first.metrics = {key: mean(results[run].metrics[key] for run in runs) for key in first.metrics}
+                first.name += f", mean of {len(runs)}"
+                for other in others:
+                    other.score = None
+        return [*results.values()]
 
     def _result(self, run: Run) -> RunResult:
         sample = "full" if run.config.is_full else "batch"
@@ -85,7 +113,11 @@ class Leaderboard:
         """Return the state for `restore`: JSON values and arrays."""
         runs = {
             run.signature: {name: getattr(run, name) for name in _RUN_FIELDS}
-            | {"best": self._best_values.get(run, {}), "last": self._last.get(run, {})}
+            | {
+                "best": self._best_values.get(run, {}),
+                "last": self._last.get(run, {}),
+                "test": self._tests.get(run, {}),
+            }
             for run in self.runs
         }
         signature, weights = (self.best[0].signature, self.best[1]) if self.best else (None, [])
@@ -98,7 +130,7 @@ class Leaderboard:
                 continue
             for name in _RUN_FIELDS:
                 setattr(run, name, values[name])
-            self._last[run] = values["last"]
+            self._last[run], self._tests[run] = values["last"], values["test"]
             if values["best"]:
                 self._best_values[run] = {key: (value, epoch) for key, (value, epoch) in values["best"].items()}
             else:
@@ -108,3 +140,17 @@ class Leaderboard:
             self.best = best, [arrays[str(index)] for index in range(len(arrays))]
         elif self.best and self.best[0] in runs:  # It ended after that state, and will end again.
             self.best = None
+
+
+def _values(run: Run, keys: Sequence[str]) -> tuple[object, ...]:
+    flat = run.config.flat()
+    return tuple(flat.get(key) for key in keys)
+
+
+def _by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Group runs that differ at most in seed and split."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        flat = {key: value for key, value in run.config.flat().items() if key not in REPLICATES}
+        found.setdefault(json.dumps(flat), []).append(run)
+    return found

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from harness.config import DataConfig
+from harness.config import DataConfig, ImagesConfig
 from harness.data.classes import class_names
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
@@ -34,17 +34,22 @@ class ModelLog:
         self._models[key].set_weights(weights)
         return self._models[key]
 
-    def log(self, run: Run, model: keras.Model) -> None:
-        """Log a run's model; if it cannot be saved, tag the run with the reason instead of failing it."""
+    def log(self, run: Run, model: keras.Model) -> keras.Model | None:
+        """Log a run's model and return it; if it cannot be saved, tag the run with the reason instead of failing it."""
         try:
-            data, targets = run.config.data, run.table.targets
+            data, table = run.config.data, run.table
             dates: dict[str, str | None] = {}
             if isinstance(data, DataConfig):
                 dates = {name: data.date_format for name in data.dates if name not in data.targets}
-            exported = raw_model(model, run.table, run.scaler, run.objective)
-            example = raw_example(run.table, dates)
-            classes = class_names(targets[0])
-            outputs = classes or [target.name for target in targets]
-            self._tracker.log_model(run.run_id, RawModel(exported, example, outputs, dates, is_classes=bool(classes)))
+            exported = raw_model(model, table, run.scaler, run.objective, data.scaling)
+            classes = class_names(table.targets[0])
+            outputs = classes or [target.name for target in table.targets]
+            image = {}
+            if isinstance(data, ImagesConfig):
+                image = {"size": list(data.image_size), "channels": data.channels, "fit": data.fit.value}
+            raw = RawModel(exported, raw_example(table, dates), outputs, dates, is_classes=bool(classes), image=image)
+            self._tracker.log_model(run.run_id, raw)
         except Exception as error:
             self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})
+            return None
+        return exported

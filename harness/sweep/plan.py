@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config import Config, FullSample, Loss, Restore
+from harness.config import Config, FullSample, Loss, Order, Restore
 from harness.config.metrics import cost, deciding_metric
 from harness.config.naming import ALWAYS, differing
 from harness.data.classes import class_weights
 from harness.data.ingest import ProgressCallback
-from harness.data.pages import PARTS, DamagedTable
+from harness.data.pages import DamagedTable
 from harness.data.scaler import Scaler
 from harness.data.table import Table
 from harness.data.table_builder import check_streams, open_table, replace_table
@@ -23,10 +23,12 @@ from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
 from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, takes_outputs
 from harness.sweep.identity import signature
+from harness.training.early import early_updates
 from harness.training.losses import LossPlan, make_objective
 from harness.training.objective import Objective
 from harness.training.optimizers import check_settings
 from harness.training.stopper import PatienceRule
+from harness.training.trainer import Cohort
 
 
 @dataclass(eq=False)
@@ -45,6 +47,9 @@ class Run:
     stopped_at: int | None = None  # The epoch after which it stopped improving, if it ended early.
     pruned_at: int | None = None  # The epoch after which a search ended it.
     is_reused: bool = False  # Whether its result comes from an earlier command.
+    cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
+    scan_bytes: float = 0.0  # Memory that the scan needs, computed.
+    device_bytes: int = 0  # Memory of the device that trains it.
     cost: float = math.inf  # Final value of the deciding metric such that lower is better; infinite if it failed.
 
     @property
@@ -58,9 +63,22 @@ class Run:
         return -(-self.table.train_rows // self.chunk) * self.config.epochs
 
     @property
-    def update_bytes(self) -> int:
-        """Memory taken by the rows of one update."""
-        return self.chunk * len(self.table.columns) * 4
+    def order_seed(self) -> int:
+        """Seed of the order of its rows; runs with different ones need passes of their own."""
+        return self.config.seed if self.table.order is Order.shuffled else 0
+
+    @property
+    def early_updates(self) -> list[int]:
+        """Updates inside the first epochs after which the holdout is measured."""
+        rows, per_epoch = self.table.train_rows, self.updates // self.config.epochs
+        return early_updates(self.config.epochs, per_epoch, rows, self.table.holdout_rows)
+
+    @property
+    def update_bytes(self) -> float:
+        """Memory that an update needs in a plain implementation, or only its rows, before the scan is prepared."""
+        if self.cohort:
+            return self.cohort.memory.of_rows(self.chunk)
+        return self.chunk * sum(4 * math.prod(column.shape) for column in self.table.columns)
 
     @functools.cached_property
     def scaler(self) -> Scaler:
@@ -90,7 +108,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same data and split: `plan` is the scan that trains them, and `lanes[i]` the runs of lane `i`."""
+    """Runs with the same rows in the same order: `plan` is their scan, and `lanes[i]` has the runs of lane `i`."""
 
     lanes: list[list[Run]]
     plan: ScanPlan
@@ -148,7 +166,7 @@ def arrange(runs: Sequence[Run]) -> list[Group]:
     """Group runs by scan and lane; runs that differ only in `epochs` share a lane."""
     scans: dict[tuple, dict[str, list[Run]]] = {}
     for run in runs:
-        data = (run.table.folder, run.config.data.scaling, tuple(run.scaler.std))
+        data = (run.table.folder, run.config.data.scaling, tuple(run.scaler.std), run.order_seed)
         lane = signature(replace(run.config, epochs=1), run.table)
         scans.setdefault(data, {}).setdefault(lane, []).append(run)
     return [Group(lanes, _scan_plan(lanes)) for lanes in ([*scan.values()] for scan in scans.values())]
@@ -163,9 +181,11 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
         mean=first.scaler.mean.tolist(),
         std=first.scaler.std.tolist(),
         lanes=[_lane_plan(runs) for runs in lanes],
+        order_seed=first.order_seed,
         scaling=first.config.data.scaling.value,
         resident=runtime.full_sample is FullSample.resident,
         curve_points=first.config.tracking.curve_points,
+        early=first.config.tracking.early_updates,
         **{name: getattr(runtime, name) for name in names},
     )
 
@@ -207,11 +227,11 @@ def _check_metric(key: str, metric: str | None, run: Run) -> None:
 
 
 def _check_targets(config: Config, table: Table) -> None:
-    """Check all labels, including those of the holdout."""
+    """Check all labels, including those that are not trained on."""
     if not config.loss.has_labels:
         return
     objective = make_objective(LossPlan(config.loss.value), table)
-    for part in PARTS:
+    for part in table.parts:
         reader, rows = table.reader(part, table.targets), table.rows(part)
         for start in range(0, rows, table.page_rows):
             values_of_targets = reader.read(start, min(start + table.page_rows, rows))

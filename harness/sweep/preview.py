@@ -7,7 +7,7 @@ import itertools
 import resource
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from harness.training.events import Progress
 
 TRIAL_SECONDS = 2.0  # Seconds to train a scan for in order to estimate its time.
 VALUE_BYTES = 330  # Measured size of a metric value in SQLite, indexes included.
-EPOCH_VALUES = 8  # Metric values recorded per epoch.
+EPOCH_VALUES = 10  # Metric values recorded per epoch.
 
 
 def preview(configs: Sequence[Config], display: Display, console: Console) -> None:
@@ -91,11 +91,14 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
 
 def _print_scans(scans: Sequence[PreparedScan], executor: Executor, display: Display, console: Console) -> None:
     scans, estimates = _estimate_all(scans, executor, display)
+    one_by_one = 0.0
     for number, scan in enumerate(scans, 1):
         data = scan.lanes[0][0].table
         rows = f"{count(data.train_rows, 'training row')}, {count(data.holdout_rows, 'holdout row')}"
+        rows += f", {count(data.test_rows, 'test row')}" if data.test_rows else ""
         display.say(f"scan {number}: {data.name}, {rows}, {count(scan.task.epochs, 'epoch')}")
-        console.print(_cohorts_table(scan), "")
+        console.print(_cohorts_table(scan, alone := scan.task.time_alone(range(len(scan.lanes)))), "")
+        one_by_one += sum(run.updates * alone[lane] for lane in alone for run in scan.lanes[lane])
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
     compiling, training, checkpoints, records = map(list, zip(*estimates, strict=True))
@@ -103,14 +106,16 @@ def _print_scans(scans: Sequence[PreparedScan], executor: Executor, display: Dis
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     display.say(
         f"time:   {_duration(sum(compiling))} to compile, about {_duration(sum(training))} to train and evaluate",
+        f"alone:  about {_duration(one_by_one)} if each run were trained by itself, without reading and evaluating",
         f"memory: {millions(memory)}B with all loops compiled",
         f"disk:   tables {millions(disk)}B, {sizes}",
     )
 
 
-def _cohorts_table(scan: PreparedScan) -> Table:
+def _cohorts_table(scan: PreparedScan, alone: Mapping[int, float]) -> Table:
+    """Return the table of a scan's cohorts; `alone` has the seconds of one update of each lane."""
     table = Table("  cohort", box=None, padding=(0, 2, 0, 0))
-    for column in ("runs", "lanes", "tiles", "lanes/tile"):
+    for column in ("runs", "lanes", "tiles", "lanes/tile", "update alone"):
         table.add_column(column, justify="right")
     for cohort in scan.task.cohorts:
         lanes = [scan.lanes[index] for index in cohort.lanes]
@@ -119,7 +124,9 @@ def _cohorts_table(scan: PreparedScan) -> Table:
         model = config.model["_target_"].rpartition(".")[-1]
         name = f"  {chunk} {model} {config.optimizer['name']} {config.loss.value}"
         tiles = -(-len(lanes) // cohort.tile)
-        table.add_row(Text(visible(name)), str(sum(map(len, lanes))), str(len(lanes)), str(tiles), str(cohort.tile))
+        counts = map(str, (sum(map(len, lanes)), len(lanes), tiles, cohort.tile))
+        seconds = alone.get(cohort.lanes[0])
+        table.add_row(Text(visible(name)), *counts, "" if seconds is None else _short_duration(seconds))
     return table
 
 
@@ -166,3 +173,10 @@ def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else str(timedelta(seconds=round(seconds)))
+
+
+def _short_duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"

@@ -1,4 +1,4 @@
-"""Publishes a data sample and saved views when a sweep starts, and a report when it ends."""
+"""Publishes a data sample, counts of classes and saved views when a sweep starts, and a report when it ends."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from harness.analysis import report
 from harness.analysis.objective import objective, settings
 from harness.config.naming import sweep_name, varying
-from harness.data import sample
+from harness.data import class_counts, mistakes, sample
+from harness.data.class_counts import class_counts_csv
+from harness.data.mistakes import mistakes_json
 from harness.data.pages import DamagedTable
 from harness.runtime.secrets import masked
 from harness.sweep.display import Display
@@ -25,18 +30,33 @@ FOLDER = "report"
 
 
 def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
-    """Log a sample of the data for figures, and save views for watching the sweep."""
+    """Log a sample of the data for figures and the counts of classes, and save views for watching the sweep."""
     first = runs[0]
-    rows = ""
+    texts: dict[str, str] = {}
     with contextlib.suppress(DamagedTable):  # It is replaced when it is trained on.
-        rows = sample.sample_csv(first.table)
-    if rows:
-        tracker.log_text(sweep_id, rows, sample.FILE)
+        texts = {sample.FILE: sample.sample_csv(first.table), class_counts.FILE: class_counts_csv(first.table)}
+    for file, text in texts.items():
+        if text:
+            tracker.log_text(sweep_id, text, file)
     swept = varying([run.config.flat() for run in runs])
     recorded = ["train/loss", *(("val/loss", *first.objective.metrics) if first.table.holdout_rows else ())]
     name = first.config.tracking.name or sweep_name(command)
     tracker.tag_experiment(dict(saved_views(sweep_id, masked(name), swept, recorded, first.metric)))
     tracker.tag(sweep_id, {METRIC: first.config.objective.metric or ""})
+
+
+def publish_mistakes(tracker: Tracker, sweep_id: str, run: Run, model: Any) -> None:
+    """Log the most confident mistakes of a run's exported model on held-out images; failures only print a message."""
+    if model is None or not run.table.features[0].shape:
+        return
+    name = run.table.features[0].name
+    try:
+        found = mistakes_json(run.table, lambda pixels: np.asarray(model({name: pixels}, training=False)))
+    except Exception as error:
+        tracker.say(f"report: the most confident mistakes are missing ({type(error).__name__}: {error}).")
+        return
+    if found:
+        tracker.log_text(sweep_id, found, mistakes.FILE)
 
 
 def has_report(reader: RunReader, sweep_id: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel, TrackingConfig
-from harness.config.metrics import RESTORED, final_values, sign
+from harness.config.metrics import BY_UPDATE, RESTORED, final_values, sign
 from harness.data.confusion import FILE as CONFUSION
 from harness.data.confusion import confusion_csv
 from harness.formatting import number
@@ -20,11 +20,12 @@ from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
+from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, Ending, EpochEnd, Failed, Stopped
+from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.tile import thinned
 from harness.training.trainer import Clocks
 
@@ -83,7 +84,7 @@ class Recorder:
         for run in active:
             self._tracker.log_text(run.run_id, config_yaml(run.config), "config.yaml")
             table = run.table
-            parts = {"training": table.train_rows, "holdout": table.holdout_rows}
+            parts = {"training": table.train_rows, "holdout": table.holdout_rows, "test": table.test_rows}
             name = Path(table.name).stem
             self._tracker.log_dataset(run.run_id, name, table.address, table.digest, table.columns, parts)
         if not self._has_code:
@@ -144,16 +145,25 @@ class Recorder:
         for run in runs:
             if run.status:
                 continue
+            measured = self._leaderboard.update(run, event)
             metrics = {
-                **self._leaderboard.update(run, event),
+                **measured,
                 "updates": event.updates,
                 "rows": event.epoch * run.table.train_rows,
                 "time/train_s": event.train_seconds,
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
+            by_update = {key: value for key, value in measured.items() if key.endswith("/loss") or key == run.metric}
+            self._tracker.log(run.run_id, _by_update(by_update), event.updates)
             updates, losses = event.curve
             keep = thinned(updates, run.updates, run.config.tracking.curve_points)
             self._tracker.log_curve(run.run_id, "train/chunk_loss", updates[keep], losses[keep])
+
+    def measured(self, runs: Sequence[Run], event: Measured) -> None:
+        """Record metrics inside an epoch for those runs of a lane that have not ended."""
+        for run in runs:
+            if not run.status and event.updates in run.early_updates:
+                self._tracker.log(run.run_id, _by_update(event.metrics), event.updates)
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
         """Record the end of those runs of a lane that stop with this event."""
@@ -172,6 +182,7 @@ class Recorder:
             model = self._models.build(run, event.weights)
             metrics = final_metrics(run, model, event.epoch, train_seconds, shared_by)
             self._tracker.log(run.run_id, metrics, event.epoch)
+            self._leaderboard.set_test(run, event.test)
             if event.confusion is not None:
                 self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
@@ -186,6 +197,14 @@ class Recorder:
             elif run.config.tracking.log_model is LogModel.best:
                 self._leaderboard.keep_best(run, event.weights)
             self._end(run, "FINISHED")
+
+    def timed_alone(self, runs: Sequence[Run], seconds: float) -> None:
+        """Record how long the finished runs of a lane would take alone, given the time of one update."""
+        for run in runs:
+            if run.status == "FINISHED" and not run.is_reused:
+                epochs = run.stopped_at or run.config.epochs
+                updates = run.updates // run.config.epochs * epochs
+                self._tracker.log(run.run_id, {"time/alone_s": updates * seconds}, epochs)
 
     def diverged(self, runs: Sequence[Run], event: Diverged) -> None:
         """Record that the runs of a lane diverged, which counts as a result."""
@@ -206,14 +225,21 @@ class Recorder:
             self._summary.add_clocks(clocks)
 
     def finish(self) -> None:
-        """Log the best model unless an earlier call logged a better one, and end the summary run."""
+        """Log the chosen runs' metrics on the test and the best model, and end the summary run.
+
+        The model is not logged if an earlier call logged a better one.
+        """
+        for run, metrics in self._leaderboard.tests_of_chosen().items():
+            if not run.is_reused:
+                self._tracker.log(run.run_id, metrics, run.config.epochs)
         if self._leaderboard.best:
             run, weights = self._leaderboard.best
             score, logged = self._leaderboard.score(run), self._summary.state.best if self._summary else None
             if logged is None or score < logged:
-                self._models.log(run, self._models.build(run, weights))
+                logged_model = self._models.log(run, self._models.build(run, weights))
                 if self._summary:
                     self._summary.state.best = score
+                    publish_mistakes(self._tracker, self.sweep_id, run, logged_model)
         if self._summary:
             self._summary.end(self._leaderboard.results())
 
@@ -260,3 +286,7 @@ class Recorder:
     def _end(self, run: Run, status: str) -> None:
         run.status = status
         self._tracker.end_run(run.run_id, status)
+
+
+def _by_update(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"{BY_UPDATE}{key}": value for key, value in metrics.items()}

@@ -12,7 +12,9 @@ import yaml
 
 from harness.config import Config
 from harness.config.keys import fitted, key_of
+from harness.data.blocks import SLICE_ROWS
 from harness.data.classes import class_names
+from harness.runtime.onednn import ONEDNN, onednn
 from harness.sweep.identity import ROUNDING, rounding
 from harness.sweep.plan import Run
 from harness.tracking.run_colour import colour
@@ -41,6 +43,10 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
     }
     if run.table.dropped or run.table.filled:
         tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
+    if run.cohort and run.cohort.strategy.compiler != "xla":
+        tags |= {"compiler": run.cohort.strategy.compiler, ONEDNN: onednn()}
+    if run.cohort and run.cohort.strategy.slice_rows != SLICE_ROWS:
+        tags["slice_rows"] = str(run.cohort.strategy.slice_rows)
     if run.sweeps:
         tags["sweep"] = ",".join(run.sweeps)
     elif run.config.tracking.note:
@@ -58,6 +64,11 @@ def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: floa
     return {
         "rows_per_second": epochs * run.table.train_rows / max(train_seconds, 1e-9),
         "memory/update_mb": run.update_bytes / 1e6,
+        **{
+            f"memory/{name}_mb": size / 1e6
+            for name, size in (("scan", run.scan_bytes), ("device", run.device_bytes))
+            if size
+        },
         "time/shared_by": shared_by,
         **_coefficients(run, model),
     }

@@ -14,11 +14,11 @@ from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
-from harness.sweep.plan import Run, arrange
+from harness.sweep.plan import Group, Run, arrange
 from harness.sweep.recorder import Recorder
 from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Failed, Progress, Stopped
+from harness.training.events import Diverged, EpochEnd, Failed, Measured, Progress, Stopped
 
 
 class PreparedScan(NamedTuple):
@@ -30,7 +30,15 @@ class PreparedScan(NamedTuple):
 
 def prepare_scans(runs: Sequence[Run], executor: Executor) -> list[PreparedScan]:
     """Check and build the scans of `runs`; raises `ConfigError` if one cannot be trained."""
-    return [PreparedScan(group.lanes, executor.prepare(group.plan)) for group in arrange(runs)]
+    return [_prepared(group, executor.prepare(group.plan)) for group in arrange(runs)]
+
+
+def _prepared(group: Group, task: Task) -> PreparedScan:
+    scan_bytes, device_bytes = task.bytes, task.device_bytes
+    for cohort in task.cohorts:
+        for run in (run for lane in cohort.lanes for run in group.lanes[lane]):
+            run.cohort, run.scan_bytes, run.device_bytes = cohort, scan_bytes, device_bytes
+    return PreparedScan(group.lanes, task)
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,10 @@ class ScanLoop:
                 self._train(number, scan)
                 self.recorder.scanned(scan.task.clocks)
             self._save(len(self.scans))
+        if self.runs[0].config.runtime.time_alone:
+            for scan in self.scans[first:]:
+                self._time_alone(scan)
+        self.display.clear()
 
     def _train(self, number: int, scan: PreparedScan) -> None:
         self._show(scan.task, rows=0, epoch=0)
@@ -84,11 +96,22 @@ class ScanLoop:
                 stop.exit()
         self.display.clear()
 
-    def _record(self, scan: PreparedScan, event: EpochEnd | Stopped | Diverged | Failed) -> None:
+    def _time_alone(self, scan: PreparedScan) -> None:
+        """Time single updates of the runs that shared a scan, whose own times are unknown."""
+        lanes = [index for index, runs in enumerate(scan.lanes) if any(run.status == "FINISHED" for run in runs)]
+        if len(scan.lanes) == 1 or not lanes:
+            return
+        self.display.timing()
+        for lane, seconds in scan.task.time_alone(lanes).items():
+            self.recorder.timed_alone(scan.lanes[lane], seconds)
+
+    def _record(self, scan: PreparedScan, event: EpochEnd | Measured | Stopped | Diverged | Failed) -> None:
         lane = scan.lanes[event.lane]
         match event:
             case EpochEnd():
                 self.recorder.epoch(lane, event)
+            case Measured():
+                self.recorder.measured(lane, event)
             case Stopped():
                 self.recorder.stopped(lane, event, scan.task.clocks.train, shared_by=len(scan.lanes))
             case Diverged():

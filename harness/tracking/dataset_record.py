@@ -18,7 +18,7 @@ _FRAME = 100
 def dataset_inputs(
     name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """Return the fields of one input per context (`training`, `holdout`) that has rows.
+    """Return the fields of one input per context (`training`, `holdout`, `test`) that has rows.
 
     MLflow keeps one input for each name and digest, so the name includes the context. The profile of the training input
     holds the statistics of the columns, which are computed on the training rows. Of a very wide table, both describe

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.config.metrics import deciding_metric, epoch_metrics, final_values, greater_is_better
+from harness.config.metrics import BY_UPDATE, deciding_metric, epoch_metrics, final_values, greater_is_better
 from harness.config.naming import ALWAYS
 from harness.formatting import number
 from harness.tracking.run_tags import PRUNED, STOPPED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+    from harness.data.mistakes import Mistake
 
 NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
 """Columns of a table that has no runs."""
@@ -43,13 +45,16 @@ class Sweep:
             is empty for full-sample runs, whose `sample` is `full`.
         params: The columns of `runs` that are params.
         curves: One row per point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds`
-            of training so far. `seconds` is the time of the scan, which `time/shared_by` lanes share.
+            of training so far. `seconds` is the time of the scan, which `time/shared_by` lanes share. Of metrics whose
+            name starts with `by_update/`, only `updates` is known, which is their step.
         sweep_id: The summary run's id. This and the next three are empty unless the runs are those of one sweep.
         experiment_id: The summary run's experiment.
         name: The summary run's name.
         tags: The summary run's tags.
-        data: The datasets: `name`, `digest`, and `rows` by context (`training` and `holdout`).
+        data: The datasets: `name`, `digest`, and `rows` by context (`training`, `holdout` and `test`).
         sample: At most 2,000 training rows in original units, if the data has one feature.
+        classes: For each class, its rows by part: `class`, `train`, `holdout`; if the target has classes.
+        mistakes: The most confident mistakes of the best run on held-out images.
         left_out: A sentence for each run that is not among `runs` because its record cannot be compared.
     """
 
@@ -62,6 +67,8 @@ class Sweep:
     tags: Mapping[str, str] = field(default_factory=dict)
     data: Sequence[Mapping[str, Any]] = ()
     sample: pd.DataFrame | None = None
+    classes: pd.DataFrame | None = None
+    mistakes: Sequence[Mistake] = ()
     left_out: tuple[str, ...] = ()
 
     @property
@@ -155,7 +162,7 @@ def curves_of(points: pd.DataFrame) -> pd.DataFrame:
     axes = axes.reindex(columns=list(EPOCH_AXES)).rename(columns=EPOCH_AXES).reset_index()
     curves = points[~points["metric"].isin(list(EPOCH_AXES))].merge(axes, how="left", on=["run_id", "step"])
     curves.insert(4, "epoch", curves["step"].astype(float))
-    by_update = curves["metric"] == CHUNK_METRIC
+    by_update = (curves["metric"] == CHUNK_METRIC) | curves["metric"].str.startswith(BY_UPDATE)
     curves.loc[by_update, "updates"] = curves.loc[by_update, "step"].astype(float)
     curves.loc[by_update, ["epoch", "rows", "seconds"]] = float("nan")
     return curves.sort_values(["metric", "run_id", "step"], ignore_index=True)

@@ -32,6 +32,8 @@ class RawModel:
             `[rows, *shape]`.
         outputs: Names of the columns that it predicts: of its targets, or of the classes whose probabilities they are.
         dates: `strptime` formats of the features that are dates, which are text in `example`; None means ISO 8601.
+        is_classes: Whether the outputs are the probabilities of classes.
+        image: How images were prepared: `size`, `channels` and `fit`; empty for rows of numbers.
     """
 
     model: Any
@@ -39,11 +41,13 @@ class RawModel:
     outputs: Sequence[str]
     dates: Mapping[str, str | None] = field(default_factory=dict)
     is_classes: bool = False
+    image: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def metadata(self) -> dict[str, list[str]]:
-        """What the predictions are, for users of the model: `classes` or `targets`."""
-        return {"classes" if self.is_classes else "targets": list(self.outputs)}
+    def metadata(self) -> dict[str, Any]:
+        """What goes in and what comes out, for users of the model: `classes` or `targets`, and for images `image`."""
+        image = {"image": dict(self.image)} if self.image else {}
+        return {"classes" if self.is_classes else "targets": list(self.outputs), **image}
 
 
 class ModelSaver:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
 
-from harness.config.metrics import epoch_metrics
-from harness.data import sample
+from harness.config.metrics import BY_UPDATE, epoch_metrics
+from harness.data import class_counts, mistakes, sample
 from harness.errors import require
 from harness.tracking._compat_history import histories
 from harness.tracking.foreign import fault
@@ -18,6 +21,9 @@ from harness.tracking.run_search import RunSearch
 
 METRIC = "objective.metric"
 """The tag of a summary run that holds the metric that decides."""
+
+MOST_BYTES = 16 << 20
+"""Maximum size of an artifact that is read for a report."""
 
 
 class RunReader(RunSearch):
@@ -42,7 +48,8 @@ class RunReader(RunSearch):
         require(bool(runs) or not left_out, " ".join(left_out[:1]))
         frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
         params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
-        wanted = [key for key in metrics or epoch_metrics(frame) if key in frame]
+        chosen = metrics or epoch_metrics(frame)
+        wanted = [key for metric in chosen for key in (metric, f"{BY_UPDATE}{metric}") if key in frame]
         curves = curves_of(self.histories(list(frame["run_id"]), [*EPOCH_AXES, *wanted]))
         if len(sweeps) != 1:
             return Sweep(frame, params, curves, data=datasets(runs), left_out=left_out)
@@ -58,7 +65,7 @@ class RunReader(RunSearch):
             name=summary.info.run_name or "",
             tags=summary.data.tags,
             data=datasets(runs),
-            sample=self._sample(summary.info.run_id) if with_sample else None,
+            **(self._extras(summary.info.run_id) if with_sample else {}),
             left_out=left_out,
         )
 
@@ -82,10 +89,18 @@ class RunReader(RunSearch):
             found[run_id].setdefault(metric, set()).add(step)
         return [found[run.info.run_id] for run in runs]
 
-    def _sample(self, sweep_id: str) -> pd.DataFrame | None:
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                return pd.read_csv(self.client.download_artifacts(sweep_id, sample.FILE, folder))
-        except Exception:
-            # Only sweeps with one feature have a sample, and artifacts may be unreachable; the rest is still useful.
-            return None
+    def _extras(self, sweep_id: str) -> dict[str, Any]:
+        """Return what only some sweeps have, from their artifacts; without these, the rest is still useful."""
+        readers: dict[str, tuple[str, Callable[[str], Any]]] = {
+            "sample": (sample.FILE, pd.read_csv),
+            "classes": (class_counts.FILE, lambda path: pd.read_csv(path, dtype={"class": str}, keep_default_na=False)),
+            "mistakes": (mistakes.FILE, lambda path: mistakes.read_mistakes(Path(path).read_text(encoding="utf-8"))),
+        }
+        found = {}
+        with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as folder:
+            there = {file.path: file.file_size or 0 for file in self.client.list_artifacts(sweep_id)}
+            for name, (file, read) in readers.items():
+                if 0 < there.get(file, 0) <= MOST_BYTES:
+                    with contextlib.suppress(Exception):
+                        found[name] = read(self.client.download_artifacts(sweep_id, file, folder))
+        return found

@@ -176,7 +176,7 @@ class Tracker:
     def log_dataset(
         self, run_id: str, name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
     ) -> None:
-        """Record what a run was trained on; `rows` has the row counts of `training` and `holdout`."""
+        """Record what a run was trained on; `rows` has the row counts of `training`, `holdout` and `test`."""
         self._put("dataset", run_id, inputs=dataset_inputs(masked(name), masked(address), digest, columns, rows))
 
     def prepare_models(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -55,6 +55,15 @@ class Restored(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Measured:
+    """The holdout's metrics of a lane inside an epoch, after the update with number `updates`."""
+
+    lane: int
+    updates: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Stopped:
     """A lane has reached one of its stops, or a stopper has ended it.
 
@@ -65,6 +74,7 @@ class Stopped:
         restored: The epoch that the weights belong to, if it may not be the last.
         confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes and the
             weights are those of this epoch.
+        test: Metrics on the rows of the test, if they are known.
     """
 
     lane: int
@@ -74,6 +84,7 @@ class Stopped:
     ending: Ending = Ending.reached
     restored: Restored | None = None
     confusion: np.ndarray | None = None
+    test: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,4 +116,4 @@ class Progress:
     epoch: int
 
 
-Event = EpochEnd | Stopped | Diverged | Failed | Progress
+Event = EpochEnd | Measured | Stopped | Diverged | Failed | Progress

@@ -10,41 +10,52 @@ import keras
 import numpy as np
 import pandas as pd
 
+from harness.config import Scaling
 from harness.config.keys import layer_name
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.table import Table
+from harness.training.encoding import Encoding
 from harness.training.objective import Objective
 
 EXAMPLE_ROWS = 3
 
 
-def raw_model(model: keras.Model, table: Table, scaler: Scaler, objective: Objective) -> keras.Model:
-    """Wrap `model` so that it takes logarithms and scales by itself.
+def raw_model(
+    model: keras.Model, table: Table, scaler: Scaler, objective: Objective, scaling: Scaling = Scaling.standard
+) -> keras.Model:
+    """Wrap `model` so that it takes logarithms and scales by itself; `scaling` is that of images.
 
     Returns:
         A Keras model with one input `[rows, 1]` per feature, by column name, and an output with a column for each
         of the model's: `[rows, outputs]`. It takes categories as raw text or numbers, and dates as days since
-        1970-01-01. Columns that were stored with an offset, because float32 is too coarse for them, are float64.
+        1970-01-01. Columns that were stored with an offset, because float32 is too coarse for them, are float64. An
+        image is an input of its own type and shape, uint8 `[rows, height, width, channels]`.
     """
     features = table.features
-    kinds = ["string" if column.is_text else _number_type(column) for column in features]
+    kinds = [_kind(column) for column in features]
     inputs = {
-        column.name: keras.Input((1,), name=layer_name(column.name), dtype=kind)
+        column.name: keras.Input(column.shape or (1,), name=layer_name(column.name), dtype=kind)
         for column, kind in zip(features, kinds, strict=True)
     }
     # A model of its own, because no layer may have the name of another one or of an input.
-    whole = keras.Model(*_graph(model, table, scaler, objective, kinds), name=_unlike("predictions", inputs))
+    graph = _graph(model, table, scaler, objective, kinds, Encoding.of(table, scaling))
+    whole = keras.Model(*graph, name=_unlike("predictions", inputs))
     with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
         return keras.Model(inputs, whole([*inputs.values()]))
 
 
 def _graph(
-    model: keras.Model, table: Table, scaler: Scaler, objective: Objective, kinds: Sequence[str]
+    model: keras.Model, table: Table, scaler: Scaler, objective: Objective, kinds: Sequence[str], encoding: Encoding
 ) -> tuple[list[Any], Any]:
-    """Return raw features, each `[rows, 1]` and of one of `kinds`, in the table's order, and predictions from them."""
+    """Return raw features, each of one of `kinds`, in the table's order, and predictions from them."""
     features = table.features
-    raw = [keras.Input((1,), name=f"feature_{index}", dtype=kind) for index, kind in enumerate(kinds)]
+    raw = [
+        keras.Input(column.shape or (1,), name=f"feature_{index}", dtype=kind)
+        for index, (column, kind) in enumerate(zip(features, kinds, strict=True))
+    ]
+    if features[0].shape:
+        return raw, objective.predictions(model(_encoded(raw[0], encoding)), scaler)
     numbers = [index for index, column in enumerate(features) if not column.categories]
     scaled = _scaled([raw[index] for index in numbers], table, scaler, numbers) if numbers else []
     if len(numbers) < len(features):
@@ -65,7 +76,7 @@ def _unlike(name: str, names: Iterable[str]) -> str:
 
 
 def raw_example(table: Table, dates: Mapping[str, str | None] | None = None) -> dict[str, np.ndarray]:
-    """Return the features of a few training rows as they are in the source, `[rows]` each: float64 or text.
+    """Return the features of a few training rows as they are in the source, `[rows]` each: float64 or text, or images.
 
     `dates` has the `strptime` formats of the features that are dates; None means ISO 8601.
     """
@@ -75,6 +86,8 @@ def raw_example(table: Table, dates: Mapping[str, str | None] | None = None) -> 
 
 
 def _raw(column: Column, values: np.ndarray) -> np.ndarray:
+    if column.shape:
+        return values
     if column.categories:
         known: Any = column.categories
         other = "" if column.is_text else 0.0
@@ -91,8 +104,18 @@ def _dates(days: np.ndarray, form: str | None) -> np.ndarray:
     return times.strftime(form or default).to_numpy(str)
 
 
-def _number_type(column: Column) -> str:
-    return "float64" if column.offset else "float32"
+def _kind(column: Column) -> str:
+    """Return the type of a feature as the exported model takes it."""
+    if column.shape:
+        return column.dtype
+    return "string" if column.is_text else "float64" if column.offset else "float32"
+
+
+def _encoded(values: Any, encoding: Encoding) -> Any:
+    """Return pixels in the form that the model takes, with the arithmetic of `Encoding`."""
+    offsets: Any = [-mean for mean in encoding.means]
+    scales: Any = [1 / std for std in encoding.stds]
+    return keras.layers.Rescaling(scales)(keras.layers.Rescaling(1.0, offsets)(values))
 
 
 def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int]) -> Any:

@@ -152,6 +152,10 @@ class GramChunks:
         grams = block.grams[self.chunk]
         if isinstance(grams, Exception):
             raise grams
+        whole = block.start if block.grams_start is None else block.grams_start
+        grams = grams[
+            slice(*(self._slices.before(row) - self._slices.before(whole) for row in (block.start, block.stop)))
+        ]
         layout = self._slices.layout(block, len(grams))
         chunk_rows, partial = layout.chunk_rows, state.partial
         if self._slices.per_chunk > 1:

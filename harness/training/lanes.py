@@ -7,6 +7,7 @@ length, but nothing depends on the other lanes.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,6 +102,13 @@ class Stack:
     def whole_rows(self) -> int:
         """Rows of the longest chunk computed in one step, even if that needs more memory than a slice does."""
         return SLICE_ROWS if self.batch_layers() else self.strategy.slice_rows
+
+    @property
+    def update_bytes(self) -> int:
+        """Bytes of a lane's weights, their gradients, its other variables, and its optimizer's state."""
+        weights, extra = self.model.trainable_variables, self.model.non_trainable_variables
+        variables = [*weights, *weights, *extra, *self._optimizer.variables]
+        return sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
 
     def batch_layers(self) -> list[str]:
         """Return the names of the layers whose output for one row depends on the other rows of the batch."""

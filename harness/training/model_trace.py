@@ -59,7 +59,8 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             outputs: Any = model.stateless_call(weights, extra, x, training=True)[0]
-            total = tf.add_n([tf.reduce_sum(each) for each in tf.nest.flatten(outputs)])
+            # A loss, too, keeps the outputs.
+            total = tf.add_n([tf.reduce_sum(tf.square(each)) for each in tf.nest.flatten(outputs)])
         forward = len(tf.compat.v1.get_default_graph().get_operations())
         return [each for each in tape.gradient(total, weights) if each is not None]
 
@@ -87,4 +88,4 @@ def _owner(tensor: Any) -> Any:
 
 def _bytes(tensor: Any) -> int:
     shape = tensor.shape
-    return shape.num_elements() * tensor.dtype.size if shape.is_fully_defined() else 0
+    return shape.num_elements() * tensor.dtype.size if shape.rank and shape.is_fully_defined() else 0

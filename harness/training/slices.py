@@ -32,6 +32,7 @@ class DeviceBlock(NamedTuple):
             `grams`.
         y: float32 `[capacity, 1]`; None if all loops use `grams`.
         grams: Gram matrices of the slices that end in the block, keyed by chunk.
+        grams_start: Number of the first row of the block that `grams` belong to; None if it is `start`.
     """
 
     start: int
@@ -40,6 +41,13 @@ class DeviceBlock(NamedTuple):
     x: tf.Tensor | None
     y: tf.Tensor | None
     grams: Mapping[int, Grams] = MappingProxyType({})
+    grams_start: int | None = None
+
+    def part(self, start: int, stop: int) -> DeviceBlock:
+        """Return rows `[start, stop)` of the block, in the same tensors."""
+        whole = self.start if self.grams_start is None else self.grams_start
+        overlap = self.overlap + start - self.start
+        return self._replace(start=start, stop=stop, overlap=overlap, grams_start=whole)
 
 
 class LoopState(NamedTuple):
@@ -74,7 +82,7 @@ class Slices:
         if capacity is None:
             # The last slice of a longer chunk may be short; one bound for all such chunks gives arrays of equal length.
             capacity = len(block.x) // self.length * (1 if self._chunk == self.length else 2) + 2
-        numbers = np.arange(self._slices_before(block.start), self._slices_before(block.stop))
+        numbers = np.arange(self.before(block.start), self.before(block.stop))
         chunk_start = numbers // self.per_chunk * self._chunk
         chunk_stop = np.minimum(chunk_start + self._chunk, self._rows)
         start = chunk_start + numbers % self.per_chunk * self.length
@@ -92,7 +100,8 @@ class Slices:
     def _chunks_before(self, row: int) -> int:
         return -(-row // self._chunk) if row == self._rows else row // self._chunk
 
-    def _slices_before(self, row: int) -> int:
+    def before(self, row: int) -> int:
+        """Return the number of slices that end before a row."""
         chunks, rest = divmod(row, self._chunk)
         return chunks * self.per_chunk + (-(-rest // self.length) if row == self._rows else rest // self.length)
 

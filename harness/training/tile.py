@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from harness.config.metrics import TEST, VAL
 from harness.training.best_epochs import BestEpochs
-from harness.training.events import Diverged, Ending, EpochEnd, Failed, Stopped
+from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
 from harness.training.metrics import Evaluation, Sums
@@ -72,7 +74,9 @@ class Tile:
         loop: Loop,
         evaluation: Evaluation,
         curve_points: int,
+        early: Collection[int] = (),
     ) -> None:
+        """Stack the lanes; `early` are the updates after which `advance` pauses for an evaluation."""
         padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
         self.lanes = dict(lanes)
         self.error: Exception | None = None
@@ -85,6 +89,14 @@ class Tile:
         self._diverged: dict[int, int] = {}
         self._best = BestEpochs({lane: spec.restore for lane, spec in lanes.items() if spec.restore})
         self._curve: list[tuple[np.ndarray, np.ndarray]] = []
+        self._test: list[dict[str, float]] = [{}] * length
+        self._early = sorted(early)
+        self._paused_at: int | None = None  # The row inside a block up to which it has been trained on.
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `advance` stopped inside the block, for an evaluation; the rest of the block is still to be done."""
+        return self._paused_at is not None and self.error is None
 
     def active(self, epoch: int) -> list[int]:
         """Return the lanes that train in `epoch`."""
@@ -105,8 +117,11 @@ class Tile:
 
     @ends_the_tile
     def advance(self, block: DeviceBlock) -> None:
-        """Run the updates that end in a block."""
-        self._state, values = self.loop.advance(self._state, block)
+        """Run the updates that end in a block, or the next ones of them up to a pause."""
+        start = block.start if self._paused_at is None else self._paused_at
+        pause = self._next_pause(start, block.stop)
+        self._paused_at, stop = pause, block.stop if pause is None else pause
+        self._state, values = self.loop.advance(self._state, block.part(start, stop))
         numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
         self._updates += len(values)
         for lane, position in self._positions.items():
@@ -116,10 +131,36 @@ class Tile:
         keep = np.any([thinned(numbers, total, self._curve_points) for total in totals], axis=0)
         self._curve.append((numbers[keep], values[keep]))
 
+    def _next_pause(self, start: int, stop: int) -> int | None:
+        """Return the row of an epoch, in `(start, stop]`, at which the next early update ends, if it ends there."""
+        before = self._updates - start // self._chunk
+        rows = ((update - before) * self._chunk for update in self._early if update > self._updates)
+        row = next(rows, None)
+        return row if row is not None and row <= stop else None
+
     @ends_the_tile
     def evaluate(self, block: DeviceBlock) -> None:
         """Add a block of the holdout to the epoch's metrics."""
         self._sums = self._evaluation.add(self._sums, self._state.lanes, block)
+
+    def measure(self, epoch: int) -> Iterator[Measured]:
+        """Yield each active lane's metrics over the blocks evaluated since the last call or the start of the epoch."""
+        if self.error:
+            return
+        metrics, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
+        for lane in self.active(epoch):
+            if lane not in self._diverged:
+                yield Measured(lane, self._updates, metrics[self._positions[lane]])
+
+    def stops(self, epoch: int) -> bool:
+        """Return True if an active lane stops after `epoch`."""
+        return any(epoch in self.lanes[lane].stops for lane in self.active(epoch))
+
+    @ends_the_tile
+    def keep_test(self) -> None:
+        """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test."""
+        found, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
+        self._test = [{key.replace(VAL, TEST, 1): value for key, value in metrics.items()} for metrics in found]
 
     def fail(self) -> Iterator[Failed]:
         """Yield the lanes ended by an error, once."""
@@ -201,7 +242,7 @@ class Tile:
             self._best.see(end, lambda: self._stack.weights(self._state.lanes, position))  # noqa: B023
             yield end
             if epoch in self.lanes[lane].stops:
-                yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._sums)
+                yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._sums, self._test[position])
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
         self._ended_sums, self._sums = self._sums, self._evaluation.start()
         self._curve = []
@@ -214,16 +255,25 @@ class Tile:
                 yield self._stopped(lane, epoch, stops, lanes[lane], self._ended_sums)
                 del self._positions[lane]
 
-    def _stopped(self, lane: int, epoch: int, stops: tuple[int, ...], ending: Ending, sums: Sums) -> Stopped:
+    def _stopped(
+        self,
+        lane: int,
+        epoch: int,
+        stops: tuple[int, ...],
+        ending: Ending,
+        sums: Sums,
+        test: Mapping[str, float] = MappingProxyType({}),
+    ) -> Stopped:
+        """Return the event; `sums` and `test` belong to the weights of `epoch`, not to those of a better one."""
         position = self._positions[lane]
         confusion = self._evaluation.confusion(sums, position)
         if best := self._best.of(lane):
             restored, weights = best
-            return Stopped(
-                lane, epoch, stops, weights, ending, restored, confusion if restored.epoch == epoch else None
-            )
+            is_last = restored.epoch == epoch
+            measured = (confusion, dict(test)) if is_last else (None, {})
+            return Stopped(lane, epoch, stops, weights, ending, restored, *measured)
         weights = self._stack.weights(self._state.lanes, position)
-        return Stopped(lane, epoch, stops, weights, ending, confusion=confusion)
+        return Stopped(lane, epoch, stops, weights, ending, None, confusion, dict(test))
 
     def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers and losses `[updates, tile]` of the epoch's updates that are kept."""

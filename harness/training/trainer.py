@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 
@@ -15,7 +14,11 @@ import tensorflow as tf
 
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
+from harness.runtime.device import total_bytes
 from harness.runtime.memory import release_memory
+from harness.training.alone import time_lanes
+from harness.training.clocks import Clocks
+from harness.training.early import early_updates
 from harness.training.encoding import Encoding
 from harness.training.events import EpochEnd, Event, Failed, Progress
 from harness.training.feed import Feed, FeedLimits
@@ -27,34 +30,33 @@ from harness.training.model_size import require_memory
 from harness.training.saved_state import array, numbers, require_names
 from harness.training.slices import DeviceBlock
 from harness.training.stopper import Stopper
+from harness.training.strategy import Strategy
 from harness.training.tile import Lane, Tile
+from harness.training.update_memory import UpdateMemory
 
-
-@dataclass
-class Clocks:
-    """A scan's wall-clock time by activity, in seconds."""
-
-    compile: float = 0.0
-    read: float = 0.0
-    train: float = 0.0
-    evaluate: float = 0.0
-
-    @contextlib.contextmanager
-    def time(self, name: str) -> Iterator[None]:
-        """Add the time spent inside the block to the clock `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, name, getattr(self, name) + time.perf_counter() - start)
+READ_AHEAD = 4
+"""Blocks in memory at once: two read ahead, and two on the device."""
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Lanes (by index) that share compiled loops; each call updates `tile` of them."""
+    """Lanes that share compiled loops.
+
+    Attributes:
+        lanes: By index.
+        tile: Lanes updated by one call.
+        strategy: How their updates are compiled and cut.
+        memory: What an update of one of them needs in a plain implementation.
+        batch_layers: Layers that normalize over a whole chunk, which is then never cut into slices.
+        step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
+    """
 
     lanes: list[int]
     tile: int
+    strategy: Strategy
+    memory: UpdateMemory
+    batch_layers: list[str]
+    step_rows: int
 
 
 class Scan:
@@ -79,6 +81,8 @@ class Scan:
         workers: int | None = None,
         device: str = "/CPU:0",
         curve_points: int = 1000,
+        early: bool = False,
+        test: Blocks | None = None,
         stopper: Stopper | None = None,
         feed_limits: FeedLimits = FeedLimits(),  # noqa: B008 (frozen)
     ) -> None:
@@ -94,6 +98,8 @@ class Scan:
             workers: Parallel calls; None means one per core.
             device: TensorFlow's name for the device.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
+            early: Measure the holdout inside the first epochs, too; see `harness.training.early`.
+            test: Rows that a lane is measured on when it stops.
             stopper: Ends lanes before their last stop.
             feed_limits: Limits on joined blocks and kept Gram matrices.
 
@@ -105,9 +111,11 @@ class Scan:
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
-        self._curve_points, self._stopper, self._feed_limits = curve_points, stopper, feed_limits
+        self._curve_points, self._early, self._stopper, self._feed_limits = curve_points, early, stopper, feed_limits
+        self._test = test if test and test.rows else None
         self._encoding = encoding or Encoding(train.category_counts)
         self._tiles: list[Tile] = []
+        self._stacks: dict[Recipe, Stack] = {}
         self.cohorts: list[Cohort] = []
         self._failures: list[Failed] = []
         self._epoch, self._row = 1, 0  # The position where training continues.
@@ -119,9 +127,9 @@ class Scan:
         The time that the consumer spends between events is not counted by any clock.
 
         Yields:
-            `Progress` after each block (or group of joined blocks) and after each epoch. After each epoch, each lane
-            emits `EpochEnd`, followed by `Stopped` if it stops there; or else `Diverged` or `Failed` once, and then no
-            further events.
+            `Progress` after each block (or group of joined blocks) and after each epoch. If wanted, `Measured` inside
+            the first epochs. After each epoch, each lane emits `EpochEnd`, followed by `Stopped` if it stops there; or
+            else `Diverged` or `Failed` once, and then no further events.
         """
         yield from self._failures
         with ThreadPoolExecutor(self._workers) as pool:
@@ -138,18 +146,38 @@ class Scan:
                     break
                 loops = {tile.loop for tile in active}
                 for block in self._timed(train.read(epoch, loops, self._row)):
-                    with self.clocks.time("train"):
-                        self._each(pool, active, lambda tile: tile.advance(block))  # noqa: B023
-                    yield from self._fail()
+                    yield from self._train_on(pool, active, block, holdout, epoch)
                     self._row = block.stop
                     yield Progress((epoch - 1) * self.rows + block.stop, epoch)
-                for block in self._timed(holdout.read(epoch)):
-                    with self.clocks.time("evaluate"):
-                        self._each(pool, active, lambda tile: tile.evaluate(block))  # noqa: B023
+                if self._test and (stopping := [tile for tile in active if tile.stops(epoch)]):
+                    self._evaluate(pool, stopping, Feed(self._test, self._device, pool, self._feed_limits), epoch)
+                    for tile in stopping:
+                        tile.keep_test()
+                self._evaluate(pool, active, holdout, epoch)
                 yield from self._fail()
                 yield from self._end_epoch(active, epoch)
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory of the scan's device in bytes; 0 if unknown."""
+        return total_bytes(self._device)
+
+    @property
+    def block_bytes(self) -> int:
+        """Size of a block of training rows in bytes."""
+        return self._train.bytes
+
+    @property
+    def bytes(self) -> float:
+        """Bytes that the scan needs at once: blocks, the state of all lanes, and the updates that run in parallel."""
+        parts = (self._train, self._holdout)
+        blocks = max(part.bytes * (READ_AHEAD if part.rows > part.block_rows else 1) for part in parts)
+        tiles = [each for each in self.cohorts for _ in range(0, len(each.lanes), each.tile)]
+        lanes = sum(each.tile * each.memory.lane_bytes for each in tiles)
+        steps = sorted(each.tile * each.step_rows * each.memory.row_bytes for each in tiles)
+        return blocks + lanes + sum(steps[-int(self._workers or 1) :])
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state, as plain arrays, from which an identical scan continues bit-identically.
@@ -193,6 +221,16 @@ class Scan:
         self._epoch, self._row = epoch, row
         self.clocks = Clocks(*map(float, clocks))
 
+    def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
+        """Return the seconds that one update of each of these lanes takes if it is trained alone.
+
+        It is measured once for each kind of update; lanes for which it cannot be are left out.
+        """
+        with ThreadPoolExecutor(1) as pool, tf.device(self._device):
+            block = Feed(self._train, self._device, pool, self._feed_limits).empty()
+            kinds = [[lane for lane in cohort.lanes if lane in lanes] for cohort in self.cohorts]
+            return time_lanes([{lane: self._lanes[lane] for lane in kind} for kind in kinds], self._stacks, block)
+
     def _each(self, pool: ThreadPoolExecutor, tiles: Iterable[Tile], work: Callable[[Tile], None]) -> None:
         """Run `work` for all tiles in parallel, on the scan's device."""
 
@@ -201,6 +239,26 @@ class Scan:
                 work(tile)
 
         list(pool.map(on_device, tiles))
+
+    def _train_on(
+        self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], block: DeviceBlock, holdout: Feed, epoch: int
+    ) -> Iterator[Event]:
+        """Train on a block; tiles that pause in it are evaluated together before they go on."""
+        while tiles:
+            with self.clocks.time("train"):
+                self._each(pool, tiles, lambda tile: tile.advance(block))
+            yield from self._fail()
+            tiles = [tile for tile in tiles if tile.is_paused]
+            if tiles:
+                self._evaluate(pool, tiles, holdout, epoch)
+                yield from self._fail()
+                for tile in tiles:
+                    yield from tile.measure(epoch)
+
+    def _evaluate(self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], holdout: Feed, epoch: int) -> None:
+        for block in self._timed(holdout.read(epoch)):
+            with self.clocks.time("evaluate"):
+                self._each(pool, tiles, lambda tile: tile.evaluate(block))  # noqa: B023
 
     def _fail(self) -> Iterator[Failed]:
         for tile in self._tiles:
@@ -229,12 +287,11 @@ class Scan:
         def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
             require_memory(recipe.build_model, self._encoding, lanes=tile or 1)
             stack = Stack(recipe, self._encoding, self._device)
-            stacks.append(stack)
+            self._stacks[recipe] = stack
             length = tile or stack.default_tile
             steps = GramSteps(stack) if gram and not self._encoding.shape else None
             return stack, Evaluation(stack, self._train.scaler, length), length, steps
 
-        stacks: list[Stack] = []
         reach = 0  # Rows of the longest chunk computed in one step.
         cohorts: dict[tuple[int, Recipe], list[int]] = {}
         for index, lane in enumerate(self._lanes):
@@ -243,19 +300,23 @@ class Scan:
             try:
                 stack, evaluation, length, steps = parts(recipe)
                 loop = make_loop(stack, chunk, self.rows, steps)
-                reach = max(reach, min(chunk, stack.whole_rows))
+                limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
+                reach = max(reach, min(chunk, limit))
                 members.sort(key=lambda index: -self._lanes[index].stops[-1])
-                self.cohorts.append(Cohort(members, length))
+                memory = UpdateMemory.of(stack, self._train.targets)
+                step_rows = 0 if loop.gram_source else min(chunk, limit)
+                self.cohorts.append(Cohort(members, length, stack.strategy, memory, stack.batch_layers(), step_rows))
                 for start in range(0, len(members), length):
                     lanes = {index: self._lanes[index] for index in members[start : start + length]}
-                    self._tiles.append(Tile(lanes, length, stack, loop, evaluation, self._curve_points))
+                    early = self._early_updates(max(lane.stops[-1] for lane in lanes.values()), loop.updates)
+                    self._tiles.append(Tile(lanes, length, stack, loop, evaluation, self._curve_points, early))
             except ConfigError:
                 raise
             except Exception as error:
                 self._failures += [Failed.of(index, error) for index in members]
-        for stack in stacks:
+        for stack in self._stacks.values():
             stack.drop_initial_models()
-        self._cut(stacks, reach)
+        self._cut([*self._stacks.values()], reach)
 
     def _cut(self, stacks: Sequence[Stack], reach: int) -> None:
         """Give blocks whole slices, and an overlap in which every slice and every chunk of `reach` rows can begin."""
@@ -266,6 +327,10 @@ class Scan:
                 self._train.cut(self._slice_rows, overlap),
                 self._holdout.cut(self._slice_rows, 0),
             )
+            self._test = self._test and self._test.cut(self._slice_rows, 0)
+
+    def _early_updates(self, epochs: int, updates: int) -> list[int]:
+        return early_updates(epochs, updates, self.rows, self._holdout.rows) if self._early else []
 
     def _timed(self, blocks: Generator[DeviceBlock]) -> Iterator[DeviceBlock]:
         """Yield `blocks`; the time spent waiting for each counts as reading."""

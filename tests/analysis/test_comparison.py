@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from scipy.stats import ttest_rel
 
 from harness.analysis.comparison import NO_COMMON_UPDATES, SHARED_SCAN, Comparison, compare_full_to_batch
+from harness.analysis.intervals import holm_levels
+from harness.analysis.replicates import averaged
 from harness.analysis.sentences import verdict
 from harness.analysis.tables import ranked
 from harness.analysis.time_to_target import TimeToTarget, times_to_target
@@ -35,11 +39,30 @@ def test_each_axis_compares_at_the_last_point_that_both_have() -> None:
     assert found["epochs"].setting == {"learning_rate": 0.1, "epochs": 5}
 
 
-def test_the_best_of_several_chunksizes_is_named() -> None:
-    found = by_axis(FULL, BATCH, run(500, [0.9, 0.8, 0.7, 0.6, 0.45]), run(100, [0.1] * 5, status="KILLED"))
-    assert (found["epochs"].chunksize, found["epochs"].batch, found["epochs"].better) == (500, 0.45, "batch")
-    # At four updates one has 0.65, the other 0.8.
-    assert (found["updates"].chunksize, found["updates"].at, found["updates"].batch) == (250, 4, 0.65)
+def test_each_chunksize_is_compared_in_a_row_of_its_own() -> None:
+    rows = [FULL, BATCH, run(500, [0.9, 0.8, 0.7, 0.6, 0.45]), run(100, [0.1] * 5, status="KILLED")]
+    found = [each for each in compare_full_to_batch(sweep_of(*rows)) if each.axis in ("epochs", "updates")]
+    assert [(each.axis, each.chunksize, each.at, each.batch, each.better) for each in found] == [
+        ("epochs", 500, 5, 0.45, "batch"),
+        ("updates", 500, 4, 0.8, "full"),
+        ("epochs", 250, 5, 0.52, "full"),
+        ("updates", 250, 4, 0.65, "full"),
+    ]
+    assert verdict(found)[0] == (
+        "With the same epochs (and so the same rows), chunks of 500 rows beat the full sample in 1 of 1, chunks of 250 "
+        "rows in 0 of 1 settings."
+    )
+
+
+def test_points_inside_epochs_allow_the_same_updates_and_the_same_time_alone() -> None:
+    """An update of the full sample takes 3 s, a batch update 1 s; the batch run is measured after its first two."""
+    full = run("full", [0.9, 0.8], shared_by=2, **{"time/alone_s": 6.0})
+    batch = run(250, [0.5, 0.4], shared_by=2, **{"time/alone_s": 8.0, "by_update": [(1, 0.85), (2, 0.7), (4, 0.5)]})
+    found = by_axis(full, batch)
+    updates, time = found["updates"], found["time"]
+    assert (updates.at, updates.full, updates.batch, updates.better) == (2, 0.8, 0.7, "batch")
+    assert (time.at, time.full, time.batch, time.is_alone) == (6, 0.8, 0.5, True)
+    assert verdict(list(found.values()))[-1].startswith("With the same training time, measured alone and scaled, ")
 
 
 def test_each_setting_is_compared_in_order() -> None:
@@ -63,7 +86,7 @@ def test_shared_times_are_not_compared() -> None:
 def test_runs_without_common_updates_get_a_reason() -> None:
     found = by_axis(run("full", [0.9, 0.8]), run(250, [0.5, 0.4]))
     assert (found["updates"].better, found["updates"].reason) == ("", NO_COMMON_UPDATES)
-    assert "a batch run's first epoch has more updates" in verdict(list(found.values()))[1]
+    assert "tracking.early_updates=true" in verdict(list(found.values()))[1]
 
 
 def test_seeds_are_paired() -> None:
@@ -81,20 +104,64 @@ def test_seeds_are_paired() -> None:
     assert found.interval == pytest.approx((expected.low, expected.high))
 
 
-@pytest.mark.parametrize("difference", [0.0, 0.1])
-def test_equal_differences_have_a_zero_width_interval(difference: float) -> None:
-    losses = [0.3, 0.5, 0.7]
-    rows = [run("full", [loss], seed=str(seed)) for seed, loss in enumerate(losses)]
-    rows += [run(250, [loss + difference], seed=str(seed)) for seed, loss in enumerate(losses)]
-    assert by_axis(*rows)["epochs"].interval == pytest.approx((difference, difference))
+def test_equal_runs_of_different_seeds_have_no_interval() -> None:
+    rows = [run(chunk, [loss], seed=str(seed)) for seed in range(3) for chunk, loss in (("full", 0.5), (250, 0.4))]
+    found = compare_full_to_batch(sweep_of(*rows))
+    each = found[0]
+    assert (each.seeds, each.varies, each.full_std, each.interval, each.better) == (3, False, None, None, "batch")
+    assert any("equal to the bit: nothing varied" in sentence for sentence in verdict(found))
+
+
+def test_differences_that_do_not_vary_have_no_interval() -> None:
+    rows = [run("full", [loss], seed=str(seed)) for seed, loss in enumerate((0.3, 0.5, 0.7))]
+    rows += [run(250, [loss + 0.1], seed=str(seed)) for seed, loss in enumerate((0.3, 0.5, 0.7))]
+    found = by_axis(*rows)["epochs"]
+    assert (found.varies, found.interval) == (True, None)
+
+
+def test_several_intervals_are_adjusted() -> None:
+    """The clearer difference is tested at 2.5 %, the other one at 5 %."""
+    losses = {"full": [0.50, 0.54, 0.47, 0.52], 250: [0.45, 0.50, 0.44, 0.47], 500: [0.51, 0.52, 0.49, 0.5]}
+    rows = [run(chunk, [loss], seed=str(seed)) for chunk, some in losses.items() for seed, loss in enumerate(some)]
+    found = {each.chunksize: each for each in compare_full_to_batch(sweep_of(*rows)) if each.axis == "epochs"}
+    for chunk, level in ((250, 0.975), (500, 0.95)):
+        expected = ttest_rel(losses[chunk], losses["full"]).confidence_interval(level)
+        assert found[chunk].interval == pytest.approx((expected.low, expected.high))
+        assert found[chunk].adjusted_for == 2
+    assert any("adjusted for 2 comparisons (Holm)" in sentence for sentence in verdict([*found.values()]))
+
+
+@pytest.mark.parametrize(
+    ("p", "levels"),
+    [([0.01, 0.04, 0.03], [0.05 / 3, 0.025, 0.025]), ([0.04, 0.001], [0.05, 0.025]), ([0.9], [0.05]), ([], [])],
+)
+def test_levels_of_holm(p: list[float], levels: list[float]) -> None:
+    assert holm_levels(p) == pytest.approx(levels)
+
+
+def test_splits_are_paired_and_their_overlap_widens_the_interval() -> None:
+    fulls, batches = [0.50, 0.54, 0.47, 0.52], [0.45, 0.50, 0.46, 0.44]
+    more = {"data.holdout": "0.2", "data.test": "0.0"}
+    rows = [run("full", [loss], **more, **{"data.split_seed": str(seed)}) for seed, loss in enumerate(fulls)]
+    rows += [run(250, [loss], **more, **{"data.split_seed": str(seed)}) for seed, loss in enumerate(batches)]
+    sweep = sweep_of(*rows)
+    found = next(each for each in compare_full_to_batch(sweep) if each.axis == "epochs")
+    plain = ttest_rel(batches, fulls).confidence_interval(0.95)
+    assert found.seeds == 4
+    low, high = found.interval or (0.0, 0.0)
+    assert high - low == pytest.approx((plain.high - plain.low) * math.sqrt((1 / 4 + 0.25) / (1 / 4)))
+    # Runs of different splits are not ranked against each other.
+    means = averaged(sweep)
+    assert [(row["sample"], row["repetitions"]) for row in ranked(means.runs)] == [("batch", 4), ("full", 4)]
+    assert [row["sample"] for row in ranked(sweep.runs, sweep.params)] == ["batch"] * 4 + ["full"] * 4
 
 
 def test_the_larger_value_wins_if_larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """The direction comes from `harness.config.metrics` alone."""
     monkeypatch.setattr("harness.analysis.objective.sign", lambda metric: -1)
     sweep = sweep_of(run("full", [0.5]), run(250, [0.6]), run(500, [0.7]))
-    (found,) = (each for each in compare_full_to_batch(sweep) if each.axis == "epochs")
-    assert (found.better, found.chunksize) == ("batch", 500)
+    found = [each for each in compare_full_to_batch(sweep) if each.axis == "epochs"]
+    assert [(each.better, each.chunksize) for each in found] == [("batch", 500), ("batch", 250)]
     assert [row["chunksize"] for row in ranked(sweep.runs)][:2] == [500, 250]
     assert [each.reached for each in times_to_target(sweep, 0.6)] == [1, 1, 0]
 

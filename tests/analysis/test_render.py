@@ -46,17 +46,16 @@ def test_the_whole_output() -> None:
         "scan s and scan rows/s are measured for a whole scan of 2 lanes, not for single runs. Runs that differ only "
         "in epochs share a lane.",
         "",
-        "Full sample against the best batch run, val/loss (* better):",
-        "             same   same   same                                  same    same    same    same",
-        "           epochs epochs epochs updates updates memory memory updates updates updates updates",
-        " lr epochs   full  batch  chunk    full   batch   full  batch            full   batch   chunk",
-        "0.1      2    0.5   0.4*    500       2       4    8kB    4kB       2    0.5*     0.6     500",
+        "Each chunksize against the full sample, val/loss (* better):",
+        "                   same   same                                  same    same    same",
+        "                 epochs epochs updates updates memory memory updates updates updates",
+        "chunk  lr epochs   full  batch    full   batch   full  batch            full   batch",
+        "  500 0.1      2    0.5   0.4*       2       4    8kB    4kB       2    0.5*     0.6",
         "",
-        "With the same epochs (and so the same rows), the best batch run wins in 1 of 1 setting and the full-sample "
-        "run in 0.",
-        "With the same number of updates, the best batch run wins in 0 of 1 setting and the full-sample run in 1.",
-        "Training times cannot be compared: the runs shared a scan and took equally long. Use hydra/launcher=basic to "
-        "train and time each run on its own.",
+        "With the same epochs (and so the same rows), chunks of 500 rows beat the full sample in 1 of 1 setting.",
+        "With the same number of updates, chunks of 500 rows beat the full sample in 0 of 1 setting.",
+        "Training times cannot be compared: the runs shared a scan, and their updates were not timed alone. Train with "
+        "runtime.time_alone=true, or with hydra/launcher=basic, which trains each run on its own.",
         "",
         "To reach val/loss 0.5:",
         "chunk  lr epochs updates scan s",
@@ -84,14 +83,16 @@ def test_times_of_runs_trained_alone_are_compared() -> None:
     lines = shown(sweep_of(run("full", [0.9, 0.5]), run(500, [0.6, 0.4], seconds=2.0)))
     assert "train" in lines[0]
     assert not any("scan" in line for line in lines)
-    assert (
-        "With the same training time, the best batch run wins in 0 of 1 setting and the full-sample run in 1." in lines
-    )
+    assert "With the same training time, chunks of 500 rows beat the full sample in 0 of 1 setting." in lines
 
 
 def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
     lines = shown(seeds([(0.5, 0.4), (0.6, 0.41), (0.7, 0.42)]), 140)
-    row = next(line for line in lines if "±" in line)
+    assert [line.split()[1:7] for line in lines[2:4]] == [
+        ["500", "0.1", "1", "3", "2", "0.41±0.01"],
+        ["full", "0.1", "1", "3", "1", "0.6±0.1"],
+    ]
+    row = next(line for line in lines[4:] if "±" in line)
     assert "0.6±0.1" in row
     assert "0.41±0.01*" in row
     assert "-0.19 [-0.41, +0.034]" in row  # 4.303 times 0.09 / sqrt(3) to each side.
@@ -131,7 +132,7 @@ def test_markdown_has_the_tables_of_the_terminal() -> None:
     lines = as_markdown(SWEEP, 0.5).splitlines()
     assert lines[0] == "| run | chunk | lr | epochs | updates | val/loss | scan s | memory/update |"
     assert lines[2] == "| 1 | 500 | 0.1 | 2 | 4 | 0.4 | 2 | 4kB |"
-    assert "| 0.1 | 2 | 0.5 | 0.4\\* | 500 | 2 | 4 | 8kB | 4kB | 2 | 0.5\\* | 0.6 | 500 |" in lines
+    assert "| 500 | 0.1 | 2 | 0.5 | 0.4\\* | 2 | 4 | 8kB | 4kB | 2 | 0.5\\* | 0.6 |" in lines
     assert lines[-2:] == ["| full | 0.1 | 2 | 2 | 2 |", "| 500 | 0.1 | 2 | 4 | 2 |"]
 
 

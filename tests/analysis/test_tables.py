@@ -312,8 +312,18 @@ def test_without_a_holdout_runs_are_compared_by_their_training_loss() -> None:
 def test_sentences_name_the_best_run_of_each_kind() -> None:
     runs = sweep_of(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST).runs
     assert best_runs(ranked(runs), objective(runs)) == [
-        "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800B per update."
+        "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800B per update.",
+        "The best of 2 batch runs is chosen by the val/loss that is shown, which is therefore too good. data.test=0.1 "
+        "keeps rows on which only the chosen runs are measured.",
     ]
+
+
+def test_chosen_runs_show_the_metric_of_the_test() -> None:
+    runs = sweep_of(HOUSES | {"test/loss": 0.6}, FULL | {"test/loss": 0.8}, HOUSES | {"val/loss": 0.9}).runs
+    batch, full, note = best_runs(ranked(runs), objective(runs))
+    assert batch.startswith("Best batch run (chunks of 100 rows): val/loss 0.573, test/loss 0.6 after")
+    assert full.startswith("Best full-sample run: val/loss 0.9, test/loss 0.8 after")
+    assert note == "test/loss is measured on rows that were used neither for training nor for choosing the best runs."
 
 
 def test_singular_and_plural() -> None:

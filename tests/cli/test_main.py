@@ -35,11 +35,11 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 from harness.cli import main
-from harness.data.split import held_out
 from harness.runtime.signals import STOPPING
 from harness.tracking._compat_views import addresses
 from harness.tracking.recorded_config import schema_of
 from harness.tracking.run_colour import colour
+from tests.tables import held_out
 
 # The command sets this, and only before anything computes: here another test may have been first.
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -161,16 +161,17 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
     assert table[10] == ""
     best = [line.split(":")[0] for line in table[11:13]]
     assert best == ["Best batch run (chunks of 4 rows)", "Best full-sample run"]
-    assert table[13].startswith("scan s and scan rows/s are measured for a whole scan of 4 lanes, not for single runs.")
-    assert table[15] == "Full sample against the best batch run, val/loss (* better):"
+    assert table[13].startswith("The best of 2 batch runs and 2 full-sample runs are chosen by the val/loss that is")
+    assert table[14].startswith("alone s is a run's number of updates times the time of one, measured alone")
+    assert table[16] == "Each chunksize against the full sample, val/loss (* better):"
     better = {
         epochs: "full" if losses["full", "0.1", epochs] < losses["4", "0.1", epochs] else "batch" for epochs in "23"
     }
-    for epochs, line in zip("23", table[19:21], strict=True):
-        rate, count, *pair = line.split()[:4]
-        assert (rate, count) == ("0.1", epochs)
+    for epochs, line in zip("23", table[20:22], strict=True):
+        chunk, rate, count, *pair = line.split()[:5]
+        assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
-    assert "Training times cannot be compared: the runs shared a scan" in table[-1]
+    assert table[-1].startswith("With the same training time, measured alone and scaled, chunks of 4 rows beat the ")
 
 
 def test_each_configuration_has_a_run_and_the_sweep_a_summary(left: Left) -> None:
@@ -279,11 +280,26 @@ def test_metrics_of_each_epoch(left: Left) -> None:
             assert list(left.curve(run, key)) == steps
         assert left.curve(run, "updates") == {step: step * UPDATES[chunksize] for step in steps}
         assert left.curve(run, "rows") == {step: step * ROWS for step in steps}
+        for key in ("train/loss", "val/loss"):
+            by_update = left.curve(run, f"by_update/{key}")
+            assert list(by_update)[-int(epochs) :] == [step * UPDATES[chunksize] for step in steps]
+            assert list(by_update.values())[-int(epochs) :] == list(left.curve(run, key).values())
+        early = [1, 2] if chunksize == "4" else []  # Before the end of the first epoch.
+        assert list(left.curve(run, "by_update/val/rmse")) == early
         chunk_losses = left.curve(run, "train/chunk_loss")
         assert list(chunk_losses) == list(range(1, int(epochs) * UPDATES[chunksize] + 1))
-        last = {"rows_per_second", "memory/update_mb", "time/shared_by", "intercept", "slope"}
+        memory = {f"memory/{name}_mb" for name in ("update", "scan", "device")}
+        last = {"rows_per_second", *memory, "time/shared_by", "intercept", "slope"}
         assert {key: list(left.curve(run, key)) for key in last} == dict.fromkeys(last, steps[-1:])
-        assert run.data.metrics["memory/update_mb"] == (ROWS if chunksize == "full" else CHUNK) * 2 * 4 / 1e6
+        # A row has a feature, a target, a prediction and its gradient; two weights have gradients and two moments each.
+        rows, state = ROWS if chunksize == "full" else CHUNK, 4 * 2 * 4 + 4 + 8
+        assert run.data.metrics["memory/update_mb"] == (rows * 4 * 4 + state) / 1e6
+
+
+def test_the_time_of_a_run_alone_is_that_of_its_updates(left: Left) -> None:
+    alone = {key: left.curve(run, "time/alone_s") for key, run in left.finished.items()}
+    assert all(list(curve) == [int(epochs)] and curve[int(epochs)] > 0 for (_, _, epochs), curve in alone.items())
+    assert alone["4", "0.1", "3"][3] == pytest.approx(alone["4", "0.1", "2"][2] * 1.5)
 
 
 def test_the_chunk_losses_are_recorded(left: Left) -> None:
@@ -491,14 +507,14 @@ def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
     shutil.copyfile(empty_store, tmp_path / "mlflow.db")
 
     def call(*words: str) -> Answer:
-        return harness("train", *DATA, "tracking.log_model=none", *words)
+        return harness("train", *DATA, "tracking.log_model=none", "runtime.time_alone=false", *words)
 
     return call
 
 
 REFUSED = {
     "chunksze=4": "no such key: chunksze. Did you mean chunksize?",
-    "model=linar": "no such model: linar. Did you mean linear? Available: custom, linear, mlp.",
+    "model=linar": "no such model: linar. Did you mean linear? Available: cnn, custom, linear, mlp.",
     "optimizer=admw": "no such optimizer: admw. Did you mean adamw? Available: adam, adamw, rmsprop, sgd.",
     "epochs=abc": "epochs must be a whole number, not abc.",
     "epochs=0": "epochs must be positive, not 0.",

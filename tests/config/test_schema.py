@@ -212,6 +212,9 @@ def test_all_flat_values() -> None:
         "data.date_format": None,
         "data.scaling": "standard",
         "data.holdout": 0.2,
+        "data.test": 0.0,
+        "data.folds": None,
+        "data.fold": None,
         "data.split_seed": 0,
         "data.missing": "error",
         "data.order": "file",
@@ -233,6 +236,7 @@ def test_all_flat_values() -> None:
         "tracking.name": None,
         "tracking.note": None,
         "tracking.tags": {},
+        "tracking.early_updates": True,
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
         "runtime.block_rows": None,
@@ -243,6 +247,7 @@ def test_all_flat_values() -> None:
         "runtime.workers": None,
         "runtime.cache": ".harness",
         "runtime.deterministic": False,
+        "runtime.time_alone": True,
         "runtime.rerun": False,
     }
     assert config(chunksize=10).flat()["chunksize"] == 10

@@ -130,7 +130,7 @@ def test_what_is_odd_is_used_and_counted(name: str, folder: Path, make) -> None:
     path = folder / "cat" / "0.png"
     path.write_bytes(data)
     table = make(folder)
-    assert f"1 image {phrase}: {path}" in table.notes
+    assert f"1 image {phrase}: cat/0.png" in table.notes
     if colour:
         assert (table.read("train", 0, 1)[0] == np.array(colour)).all()
 
@@ -225,7 +225,7 @@ def test_the_same_bytes_twice(folder: Path, make) -> None:
     (folder / "dog" / "0.png").write_bytes((folder / "cat" / "0.png").read_bytes())
     (folder / "dog" / "2.png").write_bytes((folder / "dog" / "1.png").read_bytes())
     assert make(folder).notes == (
-        f"1 image twice with the same bytes under two labels: {folder}/cat/0.png and {folder}/dog/0.png",
+        "1 image twice with the same bytes under two labels: cat/0.png and dog/0.png",
         "1 image twice with the same bytes",
     )
 

@@ -11,9 +11,8 @@ import pytest
 
 from harness.config import Missing, Scaling
 from harness.data.pages import PARTS
-from harness.data.split import held_out
 from harness.data.statistics import Moments
-from tests.tables import SMALL, numbered, refusal, rows
+from tests.tables import SMALL, held_out, numbered, refusal, rows
 
 GAPS = "a,text,b,y\n1,u,-1,10\n,v,-2,20\n3,w,,30\n4,x,-4,40\n5,y,NA,50\n"
 

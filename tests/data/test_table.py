@@ -16,10 +16,9 @@ from harness.config import DataConfig, Missing, Scaling
 from harness.data import synthetic_houses
 from harness.data.ingest import IngestProgress
 from harness.data.pages import PARTS
-from harness.data.split import held_out
 from harness.data.table_builder import open_table
 from harness.errors import ConfigError
-from tests.tables import SMALL, refusal, rows, stored
+from tests.tables import SMALL, held_out, refusal, rows, stored
 
 # Rows.
 

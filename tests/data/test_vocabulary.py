@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 
 from harness.config import Missing, Order, Scaling
 from harness.data.scaler import Scaler
-from harness.data.split import held_out
 from harness.data.vocabulary import Vocabulary, explain_text, shortest_form
 from harness.training.encoding import Encoding
 from harness.training.export import raw_model
 from tests.helpers import lane, objective, train
-from tests.tables import refusal, rows
+from tests.tables import held_out, refusal, rows
 
 TEXT = "c,a,y\nsouth,1,10\nnorth,2,20\nwest,3,30\nsouth,4,40\neast,5,50\nnorth,6,60\n"
 CATEGORICAL: dict = {"features": ["a", "c"], "categorical": ["c"]}

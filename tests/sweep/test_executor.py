@@ -16,7 +16,7 @@ from harness.data.ingest import IngestProgress
 from harness.errors import ConfigError
 from harness.sweep.executor import LocalExecutor, ScanPlan
 from harness.sweep.plan import arrange, prepare
-from harness.training.events import Diverged, EpochEnd, Event, Failed, Progress, Stopped
+from harness.training.events import Diverged, EpochEnd, Event, Failed, Measured, Progress, Stopped
 
 CSV = "a,b,y\n" + "".join(f"{i % 17},{i % 5 / 3},{2 * (i % 17) + i % 3}\n" for i in range(613))
 
@@ -77,7 +77,7 @@ def test_a_plan_survives_json(plan: ScanPlan) -> None:
 
 def test_training_from_json_is_bit_identical_and_events_survive_pickling(plan: ScanPlan) -> None:
     events = trained(plan)
-    assert {type(event) for event in events} == {EpochEnd, Stopped, Diverged, Failed, Progress}
+    assert {type(event) for event in events} == {EpochEnd, Measured, Stopped, Diverged, Failed, Progress}
     assert [numbers(event) for event in trained(ScanPlan.from_json(plan.to_json()))] == [
         numbers(event) for event in events
     ]

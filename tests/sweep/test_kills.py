@@ -29,7 +29,7 @@ WORDS = [
     "epochs=5,20",
 ]
 RUNS = 24
-TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
+TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 
 
 @pytest.fixture(scope="module")

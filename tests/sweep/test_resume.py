@@ -39,7 +39,7 @@ from harness.training.feed import FeedLimits
 from harness.training.trainer import Scan
 
 CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
-TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
+TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 
 
 class Folder:

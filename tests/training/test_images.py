@@ -23,7 +23,7 @@ from harness.training.lanes import Recipe, Stack
 from harness.training.trainer import Scan
 from tests.helpers import History, note, recipe
 from tests.helpers import lane as lane_of
-from tests.pixels import SHAPE, pixel_table, small_cnn
+from tests.pixels import SHAPE, pixel_table, small_cnn, with_batch_norm
 from tests.reference import eager_keras
 
 CNN = recipe(small_cnn)
@@ -154,24 +154,11 @@ def test_the_strategy_follows_from_operations_and_device() -> None:
 
 def test_slices_follow_from_the_bytes_of_activations() -> None:
     trace = stack(small_cnn).trace
-    # Of the convolution, of pooling, and the gradient of the first.
-    convolution, pooled = 4 * 6 * 6 * 4, 4 * 3 * 3 * 4
-    assert (trace.kept_bytes, trace.activation_bytes) == (convolution + pooled, 2 * convolution + pooled)
+    # Of the convolution, of pooling, of the output, and the gradient of the first.
+    convolution, others = 4 * 6 * 6 * 4, 4 * 3 * 3 * 4 + 4
+    assert (trace.kept_bytes, trace.activation_bytes) == (convolution + others, 2 * convolution + others)
     rows = [strategy.slice_rows(replace(trace, kept_bytes=size, largest_bytes=0)) for size in (1, 3e5, 2e6, 1e12)]
     assert rows == [1024, 512, 128, 1]
-
-
-def with_batch_norm(inputs: tuple[int, ...]) -> keras.Model:
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input(inputs),
-            layers.Conv2D(2, 3, use_bias=False),
-            layers.BatchNormalization(),
-            layers.Flatten(),
-            layers.Dense(1),
-        ]
-    )
 
 
 def test_batch_normalization_is_computed_over_whole_chunks_or_refused(table: Table, short_slices: None) -> None:

@@ -16,13 +16,12 @@ from harness.config import DataConfig, Missing, Order, Scaling
 from harness.data.precision import describe_rounding
 from harness.data.sample import sample_csv
 from harness.data.scaler import Scaler
-from harness.data.split import held_out
 from harness.data.table import Table
 from harness.data.table_builder import open_table
 from harness.models import linear
 from harness.training.export import raw_example, raw_model
 from tests.helpers import lane, objective, recipe, train
-from tests.tables import rows, stored
+from tests.tables import held_out, rows, stored
 
 ROWS = 3000
 RANDOM = np.random.default_rng(0)

@@ -1,0 +1,28 @@
+"""Says what an update of the whole sample would take in a plain implementation, and whether the device has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.analysis.objective import Run, has
+from harness.formatting import memory
+
+NEEDED, HERE, DEVICE = "memory/update_mb", "memory/scan_mb", "memory/device_mb"
+
+LEAST_SHARE = 0.01
+"""Share of the device's memory below which nobody needs to know."""
+
+
+def whole_sample(runs: Sequence[Run]) -> list[str]:
+    """Return a sentence on the full-sample run that needs most, if any needs much."""
+    known = [run for run in runs if run["sample"] == "full" and all(has(run, key) for key in (NEEDED, HERE, DEVICE))]
+    if not known:
+        return []
+    run = max(known, key=lambda run: run[NEEDED])
+    needed, device, here = run[NEEDED], run[DEVICE], memory(run[HERE])
+    if needed < LEAST_SHARE * device:
+        return []
+    update = f"The whole sample in one update would take {memory(needed)}"
+    if needed > device:
+        return [f"{update}, more than the {memory(device)} of this device. Here, the scan took {here}."]
+    return [f"{update} of this device's {memory(device)}. Here, the scan took {here}."]

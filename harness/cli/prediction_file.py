@@ -1,0 +1,42 @@
+"""Writes predictions as CSV."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+
+from harness.errors import require
+
+
+def write_rows(rows: pd.DataFrame | list[str], sink: TextIO) -> None:
+    """Append rows, or the header, to the output."""
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([rows])
+    # A CR ends a line too, but Python's writer leaves it unquoted.
+    has_cr = any(frame[name].str.contains("\r", regex=False).any() for name in frame.select_dtypes("str"))
+    quoting: Any = csv.QUOTE_NONNUMERIC if has_cr else csv.QUOTE_MINIMAL
+    digits = 17 if (frame.dtypes == np.float64).any() else 9  # All that the type has.
+    frame.to_csv(sink, index=False, header=False, float_format=f"%.{digits}g", quoting=quoting)
+
+
+@contextlib.contextmanager
+def sink_of(output: Path | None) -> Iterator[TextIO]:
+    """Yield where to write: a file that appears under its name when it is complete, or standard output."""
+    if output is None:
+        yield sys.stdout
+        return
+    require(output.absolute().parent.is_dir(), f"--output: no such folder: {output.parent}")
+    aside = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        aside.replace(output)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,31 @@
+"""Computes the memory that one update needs in a plain implementation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.training.lanes import Stack
+
+
+@dataclass(frozen=True)
+class UpdateMemory:
+    """What one update of a lane needs in a plain implementation, which computes all rows of a chunk at once.
+
+    Attributes:
+        row_bytes: Of a row: its inputs and targets as float32, and all activations kept for its gradient.
+        lane_bytes: Whatever the number of rows: weights, their gradients, and the optimizer's state.
+    """
+
+    row_bytes: float
+    lane_bytes: int
+
+    @classmethod
+    def of(cls, stack: Stack, targets: int) -> UpdateMemory:
+        """Return the memory of the updates of a stack's lanes, for rows with this number of targets."""
+        values = math.prod(stack.encode.input_shape) + targets
+        return cls(4 * values + stack.trace.activation_bytes, stack.update_bytes)
+
+    def of_rows(self, rows: int) -> float:
+        """Return the bytes that an update of this many rows needs at once."""
+        return rows * self.row_bytes + self.lane_bytes
