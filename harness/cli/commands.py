@@ -81,9 +81,10 @@ def plan(words: tuple[str, ...]) -> None:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file. Default: standard output.")
 @click.option("--keep", is_flag=True, help="Keep the input's columns before the prediction.")
 def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep: bool) -> None:
-    """Predict the rows of the CSV file PATH with a run's model, in constant memory.
+    """Predict the rows of the file PATH with a run's model, in constant memory.
 
-    If the model takes images, PATH is a folder of images or one image.
+    PATH is read as the run's data was: in any format, and written the same way. If the model takes images, PATH is a
+    folder of images or one image.
 
     RUN is the beginning of an id, `last` or `best`.
     """

@@ -1,23 +1,24 @@
-"""Predicts new rows with a logged model: reads a CSV file and writes predictions, in constant memory."""
+"""Predicts new rows with a logged model: reads a file of rows and writes predictions, in constant memory."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import tempfile
-from collections.abc import Generator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.cli.kept_rows import kept_rows, no_columns
+from harness.cli.output import warn
 from harness.cli.predict_images import predict_images
 from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
-from harness.config import DataConfig, ImagesConfig
-from harness.data.csv_source import CsvSource
+from harness.config import DataConfig, ImagesConfig, Missing
 from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress
 from harness.data.selection import Chunk, Selection, Words
@@ -32,9 +33,12 @@ from harness.tracking.recorded_config import data_of
 def predict(
     records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool, display: Display | None = None
 ) -> None:
-    """Write a prediction for each row of a CSV file, or each image in a folder, to a file or standard output.
+    """Write a prediction for each row of a file, or each image in a folder, to a CSV file or standard output.
 
-    The CSV must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
+    A file of rows is read as the run's data was. Where the run left out rows with empty fields, their prediction is
+    empty, too; where it filled them, so does the model.
+
+    The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
     front of the prediction. Of classes, the most probable one is written, and its probability. `display` shows the
     progress.
 
@@ -65,21 +69,22 @@ def _predict_rows(
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
     selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
     batch_rows = rows_per_batch(model)
-    require(path.is_file(), f"PATH: {path} is not a CSV file on disk.")
-    source = open_source(str(path), selection)
-    require(isinstance(source, CsvSource), f"PATH: {path} is Parquet, not CSV.")
+    require(path.is_file(), f"PATH: {path} is not a file on disk.")
+    source, missing, left_out = open_source(str(path), selection), data.missing, 0
     header = source.names()
     twice = ", ".join(name for name in predictions.columns if name in header)
     require(not keep or not twice, f"--keep: {path} already has a column {twice}. Rename it.")
     with (
         sink_of(output) as sink,
-        contextlib.closing(_rows(path, selection, keep)) as rows,
+        contextlib.closing(kept_rows(source) if keep else no_columns()) as rows,
         contextlib.closing(source.chunks()) as chunks,
     ):
         next(rows)
         done, size = 0, path.stat().st_size
         write_rows([*(header if keep else ()), *predictions.columns], sink)
         for chunk in chunks:
+            empty = _empty(names, chunk, missing)
+            left_out += int(empty.sum())
             inputs = {
                 name: _input(name, column, chunk, model.input[name].dtype)
                 for name, column in zip(names, chunk.columns, strict=True)
@@ -90,20 +95,42 @@ def _predict_rows(
             for start in range(0, chunk.rows, batch_rows):
                 some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
                 outputs = np.asarray(model(some, training=False))
-                write_rows(rows.send(len(outputs)).assign(**predictions.named(outputs)), sink)
+                is_empty = empty[start : start + batch_rows]
+                if missing is Missing.mean:
+                    _check_filled(outputs, names, chunk, start)
+                named = pd.DataFrame(predictions.named(outputs))
+                if missing is Missing.drop and is_empty.any():
+                    named.loc[is_empty] = np.nan
+                write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
+    if missing is Missing.drop and left_out:
+        warn(f"{left_out:,} rows have empty fields, and so no prediction, as in training (data.missing=drop).")
 
 
-def _rows(path: Path, selection: Selection, keep: bool) -> Generator[pd.DataFrame, int]:
-    """Yield the next rows of the file as text, as many as the number sent; without `keep`, they have no columns."""
-    count = yield pd.DataFrame()
-    if not keep:
-        while True:
-            count = yield pd.DataFrame(index=range(count))
-    form: Any = {"sep": selection.dialect.separator, "encoding": selection.dialect.encoding}
-    reader: Any = pd.read_csv(path, dtype=str, keep_default_na=False, iterator=True, **form)
-    with reader:
-        while True:
-            count = yield reader.get_chunk(count).reset_index(drop=True)
+def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:
+    """Return which rows have an empty field, bool `[rows]`; an empty category counts only if rows are left out.
+
+    Raises:
+        ConfigError: The run was trained without any.
+    """
+    empty = np.zeros(chunk.rows, bool)
+    for name, column in zip(names, chunk.columns, strict=True):
+        if isinstance(column, Words):
+            empty |= (column.codes < 0) & (missing is Missing.drop)
+            continue
+        gaps = np.isnan(column)
+        if missing is Missing.error and gaps.any():
+            raise ConfigError(f"{name}: empty field in {chunk.locate(int(gaps.argmax()))}. Fill it or remove the row.")
+        empty |= gaps
+    return empty
+
+
+def _check_filled(outputs: np.ndarray, names: Sequence[str], chunk: Chunk, start: int) -> None:
+    """Reject empty fields that the model does not fill, because its training rows had none."""
+    for index in np.flatnonzero(np.isnan(outputs).any(axis=1)).tolist():
+        for name, column in zip(names, chunk.columns, strict=True):
+            if isinstance(column, np.ndarray) and np.isnan(column[start + index]):
+                place = f"{name}: empty field in {chunk.locate(start + index)}"
+                raise ConfigError(f"{place}, but the model's training rows had none. Fill it or remove the row.")
 
 
 def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> Any:
@@ -117,9 +144,6 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> A
         )
         known = np.array([*words, "" if is_text else math.nan], dtype=object if is_text else np.float32)
         return tf.constant(known[column.codes][:, None], tf.string if is_text else tf.float32)
-    empty = np.isnan(column)
-    if empty.any():
-        raise ConfigError(f"{name}: empty field in {chunk.locate(int(empty.argmax()))}. Fill it or remove the row.")
     return tf.constant(column[:, None], tf.as_dtype(dtype))
 
 

@@ -108,15 +108,16 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     record could make a user compute and publish statistics of any file.
     """
     from harness.cli import differences
-    from harness.data.addresses import find_addresses
+    from harness.data.kinds import find_named
     from harness.data.urls import scheme
     from harness.sweep.plan import prepare
 
     remedy = "Name the data with --data PATH."
     if not request.data:
-        _check_recorded_path(config.data.path, remedy)
+        for key in ("path", "labels", "holdout_path"):
+            _check_recorded_path(getattr(config.data, key, None), remedy)
     try:
-        places = [] if config.data.path is None else find_addresses(config.data.path)
+        places = find_named(config.data)
     except ConfigError as error:
         raise ConfigError(f"{str(error).removesuffix('.')}. {remedy}") from error
     try:

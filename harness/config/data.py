@@ -125,7 +125,7 @@ class DataConfig(Dialect, AnyData):
         name = f"loss={loss.value}"
         if loss.has_labels:
             require(len(self.targets) == 1, f"{name} needs one target, but data.target names {len(self.targets)}.")
-            labels = "a label" if loss is CLASSES_LOSS else "labels 0 and 1"
+            labels = "a label" if loss is CLASSES_LOSS or self.targets[0] in self.categorical else "labels 0 and 1"
             for key in ("log_columns", "dates"):
                 is_plain = self.targets[0] not in getattr(self, key)
                 require(is_plain, f"{name} needs {labels}: remove the target from data.{key}.")
@@ -134,6 +134,8 @@ class DataConfig(Dialect, AnyData):
         if loss is CLASSES_LOSS:
             return replace(self, categorical=list(dict.fromkeys([*self.categorical, *self.targets])))
         words = ", ".join(target for target in self.targets if target in self.categorical)
+        if loss is Loss.binary_crossentropy and words:
+            return self  # Its two labels become 0 and 1.
         require(not words, f"data.categorical names the target {words}: set loss={CLASSES_LOSS.value} for classes.")
         require(not self.classes, f"data.classes needs loss={CLASSES_LOSS.value}, not {name}.")
         return self

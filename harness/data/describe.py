@@ -121,9 +121,8 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
     text = [column.name for column in words if column.kind != "date"]
     if text:
         yield f"Text: {', '.join(text)}. Use data.categorical for categories, or leave them out."
-    if target and is_label(target):
-        first, second = target.words
-        yield f"{target.name} has the labels {first} and {second}: they are trained as 0 and 1, in this order."
+    if target and is_label(target) and target.kind == "text":
+        yield f"{target.name} has the labels {', '.join(target.words)}: they are trained as 0, 1, ..., in this order."
     for column in columns:
         if fault := _fault(column, column is target):
             yield f"{column.name} {fault}."

@@ -27,6 +27,9 @@ from harness.errors import ConfigError, require
 from harness.runtime.prefetch import prefetch
 from harness.runtime.secrets import masked
 
+MUCH = 0.1
+"""The part of the rows that may be left out without a word."""
+
 
 class IngestProgress(NamedTuple):
     """Rows and bytes read or generated so far; `total` bytes is 0 if unknown."""
@@ -105,6 +108,7 @@ def ingest(
         dropped=rows.dropped,
         filled=rows.filled,
         drift="; ".join(filter(None, found)),
+        notes=tuple(filter(None, [rows.describe_dropped()])),
     )
     return Table(
         **facts.values(),
@@ -133,6 +137,7 @@ class _Rows:
 
     def __init__(self, data: DataConfig) -> None:
         self.seen = self.dropped = self.filled = 0
+        self._gaps = np.zeros(len(data.columns), np.int64)
         self.drifts = [Drift() for _ in data.targets]
         self.vocabularies = {
             name: ClassVocabulary(name, data.classes) if name in data.targets else Vocabulary(name)
@@ -168,7 +173,9 @@ class _Rows:
         # A sum is NaN if any of its terms is; infinite values were rejected earlier.
         gaps = [index for index, column in enumerate(values) if math.isnan(column.sum())]
         if missing is Missing.drop and gaps:
-            empty = np.isnan(values[gaps]).any(axis=0)
+            is_gap = np.isnan(values[gaps])
+            self._gaps[gaps] += is_gap.sum(axis=1)
+            empty = is_gap.any(axis=0)
             self.dropped += int(empty.sum())
             return np.logical_not(empty)
         refused = gaps if missing is Missing.error else [index for index in gaps if names[index] in self._required]
@@ -184,6 +191,15 @@ class _Rows:
             raise ConfigError(f"{chunk.locate(row)}: {names[index]} is empty. Set {remedy}.")
         self.filled += int(np.isnan(values[gaps]).sum())
         return np.ones(chunk.rows, bool)
+
+    def describe_dropped(self) -> str:
+        """Return a sentence without a full stop if many rows were left out, with the columns to blame; else nothing."""
+        if self.dropped <= MUCH * self.seen:
+            return ""
+        order = np.argsort(-self._gaps, kind="stable")[:5]
+        blamed = [f"{self._data.columns[index]} ({self._gaps[index] / self.seen:.0%})" for index in order]
+        shown = ", ".join(name for name, index in zip(blamed, order, strict=True) if self._gaps[index])
+        return f"data.missing=drop left out {self.dropped / self.seen:.0%} of the rows; empty fields are in {shown}"
 
     def _take_logs(self, values: np.ndarray, logs: list[int], keep: np.ndarray, chunk: Chunk) -> None:
         """Replace the columns `logs` by their logarithms, in place."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.config import AnyData, DataConfig, ImagesConfig
+from harness.data.addresses import find_addresses
 from harness.data.image_input import ImageFiles
 from harness.data.ingest import ProgressCallback
 from harness.data.inputs import Input, Say
@@ -21,6 +22,19 @@ def find_input(data: AnyData, cache: Path, progress: ProgressCallback, say: Say 
     if isinstance(data, ImagesConfig):
         return ImageFiles.find(data, cache, say)
     return RowFiles.find(_rows(data), cache, progress, say)
+
+
+def find_named(data: AnyData) -> list[str]:
+    """Return the addresses of the files that `data` names, without generating any.
+
+    Raises:
+        ConfigError: They do not exist, or are of another kind.
+    """
+    if data.path is None:
+        return []
+    if isinstance(data, ImagesConfig):
+        return ImageFiles.find(data, Path(), print).addresses
+    return find_addresses(data.path)
 
 
 def input_at(addresses: Sequence[str], data: AnyData) -> Input:

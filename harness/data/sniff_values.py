@@ -54,11 +54,11 @@ def marks_of(columns: Sequence[Sequence[str]], delimiter: str) -> Marks:
         for match in found.values():
             signs |= dict.fromkeys(filter(None, (match[2], match[4])))
             numbers.append(match[3].strip())
-    decimal, thousands = _decimal_and_thousands(numbers, delimiter)
+    decimal, thousands = _decimal_and_thousands(numbers, delimiter, is_euro="€" in signs)
     return Marks(decimal, thousands, "".join(signs), list(missing))
 
 
-def _decimal_and_thousands(numbers: Sequence[str], delimiter: str) -> tuple[str, str]:
+def _decimal_and_thousands(numbers: Sequence[str], delimiter: str, *, is_euro: bool) -> tuple[str, str]:
     def count(pattern: str) -> int:
         whole = re.compile(rf"[+-]?{pattern}")
         return sum(bool(whole.fullmatch(number)) for number in marked)
@@ -75,6 +75,8 @@ def _decimal_and_thousands(numbers: Sequence[str], delimiter: str) -> tuple[str,
     is_comma = points_comma > commas_point or (comma > point and not commas_point)
     if not (is_comma or point or commas_point or points) and commas and delimiter != ",":
         is_comma = count(r"\d{1,3}(,\d{2,3}){2,}") == 0
+    # In the countries of the euro, 1.234 is mostly more than a thousand.
+    is_comma = is_comma or (is_euro and points > 0 and not point and delimiter != ",")
     if is_comma:
         other = "." if points_comma or many_points or points else ""
         return ",", " " if spaces else "'" if apostrophes else other

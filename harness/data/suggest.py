@@ -43,7 +43,7 @@ def choose_target(columns: Sequence[ColumnProfile], wanted: str | None = None) -
     """Return the column `wanted`, or else the one that is most likely a target.
 
     A usual name counts most, then a part of one, then being last; codes and columns that are mostly empty come last.
-    Text counts only if it has two values.
+    Text counts only if it has few values.
     """
     if wanted is not None:
         found = next((column for column in columns if column.name == wanted), None)
@@ -68,8 +68,9 @@ def is_varied(column: ColumnProfile) -> bool:
 
 
 def is_label(column: ColumnProfile) -> bool:
-    """Return True for text that has two values."""
-    return column.kind in ("text", "boolean") and column.distinct == 2
+    """Return True for text that has few values."""
+    most = min(MOST_WORDS, column.count // 2)
+    return column.kind in ("text", "boolean") and column.distinct is not None and 2 <= column.distinct <= most
 
 
 def _is_sparse(column: ColumnProfile) -> bool:
@@ -114,15 +115,24 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
         settings["data.missing"] = "mean"
     if loss := loss_for(target):
         settings["loss"] = loss
+        if not is_zero_or_one(target):
+            settings["data.categorical"] = [*settings.get("data.categorical", []), target.name]
     return Suggestion(target.name, settings)
 
 
 def loss_for(target: ColumnProfile) -> str:
     """Return the loss for a target of labels; empty for a number."""
     if target.kind in ("text", "boolean"):
-        return "binary_crossentropy" if target.distinct == 2 else ""
+        return "binary_crossentropy" if target.distinct == 2 else "sparse_categorical_crossentropy"
     binary = target.kind == "integer" and target.distinct == 2 and target.numbers.max - target.numbers.min == 1
     return "binary_crossentropy" if binary else ""
+
+
+def is_zero_or_one(target: ColumnProfile) -> bool:
+    """Return True if a target's labels are read as 0 and 1."""
+    if target.kind == "boolean":
+        return True
+    return target.kind == "integer" and (target.numbers.min, target.numbers.max) == (0, 1)
 
 
 def command_for(path: str | Sequence[str], dialect: dict[str, Any], suggestion: Suggestion) -> list[str]:

@@ -43,7 +43,10 @@ class ModelLog:
                 dates = {name: data.date_format for name in data.dates if name not in data.targets}
             exported = raw_model(model, table, run.scaler, run.objective, data.scaling)
             classes = class_names(table.targets[0])
-            outputs = classes or [target.name for target in table.targets]
+            if run.objective.outputs == 1 and classes:
+                classes, outputs = [], classes[1:]  # The output is the probability of the second label.
+            else:
+                outputs = classes or [target.name for target in table.targets]
             image = {}
             if isinstance(data, ImagesConfig):
                 image = {"size": list(data.image_size), "channels": data.channels, "fit": data.fit.value}

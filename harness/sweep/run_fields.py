@@ -41,6 +41,8 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
         ROUNDING: rounding(run.config.runtime, device),
         "mlflow.runColor": colour(str(run.config.flat()["chunksize"])),
     }
+    if len(labels := class_names(run.table.targets[0])) == 2:
+        tags["labels"] = f"{labels[0]}: 0, {labels[1]}: 1"
     if run.table.dropped or run.table.filled:
         tags |= {"rows_dropped": str(run.table.dropped), "fields_filled": str(run.table.filled)}
     if run.cohort and run.cohort.strategy.compiler != "xla":

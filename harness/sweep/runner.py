@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.config import DEFAULT_EXPERIMENT, Config
+from harness.data.classes import class_names
 from harness.data.precision import describe_rounding
 from harness.data.vocabulary import explain_text
 from harness.formatting import count
@@ -162,6 +163,8 @@ class Sweep:
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
             for note in filter(None, map(explain_text, table.features)):
                 self._say(f"data:   {note}")
+            if len(labels := class_names(table.targets[0])) == 2:
+                self._say(f"data:   {table.targets[0].name}: {labels[0]} is 0, {labels[1]} is 1")
             if table.drift:
                 self._say(f"data:   {table.drift}; this affects batch runs, and data.order=shuffled avoids it")
 

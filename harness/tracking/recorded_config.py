@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config import AnyData, Config, DataConfig, kind_of
+from harness.config import AnyData, Config, DataConfig, ImagesConfig, kind_of
 from harness.errors import ConfigError, require
 
 RESTORED = {"lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
@@ -39,8 +39,17 @@ def config_of(
     values["runtime"] = {key: values["runtime"].get(key, before) for key, before in RESTORED.items()} | dict(runtime)
     values["tracking"] = dict(tracking)
     if path is not None:
-        values["data"] = {**values["data"], "path": path}
+        values["data"] = {**values["data"], **_moved(values["data"], path)}
     return _structured(schema_of(values["data"]), values)
+
+
+def _moved(data: Mapping[str, Any], path: object) -> dict[str, object]:
+    """Return the keys that say where the data is now: of images, one for each path that was recorded."""
+    if kind_of(data) is not ImagesConfig or not isinstance(path, list):
+        return {"path": path}
+    keys = ["path", *(key for key in ("labels", "holdout_path") if data.get(key))]
+    require(len(path) <= len(keys), f"--data: the run has only {len(keys)} places of data ({', '.join(keys)}).")
+    return dict(zip(keys, path, strict=False))
 
 
 def data_of(settings: Mapping[str, Any]) -> AnyData:

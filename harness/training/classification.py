@@ -14,7 +14,9 @@ import tensorflow as tf
 
 from harness.config.metrics import BINARY, TOP5_CLASSES, class_metrics
 from harness.data.scaler import Scaler
+from harness.data.statistics import category_text
 from harness.errors import require
+from harness.overrides import override
 from harness.training.objective import Accumulators, Holdout, Objective
 
 BINS = 4096
@@ -35,10 +37,20 @@ class BinaryClassification(Objective):
         return BINARY
 
     def check_targets(self, name: str, values: np.ndarray) -> None:
-        """Reject everything but 0 and 1."""
+        """Reject everything but two labels, or 0 and 1."""
+        if labels := self.targets[0].categories:
+            shown = ", ".join(map(category_text, labels[:5])) + (", ..." if len(labels) > 5 else "")
+            require(
+                len(labels) == 2,
+                f"loss=binary_crossentropy needs two labels, but {name} has {len(labels)} ({shown}). "
+                "Set loss=sparse_categorical_crossentropy.",
+            )
+            return
         others = values[(values != 0) & (values != 1)]
         require(
-            not others.size, f"loss=binary_crossentropy needs labels 0 and 1, but {name} contains {others[:1].sum():g}."
+            not others.size,
+            f"loss=binary_crossentropy needs labels 0 and 1, but {name} contains {others[:1].sum():g}. "
+            f"If these are two labels, set {override('data.categorical', [name])}.",
         )
 
     def start(self, tile: int) -> Accumulators:

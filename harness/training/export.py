@@ -131,6 +131,10 @@ def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int])
         # As the table stores it.
         offsets = np.array([[column.offset for column in columns]])
         values = keras.ops.cast(keras.ops.subtract(values, offsets), "float32")
+    if table.filled:
+        # Empty fields are filled as they were in training.
+        means = np.array([[column.mean - column.offset for column in columns]], np.float32)
+        values = keras.ops.where(keras.ops.isnan(values), means, values)
     # Not a Normalization layer, which raises standard deviations below 1e-7 to 1e-7.
     values = keras.layers.Rescaling(1.0, (-scaler.stored_mean[indices]).tolist())(values)
     return keras.layers.Rescaling((1 / scaler.std[indices]).tolist())(values)

@@ -17,6 +17,8 @@ from harness.data.scaler import Scaler
 from harness.training.objective import Accumulators, Holdout, Objective
 
 _PER_TARGET = 4
+LEAST_VARIATION = 1e-12
+"""In relation to the squared distance from the training mean; less is the rounding of a target that does not vary."""
 
 
 class Regression(Objective):
@@ -49,7 +51,7 @@ class Regression(Objective):
         for target in range(len(self.targets)):
             squared, absolute, truth, truth_squared = sums[target * _PER_TARGET : (target + 1) * _PER_TARGET]
             variation = truth_squared - truth**2 / rows
-            r2 = 1 - squared[lane] / variation if variation > 0 else math.nan
+            r2 = 1 - squared[lane] / variation if variation > LEAST_VARIATION * truth_squared else math.nan
             values += [math.sqrt(squared[lane] / rows), absolute[lane] / rows, r2]
         if len(self.targets) > 1:
             values.append(float(np.mean(values[2::3])))

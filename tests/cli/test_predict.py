@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import zipfile
 from collections.abc import Callable
@@ -25,6 +26,10 @@ FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
 EXPECTED = [10 * 2 + 1, 10 * 4 + 3, 10 * 6.5 + 5]
 WRITTEN = "dates: [], date_format: null, delimiter: ',', encoding: utf-8, decimal: ."
 CONFIG = f"data: {{features: [a, b, c, d], target: y, {WRITTEN}}}"
+WRITTEN_ODDLY = (
+    "data: {features: [a, b], target: y, delimiter: ;, decimal: ',', thousands: ., na_values: ['?'], missing: drop, "
+    "comment: '#', names: [id, b, a, y]}"
+)
 Write = Callable[..., Path]
 
 
@@ -43,10 +48,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ids = {"uri": uri}
     unsafe = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x + 1)])
     with Tracker(uri, "question") as tracker:
-        for name, kept in (("kept", model()), ("unsafe", unsafe), ("not kept", None)):
+        for name, kept in (("kept", model()), ("written", model()), ("unsafe", unsafe), ("not kept", None)):
             command = "harness train chunksize=4 epochs=2"
             ids[name] = tracker.start_run(name, {}, {"kind": "run", "sample": "batch", "command": command})
-            tracker.log_text(ids[name], CONFIG, "config.yaml")
+            tracker.log_text(ids[name], CONFIG if name != "written" else WRITTEN_ODDLY, "config.yaml")
             if kept is not None:
                 tracker.log_model(ids[name], RawModel(kept, {name: np.ones(1) for name in "ab"}, ["y"]))
             tracker.end_run(ids[name], "FINISHED")
@@ -74,6 +79,35 @@ def test_kept_columns_are_unchanged(
     predict(records, store["kept"], write(FILE), tmp_path / "out.csv", keep=True)
     expected = zip(FILE.splitlines(), ["prediction", "21", "43", "70"], strict=True)
     assert (tmp_path / "out.csv").read_text() == "".join(f"{line},{value}\n" for line, value in expected)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_files_are_read_as_in_training(
+    records: RunReader,
+    store: dict[str, str],
+    write: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    keep: bool,
+) -> None:
+    path = write(gzip.compress(b"# by X\n;;;\n x;1;2,0;0\n y;?;4;0\n#z\n z;1.005;6,5;-\n"))
+    predict(records, store["written"], path, tmp_path / "out.csv", keep=keep)
+    kept = [["id", "b", "a", "y"], [" x", "1", '"2,0"', "0"], [" y", "?", "4", "0"], [" z", "1.005", '"6,5"', "-"]]
+    lines = [[*(row if keep else []), value] for row, value in zip(kept, ["prediction", "21", "", "1070"], strict=True)]
+    assert (tmp_path / "out.csv").read_text() == "".join(f"{','.join(line) or chr(34) * 2}\n" for line in lines)
+    assert capsys.readouterr().err.startswith("1 rows have empty fields, and so no prediction")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather", "jsonl"])
+def test_files_of_other_formats(records: RunReader, store: dict[str, str], tmp_path: Path, suffix: str) -> None:
+    frame = pd.read_csv(io.StringIO(FILE))
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        getattr(frame, f"to_{suffix}")(path)
+    predict(records, store["kept"], path, tmp_path / "out.csv", keep=True)
+    assert pd.read_csv(tmp_path / "out.csv").equals(frame.assign(prediction=[21, 43, 70]))
 
 
 def test_standard_output(
@@ -128,7 +162,7 @@ def test_bad_rows_are_refused_and_leave_no_file(
 def test_missing_files_and_folders_are_refused(
     records: RunReader, store: dict[str, str], write: Write, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="is not a CSV file on disk"):
+    with pytest.raises(ConfigError, match="is not a file on disk"):
         predict(records, store["kept"], tmp_path / "none.csv", None, keep=False)
     with pytest.raises(ConfigError, match="--output: no such folder"):
         predict(records, store["kept"], write(FILE), tmp_path / "none" / "out.csv", keep=False)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +194,37 @@ def test_the_built_in_digits(make) -> None:
     assert (table.train_rows + table.holdout_rows, table.features[0].shape) == (1797, (8, 8, 1))
     assert table.targets[0].categories == tuple("0123456789")
     assert table.notes == ()
+
+
+def test_an_interrupted_ingest_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    def interrupt(state: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_table(ImagesConfig([4, 6], path=str(folder)), tmp_path / "cache", interrupt)
+    assert list((tmp_path / "cache" / "tables").iterdir()) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from harness.config import ImagesConfig
+from harness.data.table_builder import open_table
+
+def progress(state):
+    if state.rows == 33:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+open_table(ImagesConfig([4, 6], path=sys.argv[1]), Path(sys.argv[2]), progress)
+"""
+
+
+def test_a_killed_ingest_leaves_nothing_half_made(folder: Path, make, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", PROGRAM, str(folder), str(tmp_path / "cache")]
+    assert subprocess.run(words, timeout=60).returncode == -signal.SIGKILL
+    assert [cached.state for cached in list_tables(tmp_path / "cache")] == ["broken"]
+    assert make(folder).digest == make(folder, cache="other").digest
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,184 @@
+"""Files that people have: the command that `describe` proposes reads the rows that pandas reads."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.config import Config, DataConfig, Loss, Missing
+from harness.data.describe import describe
+from harness.data.table_builder import open_table
+from tests.cli.test_quoting import in_bash, parsed
+from tests.tables import rows
+
+SIZE = 40
+DRAW = np.random.default_rng(7)
+AREA, ROOMS = DRAW.integers(40, 200, SIZE), DRAW.integers(1, 7, SIZE)
+PRICE = AREA * 1100 + ROOMS * 1500 + DRAW.integers(0, 9999, SIZE)
+HOMES = pd.DataFrame({"area": AREA, "rooms": ROOMS, "price": PRICE})
+DAYS = pd.date_range("2010-01-01", periods=SIZE, freq="32D")
+POOL = np.where(ROOMS > 4, "Ex", "NA")
+FLAG = ROOMS % 2 == 0
+PLAIN = HOMES.to_csv(index=False)
+
+
+class Case(NamedTuple):
+    """A file, and the columns, categories as text, that its rows have; the last one is the target."""
+
+    name: str
+    content: str | bytes
+    frame: pd.DataFrame = HOMES
+
+
+def csv(frame: pd.DataFrame, **options: Any) -> str:
+    return frame.to_csv(index=False, **options)
+
+
+def packed(frame: pd.DataFrame, kind: str) -> bytes:
+    sink = io.BytesIO()
+    getattr(frame, f"to_{kind}")(sink)
+    return sink.getvalue()
+
+
+def zipped(content: str) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("homes.csv", content)
+    return sink.getvalue()
+
+
+HALVES = HOMES.assign(area=HOMES["area"] + 0.5)
+DATED = pd.DataFrame({"date": (DAYS - pd.Timestamp("1970-01-01")).days, "area": AREA, "price": PRICE})
+LABELS = pd.DataFrame({"area": AREA, "rooms": ROOMS, "label": (AREA > 120).astype(int)})
+GAPS = HOMES.assign(rooms=HOMES["rooms"].where(HOMES.index % 6 > 0).astype(float))
+CASES = [
+    Case("eu.csv", csv(HALVES, sep=";", decimal=","), HALVES),
+    Case("homes.tsv", csv(HOMES, sep="\t")),
+    Case("houses (1).csv", PLAIN),
+    Case("a b#c=d [é] 中.csv", PLAIN),
+    Case("space.data", HOMES.to_string(index=False)),
+    Case("comments.csv", f"# source: example office\n# downloaded 2024-01-01\n{PLAIN}"),
+    Case("preamble.csv", f"Example office\nHouse sales\n\n{PLAIN}"),
+    Case("footer.csv", f"{PLAIN}\nSource: example office\n"),
+    Case("units.csv", PLAIN.replace("price\n", "price\nm2,,EUR\n", 1)),
+    Case("trailing.csv", PLAIN.replace("\n", ",\n").replace("price,", "price", 1)),
+    Case("spaces.csv", PLAIN.replace(",", ", ")),
+    Case("latin1.csv", csv(HOMES.set_axis(["Wohnfläche", "Zimmer", "Preis"], axis=1)).encode("latin-1")),
+    Case("utf16.csv", PLAIN.encode("utf-16")),
+    Case("nohead.csv", csv(HALVES, header=False), HALVES.set_axis(["0", "1", "2"], axis=1)),
+    Case("thousands.csv", csv(HOMES.assign(price=[f"{value:,}" for value in PRICE]))),
+    Case("dollars.csv", csv(HOMES.assign(price=[f"${value:,}.00" for value in PRICE]))),
+    Case("euros.csv", csv(HOMES.assign(price=[f"{value:,} €".replace(",", ".") for value in PRICE]), sep=";")),
+    Case("percent.csv", csv(HOMES.assign(rooms=[f"{value}%" for value in ROOMS]))),
+    Case("question.csv", csv(GAPS, na_rep="?", float_format="%g"), GAPS),
+    Case("sentinel.csv", csv(GAPS, na_rep="-999", float_format="%g"), GAPS),
+    Case("nacat.csv", csv(HOMES.assign(rooms=POOL)), HOMES.assign(rooms=POOL)),
+    Case("bools.csv", csv(HOMES.assign(rooms=FLAG)).upper().replace("PRICE", "price"), HOMES.assign(rooms=FLAG)),
+    Case("bool.parquet", packed(HOMES.assign(rooms=FLAG), "parquet"), HOMES.assign(rooms=FLAG)),
+    Case("homes.feather", packed(HOMES, "feather")),
+    Case("homes.zip", zipped(PLAIN)),
+    Case("homes.csv.bz2", bz2.compress(PLAIN.encode())),
+    Case("homes.jsonl", "".join(f"{json.dumps(row)}\n" for row in HOMES.to_dict("records"))),
+    Case("isodate.csv", csv(DATED.assign(date=DAYS.strftime("%Y-%m-%d"))), DATED),
+    Case("usdate.csv", csv(DATED.assign(date=DAYS.strftime("%m/%d/%Y"))), DATED),
+    Case("dotdate.csv", csv(DATED.assign(date=DAYS.strftime("%d.%m.%Y"))), DATED),
+    Case("label12.csv", csv(LABELS.assign(label=LABELS["label"] + 1)), LABELS),
+    Case("yes_target.csv", csv(LABELS.assign(label=np.where(LABELS["label"], "yes", "no"))), LABELS),
+    Case("words_target.csv", csv(LABELS.assign(label=np.where(LABELS["label"], "M", "B"))), LABELS),
+    Case(
+        "duplicates.csv", csv(HOMES.assign(x="u", y="v").set_axis(["area", "rooms", "price", "note", "note"], axis=1))
+    ),
+]
+
+
+def proposed(path: Path, target: str | None = None) -> dict[str, Any]:
+    """Return the keys of the command that `describe` proposes, as bash and Hydra read it."""
+    words = in_bash(describe(str(path), target=target).command)
+    assert words[:2] == ["harness", "train"]
+    return {word.partition("=")[0]: parsed(word) for word in words[2:]}
+
+
+def configured(keys: dict[str, Any]) -> DataConfig:
+    """Return the configuration of data with these keys."""
+    data = {key.removeprefix("data."): value for key, value in keys.items() if key.startswith("data.")}
+    loss = Loss(keys.get("loss", "mse"))
+    config = {"chunksize": 1, "learning_rate": 0.1, "epochs": 1, "seed": 0, "loss": loss, "optimizer": {"name": "adam"}}
+    found: Any = DataConfig(**data | {"missing": Missing(data.get("missing", "error")), "holdout": 0.0})
+    return Config(**config, data=found, model={"_target_": "harness.models.linear"}).data  # type: ignore[arg-type, return-value]
+
+
+def check_table(keys: dict[str, Any], frame: pd.DataFrame, cache: Path) -> None:
+    """Compare the table that is trained on with a frame, column by column; the last one is the target."""
+    table = open_table(configured(keys), cache)
+    assert len(table.columns) == len(frame.columns)
+    for column, values, (name, expected) in zip(table.columns, rows(table).T, frame.items(), strict=True):
+        if column.categories and column in table.features:
+            assert np.array(column.categories)[values.astype(int) - 1].tolist() == expected.tolist()
+            continue
+        want = expected.astype(float)
+        np.testing.assert_allclose(values, want.fillna(want.mean()), rtol=1e-6, err_msg=str(name))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_proposed_command_reads_what_pandas_reads(write: Callable[..., Path], tmp_path: Path, case: Case) -> None:
+    check_table(proposed(write(case.content, case.name)), case.frame, tmp_path / "cache")
+
+
+def test_a_workbook_is_refused_in_a_sentence(write: Callable[..., Path]) -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("xl/workbook.xml", "")
+    with pytest.raises(Exception, match=r"is an Excel workbook\. Save the sheet as CSV"):
+        describe(str(write(sink.getvalue(), "homes.xlsx")))
+
+
+DIALECTS = st.fixed_dictionaries(
+    {
+        "sep": st.sampled_from([",", ";", "\t", "|"]),
+        "decimal": st.sampled_from([".", ","]),
+        "quoting": st.sampled_from([0, 1, 2]),
+        "lineterminator": st.sampled_from(["\n", "\r\n", "\r"]),
+        "na_rep": st.sampled_from(["", "?", "-", "NA", "n/a", "-9999"]),
+        "header": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    form=DIALECTS,
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "latin-1", "utf-16"]),
+    above=st.sampled_from(["", "# a comment", "Made by the office"]),
+    seed=st.integers(0, 999),
+)
+def test_a_frame_written_in_any_dialect_is_read_back(
+    tmp_path: Path, form: dict[str, Any], encoding: str, above: str, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "größe": draw.normal(100, 20, 30).round(2),
+            "n": draw.integers(1, 90, 30).astype(float),
+            "price": draw.normal(5000, 900, 30).round(1),
+        }
+    )
+    frame.loc[::7, "n"] = np.nan
+    if form["sep"] == form["decimal"]:
+        form = form | {"decimal": "."}
+    text = frame.to_csv(index=False, **form)
+    path = tmp_path / "file.csv"
+    path.write_bytes((f"{above}{form['lineterminator']}" * bool(above) + text).encode(encoding))
+    expected = frame if form["header"] else frame.set_axis(["0", "1", "2"], axis=1)
+    keys = proposed(path, target=expected.columns[-1])
+    check_table(keys, expected, tmp_path / "cache")
