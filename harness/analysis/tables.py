@@ -96,7 +96,7 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     if any(has(run, COUNT) for run in runs):
         columns += [["runs", *(f"{run[COUNT]:.0f}" if has(run, COUNT) else "" for run in runs)]]
     if any(has(run, STOPPED) for run in runs):
-        columns += [["stopped\nat", *(str(run[STOPPED]) if has(run, STOPPED) else "" for run in runs)]]
+        columns += [["stopped\nat", *(f"{run[STOPPED]:g}" if has(run, STOPPED) else "" for run in runs)]]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
     return columns + metrics
 
@@ -240,5 +240,5 @@ def _ending(run: Run) -> str:
     if run["status"] == "FINISHED":
         return ""
     if has(run, PRUNED):
-        return f"pruned at {run[PRUNED]}"
+        return f"pruned at {run[PRUNED]:g}"
     return state_of(run["status"], diverged=has(run, "diverged_at"))

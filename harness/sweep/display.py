@@ -46,13 +46,16 @@ class Display:
             parts.append(_remaining((state.total - state.bytes) / size))
         self._show(f"{state.what} data", state.bytes, state.total or None, parts)
 
-    def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int, best: str = "") -> None:
+    def training(
+        self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int, best: str = "", note: str = ""
+    ) -> None:
         """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. Epoch 0 is compilation.
 
-        `best` is the best result so far.
+        A `note` is shown in place of the runs and of `best`, the best result so far.
         """
-        parts = [f"epoch {epoch}/{epochs}", f"{ended}/{count(runs, 'run')}"] if epoch and rows else ["compiling"]
-        parts += [best] if best else []
+        is_begun = epoch and rows
+        parts = [f"epoch {epoch}/{epochs}", note or f"{ended}/{count(runs, 'run')}"] if is_begun else ["compiling"]
+        parts += [best] if best and not note else []
         (rate,) = self._rates("training", rows)
         if rate:
             parts += [f"{millions(rate)} rows/s", _remaining((total - rows) / rate)]

@@ -23,7 +23,7 @@ from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
-from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
+from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
 from harness.tracking.tracker import Tracker
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.tile import thinned
@@ -44,6 +44,7 @@ class Recorder:
         tags: Mapping[str, str] | None = None,
         owner: Mapping[str, str] | None = None,
         labels: TrackingConfig | None = None,
+        search: str = "",
     ) -> None:
         """Start or continue the summary run if there is a sweep `folder`; see `Summary`.
 
@@ -54,7 +55,9 @@ class Recorder:
         self._leaderboard = Leaderboard()
         self._models = ModelLog(tracker)
         self._summary = (
-            Summary(tracker, command, folder, signatures, summary_record, self._owner, labels) if folder else None
+            Summary(tracker, command, folder, signatures, summary_record, self._owner, labels, search)
+            if folder
+            else None
         )
         self._has_code = bool(self._summary and self._summary.is_continued)
         self.has_changed = not self._has_code  # Whether the sweep has other runs or results than before.
@@ -172,7 +175,7 @@ class Recorder:
                 continue
             if event.ending is Ending.pruned:
                 run.pruned_at = event.epoch
-                self._tracker.tag(run.run_id, {PRUNED: str(event.epoch)})
+                self._tracker.tag(run.run_id, {PRUNED: str(event.epoch), SEARCH: run.search})
                 self._leaderboard.pop_best_values(run)
                 self._end(run, "KILLED")
                 continue

@@ -11,7 +11,7 @@ from harness.config import LogModel
 from harness.sweep.claims import HOST, claim_of, is_owned
 from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
-from harness.tracking.run_tags import PRUNED
+from harness.tracking.run_tags import PRUNED, SEARCH
 
 WITHOUT_MODEL = "without model"
 
@@ -29,8 +29,8 @@ class RunState:
 
     @property
     def has_result(self) -> bool:
-        """True if the run needs no training."""
-        return self.name in ("finished", "diverged")
+        """True if the run needs no training. One that a search has pruned is a result for that search only."""
+        return self.name in ("finished", "diverged", "pruned")
 
     def reusable_id(self, rounding: str) -> str:
         """Return the id of a run that is interrupted or without model, to train it again; otherwise an empty string.
@@ -64,7 +64,8 @@ def _state(run: Run, records: Sequence[Record], claimed: set[str], place: str, e
     if claim_of(run.signature, experiment_id) in claimed:
         return RunState("running", records[0] if records else None)
     states = [RunState(_state_name(record, place), record) for record in records]
-    results = [state for state in states if state.name == "diverged" or (state.has_result and _has_model(run, state))]
+    states = [state for state in states if state.name != "pruned" or _is_trial_of(state, run.search)]
+    results = [state for state in states if state.has_result and (state.name != "finished" or _has_model(run, state))]
     results += [RunState(WITHOUT_MODEL, state.record) for state in states if state.name == "finished"]
     # Runs on other machines are not waited for.
     unfinished = [state for state in states if state.name in ("failed", "interrupted")]
@@ -81,6 +82,10 @@ def _state_name(record: Record, place: str) -> str:
     if PRUNED in tags:
         return "pruned"
     return "running" if status == "RUNNING" and not is_owned(record, place) else "interrupted"
+
+
+def _is_trial_of(state: RunState, search: str) -> bool:
+    return bool(search and state.record and state.record.data.tags.get(SEARCH) == search)
 
 
 def _has_model(run: Run, state: RunState) -> bool:

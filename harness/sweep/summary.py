@@ -17,6 +17,7 @@ from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
 from harness.sweep.summary_state import RunResult, SummaryState
+from harness.tracking.run_tags import SEARCH
 from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
 from harness.training.trainer import Clocks
@@ -36,11 +37,14 @@ class Summary:
         record: Record | None = None,
         owner: Mapping[str, str] | None = None,
         labels: TrackingConfig | None = None,
+        search: str = "",
     ) -> None:
         """Start the summary run, or continue that of an earlier call: the one in the folder, else `record`.
 
-        `labels` has the sweep's name, note and tags.
+        `labels` has the sweep's name, note and tags. With the signature of a `search`, that is the sweep's own; else it
+        follows from those of its runs.
         """
+        self._search = search
         owner = owner or {}
         labels = labels or TrackingConfig()
         self._note = labels.note or ""
@@ -56,7 +60,8 @@ class Summary:
             tracker.resume_run(self.state.run_id, owner)
             tracker.tag(self.state.run_id, labels.tags | ({"mlflow.runName": labels.name} if labels.name else {}))
         else:
-            own = {"kind": "sweep", "command": command, "signature": sweep_signature(signatures), **owner}
+            own = {"kind": "sweep", "command": command, "signature": search or sweep_signature(signatures), **owner}
+            own |= {SEARCH: search} if search else {}
             self.state.started = time.time()
             self.state.run_id = tracker.start_run(labels.name or sweep_name(command), {}, labels.tags | own)
         self.state.signatures = list(dict.fromkeys([*self.state.signatures, *signatures]))
@@ -87,7 +92,7 @@ class Summary:
         self.state.signatures += sorted(new)
         self.state.data = list(dict.fromkeys([*self.state.data, *map(_describe_data, runs)]))
         self.state.write(self._folder)
-        if new:
+        if new and not self._search:
             self._tracker.tag(self.run_id, {"signature": sweep_signature(self.state.signatures)})
 
     def monitor(self) -> None:
