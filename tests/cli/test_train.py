@@ -41,8 +41,8 @@ NEEDED = {
     ("model", "custom"): ["model._target_=harness.models.linear"],
 }
 ROOT_KEYS = (
-    "chunksize, data, epochs, experiment, learning_rate, loss, model, optimizer, runtime, seed, stopping, sweep, "
-    "tracking"
+    "chunksize, data, epochs, experiment, learning_rate, loss, model, optimizer, runtime, search, seed, stopping, "
+    "sweep, tracking"
 )
 
 
@@ -109,6 +109,9 @@ def test_defaults_whole() -> None:
         "tracking.log_model": "best",
         "tracking.wait": 600.0,
         "tracking.curve_points": 1000,
+        "tracking.name": None,
+        "tracking.note": None,
+        "tracking.tags": {},
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
         "runtime.block_rows": None,
