@@ -21,6 +21,7 @@ from harness.config import (
     ImagesConfig,
     ObjectiveConfig,
     RuntimeConfig,
+    SearchConfig,
     StoppingConfig,
     TrackingConfig,
 )
@@ -60,6 +61,7 @@ SECTIONS = (
         StoppingConfig,
         "When a run ends early. See [comparison.md](comparison.md#early-stopping).",
     ),
+    ("search", "search.", SearchConfig, "How a sweep with an interval searches. See [search.md](search.md)."),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
 )
@@ -129,6 +131,8 @@ def _type(kind: typing.Any) -> str:
         return ", ".join(f"`{each.value}`" for each in kind)
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", types.NoneType: "`null`"}
     names |= {
+        list[int]: "list of integers",
+        dict[str, int]: "mapping",
         list[str]: "list of names",
         list[int]: "list of numbers",
         list[typing.Any]: "list",

@@ -21,6 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from harness.cli.app import App
 from harness.cli.compose import CONF, Job, compose_jobs, fold_words, grid_axes
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder, write_job_files
+from harness.cli.search_words import search_of
+from harness.errors import require
 from harness.sweep.proposer import Grid, Proposer, Result
 
 log = logging.getLogger(__name__)
@@ -78,7 +80,14 @@ class HarnessSweeper(Sweeper):
         self.launcher = self._launcher
 
     def proposer(self, words: Sequence[str]) -> Proposer:
-        """Return the proposer of configurations for the sweep's overrides."""
+        """Return the proposer of configurations for the sweep's overrides: a search if there is an interval."""
+        config: Any = self.config
+        if search := search_of(self._loader, words, config):
+            self._app.search = search
+            fused = isinstance(self._launcher, FusedLauncher)
+            together = "search=halving weighs runs as they train together. Remove hydra/launcher, or use search=sobol."
+            require(fused or not search.rungs(search.trials_each), together)
+            return search
         return Grid(grid_axes(self._loader, words), self._batch)
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
@@ -98,7 +107,14 @@ class HarnessSweeper(Sweeper):
             ended = self._launcher.launch(batch, initial_job_idx=len(results))
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
-            results += [Result(tuple(words), value) for words, value in zip(batch, objectives, strict=True)]
+            runs = self._app.runs[len(results) :] if self._app.search else []
+            pruned = [run.pruned_at for run in runs] or [None] * len(batch)
+            results += [
+                Result(tuple(words), value, epoch)
+                for words, value, epoch in zip(batch, objectives, pruned, strict=True)
+            ]
+            if self._app.previews and self._app.search:
+                break  # What is confirmed depends on results.
         return jobs
 
 

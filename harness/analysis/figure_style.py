@@ -27,6 +27,7 @@ DASHES: Any = (0, (4, 1.5))
 LEGEND_ENTRIES = 6
 LOG_RATIO = 20
 """Values that differ by more than this factor get a logarithmic axis."""
+LEAST_DISTANCE = 0.02
 OFF_SCALE = 50
 """Losses above this multiple of the median loss are drawn off the scale; such runs are about to diverge."""
 
@@ -51,11 +52,18 @@ def panels(
     return figure, axes
 
 
-def scale_loss_axis(axis: Axes, values: pd.Series, label: str) -> float:
-    """Scale the y axis to fit the losses that are not off the scale, and return the largest value shown."""
-    top = OFF_SCALE * float(values.median())
-    shown = values[values <= top]
-    if shown.min() > 0 and shown.max() > LOG_RATIO * shown.min():
+def on_scale(values: pd.Series, sign: int) -> pd.Series:
+    """Return which values of a metric with this `sign` are not off the scale; 1 minus a score is like a loss."""
+    if sign > 0:
+        return values <= OFF_SCALE * float(values.median())
+    return 1 - values <= OFF_SCALE * max(1 - float(values.median()), LEAST_DISTANCE)
+
+
+def scale_axis(axis: Axes, values: pd.Series, label: str, sign: int) -> pd.Series:
+    """Scale the y axis to fit the values that are not off the scale, and return which are."""
+    fits = on_scale(values, sign)
+    shown = values[fits]
+    if sign > 0 and shown.min() > 0 and shown.max() > LOG_RATIO * shown.min():
         axis.set_yscale("log")
         axis.set_ylim(shown.min() / 1.15, shown.max() * 1.15)
     else:
@@ -64,7 +72,7 @@ def scale_loss_axis(axis: Axes, values: pd.Series, label: str) -> float:
         axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axis.yaxis.set_major_formatter(FuncFormatter(short))
     axis.set_ylabel(label)
-    return top
+    return fits
 
 
 def add_legend(figure: Figure, runs: pd.DataFrame, marker: str = "") -> None:

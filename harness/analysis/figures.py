@@ -18,21 +18,32 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis import figure_style as style
+from harness.analysis.confusion import confusion_matrices
 from harness.analysis.objective import chunksize, objective
-from harness.config.metrics import predicts_probability
+from harness.config.metrics import predicts_probability, sign
 from harness.escaping import figure_label
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
 
+ACCURACY = "val/accuracy"
 MAX_NUMBERS = 150
 """A heat map with more cells than this shows no numbers."""
 _CELL = ["size", "learning_rate", "epochs"]
 
 
 def loss_curves(sweep: Sweep) -> Figure | None:
-    """Draw the loss of every run by epoch and by update; the best run of each chunksize is bold."""
+    """Draw the deciding metric of every run by epoch and by update; the best run of each chunksize is bold."""
+    return _curves(sweep, objective(sweep.runs).metric)
+
+
+def accuracy_curves(sweep: Sweep) -> Figure | None:
+    """Draw the accuracy of every run likewise, unless it is the deciding metric."""
+    return None if objective(sweep.runs).metric == ACCURACY else _curves(sweep, ACCURACY)
+
+
+def _curves(sweep: Sweep, metric: str) -> Figure | None:
     found = objective(sweep.runs)
-    curves = sweep.curves[sweep.curves["metric"] == found.metric]
+    curves = sweep.curves[sweep.curves["metric"] == metric]
     if curves.empty:
         return None
     runs, best = sweep.runs.set_index("run_id"), set(found.best(sweep.runs)["run_id"])
@@ -50,9 +61,9 @@ def loss_curves(sweep: Sweep) -> Figure | None:
             line["linestyle"] = style.DASHES
         for axis, x in zip(axes, ("epoch", "updates"), strict=True):
             axis.plot(curve[x], curve["value"], **line)
-    top = style.scale_loss_axis(axes[0], curves["value"], style.axis_label(sweep, found.metric))
-    above = curves.loc[curves["value"] > top, "run_id"].nunique()
-    note = f" ({above} run{'s' if above > 1 else ''} partly off the scale)" if above else ""
+    fits = style.scale_axis(axes[0], curves["value"], style.axis_label(sweep, metric), sign(metric))
+    off = curves.loc[~fits, "run_id"].nunique()
+    note = f" ({off} run{'s' if off > 1 else ''} partly off the scale)" if off else ""
     axes[0].set_xlabel("epochs")
     axes[0].set_title("by epoch: same rows seen", fontsize=10)
     axes[1].set_xlabel("updates")
@@ -73,7 +84,7 @@ def heat_map(sweep: Sweep) -> Figure | None:
     A cell shows the mean over seeds for the best combination of the other settings.
     """
     found = objective(sweep.runs)
-    metric, sign = found
+    metric, direction = found
     runs = sweep.runs.assign(size=[chunksize(run) for _, run in sweep.runs.iterrows()])
     finished = found.finished(runs)
     sizes, rates = style.ordered(runs["size"]), sorted(runs["learning_rate"].unique())
@@ -81,13 +92,14 @@ def heat_map(sweep: Sweep) -> Figure | None:
         return None
     others = [key for key in sweep.params if key not in ("chunksize", "seed") and runs[key].nunique() > 1]
     means = finished.groupby(list(dict.fromkeys([*_CELL, *others])), dropna=False)[metric].mean()
-    values = sign * (sign * means).groupby(_CELL).min()
-    low, high = float(values.min()), float(values[values < style.OFF_SCALE * values.median()].max())
-    norm = LogNorm(low, high) if low > 0 and high > style.LOG_RATIO * low else Normalize(low, high)
+    values = direction * (direction * means).groupby(_CELL).min()
+    fitting = values[style.on_scale(values, direction)]
+    low, high = float(fitting.min()), float(fitting.max())
+    norm = LogNorm(low, high) if direction > 0 and low > 0 and high > style.LOG_RATIO * low else Normalize(low, high)
     epochs = sorted(finished["epochs"].unique())[-3:]
     width = max(2.3 + len(epochs) * (1.4 + 0.62 * min(len(rates), 12)), 5)
     figure, axes = style.panels(len(epochs), width, min(2.0 + 0.42 * len(sizes), 9), right=1.05)
-    colors = colormaps["viridis_r" if sign > 0 else "viridis"].with_extremes(bad="#DDDDDD")
+    colors = colormaps["viridis_r" if direction > 0 else "viridis"].with_extremes(bad="#DDDDDD")
     image = None
     for axis, count in zip(axes, epochs, strict=True):
         grid = np.array([[values.get((size, rate, count), np.nan) for rate in rates] for size in sizes], float)
@@ -97,7 +109,7 @@ def heat_map(sweep: Sweep) -> Figure | None:
             for (row, column), value in np.ndenumerate(grid):
                 ending = "div." if (sizes[row], rates[column], count) in diverged else "-"
                 text = f"{value:.3g}" if np.isfinite(value) else ending
-                dark = np.isfinite(value) and sign * (norm(min(value, high)) - 0.5) > 0.05
+                dark = np.isfinite(value) and direction * (norm(min(max(value, low), high)) - 0.5) > 0.05
                 color = "white" if dark else "#222222"
                 axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color=color)
         style.label_cells(axis.xaxis, [f"{rate:g}" for rate in rates])
@@ -125,7 +137,7 @@ def costs(sweep: Sweep) -> Figure | None:
         dots |= {"s": 34, "alpha": 0.75, "linewidths": 0}
         axes[0].scatter(group["memory/update_mb"] * 1e6, group[found.metric], **dots)
         axes[1].scatter(group["time/train_s"], group[found.metric], **dots)
-    style.scale_loss_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric))
+    style.scale_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric), found.sign)
     if runs["memory/update_mb"].max() > style.LOG_RATIO * runs["memory/update_mb"].min():
         axes[0].set_xscale("log")
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{millions(value)}B"))
@@ -172,4 +184,11 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
     return figure
 
 
-FIGURES = {"losses": loss_curves, "heat_map": heat_map, "costs": costs, "fit": fitted_lines}
+FIGURES = {
+    "losses": loss_curves,
+    "accuracy": accuracy_curves,
+    "confusion": confusion_matrices,
+    "heat_map": heat_map,
+    "costs": costs,
+    "fit": fitted_lines,
+}

@@ -26,9 +26,15 @@ MOST_CLASSES = 50
 
 CAPTIONS = {
     "losses": (
-        "Loss by epoch and by update",
+        "By epoch and by update",
         "One line per run. The best run of each chunksize is bold; full-sample runs are dashed. At the same horizontal "
         "position, runs have seen the same rows (left) or have taken the same number of updates (right).",
+    ),
+    "accuracy": ("Accuracy by epoch and by update", "Fraction of the holdout's rows that are predicted correctly."),
+    "confusion": (
+        "Confusion matrices",
+        "Rows of the holdout by label and prediction, of the best batch run and the best full-sample run. Darker is a "
+        "larger part of the label's rows.",
     ),
     "heat_map": (
         "Chunksize and learning rate",

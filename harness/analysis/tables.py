@@ -56,7 +56,7 @@ _SCAN_TITLES = {"train\ns": "scan\ns", "rows\n/s": "scan\nrows/s"}
 
 def one_line(title: str) -> str:
     """Return a column's title without line breaks."""
-    return " ".join(title.replace("-\n", "").replace("/\n", "/").split())
+    return " ".join(title.replace("-\n", "").replace("/\n", "/").replace("_\n", "_").split())
 
 
 def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
@@ -93,7 +93,7 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     if any(has(run, COUNT) for run in runs):
         columns += [["runs", *(f"{run[COUNT]:.0f}" if has(run, COUNT) else "" for run in runs)]]
     if any(has(run, STOPPED) for run in runs):
-        columns += [["stopped\nat", *(str(run[STOPPED]) if has(run, STOPPED) else "" for run in runs)]]
+        columns += [["stopped\nat", *(f"{run[STOPPED]:g}" if has(run, STOPPED) else "" for run in runs)]]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
     return columns + metrics
 
@@ -104,8 +104,14 @@ def _metrics(sweep: Sweep) -> list[Metric]:
     keys = [key for key in epoch_metrics(sweep.runs) if key == deciding or key.split("/")[1] != "mae"]  # As val/rmse.
     keys.sort(key=lambda key: key not in ("train/loss", "val/loss", deciding))
     keys += [key for key in test_metrics(sweep.runs) if key.split("/")[1] != "mae"]
-    shown = [Metric(key.replace("/", "/\n"), key, score if greater_is_better(key) else number) for key in keys]
+    shown = [Metric(_metric_title(key), key, score if greater_is_better(key) else number) for key in keys]
     return [UPDATES, *shown, *OTHERS]
+
+
+def _metric_title(key: str) -> str:
+    """Return a metric's key in lines: each part, and each word of the metric's own name."""
+    part, *rest = key.split("/")
+    return "/\n".join([part, *(each.replace("_", "_\n") if index == 0 else each for index, each in enumerate(rest))])
 
 
 def comparison_columns(comparisons: Sequence[Comparison]) -> list[Column]:
@@ -220,5 +226,5 @@ def _ending(run: Run) -> str:
     if run["status"] == "FINISHED":
         return ""
     if has(run, PRUNED):
-        return f"pruned at {run[PRUNED]}"
+        return f"pruned at {run[PRUNED]:g}"
     return "diverged" if has(run, "diverged_at") else run["status"].lower()

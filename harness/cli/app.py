@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.sweep.display import Display
     from harness.sweep.plan import Run
     from harness.sweep.runner import Sweep
+    from harness.sweep.search import Search
 
 
 class App:
@@ -47,6 +48,7 @@ class App:
         self._signatures: list[str] = []
         self._options = _options_of(arguments)
         self._is_trusted = OPTION in arguments
+        self.search: Search | None = None  # What proposes the jobs, if that is not a grid.
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
         self._process = os.getpid()
@@ -99,7 +101,9 @@ class App:
         from harness.sweep import runner
 
         if self._sweep is None:
-            self._sweep = runner.Sweep(_display(), command=self._command, folder=folder, signatures=self._signatures)
+            self._sweep = runner.Sweep(
+                _display(), command=self._command, folder=folder, signatures=self._signatures, search=self.search
+            )
         try:
             runs = self._sweep.train(configs, [self._command_of(job) for job in jobs])
             self.runs += runs
@@ -116,7 +120,7 @@ class App:
 
         if self._configs:
             display = _display()
-            preview(self._configs, display, display.console)
+            preview(self._configs, display, display.console, self.search)
 
     def _command_of(self, job: Job) -> str:
         """Return the command that trains a job alone."""

@@ -19,6 +19,7 @@ from harness.config.schema import (
     TrackingConfig,
     flatten,
 )
+from harness.config.search import Sampler, SearchConfig
 from harness.config.stopping import Restore, StoppingConfig
 
 __all__ = [
@@ -40,7 +41,9 @@ __all__ = [
     "Order",
     "Restore",
     "RuntimeConfig",
+    "Sampler",
     "Scaling",
+    "SearchConfig",
     "StoppingConfig",
     "TrackingConfig",
     "Unreadable",

@@ -15,6 +15,7 @@ from harness.config.any_data import AnyData
 from harness.config.keys import key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
 from harness.config.objective import Loss, ObjectiveConfig
+from harness.config.search import SearchConfig
 from harness.config.stopping import StoppingConfig
 from harness.errors import require
 
@@ -147,6 +148,7 @@ class Config:
             arguments of that function.
         optimizer: `name` of a Keras optimizer and its arguments.
         stopping: When the run ends before its last epoch.
+        search: How a sweep with intervals searches.
         tracking: Where the run is recorded.
         runtime: Speed and memory.
     """
@@ -161,6 +163,7 @@ class Config:
     optimizer: dict[str, Any]
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -184,8 +187,9 @@ class Config:
         self.data = self.data.for_loss(self.loss)
 
     def flat(self) -> dict[str, Any]:
-        """Return all values by dotted key; the chunksize of a full-sample run is `full`."""
-        return flatten(vars(self)) | {"chunksize": FULL if self.is_full else self.chunksize}
+        """Return all values of a run by dotted key; the chunksize of a full-sample run is `full`."""
+        own = {key: value for key, value in vars(self).items() if key != "search"}
+        return flatten(own) | {"chunksize": FULL if self.is_full else self.chunksize}
 
     @property
     def is_full(self) -> bool:

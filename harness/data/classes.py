@@ -52,10 +52,11 @@ class ClassVocabulary(Vocabulary):
         remedy = "Name the other labels in data.classes and set data.missing=drop"
         if self._given:
             remedy = f"Leave {'it' if len(untrained) == 1 else 'them'} out of data.classes"
+        number = " If it is a number, use a numeric loss, such as loss=mse." if len(untrained) > 5 else ""
         require(
             not untrained,
             f"{self._column}: no training row has the label {some}. {remedy}, or change data.split_seed or "
-            "data.holdout.",
+            f"data.holdout.{number}",
         )
         require(len(codes) > 1, f"{self._column} is {''.join(self._codes)} in every row; classes need two labels.")
         return codes

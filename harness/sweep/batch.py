@@ -12,6 +12,7 @@ from filelock import Timeout
 from harness.data.pages import DamagedTable
 from harness.formatting import count
 from harness.runtime.secrets import masked
+from harness.sweep.bracket import RunBracket
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
@@ -19,6 +20,7 @@ from harness.sweep.identity import hash_json, rounding
 from harness.sweep.plan import Run, rebuild_table
 from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
 from harness.sweep.run_state import claim_of, find_states
+from harness.sweep.rung_values import rung_values
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
 
 POLL_SECONDS = 1.0  # Between checks on runs that other processes train.
@@ -29,7 +31,7 @@ def checkpoint_folder(
 ) -> Path:
     """Return the checkpoint folder of these runs, named by a hash of all that their results and records depend on."""
     runtime = runs[0].config.runtime
-    settings = [FORMAT, rounding(runtime, device), runtime.rerun, tags or {}]
+    settings = [FORMAT, rounding(runtime, device), runtime.rerun, tags or {}, *filter(None, [runs[0].search])]
     identity = hash_json([settings, experiment_id, store, sorted(run.signature for run in runs)])
     return Path(runtime.cache).absolute() / FOLDER / identity
 
@@ -38,9 +40,19 @@ class Batch:
     """Distinct runs that were requested together, and their checkpoint."""
 
     def __init__(
-        self, runs: Sequence[Run], scans: Sequence[PreparedScan], executor: Executor, store: Store, command: str
+        self,
+        runs: Sequence[Run],
+        scans: Sequence[PreparedScan],
+        executor: Executor,
+        store: Store,
+        command: str,
+        bracket: RunBracket | None = None,
     ) -> None:
-        """Take runs and their `scans`; `executor` prepares new ones if only some of the runs are to be trained."""
+        """Take runs and their `scans`; `executor` prepares new ones if only some of the runs are to be trained.
+
+        Runs of a `bracket` are trained all together or not at all, since they are weighed against each other.
+        """
+        self._bracket = bracket
         self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
         self._checkpoint: Checkpoint | None = None
         self._may_resume = True
@@ -63,6 +75,8 @@ class Batch:
         while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
             taken = locks.take(pending) if self._hold_checkpoint() else set()
             mine = [run for claim, run in pending.items() if claim in taken]
+            if self._bracket and len(mine) < len(pending):
+                mine = []
             try:
                 if mine and self._proceed(mine, display):
                     continue
@@ -183,5 +197,18 @@ class Batch:
 
     def _loop(self, runs: list[Run], display: Display) -> ScanLoop:
         assert self._checkpoint
-        scans = self._scans if self._scans and runs == self._runs else prepare_scans(runs, self._executor)
-        return ScanLoop(runs, scans, self._store.recorder, self._store.tracker, self._checkpoint, display)
+        rungs = self._bracket.rungs if self._bracket else ()
+        scans = self._scans if self._scans and runs == self._runs else self._prepare(runs)
+        return ScanLoop(runs, scans, self._store.recorder, self._store.tracker, self._checkpoint, display, rungs)
+
+    def _prepare(self, runs: list[Run]) -> Sequence[PreparedScan]:
+        if not self._bracket:
+            return prepare_scans(runs, self._executor)
+        tracker, locks = self._store.tracker, self._store.locks
+        others = [run for run in self._bracket.runs if run not in runs]
+        records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in others])
+        states = find_states(others, records, set(), locks.place, tracker.experiment_id)
+        ended = {run: state.record for run, state in states.items() if state.has_result and state.record}
+        return prepare_scans(
+            runs, self._executor, self._bracket, rung_values(ended, self._bracket.rungs, self._store.reader)
+        )

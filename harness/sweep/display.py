@@ -46,9 +46,12 @@ class Display:
             parts.append(_remaining((state.total - state.bytes) / size))
         self._show(f"{state.what} data", state.bytes, state.total or None, parts)
 
-    def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int) -> None:
-        """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. Epoch 0 is compilation."""
-        parts = [f"epoch {epoch}/{epochs}", f"{ended}/{count(runs, 'run')}"] if epoch else ["compiling"]
+    def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int, note: str = "") -> None:
+        """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. Epoch 0 is compilation.
+
+        A `note` is shown in place of the runs.
+        """
+        parts = [f"epoch {epoch}/{epochs}", note or f"{ended}/{count(runs, 'run')}"] if epoch else ["compiling"]
         (rate,) = self._rates("training", rows)
         if rate:
             parts += [f"{millions(rate)} rows/s", _remaining((total - rows) / rate)]

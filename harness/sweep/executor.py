@@ -23,6 +23,7 @@ from harness.runtime.device import available_bytes, choose_device
 from harness.runtime.imports import find_target
 from harness.training.encoding import Encoding
 from harness.training.events import Event
+from harness.training.halving import BracketPlan, Halving
 from harness.training.lanes import Recipe
 from harness.training.losses import LossPlan, make_objective
 from harness.training.stopper import Patience, PatienceRule, Stopper
@@ -57,6 +58,7 @@ class ScanPlan:
         order_seed: Seed of the order of shuffled rows.
         scaling: How images are scaled, which happens on the device.
         resident: Keep the full sample in device memory.
+        bracket: Which lanes are weighed against each other, if a search ends the worse ones.
     """
 
     table: str
@@ -73,6 +75,7 @@ class ScanPlan:
     workers: int | None
     curve_points: int
     early: bool
+    bracket: BracketPlan | None = None
 
     def to_json(self) -> str:
         """Return the plan as JSON, which preserves floats exactly."""
@@ -82,7 +85,8 @@ class ScanPlan:
     def from_json(cls, text: str) -> ScanPlan:
         """Return the plan that `to_json` wrote."""
         values = json.loads(text)
-        return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]]})
+        bracket = BracketPlan(**values["bracket"]) if values["bracket"] else None
+        return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]], "bracket": bracket})
 
 
 class Task(Protocol):
@@ -233,4 +237,5 @@ def _lane_plan(values: Mapping[str, Any]) -> LanePlan:
 
 def _stopper(plan: ScanPlan) -> Stopper | None:
     rules = {index: lane.patience for index, lane in enumerate(plan.lanes) if lane.patience}
-    return Patience(rules) if rules else None
+    patience = Patience(rules) if rules else None
+    return Halving(plan.bracket, patience) if plan.bracket else patience

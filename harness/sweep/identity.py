@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
 import keras
+import scipy
 import tensorflow as tf
 
 from harness.config import Config, RuntimeConfig
@@ -42,6 +43,11 @@ def signature(config: Config, table: Table) -> str:
 def sweep_signature(signatures: Iterable[str]) -> str:
     """Hash the set of signatures of a sweep's runs."""
     return hash_json(sorted(set(signatures)))
+
+
+def search_signature(facts: Mapping[str, object], signatures: Iterable[str]) -> str:
+    """Hash what a search's trials depend on: its own `facts`, and all that its first runs depend on."""
+    return hash_json([facts, scipy.__version__, sorted(set(signatures))])
 
 
 def rounding(runtime: RuntimeConfig, device: str) -> str:

@@ -22,13 +22,16 @@ from harness.escaping import visible
 from harness.formatting import count, millions
 from harness.runtime.secrets import masked, shown
 from harness.sweep.batch import checkpoint_folder
+from harness.sweep.bracket import bracket_of
 from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
+from harness.sweep.identity import search_signature
 from harness.sweep.plan import Run, prepare, rebuild_table
 from harness.sweep.run_locks import locks_of
 from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
+from harness.sweep.search import Search
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import tracking_uri
@@ -39,11 +42,18 @@ VALUE_BYTES = 330  # Measured size of a metric value in SQLite, indexes included
 EPOCH_VALUES = 10  # Metric values recorded per epoch.
 
 
-def preview(configs: Sequence[Config], display: Display, console: Console) -> None:
-    """Print each run's state, and the scans to train with their estimated cost; sources without a table are parsed."""
+def preview(configs: Sequence[Config], display: Display, console: Console, search: Search | None = None) -> None:
+    """Print each run's state, and the scans to train with their estimated cost; sources without a table are parsed.
+
+    Of a `search`, these are the trials.
+    """
     executor = choose_executor(configs[0].runtime)
-    runs = list(dict.fromkeys(prepare(configs, display.reading, display.say)))
-    scans = prepare_scans(runs, executor)
+    proposed = prepare(configs, display.reading, display.say)
+    runs = list(dict.fromkeys(proposed))
+    for run in runs if search else []:
+        run.search = search_signature(search.facts, [run.signature for run in runs])  # type: ignore[union-attr]
+    bracket = bracket_of(proposed, search)
+    scans = prepare_scans(runs, executor, bracket)
     display.clear()
     uri = tracking_uri(configs[0].tracking.uri)
     states, has_checkpoint = _look_up(runs, uri, executor.device)
@@ -52,13 +62,17 @@ def preview(configs: Sequence[Config], display: Display, console: Console) -> No
     counts = Counter(state.name for state in states.values())
     by_state = ", ".join(f"{number} {name}" for name, number in counts.items())
     display.say(f"{count(len(runs), 'run')}: {by_state}", "")
+    if search:
+        display.say(*search.describe(), "")
     console.print(_runs_table(states))
     todo = [run for run, state in states.items() if not state.has_result and state.name != "running"]
     if has_checkpoint:
         display.say("", "The same command will resume from a checkpoint; these are upper bounds.")
     if todo:
         display.say("")
-        _print_scans(scans if len(todo) == len(runs) else prepare_scans(todo, executor), executor, display, console)
+        share = search.lane_epochs / (search.epochs * len(proposed)) if search else 1.0
+        some = scans if len(todo) == len(runs) else prepare_scans(todo, executor, bracket)
+        _print_scans(some, executor, display, console, share)
 
 
 def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunState], bool]:
@@ -89,7 +103,10 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
     return table
 
 
-def _print_scans(scans: Sequence[PreparedScan], executor: Executor, display: Display, console: Console) -> None:
+def _print_scans(
+    scans: Sequence[PreparedScan], executor: Executor, display: Display, console: Console, share: float
+) -> None:
+    """Print the scans and their cost; lanes train for a `share` of their epochs."""
     scans, estimates = _estimate_all(scans, executor, display)
     one_by_one = 0.0
     for number, scan in enumerate(scans, 1):
@@ -102,10 +119,11 @@ def _print_scans(scans: Sequence[PreparedScan], executor: Executor, display: Dis
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
     compiling, training, checkpoints, records = map(list, zip(*estimates, strict=True))
+    seconds = sum(training) * share
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     display.say(
-        f"time:   {_duration(sum(compiling))} to compile, about {_duration(sum(training))} to train and evaluate",
+        f"time:   {_duration(sum(compiling))} to compile, about {_duration(seconds)} to train and evaluate",
         f"alone:  about {_duration(one_by_one)} if each run were trained by itself, without reading and evaluating",
         f"memory: {millions(memory)}B with all loops compiled",
         f"disk:   tables {millions(disk)}B, {sizes}",

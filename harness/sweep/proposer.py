@@ -16,6 +16,7 @@ class Result:
 
     words: tuple[str, ...]
     objective: float  # `Run.cost` (lower is better); infinite if it failed or diverged.
+    pruned_at: int | None = None  # The epoch after which a search ended it.
 
 
 class Proposer(Protocol):

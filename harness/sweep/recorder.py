@@ -22,7 +22,7 @@ from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
-from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
+from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
 from harness.tracking.tracker import Tracker
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.tile import thinned
@@ -42,6 +42,7 @@ class Recorder:
         summary_record: Record | None = None,
         tags: Mapping[str, str] | None = None,
         owner: Mapping[str, str] | None = None,
+        search: str = "",
     ) -> None:
         """Start or continue the summary run if there is a sweep `folder`; see `Summary`.
 
@@ -51,7 +52,9 @@ class Recorder:
         self.tags, self._owner = dict(tags or {}), dict(owner or {})
         self._leaderboard = Leaderboard()
         self._models = ModelLog(tracker)
-        self._summary = Summary(tracker, command, folder, signatures, summary_record, self._owner) if folder else None
+        self._summary = (
+            Summary(tracker, command, folder, signatures, summary_record, self._owner, search) if folder else None
+        )
         self._has_code = bool(self._summary and self._summary.is_continued)
         self.has_changed = not self._has_code  # Whether the sweep has other runs or results than before.
 
@@ -158,7 +161,7 @@ class Recorder:
                 continue
             if event.ending is Ending.pruned:
                 run.pruned_at = event.epoch
-                self._tracker.tag(run.run_id, {PRUNED: str(event.epoch)})
+                self._tracker.tag(run.run_id, {PRUNED: str(event.epoch), SEARCH: run.search})
                 self._leaderboard.pop_best_values(run)
                 self._end(run, "KILLED")
                 continue

@@ -55,7 +55,9 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
 
 def config_yaml(config: Config) -> str:
     """Return the configuration as YAML."""
-    return yaml.dump(asdict(config, dict_factory=_plain), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+    values = dict(asdict(config, dict_factory=_plain))
+    del values["search"]  # It belongs to the sweep.
+    return yaml.dump(values, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
 
 
 def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: float, shared_by: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ from mlflow.entities import Run as Record
 from harness.config import LogModel
 from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
-from harness.tracking.run_tags import PRUNED
+from harness.tracking.run_tags import PRUNED, SEARCH
 
 HOST = socket.gethostname()
 
@@ -25,8 +25,8 @@ class RunState:
 
     @property
     def has_result(self) -> bool:
-        """True if the run needs no training."""
-        return self.name in ("finished", "diverged")
+        """True if the run needs no training. One that a search has pruned is a result for that search only."""
+        return self.name in ("finished", "diverged", "pruned")
 
     def reusable_id(self, rounding: str) -> str:
         """Return the id of an interrupted run in which the run can be trained again; otherwise an empty string.
@@ -70,8 +70,9 @@ def _state(run: Run, records: Sequence[Record], claimed: set[str], place: str, e
     if claim_of(run.signature, experiment_id) in claimed:
         return RunState("running", records[0] if records else None)
     states = [RunState(_state_name(record, place), record) for record in records]
+    states = [state for state in states if state.name != "pruned" or _is_trial_of(state, run.search)]
     # A finished run may lack the model that is now requested, and runs on other machines are not waited for.
-    results = [state for state in states if state.has_result and (state.name == "diverged" or _has_model(run, state))]
+    results = [state for state in states if state.has_result and (state.name != "finished" or _has_model(run, state))]
     unfinished = [state for state in states if state.name in ("failed", "interrupted")]
     return (results or unfinished or [RunState("new")])[0]
 
@@ -101,6 +102,10 @@ def _state_name(record: Record, place: str) -> str:
     if PRUNED in tags:
         return "pruned"
     return "running" if status == "RUNNING" and not _is_owned(record, place) else "interrupted"
+
+
+def _is_trial_of(state: RunState, search: str) -> bool:
+    return bool(search and state.record and state.record.data.tags.get(SEARCH) == search)
 
 
 def _has_model(run: Run, state: RunState) -> bool:

@@ -13,9 +13,10 @@ from harness.data.vocabulary import explain_text
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
+from harness.sweep.bracket import bracket_of
 from harness.sweep.display import Display
 from harness.sweep.executor import choose_executor
-from harness.sweep.identity import sweep_signature
+from harness.sweep.identity import search_signature, sweep_signature
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
@@ -23,6 +24,8 @@ from harness.sweep.resume import Store
 from harness.sweep.run_locks import locks_of, only_one
 from harness.sweep.run_state import claim_of, is_abandoned, owner
 from harness.sweep.scan_loop import prepare_scans
+from harness.sweep.search import Search
+from harness.sweep.search_record import log_search
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
@@ -39,6 +42,7 @@ class Sweep:
         folder: Path | None = None,
         signatures: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
+        search: Search | None = None,
     ) -> None:
         """Describe a sweep; the first batch opens the store.
 
@@ -48,7 +52,9 @@ class Sweep:
             folder: If given, the sweep has a summary run, which later calls with the same folder continue.
             signatures: Signatures of all runs, if they are known before the first batch.
             tags: Tags to set on each run.
+            search: The search that proposes the configurations.
         """
+        self._search, self._search_signature = search, ""
         self._display, self._command, self._folder = display, command, folder
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
@@ -56,6 +62,7 @@ class Sweep:
         self._batches: list[Batch] = []
         self._ended: dict[str, Run] = {}
         self._said: set[str] = set()
+        self._proposed: list[list[Run]] = []  # By batch.
 
     def __enter__(self) -> Sweep:
         return self
@@ -67,6 +74,8 @@ class Sweep:
                 store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif store:
                 store.recorder.finish()
+                if self._search and store.recorder.sweep_id:
+                    log_search(store.tracker, store.recorder.sweep_id, self._search, self._proposed)
                 sweep_id = store.recorder.sweep_id
                 if sweep_id and (store.recorder.has_changed or not has_report(store.reader, sweep_id)):
                     publish_report(store.tracker, sweep_id, self._display)
@@ -98,15 +107,23 @@ class Sweep:
         runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
+        if self._search:
+            # The first batch's runs stand for the data, the model and all settings that are not searched.
+            own = self._signatures or [run.signature for run in runs]
+            self._search_signature = self._search_signature or search_signature(self._search.facts, own)
+            for run in runs:
+                run.search = self._search_signature
         runs = [self._ended.get(run.signature, run) for run in runs]
+        self._proposed.append(runs)
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:
             return runs
         self._describe_data(distinct)
-        scans = prepare_scans(distinct, executor)
+        bracket = bracket_of(runs, self._search)
+        scans = prepare_scans(distinct, executor, bracket)
         is_first = self._store is None
         store = self._store = self._store or self._open(configs[0], executor.description, distinct)
-        batch = Batch(distinct, scans, executor, store, self._command)
+        batch = Batch(distinct, scans, executor, store, self._command, bracket)
         self._batches.append(batch)
         self._resources.callback(batch.close)
         if is_first and store.recorder.sweep_id:
@@ -141,10 +158,12 @@ class Sweep:
             signatures = self._signatures or [run.signature for run in runs]
             record = None
             if self._folder and not config.runtime.rerun:
-                record = reader.sweep_of_signature(tracker.experiment_id, sweep_signature(signatures))
+                identity = self._search_signature or sweep_signature(signatures)
+                record = reader.sweep_of_signature(tracker.experiment_id, identity)
             recorder = Recorder(
                 *(tracker, self._command, self._folder, device, signatures, record, self._tags),
                 owner=owner(locks.place),
+                search=self._search_signature,
             )
             locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
         return Store(recorder, tracker, reader, locks)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from harness.formatting import count
 from harness.runtime.signals import defer_signals
+from harness.sweep.bracket import NOTHING, RunBracket, with_bracket
 from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
@@ -28,9 +31,15 @@ class PreparedScan(NamedTuple):
     task: Task
 
 
-def prepare_scans(runs: Sequence[Run], executor: Executor) -> list[PreparedScan]:
-    """Check and build the scans of `runs`; raises `ConfigError` if one cannot be trained."""
-    return [_prepared(group, executor.prepare(group.plan)) for group in arrange(runs)]
+def prepare_scans(
+    runs: Sequence[Run],
+    executor: Executor,
+    bracket: RunBracket | None = None,
+    known: Mapping[Run, Sequence[float | None]] = NOTHING,
+) -> list[PreparedScan]:
+    """Check and build the scans of `runs`, see `with_bracket`; raises `ConfigError` if one cannot be trained."""
+    groups = with_bracket(arrange(runs), bracket, known)
+    return [_prepared(group, executor.prepare(group.plan)) for group in groups]
 
 
 def _prepared(group: Group, task: Task) -> PreparedScan:
@@ -51,6 +60,7 @@ class ScanLoop:
     tracker: Tracker
     checkpoint: Checkpoint
     display: Display
+    rungs: Sequence[int] = ()  # Epochs at which a search weighs the runs.
 
     def restore(self, saved: Saved) -> int:
         """Restore the scan that was running and return its number.
@@ -121,7 +131,16 @@ class ScanLoop:
 
     def _show(self, task: Task, rows: int, epoch: int) -> None:
         ended = sum(bool(run.status) for run in self.runs)
-        self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs))
+        note = self._standing(epoch) if self.rungs else ""
+        self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs), note)
+
+    def _standing(self, epoch: int) -> str:
+        """Return how a search is doing: the rung ahead, trials left, and the best value so far."""
+        rung = sum(end < epoch for end in self.rungs) + 1
+        left = sum(not run.status for run in self.runs)
+        best = min((run.cost for run in self.runs), default=math.inf)
+        so_far = f", best {abs(best):.4g}" if math.isfinite(best) else ""
+        return f"rung {rung}/{len(self.rungs) + 1}, {count(left, 'trial')} left{so_far}"
 
     def _save(self, number: int) -> None:
         """Write a checkpoint, then release the records made since the last one."""

@@ -16,6 +16,7 @@ from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
 from harness.sweep.summary_state import RunResult, SummaryState
+from harness.tracking.run_tags import SEARCH
 from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
 from harness.training.trainer import Clocks
@@ -34,8 +35,13 @@ class Summary:
         signatures: Sequence[str] = (),
         record: Record | None = None,
         owner: Mapping[str, str] | None = None,
+        search: str = "",
     ) -> None:
-        """Start the summary run, or continue that of an earlier call: the one in the folder, else `record`."""
+        """Start the summary run, or continue that of an earlier call: the one in the folder, else `record`.
+
+        With the signature of a `search`, that is the sweep's own; else it follows from those of its runs.
+        """
+        self._search = search
         owner = owner or {}
         self._tracker, self._command, self._folder = tracker, command, folder
         self._start = time.monotonic()
@@ -48,7 +54,8 @@ class Summary:
         if self.is_continued:
             tracker.resume_run(self.state.run_id, owner)
         else:
-            tags = {"kind": "sweep", "command": command, "signature": sweep_signature(signatures), **owner}
+            tags = {"kind": "sweep", "command": command, "signature": search or sweep_signature(signatures), **owner}
+            tags |= {SEARCH: search} if search else {}
             self.state.started = time.time()
             self.state.run_id = tracker.start_run(sweep_name(command), {}, tags)
         self.state.signatures = list(dict.fromkeys([*self.state.signatures, *signatures]))
@@ -79,7 +86,7 @@ class Summary:
         self.state.signatures += sorted(new)
         self.state.data = list(dict.fromkeys([*self.state.data, *map(_describe_data, runs)]))
         self.state.write(self._folder)
-        if new:
+        if new and not self._search:
             self._tracker.tag(self.run_id, {"signature": sweep_signature(self.state.signatures)})
 
     def monitor(self) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Sweep:
         name: The summary run's name.
         tags: The summary run's tags.
         data: The datasets: `name`, `digest`, and `rows` by context (`training`, `holdout` and `test`).
+        artifact: Returns the text of an artifact of a run, given its id and the artifact's name; None if it has none.
         sample: At most 2,000 training rows in original units, if the data has one feature.
         classes: For each class, its rows by part: `class`, `train`, `holdout`; if the target has classes.
         mistakes: The most confident mistakes of the best run on held-out images.
@@ -57,6 +58,7 @@ class Sweep:
     tags: Mapping[str, str] = field(default_factory=dict)
     data: Sequence[Mapping[str, Any]] = ()
     sample: pd.DataFrame | None = None
+    artifact: Callable[[str, str], str | None] = lambda run_id, name: None
     classes: pd.DataFrame | None = None
     mistakes: Sequence[Mistake] = ()
     left_out: tuple[str, ...] = ()

@@ -66,6 +66,7 @@ class RunReader(RunSearch):
             tags=summary.data.tags,
             data=datasets(runs),
             **(self._extras(summary.info.run_id) if with_sample else {}),
+            artifact=self.artifact,
             left_out=left_out,
         )
 
@@ -88,6 +89,14 @@ class RunReader(RunSearch):
         for run_id, metric, step, _ in histories(self.client, self.uri, list(found), metrics):
             found[run_id].setdefault(metric, set()).add(step)
         return [found[run.info.run_id] for run in runs]
+
+    def artifact(self, run_id: str, name: str) -> str | None:
+        """Return the text of an artifact of a run; None if it has none or cannot be reached."""
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return Path(self.client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+        except Exception:
+            return None
 
     def _extras(self, sweep_id: str) -> dict[str, Any]:
         """Return what only some sweeps have, from their artifacts; without these, the rest is still useful."""

@@ -6,5 +6,8 @@ STOPPED = "stopped_at"
 PRUNED = "pruned_at"
 """The epoch after which a search ended a run, whose status is then `KILLED`."""
 
+SEARCH = "search"
+"""On a pruned run and on a summary run: the signature of the search."""
+
 RESTORED_EPOCH = "restored_epoch"
 """The epoch whose model a run has kept, if that may not be the last."""

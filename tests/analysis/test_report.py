@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis import report
+from harness.analysis.confusion import confusion_matrices
 from harness.analysis.figures import FIGURES, costs, fitted_lines, heat_map, loss_curves
 from harness.config import DataConfig, Missing
 from harness.data.sample import ROWS, sample_csv
@@ -191,3 +192,29 @@ def test_a_sample_has_training_rows_in_original_units(tmp_path: Path) -> None:
 def test_the_sample_of_a_small_table_is_the_whole_table(make_table: Any) -> None:
     assert sample_csv(make_table("a,y\n1,2\n3,4.5\n")) == "a,y\n1,2\n3,4.5\n"
     assert sample_csv(make_table("a,b,y\n1,2,3\n3,4,5\n", features=["a", "b"])) == ""
+
+
+def test_the_confusion_matrices_of_the_best_runs_are_side_by_side() -> None:
+    texts = {"0": "class,=u,v\n=u,3,1\nv,2,4\n", "1": "class,=u,v\n=u,5,0\nv,1,0\n"}
+    sweep = dataclasses.replace(
+        sweep_of(run("full", [0.5]), run(10, [0.5])), artifact=lambda run_id, name: texts.get(run_id)
+    )
+    figure = confusion_matrices(sweep)
+    assert figure is not None
+    assert [axis.get_title() for axis in figure.axes] == [
+        "chunks of 10: val/loss 0.5",
+        "full sample: val/loss 0.5",
+    ]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["3", "1", "2", "4"]
+    for damaged in ("", "class\n", "class,u\nu,many\n", "class,u,v\nu,1,2\n"):
+        assert confusion_matrices(dataclasses.replace(sweep, artifact=lambda run_id, name: damaged)) is None  # noqa: B023
+
+
+@pytest.mark.parametrize("scores", [[-1e9, -3.0, -2.0], [0.2, 0.9, 0.95], [1.0, 1.0]])
+def test_scores_of_any_size_can_decide(scores: list[float]) -> None:
+    more = {"val/r2": scores[-1], "objective.metric": "val/r2"}
+    rows = [run(size, scores, **more) for size in ("full", 100)]
+    for draw in (loss_curves, heat_map, costs):
+        figure = draw(sweep_of(*rows, metric="val/r2"))
+        assert figure is not None
+        assert np.isfinite(figure.axes[0].get_ylim()).all()

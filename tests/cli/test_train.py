@@ -41,8 +41,8 @@ NEEDED = {
     ("model", "custom"): ["model._target_=harness.models.linear"],
 }
 ROOT_KEYS = (
-    "chunksize, data, epochs, experiment, learning_rate, loss, model, optimizer, runtime, seed, stopping, sweep, "
-    "tracking"
+    "chunksize, data, epochs, experiment, learning_rate, loss, model, optimizer, runtime, search, seed, stopping, "
+    "sweep, tracking"
 )
 
 

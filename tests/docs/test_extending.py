@@ -75,7 +75,7 @@ def test_the_examples_train(project: Path) -> None:
         "harness.models.linear",
     }
     assert {each["loss"] for each in params} == {"log_cosh", "mse"}
-    assert {each["optimizer.name"] for each in params} == {"adam", "lion"}
+    assert {each["optimizer.name"] for each in params} == {"adam", "sign_sgd"}
     assert {each["data.target"] for each in params} == {"price", "y"}
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import yaml
 
 from harness.config import DataConfig, Scaling
 from harness.data.scaler import Scaler
@@ -15,6 +18,7 @@ from harness.errors import ConfigError
 from harness.models import mlp
 from harness.training._compat_keras import stateless
 from harness.training.optimizers import OPTIMIZERS, SCHEDULES, check_settings
+from tests.conftest import ROOT
 from tests.helpers import lane, recipe, train
 from tests.reference import eager_keras
 from tests.tables import rows
@@ -28,6 +32,10 @@ SETTINGS = [
     {"name": "adam", "schedule": {"name": "cosine_decay", "decay_steps": 30, "alpha": 0.1, "warmup_target": None}},
 ]
 MORE_SETTINGS = [
+    *(
+        {"name": name}
+        for name in ("adadelta", "adafactor", "adagrad", "adamax", "ftrl", "lamb", "lion", "muon", "nadam")
+    ),
     {"name": "adam", "beta_1": 0.5, "amsgrad": True},
     {"name": "sgd", "momentum": 0.9, "nesterov": True},
     {"name": "adam", "clipnorm": 0.1},
@@ -93,6 +101,16 @@ def test_the_adapter_is_needed_equals_apply_and_leaves_keras_alone(kind):
         plain.stateless_apply([each.value for each in plain.variables], [gradient], [variable.value])
 
 
+def test_every_optimizer_has_a_file_of_its_own_settings():
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "conf/optimizer").glob("*.yaml")}
+    assert set(files) == set(OPTIMIZERS)
+    for name, settings in files.items():
+        check_settings(settings)
+        kind = inspect.signature(OPTIMIZERS[name]).parameters
+        changed = {key for key in settings if key in kind and settings[key] != kind[key].default}
+        assert (settings["name"], changed - {"name"}) == (name, {"momentum"} if name == "sgd" else set())
+
+
 def test_every_optimizer_and_schedule_is_tested():
     assert {settings["name"] for settings in [*SETTINGS, *MORE_SETTINGS]} == set(OPTIMIZERS)
     assert {settings["schedule"]["name"] for settings in [*SETTINGS, *MORE_SETTINGS] if "schedule" in settings} == set(
@@ -108,10 +126,10 @@ def test_unknown_settings_are_refused(key):
         check_settings({"name": "sgd", key: 2})
 
 
-@pytest.mark.parametrize("settings", [{"name": "adem"}, {}])
+@pytest.mark.parametrize("settings", [{"name": "adem"}, {"name": "loss_scale"}, {}])
 def test_unknown_optimizers_are_refused(settings):
     name = settings.get("name")
-    with pytest.raises(ConfigError, match=rf"optimizer.name: {name} is not one of adam, adamw, rmsprop, sgd\."):
+    with pytest.raises(ConfigError, match=rf"optimizer.name: {name} is not one of adadelta, .*, rmsprop, sgd\."):
         check_settings(settings)
 
 

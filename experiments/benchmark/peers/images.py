@@ -4,6 +4,7 @@
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 import contextlib
 import itertools
+import os
 import sys
 import tempfile
 import time
@@ -91,7 +92,8 @@ def _words(task: Task) -> list[str]:
     return [
         *("data=images", f"data.path={task.path}", f"data.image_size=[{SIZE[0]},{SIZE[1]}]", "data.holdout=0"),
         *("data.scaling=none", "data.order=file", "loss=sparse_categorical_crossentropy", "model=cnn"),
-        *(f"chunksize={CHUNK}", "tracking.log_model=none", "tracking.experiment=bench", "runtime.rerun=true"),
+        *(f"runtime.threads={os.cpu_count()}", f"chunksize={CHUNK}"),
+        *("tracking.log_model=none", "tracking.experiment=bench", "runtime.rerun=true"),
     ]
 
 

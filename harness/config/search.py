@@ -1,0 +1,67 @@
+"""How a sweep with intervals searches; nothing here is part of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from harness.config.limits import MOST_EPOCHS, SEEDS, require_whole, shown
+from harness.errors import require
+
+
+class Sampler(Enum):
+    """Where trials come from, and whether the worse ones end early."""
+
+    sobol = "sobol"
+    halving = "halving"
+
+
+@dataclass
+class SearchConfig:
+    """How a sweep with an interval, such as `learning_rate=tag(log,interval(1e-4,1))`, chooses its trials.
+
+    Attributes:
+        name: `sobol` spreads trials evenly over the intervals and trains all to the end; `halving` trains the better
+            ones of these further than the worse ones.
+        trials: Number of trials; each choice of `each` gets the same number, rounded down. None means 27 for each
+            choice, or as many as `lane_epochs` pays for.
+        lane_epochs: Limit on the epochs of all trials together, without those of `confirm`.
+        eta: `halving` keeps one in `eta` of the trials at each rung.
+        rungs: Epochs after which `halving` weighs the trials; None means `epochs` divided by `eta`, `eta`², and so on,
+            as long as trials are left to drop.
+        seed: Seed of the trials.
+        each: Keys whose choices each get trials, and rungs, of their own.
+        confirm: The best `top` trials of each choice of `each` are trained again with `seeds` other seeds; null leaves
+            that out.
+    """
+
+    name: Sampler = Sampler.halving
+    trials: int | None = None
+    lane_epochs: int | None = None
+    eta: int = 3
+    rungs: list[int] | None = None
+    seed: int = 0
+    each: Any = "chunksize"
+    confirm: dict[str, int] | None = field(default_factory=lambda: {"top": 2, "seeds": 5})
+
+    def __post_init__(self) -> None:
+        require_whole("search.trials", self.trials, 1, 10**6, optional=True)
+        require_whole("search.lane_epochs", self.lane_epochs, 1, 10**12, optional=True)
+        require_whole("search.eta", self.eta, 2, 1000)
+        require_whole("search.seed", self.seed, *SEEDS)
+        for rung in self.rungs or []:
+            require_whole("search.rungs", rung, 1, MOST_EPOCHS)
+        ascends = self.rungs is None or (bool(self.rungs) and self.rungs == sorted(set(self.rungs)))
+        require(ascends, f"search.rungs must be epochs in ascending order, such as [1,3,9], not {shown(self.rungs)}.")
+        can_prune = self.rungs is None or self.name is not Sampler.sobol
+        require(can_prune, "search.rungs has no effect with search=sobol; use search=halving.")
+        is_keys = isinstance(self.each, str) or (
+            isinstance(self.each, list) and all(isinstance(key, str) for key in self.each)
+        )
+        require(is_keys, f"search.each must be a key or a list of keys, not {shown(self.each)}.")
+        if self.confirm is not None:
+            odd = sorted({"top", "seeds"} ^ self.confirm.keys())
+            require(not odd, f"search.confirm must be null or have the keys top and seeds; check {', '.join(odd)}.")
+            for key, value in self.confirm.items():
+                require_whole(f"search.confirm.{key}", value, 1, 1000)

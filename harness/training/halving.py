@@ -1,0 +1,106 @@
+"""Ends the worse lanes of a scan at rungs, so that the better ones of each group train on (successive halving).
+
+Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.config.metrics import greater_is_better
+from harness.training.events import Ending, EpochEnd
+from harness.training.saved_state import array, numbers, require_names
+from harness.training.stopper import Patience
+
+
+@dataclass(frozen=True)
+class BracketPlan:
+    """The trials that are weighed against each other, as plain data; trials are numbered from 0 across all groups.
+
+    Attributes:
+        metric: What is compared.
+        eta: One in `eta` trials of a group is kept at each rung, but at least one.
+        rungs: Epochs after which trials are weighed, in ascending order.
+        groups: The trials of each group. Trials of different groups are never weighed against each other.
+        lanes: The trial of each lane.
+        known: For a trial that is not trained here, its metric at each rung, None from where it had ended.
+    """
+
+    metric: str
+    eta: int
+    rungs: Sequence[int]
+    groups: Sequence[Sequence[int]]
+    lanes: Sequence[int]
+    known: Sequence[tuple[int, Sequence[float | None]]] = ()
+
+
+class Halving:
+    """Ends lanes that are not among the best of their group at a rung; see `Stopper`.
+
+    Which trials are kept depends only on the metrics of all trials at the rungs, not on which of them are trained here.
+    A lane that has stopped improving is weighed with its last metric, one that has diverged is out.
+    """
+
+    def __init__(self, plan: BracketPlan, patience: Patience | None = None) -> None:
+        """Take the plan, and what else ends lanes."""
+        self._plan, self._patience = plan, patience
+        trials = sum(map(len, plan.groups))
+        self._known = dict(plan.known)
+        self._alive = np.ones(trials, bool)
+        self._cost = np.full(trials, np.inf)  # Lower is better.
+        self._epoch = np.zeros(trials, np.int64)  # Of `_cost`.
+        self._stopped = np.zeros(trials, bool)
+        self._sign = -1 if greater_is_better(plan.metric) else 1
+
+    def leaving(self, ends: Sequence[EpochEnd]) -> Mapping[int, Ending]:
+        """See `Stopper`."""
+        stopped = self._patience.leaving(ends) if self._patience else {}
+        for end in ends:
+            trial = self._plan.lanes[end.lane]
+            self._cost[trial], self._epoch[trial] = self._finite(end.value(self._plan.metric)), end.epoch
+            self._stopped[trial] |= end.lane in stopped
+        epoch = ends[0].epoch if ends else 0
+        if epoch not in self._plan.rungs:
+            return stopped
+        number = list(self._plan.rungs).index(epoch)
+        for trial, values in self._known.items():
+            value = values[number]
+            self._cost[trial], self._epoch[trial] = self._finite(value), 0 if value is None else epoch
+        for group in self._plan.groups:
+            self._weigh(group, epoch, max(1, len(group) // self._plan.eta ** (number + 1)))
+        over = [end.lane for end in ends if not self._alive[self._plan.lanes[end.lane]]]
+        return {**dict.fromkeys(over, Ending.pruned), **stopped}
+
+    def _weigh(self, group: Sequence[int], epoch: int, keep: int) -> None:
+        here = [
+            trial for trial in group if self._alive[trial] and (self._epoch[trial] == epoch or self._stopped[trial])
+        ]
+        kept = sorted(here, key=lambda trial: (self._cost[trial], trial))[:keep]
+        for trial in group:
+            self._alive[trial] = trial in kept
+
+    def _finite(self, value: float | None) -> float:
+        return self._sign * value if value is not None and math.isfinite(value) else math.inf
+
+    def state(self) -> dict[str, np.ndarray]:
+        """See `Stopper`."""
+        own = {"alive": self._alive, "cost": self._cost, "epoch": self._epoch, "stopped": self._stopped}
+        patience = self._patience.state() if self._patience else {}
+        return {name: value.copy() for name, value in own.items()} | {f"patience/{k}": v for k, v in patience.items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """See `Stopper`."""
+        patience = {key.removeprefix("patience/"): value for key, value in state.items() if key.startswith("patience/")}
+        require_names(state, ["alive", "cost", "epoch", "stopped", *(f"patience/{key}" for key in patience)])
+        trials = [len(self._alive)]
+        self._alive, self._stopped = (array(state, name, bool, trials).copy() for name in ("alive", "stopped"))
+        self._cost = array(state, "cost", np.float64, trials).copy()
+        self._epoch = numbers(state, "epoch", trials, 0, 2**62).copy()
+        if np.isnan(self._cost).any() or bool(patience) != bool(self._patience):
+            raise ValueError("it belongs to another search")
+        if self._patience:
+            self._patience.restore(patience)

@@ -1,0 +1,144 @@
+"""Which trials a search has, and which of them are confirmed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from harness.config import Sampler, SearchConfig
+from harness.errors import ConfigError
+from harness.sweep.proposer import Result
+from harness.sweep.search import Search, sobol
+from harness.sweep.space import Choices, Interval, Space
+
+RATE = Interval("learning_rate", 1e-4, 1.0, is_log=True)
+SIZES = Choices("chunksize", ("full", "100"))
+
+
+def search(*axes: Any, epochs: int = 9, **settings: Any) -> Search:
+    return Search(Space(axes or (RATE, SIZES)), SearchConfig(**settings), epochs, 0)
+
+
+def test_every_choice_gets_the_same_trials_and_rungs_of_its_own() -> None:
+    found = search(trials=19)
+    jobs = found.propose([])
+    assert len(jobs) == 18
+    rates, sizes = zip(*jobs, strict=True)
+    assert [*sizes] == ["chunksize=full"] * 9 + ["chunksize=100"] * 9
+    assert rates[:9] == rates[9:]
+    assert len({*rates}) == 9
+    assert found.bracket
+    assert (found.bracket.eta, found.bracket.rungs) == (3, (1, 3))
+    assert found.bracket.groups == (tuple(range(9)), tuple(range(9, 18)))
+    assert found.lanes_by_rung(9) == [(9, 1), (3, 3), (1, 9)]
+    assert found.lane_epochs == 2 * (9 * 1 + 3 * 2 + 1 * 6)
+
+
+def test_more_trials_begin_with_the_same_ones() -> None:
+    assert search(trials=32).propose([])[:8] == search(trials=16).propose([])[:8]
+    assert search(trials=16, seed=1).propose([]) != search(trials=16).propose([])
+    assert sobol(0, 2, 0) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("axis", "least", "most"),
+    [(Interval("k", 1, 4, is_whole=True), 1, 4), (Interval("k", 1, 100, is_log=True, is_whole=True), 1, 100)],
+)
+def test_whole_numbers_include_both_ends(axis: Interval, least: int, most: int) -> None:
+    values = [int(axis.value(share / 1000)) for share in range(1000)]
+    assert (min(values), max(values)) == (least, most)
+
+
+def test_fractions_have_three_digits_and_stay_inside() -> None:
+    values = [RATE.value(share / 1000) for share in range(1000)]
+    assert all(len(value.strip("0.").split("e")[0].replace(".", "")) <= 3 for value in values)
+    assert Interval("k", 0.12345, 0.12346).value(0.0) == "0.12345"
+
+
+def test_a_budget_of_epochs_decides_how_many() -> None:
+    assert search(lane_epochs=42).trials_each == 9
+    assert search(lane_epochs=41).trials_each == 4
+    assert search(lane_epochs=1000, trials=4).trials_each == 2
+    assert search(name=Sampler.sobol, lane_epochs=41).trials_each == 2
+
+
+@pytest.mark.parametrize(
+    ("epochs", "trials", "settings", "rungs"),
+    [
+        (9, 27, {}, (1, 3)),
+        (20, 27, {}, (2, 6)),
+        (27, 9, {}, (3, 9)),  # No rung that would leave less than one trial.
+        (9, 2, {}, ()),
+        (2, 27, {}, ()),
+        (9, 4, {"rungs": [2, 4, 9]}, (2, 4)),
+        (16, 16, {"eta": 2}, (1, 2, 4, 8)),
+        (9, 27, {"name": Sampler.sobol}, ()),
+    ],
+)
+def test_rungs(epochs: int, trials: int, settings: dict, rungs: tuple[int, ...]) -> None:
+    assert search(RATE, epochs=epochs, **settings).rungs(trials) == rungs
+
+
+def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
+    found = search(trials=6, confirm={"top": 1, "seeds": 2})
+    values = [3.0, 1.0, 2.0, math.inf, 0.5, 0.7]
+    results = [
+        Result(tuple(words), value, 1 if value == 0.5 else None)
+        for words, value in zip(found.propose([]), values, strict=True)
+    ]
+    best = [[*results[1].words, f"seed={seed}"] for seed in (1, 2)]
+    best += [[*results[5].words, f"seed={seed}"] for seed in (1, 2)]
+    assert found.propose(results) == best
+    assert found.bracket is None
+    assert found.propose(results) == []
+
+
+@pytest.mark.parametrize(
+    ("axes", "settings", "sentence"),
+    [
+        ((RATE, SIZES), {"trials": 1}, "search.trials=1 is less than one trial for each of 2 choices of chunksize."),
+        (
+            (RATE, SIZES),
+            {"lane_epochs": 17},
+            "search.lane_epochs=17 does not pay for one trial for each of 2 choices; 18 would.",
+        ),
+        (
+            (RATE, Choices("epochs", ("5", "9"))),
+            {},
+            "epochs=5,9: search=halving decides itself how long trials train. Use search=sobol to search epochs.",
+        ),
+        (
+            (RATE, Choices("data.order", ("file", "shuffled"))),
+            {},
+            "data.order=file,shuffled: search=halving weighs runs on the same data. Use search=sobol to search "
+            "data.order.",
+        ),
+        (
+            (RATE, Choices("seed", ("0", "1"))),
+            {},
+            "search.confirm trains with other seeds; give seed one value, or set search.confirm=null.",
+        ),
+        ((RATE,), {"each": "model"}, "search.each: model has no choices in this sweep. List some, as in KEY=1,2."),
+        ((RATE,), {"rungs": [1, 30]}, "search.rungs: [30] are beyond epochs=9."),
+    ],
+)
+def test_refused(axes: tuple, settings: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        search(*axes, **settings)
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        ((1.0, 0.1), "k=interval(1,0.1): its first end must be below its second."),
+        ((0.0, 1.0, True), "k=tag(log,interval(0,1)): a logarithmic interval must start above 0."),
+        ((0.0, math.inf), "k=interval(0,inf): its ends must be finite."),
+    ],
+)
+def test_intervals_refused(ends: tuple, sentence: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Interval("k", *ends)
+    assert str(refused.value) == sentence
