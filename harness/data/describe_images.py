@@ -86,11 +86,11 @@ def describe_images(address: str) -> Description:
         sizes = Counter[tuple[int, int]]()
         counts: tuple[Counter[str], Counter[str]] = (Counter(dict.fromkeys(train.labels(), 0)), Counter())
         index = {label: float(number) for number, label in enumerate(train.labels())}
-        parts: tuple[tuple[ImageSet | None, Counter[str], Part], ...] = (
+        sides: tuple[tuple[ImageSet | None, Counter[str], Part], ...] = (
             (train, counts[0], "train"),
             (holdout, counts[1], "holdout"),
         )
-        for images, found, part in parts:
+        for images, found, part in sides:
             for result in read_images(images, data) if images else ():
                 if isinstance(result, Rejected):
                     notes.rejected.append(result)
