@@ -11,7 +11,7 @@ from typing import Any
 from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.objective import objective
 from harness.analysis.replicates import averaged
-from harness.analysis.sentences import choice, conclusion, shared_scan, verdict
+from harness.analysis.sentences import choice, conclusion, shared_scan, tuned, verdict
 from harness.analysis.tables import comparison_columns, one_line, ranked, run_columns
 from harness.analysis.whole_sample import whole_sample
 from harness.runtime.secrets import shown
@@ -80,7 +80,7 @@ def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
         sweep=sweep,
         facts=facts(sweep),
         conclusion=[conclusion(runs, found), *choice(runs, found), *sentences[:2]],
-        notes=[*sentences[2:], *whole_sample(runs), *shared_scan(runs)],
+        notes=[*sentences[2:], *tuned(sweep.tags), *whole_sample(runs), *shared_scan(runs)],
         figures=[(*CAPTIONS[name], Markup(base64.b64encode(image).decode())) for name, image in images.items()],
         comparison=_table(comparison_columns(comparisons) if any(each.better for each in comparisons) else []),
         table=_table(run_columns(means, best)),
