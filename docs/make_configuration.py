@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
-import re
 import types
 import typing
 from pathlib import Path
@@ -26,6 +24,7 @@ from harness.config import (
     TrackingConfig,
 )
 from harness.config.dialect import Dialect
+from harness.config.meanings import default_of, keys, meanings, written
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("data", "model", "optimizer")
@@ -83,13 +82,8 @@ def page() -> str:
     parts = [START]
     for title, prefix, schema, sentence in SECTIONS:
         parts.append(f"\n## {title}\n\n{sentence}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n")
-        above = {
-            field.name
-            for base in schema.__bases__
-            if dataclasses.is_dataclass(base)
-            for field in dataclasses.fields(base)
-        }
-        own = [field for field in dataclasses.fields(schema) if field.name not in above]
+        names = {key.name for key in keys(schema)}
+        own = [field for field in dataclasses.fields(schema) if field.name in names]
         parts += [_row(prefix, field, schema, root) for field in own]
     parts.append(END)
     for group in GROUPS:
@@ -97,7 +91,7 @@ def page() -> str:
             (ROOT / "conf" / group).glob("*.yaml"), key=lambda path: (path.stem != defaults[group], path)
         ):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            text = ", ".join(f"`{key}={_value(value)}`" for key, value in values.items() if key != "defaults")
+            text = ", ".join(f"`{key}={written(value)}`" for key, value in values.items() if key != "defaults")
             parts.append(f"| `{group}={path.stem}` | {text} |\n")
     return "".join(parts)
 
@@ -106,22 +100,13 @@ def _row(prefix: str, field: dataclasses.Field, schema: type, root: dict) -> str
     kind = typing.get_type_hints(schema)[field.name]
     if dataclasses.is_dataclass(kind):
         return f"| `{prefix}{field.name}.*` | | | {_meanings(schema)[field.name]} See below. |\n"
-    if field.default is not dataclasses.MISSING:
-        default = f"`{_value(field.default)}`"
-    elif field.default_factory is not dataclasses.MISSING:
-        default = f"`{_value(field.default_factory())}`"
-    elif not prefix and field.name in root:
-        default = f"`{_value(root[field.name])}`"
-    else:
-        default = "from the group"
+    default = default_of(field) or (written(root[field.name]) if not prefix and field.name in root else "")
+    default = f"`{default}`" if default or field.default == "" else "from the group"
     return f"| `{prefix}{field.name}` | {_type(kind)} | {default} | {_meanings(schema)[field.name]} |\n"
 
 
 def _meanings(schema: type) -> dict[str, str]:
-    """Return the meaning of each attribute, from the docstring."""
-    lines = (schema.__doc__ or "").partition("Attributes:\n")[2]
-    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", lines, re.MULTILINE)
-    return {name: " ".join(text.split()).replace("None", "`null`") for name, text in entries}
+    return {name: text.replace("None", "`null`") for name, text in meanings(schema).items()}
 
 
 def _type(kind: typing.Any) -> str:
@@ -137,15 +122,10 @@ def _type(kind: typing.Any) -> str:
         list[int]: "list of numbers",
         list[typing.Any]: "list",
         dict[str, typing.Any]: "mapping",
+        dict[str, str]: "mapping",
         typing.Any: "text, list, `null`",
     }
     return names[kind]
-
-
-def _value(value: object) -> str:
-    if isinstance(value, enum.Enum):
-        return str(value.value)
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 if __name__ == "__main__":

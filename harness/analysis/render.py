@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,12 +20,11 @@ from harness.analysis.tables import Column, comparison_columns, one_line, ranked
 from harness.analysis.time_to_target import times_to_target
 from harness.analysis.whole_sample import whole_sample
 from harness.escaping import csv_cell, markdown
-from harness.formatting import age, number
-from harness.runtime.secrets import masked, shown
-from harness.tracking.frames import Sweep, row, typed
+from harness.runtime.secrets import masked
+from harness.tracking.frames import Sweep
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    pass
 
 FULL_STYLE = "magenta"
 MOST_ROWS = 100
@@ -48,36 +46,19 @@ def show(sweep: Sweep, console: Console, width: int, target: float | None = None
             _say(sentences, console)
 
 
-def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width: int) -> None:
-    """Print one line per sweep: id, age, how its runs ended, the best run and the name."""
-    rows: list[list[str]] = []
-    for head, members in sweeps:
-        runs = typed(pd.DataFrame([row(run) for run in members], columns=None if members else ["status"]))
-        states = runs["status"].str.lower().value_counts()
-        cells = [shown(head.info.run_id), age(time.time() - head.info.start_time / 1000)]
-        cells += [", ".join(f"{count:,} {state}" for state, count in states.items()) or "none"]
-        found, best = objective(runs), next(iter(ranked(runs)), None)
-        if best and found.decides(best):
-            cells += [shown(best["name"]), f"{found.metric} {number(best[found.metric])}"]
-        else:
-            cells += ["-", "-"]
-        rows.append([*cells, shown(head.info.run_name or "")])
-    if not rows:
-        _say(["No sweeps yet. Run `harness train -m ...` first."], console)
-        return
-    if not console.is_terminal:
-        console.width = width = 10_000
-    titles = ["sweep", "age", "runs", "best run", "result", "name"]
-    _table([list(column) for column in zip(titles, *rows, strict=True)], console, width, justify="left")
-
-
 def as_csv(sweep: Sweep, target: float | None = None) -> str:
     """Return one line per run, best first, with all recorded values; with a target, one per chunksize and setting."""
     if target is None:
-        return _csv(_all_columns(sweep))
+        return to_csv(_all_columns(sweep))
     rows = [asdict(each) for each in times_to_target(sweep, target)]
     rows = [{**row.pop("setting"), **row, "chunksize": row["chunksize"] or "full"} for row in rows]
-    return _csv(pd.DataFrame(rows))
+    return to_csv(pd.DataFrame(rows))
+
+
+def comparisons_as_csv(sweep: Sweep, target: float | None = None) -> str:
+    """Return one line per comparison of the full sample with batches: setting, axis and both results."""
+    rows = [asdict(each) for each in compare_full_to_batch(sweep)]
+    return to_csv(pd.DataFrame([{**row.pop("setting"), **row} for row in rows]))
 
 
 def as_json(sweep: Sweep, target: float | None = None) -> str:
@@ -114,6 +95,16 @@ def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Co
         yield f"To reach {found.metric} {target:g}", target_columns(times_to_target(sweep, target)), []
 
 
+def show_list(columns: list[Column], console: Console, width: int, empty: str) -> None:
+    """Print a table whose cells are text, or the sentence `empty` if it has no rows."""
+    if len(columns[0]) == 1:
+        _say([empty], console)
+        return
+    if not console.is_terminal:
+        console.width = width = 10_000
+    _table(columns, console, width, justify="left")
+
+
 def _table(columns: list[Column], console: Console, width: int, justify: Literal["left", "right"] = "right") -> None:
     widths = [max(len(line) for cell in column for line in cell.split("\n")) + 1 for column in columns]
     left_out = []
@@ -123,7 +114,7 @@ def _table(columns: list[Column], console: Console, width: int, justify: Literal
     for title, *_ in columns:
         table.add_column(Text(title), justify=justify, no_wrap=True, vertical="bottom")
     for cells in zip(*(column[1 : MOST_ROWS + 1] for column in columns), strict=True):
-        table.add_row(*map(Text, cells), style=FULL_STYLE if cells[0] == "full" else None)
+        table.add_row(*map(Text, cells), style=FULL_STYLE if "full" in cells[:2] else None)
     console.print(table)
     if (more := len(columns[0]) - 1 - MOST_ROWS) > 0:
         _say([f"{more:,} more rows are not shown. --csv, --json and --markdown show all."], console)
@@ -147,7 +138,9 @@ def _all_columns(sweep: Sweep) -> pd.DataFrame:
     return runs
 
 
-def _csv(frame: pd.DataFrame) -> str:
+def to_csv(frame: pd.DataFrame) -> str:
+    """Return a table as CSV, with text made safe for spreadsheets."""
+
     def cell(value: object) -> object:
         return csv_cell(masked(value)) if isinstance(value, str) else value
 

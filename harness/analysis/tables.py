@@ -15,7 +15,7 @@ from harness.analysis.time_to_target import TimeToTarget
 from harness.config.metrics import epoch_metrics, greater_is_better, test_metrics
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
-from harness.tracking.frames import Sweep
+from harness.tracking.frames import SHORT, Sweep, state_of
 from harness.tracking.run_tags import PRUNED, STOPPED
 
 Column = list[str]
@@ -23,6 +23,8 @@ Column = list[str]
 
 Format = Callable[[float], str]
 BETTER = "*"
+LONGEST_CELL = 30
+"""Maximum number of characters of a setting in the table of runs."""
 
 
 ALONE = "time/alone_s"
@@ -81,7 +83,8 @@ def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
 
 def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     """Return the table of `runs`: first the settings that vary, then the metrics, the least important last."""
-    columns = [_setting_column(key, runs) for key in settings(sweep)]
+    columns = [["run", *(str(run["run_id"])[:SHORT] for run in runs)]]
+    columns += [_setting_column(key, runs) for key in settings(sweep)]
     shared = any(has(run, "time/shared_by") and run["time/shared_by"] > 1 for run in runs)
     deciding = objective(sweep.runs).metric
     is_alone = shared and any(has(run, ALONE) for run in runs)
@@ -208,7 +211,18 @@ def _setting_column(key: str, runs: Sequence[Run]) -> Column:
         return ["chunk", *map(chunksize, runs)]
     values = [run[key] if has(run, key) else "" for run in runs]
     cells = [f"{value:g}" if isinstance(value, float) else shown(value) for value in values]
+    if max(map(len, cells), default=0) > LONGEST_CELL:
+        cells = _what_differs(cells)
     return [_title(key), *(cell.rpartition(".")[-1] if key.endswith("_target_") else cell for cell in cells)]
+
+
+def _what_differs(cells: Sequence[str]) -> list[str]:
+    """Shorten long settings: of lists, only the entries that not all have are shown; other text is cut."""
+    lists = [cell[1:-1].split(",") if cell[:1] + cell[-1:] == "[]" else [cell] for cell in cells]
+    common = set.intersection(*map(set, lists))
+    own = [[entry for entry in each if entry not in common] for each in lists]
+    kept = [",".join(["...", *each] if common else each) for each in own]
+    return [text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..." for text in kept]
 
 
 def _metric_column(metric: Metric, runs: Sequence[Run], deciding: str) -> Column:
@@ -227,4 +241,4 @@ def _ending(run: Run) -> str:
         return ""
     if has(run, PRUNED):
         return f"pruned at {run[PRUNED]:g}"
-    return "diverged" if has(run, "diverged_at") else run["status"].lower()
+    return state_of(run["status"], diverged=has(run, "diverged_at"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import itertools
@@ -18,25 +19,40 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from harness.cli.compose import Job
+from harness.cli.environment import check_environment
 from harness.cli.hydra_errors import check_keys
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.trust import OPTION, import_models
 from harness.config import Config, DataConfig
 from harness.errors import ConfigError, require
+from harness.formatting import count
 from harness.runtime.secrets import masked, remember
 
 if TYPE_CHECKING:
+    from harness.cli.startup import Startup
     from harness.sweep.display import Display
     from harness.sweep.plan import Run
     from harness.sweep.runner import Sweep
     from harness.sweep.search import Search
 
 
+_LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
+"""Words that name and describe a whole sweep."""
+
+
 class App:
     """One call of `harness train`; use it as a context manager, which ends the sweep."""
 
-    def __init__(self, arguments: Sequence[str], *, previews: bool = False, owns_process: bool = True) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        previews: bool = False,
+        owns_process: bool = True,
+        startup: Startup | None = None,
+    ) -> None:
         """Take command-line arguments; only if the process is its own may the app tune the garbage collector."""
+        self._startup = startup
         self.folder: Path | None = None  # The sweep's folder; None for a single run.
         self.runs: list[Run] = []  # The runs that have ended.
         self.composed = False  # True once Hydra has composed the jobs, so later errors are not about arguments.
@@ -52,6 +68,13 @@ class App:
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
         self._process = os.getpid()
+
+    @property
+    def sweep_id(self) -> str:
+        """The id of the sweep's summary run; empty if there is none."""
+        from harness.sweep.summary_state import SummaryState
+
+        return SummaryState.read(self.folder, print).run_id if self.folder else ""
 
     def __enter__(self) -> App:
         return self
@@ -73,7 +96,9 @@ class App:
         with open_dict(job):
             job.hydra = hydra_config
         try:
-            ended = self.train([Job.of(job)], folder)
+            # With hydra.job.chdir, this is the job's folder; paths are relative to where the command was started.
+            with contextlib.chdir(hydra_config.runtime.cwd):
+                ended = self.train([Job.of(job)], folder)
         except Exception as error:
             if os.getpid() != self._process:
                 raise
@@ -124,23 +149,41 @@ class App:
 
     def _command_of(self, job: Job) -> str:
         """Return the command that trains a job alone."""
-        words = ["harness", "train", *self._options, *job.words]
+        own = [word for word in job.words if not word.lstrip("+").startswith(_LABELS)]
+        words = ["harness", "train", *self._options, *own]
         if job.choices.get("sweep"):
             words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so its override is kept.
         return shlex.join(map(masked, words))
 
     def _checked(self, jobs: Sequence[Job]) -> list[Config]:
         self.composed = True
+        check_environment()
         configs = [to_config(job.config) for job in jobs]
         addresses = {address for config in configs for address in (config.tracking.uri, *_paths(config)) if address}
         remember(*addresses)
         for cache in {config.runtime.cache for config in configs}:
             _check_folder("runtime.cache", cache)
         configs = _with_names(configs)
+        self._check_sources(configs)
+        self._show("loading TensorFlow")
         import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
+        if self._startup:
+            self._startup.end()
         if self._owns_process:
             gc.freeze()  # Collecting what is loaded by now would take a second in a sweep of 64.
         return configs
+
+    def _check_sources(self, configs: Sequence[Config]) -> None:
+        """Check what can be checked without TensorFlow, which takes seconds to load."""
+        self._show(f"checking {count(len(configs), 'configuration')} and the first rows")
+        from harness.data.first_rows import check_first_rows
+
+        for data in {repr(config.data): config.data for config in configs}.values():
+            check_first_rows(data)
+
+    def _show(self, phase: str) -> None:
+        if self._startup:
+            self._startup.phase(phase)
 
 
 def _with_names(configs: Sequence[Config]) -> list[Config]:

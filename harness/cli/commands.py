@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,23 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.options import age_option, cache_option, full_ids, print_wide, reader_of, show_runs, uri_option
 from harness.cli.output import say, warn
 from harness.cli.streams import finishes_without_output
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from harness.cli.startup import Startup
 
-    from harness.tracking.reader import RunReader
-
-WIDTH = 100
-"""Width of the text in characters when the output is not a terminal."""
-
-uri_option = click.option("--uri", help="Tracking store. Default: MLFLOW_TRACKING_URI, or mlflow.db in this folder.")
-cache_option = click.option("--cache", type=click.Path(path_type=Path), default=".harness", show_default=True)
-age_option = click.option(
-    "--older-than", metavar="AGE", help="Only what has not been used for this long: 7d, 12h, 2w, ..."
-)
 _words = click.argument("words", nargs=-1, type=click.UNPROCESSED)
 
 
@@ -37,11 +27,24 @@ _words = click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @finishes_without_output
 def train(words: tuple[str, ...]) -> int:
     """Train one configuration, or with -m a sweep."""
-    from harness.cli import train
+    if {"--help", "-h"}.intersection(words):
+        from harness.cli.train_help import train_help
 
-    runs = list(dict.fromkeys(train.run(words)))
+        click.echo(train_help(min(shutil.get_terminal_size().columns, 100)))
+        return 0
+    startup = _startup(words)
+    try:
+        from harness.cli import train
+        from harness.cli.next_steps import next_steps
+
+        app = train.train(words, startup)
+    finally:
+        startup.end()
+    runs = list(dict.fromkeys(app.runs))
     if runs:
-        _show_runs(runs[0].config.tracking.uri, [run.run_id for run in runs])
+        show_runs(runs[0].config.tracking.uri, [run.run_id for run in runs])
+        say("")
+        say(next_steps(runs, app.sweep_id))
     failed = [run for run in runs if run.status != "FINISHED" and not run.pruned_at]
     for run in failed:
         lines = run.reason.splitlines()
@@ -62,77 +65,45 @@ def plan(words: tuple[str, ...]) -> None:
     Estimates time, memory and disk space by training on the first blocks for a few seconds. A source that has not been
     used before is parsed first.
     """
-    from harness.cli import train
+    startup = _startup(words)
+    try:
+        from harness.cli import train
 
-    train.plan(words)
-
-
-@click.command()
-@click.argument("ids", nargs=-1)
-@uri_option
-@click.option("--target", type=float, help="Show when each run reaches this loss: epochs, updates and seconds.")
-@click.option("--csv", "form", flag_value="csv", help="One line per run; with --target, per chunksize and setting.")
-@click.option("--json", "form", flag_value="json", help="Runs, comparisons and, with --target, when they reach it.")
-@click.option("--markdown", "form", flag_value="markdown", help="The full tables.")
-def compare(ids: tuple[str, ...], uri: str | None, target: float | None, form: str | None) -> None:
-    """Compare runs, best first, and the full sample with batches.
-
-    IDS are runs or sweeps; the default is the newest sweep. Full-sample and batch runs are compared after the same
-    epochs, rows, updates and time.
-    """
-    if form is None:
-        _show_runs(uri, ids, target)
-        return
-    from harness.analysis import render
-
-    write = {"csv": render.as_csv, "json": render.as_json, "markdown": render.as_markdown}[form]
-    click.echo(write(_reader(uri).load(ids), target).rstrip("\n"))
+        train.plan(words, startup)
+    finally:
+        startup.end()
 
 
 @click.command()
-@uri_option
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many sweeps to list.")
-def sweeps(uri: str | None, limit: int) -> None:
-    """List sweeps, newest first, with their runs and the best of them."""
-    from harness.analysis.render import show_sweeps
-
-    console, width = _console()
-    show_sweeps(_reader(uri).sweeps(limit), console, width)
-
-
-@click.command()
-@click.argument("sweep", required=False)
-@uri_option
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Default: harness-report-SWEEP.")
-@finishes_without_output
-def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
-    """Write an HTML page with figures for SWEEP, by default the newest."""
-    from harness.analysis import report
-
-    found = _reader(uri).load([sweep] if sweep else [], with_sample=True)
-    name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # Ids of other stores may have any form.
-    say(str(report.write(found, output or Path(f"harness-report-{name}"))))
-
-
-@click.command()
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.argument("keys", nargs=-1, metavar="[data.KEY=VALUE]...")
 @uri_option
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file. Default: standard output.")
 @click.option("--keep", is_flag=True, help="Keep the input's columns before the prediction.")
-def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep: bool) -> None:
+def predict(run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool) -> None:
     """Predict the rows of the file PATH with a run's model, in constant memory.
 
-    PATH is read as the run's data was: in any format, and written the same way. If the model takes images, PATH is a
-    folder of images or one image.
-    """
-    from harness.cli.predict import predict
+    PATH is read as the run's data was: in any format, and written the same way unless keys such as data.delimiter=tab
+    follow. If the model takes images, PATH is a folder of images or one image.
 
-    predict(_reader(uri), run_id, path, output, keep=keep)
+    RUN is the beginning of an id, `last` or `best`.
+    """
+    from rich.console import Console
+
+    from harness.cli.predict import predict
+    from harness.sweep.display import Display
+
+    display = Display(Console(stderr=True))
+    records = reader_of(uri)
+    try:
+        predict(records, full_ids(records, run_id)[0], path, output, keep=keep, keys=keys, display=display)
+    finally:
+        display.clear()
 
 
 @click.command()
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @uri_option
 @click.option("--data", multiple=True, metavar="PATH", help="Where the data is now; repeat it for several files.")
 @click.option("--strict", is_flag=True, help="Refuse to train if data, code or packages differ from the record.")
@@ -141,14 +112,16 @@ def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep:
 def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool, trust: bool) -> int:
     """Train a recorded run again and compare the numbers.
 
-    The exit code is 0 if all metrics are bit-identical, otherwise 1.
+    RUN is the beginning of an id, `last` or `best`. The exit code is 0 if all metrics are bit-identical, otherwise 1.
     """
     from rich.console import Console
 
     from harness.cli.reproduce import Request, reproduce
     from harness.sweep.display import Display
 
-    is_equal = reproduce(_reader(uri), Request(run_id, uri, data, strict, trust), Display(Console()))
+    records = reader_of(uri)
+    full_id = records.run(full_ids(records, run_id)[0]).info.run_id
+    is_equal = reproduce(records, Request(full_id, uri, data, strict, trust), Display(Console()))
     return 0 if is_equal else 1
 
 
@@ -202,35 +175,10 @@ def clean(
         print_wide(clean.render(found))
 
 
-def _show_runs(uri: str | None, ids: Sequence[str], target: float | None = None) -> None:
-    from harness.analysis.render import show
+def _startup(words: Sequence[str]) -> Startup:
+    """Show at once that the command has started, unless it only prints something."""
+    from harness.cli.startup import PRINTS, Startup
 
-    console, width = _console()
-    show(_reader(uri).load(ids), console, width, target)
-
-
-def _reader(uri: str | None) -> RunReader:
-    from harness.tracking.reader import RunReader
-
-    # By default MLflow retries for minutes, but here a user is waiting.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    return RunReader(tracking_uri(uri))
-
-
-def _console() -> tuple[Console, int]:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, WIDTH)
-    return console, console.width
-
-
-def print_wide(table: RenderableType) -> None:
-    """Print a table, with full paths when the output is not a terminal."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 500
-    console.print(table)
+    startup = Startup(silent=bool(PRINTS.intersection(words)))
+    startup.phase("reading the configuration")
+    return startup

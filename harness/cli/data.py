@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.commands import age_option, cache_option, print_wide
+from harness.cli.options import age_option, cache_option, print_wide
 from harness.cli.output import say
 from harness.cli.streams import finishes_without_output
 from harness.errors import require

@@ -15,7 +15,7 @@ from types import FrameType
 
 import click
 
-from harness.cli import commands, streams
+from harness.cli import commands, store_commands, streams
 from harness.cli.data import data
 from harness.cli.disk_errors import explain
 from harness.cli.output import print_error
@@ -36,8 +36,9 @@ def cli() -> None:
 
 
 for command in (
-    *(commands.train, commands.plan, commands.compare, commands.sweeps, commands.report, commands.predict),
-    *(commands.reproduce, commands.ui, commands.clean, data),
+    *(commands.train, commands.plan, store_commands.compare, store_commands.diff, store_commands.runs),
+    *(store_commands.sweeps, store_commands.report, commands.predict, store_commands.register, commands.reproduce),
+    *(commands.ui, commands.clean, data),
 ):
     cli.add_command(command)
 
@@ -69,7 +70,8 @@ def _run() -> tuple[int, str]:
         click.echo(usage, err=True, nl=False)
         return 2, error.format_message()
     except (KeyboardInterrupt, click.Abort):
-        return 130, "interrupted"
+        more = ". Run the same command again to resume." if sys.argv[1:2] == ["train"] else ""
+        return 130, f"interrupted{more}"
     except SystemExit as end:
         return (1, end.code) if isinstance(end.code, str) else (end.code or 0, "")
     except Exception as error:

@@ -15,27 +15,41 @@ import pandas as pd
 from harness.cli.kept_rows import kept_rows, no_columns
 from harness.cli.output import warn
 from harness.cli.predict_images import predict_images
+from harness.cli.prediction_dialect import with_dialect
 from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
 from harness.config import DataConfig, ImagesConfig, Missing
 from harness.data.formats import open_source
+from harness.data.ingest import IngestProgress
+from harness.data.misfit import hints
 from harness.data.selection import Chunk, Selection, Words
 from harness.data.vocabulary import is_number, plain_number, shortest_form
 from harness.errors import ConfigError, require
+from harness.sweep.display import Display
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import data_of
 
 
-def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool) -> None:
+def predict(
+    records: RunReader,
+    run_id: str,
+    path: Path,
+    output: Path | None,
+    *,
+    keep: bool,
+    keys: Sequence[str] = (),
+    display: Display | None = None,
+) -> None:
     """Write a prediction for each row of a file, or each image in a folder, to a CSV file or standard output.
 
     A file of rows is read as the run's data was. Where the run left out rows with empty fields, their prediction is
     empty, too; where it filled them, so does the model.
 
     The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
-    front of the prediction. Of classes, the most probable one is written, and its probability.
+    front of the prediction. Of classes, the most probable one is written, and its probability. `display` shows the
+    progress.
 
     Raises:
         ConfigError: The run has no model, or a row is invalid.
@@ -48,11 +62,19 @@ def predict(records: RunReader, run_id: str, path: Path, output: Path | None, *,
         require(not keep, "--keep is for rows: images have no columns to keep.")
         predict_images(model, Predictions.of(model, metadata), data, path, output)
     elif isinstance(data, DataConfig):
-        _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep)
+        data = with_dialect(data, keys)
+        with hints([str(path.absolute())], data) if path.is_file() else contextlib.nullcontext():
+            _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
 
 
 def _predict_rows(
-    model: Any, predictions: Predictions, data: DataConfig, path: Path, output: Path | None, keep: bool
+    model: Any,
+    predictions: Predictions,
+    data: DataConfig,
+    path: Path,
+    output: Path | None,
+    keep: bool,
+    display: Display | None,
 ) -> None:
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
@@ -69,6 +91,7 @@ def _predict_rows(
         contextlib.closing(source.chunks()) as chunks,
     ):
         next(rows)
+        done, size = 0, path.stat().st_size
         write_rows([*(header if keep else ()), *predictions.columns], sink)
         for chunk in chunks:
             empty = _empty(names, chunk, missing)
@@ -77,6 +100,9 @@ def _predict_rows(
                 name: _input(name, column, chunk, model.input[name].dtype)
                 for name, column in zip(names, chunk.columns, strict=True)
             }
+            done += chunk.rows
+            if display:
+                display.reading(IngestProgress("predicting", done, chunk.position, size))
             for start in range(0, chunk.rows, batch_rows):
                 some = {name: values[start : start + batch_rows] for name, values in inputs.items()}
                 outputs = np.asarray(model(some, training=False))

@@ -22,39 +22,44 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.cli.app import App
 from harness.cli.compose import CONF, register_schema
 from harness.cli.hydra_errors import explain
+from harness.cli.own_words import overrides
+from harness.cli.startup import PRINTS
 from harness.cli.trust import OPTION
 from harness.cli.words import quote_for_hydra
 from harness.errors import ConfigError, require
+from harness.overrides import hydra_value
 from harness.runtime.environment import default_environment, missing_home
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.keras_settings import restore_user_settings
 from harness.runtime.secrets import masked, remember_environment
 
 if TYPE_CHECKING:
+    from harness.cli.startup import Startup
     from harness.sweep.plan import Run
     from harness.tracking.frames import Sweep
 
 _NOTHING = "Nothing to train: harness.train takes KEY=VALUE arguments, -m, --trust and --config-dir."
-_PRINTS = frozenset(("--cfg", "-c", "--info", "-i", "--help", "-h"))
-"""Options with which Hydra prints the configuration instead of training."""
-
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def run(arguments: Sequence[str]) -> list[Run]:
     """Train what the command-line arguments ask for, and return the ended runs."""
-    app = App(arguments)
-    with _without_secrets() if _PRINTS.intersection(arguments) else contextlib.nullcontext():
+    return train(arguments).runs
+
+
+def train(arguments: Sequence[str], startup: Startup | None = None) -> App:
+    """Do the same, but return the app, which knows the sweep too."""
+    app = App(arguments, startup=startup)
+    with _without_secrets() if PRINTS.intersection(arguments) else contextlib.nullcontext():
         run_app(app, arguments)
-    return app.runs
+    return app
 
 
-def plan(arguments: Sequence[str]) -> None:
+def plan(arguments: Sequence[str], startup: Startup) -> None:
     """Print what `run` would do."""
     with tempfile.TemporaryDirectory() as folder:  # For the files that Hydra writes.
-        app = App(arguments, previews=True)
-        quoted = folder.replace("'", "\\'")
-        run_app(app, [*arguments, f"hydra.run.dir='{quoted}'", f"hydra.sweep.dir='{quoted}'"])
+        app = App(arguments, previews=True, startup=startup)
+        run_app(app, [*arguments, f"hydra.run.dir={hydra_value(folder)}", f"hydra.sweep.dir={hydra_value(folder)}"])
         app.preview()
 
 
@@ -70,7 +75,7 @@ def run_app(app: App, words: Sequence[str]) -> None:
     register_schema()
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        with _as_hydra_wants_it(quote_for_hydra([word for word in words if word != OPTION])), app:
+        with _as_hydra_wants_it(overrides(quote_for_hydra([word for word in words if word != OPTION]))), app:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(app)()
             if app.error:
                 raise app.error
@@ -131,12 +136,10 @@ def train_in_process(words: Sequence[str]) -> Sweep:
                 raise ConfigError(_NOTHING) from None
             raise
         require(bool(app.runs), _NOTHING)
-        from harness.sweep.summary_state import SummaryState
         from harness.tracking.reader import RunReader
         from harness.tracking.uri import tracking_uri
 
-        sweep_id = SummaryState.read(app.folder, print).run_id if app.folder else ""
-        ids = [sweep_id] if sweep_id else [run.run_id for run in app.runs]
+        ids = [app.sweep_id] if app.sweep_id else [run.run_id for run in app.runs]
         reader = RunReader(tracking_uri(app.runs[0].config.tracking.uri))
         return reader.load(ids, with_sample=True)
 

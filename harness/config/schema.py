@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from harness.config.any_data import AnyData
-from harness.config.keys import key_of
+from harness.config.keys import LONGEST, key_of
 from harness.config.limits import MOST_BYTES, MOST_EPOCHS, MOST_ROWS, check_values, require_number, require_whole, shown
 from harness.config.objective import Loss, ObjectiveConfig
 from harness.config.search import SearchConfig
@@ -43,6 +43,13 @@ class FullSample(Enum):
     resident = "resident"
 
 
+_OWN_TAGS = (
+    "kind, sample, signature, sweep, command, device, rounding, host, claims, calls, failure, diverged_at, reproduces, "
+    "rows_dropped, fields_filled, model_not_logged"
+)
+OWN_TAGS = frozenset(_OWN_TAGS.split(", "))
+"""Tags that the harness sets itself."""
+
 FULL = "full"
 DEFAULT_EXPERIMENT = "harness"
 
@@ -70,10 +77,14 @@ class TrackingConfig:
 
     Attributes:
         uri: MLflow tracking URI; None means `MLFLOW_TRACKING_URI`, or else `mlflow.db` in the working folder.
-        experiment: Name of the MLflow experiment; None means the name of the chosen `experiment`, or else `harness`.
+        experiment: Name of the MLflow experiment; None means `MLFLOW_EXPERIMENT_NAME`, or else the name of the chosen
+            `experiment`, or else `harness`.
         log_model: Which runs of a sweep log their model.
         wait: Seconds to wait at the end of training for an unreachable tracking server.
         curve_points: Points that `train/chunk_loss` is thinned to, at least 3.
+        name: Name of the sweep, or of a single run; `--name` sets it too. None means its settings.
+        note: Description in MLflow, in Markdown, of the sweep or of a single run.
+        tags: Tags of all runs and of the sweep: `tracking.tags.KEY=VALUE`.
         early_updates: Measure the holdout inside the first epochs, too: after updates 1, 2, 5, 10, 20 and so on.
     """
 
@@ -82,9 +93,18 @@ class TrackingConfig:
     log_model: LogModel = LogModel.best
     wait: float = 600.0
     curve_points: int = 1000
+    name: str | None = None
+    note: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
     early_updates: bool = True
 
     def __post_init__(self) -> None:
+        require(
+            self.name is None or 0 < len(self.name) <= LONGEST, f"tracking.name must have 1 to {LONGEST} characters."
+        )
+        for key in self.tags:
+            usable = key_of(key) == key and 0 < len(key) <= LONGEST and key not in OWN_TAGS
+            require(usable and not key.startswith("mlflow."), f"tracking.tags: a tag cannot have the name {key!r}.")
         require_number("tracking.wait", self.wait, 0, 1e9)
         require_whole("tracking.curve_points", self.curve_points, 3, 10**7)
 

@@ -34,7 +34,7 @@ MUCH = 0.1
 class IngestProgress(NamedTuple):
     """Rows and bytes read or generated so far; `total` bytes is 0 if unknown."""
 
-    what: Literal["reading", "generating"]
+    what: Literal["reading", "generating", "predicting"]
     rows: int
     bytes: int = 0
     total: int = 0

@@ -14,12 +14,13 @@ from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.bracket import RunBracket
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
+from harness.sweep.claims import claim_of
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json, rounding
 from harness.sweep.plan import Run, rebuild_table
 from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
-from harness.sweep.run_state import claim_of, find_states
+from harness.sweep.run_state import WITHOUT_MODEL, find_states
 from harness.sweep.rung_values import rung_values
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
 
@@ -130,7 +131,7 @@ class Batch:
                     display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error})")
                 continue
             self._may_resume = False
-            self._reuse_results([run for run in todo if not run.status])
+            self._reuse_results([run for run in todo if not run.status], display)
             ended = sum(bool(run.status) for run in todo)
             display.say(f"resume: continuing from the checkpoint, {ended} of {count(len(todo), 'run')} already ended")
             loop.run(number)
@@ -165,7 +166,7 @@ class Batch:
 
     def _train(self, runs: Sequence[Run], display: Display) -> None:
         """Train the runs that have no result in the store."""
-        todo = self._reuse_results(runs)
+        todo = self._reuse_results(runs, display)
         if finished := len(runs) - len(todo):
             are, them = ("is", "it") if finished == 1 else ("are", "them")
             some = f"{finished} of {count(len(runs), 'run')} {are} already finished"
@@ -174,7 +175,7 @@ class Batch:
             continue_recording(todo, self._store)
             self._loop(todo, display).run()
 
-    def _reuse_results(self, runs: Sequence[Run]) -> list[Run]:
+    def _reuse_results(self, runs: Sequence[Run], display: Display) -> list[Run]:
         """Take results from the store, and return the runs that have none."""
         tracker, locks = self._store.tracker, self._store.locks
         claimed = locks.others()
@@ -189,6 +190,8 @@ class Batch:
             if state.has_result and state.record and state.record.info.run_id != run.run_id
         }
         self._store.recorder.reuse(known)
+        if lacking := sum(state.name == WITHOUT_MODEL for state in states.values()):
+            display.say(f"{count(lacking, 'finished run')} trained again, because the model was not logged")
         for run, state in states.items():
             if not (run.status or run.run_id) and state.record:
                 run.run_id = state.reusable_id(self._rounding)

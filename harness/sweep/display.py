@@ -8,7 +8,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from harness.data.ingest import IngestProgress
 from harness.formatting import count, millions
@@ -46,12 +46,16 @@ class Display:
             parts.append(_remaining((state.total - state.bytes) / size))
         self._show(f"{state.what} data", state.bytes, state.total or None, parts)
 
-    def training(self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int, note: str = "") -> None:
+    def training(
+        self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int, best: str = "", note: str = ""
+    ) -> None:
         """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. Epoch 0 is compilation.
 
-        A `note` is shown in place of the runs.
+        A `note` is shown in place of the runs and of `best`, the best result so far.
         """
-        parts = [f"epoch {epoch}/{epochs}", note or f"{ended}/{count(runs, 'run')}"] if epoch else ["compiling"]
+        is_begun = epoch and rows
+        parts = [f"epoch {epoch}/{epochs}", note or f"{ended}/{count(runs, 'run')}"] if is_begun else ["compiling"]
+        parts += [best] if best and not note else []
         (rate,) = self._rates("training", rows)
         if rate:
             parts += [f"{millions(rate)} rows/s", _remaining((total - rows) / rate)]
@@ -78,8 +82,9 @@ class Display:
             return
         if self._bar is None:
             self._bar = Progress(
+                SpinnerColumn(),  # It moves even while something is compiled.
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
+                BarColumn(bar_width=20),
                 TextColumn("{task.fields[state]}"),
                 console=self.console,
                 transient=True,

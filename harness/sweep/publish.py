@@ -40,7 +40,8 @@ def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[
             tracker.log_text(sweep_id, text, file)
     swept = varying([run.config.flat() for run in runs])
     recorded = ["train/loss", *(("val/loss", *first.objective.metrics) if first.table.holdout_rows else ())]
-    tracker.tag_experiment(dict(saved_views(sweep_id, masked(sweep_name(command)), swept, recorded, first.metric)))
+    name = first.config.tracking.name or sweep_name(command)
+    tracker.tag_experiment(dict(saved_views(sweep_id, masked(name), swept, recorded, first.metric)))
     tracker.tag(sweep_id, {METRIC: first.config.objective.metric or ""})
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Run as Record
 
-from harness.config import LogModel
-from harness.config.metrics import BY_UPDATE, RESTORED, final_values
+from harness.config import LogModel, TrackingConfig
+from harness.config.metrics import BY_UPDATE, RESTORED, final_values, sign
 from harness.data.confusion import FILE as CONFUSION
 from harness.data.confusion import confusion_csv
+from harness.escaping import markdown
+from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.leaderboard import Leaderboard
@@ -42,6 +44,7 @@ class Recorder:
         summary_record: Record | None = None,
         tags: Mapping[str, str] | None = None,
         owner: Mapping[str, str] | None = None,
+        labels: TrackingConfig | None = None,
         search: str = "",
     ) -> None:
         """Start or continue the summary run if there is a sweep `folder`; see `Summary`.
@@ -53,7 +56,9 @@ class Recorder:
         self._leaderboard = Leaderboard()
         self._models = ModelLog(tracker)
         self._summary = (
-            Summary(tracker, command, folder, signatures, summary_record, self._owner, search) if folder else None
+            Summary(tracker, command, folder, signatures, summary_record, self._owner, labels, search)
+            if folder
+            else None
         )
         self._has_code = bool(self._summary and self._summary.is_continued)
         self.has_changed = not self._has_code  # Whether the sweep has other runs or results than before.
@@ -75,6 +80,8 @@ class Recorder:
             self._tracker.log_params(run.run_id, run_params(run.config))
             self._tracker.tag(run.run_id, self._tags(run))
         new = [run for run in active if not run.run_id]
+        for run in [] if self._summary else new:
+            run.name = run.config.tracking.name or run.name
         ids = self._tracker.start_runs([(run.name, run_params(run.config), self._tags(run)) for run in new])
         for run, run_id in zip(new, ids, strict=True):
             run.run_id = run_id
@@ -100,12 +107,20 @@ class Recorder:
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
             run.cost = math.inf if run.reason else run.cost
+            if (name := run.config.tracking.name) and not self._summary:
+                run.name = name
+                self._tracker.tag(run.run_id, {"mlflow.runName": name, **run.config.tracking.tags})
         self._add_ended(list(records))
         if self._summary:
             models = [run for run, record in records.items() if record.outputs and record.outputs.model_outputs]
             best = self._summary.state.best
             scores = [*map(self._leaderboard.score, models), math.inf if best is None else best]
             self._summary.state.best = min(scores) if models else best
+
+    def best_so_far(self) -> str:
+        """Return the best latest value of the deciding metric as text; empty before the first epoch ends."""
+        run = min(self._leaderboard.runs, key=lambda run: run.cost)
+        return f"{run.metric} {number(sign(run.metric) * run.cost)}" if math.isfinite(run.cost) else ""
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the state for `restore`: JSON values and arrays."""
@@ -269,7 +284,8 @@ class Recorder:
 
     def _fail(self, run: Run, reason: str) -> None:
         run.reason, run.cost = masked(reason), math.inf
-        self._tracker.tag(run.run_id, {"failure": run.reason})
+        note = markdown(" ".join(run.reason.split()))
+        self._tracker.tag(run.run_id, {"failure": run.reason, "mlflow.note.content": f"**Failed**: {note}"})
         self._end(run, "FAILED")
 
     def _end(self, run: Run, status: str) -> None:

@@ -25,7 +25,8 @@ MAX_WEIGHTS = 200  # Maximum number of inputs for which a linear model's weights
 
 def run_params(config: Config) -> dict[str, Any]:
     """Return the flat configuration without unset keys and with lists in Hydra's notation."""
-    flat = {key: value for key, value in config.flat().items() if value is not None}
+    labels = ("tracking.name", "tracking.note", "tracking.tags")  # They are the run's name, description and tags.
+    flat = {key: value for key, value in config.flat().items() if value is not None and not key.startswith(labels)}
     return {fitted(key): f"[{','.join(map(str, v))}]" if isinstance(v, list) else v for key, v in flat.items()}
 
 
@@ -50,7 +51,9 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
         tags["slice_rows"] = str(run.cohort.strategy.slice_rows)
     if run.sweeps:
         tags["sweep"] = ",".join(run.sweeps)
-    return tags
+    elif run.config.tracking.note:
+        tags["mlflow.note.content"] = run.config.tracking.note
+    return run.config.tracking.tags | tags
 
 
 def config_yaml(config: Config) -> str:

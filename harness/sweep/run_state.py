@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
+from harness.sweep.claims import HOST, claim_of, is_owned
 from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
 from harness.tracking.run_tags import PRUNED, SEARCH
 
-HOST = socket.gethostname()
+WITHOUT_MODEL = "without model"
 
 
 @dataclass(frozen=True)
 class RunState:
-    """A run's state: `new`, `finished`, `diverged`, `failed`, `interrupted`, `pruned`, or `running` elsewhere."""
+    """The state of a run.
+
+    This is `new`, `finished`, `diverged`, `failed`, `interrupted`, `pruned`, `running` in another process, or `without
+    model` if the run is finished, but its model is requested now and was not logged.
+    """
 
     name: str
     record: Record | None = None
@@ -29,26 +33,16 @@ class RunState:
         return self.name in ("finished", "diverged", "pruned")
 
     def reusable_id(self, rounding: str) -> str:
-        """Return the id of an interrupted run in which the run can be trained again; otherwise an empty string.
+        """Return the id of a run that is interrupted or without model, to train it again; otherwise an empty string.
 
         If the run has metrics, training again must give the same ones, so it must be on the same machine and with the
         same `rounding`; see `harness.sweep.identity`.
         """
-        if self.record is None or self.name != "interrupted":
+        if self.record is None or self.name not in ("interrupted", WITHOUT_MODEL):
             return ""
         tags = self.record.data.tags
         is_alike = (tags.get(ROUNDING), tags.get("host")) == (rounding, HOST)
         return self.record.info.run_id if is_alike or not self.record.data.metrics else ""
-
-
-def claim_of(signature: str, experiment_id: str) -> str:
-    """Return the name under which processes claim a run of an experiment."""
-    return f"{experiment_id}/{signature}"
-
-
-def owner(place: str) -> dict[str, str]:
-    """Return the tags of a run that a process of this machine trains; `place` is where it keeps its claims."""
-    return {"host": HOST, "claims": place}
 
 
 def find_states(
@@ -71,25 +65,11 @@ def _state(run: Run, records: Sequence[Record], claimed: set[str], place: str, e
         return RunState("running", records[0] if records else None)
     states = [RunState(_state_name(record, place), record) for record in records]
     states = [state for state in states if state.name != "pruned" or _is_trial_of(state, run.search)]
-    # A finished run may lack the model that is now requested, and runs on other machines are not waited for.
     results = [state for state in states if state.has_result and (state.name != "finished" or _has_model(run, state))]
+    results += [RunState(WITHOUT_MODEL, state.record) for state in states if state.name == "finished"]
+    # Runs on other machines are not waited for.
     unfinished = [state for state in states if state.name in ("failed", "interrupted")]
     return (results or unfinished or [RunState("new")])[0]
-
-
-def is_abandoned(record: Record, claimed: set[str], place: str) -> bool:
-    """Return True if a run or summary run was claimed in `place` and is marked as running, but no process claims it.
-
-    Nothing is known about runs that were claimed elsewhere.
-    """
-    info = record.info
-    signature = record.data.tags.get("signature", "")
-    claims = {claim_of(signature, info.experiment_id), claim_of(info.run_id, info.experiment_id)}
-    return info.status == "RUNNING" and _is_owned(record, place) and not claims & claimed
-
-
-def _is_owned(record: Record, place: str) -> bool:
-    return owner(place).items() <= record.data.tags.items()
 
 
 def _state_name(record: Record, place: str) -> str:
@@ -101,7 +81,7 @@ def _state_name(record: Record, place: str) -> str:
         return "diverged" if "diverged_at" in tags else "failed"
     if PRUNED in tags:
         return "pruned"
-    return "running" if status == "RUNNING" and not _is_owned(record, place) else "interrupted"
+    return "running" if status == "RUNNING" and not is_owned(record, place) else "interrupted"
 
 
 def _is_trial_of(state: RunState, search: str) -> bool:

@@ -14,6 +14,7 @@ from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
 from harness.sweep.bracket import bracket_of
+from harness.sweep.claims import claim_of, is_abandoned, owner
 from harness.sweep.display import Display
 from harness.sweep.executor import choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
@@ -22,7 +23,6 @@ from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
 from harness.sweep.run_locks import locks_of, only_one
-from harness.sweep.run_state import claim_of, is_abandoned, owner
 from harness.sweep.scan_loop import prepare_scans
 from harness.sweep.search import Search
 from harness.sweep.search_record import log_search
@@ -163,6 +163,7 @@ class Sweep:
             recorder = Recorder(
                 *(tracker, self._command, self._folder, device, signatures, record, self._tags),
                 owner=owner(locks.place),
+                labels=config.tracking,
                 search=self._search_signature,
             )
             locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))

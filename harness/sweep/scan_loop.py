@@ -131,8 +131,8 @@ class ScanLoop:
 
     def _show(self, task: Task, rows: int, epoch: int) -> None:
         ended = sum(bool(run.status) for run in self.runs)
-        note = self._standing(epoch) if self.rungs else ""
-        self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs), note)
+        best, note = self.recorder.best_so_far(), self._standing(epoch) if self.rungs else ""
+        self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs), best, note)
 
     def _standing(self, epoch: int) -> str:
         """Return how a search is doing: the rung ahead, trials left, and the best value so far."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow.entities import Run as Record
 
+from harness.config import TrackingConfig
 from harness.config.naming import sweep_name
 from harness.escaping import markdown, markdown_code, visible
 from harness.runtime.secrets import masked
@@ -35,14 +36,18 @@ class Summary:
         signatures: Sequence[str] = (),
         record: Record | None = None,
         owner: Mapping[str, str] | None = None,
+        labels: TrackingConfig | None = None,
         search: str = "",
     ) -> None:
         """Start the summary run, or continue that of an earlier call: the one in the folder, else `record`.
 
-        With the signature of a `search`, that is the sweep's own; else it follows from those of its runs.
+        `labels` has the sweep's name, note and tags. With the signature of a `search`, that is the sweep's own; else it
+        follows from those of its runs.
         """
         self._search = search
         owner = owner or {}
+        labels = labels or TrackingConfig()
+        self._note = labels.note or ""
         self._tracker, self._command, self._folder = tracker, command, folder
         self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
@@ -53,11 +58,12 @@ class Summary:
         self.is_continued = bool(self.state.run_id)
         if self.is_continued:
             tracker.resume_run(self.state.run_id, owner)
+            tracker.tag(self.state.run_id, labels.tags | ({"mlflow.runName": labels.name} if labels.name else {}))
         else:
-            tags = {"kind": "sweep", "command": command, "signature": search or sweep_signature(signatures), **owner}
-            tags |= {SEARCH: search} if search else {}
+            own = {"kind": "sweep", "command": command, "signature": search or sweep_signature(signatures), **owner}
+            own |= {SEARCH: search} if search else {}
             self.state.started = time.time()
-            self.state.run_id = tracker.start_run(sweep_name(command), {}, tags)
+            self.state.run_id = tracker.start_run(labels.name or sweep_name(command), {}, labels.tags | own)
         self.state.signatures = list(dict.fromkeys([*self.state.signatures, *signatures]))
         # The number of the call is the step of the summary's metrics, so no step is recorded twice.
         self.state.calls += 1
@@ -116,7 +122,7 @@ class Summary:
             metrics = {f"time/{name}_s": seconds for name, seconds in state.seconds.items()}
             metrics["memory/peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             self._tracker.log(self.run_id, metrics, state.calls - 1)
-        note = _note(state, self._command, self._tracker.experiment_id)
+        note = "\n\n".join(filter(None, (self._note, _note(state, self._command, self._tracker.experiment_id))))
         self._tracker.tag(self.run_id, {"mlflow.note.content": note})
         failed = any(run.reason for run in state.runs)
         self._tracker.end_run(self.run_id, status or ("FAILED" if failed else "FINISHED"))

@@ -30,16 +30,20 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
     Raises:
         ConfigError: There is no such run, or it has no model.
     """
-    run = records.run(run_id)
+    # MLflow would look up `models:/` in the process's default store.
+    location = records.client.get_logged_model(model_id(records.run(run_id))).artifact_location
+    downloaded = download_artifacts(location, dst_path=str(folder), tracking_uri=mlflow_uri(records.uri))
+    return next(Path(downloaded).rglob("*.keras"))
+
+
+def model_id(run: Run) -> str:
+    """Return the id of a run's logged model; raises `ConfigError` if it has none."""
     outputs = run.outputs.model_outputs if run.outputs else []
     command = run.data.tags.get("command", "harness train ...")
     original = run.data.tags.get(REPRODUCES)
     remedy = f"Use run {original}, which it reproduces." if original else f"Run `{command} tracking.log_model=all`."
     require(bool(outputs), f"Run {run.info.run_name} has no model. {remedy}")
-    # MLflow would look up `models:/` in the process's default store.
-    location = records.client.get_logged_model(outputs[0].model_id).artifact_location
-    downloaded = download_artifacts(location, dst_path=str(folder), tracking_uri=mlflow_uri(records.uri))
-    return next(Path(downloaded).rglob("*.keras"))
+    return outputs[0].model_id
 
 
 def described(model: Path) -> dict[str, Any]:

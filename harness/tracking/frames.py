@@ -4,14 +4,18 @@
 # pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
+import html
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.config.metrics import BY_UPDATE, final_values
+from harness.config.metrics import BY_UPDATE, deciding_metric, epoch_metrics, final_values, greater_is_better
+from harness.config.naming import ALWAYS
+from harness.formatting import number
 from harness.tracking.run_tags import PRUNED, STOPPED
 
 if TYPE_CHECKING:
@@ -22,11 +26,17 @@ if TYPE_CHECKING:
 NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
 """Columns of a table that has no runs."""
 
+SHORT = 8
+"""Number of characters of an id that are shown; commands accept the beginning of an id."""
+
+MOST_SHOWN = 10
+"""Number of runs that a notebook shows of a sweep."""
+
 EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
 CHUNK_METRIC = "train/chunk_loss"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """Runs with their curves.
 
@@ -63,6 +73,42 @@ class Sweep:
     mistakes: Sequence[Mistake] = ()
     left_out: tuple[str, ...] = ()
 
+    @property
+    def table(self) -> Any:
+        """The runs as a DataFrame to read: best first, with the chunksize as written, and without constant params."""
+        runs = self.runs.copy()
+        runs["chunksize"] = runs["chunksize"].astype(object).where(runs["sample"] != "full", "full")
+        runs["state"] = _states(runs)
+        metric = deciding_metric(held_out="val/loss" in runs)
+        if metric in runs:
+            sign = -1 if greater_is_better(metric) else 1
+            costs: Any = (sign * runs[metric]).where(runs["status"] == "FINISHED")
+            runs = runs.loc[costs.sort_values().index]
+        varying = [key for key in self.params if key not in ALWAYS and runs[key].nunique(dropna=False) > 1]
+        metrics = [*epoch_metrics(runs.columns), *(key for key in EPOCH_AXES if key in runs)]
+        shown = ["name", "state", *(key for key in ALWAYS if key in runs), *varying, *metrics]
+        return runs.set_index(runs["run_id"].str[:SHORT].rename("run"))[list(dict.fromkeys(shown))]
+
+    def __repr__(self) -> str:
+        """Describe the sweep in one line."""
+        what = f"Sweep {self.sweep_id[:SHORT]} {self.name!r}" if self.sweep_id else "Runs"
+        counts = Counter(_states(self.runs)) if len(self.runs) else {}
+        told = ", ".join(f"{times:,} {state}" for state, times in counts.items()) or "no runs"
+        return f"<{what}: {told}; {len(self.curves):,} points in .curves>"
+
+    def _repr_html_(self) -> str:
+        """Show the same line and the best runs in a notebook."""
+        best = self.table.head(MOST_SHOWN) if len(self.runs) else pd.DataFrame()
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{best.to_html(float_format=number, na_rep='')}"
+
+
+def _states(runs: pd.DataFrame) -> list[str]:
+    def has(key: str) -> Any:
+        return runs[key].notna() if key in runs else [False] * len(runs)
+
+    endings = zip(runs["status"], has("diverged_at"), has(PRUNED), strict=True)
+    return [state_of(status, diverged=diverged, pruned=pruned) for status, diverged, pruned in endings]
+
 
 def row(run: Run) -> dict[str, object]:
     """Return a run as a row: a value for each column."""
@@ -79,22 +125,36 @@ def row(run: Run) -> dict[str, object]:
     }
 
 
+def state_of(status: str, *, diverged: bool, pruned: bool = False) -> str:
+    """Return how a run ended in the words that users see; `status` is MLflow's."""
+    if pruned:
+        return "pruned"
+    return "diverged" if diverged else {"KILLED": "interrupted"}.get(status, status.lower())
+
+
 def typed(runs: Any) -> pd.DataFrame:
     """Return a table of rows made by `row`; columns that hold only numbers get numeric types."""
-    for key in runs.columns.difference(["run_id", "name", "status", "sample"]):
-        values = runs[key].where(runs[key] != "full") if key == "chunksize" else runs[key]
-        if values.notna().any():
-            numbers: Any = pd.to_numeric(values, errors="coerce")
-            if numbers.notna().equals(values.notna()):
-                whole = (
-                    key in ("chunksize", "diverged_at", STOPPED, PRUNED)
-                    or values.map(lambda value: str(value).isdigit()).all()
-                )
-                fits = float(numbers.max()) < 2**63
-                runs[key] = numbers.astype("Int64") if whole and fits else numbers.astype(float)
-        elif key == "chunksize":
-            runs[key] = pd.array([pd.NA] * len(runs), dtype="Int64")
-    return runs.copy()  # In one piece; pandas warns of frames of many pieces.
+    # Built at once: pandas warns of frames to which many columns are added.
+    return pd.DataFrame({key: _typed(str(key), runs[key]) for key in runs.columns})
+
+
+def _typed(key: str, values: Any) -> Any:
+    if key in ("run_id", "name", "status", "sample"):
+        return values
+    if key == "chunksize":
+        values = values.where(values != "full")
+        if not values.notna().any():
+            return pd.array([pd.NA] * len(values), dtype="Int64")
+    if values.notna().any():
+        numbers: Any = pd.to_numeric(values, errors="coerce")
+        if numbers.notna().equals(values.notna()):
+            whole = (
+                key in ("chunksize", "diverged_at", STOPPED, PRUNED)
+                or values.map(lambda value: str(value).isdigit()).all()
+            )
+            fits = float(numbers.max()) < 2**63
+            return numbers.astype("Int64") if whole and fits else numbers.astype(float)
+    return values
 
 
 def curves_of(points: pd.DataFrame) -> pd.DataFrame:

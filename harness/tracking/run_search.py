@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,11 @@ _FEW = 100
 
 
 _IDS_PER_REQUEST = 200
+
+LAST = "last"
+"""Stands for the newest run wherever a run is named."""
+
+_ID_PREFIX = re.compile("[0-9a-f]{1,31}")
 
 
 class RunSearch:
@@ -55,14 +61,14 @@ class RunSearch:
         """Return the runs with these ids, each once, and the summary runs among them.
 
         Args:
-            ids: Ids of runs or sweeps; a sweep is replaced by its runs. An empty list means the newest sweep.
+            ids: Runs or sweeps as in `full_id`; a sweep is replaced by its runs. An empty list means the newest sweep.
 
         Raises:
             ConfigError: A run does not exist, or there is no sweep.
         """
         found: dict[str, Run] = {}
         sweeps = []
-        ids = ids or [self.newest_sweep()]
+        ids = [self.full_id(word) for word in ids] or [self.newest_sweep()]
         by_id = self.by_id(ids)
         for run_id in ids:
             run = by_id.get(run_id)
@@ -75,6 +81,32 @@ class RunSearch:
             found |= {member.info.run_id: member for member in members}
         return list(found.values()), sweeps
 
+    def full_id(self, word: str) -> str:
+        """Return the id that `word` stands for: the beginning of one run's id, or `last`, the newest run.
+
+        A word that is not the beginning of any id is returned as it is.
+
+        Raises:
+            ConfigError: Several ids begin with `word`, or there is no last run.
+        """
+        if word == LAST:
+            newest = self.newest_runs(1)
+            require(bool(newest), f"No runs found in {masked(self.uri)}. Run `harness train` first.")
+            return newest[0].info.run_id
+        if not _ID_PREFIX.fullmatch(word):
+            return word
+        experiments = [each.experiment_id for each in self.client.search_experiments()]
+        found = self.client.search_runs(experiments, f"attributes.run_id LIKE '{word}%'", max_results=4)
+        names = [f"{run.info.run_id[: len(word) + 4]} ({run.info.run_name})" for run in found]
+        require(len(found) < 2, f"{word} begins several ids: {', '.join(names[:3])}{', ...' if names[3:] else ''}.")
+        return found[0].info.run_id if found else word
+
+    def newest_runs(self, limit: int) -> list[Run]:
+        """Return the newest runs, without summary runs, at most `limit`, newest first."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        order = ["attributes.start_time DESC"]
+        return list(self.client.search_runs(experiments, "tags.kind = 'run'", order_by=order, max_results=limit))
+
     def run(self, run_id: str) -> Run:
         """Return a run.
 
@@ -82,7 +114,7 @@ class RunSearch:
             ConfigError: The run does not exist, or it is a sweep.
         """
         runs, sweeps = self.named([run_id])
-        require(not sweeps, f"{run_id} is a sweep, not a run. `harness compare --csv {run_id}` lists its runs.")
+        require(not sweeps, f"{run_id} is a sweep, not a run. `harness compare {run_id}` lists its runs.")
         return runs[0]
 
     def by_id(self, ids: Sequence[str]) -> dict[str, Run]:

@@ -35,11 +35,11 @@ def seeds(losses: Sequence[tuple[float, float]]) -> Sweep:
 
 def test_the_whole_output() -> None:
     assert shown(SWEEP, target=0.5) == [
-        "                          val/ scan memory/",
-        "chunk  lr epochs  updates loss    s  update",
-        "  500 0.1      2        4  0.4    2     4kB",
-        " full 0.1      2        2  0.5    2     8kB",
-        "   10   9      5 diverged",
+        "                              val/ scan memory/",
+        "run chunk  lr epochs  updates loss    s  update",
+        "  1   500 0.1      2        4  0.4    2     4kB",
+        "  0  full 0.1      2        2  0.5    2     8kB",
+        "  2    10   9      5 diverged",
         "",
         "Best batch run (chunks of 500 rows): val/loss 0.4 after 4 updates in 2 epochs, 4kB per update.",
         "Best full-sample run: val/loss 0.5 after 2 updates in 2 epochs, 8kB per update.",
@@ -75,7 +75,7 @@ def test_a_long_table_ends_after_the_best_hundred() -> None:
     sweep = sweep_of(*(run(chunk, [chunk / 1000]) for chunk in range(1, 104)))
     lines = shown(sweep)
     table = lines[: lines.index("3 more rows are not shown. --csv, --json and --markdown show all.")]
-    assert [line.split()[0] for line in table[2:]] == [str(chunk) for chunk in range(1, 101)]
+    assert [line.split()[1] for line in table[2:]] == [str(chunk) for chunk in range(1, 101)]
     assert len(as_csv(sweep).splitlines()) == 104
 
 
@@ -88,7 +88,7 @@ def test_times_of_runs_trained_alone_are_compared() -> None:
 
 def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
     lines = shown(seeds([(0.5, 0.4), (0.6, 0.41), (0.7, 0.42)]), 140)
-    assert [line.split()[:6] for line in lines[2:4]] == [
+    assert [line.split()[1:7] for line in lines[2:4]] == [
         ["500", "0.1", "1", "3", "2", "0.41±0.01"],
         ["full", "0.1", "1", "3", "1", "0.6±0.1"],
     ]
@@ -130,8 +130,8 @@ def test_json_has_runs_comparisons_and_times_to_target() -> None:
 
 def test_markdown_has_the_tables_of_the_terminal() -> None:
     lines = as_markdown(SWEEP, 0.5).splitlines()
-    assert lines[0] == "| chunk | lr | epochs | updates | val/loss | scan s | memory/update |"
-    assert lines[2] == "| 500 | 0.1 | 2 | 4 | 0.4 | 2 | 4kB |"
+    assert lines[0] == "| run | chunk | lr | epochs | updates | val/loss | scan s | memory/update |"
+    assert lines[2] == "| 1 | 500 | 0.1 | 2 | 4 | 0.4 | 2 | 4kB |"
     assert "| 500 | 0.1 | 2 | 0.5 | 0.4\\* | 2 | 4 | 8kB | 4kB | 2 | 0.5\\* | 0.6 |" in lines
     assert lines[-2:] == ["| full | 0.1 | 2 | 2 | 2 |", "| 500 | 0.1 | 2 | 4 | 2 |"]
 

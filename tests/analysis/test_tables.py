@@ -220,11 +220,11 @@ def shown(sweep: Sweep, width: int = 100) -> str:
 
 
 TABLE = """
-                            train/  val/    val/  val/   inter-       train  rows memory/
-chunk    lr epochs  updates   loss  loss    rmse    r2     cept slope     s    /s  update
-  100  0.01     20    3,460 0.5352 0.573 280,098 0.465 -105,418 300.6 0.068 1.27M    800B
- full  0.01     20       20 0.5352   0.9 280,098 0.465 -105,418 300.6 0.068 1.27M   138kB
-  100 1e+30     20 diverged
+                                train/  val/    val/  val/   inter-       train  rows memory/
+run chunk    lr epochs  updates   loss  loss    rmse    r2     cept slope     s    /s  update
+  2   100  0.01     20    3,460 0.5352 0.573 280,098 0.465 -105,418 300.6 0.068 1.27M    800B
+  1  full  0.01     20       20 0.5352   0.9 280,098 0.465 -105,418 300.6 0.068 1.27M   138kB
+  0   100 1e+30     20 diverged
 
 Best batch run (chunks of 100 rows): val/loss 0.573 after 3,460 updates in 20 epochs, 800B per update.
 Best full-sample run: val/loss 0.9 after 20 updates in 20 epochs, 138kB per update."""
@@ -250,7 +250,22 @@ def test_no_cell_is_cut_at_any_width(width: int) -> None:
 def test_a_wide_terminal_shows_all_columns() -> None:
     titles = shown(sweep_of(HOUSES, FULL), 100).splitlines()[1].split()
     assert titles == [
-        *("chunk", "lr", "epochs", "updates", "loss", "loss", "rmse", "r2", "cept", "slope", "s", "/s", "update"),
+        *(
+            "run",
+            "chunk",
+            "lr",
+            "epochs",
+            "updates",
+            "loss",
+            "loss",
+            "rmse",
+            "r2",
+            "cept",
+            "slope",
+            "s",
+            "/s",
+            "update",
+        ),
     ]
 
 
@@ -267,12 +282,17 @@ def test_the_best_run_is_first_and_unfinished_runs_are_last() -> None:
 
 @pytest.mark.parametrize(
     ("status", "diverged_at", "word"),
-    [("FAILED", "3", "diverged"), ("FAILED", None, "failed"), ("KILLED", None, "killed"), ("RUNNING", None, "running")],
+    [
+        ("FAILED", "3", "diverged"),
+        ("FAILED", None, "failed"),
+        ("KILLED", None, "interrupted"),
+        ("RUNNING", None, "running"),
+    ],
 )
 def test_unfinished_runs_show_their_status_and_no_numbers(status: str, diverged_at: str | None, word: str) -> None:
     other = HOUSES | {"status": status, "diverged_at": diverged_at, "val/loss": 0.111}
     text = shown(sweep_of(other, FULL))
-    assert text.splitlines()[3].split() == ["100", "0.01", "20", word]
+    assert text.splitlines()[3].split() == ["0", "100", "0.01", "20", word]
     assert "0.111" not in text
 
 
@@ -315,15 +335,15 @@ def test_singular_and_plural() -> None:
 def test_large_numbers_are_abbreviated() -> None:
     large = HOUSES | {"val/loss": 1.5e30, "val/rmse": 999_999_999.4, "val/r2": -9.87e60, "intercept": -1.5e300}
     row = shown(sweep_of(large), 200).splitlines()[2].split()
-    assert row[5:9] == ["1.5e+30", "999,999,999", "-9.87e+60", "-1.5e+300"]
+    assert row[6:10] == ["1.5e+30", "999,999,999", "-9.87e+60", "-1.5e+300"]
 
 
 def test_a_sweep_without_finished_runs_has_no_sentence() -> None:
     text = shown(sweep_of(LOST, LOST | {"diverged_at": None, "status": "KILLED"}))
     assert [line.split() for line in text.strip().splitlines()] == [
-        ["chunk", "lr", "epochs"],
-        ["100", "1e+30", "20", "diverged"],
-        ["100", "1e+30", "20", "killed"],
+        ["run", "chunk", "lr", "epochs"],
+        ["0", "100", "1e+30", "20", "diverged"],
+        ["1", "100", "1e+30", "20", "interrupted"],
     ]
 
 
@@ -342,12 +362,21 @@ def test_a_sweep_without_finished_runs_has_no_sentence() -> None:
 def test_other_varying_settings_are_shown(key: str, values: tuple[str, str], title: str, cells: list[str]) -> None:
     text = shown(sweep_of(HOUSES | {key: values[0]}, FULL | {key: values[1]}), 120)
     header, *rows = text.splitlines()[1:4]
-    assert header.split()[3] == title
+    assert header.split()[4] == title
     for row, cell in zip(rows, cells, strict=True):
         assert f" {cell} " in row
 
 
-@pytest.mark.parametrize("key", ["runtime.lane_tile", "tracking.experiment", "data.path", "data.rows", "run_id"])
+def test_of_long_lists_only_what_differs_is_shown() -> None:
+    features = ["sqft_living", "bedrooms", "bathrooms", "grade", "floors"]
+    rows = [HOUSES | {"data.features": f"[{','.join(names)}]"} for names in (features, features[:4], features[1:])]
+    lines = shown(sweep_of(*rows), 200).splitlines()
+    cells = [line.split()[4] for line in lines[1:5]]
+    assert cells == ["features", "...,sqft_living,floors", "...,sqft_living", "...,floors"]
+    assert "0.573" in lines[2]
+
+
+@pytest.mark.parametrize("key", ["runtime.lane_tile", "tracking.experiment", "data.path", "data.rows"])
 def test_settings_that_change_no_number_are_hidden(key: str) -> None:
     rows = (HOUSES | {key: "one"}, FULL | {key: "other"})
     assert "other" not in shown(sweep_of(*rows))
@@ -359,4 +388,4 @@ def test_a_setting_of_only_some_runs_is_not_a_difference() -> None:
 
 
 def test_a_sweep_without_runs_is_just_a_header() -> None:
-    assert shown(sweep_of()).split() == ["chunk", "lr", "epochs"]
+    assert shown(sweep_of()).split() == ["run", "chunk", "lr", "epochs"]

@@ -26,10 +26,10 @@ from harness.errors import ConfigError
 from harness.runtime.signals import StopRequest
 from harness.sweep import batch, scan_loop
 from harness.sweep.checkpoint import Checkpoint, Saved
+from harness.sweep.claims import claim_of, owner
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks, locks_of
-from harness.sweep.run_state import claim_of, owner
 from harness.sweep.runner import Sweep, train
 from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.run_search import REPRODUCES

@@ -52,8 +52,9 @@ def prepared(
     monkeypatch.setattr(executor, "available_bytes", lambda device, limit: free)
     monkeypatch.setattr(strategy, "SLICE_BYTES", 100_000)
     lanes = [LanePlan(chunk, {"_target_": f"tests.pixels.{build}"}, ADAM, LossPlan("mse"), 0, 0.1, [1])]
-    rest = {"block_rows": None, "device_memory_mb": None, "lane_tile": None, "gram": True, "workers": 1}
-    plan = ScanPlan(str(Path()), [0.0, 0.0], [1.0, 1.0], lanes, "none", resident, curve_points=100, **rest)
+    limits = {"block_rows": None, "device_memory_mb": None, "lane_tile": None, "workers": 1, "curve_points": 100}
+    how = {"order_seed": 0, "scaling": "none", "resident": resident, "gram": True, "early": False}
+    plan = ScanPlan(table=str(Path()), mean=[0.0, 0.0], std=[1.0, 1.0], lanes=lanes, **how, **limits)
     return LocalExecutor("/CPU:0").prepare(plan)
 
 

@@ -1,0 +1,63 @@
+"""The table of a store's newest runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.analysis.objective import objective
+from harness.analysis.tables import Column
+from harness.formatting import age, number
+from harness.runtime.secrets import shown
+from harness.tracking.frames import SHORT, row, state_of, typed
+from harness.tracking.run_tags import PRUNED
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+def run_list(runs: Sequence[Run], abandoned: Collection[str] = ()) -> list[Column]:
+    """Return the table of `runs`, one row each; `abandoned` has the ids of those that no process trains any more."""
+    rows = [_cells(run, is_abandoned=run.info.run_id in abandoned) for run in runs]
+    titles = ["run", "age", "state", "result", "model", "sweep", "name"]
+    return [list(column) for column in zip(titles, *rows, strict=True)]
+
+
+def as_frame(runs: Sequence[Run], abandoned: Collection[str] = ()) -> pd.DataFrame:
+    """Return all that is recorded of `runs`, one row each, with their states."""
+    states = [_state(run, is_abandoned=run.info.run_id in abandoned) for run in runs]
+    frame = typed(pd.DataFrame([row(run) for run in runs]))
+    return pd.concat([frame[["run_id", "name"]], pd.Series(states, name="state"), frame.iloc[:, 2:]], axis=1)
+
+
+def resumable(runs: Sequence[Run], abandoned: Collection[str] = ()) -> list[str]:
+    """Return a sentence with the command that continues the newest interrupted run, if there is one."""
+    stopped = [run for run in runs if _state(run, is_abandoned=run.info.run_id in abandoned) == "interrupted"]
+    if not stopped:
+        return []
+    return [f"To resume {stopped[0].info.run_id[:SHORT]}: {stopped[0].data.tags.get('command', 'harness train ...')}"]
+
+
+def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
+    values = row(run)
+    metric = objective(pd.DataFrame([values])).metric
+    has_result = run.info.status == "FINISHED" and metric in run.data.metrics
+    sweeps = [sweep[:SHORT] for sweep in run.data.tags.get("sweep", "").split(",") if sweep]
+    return [
+        run.info.run_id[:SHORT],
+        age(time.time() - run.info.start_time / 1000),
+        _state(run, is_abandoned=is_abandoned),
+        f"{metric} {number(run.data.metrics[metric])}" if has_result else "-",
+        "yes" if run.outputs and run.outputs.model_outputs else "-",
+        sweeps[-1] if sweeps else "-",
+        shown(run.info.run_name or ""),
+    ]
+
+
+def _state(run: Run, *, is_abandoned: bool) -> str:
+    if is_abandoned:
+        return "interrupted"
+    return state_of(run.info.status, diverged="diverged_at" in run.data.tags, pruned=PRUNED in run.data.tags)

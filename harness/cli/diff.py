@@ -1,0 +1,115 @@
+"""`harness diff`: what differs between two recorded runs, and how their results differ."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.formatting import count
+from harness.runtime.secrets import shown
+from harness.tracking import artifacts
+from harness.tracking.frames import SHORT, datasets, state_of
+from harness.tracking.reader import RunReader
+from harness.tracking.run_tags import PRUNED
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+Difference = tuple[str, str, str]
+"""What differs, and its value in each run."""
+
+NONE = "-"
+_NOT_RESULTS = ("time/", "system/", "rows_per_second")
+"""Metrics of the machine, not of the model."""
+
+
+def diff(records: RunReader, ids: Sequence[str], console: Console) -> None:
+    """Print how two runs differ: configuration, data, code, packages and results."""
+    first, second = (records.run(run_id) for run_id in ids)
+    console.print(Text(f"{_title(first)}\n{_title(second)}"), soft_wrap=True)
+    sections = [
+        ("configuration", [*_differences(first.data.params, second.data.params)]),
+        ("data", [*_differences(_data(first), _data(second))]),
+        *_code(records, first, second),
+        ("results", [*_results(first, second)]),
+    ]
+    same = [name for name, found in sections if not found]
+    for name, found in sections:
+        if found:
+            console.print()
+            console.print(_table(name, found, (first, second)))
+    if same:
+        console.print()
+        console.print(Text(f"No differences: {', '.join(same)}."))
+
+
+def _title(run: Run) -> str:
+    state = state_of(run.info.status, diverged="diverged_at" in run.data.tags, pruned=PRUNED in run.data.tags)
+    return f"{run.info.run_id[:SHORT]}  {shown(run.info.run_name or '')}, {state}"
+
+
+def _differences(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[Difference]:
+    for key in {**first, **second}:
+        if first.get(key) != second.get(key):
+            yield key, first.get(key, NONE), second.get(key, NONE)
+
+
+def _data(run: Run) -> dict[str, str]:
+    """Return the name, the content's digest and the rows of a run's data."""
+    values: dict[str, str] = {}
+    for data in datasets([run]):
+        rows = {f"{context} rows": f"{number:,}" for context, number in data["rows"].items()}
+        values |= {"file": data["name"], "digest": data["digest"][:12], **rows}
+    return values
+
+
+def _code(records: RunReader, *runs: Run) -> Iterator[tuple[str, list[Difference]]]:
+    """Yield the differences in code and in packages."""
+    texts = []
+    for run in runs:
+        with tempfile.TemporaryDirectory() as folder:
+            texts.append(artifacts.code(records, run, Path(folder)))
+    devices = ({"device": run.data.tags.get("device", NONE)} for run in runs)
+    code = [device | _versions(text.get("commits.txt", "")) for device, text in zip(devices, texts, strict=True)]
+    patches = [{name: text for name, text in each.items() if name.endswith(".patch")} for each in texts]
+    changed = [(name, _lines(one), _lines(other)) for name, one, other in _differences(*patches)]
+    yield "code", [*_differences(*code), *changed]
+    yield "packages", [*_differences(*(_versions(text.get("packages.txt", "")) for text in texts))]
+
+
+def _lines(patch: str) -> str:
+    """Return a patch as a size and a digest, which tells it from others of the same size."""
+    if patch == NONE:
+        return NONE
+    return f"{count(len(patch.splitlines()), 'line')}, {hashlib.blake2b(patch.encode(), digest_size=3).hexdigest()}"
+
+
+def _versions(text: str) -> dict[str, str]:
+    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines()) if version}
+
+
+def _results(*runs: Run) -> Iterator[Difference]:
+    first, second = (
+        {key: f"{value:.6g}" for key, value in run.data.metrics.items() if not key.startswith(_NOT_RESULTS)}
+        for run in runs
+    )
+    for key in sorted({**first, **second}):
+        if first.get(key) != second.get(key):
+            yield key, first.get(key, NONE), second.get(key, NONE)
+
+
+def _table(name: str, found: Sequence[Difference], runs: Sequence[Run]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column(name, overflow="fold")
+    for run in runs:
+        table.add_column(run.info.run_id[:SHORT], overflow="fold", justify="right" if name == "results" else "left")
+    for row in found:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    return table

@@ -1,0 +1,71 @@
+"""What the commands share: options, the store's reader, and the console."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.tracking.uri import tracking_uri
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from harness.tracking.reader import RunReader
+
+WIDTH = 120
+"""Width of the text in characters when the output is not a terminal."""
+
+uri_option = click.option("--uri", help="Tracking store. Default: MLFLOW_TRACKING_URI, or mlflow.db in this folder.")
+cache_option = click.option("--cache", type=click.Path(path_type=Path), default=".harness", show_default=True)
+age_option = click.option(
+    "--older-than", metavar="AGE", help="Only what has not been used for this long: 7d, 12h, 2w, ..."
+)
+
+
+def show_runs(uri: str | None, ids: Sequence[str], target: float | None = None) -> None:
+    """Print the comparison of runs."""
+    from harness.analysis.render import show
+
+    console, width = new_console()
+    records = reader_of(uri)
+    show(records.load(full_ids(records, *ids)), console, width, target)
+
+
+def full_ids(records: RunReader, *words: str) -> list[str]:
+    """Replace `best` by the id of the best run."""
+    from harness.analysis.best_run import run_ids
+
+    return run_ids(records, words)
+
+
+def reader_of(uri: str | None) -> RunReader:
+    """Open the store for reading."""
+    from harness.tracking.reader import RunReader
+
+    # By default MLflow retries for minutes, but here a user is waiting.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    return RunReader(tracking_uri(uri))
+
+
+def new_console() -> tuple[Console, int]:
+    """Return the console, and its width in characters."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
+    return console, console.width
+
+
+def print_wide(table: RenderableType) -> None:
+    """Print a table, with full paths when the output is not a terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 500
+    console.print(table)

@@ -1,0 +1,31 @@
+"""`harness register`: gives a run's model a name, and says how to serve it."""
+
+from __future__ import annotations
+
+import shlex
+
+from harness.analysis.best_run import best_of
+from harness.runtime.secrets import masked
+from harness.tracking.frames import SHORT
+from harness.tracking.reader import RunReader
+from harness.tracking.registry import CHAMPION
+from harness.tracking.registry import register as register_model
+
+PORT = 5001
+"""The port to suggest; 5000 is that of `harness ui`."""
+
+
+def register(records: RunReader, run_id: str, name: str | None) -> list[str]:
+    """Register a run's model, and return what to say about it; raises `ConfigError` if that is not possible."""
+    run = records.run(run_id)
+    name = name or records.experiment(run)
+    sweeps = [sweep for sweep in run.data.tags.get("sweep", "").split(",") if sweep]
+    is_best = any(best_of(records.named([sweep])[0]) == run.info.run_id for sweep in sweeps[-1:])
+    version = register_model(records, run, name, is_best=is_best)
+    alias = f" and alias {CHAMPION}" if is_best else ""
+    address = f"models:/{name}@{CHAMPION}" if is_best else f"models:/{name}/{version}"
+    serve = f"mlflow models serve -m {shlex.quote(address)} --env-manager local --port {PORT}"
+    return [
+        f"Run {run.info.run_id[:SHORT]} is registered as {name}, with version {version}{alias}. To serve it:",
+        f"MLFLOW_TRACKING_URI={shlex.quote(masked(records.uri))} {serve}",
+    ]
