@@ -20,6 +20,9 @@ _LOSS_SPACE = re.compile(
 """Losses of runs that differ in one of these params are not comparable."""
 
 
+_MAY_BE_NULL = ("data.weight", "data.class_weight", "stopping.")
+
+
 Run = dict[Any, Any]
 """A row of `Sweep.runs`."""
 Setting = tuple[tuple[str, Any], ...]
@@ -74,9 +77,14 @@ def _has_values(runs: pd.DataFrame, key: str) -> bool:
 
 
 def settings(sweep: Sweep) -> list[str]:
-    """Return the params in which the runs of `sweep` differ, chunksize first."""
+    """Return the params in which the runs of `sweep` differ, chunksize first.
+
+    A run without a param is ignored for it, unless the param may be null, in which case it is not recorded.
+    """
     rows = sweep.runs[list(sweep.params)].to_dict("records")
-    return varying([{key: str(value) for key, value in row.items() if pd.notna(value)} for row in rows])
+    return varying(
+        [{key: str(row[key]) for key in row if pd.notna(row[key]) or key.startswith(_MAY_BE_NULL)} for row in rows]
+    )
 
 
 def setting(run: Run, keys: Sequence[str]) -> Setting:

@@ -199,3 +199,13 @@ def test_nothing_to_compare() -> None:
     assert compare_full_to_batch(sweep_of(BATCH)) == []
     assert compare_full_to_batch(sweep_of()) == []
     assert times_to_target(sweep_of(), 0.5) == []
+
+
+def test_runs_with_and_without_weights_are_not_compared_with_each_other() -> None:
+    weighted = [run(size, [loss], **{"data.class_weight": "balanced"}) for size, loss in (("full", 0.9), (250, 0.8))]
+    plain = [run(size, [loss], **{"data.class_weight": None}) for size, loss in (("full", 0.5), (250, 0.4))]
+    found = [each for each in compare_full_to_batch(sweep_of(*weighted, *plain)) if each.axis == "epochs"]
+    assert sorted((each.full, each.batch, each.setting.get("data.class_weight")) for each in found) == [
+        (0.5, 0.4, None),
+        (0.9, 0.8, "balanced"),
+    ]

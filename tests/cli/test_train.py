@@ -27,7 +27,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from harness.cli import train
 from harness.cli.app import to_config
 from harness.cli.compose import CONF, register_schema
-from harness.config import Config, Device, FullSample, LogModel, Loss, Missing, Scaling
+from harness.config import Config, DataConfig, Device, FullSample, LogModel, Loss, Missing, Scaling
 from harness.errors import ConfigError
 from harness.sweep.proposer import Result
 from harness.tracking.recorded_config import schema_of
@@ -37,12 +37,13 @@ GROUPS = ("data", "experiment", "model", "optimizer", "runtime", "sweep", "track
 OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
 NEEDED = {
     ("data", "csv"): CSV[1:],
+    **{("data", kind): ["loss=sparse_categorical_crossentropy"] for kind in ("images", "digits")},
     ("data", "king_county"): ["data.path=kc_house_data.csv"],
     ("model", "custom"): ["model._target_=harness.models.linear"],
 }
 ROOT_KEYS = (
-    "chunksize, data, epochs, experiment, learning_rate, loss, model, optimizer, runtime, search, seed, stopping, "
-    "sweep, tracking"
+    "chunksize, data, epochs, experiment, learning_rate, loss, model, objective, optimizer, runtime, search, "
+    "seed, stopping, sweep, tracking"
 )
 
 
@@ -86,6 +87,9 @@ def test_defaults_whole() -> None:
         "data.log_columns": [],
         "data.exclude": [],
         "data.categorical": [],
+        "data.classes": [],
+        "data.weight": None,
+        "data.class_weight": None,
         "data.dates": [],
         "data.date_format": None,
         "data.scaling": "standard",
@@ -100,6 +104,9 @@ def test_defaults_whole() -> None:
         "optimizer.beta_2": 0.999,
         "optimizer.epsilon": 1e-7,
         "optimizer.schedule": None,
+        "objective.metric": None,
+        "objective.delta": 1.0,
+        "objective.label_smoothing": 0.0,
         "stopping.patience": None,
         "stopping.min_delta": 0.0,
         "stopping.metric": None,
@@ -144,7 +151,7 @@ def test_every_option_composes_into_the_dataclasses(group: str, option: str) -> 
     config = settings(f"{group}={option}", *NEEDED.get((group, option), []))
     assert type(config) is Config
     assert plain(config)
-    assert config.loss is Loss.mse
+    assert (config.loss is Loss.mse) == isinstance(config.data, DataConfig)
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "sweep"])
@@ -223,7 +230,7 @@ REFUSED = {
     # A typo in an option.
     "experiment=nothing": "no such experiment: nothing. Available: house_prices.",
     "runtime.device=gpus": "runtime.device must be auto, cpu or gpu, not gpus. Did you mean gpu?",
-    "loss=mes": "loss must be mse, mae, huber or binary_crossentropy, not mes.",
+    "loss=mes": "loss must be mse, mae, huber, binary_crossentropy or sparse_categorical_crossentropy, not mes.",
     # A wrong type.
     "epochs=1.5": "epochs must be a whole number, not 1.5.",
     "epochs=null": "epochs must not be null.",
@@ -256,7 +263,7 @@ class FakeRun:
     is_reused: ClassVar[bool] = False
 
     @property
-    def objective(self) -> float:
+    def cost(self) -> float:
         """What the run came to: it diverges at a rate of one."""
         return self.config.learning_rate if self.config.learning_rate < 1 else math.inf
 
@@ -526,7 +533,7 @@ def test_a_proposer_sees_the_results_so_far(
 ) -> None:
     class Learner(FakeRun):
         @property
-        def objective(self) -> float:
+        def cost(self) -> float:
             return abs(self.config.learning_rate - 0.3)
 
     monkeypatch.setattr("tests.cli.test_train.FakeRun", Learner)
