@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import itertools
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
 from harness.cli.compose import Job
+from harness.cli.environment import check_environment
 from harness.cli.hydra_errors import check_keys
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.trust import OPTION, import_models
@@ -94,7 +96,9 @@ class App:
         with open_dict(job):
             job.hydra = hydra_config
         try:
-            ended = self.train([Job.of(job)], folder)
+            # With hydra.job.chdir, this is the job's folder; paths are relative to where the command was started.
+            with contextlib.chdir(hydra_config.runtime.cwd):
+                ended = self.train([Job.of(job)], folder)
         except Exception as error:
             if os.getpid() != self._process:
                 raise
@@ -153,6 +157,7 @@ class App:
 
     def _checked(self, jobs: Sequence[Job]) -> list[Config]:
         self.composed = True
+        check_environment()
         configs = [to_config(job.config) for job in jobs]
         addresses = {address for config in configs for address in (config.tracking.uri, *_paths(config)) if address}
         remember(*addresses)

@@ -77,14 +77,15 @@ def plan(words: tuple[str, ...]) -> None:
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.argument("keys", nargs=-1, metavar="[data.KEY=VALUE]...")
 @uri_option
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file. Default: standard output.")
 @click.option("--keep", is_flag=True, help="Keep the input's columns before the prediction.")
-def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep: bool) -> None:
+def predict(run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool) -> None:
     """Predict the rows of the file PATH with a run's model, in constant memory.
 
-    PATH is read as the run's data was: in any format, and written the same way. If the model takes images, PATH is a
-    folder of images or one image.
+    PATH is read as the run's data was: in any format, and written the same way unless keys such as data.delimiter=tab
+    follow. If the model takes images, PATH is a folder of images or one image.
 
     RUN is the beginning of an id, `last` or `best`.
     """
@@ -96,7 +97,7 @@ def predict(run_id: str, path: Path, uri: str | None, output: Path | None, keep:
     display = Display(Console(stderr=True))
     records = reader_of(uri)
     try:
-        predict(records, full_ids(records, run_id)[0], path, output, keep=keep, display=display)
+        predict(records, full_ids(records, run_id)[0], path, output, keep=keep, keys=keys, display=display)
     finally:
         display.clear()
 

@@ -7,6 +7,8 @@ on. So Hydra composes only the first of them, and the others are copies with the
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from harness.errors import require
 from harness.runtime.secrets import masked
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+LONGEST_FOLDER = 200
+"""Bytes in the name of a folder; most file systems accept 255."""
 
 # In a wheel the folder is inside the package, in a checkout next to it.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -153,14 +158,25 @@ class _Template:
         named = sorted(word for word, key in own.items() if key not in form.exclude_keys)
         with open_dict(config):
             config.hydra.overrides.task = list(own)
-            config.hydra.job.override_dirname = form.item_sep.join(map(masked, named)).replace("=", form.kv_sep)
+            dirname = form.item_sep.join(map(masked, named)).replace("=", form.kv_sep)
+            config.hydra.job.override_dirname = _as_folder(dirname)
             config.hydra.job.id = config.hydra.job.num = number
         return config
 
 
+def _as_folder(name: str) -> str:
+    """Return a name for a folder, shortened to a hash at its end if file systems would not accept it."""
+    content = name.encode(errors="surrogateescape")
+    if len(content) <= LONGEST_FOLDER:
+        return name
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    return f"{content[: LONGEST_FOLDER - len(digest) - 1].decode(errors='ignore')}-{digest}"
+
+
 def _task(config: DictConfig) -> DictConfig:
     """Remove the `hydra` node, and fill in the name of the MLflow experiment."""
-    experiment = config.hydra.runtime.choices.get("experiment") or DEFAULT_EXPERIMENT
+    chosen = os.environ.get("MLFLOW_EXPERIMENT_NAME") or config.hydra.runtime.choices.get("experiment")
+    experiment = chosen or DEFAULT_EXPERIMENT
     with open_dict(config):
         del config["hydra"]
     if OmegaConf.select(config, "tracking.experiment") is None:

@@ -15,12 +15,14 @@ import pandas as pd
 from harness.cli.kept_rows import kept_rows, no_columns
 from harness.cli.output import warn
 from harness.cli.predict_images import predict_images
+from harness.cli.prediction_dialect import with_dialect
 from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
 from harness.config import DataConfig, ImagesConfig, Missing
 from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress
+from harness.data.misfit import hints
 from harness.data.selection import Chunk, Selection, Words
 from harness.data.vocabulary import is_number, plain_number, shortest_form
 from harness.errors import ConfigError, require
@@ -31,7 +33,14 @@ from harness.tracking.recorded_config import data_of
 
 
 def predict(
-    records: RunReader, run_id: str, path: Path, output: Path | None, *, keep: bool, display: Display | None = None
+    records: RunReader,
+    run_id: str,
+    path: Path,
+    output: Path | None,
+    *,
+    keep: bool,
+    keys: Sequence[str] = (),
+    display: Display | None = None,
 ) -> None:
     """Write a prediction for each row of a file, or each image in a folder, to a CSV file or standard output.
 
@@ -53,7 +62,9 @@ def predict(
         require(not keep, "--keep is for rows: images have no columns to keep.")
         predict_images(model, Predictions.of(model, metadata), data, path, output)
     elif isinstance(data, DataConfig):
-        _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
+        data = with_dialect(data, keys)
+        with hints([str(path.absolute())], data) if path.is_file() else contextlib.nullcontext():
+            _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
 
 
 def _predict_rows(

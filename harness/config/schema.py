@@ -77,7 +77,8 @@ class TrackingConfig:
 
     Attributes:
         uri: MLflow tracking URI; None means `MLFLOW_TRACKING_URI`, or else `mlflow.db` in the working folder.
-        experiment: Name of the MLflow experiment; None means the name of the chosen `experiment`, or else `harness`.
+        experiment: Name of the MLflow experiment; None means `MLFLOW_EXPERIMENT_NAME`, or else the name of the chosen
+            `experiment`, or else `harness`.
         log_model: Which runs of a sweep log their model.
         wait: Seconds to wait at the end of training for an unreachable tracking server.
         curve_points: Points that `train/chunk_loss` is thinned to, at least 3.

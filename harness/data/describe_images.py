@@ -22,7 +22,8 @@ from harness.data.image_input import ImageFiles
 from harness.data.image_list import is_parquet_file
 from harness.data.image_notes import Notes
 from harness.data.image_parquet import holds_images
-from harness.data.image_set import Rejected
+from harness.data.image_set import ImageSet, Rejected
+from harness.data.pages import Part
 from harness.data.urls import name_of
 from harness.errors import ConfigError
 from harness.escaping import visible
@@ -81,25 +82,32 @@ def describe_images(address: str) -> Description:
         address, apart = parts
     data = ImagesConfig([USUAL, USUAL], path=address, holdout_path=apart, unreadable=Unreadable.drop)
     train, holdout = ImageFiles([address, *([apart] if apart else [])], data).sets()
-    notes, sizes = Notes(train.address), Counter[tuple[int, int]]()
-    counts: tuple[Counter[str], Counter[str]] = (Counter(dict.fromkeys(train.labels(), 0)), Counter())
-    index = {label: float(number) for number, label in enumerate(train.labels())}
-    for images, found, part in ((train, counts[0], "train"), (holdout, counts[1], "holdout")):
-        for result in read_images(images, data) if images else ():
-            if isinstance(result, Rejected):
-                notes.rejected.append(result)
-                continue
-            found[result.item.label] += 1
-            _count_size(sizes, result)
-            target = index.get(result.item.label, -1.0)
-            notes.add(result.item.name, result.image, result.content, target, "train" if part == "train" else "holdout")
-        notes.skipped += images.skipped if images else Counter()
-    total = sum(each.total_bytes for each in (train, holdout) if each)
-    lines = [*_shapes(notes), *notes.lines(), *_balance(counts[0])]
-    command = _command(data, notes, sizes) if min(counts[0].values(), default=0) else ""
-    if not command:
-        lines.append("each class needs an image to train on")
-    return Description(address, dict(counts[0]), dict(counts[1]), total, lines, command)
+    with Notes(train.address) as notes:
+        sizes = Counter[tuple[int, int]]()
+        counts: tuple[Counter[str], Counter[str]] = (Counter(dict.fromkeys(train.labels(), 0)), Counter())
+        index = {label: float(number) for number, label in enumerate(train.labels())}
+        sides: tuple[tuple[ImageSet | None, Counter[str], Part], ...] = (
+            (train, counts[0], "train"),
+            (holdout, counts[1], "holdout"),
+        )
+        for images, found, part in sides:
+            for result in read_images(images, data) if images else ():
+                if isinstance(result, Rejected):
+                    notes.rejected.append(result)
+                    continue
+                found[result.item.label] += 1
+                _count_size(sizes, result)
+                target = index.get(result.item.label, -1.0)
+                notes.add(
+                    result.item.name, result.image, result.content, target, "train" if part == "train" else "holdout"
+                )
+            notes.skipped += images.skipped if images else Counter()
+        total = sum(each.total_bytes for each in (train, holdout) if each)
+        lines = [*_shapes(notes), *notes.lines(), *_balance(counts[0])]
+        command = _command(data, notes, sizes) if min(counts[0].values(), default=0) else ""
+        if not command:
+            lines.append("each class needs an image to train on")
+        return Description(address, dict(counts[0]), dict(counts[1]), total, lines, command)
 
 
 def _count_size(sizes: Counter[tuple[int, int]], result: Read) -> None:

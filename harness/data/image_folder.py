@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from harness.data.image_set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, load_file, normal, stamp_of
 from harness.errors import require
@@ -17,11 +17,36 @@ JUNK = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "holdout"))
 
 
-class Found(NamedTuple):
-    """An image file: its path relative to the folder, in parts, and its stamp, None if there is no file."""
+class Listing:
+    """Image files in order, in few bytes each, as there may be millions.
 
-    parts: tuple[str, ...]
-    stamp: tuple[int, int, int, int] | None
+    Attributes:
+        paths: Paths relative to the folder.
+        stamps: Their stamps; 0 for a link to nothing.
+        sizes: Their sizes in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.stamps = array("Q")
+        self.sizes = array("Q")
+
+    def add(self, path: str, status: os.stat_result | None) -> None:
+        """Add a file."""
+        self.paths.append(path)
+        self.stamps.append(stamp_of(status) if status else 0)
+        self.sizes.append(status.st_size if status else 0)
+
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        """Return the path, stamp and size of each file."""
+        return zip(self.paths, self.stamps, self.sizes, strict=True)
+
+    def digest(self) -> str:
+        """Return a hash of the paths and stamps."""
+        found = hashlib.blake2b(self.stamps.tobytes(), digest_size=16)
+        for path in self.paths:
+            found.update(os.fsencode(path) + b"\0")
+        return found.hexdigest()
 
 
 class ImageFolder(ImageSet):
@@ -44,7 +69,7 @@ class ImageFolder(ImageSet):
             second = f" data.holdout_path={self.address}/{others[0]}" if others else ""
             found = f"{self.address} holds {' and '.join(sorted(parts))}, which are parts of a split and not classes"
             require(False, f"data.path: {found}. Set data.path={self.address}/{train}{second}.")
-        if not self._found and not names:
+        if not self._found.paths and not names:
             require(False, f"data.path: {self.address} has no images.")
         what = "no folders of classes" if not names else f"only one class, {names[0]}"
         require(
@@ -61,11 +86,8 @@ class ImageFolder(ImageSet):
 
     def fingerprint(self) -> list[object]:
         """Return the number and size of the images, and a hash of their paths and stamps."""
-        listing = hashlib.blake2b(digest_size=16)
-        for found in self._found:
-            listing.update(os.fsencode("/".join(found.parts)) + repr(found.stamp).encode() + b"\0")
-        listing.update("\0".join(map(normal, self._folders)).encode())
-        return [self.address, len(self._found), self.total_bytes, listing.hexdigest()]
+        folders = hashlib.blake2b("\0".join(map(normal, self._folders)).encode(), digest_size=8).hexdigest()
+        return [self.address, len(self._found.paths), self.total_bytes, self._found.digest(), folders]
 
     def labels(self) -> list[str]:
         """Return the names of the folders, sorted."""
@@ -74,25 +96,25 @@ class ImageFolder(ImageSet):
     @property
     def total_bytes(self) -> int:
         """Size of all files."""
-        return sum(found.stamp[0] for found in self._found if found.stamp)
+        return sum(self._found.sizes)
 
     def read(self) -> Iterator[Item | Rejected]:
         """Return the images class by class."""
-        filled = {found.parts[0] for found in self._found if len(found.parts) > 1}
+        filled = {path.partition("/")[0] for path in self._found.paths if "/" in path}
         for name in self._folders:
             if name not in filled:
                 yield Rejected(f"{self.address}/{normal(name)}", "is the folder of a class without images")
-        for found in self._found:
-            path = Path(self.address, *found.parts)
-            key = normal("/".join(found.parts))
+        for relative, stamp, size in self._found:
+            path = Path(self.address, relative)
+            key = normal(relative)
             name = f"{self.address}/{key}"
-            if len(found.parts) == 1:
+            if "/" not in relative:
                 yield Rejected(name, "is outside of the folders of the classes")
-            elif found.stamp is None:
+            elif not stamp:
                 yield Rejected(name, "is a link to nothing")
             else:
-                load = partial(load_file, path, found.stamp)
-                yield Item(name, key, normal(found.parts[0]), None, path.suffix.lower(), found.stamp[0], load)
+                load = partial(load_file, path, stamp)
+                yield Item(name, key, key.partition("/")[0], None, path.suffix.lower(), size, load)
 
 
 class AnyImages(ImageSet):
@@ -102,13 +124,15 @@ class AnyImages(ImageSet):
         """List the images; names are as `address` is given."""
         super().__init__(address)
         path = Path(address)
-        self._is_file = path.is_file()
-        self._found = [Found((), stamp_of(path.stat()))] if self._is_file else list_images(path, self.skipped)[0]
-        self._found.sort(key=lambda found: normal("/".join(found.parts)))
+        if path.is_file():
+            self._found = Listing()
+            self._found.add("", path.stat())
+        else:
+            self._found, _ = list_images(path, self.skipped)
 
     def fingerprint(self) -> list[object]:
-        """Return the paths and stamps."""
-        return [self.address, *self._found]
+        """Return a hash of the paths and stamps."""
+        return [self.address, self._found.digest()]
 
     def labels(self) -> list[str]:
         """Return no labels."""
@@ -117,18 +141,18 @@ class AnyImages(ImageSet):
     @property
     def total_bytes(self) -> int:
         """Size of all files."""
-        return sum(found.stamp[0] for found in self._found if found.stamp)
+        return sum(self._found.sizes)
 
     def read(self) -> Iterator[Item | Rejected]:
         """Return the images."""
-        for found in self._found:
-            path = Path(self.address, *found.parts)
+        for relative, stamp, size in self._found:
+            path = Path(self.address, relative)
             name = normal(str(path))
-            if found.stamp is None:
-                yield Rejected(name, "is a link to nothing")
+            if stamp:
+                load = partial(load_file, path, stamp)
+                yield Item(name, name, "", None, path.suffix.lower(), size, load)
             else:
-                load = partial(load_file, path, found.stamp)
-                yield Item(name, name, "", None, path.suffix.lower(), found.stamp[0], load)
+                yield Rejected(name, "is a link to nothing")
 
 
 def split_of(root: Path) -> tuple[str, str | None] | None:
@@ -144,21 +168,20 @@ def _parts(folders: list[str]) -> list[str]:
     return sorted(folders, key=lambda name: not name.casefold().startswith("train"))
 
 
-def list_images(root: Path, skipped: Counter[str]) -> tuple[list[Found], list[str]]:
+def list_images(root: Path, skipped: Counter[str]) -> tuple[Listing, list[str]]:
     """Return all files with the suffix of an image, and the names of the folders at the top, both sorted.
 
     Args:
         root: The folder, searched at any depth; links are followed.
         skipped: Counts what is left out.
     """
-    found: list[Found] = []
+    found = Listing()
     folders: list[str] = []
 
-    def search(folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]) -> None:
+    def search(folder: Path, inside: str, above: frozenset[tuple[int, int]]) -> None:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: normal(entry.name))
         for entry in listed:
-            inside = (*parts, entry.name)
             if entry.name.startswith(".") or entry.name.lower() in JUNK:
                 skipped["hidden or made by a file manager"] += 1
             elif entry.is_dir():
@@ -167,18 +190,18 @@ def list_images(root: Path, skipped: Counter[str]) -> tuple[list[Found], list[st
                 if here in above:
                     skipped["a link to a folder above it"] += 1
                     continue
-                if not parts:
+                if not inside:
                     folders.append(entry.name)
-                search(Path(entry.path), inside, above | {here})
+                search(Path(entry.path), f"{inside}{entry.name}/", above | {here})
             elif Path(entry.name).suffix.lower() not in SUFFIXES_OF_IMAGES:
                 skipped["without the suffix of an image"] += 1
             elif entry.is_file():
-                found.append(Found(inside, stamp_of(entry.stat())))
+                found.add(inside + entry.name, entry.stat())
             elif entry.is_symlink():
-                found.append(Found(inside, None))
+                found.add(inside + entry.name, None)
             else:
                 skipped["not a regular file"] += 1
 
     status = root.stat()
-    search(root, (), frozenset({(status.st_dev, status.st_ino)}))
+    search(root, "", frozenset({(status.st_dev, status.st_ino)}))
     return found, folders

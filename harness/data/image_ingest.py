@@ -55,9 +55,9 @@ def ingest_images(
     index = {name: float(number) for number, name in enumerate(classes)}
     planned = _planned(data, classes)
     page_rows = page_rows_of(planned)
-    notes = Notes(train.address)
     total, seen, done = sum(each.total_bytes for each in (train, holdout) if each), 0, 0
     with contextlib.ExitStack() as stack:
+        notes = stack.enter_context(Notes(train.address))
         parts: dict[Part, ImageWriter] = {
             part: stack.enter_context(ImageWriter(folder, part, planned, page_rows, data.order, data.split_seed))
             for part in PARTS
@@ -82,7 +82,9 @@ def ingest_images(
         _check_classes(classes, parts, data)
         columns, sums = writer.finish(planned)
         sums += parts["holdout"].finish(planned)[1]
-        (folder / NAMES).write_text("\n".join(notes.held_out_names((holdout or train).address)), encoding="utf-8")
+        with (folder / NAMES).open("w", encoding="utf-8") as names:
+            names.writelines(f"{name}\n" for name in notes.held_out_names((holdout or train).address))
+        lines = tuple(notes.lines(classes, parts["holdout"].labels.tolist()))
     facts = Facts(
         features=columns[:1],
         targets=columns[1:],
@@ -92,7 +94,7 @@ def ingest_images(
         dropped=len(notes.rejected),
         filled=0,
         drift="",
-        notes=tuple(notes.lines(classes, parts["holdout"].labels.tolist())),
+        notes=lines,
     )
     return Table(
         **facts.values(),

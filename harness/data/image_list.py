@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -44,14 +46,18 @@ class ImageList(ImageSet):
         else:
             frame = _read_csv(address, usecols=wanted)
             columns = [frame[name].to_list() for name in wanted]
-        self._paths, self._labels = columns[0], columns[1]
+        self._paths, self._labels = columns[0], [sys.intern(label) for label in columns[1]]
         self._groups = columns[2] if data.group else None
         self._base = Path(base)
-        self._stamps = [_stamp(self._base / path) if path else None for path in self._paths]
+        self._stamps, self._sizes = array("Q"), array("Q")
+        for path in self._paths:
+            status = _status(self._base / path) if path else None
+            self._stamps.append(stamp_of(status) if status else 0)
+            self._sizes.append(status.st_size if status else 0)
 
     def fingerprint(self) -> list[object]:
         """Return the fingerprint of the file, and a hash of the stamps of the images."""
-        stamps = hashlib.blake2b(repr(self._stamps).encode(), digest_size=16).hexdigest()
+        stamps = hashlib.blake2b(self._stamps.tobytes(), digest_size=16).hexdigest()
         return [*LocalFile(self.address).fingerprint(), len(self._paths), stamps]
 
     def labels(self) -> list[str]:
@@ -61,7 +67,7 @@ class ImageList(ImageSet):
     @property
     def total_bytes(self) -> int:
         """Size of all images."""
-        return sum(stamp[0] for stamp in self._stamps if stamp)
+        return sum(self._sizes)
 
     def read(self) -> Iterator[Item | Rejected]:
         """Return the images row by row."""
@@ -69,7 +75,7 @@ class ImageList(ImageSet):
             name = f"{self.address}, row {row}: {normal(path) or 'the image'}"
             if not path:
                 yield Rejected(name, "has no path")
-            elif stamp is None:
+            elif not stamp:
                 yield Rejected(name, "does not exist")
             elif not label:
                 yield Rejected(name, "has no label")
@@ -77,7 +83,9 @@ class ImageList(ImageSet):
                 file = self._base / path
                 key = normal(PurePosixPath(path).as_posix())
                 group = self._groups[row - 1] if self._groups is not None else None
-                yield Item(name, key, label, group, file.suffix.lower(), stamp[0], partial(load_file, file, stamp))
+                yield Item(
+                    name, key, label, group, file.suffix.lower(), self._sizes[row - 1], partial(load_file, file, stamp)
+                )
 
 
 def is_parquet_file(address: str) -> bool:
@@ -144,8 +152,8 @@ def _read_csv(address: str, **options: object) -> pd.DataFrame:
         raise ConfigError(f"{address} is neither Parquet nor a CSV that lists images ({reason}).") from error
 
 
-def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+def _status(path: Path) -> os.stat_result | None:
     try:
-        return stamp_of(os.stat(path)) if path.is_file() else None  # noqa: PTH116
+        return path.stat() if path.is_file() else None
     except (OSError, ValueError):
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -35,23 +37,30 @@ class Notes:
         self.smallest, self.largest = (0, 0), (0, 0)
         self.odd: Counter[Odd] = Counter()
         self._first: dict[Odd, str] = {}
-        self._names: list[str] = []
+        # A few bytes for each image; names, which take more, are kept on disk.
+        self._names = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._contents = bytearray()
-        self._targets: list[float] = []
+        self._targets = array("d")
         self._held_out = bytearray()
+
+    def __enter__(self) -> Notes:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._names.close()
 
     def add(self, name: str, image: Decoded, content: bytes, target: float, part: Part) -> None:
         """Add an image; `content` are 8 bytes that identify its content."""
         self.formats[image.format] += 1
         area = image.size[0] * image.size[1]
-        if not self._names or area < self.smallest[0] * self.smallest[1]:
+        if not self._targets or area < self.smallest[0] * self.smallest[1]:
             self.smallest = image.size
         if area > self.largest[0] * self.largest[1]:
             self.largest = image.size
         for odd in image.odd:
             self.odd[odd] += 1
             self._first.setdefault(odd, name.removeprefix(self._root))
-        self._names.append(name.removeprefix(self._root))
+        self._names.write(" ".join(name.removeprefix(self._root).split()) + "\n")
         self._contents += content
         self._targets.append(target)
         self._held_out.append(part == "holdout")
@@ -76,10 +85,18 @@ class Notes:
             yield f"left out {len(self.rejected):,}: {some}{f'; and {more:,} more' if more > 0 else ''}"
 
     def held_out_names(self, root: str) -> Iterator[str]:
-        """Yield the names of the held-out images in order, without `root` and line ends."""
-        for name, is_held_out in zip(self._names, self._held_out, strict=True):
+        """Yield the names of the held-out images in order, without `root`."""
+        for name, is_held_out in zip(self._read_names(), self._held_out, strict=True):
             if is_held_out:
-                yield " ".join(name.removeprefix(f"{root}/").split())
+                yield name.removeprefix(f"{root}/")
+
+    def _read_names(self) -> Iterator[str]:
+        self._names.seek(0)
+        return (line.removesuffix("\n") for line in self._names)
+
+    def _named(self, pair: tuple[int, int]) -> tuple[str, str]:
+        found = {index: name for index, name in enumerate(self._read_names()) if index in pair}
+        return found[pair[0]], found[pair[1]]
 
     def _duplicates(self) -> Iterator[str]:
         contents = np.frombuffer(bytes(self._contents), np.uint64)
@@ -90,7 +107,7 @@ class Notes:
         parts = [pair for pair in pairs if self._held_out[pair[0]] != self._held_out[pair[1]]]
         for found, where in ((labels, "under two labels"), (parts, "in both parts")):
             if found:
-                one, other = (self._names[index] for index in found[0])
+                one, other = self._named(found[0])
                 yield f"{_images(len(found))} twice with the same bytes {where}: {one} and {other}"
         rest = len(pairs) - len({*labels, *parts})
         if rest:

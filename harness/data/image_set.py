@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
 from abc import ABC, abstractmethod
@@ -82,12 +83,13 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
-def stamp_of(status: os.stat_result) -> tuple[int, int, int, int]:
-    """Return what changes if a file does."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+def stamp_of(status: os.stat_result) -> int:
+    """Return a 64-bit hash of what changes if a file does; it is not 0."""
+    seen = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return int.from_bytes(hashlib.blake2b(repr(seen).encode(), digest_size=8).digest(), "little") or 1
 
 
-def load_file(path: Path, stamp: tuple[int, ...]) -> bytes | Rejected:
+def load_file(path: Path, stamp: int) -> bytes | Rejected:
     """Return the content of a file.
 
     Raises:

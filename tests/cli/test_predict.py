@@ -98,6 +98,19 @@ def test_files_are_read_as_in_training(
     assert capsys.readouterr().err.startswith("1 rows have empty fields, and so no prediction")
 
 
+def test_the_file_may_be_written_in_another_way(
+    records: RunReader, store: dict[str, str], write: Write, tmp_path: Path
+) -> None:
+    path, run = write("a\tb\n2\t1\n4\t3\n6\t5\n"), store["kept"]
+    with pytest.raises(ConfigError, match=r"The file seems to need data\.delimiter=tab; see"):
+        predict(records, run, path, None, keep=False)
+    predict(records, run, path, tmp_path / "out.csv", keep=False, keys=["data.delimiter=tab"])
+    assert (tmp_path / "out.csv").read_text() == "prediction\n21\n43\n65\n"
+    for word in ("data.target=b", "tab", "data.skip_rows=x"):
+        with pytest.raises(ConfigError):
+            predict(records, run, path, None, keep=False, keys=[word])
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "feather", "jsonl"])
 def test_files_of_other_formats(records: RunReader, store: dict[str, str], tmp_path: Path, suffix: str) -> None:
     frame = pd.read_csv(io.StringIO(FILE))

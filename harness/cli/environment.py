@@ -1,0 +1,23 @@
+"""Refuses what MLflow's users may have set in the environment but cannot be followed here."""
+
+from __future__ import annotations
+
+import os
+
+from harness.errors import require
+
+
+def check_environment() -> None:
+    """Reject variables that would have to choose the run or experiment to record in.
+
+    Raises:
+        ConfigError: One of them is set.
+    """
+    require(
+        not os.environ.get("MLFLOW_RUN_ID"),
+        "MLFLOW_RUN_ID is set, but each configuration is recorded as a run of its own: unset MLFLOW_RUN_ID.",
+    )
+    require(
+        not os.environ.get("MLFLOW_EXPERIMENT_ID"),
+        "MLFLOW_EXPERIMENT_ID is set, but experiments are chosen by name: unset it, and set tracking.experiment=NAME.",
+    )

@@ -1,0 +1,35 @@
+"""The keys after the path of `harness predict`, which say how that file is written if not as the run's data was."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from harness.cli.words import quote_for_hydra
+from harness.config import DataConfig
+from harness.config.dialect import Dialect
+from harness.errors import ConfigError, require
+
+
+def with_dialect(data: DataConfig, words: Sequence[str]) -> DataConfig:
+    """Return `data` with the keys in `words`, such as `data.delimiter=tab`.
+
+    Raises:
+        ConfigError: A word does not set a key about how text files are written.
+    """
+    known = {"data.date_format", *(f"data.{field.name}" for field in dataclasses.fields(Dialect))}
+    values = {}
+    for word in quote_for_hydra(words):
+        key, equals, _ = word.partition("=")
+        require(bool(equals) and key in known, f"{word}: predict takes only {', '.join(sorted(known))}.")
+        try:
+            values[key.removeprefix("data.")] = OverridesParser.create().parse_override(word).value()
+        except HydraException as error:
+            raise ConfigError(f"cannot parse {word}. Write KEY=VALUE, such as data.delimiter=tab.") from error
+    try:
+        return dataclasses.replace(data, **values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{' '.join(words)}: {error}") from error
