@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,17 @@ def scale_axis(axis: Axes, values: pd.Series, label: str, sign: int) -> pd.Serie
     return fits
 
 
-def add_legend(figure: Figure, runs: pd.DataFrame, marker: str = "") -> None:
-    """Add a legend of the chunksizes, or of a few if there are many; `marker` replaces lines."""
+def add_legend(
+    figure: Figure, runs: pd.DataFrame, marker: str = "", rates: Mapping[str, float] = MappingProxyType({})
+) -> None:
+    """Add a legend of the chunksizes, or of a few if there are many.
+
+    Args:
+        figure: The figure.
+        runs: The runs that it shows.
+        marker: Replaces lines.
+        rates: The learning rate of the best run of each chunksize.
+    """
     counts = runs.apply(chunksize, axis=1).value_counts()
     sizes = [size for size in ordered(counts.index) if size != "full"]
     if len(counts) > LEGEND_ENTRIES:
@@ -86,10 +96,11 @@ def add_legend(figure: Figure, runs: pd.DataFrame, marker: str = "") -> None:
         line: Any = {"linestyle": "none", "marker": "D" if size == "full" else marker} if marker else {"linewidth": 2}
         if not marker and size == "full":
             line["linestyle"] = DASHES
-        label = f"{size_name(size)} ({counts[size]} run{'s' if counts[size] > 1 else ''})"
+        best = f"; best: lr {rates[size]:g}" if size in rates else ""
+        label = f"{size_name(size)} ({counts[size]} run{'s' if counts[size] > 1 else ''}{best})"
         entries.append(Line2D([], [], color=colour(size), label=label, **line))
     spacing: dict[str, Any] = {"columnspacing": 1.2, "handlelength": 1.6, "fontsize": 7.5}
-    figure.legend(handles=entries, frameon=False, loc="lower center", ncols=LEGEND_ENTRIES, **spacing)
+    figure.legend(handles=entries, frameon=False, loc="lower center", ncols=4 if rates else LEGEND_ENTRIES, **spacing)
 
 
 def ordered(sizes: Any) -> list[str]:

@@ -1,6 +1,7 @@
 """Draws the figures of a sweep, for the report and for notebooks; functions return None if there is nothing to draw.
 
-The full sample is vermilion (Okabe and Ito); chunks are blue, darker for longer chunks; the heat map is viridis.
+The full sample is vermilion (Okabe and Ito); chunks go from green through blue to purple as they get longer; the heat
+map is viridis.
 """
 
 # pandas declares wider types than these calls return.
@@ -20,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.analysis import figure_style as style
 from harness.analysis.confusion import confusion_matrices
 from harness.analysis.objective import chunksize, objective
-from harness.config.metrics import predicts_probability, sign
+from harness.config.metrics import BY_UPDATE, predicts_probability, sign
 from harness.escaping import figure_label
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
@@ -44,6 +45,7 @@ def accuracy_curves(sweep: Sweep) -> Figure | None:
 def _curves(sweep: Sweep, metric: str) -> Figure | None:
     found = objective(sweep.runs)
     curves = sweep.curves[sweep.curves["metric"] == metric]
+    by_update = sweep.curves[sweep.curves["metric"] == f"{BY_UPDATE}{metric}"]
     if curves.empty:
         return None
     runs, best = sweep.runs.set_index("run_id"), set(found.best(sweep.runs)["run_id"])
@@ -59,8 +61,9 @@ def _curves(sweep: Sweep, metric: str) -> Figure | None:
             line |= {"marker": "o", "markersize": 4}
         if full:
             line["linestyle"] = style.DASHES
-        for axis, x in zip(axes, ("epoch", "updates"), strict=True):
-            axis.plot(curve[x], curve["value"], **line)
+        fine = by_update[by_update["run_id"] == run_id]
+        axes[0].plot(curve["epoch"], curve["value"], **line)
+        axes[1].plot(*((fine if len(fine) else curve)[key] for key in ("updates", "value")), **line)
     fits = style.scale_axis(axes[0], curves["value"], style.axis_label(sweep, metric), sign(metric))
     off = curves.loc[~fits, "run_id"].nunique()
     note = f" ({off} run{'s' if off > 1 else ''} partly off the scale)" if off else ""
@@ -74,7 +77,8 @@ def _curves(sweep: Sweep, metric: str) -> Figure | None:
     for axis in axes:
         if axis.get_xscale() == "linear":
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    style.add_legend(figure, sweep.runs)
+    rates = {chunksize(run): run["learning_rate"] for run in found.best(sweep.runs).to_dict("records")}
+    style.add_legend(figure, sweep.runs, rates=rates)
     return figure
 
 
@@ -93,8 +97,8 @@ def heat_map(sweep: Sweep) -> Figure | None:
     others = [key for key in sweep.params if key not in ("chunksize", "seed") and runs[key].nunique() > 1]
     means = finished.groupby(list(dict.fromkeys([*_CELL, *others])), dropna=False)[metric].mean()
     values = direction * (direction * means).groupby(_CELL).min()
-    fitting = values[style.on_scale(values, direction)]
-    low, high = float(fitting.min()), float(fitting.max())
+    low, high = _colour_range(values[style.on_scale(values, direction)] * direction)
+    low, high = sorted((direction * low, direction * high))
     norm = LogNorm(low, high) if direction > 0 and low > 0 and high > style.LOG_RATIO * low else Normalize(low, high)
     epochs = sorted(finished["epochs"].unique())[-3:]
     width = max(2.3 + len(epochs) * (1.4 + 0.62 * min(len(rates), 12)), 5)
@@ -125,18 +129,25 @@ def heat_map(sweep: Sweep) -> Figure | None:
     return figure
 
 
+def _colour_range(costs: pd.Series) -> tuple[float, float]:
+    """Return the best value, and one beyond which colours do not change, so that they differ among good runs."""
+    low, middle, high = float(costs.min()), float(costs.median()), float(costs.max())
+    return low, min(high, low + 2 * (middle - low)) if middle > low else high
+
+
 def costs(sweep: Sweep) -> Figure | None:
     """Draw final losses against the memory of an update and against training time."""
     found = objective(sweep.runs)
     runs = found.finished(sweep.runs)
     if runs.empty:
         return None
+    is_alone = "time/alone_s" in runs and bool(runs["time/alone_s"].notna().any())
     figure, axes = style.panels(2, width=10, legend=True)
     for size, group in runs.groupby(runs.apply(chunksize, axis=1)):
         dots: Any = {"color": style.colour(str(size)), "marker": "D" if size == "full" else "o"}
         dots |= {"s": 34, "alpha": 0.75, "linewidths": 0}
         axes[0].scatter(group["memory/update_mb"] * 1e6, group[found.metric], **dots)
-        axes[1].scatter(group["time/train_s"], group[found.metric], **dots)
+        axes[1].scatter(group["time/alone_s" if is_alone else "time/train_s"], group[found.metric], **dots)
     style.scale_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric), found.sign)
     if runs["memory/update_mb"].max() > style.LOG_RATIO * runs["memory/update_mb"].min():
         axes[0].set_xscale("log")
@@ -144,8 +155,17 @@ def costs(sweep: Sweep) -> Figure | None:
     axes[0].set_xlabel("memory of the rows of one update")
     axes[0].set_title("memory", fontsize=10)
     shared = int(runs["time/shared_by"].max()) if "time/shared_by" in runs else 1
-    axes[1].set_xlabel("training time, s" if shared == 1 else f"training time of the scan, shared by {shared} lanes, s")
-    axes[1].set_title("time" if shared == 1 else "time (of the scan, not of single runs)", fontsize=10)
+    if is_alone:
+        label, heading = "updates x time of one, measured alone, s", "time of the updates alone"
+    elif shared == 1:
+        label, heading = "training time, s", "time"
+    else:
+        label, heading = (
+            f"training time of the scan, shared by {shared} lanes, s",
+            "time (of the scan, not of single runs)",
+        )
+    axes[1].set_xlabel(label)
+    axes[1].set_title(heading, fontsize=10)
     axes[1].set_xlim(left=0)
     style.add_legend(figure, sweep.runs, marker="o")
     return figure

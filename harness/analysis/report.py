@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.comparison import compare_full_to_batch
-from harness.analysis.objective import objective
+from harness.analysis.figure_svg import STYLE, standalone, svg
+from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import averaged
 from harness.analysis.sentences import choice, conclusion, shared_scan, verdict
 from harness.analysis.tables import comparison_columns, one_line, ranked, run_columns
 from harness.analysis.whole_sample import whole_sample
+from harness.config.naming import sweep_name
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep
 
 PAGE = "report.html"
+SERVER = "http://127.0.0.1:5000"
 TABLE_ROWS = 100
 """Number of best runs in the page's table."""
 
@@ -38,7 +40,8 @@ CAPTIONS = {
     ),
     "heat_map": (
         "Chunksize and learning rate",
-        "Darker is worse. Values are means over seeds; gray cells have no finished run (div.: diverged).",
+        "Darker is worse; colours stop changing far from the best value. Values are means over seeds and splits; gray "
+        "cells have no finished run (div.: diverged).",
     ),
     "costs": ("Cost", "The best runs are at the lower left: low loss at low cost."),
     "fit": ("Fit", "Gray: a sample of the training rows, in original units."),
@@ -52,18 +55,19 @@ def write(sweep: Sweep, folder: Path) -> Path:
 
     figures = {name: figure for name, draw in FIGURES.items() if (figure := draw(sweep)) is not None}
     folder.mkdir(parents=True, exist_ok=True)
+    images: dict[str, str] = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # It is drawn as a box.
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png")
-    images = {name: (folder / f"{name}.png").read_bytes() for name in figures}
+            (folder / f"{name}.svg").write_text(standalone(drawn := svg(figure, name)), encoding="utf-8")
+            images[name] = drawn
     page = folder / PAGE
     page.write_text(render(sweep, images), encoding="utf-8")
     return page
 
 
-def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
-    """Return the page with `images`, PNGs by figure name, embedded."""
+def render(sweep: Sweep, images: Mapping[str, str]) -> str:
+    """Return the page with `images`, SVG elements by figure name, embedded."""
     from jinja2 import Environment
     from markupsafe import Markup
 
@@ -81,10 +85,14 @@ def render(sweep: Sweep, images: Mapping[str, bytes]) -> str:
         facts=facts(sweep),
         conclusion=[conclusion(runs, found), *choice(runs, found), *sentences[:2]],
         notes=[*sentences[2:], *whole_sample(runs), *shared_scan(runs)],
-        figures=[(*CAPTIONS[name], Markup(base64.b64encode(image).decode())) for name, image in images.items()],
+        title=title(sweep),
+        server=SERVER,
+        style=Markup(STYLE),
+        figures=[(*CAPTIONS[name], Markup(image)) for name, image in images.items()],
         comparison=_table(comparison_columns(comparisons) if any(each.better for each in comparisons) else []),
         table=_table(run_columns(means, best)),
         samples=[run["sample"] for run in best],
+        links=[_link(sweep, run) for run in best],
         classes=_class_table(sweep),
         mistakes=sweep.mistakes,
         more=len(runs) - len(best),
@@ -101,6 +109,29 @@ def _class_table(sweep: Sweep) -> dict[str, Any]:
     values = zip(counts["class"], counts["train"], counts["holdout"], strict=True)
     rows = [(str(name), f"{train:,}", f"{holdout:,}") for name, train, holdout in values]
     return {"rows": rows[:MOST_CLASSES], "more": max(len(rows) - MOST_CLASSES, 0)}
+
+
+def title(sweep: Sweep) -> str:
+    """Return the name that the sweep was given, or else what was compared, and on which data."""
+    if sweep.name and sweep.name != sweep_name(sweep.tags.get("command", "")):
+        return sweep.name
+    sizes = [size for size in dict.fromkeys(map(chunksize, sweep.runs.to_dict("records"))) if size != "full"]
+    chunks = f"chunks of {', '.join(f'{size:,}' for size in sorted(map(int, sizes)))} rows" if sizes else ""
+    has_full = bool((sweep.runs["sample"] == "full").any()) if len(sweep.runs) else False
+    kinds = [kind for kind in ("full sample" if has_full else "", chunks) if kind]
+    compared = " against ".join(kinds) or "Runs"
+    targets = sweep.runs["data.target"].dropna().unique() if "data.target" in sweep.runs else []
+    target = ", ".join(str(name).strip("[]") for name in targets)
+    data = ", ".join(dict.fromkeys(data["name"] for data in sweep.data))
+    about = f"{target} in {data}" if target and data else target or data
+    return f"{compared[0].upper()}{compared[1:]}" + (f": {about}" if about else "")
+
+
+def _link(sweep: Sweep, run: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a run's short id and its address, where `harness ui` serves MLflow by default."""
+    run_id = str(run["run_id"])
+    address = f"{SERVER}/#/experiments/{sweep.experiment_id}/runs/{run_id}" if sweep.experiment_id else ""
+    return run_id[:8], address
 
 
 def facts(sweep: Sweep) -> list[tuple[str, str]]:

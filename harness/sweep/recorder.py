@@ -14,6 +14,7 @@ from harness.config import LogModel, TrackingConfig
 from harness.config.metrics import BY_UPDATE, RESTORED, final_values, sign
 from harness.data.confusion import FILE as CONFUSION
 from harness.data.confusion import confusion_csv
+from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep.code_version import commits, packages, patches
@@ -283,7 +284,8 @@ class Recorder:
 
     def _fail(self, run: Run, reason: str) -> None:
         run.reason, run.cost = masked(reason), math.inf
-        self._tracker.tag(run.run_id, {"failure": run.reason})
+        note = markdown(" ".join(run.reason.split()))
+        self._tracker.tag(run.run_id, {"failure": run.reason, "mlflow.note.content": f"**Failed**: {note}"})
         self._end(run, "FAILED")
 
     def _end(self, run: Run, status: str) -> None:

@@ -18,6 +18,8 @@ from harness.tracking.run_search import RunSearch, require_store
 from harness.tracking.uri import mlflow_uri
 
 HOST = "127.0.0.1"
+KIND = "workflowType=machine_learning"
+"""Without it, MLflow opens pages for language models, which show no runs."""
 START_SECONDS = 120
 
 
@@ -33,7 +35,6 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
     if uri.startswith(("http://", "https://")):
         require(port is None, f"--port: {masked(uri)} is a server with its own UI. Omit --port.")
         lines = newest_sweep_links(uri, masked(uri))
-        say(f"{masked(uri)}  (the tracking server's own UI)")
         for line in lines:
             say(line)
         return 0
@@ -46,7 +47,7 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         address = f"http://{HOST}:{port}"
         lines = newest_sweep_links(uri, address)
         _wait_for(server, address)
-        say(f"{address}  (Ctrl-C to stop)")
+        say("Ready. Ctrl-C stops it.")
         for line in lines:
             say(line)
         while server.poll() is None:
@@ -65,7 +66,7 @@ def newest_sweep_links(uri: str, server: str) -> list[str]:
     """Return a line for each view of the store's newest sweep, with its URL on `server`."""
     newest = RunSearch(uri).newest_sweeps(1)
     if not newest:
-        return ["No sweeps yet. Run `harness train -m ...` to train one."]
+        return ["No sweeps yet. Run `harness train -m ...` to train one.", f"runs: {server}/#/experiments?{KIND}"]
     info = newest[0].info
     links = addresses(server, info.experiment_id, info.run_id)
     return [f"newest sweep's {view}: {address}" for view, address in links.items()]

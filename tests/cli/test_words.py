@@ -78,7 +78,7 @@ def test_a_report_shows_names_as_text(folder: Path) -> None:
     assert "<script>" not in page
     assert r"=cmd|x\x1b[31m[red]$a$&lt;script&gt;\u202ee_^%`|*\x9b2J" in page
     assert not CONTROLS.search(page)
-    assert (folder / "page" / "fit.png").stat().st_size > 10_000
+    assert (folder / "page" / "fit.svg").stat().st_size > 10_000
 
 
 def test_the_note_shows_names_as_text(folder: Path) -> None:

@@ -120,7 +120,7 @@ def test_the_report_opens_as_an_artifact(addresses: dict[str, str], folder: Path
     report.get_by_text("The best run is").wait_for(timeout=WAIT)
     assert report.locator("h1").inner_text().startswith("experiment=house_prices sweep=full_vs_batch")
     assert "3,000 rows" in report.locator("dl").inner_text()
-    images = report.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    images = report.locator("svg.figure").evaluate_all("images => images.map(image => image.clientWidth)")
     assert len(images) == 4
     assert min(images) > 300  # All are drawn.
 

@@ -36,7 +36,8 @@ def unpacked(value: str) -> dict[str, Any]:
 def test_the_table_has_the_sweeps_runs_and_columns() -> None:
     for state in states().values():
         assert state["searchFilter"] == f"tags.sweep LIKE '%{SWEEP}%' and tags.kind = 'run'"
-        assert state["selectedColumns"][:5] == [*(f"params.`{key}`" for key in SWEPT), "tags.`sample`"]
+        first = ["metrics.`val/loss`", *(f"params.`{key}`" for key in SWEPT), "tags.`sample`"]
+        assert state["selectedColumns"][:6] == first
         assert {"metrics.`val/loss`", "metrics.`val/rmse`", "metrics.`updates`"} < set(state["selectedColumns"])
         assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`val/loss`", True)
 
@@ -59,7 +60,7 @@ def test_columns_and_charts_are_of_metrics_that_the_runs_have(
         assert state["orderByKey"] == f"metrics.`{options['deciding']}`"
         assert state["orderByAsc"] == (options["deciding"] == "train/loss")
         columns = {column.split("`")[1] for column in state["selectedColumns"]}
-        charts = {chart["metricKey"] for chart in state["compareRunCharts"]}
+        charts = {chart["metricKey"].removeprefix("by_update/") for chart in state["compareRunCharts"]}
         assert there < columns
         assert not columns & not_there
         assert "train/loss" in charts
@@ -70,14 +71,13 @@ def test_each_chart_is_in_a_section_of_its_own_axis() -> None:
     state = next(iter(states().values()))
     sections = {section["uuid"]: section["name"] for section in state["compareRunSections"]}
     axes = {
-        (sections[chart["metricSectionId"]], chart["xAxisKey"], chart["selectedXAxisMetricKey"])
+        (sections[chart["metricSectionId"]], chart["xAxisKey"], chart["xAxisScaleType"])
         for chart in state["compareRunCharts"]
     }
     assert axes == {
-        ("By epoch", "step", ""),
-        ("By updates", "metric", "updates"),
-        ("By training time", "metric", "time/train_s"),
-        ("Loss of each chunk, by update", "step", ""),
+        ("By epoch", "step", "linear"),
+        ("By updates", "step", "log"),
+        ("Loss of each chunk, by update", "step", "log"),
     }
     assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == len(state["compareRunCharts"])
 
@@ -131,3 +131,14 @@ def test_a_colour_follows_from_the_chunksize() -> None:
     assert colour("full") == FULL_COLOUR
     assert all(re.fullmatch("#[0-9A-F]{6}", colour(size)) for size in ("1", "50", "1000", "123456789"))
     assert colour("10000000") == colour("20000000")
+
+
+def test_colours_are_legible_on_light_and_dark_pages() -> None:
+    def luminance(shade: str) -> float:
+        channels = np.array(list(bytes.fromhex(shade[1:]))) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722]) + 0.05
+
+    shades = [luminance(colour(size)) for size in ("full", *(str(int(10 ** (power / 4))) for power in range(29)))]
+    assert luminance("#FFFFFF") / max(shades) >= 3
+    assert min(shades) / luminance("#11171C") >= 3

@@ -1,0 +1,39 @@
+"""Figures as SVG whose text and lines follow the page's colours, light or dark."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+STYLE = "svg.figure text { fill: currentColor } svg.figure * { stroke-linejoin: round }"
+"""What a page with such elements needs, besides its `color` and `--faint`, the colour of grids."""
+
+
+def svg(figure: Figure, name: str) -> str:
+    """Return a figure as an SVG element without a background; `name` keeps its ids apart from those of others."""
+    for axis in figure.axes:
+        axis.set_facecolor("none")
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    # Ids such as `axes_1` are the same in all figures, and styles of an inlined element apply to the whole page.
+    text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
+    text = text.replace("<svg ", '<svg class="figure" ', 1)
+    text = text.replace("#000000", "currentColor")
+    return re.sub("(?i)#e4e4e4", "var(--faint)", text)
+
+
+def standalone(element: str) -> str:
+    """Return a file with the element and the colours that a page would set."""
+    style = (
+        f"<style>{STYLE} "
+        "svg { color: #222; --faint: #e4e4e4; background: #fff } @media (prefers-color-scheme: dark) "
+        "{ svg { color: #ddd; --faint: #3a3f45; background: #15191d } }</style>"
+    )
+    return element.replace(">", f">{style}", 1)
