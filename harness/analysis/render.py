@@ -15,7 +15,7 @@ from rich.text import Text
 from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import averaged
-from harness.analysis.sentences import best_runs, shared_scan, verdict
+from harness.analysis.sentences import best_runs, shared_scan, tuned, verdict
 from harness.analysis.tables import Column, comparison_columns, one_line, ranked, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
 from harness.analysis.whole_sample import whole_sample
@@ -86,7 +86,7 @@ def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Co
     """Yield the heading, the table and the sentences of each section."""
     found, comparisons, means = objective(sweep.runs), compare_full_to_batch(sweep), averaged(sweep)
     runs = ranked(means.runs)
-    sentences = [*best_runs(runs, found), *whole_sample(runs), *shared_scan(runs), *sweep.left_out]
+    sentences = [*best_runs(runs, found), *tuned(sweep.tags), *whole_sample(runs), *shared_scan(runs), *sweep.left_out]
     yield "", run_columns(means, runs), sentences
     if any(each.better for each in comparisons):
         heading = f"Each chunksize against the full sample, {found.metric} (* better)"

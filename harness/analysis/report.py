@@ -11,7 +11,7 @@ from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.figure_svg import STYLE, standalone, svg
 from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import averaged
-from harness.analysis.sentences import choice, conclusion, shared_scan, verdict
+from harness.analysis.sentences import choice, conclusion, shared_scan, tuned, verdict
 from harness.analysis.tables import comparison_columns, one_line, ranked, run_columns
 from harness.analysis.whole_sample import whole_sample
 from harness.config.naming import sweep_name
@@ -84,7 +84,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
         sweep=sweep,
         facts=facts(sweep),
         conclusion=[conclusion(runs, found), *choice(runs, found), *sentences[:2]],
-        notes=[*sentences[2:], *whole_sample(runs), *shared_scan(runs)],
+        notes=[*sentences[2:], *tuned(sweep.tags), *whole_sample(runs), *shared_scan(runs)],
         title=title(sweep),
         server=SERVER,
         style=Markup(STYLE),

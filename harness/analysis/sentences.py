@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Objective, Run, has
 from harness.analysis.replicates import COUNT
 from harness.config.metrics import TEST, VAL
 from harness.formatting import count, memory, number
-from harness.tracking.run_tags import STOPPED
+from harness.tracking.run_tags import EFFORT, STOPPED
 
 _MEMORY = "memory/update_mb"
 MOST_SIZES = 4
@@ -131,6 +131,11 @@ def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
             "one sweep in twenty would have an interval without 0."
         )
     return sentences
+
+
+def tuned(tags: Mapping[str, str]) -> list[str]:
+    """Say what the runs of a search were tuned with, given the tags of its summary run."""
+    return [f"Tuned by {tags[EFFORT]}. Pruned runs are not compared."] if EFFORT in tags else []
 
 
 def shared_scan(runs: Sequence[Run]) -> list[str]:

@@ -15,6 +15,7 @@ class Sampler(Enum):
 
     sobol = "sobol"
     halving = "halving"
+    tpe = "tpe"
 
 
 @dataclass
@@ -23,7 +24,8 @@ class SearchConfig:
 
     Attributes:
         name: `sobol` spreads trials evenly over the intervals and trains all to the end; `halving` trains the better
-            ones of these further than the worse ones.
+            ones of these further than the worse ones; `tpe` proposes trials in four generations, each from the results
+            of those before, and trains all to the end. It needs the extra `tpe`.
         trials: Number of trials; each choice of `each` gets the same number, rounded down. None means 27 for each
             choice, or as many as `lane_epochs` pays for.
         lane_epochs: Limit on the epochs of all trials together, without those of `confirm`.
@@ -54,8 +56,8 @@ class SearchConfig:
             require_whole("search.rungs", rung, 1, MOST_EPOCHS)
         ascends = self.rungs is None or (bool(self.rungs) and self.rungs == sorted(set(self.rungs)))
         require(ascends, f"search.rungs must be epochs in ascending order, such as [1,3,9], not {shown(self.rungs)}.")
-        can_prune = self.rungs is None or self.name is not Sampler.sobol
-        require(can_prune, "search.rungs has no effect with search=sobol; use search=halving.")
+        can_prune = self.rungs is None or self.name is Sampler.halving
+        require(can_prune, f"search.rungs has no effect with search={self.name.value}; use search=halving.")
         is_keys = isinstance(self.each, str) or (
             isinstance(self.each, list) and all(isinstance(key, str) for key in self.each)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any
 from harness.config.search import Sampler, SearchConfig
 from harness.errors import require
 from harness.formatting import count
+from harness.sweep import tpe
 from harness.sweep.proposer import Result
 from harness.sweep.space import Choices, Space
 
@@ -23,6 +25,9 @@ TRIALS = 27
 
 
 MOST_TRIALS = 10**5
+
+GENERATIONS = 4
+"""Generations of trials of `search=tpe`; each is a scan."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Search:
         settings: How.
         epochs: Epochs of a trial that is trained to the end.
         seed: The seed of the trials.
+        groups: For each choice, the positions of its trials among all proposed jobs.
         bracket: How the last proposed jobs are weighed; None if all are trained to the end.
     """
 
@@ -51,8 +57,8 @@ class Search:
     epochs: int
     seed: int
     bracket: Bracket | None = None
-    _groups: list[list[int]] = field(default_factory=list)
-    _stage: int = 0
+    groups: list[list[int]] = field(default_factory=list)
+    _is_confirmed: bool = False
 
     def __post_init__(self) -> None:
         halves = self.settings.name is Sampler.halving
@@ -153,15 +159,25 @@ class Search:
             "epochs": self.epochs,
             "seed": settings.seed,
             "confirm": settings.confirm,
+            **({"optuna": tpe.version()} if settings.name is Sampler.tpe else {}),
         }
+
+    @property
+    def _for_each(self) -> str:
+        return f" for each of {count(len(self.choices), 'choice')} of {', '.join(self.each)}" if self.each else ""
+
+    @property
+    def effort(self) -> str:
+        """What the search spends, in words."""
+        trials = f"{self.settings.name.value}, {count(self.trials_each, 'trial')}{self._for_each}"
+        return f"{trials}, at most {self.lane_epochs:,} epochs in all"
 
     def describe(self) -> list[str]:
         """Return sentences on the trials, the rungs and the confirmation."""
-        size, choices = self.trials_each, len(self.choices)
-        each = f" for each of {count(choices, 'choice')} of {', '.join(self.each)}" if self.each else ""
+        size, choices, each = self.trials_each, len(self.choices), self._for_each
         steps = [f"{count(lanes, 'trial')} to epoch {epoch}" for lanes, epoch in self.lanes_by_rung(size)]
         lines = [
-            f"search: {self.settings.name.value}, {count(size, 'trial')}{each}, {self.lane_epochs:,} epochs in all",
+            f"search: {self.effort}",
             f"        {', '.join(steps)}{each if choices > 1 else ''}",
         ]
         if self.settings.confirm:
@@ -173,33 +189,41 @@ class Search:
 
     def propose(self, results: Sequence[Result]) -> Sequence[Sequence[str]]:
         """Return the trials, then the runs that confirm the best of them; see `Proposer`."""
-        self._stage += 1
-        if self._stage == 1:
-            return self._trials()
         self.bracket = None
-        return self._confirmations(results) if self._stage == 2 and self.settings.confirm else []
+        proposed = len(self.groups[0]) if self.groups else 0
+        if proposed < self.trials_each:
+            return self._trials(results, proposed)
+        is_due = self.settings.confirm is not None and not self._is_confirmed
+        self._is_confirmed = True
+        return self._confirmations(results) if is_due else []
 
-    def _trials(self) -> list[list[str]]:
-        axes = self.space.searched(self.each)
-        shares = sobol(len(axes), self.trials_each, self.settings.seed)
+    def _trials(self, results: Sequence[Result], proposed: int) -> list[list[str]]:
+        """Return a generation of trials: the same number for each choice."""
+        axes, size = self.space.searched(self.each), self.trials_each
+        if self.settings.name is Sampler.tpe:
+            size = min(-(-size // GENERATIONS), size - proposed)
+        self.groups = self.groups or [[] for _ in self.choices]
         constants = {axis.key: axis.value(0) for axis in self.space.axes}
-        jobs = [
-            self.space.words(
-                constants | choice | {axis.key: axis.value(u) for axis, u in zip(axes, point, strict=True)}
-            )
-            for choice in self.choices
-            for point in shares
-        ]
-        size = self.trials_each
-        self._groups = [list(range(start, start + size)) for start in range(0, len(jobs), size)]
+        jobs: list[list[str]] = []
+        for number, (choice, group) in enumerate(zip(self.choices, self.groups, strict=True)):
+            if proposed:
+                known = [(_values(results[position].words), results[position].objective) for position in group]
+                draw = zlib.crc32(f"{self.settings.seed} {proposed} {number}".encode())
+                trials = tpe.propose(axes, known, size, draw)
+            else:
+                points = sobol(len(axes), size, self.settings.seed)
+                trials = [{axis.key: axis.value(x) for axis, x in zip(axes, at, strict=True)} for at in points]
+            start = len(results) + len(jobs)
+            group += range(start, start + size)
+            jobs += [self.space.words(constants | choice | trial) for trial in trials]
         if rungs := self.rungs(size):
-            self.bracket = Bracket(self.settings.eta, rungs, tuple(map(tuple, self._groups)))
+            self.bracket = Bracket(self.settings.eta, rungs, tuple(map(tuple, self.groups)))
         return jobs
 
     def _confirmations(self, results: Sequence[Result]) -> list[list[str]]:
         assert self.settings.confirm
         jobs: list[list[str]] = []
-        for group in self._groups:
+        for group in self.groups:
             done = [results[position] for position in group if math.isfinite(results[position].objective)]
             distinct = {result.words: result for result in done if not result.pruned_at}
             best = sorted(distinct.values(), key=lambda result: result.objective)[: self.settings.confirm["top"]]
@@ -207,6 +231,10 @@ class Search:
                 words = [word for word in result.words if not word.startswith("seed=")]
                 jobs += [[*words, f"seed={self.seed + 1 + number}"] for number in range(self.settings.confirm["seeds"])]
         return jobs
+
+
+def _values(words: Sequence[str]) -> dict[str, str]:
+    return dict(tuple(word.split("=", 1)) for word in words)  # type: ignore[misc]
 
 
 def sobol(dimensions: int, points: int, seed: int) -> list[list[float]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from harness.config.metrics import sign
 from harness.sweep.plan import Run
 from harness.sweep.search import Search
+from harness.tracking.run_tags import EFFORT
 from harness.tracking.tracker import Tracker
 
 FILE = "search.json"
@@ -19,7 +20,7 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
     size = search.trials_each
     proposed = [run for batch in batches for run in batch]
     trials, others = proposed[: size * len(search.choices)], proposed[size * len(search.choices) :]
-    groups = [list(dict.fromkeys(trials[start : start + size])) for start in range(0, len(trials), size)]
+    groups = [list(dict.fromkeys(trials[position] for position in group)) for group in search.groups]
     record = search.facts | {
         "metric": trials[0].metric,
         "trials": [
@@ -33,6 +34,7 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
     params = {"search": search.facts["search"], "search.space": str(search.space), "search.seed": search.settings.seed}
     params |= {"search.trials_each": size, "search.lane_epochs": search.lane_epochs, "search.rungs": " ".join(steps)}
     tracker.log_params(sweep_id, params)
+    tracker.tag(sweep_id, {EFFORT: search.effort})
 
 
 def _result(run: Run) -> dict[str, object]:

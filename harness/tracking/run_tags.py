@@ -6,6 +6,9 @@ STOPPED = "stopped_at"
 PRUNED = "pruned_at"
 """The epoch after which a search ended a run, whose status is then `KILLED`."""
 
+EFFORT = "search_effort"
+"""On a summary run: what its runs were tuned with, in words."""
+
 SEARCH = "search"
 """On a pruned run and on a summary run: the signature of the search."""
 

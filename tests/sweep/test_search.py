@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -142,3 +143,31 @@ def test_intervals_refused(ends: tuple, sentence: str) -> None:
     with pytest.raises(ConfigError) as refused:
         Interval("k", *ends)
     assert str(refused.value) == sentence
+
+
+def test_tpe_proposes_from_results_and_the_same_again() -> None:
+    pytest.importorskip("optuna", reason="Optuna is not installed; the extra tpe brings it.")
+
+    def run() -> list[list[str]]:
+        found = search(Interval("learning_rate", 1e-4, 1.0, is_log=True), SIZES, name=Sampler.tpe, trials=32)
+        results: list[Result] = []
+        sizes = []
+        while jobs := found.propose(results):
+            sizes.append(len(jobs))
+            rates = [float(job[0].split("=")[1]) for job in jobs]
+            # The best rate depends on the chunk size.
+            best = [1e-1 if job[1] == "chunksize=full" else 1e-3 for job in jobs]
+            costs = [abs(math.log(rate / at)) for rate, at in zip(rates, best, strict=True)]
+            results += [Result(tuple(job), cost) for job, cost in zip(jobs, costs, strict=True)]
+        assert sizes == [8, 8, 8, 8, 20]
+        last = [result for result in results[24:32] if "chunksize=full" in result.words]
+        assert min(result.objective for result in last) < 1
+        return [list(result.words) for result in results]
+
+    assert run() == run()
+
+
+def test_tpe_without_optuna_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match="search=tpe needs Optuna"):
+        _ = search(name=Sampler.tpe).facts

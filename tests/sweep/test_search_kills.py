@@ -21,7 +21,7 @@ WORDS = [
     *("train", "-m", "data.rows=60000", "model=mlp", "model.units=[8]", "chunksize=full,1000", "epochs=9"),
     *("learning_rate=tag(log,interval(1e-4,1e3))", "search.trials=18", "search.confirm={top: 1, seeds: 2}"),
 ]
-TIMES = ("time/", "rows_per_second", "system/", "memory/peak")
+TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 
 
 @pytest.fixture(scope="module")
