@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.config.dialect import Dialect, Header
-from harness.data import csv_rewrite
+from harness.data.csv import rewrite
 from harness.data.formats import open_source
 from harness.data.selection import Selection, Words
 from harness.errors import ConfigError
@@ -121,7 +121,7 @@ def test_rows_do_not_depend_on_where_a_quoted_field_is_cut(
 ) -> None:
     word = '"x"\n#z"' if '""x""' in text else "x y\n#z"
     for size in (1, 7, 20, 1 << 20):
-        monkeypatch.setattr(csv_rewrite, "BLOCK_BYTES", size)
+        monkeypatch.setattr(rewrite, "BLOCK_BYTES", size)
         assert read(write(text), "a", "b", "c", words=("b",), **keys) == [[1, word, 2], [3, word, 4]]
 
 

@@ -13,7 +13,7 @@ import pytest
 from harness.config import Scaling
 from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.models import mlp
 from harness.training import strategy
