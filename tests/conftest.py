@@ -13,8 +13,8 @@ import pytest
 
 from harness.config import DataConfig
 from harness.data.selection import BLOCK_BYTES
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
 
 ROOT = Path(__file__).parents[1]
 

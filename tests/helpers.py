@@ -14,7 +14,7 @@ from harness.config import Loss
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.models import linear
 from harness.training.events import Diverged, EpochEnd, Event, Failed, Stopped
 from harness.training.lanes import Recipe

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from harness.config import Order
-from harness.data.manifest import Facts, digest_of
-from harness.data.pages import PARTS, ColumnWriter, column_path, page_rows_of
 from harness.data.statistics import Column
-from harness.data.table import Table
+from harness.data.tables.manifest import Facts, digest_of
+from harness.data.tables.pages import PARTS, ColumnWriter, column_path, page_rows_of
+from harness.data.tables.table import Table
 
 SHAPE = (8, 8, 3)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from harness.config import Order
-from harness.data.manifest import Facts
-from harness.data.pages import Part, column_path
 from harness.data.split import Split
 from harness.data.statistics import Column
-from harness.data.table import Table
+from harness.data.tables.manifest import Facts
+from harness.data.tables.pages import Part, column_path
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 
 SMALL = "a,text,b,y\n1,u,-1,10\n2,v,-2,2e1\n3,w,-3,30\n4,x,-4,40\n5,y,-5,50\n"

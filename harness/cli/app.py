@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.sweep.display import Display
     from harness.sweep.plan import Run
     from harness.sweep.runner import Sweep
-    from harness.sweep.search import Search
+    from harness.sweep.search.search import Search
 
 
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
@@ -176,7 +176,7 @@ class App:
     def _check_sources(self, configs: Sequence[Config]) -> None:
         """Check what can be checked without TensorFlow, which takes seconds to load."""
         self._show(f"checking {count(len(configs), 'configuration')} and the first rows")
-        from harness.data.first_rows import check_first_rows
+        from harness.data.profiling.first_rows import check_first_rows
 
         for data in {repr(config.data): config.data for config in configs}.values():
             check_first_rows(data)

@@ -14,10 +14,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table as View
 from rich.text import Text
 
-from harness.data import removal
 from harness.data.built_in import generated, note_path
-from harness.data.table_cache import NEEDED, list_tables, remove_unused, sources_of
-from harness.data.table_locks import try_lock
+from harness.data.tables import removal
+from harness.data.tables.cache import NEEDED, list_tables, remove_unused, sources_of
+from harness.data.tables.locks import try_lock
 from harness.errors import require
 from harness.formatting import age, millions
 from harness.runtime.secrets import masked, shown

@@ -53,7 +53,7 @@ def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> No
     """
     from rich.console import Console
 
-    from harness.data import describe, describe_images
+    from harness.data.profiling import describe, describe_images
 
     path = paths[0] if len(paths) == 1 else list(paths)
     if isinstance(path, str) and describe_images.has_images(path):
@@ -67,7 +67,7 @@ def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> No
 @cache_option
 def list_tables(cache: Path) -> None:
     """List the tables parsed from sources, and their sizes."""
-    from harness.data.table_cache import list_tables, render
+    from harness.data.tables.cache import list_tables, render
 
     print_wide(render(list_tables(cache)))
 
@@ -83,7 +83,7 @@ def verify(tables: tuple[str, ...], cache: Path) -> int:
     """
     from rich.console import Console
 
-    from harness.data.table_cache import select_tables, verify_table
+    from harness.data.tables.cache import select_tables, verify_table
     from harness.sweep.display import Display
 
     display, faults = Display(Console()), 0
@@ -107,7 +107,7 @@ def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | No
     Keeps tables that a running process uses or an interrupted sweep needs. A removed table is recreated when needed.
     """
     from harness.cli.clean import seconds
-    from harness.data.table_cache import free
+    from harness.data.tables.cache import free
     from harness.sweep.checkpoint import needed_tables
 
     age = seconds(older_than) if older_than else None

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from harness.config.dialect import Header
-from harness.data.csv_header import read_header
-from harness.data.csv_source import CsvSource
-from harness.data.csv_text import open_text
+from harness.data.csv.header import read_header
+from harness.data.csv.source import CsvSource
+from harness.data.csv.text import open_text
 from harness.data.formats import open_source
 from harness.data.selection import Words
 from harness.data.source import Source

@@ -22,7 +22,7 @@ from harness.cli.saved_model import load, rows_per_batch
 from harness.config import DataConfig, ImagesConfig, Missing
 from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress
-from harness.data.misfit import hints
+from harness.data.profiling.misfit import hints
 from harness.data.selection import Chunk, Selection, Words
 from harness.data.vocabulary import is_number, plain_number, shortest_form
 from harness.errors import ConfigError, require

@@ -16,9 +16,9 @@ from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import rows_per_batch
 from harness.config import ImagesConfig, Unreadable
-from harness.data.image_folder import AnyImages
-from harness.data.image_ingest import Read, read_images
-from harness.data.image_set import Rejected
+from harness.data.images.folder import AnyImages
+from harness.data.images.ingest import Read, read_images
+from harness.data.images.set import Rejected
 from harness.errors import ConfigError, require
 
 BATCH_ROWS = 64

@@ -109,7 +109,7 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     """
     from harness.cli import differences
     from harness.data.kinds import find_named
-    from harness.data.urls import scheme
+    from harness.data.storage.urls import scheme
     from harness.sweep.plan import prepare
 
     remedy = "Name the data with --data PATH."

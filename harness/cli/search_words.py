@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.config.search import SearchConfig
 from harness.errors import ConfigError, require
-from harness.sweep.search import Search
-from harness.sweep.space import Axis, Choices, Interval, Space
+from harness.sweep.search.search import Search
+from harness.sweep.search.space import Axis, Choices, Interval, Space
 
 
 def search_of(loader: ConfigLoader, words: Sequence[str], config: DictConfig) -> Search | None:

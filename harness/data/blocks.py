@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.config import Order
-from harness.data.pages import PageReader, Part
 from harness.data.scaler import Scaler
 from harness.data.shuffle import page_order, row_order
-from harness.data.table import Table
+from harness.data.tables.pages import PageReader, Part
+from harness.data.tables.table import Table
 from harness.runtime.prefetch import prefetch
 
 SLICE_ROWS = 1024

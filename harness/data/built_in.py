@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data import digits, synthetic_houses
-from harness.data.table_locks import making
+from harness.data.tables.locks import making
 from harness.runtime.state_files import StateError, checksum_file, may_pass, read_json, set_aside, write_json
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.data.classes import class_counts, class_names
-from harness.data.pages import PARTS
+from harness.data.tables.pages import PARTS
 from harness.escaping import csv_cell
 
 if TYPE_CHECKING:
-    from harness.data.table import Table
+    from harness.data.tables.table import Table
 
 FILE = "classes.csv"
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.data.pages import Part
 from harness.data.statistics import Column, category_text
+from harness.data.tables.pages import Part
 from harness.data.vocabulary import Vocabulary, plain_number
 from harness.errors import require
 
 if TYPE_CHECKING:
-    from harness.data.table import Table
+    from harness.data.tables.table import Table
 
 
 class ClassVocabulary(Vocabulary):

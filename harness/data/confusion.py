@@ -12,7 +12,7 @@ from harness.data.classes import class_names
 from harness.escaping import csv_cell
 
 if TYPE_CHECKING:
-    from harness.data.table import Table
+    from harness.data.tables.table import Table
 
 FILE = "confusion.csv"
 

@@ -8,13 +8,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.config import DataConfig
-from harness.data.files import open_file
 from harness.data.formats import open_source
 from harness.data.ingest import ProgressCallback
 from harness.data.inputs import Say
 from harness.data.row_input import RowFiles
 from harness.data.selection import Selection
 from harness.data.source import check_names
+from harness.data.storage.files import open_file
 from harness.errors import require
 
 

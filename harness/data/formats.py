@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from harness.data.csv_source import CsvSource
+from harness.data.csv.source import CsvSource
 from harness.data.feather_source import FeatherSource
-from harness.data.files import open_file
 from harness.data.json_source import JsonLinesSource
 from harness.data.parquet_source import ParquetSource
 from harness.data.selection import Selection
 from harness.data.source import Source
+from harness.data.storage.files import open_file
 
 FORMATS: tuple[type[Source], ...] = (
     ParquetSource,

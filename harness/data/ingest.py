@@ -14,14 +14,14 @@ import numpy as np
 from harness.config import DataConfig, Missing, Order
 from harness.data.classes import ClassVocabulary
 from harness.data.formats import open_source
-from harness.data.manifest import Facts, digest_of
-from harness.data.pages import ALL_PARTS, PARTS, Part, page_rows_of
 from harness.data.precision import Offsets
 from harness.data.selection import BLOCK_BYTES, Chunk, Selection, Words
 from harness.data.split import Split
 from harness.data.statistics import Column, Drift, Moments
-from harness.data.table import Table
-from harness.data.table_writer import PartWriter
+from harness.data.tables.manifest import Facts, digest_of
+from harness.data.tables.pages import ALL_PARTS, PARTS, Part, page_rows_of
+from harness.data.tables.table import Table
+from harness.data.tables.writer import PartWriter
 from harness.data.vocabulary import Vocabulary
 from harness.errors import ConfigError, require
 from harness.runtime.prefetch import prefetch

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.config import AnyData
 from harness.data.ingest import ProgressCallback
 from harness.data.selection import BLOCK_BYTES
-from harness.data.table import Table
+from harness.data.tables.table import Table
 
 Say = Callable[[str], None]
 Fingerprint = list[object]

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from harness.config.dialect import Dialect
-from harness.data.csv_lines import lines_of
-from harness.data.csv_text import open_text
+from harness.data.csv.lines import lines_of
+from harness.data.csv.text import open_text
 from harness.data.selection import Chunk, Locate, Words
 from harness.data.source import Source, check_names
 from harness.data.text_values import to_column

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.config import AnyData, DataConfig, ImagesConfig
-from harness.data.addresses import find_addresses
-from harness.data.image_input import ImageFiles
+from harness.data.images.input import ImageFiles
 from harness.data.ingest import ProgressCallback
 from harness.data.inputs import Input, Say
 from harness.data.row_input import RowFiles
+from harness.data.storage.addresses import find_addresses
 
 
 def find_input(data: AnyData, cache: Path, progress: ProgressCallback, say: Say = lambda line: None) -> Input:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.data.table import NAMES
+from harness.data.tables.table import NAMES
 
 if TYPE_CHECKING:
-    from harness.data.table import Table
+    from harness.data.tables.table import Table
 
 FILE = "mistakes.json"
 MOST = 24

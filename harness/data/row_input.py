@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.config import DataConfig
-from harness.data.addresses import find_addresses
 from harness.data.built_in import built_in_csv
-from harness.data.files import open_file
 from harness.data.formats import open_source
 from harness.data.ingest import IngestProgress, ProgressCallback, ingest
 from harness.data.inputs import Fingerprint, Input, Say, origin_of
-from harness.data.misfit import hints
+from harness.data.profiling.misfit import hints
 from harness.data.selection import BLOCK_BYTES, Selection
-from harness.data.table import Table
-from harness.data.urls import scheme
+from harness.data.storage.addresses import find_addresses
+from harness.data.storage.files import open_file
+from harness.data.storage.urls import scheme
+from harness.data.tables.table import Table
 from harness.errors import require
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from harness.data.table import Table
+    from harness.data.tables.table import Table
 
 FILE = "sample.csv"
 ROWS, PIECE = 2000, 100

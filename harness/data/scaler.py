@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.config import Scaling
 from harness.data.statistics import Column
-from harness.data.table import Table
+from harness.data.tables.table import Table
 
 CACHED_ROWS = 4096
 """Rows scaled at a time, so that the float64 values fit into a core's cache."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
-from harness.data.files import File
 from harness.data.selection import Chunk, Selection
+from harness.data.storage.files import File
 from harness.errors import ConfigError, require
 
 FLOAT32_MAX = np.finfo(np.float32).max

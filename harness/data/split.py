@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.config import DataConfig
-from harness.data.pages import Part
+from harness.data.tables.pages import Part
 
 _END = 2**64
 """Hashes are smaller."""

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from harness.data.pages import DamagedTable
+from harness.data.tables.pages import DamagedTable
 from harness.formatting import count
 from harness.runtime.secrets import masked
-from harness.sweep.bracket import RunBracket
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
 from harness.sweep.claims import claim_of
 from harness.sweep.display import Display
@@ -21,8 +20,9 @@ from harness.sweep.identity import hash_json, rounding
 from harness.sweep.plan import Run, rebuild_table
 from harness.sweep.resume import Store, UnusableCheckpoint, continue_recording, restore, runs_to_train, unfinished
 from harness.sweep.run_state import WITHOUT_MODEL, find_states
-from harness.sweep.rung_values import rung_values
 from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
+from harness.sweep.search.bracket import RunBracket
+from harness.sweep.search.rung_values import rung_values
 
 POLL_SECONDS = 1.0  # Between checks on runs that other processes train.
 

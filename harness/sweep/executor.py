@@ -16,7 +16,7 @@ import numpy as np
 from harness.config import RuntimeConfig, Scaling
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
-from harness.data.table import Table, load_table
+from harness.data.tables.table import Table, load_table
 from harness.errors import require
 from harness.formatting import memory
 from harness.runtime.device import available_bytes, choose_device

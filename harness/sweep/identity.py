@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from harness.config import Config, RuntimeConfig
 from harness.config.dialect import Dialect
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.runtime.onednn import DEFAULT as ONEDNN_DEFAULT
 from harness.runtime.onednn import onednn
 from harness.runtime.own_modules import source_digest

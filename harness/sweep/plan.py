@@ -15,10 +15,10 @@ from harness.config.metrics import cost, deciding_metric
 from harness.config.naming import ALWAYS, differing
 from harness.data.classes import class_weights
 from harness.data.ingest import ProgressCallback
-from harness.data.pages import DamagedTable
 from harness.data.scaler import Scaler
-from harness.data.table import Table
-from harness.data.table_builder import check_streams, open_table, replace_table
+from harness.data.tables.builder import check_streams, open_table, replace_table
+from harness.data.tables.pages import DamagedTable
+from harness.data.tables.table import Table
 from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
 from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, takes_outputs

@@ -16,13 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.config import DEFAULT_EXPERIMENT, Config
-from harness.data.pages import DamagedTable
+from harness.data.tables.pages import DamagedTable
 from harness.errors import ConfigError
 from harness.escaping import visible
 from harness.formatting import count, millions
 from harness.runtime.secrets import masked, shown
 from harness.sweep.batch import checkpoint_folder
-from harness.sweep.bracket import bracket_of
 from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
@@ -31,7 +30,8 @@ from harness.sweep.plan import Run, prepare, rebuild_table
 from harness.sweep.run_locks import locks_of
 from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
-from harness.sweep.search import Search
+from harness.sweep.search.bracket import bracket_of
+from harness.sweep.search.search import Search
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import tracking_uri

@@ -16,7 +16,7 @@ from harness.config.naming import sweep_name, varying
 from harness.data import class_counts, mistakes, sample
 from harness.data.class_counts import class_counts_csv
 from harness.data.mistakes import mistakes_json
-from harness.data.pages import DamagedTable
+from harness.data.tables.pages import DamagedTable
 from harness.runtime.secrets import masked
 from harness.sweep.display import Display
 from harness.sweep.plan import Run

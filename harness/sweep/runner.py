@@ -13,7 +13,6 @@ from harness.data.vocabulary import explain_text
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
-from harness.sweep.bracket import bracket_of
 from harness.sweep.claims import claim_of, is_abandoned, owner
 from harness.sweep.display import Display
 from harness.sweep.executor import choose_executor
@@ -24,8 +23,9 @@ from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
 from harness.sweep.run_locks import locks_of, only_one
 from harness.sweep.scan_loop import prepare_scans
-from harness.sweep.search import Search
-from harness.sweep.search_record import log_search
+from harness.sweep.search.bracket import bracket_of
+from harness.sweep.search.record import log_search
+from harness.sweep.search.search import Search
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri

@@ -12,13 +12,13 @@ import numpy as np
 
 from harness.formatting import count
 from harness.runtime.signals import defer_signals
-from harness.sweep.bracket import NOTHING, RunBracket, with_bracket
 from harness.sweep.checkpoint import Checkpoint, Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
 from harness.sweep.plan import Group, Run, arrange
 from harness.sweep.recorder import Recorder
+from harness.sweep.search.bracket import NOTHING, RunBracket, with_bracket
 from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
 from harness.training.events import Diverged, EpochEnd, Failed, Measured, Progress, Stopped

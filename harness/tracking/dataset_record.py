@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.data.statistics import Column
-from harness.data.urls import scheme
+from harness.data.storage.urls import scheme
 from harness.tracking.records import LONGEST_PROFILE, LONGEST_SCHEMA
 
 _FRAME = 100

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from harness.config import Scaling
-from harness.data.table import Table
+from harness.data.tables.table import Table
 
 WHITE = 255.0
 """The largest value of a pixel; `scaling=none` divides by it."""

@@ -14,7 +14,7 @@ from harness.config import Scaling
 from harness.config.keys import layer_name
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.training.encoding import Encoding
 from harness.training.objective import Objective
 

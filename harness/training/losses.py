@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 
 from harness.config import Loss
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.training.classification import BinaryClassification, Classification
 from harness.training.objective import Objective
 from harness.training.regression import Regression

@@ -16,8 +16,8 @@ from harness.analysis.confusion import confusion_matrices
 from harness.analysis.figures import FIGURES, costs, fitted_lines, heat_map, loss_curves
 from harness.config import DataConfig, Missing
 from harness.data.sample import ROWS, sample_csv
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
 from tests.sweeps import run, sweep_of
 
 DATA = [{"name": "houses", "digest": "0" * 32, "rows": {"training": 800, "holdout": 200}}]

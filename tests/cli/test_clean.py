@@ -15,11 +15,11 @@ from mlflow.tracking import MlflowClient
 from harness.cli import main
 from harness.cli.clean import IN_USE, UNDELIVERED, Item, free, look, seconds, survey
 from harness.config import DataConfig
-from harness.data.table import Table
-from harness.data.table_builder import open_table
-from harness.data.table_cache import NEEDED
-from harness.data.table_cache import free as free_tables
-from harness.data.table_locks import release
+from harness.data.tables.builder import open_table
+from harness.data.tables.cache import NEEDED
+from harness.data.tables.cache import free as free_tables
+from harness.data.tables.locks import release
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.runtime.state_files import write_json
 from harness.sweep.checkpoint import needed_tables

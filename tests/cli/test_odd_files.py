@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.config import Config, DataConfig, Loss, Missing
-from harness.data.describe import describe
-from harness.data.table_builder import open_table
+from harness.data.profiling.describe import describe
+from harness.data.tables.builder import open_table
 from tests.cli.test_quoting import in_bash, parsed
 from tests.tables import rows
 

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from harness.cli.compose import CONF, register_schema
 from harness.cli.search_words import search_of
 from harness.errors import ConfigError
-from harness.sweep.search import Search
+from harness.sweep.search.search import Search
 
 RATE = "learning_rate=tag(log,interval(1e-4,1))"
 

@@ -12,7 +12,7 @@ from harness.cli.own_words import overrides
 from harness.cli.train_help import train_help
 from harness.config import DataConfig
 from harness.config.schema import TrackingConfig
-from harness.data.first_rows import check_first_rows
+from harness.data.profiling.first_rows import check_first_rows
 from harness.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.addresses import find_addresses
+from harness.data.storage.addresses import find_addresses
 from harness.errors import ConfigError
 
 

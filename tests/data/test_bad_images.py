@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from harness.config import Fit, ImagesConfig, LabelType, Order, Unreadable
-from harness.data import image_ingest
-from harness.data.image_set import load_file
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.images import ingest as image_ingest
+from harness.data.images.set import load_file
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from tests.data.test_images import encoded, picture, write_folder
 

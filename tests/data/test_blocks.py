@@ -11,9 +11,9 @@ import pytest
 
 from harness.config import Order, Scaling
 from harness.data.blocks import SLICE_ROWS, Block, Blocks
-from harness.data.pages import PARTS, DamagedTable, PageReader, Part, column_path
 from harness.data.scaler import Scaler
-from harness.data.table import Table
+from harness.data.tables.pages import PARTS, DamagedTable, PageReader, Part, column_path
+from harness.data.tables.table import Table
 from tests.tables import rows
 
 # Of 3,700 rows; neither is a number of whole slices.

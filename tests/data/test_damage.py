@@ -17,14 +17,14 @@ import pytest
 
 from harness.config import DataConfig, Missing, Order, Scaling
 from harness.data.blocks import Blocks
-from harness.data.manifest import read_manifest, write_manifest
-from harness.data.pages import PARTS, DamagedTable, column_path
-from harness.data.removal import remove
 from harness.data.scaler import Scaler
-from harness.data.table import Table, save_table
-from harness.data.table_builder import open_table, replace_table
-from harness.data.table_cache import list_tables, verify_table
-from harness.data.table_locks import unused
+from harness.data.tables.builder import open_table, replace_table
+from harness.data.tables.cache import list_tables, verify_table
+from harness.data.tables.locks import unused
+from harness.data.tables.manifest import read_manifest, write_manifest
+from harness.data.tables.pages import PARTS, DamagedTable, column_path
+from harness.data.tables.removal import remove
+from harness.data.tables.table import Table, save_table
 from harness.errors import ConfigError
 from harness.runtime.state_files import StateError, checksum
 
@@ -265,7 +265,7 @@ def test_running_out_of_descriptors_is_not_damage(
 
 def test_a_page_is_read_once_in_a_pass(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that are shorter than a page or begin inside one do not make it be read or checked again."""
-    from harness.data import pages
+    from harness.data.tables import pages
 
     opened: list[str] = []
     monkeypatch.setattr(pages, "open_own", lambda path: (opened.append(path.name), path.open("rb"))[1])
@@ -327,7 +327,7 @@ def test_a_table_that_does_not_load_after_it_was_written_is_refused(
         save_table(table, *arguments)
         remove_file_of(table)
 
-    monkeypatch.setattr("harness.data.table_builder.save_table", save_and_damage)
+    monkeypatch.setattr("harness.data.tables.builder.save_table", save_and_damage)
     with pytest.raises(
         ConfigError, match=r"^runtime\.cache: Table .{8} is damaged: train\.0\.bin is missing\. It was "
     ):

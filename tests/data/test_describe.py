@@ -12,7 +12,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from harness.data.describe import Description, describe, render
+from harness.data.profiling.describe import Description, describe, render
 from harness.errors import ConfigError
 
 NO_COMMAND = "Training needs a target and at least one more column, neither of them constant."
@@ -275,7 +275,7 @@ def test_several_files_are_one_table(write, tmp_path: Path) -> None:
 
 
 def test_of_a_large_file_the_first_rows_are_read(write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.data.describe.MOST_CELLS", 40)
+    monkeypatch.setattr("harness.data.profiling.describe.MOST_CELLS", 40)
     content = "a,y\n" + "".join(f"{row},{row % 7}\n" for row in range(1000))
     found = write(content, block_bytes=100)
     assert 20 <= found.rows < 100

@@ -17,9 +17,9 @@ from rich.console import Console
 from harness.config import ImagesConfig, Order
 from harness.data import mistakes
 from harness.data.class_counts import class_counts_csv
-from harness.data.describe_images import describe_images, has_images, render
 from harness.data.mistakes import mistakes_json, read_mistakes
-from harness.data.table_builder import open_table
+from harness.data.profiling.describe_images import describe_images, has_images, render
+from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 from tests.data.test_images import encoded, picture, write_folder
 

@@ -19,11 +19,11 @@ import pytest
 from PIL import Image
 
 from harness.config import Fit, ImagesConfig, LabelType, Order, Scaling
-from harness.data.first_rows import check_first_rows
-from harness.data.image_decode import decode, quiet
-from harness.data.table import Table, load_table
-from harness.data.table_builder import open_table
-from harness.data.table_cache import list_tables, verify_table
+from harness.data.images.decode import decode, quiet
+from harness.data.profiling.first_rows import check_first_rows
+from harness.data.tables.builder import open_table
+from harness.data.tables.cache import list_tables, verify_table
+from harness.data.tables.table import Table, load_table
 from harness.errors import ConfigError
 
 SHAPE = (4, 6, 3)
@@ -219,7 +219,7 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from harness.config import ImagesConfig
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 
 def progress(state):
     if state.rows == 33:

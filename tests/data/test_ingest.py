@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.config import Missing, Scaling
-from harness.data.pages import PARTS
 from harness.data.statistics import Moments
+from harness.data.tables.pages import PARTS
 from tests.tables import SMALL, held_out, numbered, refusal, rows
 
 GAPS = "a,text,b,y\n1,u,-1,10\n,v,-2,20\n3,w,,30\n4,x,-4,40\n5,y,NA,50\n"

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.pages import (
+from harness.data.statistics import Column
+from harness.data.tables.pages import (
     PAGE_BYTES,
     ColumnWriter,
     DamagedTable,
@@ -18,7 +19,6 @@ from harness.data.pages import (
     in_pages,
     page_rows_of,
 )
-from harness.data.statistics import Column
 
 
 def column(dtype: str = "float32", shape: tuple[int, ...] = ()) -> Column:

@@ -19,9 +19,9 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from harness.config import DataConfig
-from harness.data.manifest import read_manifest
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.manifest import read_manifest
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 
 WHOLE = "a,text,y\n" + "".join(f"{row},u,{row * row}\n" for row in range(100))
@@ -138,8 +138,8 @@ def test_s3_failures(bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 CLIENT_IS_MISSING = """
 import sys
 sys.modules[sys.argv[2]] = None
-from harness.data.addresses import find_addresses
-from harness.data.files import open_file
+from harness.data.storage.addresses import find_addresses
+from harness.data.storage.files import open_file
 
 for find in (open_file, find_addresses):
     try:

@@ -12,10 +12,10 @@ import pytest
 
 from harness.config import Missing, Order, Scaling
 from harness.data.blocks import Blocks
-from harness.data.pages import PAGE_ROWS
 from harness.data.scaler import Scaler
 from harness.data.shuffle import Shuffle, page_order
 from harness.data.statistics import Drift
+from harness.data.tables.pages import PAGE_ROWS
 from tests.tables import numbered, rows
 
 SHUFFLED: dict = {"features": ["row"], "order": Order.shuffled}

@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.config import DataConfig
-from harness.data.addresses import find_addresses
-from harness.data.files import open_file
 from harness.data.ingest import IngestProgress
 from harness.data.selection import BLOCK_BYTES
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.storage.addresses import find_addresses
+from harness.data.storage.files import open_file
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from tests.tables import refusal, rows
 
@@ -222,7 +222,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from harness.config import DataConfig
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 
 print(open_table(DataConfig(["a"], "y", path="/dev/stdin", holdout=0.3), Path(sys.argv[1])).digest)
 """
@@ -262,7 +262,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from harness.config import DataConfig
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 
 cache, path, other = map(Path, sys.argv[1:])
 table = open_table(DataConfig(["a"], "y", path=str(path), holdout=0.0), cache)

@@ -11,7 +11,7 @@ from harness.config import DataConfig, Order, Scaling
 from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
 from harness.data.split import Split
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from tests.tables import held_out, rows
 

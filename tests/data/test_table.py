@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from harness.config import DataConfig, Missing, Scaling
 from harness.data import synthetic_houses
 from harness.data.ingest import IngestProgress
-from harness.data.pages import PARTS
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.pages import PARTS
 from harness.errors import ConfigError
 from tests.tables import SMALL, held_out, refusal, rows, stored
 

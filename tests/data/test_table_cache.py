@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from harness.cli.main import cli
-from harness.data.pages import column_path
-from harness.data.table import Table
-from harness.data.table_cache import CachedTable, free, list_tables, select_tables, verify_table
-from harness.data.table_locks import release
+from harness.data.tables.cache import CachedTable, free, list_tables, select_tables, verify_table
+from harness.data.tables.locks import release
+from harness.data.tables.pages import column_path
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from tests.tables import SMALL
 

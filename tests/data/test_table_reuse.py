@@ -17,8 +17,8 @@ import pytest
 
 from harness.config import DataConfig, Missing, Scaling
 from harness.data.ingest import IngestProgress
-from harness.data.pages import DamagedTable, column_path
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.pages import DamagedTable, column_path
 from tests.tables import SMALL, age, rows
 
 
@@ -150,7 +150,7 @@ PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 from harness.config import DataConfig
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 
 source, cache = sys.argv[1], Path(sys.argv[2])
 

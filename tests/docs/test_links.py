@@ -28,15 +28,18 @@ def test_the_architecture_names_every_module_and_no_other() -> None:
     rooms = re.findall(r"^\| `([a-z]+)` \|.*\| (.*) \|$", PAGES["docs/architecture.md"], re.MULTILINE)
     assert len(rooms) == 8
     for room, files in rooms:
-        modules = {path.stem for path in (ROOT / "harness" / room).glob("[!_]*.py")}
-        named = set(re.findall(r"`([a-z_*]+)`", files))
+        folder = ROOT / "harness" / room
+        modules = {path.stem for path in folder.glob("[!_]*.py")} | {
+            f"{path.parent.name}/" for path in folder.glob("*/__init__.py")
+        }
+        named = set(re.findall(r"`([a-z_*]+/?)`", files))
         assert not [module for module in modules if not any(fnmatch(module, name) for name in named)], room
         assert not [name for name in named if not any(fnmatch(module, name) for module in modules)], room
 
 
 def test_keys() -> None:
     images = {f"data.{each.name}" for each in fields(ImagesConfig)}
-    known = set(config().flat()) | images | {"data.md"} | {f"data.{path.stem}" for path in DATA.glob("*.py")}
+    known = set(config().flat()) | images | {"data.md"} | {f"data.{path.stem}" for path in DATA.glob("*")}
     for name, page in PAGES.items():
         for key in re.findall(r"(?<![\w/.])(?:data|runtime|tracking)\.[a-z_]+", page):
             assert key in known, f"{name}: {key}"

@@ -24,7 +24,7 @@ from harness.config import (
     TrackingConfig,
 )
 from harness.data.statistics import Column
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.runtime.imports import find_target
 from harness.runtime.own_modules import own_modules

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.config import Config, DataConfig, FullSample, Loss, ObjectiveConfig, RuntimeConfig, Scaling, TrackingConfig
-from harness.data.pages import PARTS
-from harness.data.table import Table
+from harness.data.tables.pages import PARTS
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.sweep.executor import LocalExecutor
 from harness.sweep.plan import arrange, prepare

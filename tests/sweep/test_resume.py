@@ -21,7 +21,7 @@ from rich.console import Console
 
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.data.blocks import Block, Blocks
-from harness.data.pages import DamagedTable
+from harness.data.tables.pages import DamagedTable
 from harness.errors import ConfigError
 from harness.runtime.signals import StopRequest
 from harness.sweep import batch, scan_loop

@@ -11,8 +11,8 @@ import pytest
 from harness.config import Sampler, SearchConfig
 from harness.errors import ConfigError
 from harness.sweep.proposer import Result
-from harness.sweep.search import Search, sobol
-from harness.sweep.space import Choices, Interval, Space
+from harness.sweep.search.search import Search, sobol
+from harness.sweep.search.space import Choices, Interval, Space
 
 RATE = Interval("learning_rate", 1e-4, 1.0, is_log=True)
 SIZES = Choices("chunksize", ("full", "100"))

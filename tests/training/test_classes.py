@@ -15,8 +15,8 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score,
 from harness.config import DataConfig, Loss, Scaling
 from harness.data.classes import class_weights
 from harness.data.scaler import Scaler
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
 from harness.models import linear, mlp
 from harness.training.events import Stopped
 from harness.training.lanes import Recipe

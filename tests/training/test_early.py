@@ -10,7 +10,7 @@ import pytest
 
 from harness.config import Scaling
 from harness.data.scaler import Scaler
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.models import linear, mlp
 from harness.training.early import early_updates
 from harness.training.events import Measured

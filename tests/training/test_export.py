@@ -14,7 +14,7 @@ import pytest
 from harness.config import Loss, Scaling
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.models import linear, mlp
 from harness.training.export import raw_model
 from tests.helpers import objective

@@ -13,8 +13,8 @@ import pytest
 from harness.config import DataConfig, Loss, Order, Scaling
 from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
 from harness.models import linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.events import Progress

@@ -14,7 +14,7 @@ from harness.config import Scaling
 from harness.data import blocks
 from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.models import linear, mlp
 from harness.training import strategy

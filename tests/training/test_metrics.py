@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_sc
 
 from harness.config import DataConfig, Loss, Scaling
 from harness.data.scaler import Scaler
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 from harness.training.classification import area_under_roc
 from tests.helpers import lane, recipe, train
 from tests.tables import rows

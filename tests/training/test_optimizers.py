@@ -13,7 +13,7 @@ import yaml
 
 from harness.config import DataConfig, Scaling
 from harness.data.scaler import Scaler
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 from harness.models import mlp
 from harness.training._compat_keras import stateless

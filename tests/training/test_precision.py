@@ -16,8 +16,8 @@ from harness.config import DataConfig, Missing, Order, Scaling
 from harness.data.precision import describe_rounding
 from harness.data.sample import sample_csv
 from harness.data.scaler import Scaler
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
 from harness.models import linear
 from harness.training.export import raw_example, raw_model
 from tests.helpers import lane, objective, recipe, train

@@ -14,7 +14,7 @@ import pytest
 
 from harness.config import DataConfig, Scaling
 from harness.data.scaler import Scaler
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 from harness.models import linear
 from tests.helpers import lane, train
 from tests.reference import Chunks, adam_in_numpy, eager_keras

@@ -11,8 +11,8 @@ import pytest
 
 from harness.config import DataConfig, Scaling
 from harness.data.scaler import Scaler
-from harness.data.table import Table
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
 from harness.models import mlp
 from harness.training.events import Ending, EpochEnd, Event, Progress, Stopped
 from harness.training.stopper import Patience, PatienceRule

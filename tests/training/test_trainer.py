@@ -15,7 +15,7 @@ from harness.config import DataConfig, Loss, Scaling
 from harness.config.objective import CLASSES_LOSS
 from harness.data.blocks import SLICE_ROWS
 from harness.data.scaler import Scaler
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 from harness.models import linear, mlp
 from harness.training.encoding import Encoding

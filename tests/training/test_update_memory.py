@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.table import Table
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.models import mlp
 from harness.sweep import executor

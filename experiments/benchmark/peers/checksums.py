@@ -8,7 +8,7 @@ from experiments.benchmark.task import Outcome, Task
 from harness.config import DataConfig, Scaling
 from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 from harness.runtime.state_files import checksum
 
 

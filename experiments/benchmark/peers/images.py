@@ -19,7 +19,7 @@ import harness
 from experiments.benchmark.peers.memory import peak_of
 from experiments.benchmark.task import Outcome, Task
 from harness.config import ImagesConfig
-from harness.data.table_builder import open_table
+from harness.data.tables.builder import open_table
 from harness.models import cnn
 
 SIZE = (64, 64)

@@ -1,0 +1,116 @@
+"""Turns a text file into a plain CSV: takes out comments, preambles, footers and spaces, and keeps line numbers.
+
+Only files whose dialect needs it are rewritten; the others are parsed as they are.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from harness.config.dialect import WHITESPACE, Dialect
+from harness.data.csv.lines import LONGEST, read_line, rest_of_ending
+
+BLOCK_BYTES = 1 << 20
+
+
+def rewritten(stream: io.BufferedReader, dialect: Dialect) -> io.BufferedReader:
+    """Return the text of a stream, UTF-8, as a plain CSV with as many lines, delimited by `dialect.separator`."""
+    return io.BufferedReader(_Rewritten(stream, dialect), BLOCK_BYTES)
+
+
+class _Rewritten(io.RawIOBase):
+    """Changes whole lines, a block at a time."""
+
+    def __init__(self, stream: io.BufferedReader, dialect: Dialect) -> None:
+        self._stream = stream
+        self._pattern, self._replacements = _pattern(dialect)
+        self._skip, self._footer = dialect.skip_rows, dialect.skip_footer
+        self._held = b""  # Read but not yet rewritten: the last lines, or a quoted field of several lines.
+        self._ready = memoryview(b"")
+        self._is_over = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready and not self._is_over:
+            self._ready = memoryview(self._next())
+        taken, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def _next(self) -> bytes:
+        """Return the next lines, rewritten; they may be none although there are more."""
+        lines = self._stream.read(BLOCK_BYTES)
+        if lines:
+            is_whole = lines.endswith((b"\n", b"\r"))
+            lines += rest_of_ending(self._stream, lines) if is_whole else read_line(self._stream)
+        self._is_over = not lines
+        blank, lines = self._skipped(lines)
+        lines, kept = self._without_footer(self._held + lines)
+        self._held = b""
+        if self._pattern is None:
+            self._held = kept
+            return blank + lines
+
+        def replaced(found: re.Match[bytes]) -> bytes:
+            return self._replacements.get(found.lastgroup or "", found[0])
+
+        if not self._is_over and (left := self._open_at(lines)) is not None and len(lines) - left < LONGEST:
+            lines, kept = lines[:left], lines[left:] + kept
+        self._held = kept
+        return blank + self._pattern.sub(replaced, lines)
+
+    def _skipped(self, lines: bytes) -> tuple[bytes, bytes]:
+        """Replace the lines to skip by blank ones."""
+        if not self._skip:
+            return b"", lines
+        first = lines.splitlines(keepends=True)
+        count = min(self._skip, len(first))
+        self._skip -= count
+        return b"\n" * count, b"".join(first[count:])
+
+    def _without_footer(self, lines: bytes) -> tuple[bytes, bytes]:
+        """Split off the last lines, which are held until it is known whether the file ends there."""
+        if not self._footer:
+            return lines, b""
+        every = lines.splitlines(keepends=True)
+        kept = b"" if self._is_over else b"".join(every[-self._footer :])
+        return b"".join(every[: -self._footer]), kept
+
+    def _open_at(self, lines: bytes) -> int | None:
+        """Return where a quoted field begins that does not end in these lines."""
+        assert self._pattern
+        if b'"' not in lines:
+            return None
+        return next((found.start() for found in self._pattern.finditer(lines) if found.lastgroup == "open"), None)
+
+
+def _pattern(dialect: Dialect) -> tuple[re.Pattern[bytes] | None, dict[str, bytes]]:
+    """Return a pattern of quoted fields, which stay, and of what is replaced, with the replacements by group."""
+    is_spaced = dialect.delimiter == WHITESPACE
+    mark = re.escape(dialect.separator)
+    before = rf"{mark}\r\n" + (" \t" if is_spaced else " " if dialect.skip_initial_space else "")
+    # A quote opens a field only at its beginning.
+    inside = r'"[^"]*(?:""[^"]*)*'
+    groups = {"quoted": rf'(?<![^{before}]){inside}"', "open": rf"(?<![^{before}]){inside}\Z"}
+    replacements: dict[str, bytes] = {}
+    if dialect.comment:
+        groups["comment"] = (
+            rf"[ \t]*{re.escape(dialect.comment)}[^\r\n]*" if is_spaced else (rf"{re.escape(dialect.comment)}[^\r\n]*")
+        )
+        replacements["comment"] = b""
+    if is_spaced:
+        groups |= {"edge": r"(?<![^\r\n])[ \t]+|[ \t]+(?=[\r\n]|\Z)", "gap": r"[ \t]+"}
+        replacements |= {"edge": b"", "gap": b"\t"}
+    elif dialect.trailing_delimiter:
+        groups["last"] = rf"{mark}[ \t]*(?=[\r\n]|\Z)"
+        replacements["last"] = b""
+    if dialect.skip_initial_space and not is_spaced:
+        groups["space"] = rf"(?<![^{mark}\r\n]) +"
+        replacements["space"] = b""
+    if not replacements:
+        return None, {}
+    return re.compile("|".join(f"(?P<{name}>{text})" for name, text in groups.items()).encode()), replacements

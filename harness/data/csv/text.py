@@ -1,0 +1,120 @@
+"""Reads a CSV as UTF-8 text, whatever its compression and encoding."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from harness.config.dialect import Dialect
+from harness.data.csv.rewrite import rewritten
+from harness.data.storage.files import File
+from harness.errors import ConfigError, require
+
+_GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
+_UNPACKERS = {b"BZh": bz2.BZ2File, b"\xfd7zXZ": lzma.LZMAFile}
+_DAMAGE = (gzip.BadGzipFile, zipfile.BadZipFile, lzma.LZMAError, zlib.error, pa.ArrowInvalid, OSError)
+"""What the decompressors raise; Arrow a plain OSError for zstd."""
+
+
+@contextlib.contextmanager
+def open_text(file: File, dialect: Dialect) -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
+    """Open a CSV, and yield its text and the underlying file, whose position shows the progress.
+
+    The text is UTF-8, and a plain CSV whose delimiter is `dialect.separator`.
+
+    Raises:
+        ConfigError: The file cannot be read, decompressed or decoded.
+    """
+    with errors_of_text(file.address, dialect.encoding), contextlib.ExitStack() as stack:
+        below = stack.enter_context(file.open())
+        text = _recoded(_decompressed(file, below, stack), dialect.encoding)
+        yield rewritten(text, dialect) if dialect.rewrites_lines else text, below
+
+
+@contextlib.contextmanager
+def open_bytes(file: File) -> Iterator[io.BufferedReader]:
+    """Open a file, and yield its bytes, decompressed."""
+    with errors_of_text(file.address, ""), contextlib.ExitStack() as stack:
+        yield _decompressed(file, stack.enter_context(file.open()), stack)
+
+
+@contextlib.contextmanager
+def errors_of_text(address: str, encoding: str) -> Iterator[None]:
+    """Raise a failure to decompress or decode a file as a `ConfigError`."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise ConfigError(
+            f"data.path: {address} is not in {encoding} ({' '.join(str(error).split())}). "
+            "Set data.encoding, for example to latin-1."
+        ) from error
+    except EOFError as error:
+        raise ConfigError(f"data.path: {address} is truncated.") from error
+    except _DAMAGE as error:
+        raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
+
+
+def _decompressed(file: File, below: io.BufferedReader, stack: contextlib.ExitStack) -> Any:
+    start = below.peek(8)
+    if start.startswith(_GZIP):
+        return gzip.GzipFile(fileobj=below)
+    if start.startswith(_ZSTD):
+        return io.BufferedReader(pa.CompressedInputStream(below, "zstd"))
+    if start.startswith(_ZIP):
+        return io.BufferedReader(_only_member(file, stack))
+    unpack: Any = next((kind for mark, kind in _UNPACKERS.items() if start.startswith(mark)), None)
+    return io.BufferedReader(unpack(below)) if unpack else below
+
+
+def _only_member(file: File, stack: contextlib.ExitStack) -> Any:
+    """Open the only file in a zip archive."""
+    address = file.address
+    require(not file.is_stream, f"data.path: {address} is a zip archive, which cannot be read from a stream.")
+    archive = zipfile.ZipFile(stack.enter_context(file.open_seekable()))
+    names = [each.filename for each in archive.infolist() if not each.is_dir()]
+    # macOS adds files of its own.
+    names = [name for name in names if not name.startswith("__MACOSX/") and not name.endswith(".DS_Store")]
+    require(
+        "xl/workbook.xml" not in names,
+        f"data.path: {address} is an Excel workbook. Save the sheet as CSV (in Excel: Save As, CSV UTF-8), and "
+        "train on that file.",
+    )
+    shown = ", ".join(names[:10])
+    require(len(names) == 1, f"data.path: {address} must have one file, but has {shown or 'none'}. Unzip it.")
+    try:
+        return stack.enter_context(archive.open(names[0]))
+    except (RuntimeError, NotImplementedError) as error:
+        raise ConfigError(f"data.path: cannot unzip {address} ({error}). Unzip it first.") from error
+
+
+def _recoded(stream: Any, encoding: str) -> Any:
+    if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+        return stream
+    return io.BufferedReader(_Recoded(stream, encoding))
+
+
+class _Recoded(io.RawIOBase):
+    """Converts text in another encoding to UTF-8, and keeps its line endings."""
+
+    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+        self._text = io.TextIOWrapper(stream, encoding, newline="")
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._ready = self._ready or self._text.read(1 << 18).encode()
+        taken, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)

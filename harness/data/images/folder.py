@@ -1,0 +1,207 @@
+"""A folder of images with a folder for each class."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.errors import require
+
+JUNK = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
+PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "holdout"))
+
+
+class Listing:
+    """Image files in order, in few bytes each, as there may be millions.
+
+    Attributes:
+        paths: Paths relative to the folder.
+        stamps: Their stamps; 0 for a link to nothing.
+        sizes: Their sizes in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.stamps = array("Q")
+        self.sizes = array("Q")
+
+    def add(self, path: str, status: os.stat_result | None) -> None:
+        """Add a file."""
+        self.paths.append(path)
+        self.stamps.append(stamp_of(status) if status else 0)
+        self.sizes.append(status.st_size if status else 0)
+
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        """Return the path, stamp and size of each file."""
+        return zip(self.paths, self.stamps, self.sizes, strict=True)
+
+    def digest(self) -> str:
+        """Return a hash of the paths and stamps."""
+        found = hashlib.blake2b(self.stamps.tobytes(), digest_size=16)
+        for path in self.paths:
+            found.update(os.fsencode(path) + b"\0")
+        return found.hexdigest()
+
+
+class ImageFolder(ImageSet):
+    """Images in folders named after their classes, at any depth, in the order of their paths."""
+
+    def __init__(self, address: str) -> None:
+        """List the folder."""
+        super().__init__(address)
+        self._found, self._folders = list_images(Path(address), self.skipped)
+
+    def check(self, least: int) -> None:
+        """Check that the folder is one of at least so many classes.
+
+        Raises:
+            ConfigError: It holds the parts of a split, too few classes, or two whose names look the same.
+        """
+        names = self._folders
+        if parts := _parts(names):
+            train, *others = parts
+            second = f" data.holdout_path={self.address}/{others[0]}" if others else ""
+            found = f"{self.address} holds {' and '.join(sorted(parts))}, which are parts of a split and not classes"
+            require(False, f"data.path: {found}. Set data.path={self.address}/{train}{second}.")
+        if not self._found.paths and not names:
+            require(False, f"data.path: {self.address} has no images.")
+        what = "no folders of classes" if not names else f"only one class, {names[0]}"
+        require(
+            len(names) >= least, f"data.path: {self.address} has {what}; it needs a folder of images for each class."
+        )
+        seen: dict[str, str] = {}
+        for name in names:
+            twin = seen.setdefault(normal(name), name)
+            require(
+                twin == name,
+                f"data.path: {self.address} has two folders whose names differ only in how {normal(name)} is encoded "
+                f"({twin!a} and {name!a}). Merge or rename them.",
+            )
+
+    def fingerprint(self) -> list[object]:
+        """Return the number and size of the images, and a hash of their paths and stamps."""
+        folders = hashlib.blake2b("\0".join(map(normal, self._folders)).encode(), digest_size=8).hexdigest()
+        return [self.address, len(self._found.paths), self.total_bytes, self._found.digest(), folders]
+
+    def labels(self) -> list[str]:
+        """Return the names of the folders, sorted."""
+        return sorted(map(normal, self._folders))
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(self._found.sizes)
+
+    def read(self) -> Iterator[Item | Rejected]:
+        """Return the images class by class."""
+        filled = {path.partition("/")[0] for path in self._found.paths if "/" in path}
+        for name in self._folders:
+            if name not in filled:
+                yield Rejected(f"{self.address}/{normal(name)}", "is the folder of a class without images")
+        for relative, stamp, size in self._found:
+            path = Path(self.address, relative)
+            key = normal(relative)
+            name = f"{self.address}/{key}"
+            if "/" not in relative:
+                yield Rejected(name, "is outside of the folders of the classes")
+            elif not stamp:
+                yield Rejected(name, "is a link to nothing")
+            else:
+                load = partial(load_file, path, stamp)
+                yield Item(name, key, key.partition("/")[0], None, path.suffix.lower(), size, load)
+
+
+class AnyImages(ImageSet):
+    """Images without labels: one file, or those in a folder at any depth, in the order of their paths."""
+
+    def __init__(self, address: str) -> None:
+        """List the images; names are as `address` is given."""
+        super().__init__(address)
+        path = Path(address)
+        if path.is_file():
+            self._found = Listing()
+            self._found.add("", path.stat())
+        else:
+            self._found, _ = list_images(path, self.skipped)
+
+    def fingerprint(self) -> list[object]:
+        """Return a hash of the paths and stamps."""
+        return [self.address, self._found.digest()]
+
+    def labels(self) -> list[str]:
+        """Return no labels."""
+        return []
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(self._found.sizes)
+
+    def read(self) -> Iterator[Item | Rejected]:
+        """Return the images."""
+        for relative, stamp, size in self._found:
+            path = Path(self.address, relative)
+            name = normal(str(path))
+            if stamp:
+                load = partial(load_file, path, stamp)
+                yield Item(name, name, "", None, path.suffix.lower(), size, load)
+            else:
+                yield Rejected(name, "is a link to nothing")
+
+
+def split_of(root: Path) -> tuple[str, str | None] | None:
+    """Return the folders of the training and of held-out images if a folder holds the parts of a split, else None."""
+    parts = _parts(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    return (str(root / parts[0]), str(root / parts[1]) if len(parts) > 1 else None) if parts else None
+
+
+def _parts(folders: list[str]) -> list[str]:
+    """Return the folders, that of training images first, if all of them are parts of a split."""
+    if not folders or any(name.casefold() not in PARTS for name in folders):
+        return []
+    return sorted(folders, key=lambda name: not name.casefold().startswith("train"))
+
+
+def list_images(root: Path, skipped: Counter[str]) -> tuple[Listing, list[str]]:
+    """Return all files with the suffix of an image, and the names of the folders at the top, both sorted.
+
+    Args:
+        root: The folder, searched at any depth; links are followed.
+        skipped: Counts what is left out.
+    """
+    found = Listing()
+    folders: list[str] = []
+
+    def search(folder: Path, inside: str, above: frozenset[tuple[int, int]]) -> None:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: normal(entry.name))
+        for entry in listed:
+            if entry.name.startswith(".") or entry.name.lower() in JUNK:
+                skipped["hidden or made by a file manager"] += 1
+            elif entry.is_dir():
+                status = entry.stat()
+                here = (status.st_dev, status.st_ino)
+                if here in above:
+                    skipped["a link to a folder above it"] += 1
+                    continue
+                if not inside:
+                    folders.append(entry.name)
+                search(Path(entry.path), f"{inside}{entry.name}/", above | {here})
+            elif Path(entry.name).suffix.lower() not in SUFFIXES_OF_IMAGES:
+                skipped["without the suffix of an image"] += 1
+            elif entry.is_file():
+                found.add(inside + entry.name, entry.stat())
+            elif entry.is_symlink():
+                found.add(inside + entry.name, None)
+            else:
+                skipped["not a regular file"] += 1
+
+    status = root.stat()
+    search(root, "", frozenset({(status.st_dev, status.st_ino)}))
+    return found, folders

@@ -1,0 +1,211 @@
+"""Ingests images in one pass: decodes them in threads, splits them, and writes their pixels and labels in order."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import math
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.config import ImagesConfig, LabelType, Unreadable
+from harness.data.images.decode import Decoded, UnreadableImage, decode, quiet
+from harness.data.images.notes import Notes
+from harness.data.images.set import ImageSet, Item, Rejected, normal
+from harness.data.images.writer import ImageWriter
+from harness.data.ingest import IngestProgress, ProgressCallback
+from harness.data.split import is_held_out
+from harness.data.statistics import Column
+from harness.data.tables.manifest import Facts, digest_of
+from harness.data.tables.pages import PARTS, Part, page_rows_of
+from harness.data.tables.table import NAMES, Table
+from harness.errors import ConfigError, require
+from harness.runtime.secrets import masked
+
+BATCH = 8
+"""Images that a thread decodes at a time."""
+
+FEATURE = "image"
+TARGET = "label"
+
+
+class Read(NamedTuple):
+    """An image that was read: `content` identifies its bytes."""
+
+    item: Item
+    image: Decoded
+    content: bytes
+
+
+def ingest_images(
+    train: ImageSet, holdout: ImageSet | None, data: ImagesConfig, folder: Path, progress: ProgressCallback
+) -> Table:
+    """Write the pixels and labels of images into `folder`; `holdout` has the held-out ones, if they are apart.
+
+    Raises:
+        ConfigError: An image or a label cannot be used, and none may be left out; or a class has no training image.
+        OSError: The folder cannot be written to, or the disk is full.
+    """
+    classes = classes_of(train, data)
+    index = {name: float(number) for number, name in enumerate(classes)}
+    planned = _planned(data, classes)
+    page_rows = page_rows_of(planned)
+    total, seen, done = sum(each.total_bytes for each in (train, holdout) if each), 0, 0
+    with contextlib.ExitStack() as stack:
+        notes = stack.enter_context(Notes(train.address))
+        parts: dict[Part, ImageWriter] = {
+            part: stack.enter_context(ImageWriter(folder, part, planned, page_rows, data.order, data.split_seed))
+            for part in PARTS
+        }
+        sets: list[tuple[ImageSet, Part | None]] = [(train, None)]
+        if holdout is not None:
+            sets = [(train, "train"), (holdout, "holdout")]
+        for images, fixed in sets:
+            for result in stack.enter_context(contextlib.closing(read_images(images, data))):
+                found = _settled(result, index, data)
+                if isinstance(found, Rejected):
+                    _reject(found, data, notes)
+                    continue
+                target, read = found
+                part = fixed or _part_of(read.item, data)
+                parts[part].add(read.image.pixels, target)
+                notes.add(read.item.name, read.image, read.content, target, part)
+                seen, done = seen + 1, done + read.item.size
+                progress(IngestProgress("reading", seen, done, total))
+            notes.skipped += images.skipped
+        writer = parts["train"]
+        _check_classes(classes, parts, data)
+        columns, sums = writer.finish(planned)
+        sums += parts["holdout"].finish(planned)[1]
+        with (folder / NAMES).open("w", encoding="utf-8") as names:
+            names.writelines(f"{name}\n" for name in notes.held_out_names((holdout or train).address))
+        lines = tuple(notes.lines(classes, parts["holdout"].labels.tolist()))
+    facts = Facts(
+        features=columns[:1],
+        targets=columns[1:],
+        page_rows=page_rows,
+        train_rows=writer.rows,
+        holdout_rows=parts["holdout"].rows,
+        dropped=len(notes.rejected),
+        filled=0,
+        drift="",
+        notes=lines,
+    )
+    return Table(
+        **facts.values(),
+        folder=folder,
+        address=masked(train.address),
+        digest=digest_of(facts, sums),
+        order=data.order,
+        split_seed=data.split_seed,
+        sums=sums,
+    )
+
+
+def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
+    """Return the classes in the order of their indices; none if labels are numbers.
+
+    Raises:
+        ConfigError: There are fewer than two, or `data.classes` names one that does not exist.
+    """
+    if data.label_type is LabelType.number:
+        return []
+    found = images.labels()
+    if data.classes is not None:
+        given = [normal(name) for name in data.classes]
+        missing = [name for name in given if name not in found]
+        known = ", ".join(found[:20]) + (", ..." if len(found) > 20 else "")
+        require(not missing, f"data.classes: {images.address} has no class {', '.join(missing)}. It has: {known}.")
+        return given
+    require(len(found) > 1, f"{images.address} has {f'only one class, {found[0]}' if found else 'no labels'}.")
+    return found
+
+
+def read_images(images: ImageSet, data: ImagesConfig) -> Generator[Read | Rejected]:
+    """Decode images in as many threads as there are cores, and return them in order."""
+    workers = len(os.sched_getaffinity(0))
+    waiting: deque[Future[list[Read | Rejected]]] = deque()
+    with quiet(), ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        try:
+            for batch in _batched(images.read(), BATCH):
+                waiting.append(pool.submit(_decode_all, batch, data))
+                if len(waiting) > 2 * workers:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _decode_all(batch: Sequence[Item | Rejected], data: ImagesConfig) -> list[Read | Rejected]:
+    return [item if isinstance(item, Rejected) else _decode(item, data) for item in batch]
+
+
+def _decode(item: Item, data: ImagesConfig) -> Read | Rejected:
+    content = item.load()
+    if isinstance(content, Rejected):
+        return content
+    try:
+        image = decode(content, item.suffix, data.shape, data.fit)
+    except UnreadableImage as error:
+        return Rejected(item.name, str(error))
+    return Read(item, image, hashlib.blake2b(content, digest_size=8).digest())
+
+
+def _batched(items: Iterable[Item | Rejected], size: int) -> Iterator[list[Item | Rejected]]:
+    rest = iter(items)
+    while batch := list(itertools.islice(rest, size)):
+        yield batch
+
+
+def _settled(result: Read | Rejected, index: dict[str, float], data: ImagesConfig) -> tuple[float, Read] | Rejected:
+    """Return an image with its target, or why it has none."""
+    if isinstance(result, Rejected):
+        return result
+    label = result.item.label
+    if data.label_type is LabelType.category:
+        if label in index:
+            return index[label], result
+        among = "data.classes" if data.classes is not None else "the classes of the training images"
+        return Rejected(result.item.name, f"has the label {label!r}, which is not among {among}")
+    try:
+        number = float(label)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        return Rejected(result.item.name, f"has the label {label!r}, which is no number")
+    return number, result
+
+
+def _reject(found: Rejected, data: ImagesConfig, notes: Notes) -> None:
+    notes.rejected.append(found)
+    if data.unreadable is Unreadable.error:
+        remedy = "Fix or remove it, or leave out all such images with data.unreadable=drop."
+        raise ConfigError(f"{found.name} {found.reason}. {remedy}")
+
+
+def _part_of(item: Item, data: ImagesConfig) -> Part:
+    key = item.key if item.group is None else f"group {item.group}"
+    return "holdout" if is_held_out(key, data.holdout, data.split_seed) else "train"
+
+
+def _check_classes(classes: Sequence[str], parts: dict[Part, ImageWriter], data: ImagesConfig) -> None:
+    train, holdout = parts["train"], parts["holdout"]
+    require(train.rows > 0, "No images are left to train on.")
+    for name, count, others in zip(classes, train.labels.tolist(), holdout.labels.tolist(), strict=True):
+        where = f"all {others} are held out; lower data.holdout or change data.split_seed" if others else "it has none"
+        require(count > 0, f"The class {name} has no training image: {where}.")
+
+
+def _planned(data: ImagesConfig, classes: Sequence[str]) -> tuple[Column, Column]:
+    pixels = Column(FEATURE, False, 0, 0.0, 1.0, 0.0, 0.0, dtype="uint8", shape=data.shape)
+    name = data.label_column or TARGET
+    if not classes:
+        return pixels, Column(name, False, 0, 0.0, 1.0, 0.0, 0.0)
+    top = float(len(classes) - 1)
+    return pixels, Column(name, False, 0, 0.0, 1.0, 0.0, top, categories=tuple(classes), dtype="int32")

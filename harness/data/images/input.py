@@ -1,0 +1,98 @@
+"""`ImageFiles`: images as the input of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.config import ImagesConfig
+from harness.data.built_in import built_in_digits
+from harness.data.images.decode import decoder
+from harness.data.images.folder import ImageFolder
+from harness.data.images.ingest import ingest_images
+from harness.data.images.list import ImageList, is_parquet_file
+from harness.data.images.parquet import ImageParquet, holds_images
+from harness.data.images.set import ImageSet
+from harness.data.ingest import ProgressCallback
+from harness.data.inputs import Fingerprint, Input, Say, origin_of
+from harness.data.selection import BLOCK_BYTES
+from harness.data.tables.table import Table
+from harness.errors import require
+
+
+class ImageFiles(Input):
+    """A set of images to train on, and perhaps one that is held out.
+
+    Attributes:
+        addresses: Of the training images, of the list of their labels if they have one, and of the held-out images.
+    """
+
+    def __init__(self, addresses: Sequence[str], data: ImagesConfig) -> None:
+        super().__init__(addresses)
+        self._data = data
+
+    @classmethod
+    def find(cls, data: ImagesConfig, cache: Path, say: Say) -> ImageFiles:
+        """Resolve the paths of the configuration; without one, write the built-in digits first if necessary.
+
+        Raises:
+            ConfigError: They do not exist.
+        """
+        if data.path is None:
+            return cls([str(built_in_digits(cache, say))], data)
+        given = (("path", data.path), ("labels", data.labels), ("holdout_path", data.holdout_path))
+        found = []
+        for key, name in given:
+            if name:
+                path = Path(name) if Path(name).exists() else Path(name).expanduser()
+                origin = f" {origin_of(data)}" if origin_of(data) else ""
+                require(path.exists(), f"data.{key}: no such file or folder: {path.absolute()}.{origin}")
+                found.append(str(path.absolute()))
+        return cls(found, data)
+
+    def fingerprints(self) -> list[Fingerprint]:
+        """Return the fingerprint of each set, with the versions of the decoders."""
+        roles = ["path", *(["labels"] if self._data.labels else []), *(["holdout"] if self._data.holdout_path else [])]
+        sets = [each for each in self.sets() if each is not None]
+        marks = [each.fingerprint() for each in sets]
+        if self._data.labels:
+            marks.insert(0, [self.addresses[0]])
+        return [[*mark, role, decoder()] for mark, role in zip(marks, roles, strict=True)]
+
+    def sets(self) -> tuple[ImageSet, ImageSet | None]:
+        """Return the training images, and the held-out images if they are apart.
+
+        Raises:
+            ConfigError: The layout of a folder or the columns of a file are not as they should be.
+        """
+        path, *others = self.addresses
+        labels = others.pop(0) if self._data.labels else None
+        if labels is None and Path(path).is_dir():
+            self._refuse_columns(path)
+        train = self._open(path, labels, classes=2)
+        return train, self._open(others[0], None, classes=1) if others else None
+
+    def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
+        """Decode the images and write their pixels and labels."""
+        train, holdout = self.sets()
+        return ingest_images(train, holdout, self._data, folder, progress)
+
+    def _refuse_columns(self, folder: str) -> None:
+        for key in ("group", "path_column", "label_column"):
+            require(
+                getattr(self._data, key) is None,
+                f"data.{key}: {folder} is a folder of classes, which has no columns. Name a list of its images with "
+                f"data.labels, or remove data.{key}.",
+            )
+
+    def _open(self, address: str, labels: str | None, classes: int) -> ImageSet:
+        if labels is not None:
+            require(Path(address).is_dir(), f"data.path: {address} is no folder, which data.labels needs.")
+            return ImageList(labels, self._data, address)
+        if Path(address).is_dir():
+            folder = ImageFolder(address)
+            folder.check(classes)
+            return folder
+        if is_parquet_file(address) and holds_images(address, self._data):
+            return ImageParquet(address, self._data)
+        return ImageList(address, self._data, str(Path(address).parent))

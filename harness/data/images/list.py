@@ -1,0 +1,161 @@
+"""A CSV or Parquet file that lists images and their labels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.config import ImagesConfig
+from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.data.source import check_names
+from harness.data.storage.local import LocalFile
+from harness.data.vocabulary import plain_number
+from harness.errors import ConfigError, require
+
+PATHS = ("path", "file", "filename", "file_name", "image")
+LABELS = ("label", "class", "category", "target", "y")
+
+
+class ImageList(ImageSet):
+    """Images at the paths in one column of a file, in the order of its rows."""
+
+    def __init__(self, address: str, data: ImagesConfig, base: str) -> None:
+        """Read the file; paths are relative to the folder `base`.
+
+        Raises:
+            ConfigError: It cannot be parsed, or has no such columns.
+        """
+        super().__init__(address)
+        is_parquet = is_parquet_file(address)
+        names = parquet_schema(address).names if is_parquet else _read_csv(address, nrows=0).columns.to_list()
+        path, label = columns_of(address, names, data)
+        wanted = [path, label, *([data.group] if data.group else [])]
+        if is_parquet:
+            table = pq.read_table(address, columns=wanted)
+            columns = [as_text(table[name]) for name in wanted]
+        else:
+            frame = _read_csv(address, usecols=wanted)
+            columns = [frame[name].to_list() for name in wanted]
+        self._paths, self._labels = columns[0], [sys.intern(label) for label in columns[1]]
+        self._groups = columns[2] if data.group else None
+        self._base = Path(base)
+        self._stamps, self._sizes = array("Q"), array("Q")
+        for path in self._paths:
+            status = _status(self._base / path) if path else None
+            self._stamps.append(stamp_of(status) if status else 0)
+            self._sizes.append(status.st_size if status else 0)
+
+    def fingerprint(self) -> list[object]:
+        """Return the fingerprint of the file, and a hash of the stamps of the images."""
+        stamps = hashlib.blake2b(self._stamps.tobytes(), digest_size=16).hexdigest()
+        return [*LocalFile(self.address).fingerprint(), len(self._paths), stamps]
+
+    def labels(self) -> list[str]:
+        """Return the different labels, sorted; as numbers if all of them are."""
+        return in_order({*self._labels} - {""})
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all images."""
+        return sum(self._sizes)
+
+    def read(self) -> Iterator[Item | Rejected]:
+        """Return the images row by row."""
+        for row, (path, label, stamp) in enumerate(zip(self._paths, self._labels, self._stamps, strict=True), start=1):
+            name = f"{self.address}, row {row}: {normal(path) or 'the image'}"
+            if not path:
+                yield Rejected(name, "has no path")
+            elif not stamp:
+                yield Rejected(name, "does not exist")
+            elif not label:
+                yield Rejected(name, "has no label")
+            elif self._groups is not None and not self._groups[row - 1]:
+                yield Rejected(name, NO_GROUP)
+            else:
+                file = self._base / path
+                key = normal(PurePosixPath(path).as_posix())
+                group = self._groups[row - 1] if self._groups is not None else None
+                yield Item(
+                    name, key, label, group, file.suffix.lower(), self._sizes[row - 1], partial(load_file, file, stamp)
+                )
+
+
+def is_parquet_file(address: str) -> bool:
+    """Return True if a file begins like Parquet."""
+    with LocalFile(address).open() as file:
+        return file.read(4) == b"PAR1"
+
+
+def parquet_schema(address: str) -> pa.Schema:
+    """Return the columns of a Parquet file.
+
+    Raises:
+        ConfigError: It is damaged.
+    """
+    try:
+        return pq.read_schema(address)
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
+
+
+def columns_of(address: str, names: Sequence[str], data: ImagesConfig) -> tuple[str, str]:
+    """Return the columns with images and labels, from the configuration or else by their names.
+
+    Raises:
+        ConfigError: There are none, or no group column.
+    """
+    found = []
+    for key, given, usual in (("path", data.path_column, PATHS), ("label", data.label_column, LABELS)):
+        if given is None:
+            alike = {name.casefold(): name for name in names}
+            given = next((alike[name] for name in usual if name in alike), None)
+            listed = ", ".join(map(str, names[:30]))
+            what = "the images" if key == "path" else "the labels"
+            require(
+                given is not None,
+                f"{address}: no column has a usual name for {what}. Set data.{key}_column to one of: {listed}.",
+            )
+        found.append(str(given))
+    check_names(address, names, [*found, *([data.group] if data.group else [])])
+    return found[0], found[1]
+
+
+def as_text(values: pa.ChunkedArray | pa.Array) -> list[str]:
+    """Return values as text, whole numbers without a decimal point; empty ones are empty text."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_floating(values.type):
+        numbers = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
+        return ["" if np.isnan(number) else np.format_float_positional(number, trim="-") for number in numbers]
+    return ["" if value is None else str(value) for value in values.to_pylist()]
+
+
+def in_order(labels: set[str]) -> list[str]:
+    """Return labels sorted, as numbers if all of them are plain numbers."""
+    numbers = {label: plain_number(label) for label in labels}
+    return sorted(labels) if any(map(np.isnan, numbers.values())) else sorted(labels, key=lambda label: numbers[label])
+
+
+def _read_csv(address: str, **options: object) -> pd.DataFrame:
+    try:
+        return pd.read_csv(address, dtype=str, keep_default_na=False, **options)  # type: ignore[call-overload]
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(f"{address} is neither Parquet nor a CSV that lists images ({reason}).") from error
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat() if path.is_file() else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,122 @@
+"""Counts what is odd about images that can be used, and says it in a few lines."""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from harness.data.images.decode import Decoded, Odd
+from harness.data.images.set import Rejected
+from harness.data.tables.pages import Part
+
+LISTED = 10
+"""Rejected images that are named."""
+
+
+class Notes:
+    """What was found while images were read.
+
+    Attributes:
+        rejected: What was left out, in order.
+        skipped: What was not read since it is no image, by phrase.
+        formats: Images by format.
+        smallest: Width and height of the image with the fewest pixels; `largest` is the one with most.
+        odd: Images by what is odd about them.
+    """
+
+    def __init__(self, root: str) -> None:
+        """Start to count; names are shown relative to the folder `root`."""
+        self._root = f"{root}/"
+        self.rejected: list[Rejected] = []
+        self.skipped: Counter[str] = Counter()
+        self.formats: Counter[str] = Counter()
+        self.smallest, self.largest = (0, 0), (0, 0)
+        self.odd: Counter[Odd] = Counter()
+        self._first: dict[Odd, str] = {}
+        # A few bytes for each image; names, which take more, are kept on disk.
+        self._names = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._contents = bytearray()
+        self._targets = array("d")
+        self._held_out = bytearray()
+
+    def __enter__(self) -> Notes:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._names.close()
+
+    def add(self, name: str, image: Decoded, content: bytes, target: float, part: Part) -> None:
+        """Add an image; `content` are 8 bytes that identify its content."""
+        self.formats[image.format] += 1
+        area = image.size[0] * image.size[1]
+        if not self._targets or area < self.smallest[0] * self.smallest[1]:
+            self.smallest = image.size
+        if area > self.largest[0] * self.largest[1]:
+            self.largest = image.size
+        for odd in image.odd:
+            self.odd[odd] += 1
+            self._first.setdefault(odd, name.removeprefix(self._root))
+        self._names.write(" ".join(name.removeprefix(self._root).split()) + "\n")
+        self._contents += content
+        self._targets.append(target)
+        self._held_out.append(part == "holdout")
+
+    def lines(self, classes: Sequence[str] = (), held_out: Sequence[int] = ()) -> Iterator[str]:
+        """Yield a phrase for each kind of oddity, with the first image that has it."""
+        if len(self.formats) > 1:
+            yield f"formats: {', '.join(f'{count:,} {name}' for name, count in self.formats.most_common())}"
+        for odd in Odd:
+            if self.odd[odd]:
+                yield f"{_images(self.odd[odd])} {odd.value}: {self._example(self._first[odd], self.odd[odd])}"
+        yield from self._duplicates()
+        if any(held_out):
+            missing = [name for name, count in zip(classes, held_out, strict=True) if not count]
+            if missing:
+                yield f"no held-out image of {', '.join(missing)}"
+        if self.skipped:
+            yield f"not read: {', '.join(f'{count:,} {phrase}' for phrase, count in self.skipped.most_common())}"
+        if self.rejected:
+            some = "; ".join(f"{name} {reason}" for name, reason in self.rejected[:LISTED])
+            more = len(self.rejected) - LISTED
+            yield f"left out {len(self.rejected):,}: {some}{f'; and {more:,} more' if more > 0 else ''}"
+
+    def held_out_names(self, root: str) -> Iterator[str]:
+        """Yield the names of the held-out images in order, without `root`."""
+        for name, is_held_out in zip(self._read_names(), self._held_out, strict=True):
+            if is_held_out:
+                yield name.removeprefix(f"{root}/")
+
+    def _read_names(self) -> Iterator[str]:
+        self._names.seek(0)
+        return (line.removesuffix("\n") for line in self._names)
+
+    def _named(self, pair: tuple[int, int]) -> tuple[str, str]:
+        found = {index: name for index, name in enumerate(self._read_names()) if index in pair}
+        return found[pair[0]], found[pair[1]]
+
+    def _duplicates(self) -> Iterator[str]:
+        contents = np.frombuffer(bytes(self._contents), np.uint64)
+        order = np.argsort(contents, kind="stable")
+        same = np.flatnonzero(np.diff(contents[order]) == 0)
+        pairs = list(zip(order[same].tolist(), order[same + 1].tolist(), strict=True))
+        labels = [pair for pair in pairs if self._targets[pair[0]] != self._targets[pair[1]]]
+        parts = [pair for pair in pairs if self._held_out[pair[0]] != self._held_out[pair[1]]]
+        for found, where in ((labels, "under two labels"), (parts, "in both parts")):
+            if found:
+                one, other = self._named(found[0])
+                yield f"{_images(len(found))} twice with the same bytes {where}: {one} and {other}"
+        rest = len(pairs) - len({*labels, *parts})
+        if rest:
+            yield f"{_images(rest)} twice with the same bytes"
+
+    @staticmethod
+    def _example(name: str, count: int) -> str:
+        return name if count == 1 else f"{name}, ..."
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"

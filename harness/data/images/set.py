@@ -1,0 +1,112 @@
+"""`ImageSet`: the interface between kinds of image collections and tables. Each kind has a subclass."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.data.images.decode import SUFFIXES
+from harness.errors import ConfigError
+
+SUFFIXES_OF_IMAGES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+
+NO_GROUP = "has no group in the column data.group"
+
+
+class Rejected(NamedTuple):
+    """What cannot be used: its full name, and why not, as the end of a sentence."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image that is yet to be decoded.
+
+    Attributes:
+        name: What it is called in messages.
+        key: Decides about the split: its path relative to the set, or, without a file of its own, its content's digest.
+        label: Its label as text.
+        group: Value of the group column; None without one.
+        suffix: Suffix of its file, in lower case.
+        size: Its bytes.
+        load: Returns its content, or why it cannot be read.
+    """
+
+    name: str
+    key: str
+    label: str
+    group: str | None
+    suffix: str
+    size: int
+    load: Callable[[], bytes | Rejected]
+
+
+class ImageSet(ABC):
+    """Images with labels, from one place.
+
+    Attributes:
+        address: Absolute path of the folder or file.
+        skipped: What was not read since it is no image, by phrase; complete once the set has been found.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.skipped: Counter[str] = Counter()
+
+    @abstractmethod
+    def fingerprint(self) -> list[object]:
+        """Return a fingerprint of everything that the set is made of, which starts with its address."""
+
+    @abstractmethod
+    def labels(self) -> list[str]:
+        """Return the different labels, in the order that classes have by default."""
+
+    @abstractmethod
+    def read(self) -> Iterator[Item | Rejected]:
+        """Return the images in a fixed order, without decoding them."""
+
+    @property
+    @abstractmethod
+    def total_bytes(self) -> int:
+        """Size of all images, for showing progress; 0 if unknown."""
+
+
+def normal(name: str) -> str:
+    """Return a name in the form that does not depend on the file system: NFC, and without invalid characters."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
+
+
+def stamp_of(status: os.stat_result) -> int:
+    """Return a 64-bit hash of what changes if a file does; it is not 0."""
+    seen = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return int.from_bytes(hashlib.blake2b(repr(seen).encode(), digest_size=8).digest(), "little") or 1
+
+
+def load_file(path: Path, stamp: int) -> bytes | Rejected:
+    """Return the content of a file.
+
+    Raises:
+        ConfigError: It is not what it was when it was listed.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read()
+            is_same = stamp_of(os.fstat(file.fileno())) == stamp
+    except FileNotFoundError:
+        raise ConfigError(f"{normal(str(path))} was removed while the images were being read.") from None
+    except OSError as error:
+        return Rejected(normal(str(path)), f"cannot be opened ({error.strerror})")
+    if not is_same:
+        raise ConfigError(
+            f"{normal(str(path))} changed while the images were being read. Train again once it is complete."
+        )
+    return data

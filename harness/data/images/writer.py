@@ -1,0 +1,128 @@
+"""Writes one part of a table of images page by page, computing statistics on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.config import Order
+from harness.data.shuffle import Shuffle
+from harness.data.statistics import Column, Moments
+from harness.data.tables.pages import ColumnWriter, Part, column_path, in_pages
+
+COUNTED_BYTES = 1 << 18
+"""Bytes of pixels counted at once; NumPy makes 64-bit numbers of them."""
+
+
+class ImageWriter:
+    """Writes pixels and labels of one part, and computes their statistics.
+
+    Attributes:
+        rows: Images added so far.
+        labels: For each class, the images added so far; empty if labels are numbers.
+    """
+
+    def __init__(
+        self, folder: Path, part: Part, columns: Sequence[Column], page_rows: int, order: Order, seed: int
+    ) -> None:
+        self.rows = 0
+        pixels, target = columns
+        self.labels = np.zeros(len(target.categories), np.int64)
+        self._pixels = np.empty((page_rows, *pixels.shape), pixels.file_type)
+        self._targets = np.empty(page_rows, target.file_type)
+        self._filled = 0
+        self._files = [
+            ColumnWriter(column_path(folder, part, index), column, page_rows) for index, column in enumerate(columns)
+        ]
+        self._row_bytes = sum(column.value_bytes for column in columns)
+        is_shuffled = part == "train" and order is Order.shuffled
+        self._shuffle = Shuffle(folder / "shuffle", self._row_bytes, seed, kind=np.uint8) if is_shuffled else None
+        self._histograms = np.zeros((pixels.shape[-1], 256), np.int64)
+        self._moments = Moments()
+
+    def __enter__(self) -> ImageWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def add(self, pixels: np.ndarray, target: float) -> None:
+        """Add an image, uint8 `[height, width, channels]`, with its class's index or its number."""
+        self._pixels[self._filled], self._targets[self._filled] = pixels, target
+        self._filled += 1
+        self.rows += 1
+        if len(self.labels):
+            self.labels[int(target)] += 1
+        if self._filled == len(self._pixels):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the current page, and add it to the statistics."""
+        pixels, targets = self._pixels[: self._filled], self._targets[: self._filled]
+        if not self._filled:
+            return
+        self._measure(pixels, targets)
+        if self._shuffle:
+            # A transposed view, which the shuffle transposes back.
+            self._shuffle.add(np.concatenate([_bytes(pixels), _bytes(targets)], axis=1).T)
+        else:
+            self._write(pixels, targets)
+        self._filled = 0
+
+    def finish(self, columns: Sequence[Column]) -> tuple[tuple[Column, ...], bytes]:
+        """Shuffle images if requested; return the columns with statistics, and the checksums of all pages."""
+        self.flush()
+        pixels, target = columns
+        if self._shuffle:
+            for page in in_pages(self._shuffle.rows(), len(self._pixels)):
+                rows = np.ascontiguousarray(page.T)
+                images, targets = np.split(rows, [pixels.value_bytes], axis=1)
+                self._write(images, np.ascontiguousarray(targets).view(target.file_type)[:, 0])
+        for file in self._files:
+            file.finish()
+        return (self._described(pixels), self._described_target(target)), b"".join(file.sums for file in self._files)
+
+    def _write(self, pixels: np.ndarray, targets: np.ndarray) -> None:
+        for file, values in zip(self._files, (pixels, targets), strict=True):
+            file.append(values)
+
+    def _measure(self, pixels: np.ndarray, targets: np.ndarray) -> None:
+        values = pixels.reshape(-1, pixels.shape[-1])
+        for start in range(0, len(values), COUNTED_BYTES):
+            for histogram, channel in zip(self._histograms, values[start : start + COUNTED_BYTES].T, strict=True):
+                histogram += np.bincount(channel, minlength=256)
+        self._moments.add(targets.astype(np.float64))
+
+    def _described(self, column: Column) -> Column:
+        """Return the column of pixels with its statistics, which whole numbers make exact."""
+        means, stds = zip(*map(_mean_and_std, self._histograms.tolist()), strict=True)
+        all_channels = self._histograms.sum(axis=0)
+        mean, std = _mean_and_std(all_channels.tolist())
+        present = np.flatnonzero(all_channels)
+        low, high = (float(present[0]), float(present[-1])) if len(present) else (0.0, 0.0)
+        return replace(
+            column, count=self.rows, mean=mean, std=std, min=low, max=high, channel_means=means, channel_stds=stds
+        )
+
+    def _described_target(self, column: Column) -> Column:
+        found = self._moments
+        if column.categories:
+            return replace(column, count=self.rows)
+        return replace(column, count=self.rows, mean=found.mean, std=found.std, min=found.min, max=found.max)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """Return the bytes of each row, uint8 `[rows, bytes]`."""
+    return np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
+
+
+def _mean_and_std(histogram: Sequence[int]) -> tuple[float, float]:
+    count = max(sum(histogram), 1)
+    total = sum(value * times for value, times in enumerate(histogram))
+    squares = sum(value * value * times for value, times in enumerate(histogram))
+    return total / count, math.sqrt(max(squares * count - total * total, 0)) / count

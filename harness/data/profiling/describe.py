@@ -1,0 +1,208 @@
+"""A first look at a file: how it is written, its columns, what could go wrong, and a command to train on it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.data.csv.source import CsvSource
+from harness.data.formats import open_source
+from harness.data.precision import EXACT
+from harness.data.profiling.profile import MANY, MOST_CELLS, ColumnProfile, Profile, compare, profile
+from harness.data.profiling.sniff import Sniffed, sniff
+from harness.data.profiling.suggest import choose_target, command_for, is_label, is_varied, suggest
+from harness.data.selection import BLOCK_BYTES, Selection
+from harness.data.storage.addresses import find_addresses
+from harness.data.storage.files import open_file
+from harness.data.storage.urls import name_of
+from harness.escaping import visible
+from harness.formatting import number
+from harness.overrides import override
+from harness.runtime.secrets import masked
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `describe` found in files.
+
+    Attributes:
+        rows: Rows that were read.
+        share: The part of the bytes that was read.
+        dialect: Keys of `data` that say how the file is written, if not as a plain CSV.
+        command: A command that trains on the file; empty if it has nothing to train on.
+    """
+
+    address: str
+    rows: int
+    bytes: int
+    columns: list[ColumnProfile]
+    warnings: list[str]
+    command: str
+    share: float = 1.0
+    dialect: dict[str, Any] = field(default_factory=dict)
+
+
+def describe(
+    path: str | Sequence[str], block_bytes: int = BLOCK_BYTES, *, target: str | None = None, everything: bool = False
+) -> Description:
+    """Describe the files at `path`, an address, a pattern or a list of these, in constant memory.
+
+    Args:
+        path: What `data.path` would be.
+        block_bytes: Bytes parsed at once.
+        target: The column to predict; None means to guess.
+        everything: Whether to read more than about `MOST_CELLS` fields.
+
+    Raises:
+        ConfigError: Training would reject the files, however they were read.
+    """
+    addresses = find_addresses(path)
+    is_text = isinstance(open_source(addresses[0], Selection(())), CsvSource)
+    sniffed = sniff(open_file(addresses[0])) if is_text else Sniffed()
+    found = profile(addresses, sniffed.dialect, block_bytes, most_cells=math.inf if everything else MOST_CELLS)
+    columns, rows = found.columns, found.rows
+    chosen = choose_target(columns, target) if rows else None
+    warnings = [*sniffed.found, *_file_warnings(found), *_column_warnings(columns if rows else [], chosen)]
+    command = ""
+    if chosen:
+        varied = [column for column in columns if is_varied(column)]
+        if chosen in varied:
+            drift = compare(addresses, found, varied, chosen)
+            warnings += _skewness_warnings(varied, chosen)
+            if drifts := drift.describe(chosen.name, rows, chosen.numbers.mean, chosen.numbers.std):
+                advice = "Batch runs follow the drift, so use data.order=shuffled or a small learning_rate."
+                warnings.append(f"{drifts}. {advice}")
+        suggestion = suggest(columns, chosen)
+        if suggestion.settings:
+            shown = masked(path) if isinstance(path, str) else [masked(each) for each in path]
+            command = " ".join(command_for(shown, sniffed.keys, suggestion))
+    if not command:
+        warnings.append("Training needs a target and at least one more column, neither of them constant.")
+    size = sum(open_file(address).size() for address in addresses)
+    address = path if isinstance(path, str) else addresses[0]
+    return Description(masked(address), rows, size, columns, warnings, command, found.share, sniffed.keys)
+
+
+def _file_warnings(found: Profile) -> Iterator[str]:
+    if not found.rows:
+        yield "The file has a header but no rows."
+    if found.share < 1:
+        yield (
+            f"Only the first {found.rows:,} rows were read, {found.share:.0%} of the file: all figures are theirs. "
+            "--all reads the rest."
+        )
+    if found.duplicates:
+        yield f"More than one column is named {', '.join(found.duplicates)}: set data.names to use them."
+
+
+def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | None) -> Iterator[str]:
+    gaps = [f"{column.name} ({column.empty:,})" for column in columns if column.is_numeric and column.empty]
+    if gaps:
+        yield (
+            f"Empty fields in {', '.join(gaps)}: "
+            "data.missing=drop leaves out those rows, data.missing=mean fills features with their mean."
+        )
+    words = [column for column in columns if column.is_words and column.kind != "boolean" and column is not target]
+    dated = [column.name for column in words if column.kind == "date"]
+    if dated:
+        form = next((column.date_format for column in words if column.date_format), None)
+        more = f" {override('data.date_format', form)}" if form else ""
+        yield f"Dates: {', '.join(dated)}. Use {override('data.dates', dated)}{more}."
+        if form and "/" in form and form.startswith(("%m", "%d")) and _is_ambiguous(words):
+            yield f"The dates could also have day and month the other way round: data.date_format says {form}."
+    text = [column.name for column in words if column.kind != "date"]
+    if text:
+        yield f"Text: {', '.join(text)}. Use data.categorical for categories, or leave them out."
+    if target and is_label(target) and target.kind == "text":
+        yield f"{target.name} has the labels {', '.join(target.words)}: they are trained as 0, 1, ..., in this order."
+    for column in columns:
+        if fault := _fault(column, column is target):
+            yield f"{column.name} {fault}."
+
+
+def _fault(column: ColumnProfile, is_target: bool) -> str:
+    """Return the main reason not to train on a column; large numbers and codes are acceptable in a target."""
+    keep_out = f"leave {column.name} out of data.features"
+    low, high = column.numbers.min, column.numbers.max
+    if column.kind == "empty":
+        return f"has no values: {keep_out}"
+    if column.is_words or column.kind == "boolean":
+        return ""
+    if column.bad:
+        found = f"{column.bad:,} of {column.count:,}, the first {column.first_bad[:40]!r}"
+        return f"has values that are not float32 numbers ({found}): empty those fields, or {keep_out}"
+    if low == high:
+        return f"is {number(low)} in every row: {keep_out}"
+    if column.is_large and not is_target:
+        top = f"has values up to {max(high, -low):,.0f}, but float32 is exact only up to {EXACT:,.0f}"
+        return f"{top}: {keep_out} if it is an id"
+    if column.is_code and not is_target:
+        return f"may be a code rather than a quantity ({low:.0f} to {high:.0f}): if so, {keep_out}"
+    return ""
+
+
+def _is_ambiguous(columns: Sequence[ColumnProfile]) -> bool:
+    """Return True if no known value of a column of dates has a first or second number above 12."""
+    parts = [word.replace("-", "/").split("/")[:2] for column in columns if column.date_format for word in column.words]
+    return bool(parts) and all(part.strip().isdigit() and int(part) <= 12 for pair in parts for part in pair)
+
+
+def _skewness_warnings(varied: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[str]:
+    skewed = [column for column in varied if column.skewness > 2 and not (column.is_code or column.is_large)]
+    positive = [column.name for column in skewed if column.numbers.min > 0]
+    if positive:
+        example = target.name if target.name in positive else positive[0]
+        yield (
+            f"A few very large values in {', '.join(positive)}: "
+            f"their logarithms may train better, for example {override('data.log_columns', [example])}."
+        )
+    if target in skewed and target.name not in positive:
+        yield (
+            f"{target.name} has a few very large values, but also {number(target.numbers.min)}, "
+            "so it cannot be in data.log_columns: try loss=huber."
+        )
+
+
+def render(description: Description) -> RenderableType:
+    """Lay out `description` for a terminal; print it with `soft_wrap=True`, or very long paths are cut off."""
+    rows = f"{description.rows:,} rows" if description.share == 1 else f"the first {description.rows:,} rows"
+    size = f"{rows}, {len(description.columns):,} columns, {description.bytes:,} bytes"
+    title = Text(f"{visible(name_of(description.address))}: {size}\n", style="bold")
+    parts: list[RenderableType] = [title, _table(description.columns)]
+    if description.dialect:
+        keys = " ".join(override(f"data.{key}", value) for key, value in description.dialect.items())
+        parts += [Text("\nHow it is written", style="bold"), Text(visible(keys), no_wrap=True, overflow="ignore")]
+    if description.warnings:
+        notes = Table.grid(padding=(0, 1, 0, 0))
+        for warning in description.warnings:
+            notes.add_row("-", Text(visible(warning), overflow="fold"))
+        parts += [Text("\nWhat could go wrong", style="bold"), notes]
+    if description.command:
+        program, verb, *arguments = map(visible, map(shlex.quote, shlex.split(description.command)))
+        command = " \\\n    ".join([f"{program} {verb}", *arguments])
+        parts += [Text("\nTo start", style="bold"), Text(command, no_wrap=True, overflow="ignore")]
+    return Group(*parts)
+
+
+def _table(columns: Sequence[ColumnProfile]) -> Table:
+    table = Table("column", "kind", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    table.columns[0].overflow, table.columns[0].min_width, table.columns[1].no_wrap = "fold", 11, True
+    for heading in ("empty", "distinct", "mean", "std", "min", "max"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("first", no_wrap=True)
+    for column in columns:
+        found = column.numbers
+        statistics = map(number, (found.mean, found.std, found.min, found.max)) if column.is_numeric else [""] * 4
+        distinct = f"{MANY:,}+" if column.distinct is None else f"{column.distinct:,}"
+        example = column.example if len(column.example) <= 6 else f"{column.example[:5]}…"
+        cells = [column.name, column.kind, f"{column.empty:,}", distinct, *statistics, example]
+        table.add_row(*(Text(visible(" ".join(cell.split()))) for cell in cells))
+    return table

@@ -1,0 +1,223 @@
+"""Profiles a file: one pass over its text finds the kinds of its columns, another compares its numeric columns.
+
+Both passes read the file as training would, and reject what training would reject.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from harness.config.dialect import Dialect
+from harness.data.formats import open_source
+from harness.data.precision import keeps_whole_numbers
+from harness.data.selection import BLOCK_BYTES, Selection, Words
+from harness.data.source import FLOAT32_MAX
+from harness.data.statistics import Drift, Moments
+from harness.data.storage.files import open_file
+from harness.data.text_hints import DATE_FORMATS, DATE_LIKE, ISO_DATE
+from harness.data.text_values import BOOLEANS, as_numbers
+
+MANY = 1000
+MOST_CELLS = 5_000_000
+"""Fields read of a file, if not all of it is wanted."""
+
+CODE_NAME = re.compile(r"(^|[_ ])(?i:id|code|index|zip|zipcode|postcode|fips|phone)$|[a-z]I[dD]$|^Unnamed: ")
+
+
+@dataclass
+class ColumnProfile:
+    """One column of the file, filled in chunk by chunk; `numbers` and all fields after it are for numeric columns only.
+
+    Attributes:
+        dialect: How the file is written.
+        count: Rows with a value; `empty` counts the others.
+        example: The first value as written.
+        bad: Values that are not float32 numbers; `first_bad` is the first.
+        is_words: Whether most values so far were bad; from then on the column is treated as text.
+        whole: Whether all numbers are written without a decimal point or exponent.
+        zero_led: Whether a whole number is written with a leading zero.
+        skewness: Third standardized moment.
+        correlation: Pearson correlation with the target.
+    """
+
+    name: str
+    dialect: Dialect = field(default_factory=Dialect)
+    count: int = 0
+    empty: int = 0
+    example: str = ""
+    bad: int = 0
+    first_bad: str = ""
+    is_words: bool = False
+    numbers: Moments = field(default_factory=Moments)
+    whole: bool = True
+    zero_led: bool = False
+    skewness: float = 0.0
+    correlation: float = 0.0
+    _forms: list[str] = field(default_factory=lambda: [ISO_DATE, *DATE_FORMATS])
+    _boolean: bool = True
+    _seen: set[str] = field(default_factory=set)
+
+    @property
+    def kind(self) -> str:
+        """One of `integer`, `number`, `boolean`, `date`, `text` and `empty`."""
+        if self.bad:
+            return "boolean" if self._boolean else "date" if self._forms else "text"
+        return "empty" if not self.count else "integer" if self.whole else "number"
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether every value is a number."""
+        return self.kind in ("integer", "number")
+
+    @property
+    def date_format(self) -> str | None:
+        """The `strptime` format of dates; None means ISO 8601, or no dates."""
+        return None if not self._forms or self._forms[0] == ISO_DATE else self._forms[0]
+
+    @property
+    def words(self) -> list[str]:
+        """The distinct values, sorted, if they are few."""
+        return sorted(self._seen) if self.distinct is not None else []
+
+    @property
+    def distinct(self) -> int | None:
+        """Number of distinct values; None means more than `MANY`."""
+        return len(self._seen) if len(self._seen) <= MANY else None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether training would round some of the whole numbers to others."""
+        return self.kind == "integer" and not keeps_whole_numbers(self.numbers.min, self.numbers.max)
+
+    @property
+    def is_code(self) -> bool:
+        """Whether the numbers look like codes: by name, leading zeros, or being few, large and of equal length."""
+        low, high = self.numbers.min, self.numbers.max
+        alike = low >= 10_000 and len(f"{low:.0f}") == len(f"{high:.0f}")
+        few = 10 * len(self._seen) <= self.count and not all(value.endswith("0") for value in self._seen)
+        named = CODE_NAME.search(self.name) is not None
+        return self.kind == "integer" and (named or self.zero_led or (alike and few and self.distinct is not None))
+
+    def add(self, words: Words) -> None:
+        """Add a chunk's values of the column."""
+        codes = words.codes[words.codes >= 0]
+        self.empty += len(words.codes) - len(codes)
+        if not len(codes):
+            return
+        text = pd.Series(words.values, dtype="str")
+        self.example = self.example or words.values[0]
+        if self.distinct is not None:
+            self._seen.update(words.values[: MANY + 1])
+        # Most columns are not dates, which a few values show.
+        if self._forms and not text.iloc[:5].str.match(DATE_LIKE).all():
+            self._forms = []
+        self._forms = [form for form in self._forms if matches_date(text, form)]
+        self._boolean = self._boolean and bool(text.str.lower().str.strip().isin(BOOLEANS).all())
+        self.count += len(codes)
+        if not self.is_words:
+            self._add_numbers(text, codes)
+            self.is_words = 2 * self.bad > self.count
+
+    def _add_numbers(self, text: pd.Series, codes: np.ndarray) -> None:
+        try:
+            if self.dialect.rewrites_numbers or self.dialect.decimal != ".":
+                raise ValueError
+            numbers = np.asarray(text.astype("Float64"), np.float64)  # Arrow's parser: fast, but strict.
+        except (ValueError, TypeError):
+            numbers = as_numbers(text.str.strip(), self.dialect)
+        bad = ~(np.abs(numbers) <= FLOAT32_MAX)
+        if bad.any():
+            self.first_bad = self.first_bad or text.iloc[int(bad.argmax())]
+            self.bad += int(bad[codes].sum())
+            return
+        self.numbers.add(numbers[codes])
+        self.whole = self.whole and bool(text.str.fullmatch(" *[+-]?[0-9]+ *").all())
+        self.zero_led = self.zero_led or (self.whole and bool(text.str.match(" *[+-]?0[0-9]").any()))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was found in the files of a table.
+
+    Attributes:
+        rows: Rows that were read.
+        share: The part of the bytes that was read.
+        duplicates: Names that more than one column has; these columns are not in `columns`.
+    """
+
+    columns: list[ColumnProfile]
+    rows: int
+    share: float = 1.0
+    duplicates: tuple[str, ...] = ()
+
+
+def profile(
+    addresses: Sequence[str],
+    dialect: Dialect,
+    block_bytes: int = BLOCK_BYTES,
+    *,
+    most_cells: float = math.inf,
+) -> Profile:
+    """Read all columns of files as text, but not more than about `most_cells` fields."""
+    every = open_source(addresses[0], Selection((), dialect=dialect)).names()
+    duplicates = tuple(name for name, times in Counter(every).items() if times > 1)
+    names = tuple(name for name in every if name not in duplicates)
+    selection = Selection(names, categorical=frozenset(names), dialect=dialect, block_bytes=block_bytes)
+    columns, rows, read = [ColumnProfile(name, dialect) for name in names], 0, 0
+    sizes = [open_file(address).size() for address in addresses]
+    for index, address in enumerate(addresses):
+        for chunk in open_source(address, selection).chunks():
+            rows += chunk.rows
+            for column, words in zip(columns, chunk.columns, strict=True):
+                if isinstance(words, Words):
+                    column.add(words)
+            read = sum(sizes[:index]) + chunk.position
+            if rows * len(names) >= most_cells:
+                break
+        if rows * len(names) >= most_cells:
+            break
+    total = sum(sizes)
+    share = read / total if total and rows * len(names) >= most_cells else 1.0
+    return Profile(columns, rows, min(share, 1.0), duplicates)
+
+
+def matches_date(text: pd.Series, form: str) -> bool:
+    """Return True if all values are dates in a format; `ISO_DATE` is a pattern, as ISO 8601 has many forms."""
+    if form == ISO_DATE:
+        return bool(text.str.match(ISO_DATE).all())
+    return all(bool(pd.to_datetime(part, format=form, errors="coerce").notna().all()) for part in (text.iloc[:5], text))
+
+
+def compare(addresses: Sequence[str], found: Profile, columns: Sequence[ColumnProfile], target: ColumnProfile) -> Drift:
+    """Set the skewness of numeric `columns` and their correlation with one of them, `target`; return its drift.
+
+    For the correlation, empty fields are replaced by the column's mean.
+    """
+    index = columns.index(target)
+    means = np.array([[column.numbers.mean] for column in columns])
+    cubes, products = np.zeros((2, len(columns)))
+    drift, row = Drift(), 0
+    selection = Selection(tuple(column.name for column in columns), dialect=target.dialect)
+    chunks = itertools.chain.from_iterable(open_source(address, selection).chunks() for address in addresses)
+    for chunk in chunks:
+        values = np.stack([np.asarray(column) for column in chunk.columns])[:, : found.rows - row]
+        centred = np.nan_to_num(values - means)
+        cubes += (centred * centred * centred).sum(axis=1)
+        products += centred @ centred[index]
+        drift.add(row, values[index])
+        row += values.shape[1]
+        if row >= found.rows:
+            break
+    for column, cube, product in zip(columns, cubes.tolist(), products.tolist(), strict=True):
+        std = column.numbers.std
+        column.skewness = cube / column.count / std**3
+        column.correlation = product / (std * target.numbers.std * (column.count * target.count) ** 0.5)
+    return drift

@@ -1,0 +1,142 @@
+"""Chooses a target and features from what was found in a file, and writes the command that trains on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.data.profiling.profile import ColumnProfile
+from harness.errors import require
+from harness.overrides import override
+
+TARGETS = ("price", "target", "label", "y")
+LIKELY = re.compile(
+    r"price|target|label|outcome|class|survived|churn|salary|income|quality|score|sold|medv|mpg|charges|result|diagnosis",
+    re.IGNORECASE,
+)
+MOST_NUMBERS = 8
+"""Columns of numbers that are suggested as features, those most correlated with the target."""
+
+MOST_WORDS = 50
+"""Distinct values of a column that is suggested as a category."""
+
+MOST_EMPTY = 0.5
+"""The part of a column that may be empty if it is suggested."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What to train on.
+
+    Attributes:
+        target: The target's name; empty if no column can be one.
+        settings: Values by key of the command.
+    """
+
+    target: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def choose_target(columns: Sequence[ColumnProfile], wanted: str | None = None) -> ColumnProfile | None:
+    """Return the column `wanted`, or else the one that is most likely a target.
+
+    A usual name counts most, then a part of one, then being last; codes and columns that are mostly empty come last.
+    Text counts only if it has few values.
+    """
+    if wanted is not None:
+        found = next((column for column in columns if column.name == wanted), None)
+        names = ", ".join(column.name for column in columns[:30])
+        require(found is not None, f"--target: no column {wanted}. The file has: {names}.")
+        return found
+    usable = [column for column in columns if is_varied(column) or is_label(column)]
+    scored = [(_score(column, index), column) for index, column in enumerate(usable)]
+    return max(scored, key=lambda each: each[0])[1] if scored else None
+
+
+def _score(column: ColumnProfile, index: int) -> tuple[bool, bool, int, bool, bool, int]:
+    name = column.name.lower()
+    exact = len(TARGETS) - TARGETS.index(name) if name in TARGETS else 0
+    is_number = column.is_numeric
+    return not _is_sparse(column), not column.is_code, exact, bool(LIKELY.search(name)), is_number, index
+
+
+def is_varied(column: ColumnProfile) -> bool:
+    """Return True for numbers that are not all equal."""
+    return column.is_numeric and column.numbers.min < column.numbers.max
+
+
+def is_label(column: ColumnProfile) -> bool:
+    """Return True for text that has few values."""
+    most = min(MOST_WORDS, column.count // 2)
+    return column.kind in ("text", "boolean") and column.distinct is not None and 2 <= column.distinct <= most
+
+
+def _is_sparse(column: ColumnProfile) -> bool:
+    return column.empty > MOST_EMPTY * (column.count + column.empty)
+
+
+def is_category(column: ColumnProfile) -> bool:
+    """Return True for text with few values."""
+    most = min(MOST_WORDS, column.count // 2)
+    return column.kind == "text" and column.distinct is not None and 2 <= column.distinct <= most
+
+
+def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggestion:
+    """Suggest features for a target."""
+    others = [column for column in columns if column is not target and not _is_sparse(column)]
+    numbers = [column for column in others if is_varied(column)]
+    plain = [column for column in numbers if not (column.is_code or column.is_large)]
+    ranked = sorted(plain, key=lambda column: -abs(column.correlation))[:MOST_NUMBERS]
+    words = [column for column in others if is_category(column)]
+    flags = [column for column in others if column.kind == "boolean" and column.distinct == 2]
+    dates = [column for column in others if column.kind == "date"]
+    forms = [column.date_format for column in dates]
+    # Dates of a table have one format.
+    dates = [column for column in dates if column.date_format == max(forms, key=forms.count)]
+    chosen = {id(column) for column in (*ranked, *words, *flags, *dates)}
+    features = [column for column in columns if id(column) in chosen]
+    if not features:
+        features = sorted(numbers, key=lambda column: -abs(column.correlation))[:1]  # Codes are a last resort.
+    if not features:
+        return Suggestion(target.name)
+    settings: dict[str, Any] = {"data.features": [column.name for column in features], "data.target": target.name}
+    if used := [column.name for column in words if column in features]:
+        settings["data.categorical"] = used
+    if dated := [column for column in dates if column in features]:
+        settings["data.dates"] = [column.name for column in dated]
+        if dated[0].date_format:
+            settings["data.date_format"] = dated[0].date_format
+    if target.empty:
+        # Rows without a target are of no use.
+        settings["data.missing"] = "drop"
+    elif any(column.empty for column in features):
+        settings["data.missing"] = "mean"
+    if loss := loss_for(target):
+        settings["loss"] = loss
+        if not is_zero_or_one(target):
+            settings["data.categorical"] = [*settings.get("data.categorical", []), target.name]
+    return Suggestion(target.name, settings)
+
+
+def loss_for(target: ColumnProfile) -> str:
+    """Return the loss for a target of labels; empty for a number."""
+    if target.kind in ("text", "boolean"):
+        return "binary_crossentropy" if target.distinct == 2 else "sparse_categorical_crossentropy"
+    binary = target.kind == "integer" and target.distinct == 2 and target.numbers.max - target.numbers.min == 1
+    return "binary_crossentropy" if binary else ""
+
+
+def is_zero_or_one(target: ColumnProfile) -> bool:
+    """Return True if a target's labels are read as 0 and 1."""
+    if target.kind == "boolean":
+        return True
+    return target.kind == "integer" and (target.numbers.min, target.numbers.max) == (0, 1)
+
+
+def command_for(path: str | Sequence[str], dialect: dict[str, Any], suggestion: Suggestion) -> list[str]:
+    """Return the words of the command, quoted for a shell."""
+    arguments = {"data.path": path if isinstance(path, str) else list(path)}
+    arguments |= {f"data.{key}": value for key, value in dialect.items()} | suggestion.settings
+    return ["harness", "train", "data=csv", *(override(key, value) for key, value in arguments.items())]

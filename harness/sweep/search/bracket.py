@@ -1,0 +1,76 @@
+"""Which runs of a batch a search weighs against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from harness.errors import require
+from harness.sweep.plan import Group, Run
+from harness.sweep.search.search import Search
+from harness.training.halving import BracketPlan
+
+NOTHING: Mapping[Run, Sequence[float | None]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class RunBracket:
+    """Runs that are weighed against each other at the same rungs, by group; see `harness.training.halving`."""
+
+    eta: int
+    rungs: tuple[int, ...]
+    groups: list[list[Run]]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, in the order in which they are numbered."""
+        return [run for group in self.groups for run in group]
+
+
+def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
+    """Return which of the `runs`, in the order in which a search has proposed them, are weighed against each other.
+
+    Raises:
+        ConfigError: Their losses cannot be compared.
+    """
+    if not search:
+        return None
+    losses = sorted({run.config.loss.value for run in runs})
+    comparable = len(losses) == 1 or runs[0].config.objective.metric is not None
+    require(comparable, f"loss={','.join(losses)}: losses cannot be compared. Set objective.metric for the search.")
+    if not (bracket := search.bracket):
+        return None
+    groups = [list(dict.fromkeys(runs[position] for position in group)) for group in bracket.groups]
+    return RunBracket(bracket.eta, bracket.rungs, groups)
+
+
+def with_bracket(
+    groups: list[Group], bracket: RunBracket | None, known: Mapping[Run, Sequence[float | None]] = NOTHING
+) -> list[Group]:
+    """Let the scan that trains the runs of a bracket end the worse of them.
+
+    Args:
+        groups: The scans.
+        bracket: All runs of the scans are among its runs.
+        known: The deciding metric at each rung of those runs of the bracket that are not trained.
+    """
+    if not bracket or not groups:
+        return groups
+    require(len(groups) == 1, "search=halving weighs runs that share a scan; these have different data.")
+    (group,) = groups
+    return [replace(group, plan=replace(group.plan, bracket=_bracket_plan(group.lanes, bracket, known)))]
+
+
+def _bracket_plan(
+    lanes: Sequence[Sequence[Run]], bracket: RunBracket, known: Mapping[Run, Sequence[float | None]]
+) -> BracketPlan:
+    numbers = {run: number for number, run in enumerate(bracket.runs)}
+    return BracketPlan(
+        metric=lanes[0][0].metric,
+        eta=bracket.eta,
+        rungs=list(bracket.rungs),
+        groups=[[numbers[run] for run in group] for group in bracket.groups],
+        lanes=[numbers[runs[0]] for runs in lanes],
+        known=[(numbers[run], list(values)) for run, values in known.items()],
+    )

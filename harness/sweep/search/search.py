@@ -1,0 +1,251 @@
+"""A search: which trials there are, which of them are weighed against each other, and which are confirmed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from harness.config.search import Sampler, SearchConfig
+from harness.errors import require
+from harness.formatting import count
+from harness.sweep.proposer import Result
+from harness.sweep.search.search import tpe
+from harness.sweep.search.space import Choices, Space
+
+VERSION = 1
+"""Changes whenever the same settings would give other trials."""
+
+TRIALS = 27
+"""Trials for each choice unless told otherwise: three rungs' worth of thirds."""
+
+
+MOST_TRIALS = 10**5
+
+GENERATIONS = 4
+"""Generations of trials of `search=tpe`; each is a scan."""
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Positions of jobs that are weighed against each other at the same rungs, by group."""
+
+    eta: int
+    rungs: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class Search:
+    """Proposes the trials of a search, then the runs that confirm its best.
+
+    Attributes:
+        space: What is searched.
+        settings: How.
+        epochs: Epochs of a trial that is trained to the end.
+        seed: The seed of the trials.
+        groups: For each choice, the positions of its trials among all proposed jobs.
+        bracket: How the last proposed jobs are weighed; None if all are trained to the end.
+    """
+
+    space: Space
+    settings: SearchConfig
+    epochs: int
+    seed: int
+    bracket: Bracket | None = None
+    groups: list[list[int]] = field(default_factory=list)
+    _is_confirmed: bool = False
+
+    def __post_init__(self) -> None:
+        halves = self.settings.name is Sampler.halving
+        for key in ("epochs", *(axis.key for axis in self.space.axes if axis.key.startswith("data."))):
+            axis = self.space.of(key)
+            many = axis in self.space.searched(())
+            reason = "decides itself how long trials train" if key == "epochs" else "weighs runs on the same data"
+            require(not (halves and many), f"{key}={axis}: search=halving {reason}. Use search=sobol to search {key}.")
+        is_free = self.space.of("seed") not in self.space.searched(()) or self.settings.confirm is None
+        require(is_free, "search.confirm trains with other seeds; give seed one value, or set search.confirm=null.")
+        size = self.trials_each
+        required = 1 if self.settings.trials is None else self.settings.trials
+        require(
+            size > 0,
+            f"search.trials={required} is less than one trial for each of {count(len(self.choices), 'choice')} of "
+            f"{', '.join(self.each)}."
+            if self.settings.lane_epochs is None
+            else f"search.lane_epochs={self.settings.lane_epochs} does not pay for one trial for each of "
+            f"{count(len(self.choices), 'choice')}; {self._cost(1) * len(self.choices)} would.",
+        )
+        too_long = [rung for rung in self.settings.rungs or [] if rung > self.epochs]
+        require(not too_long, f"search.rungs: {too_long} are beyond epochs={self.epochs}.")
+
+    @cached_property
+    def each(self) -> list[str]:
+        """The keys whose choices get trials of their own."""
+        given = self.settings.each
+        keys = [given] if isinstance(given, str) else list(given)
+        listed = [key for key in keys if isinstance(self.space.of(key), Choices)]
+        lost = [key for key in keys if key not in listed and given != "chunksize"]
+        require(not lost, f"search.each: {', '.join(lost)} has no choices in this sweep. List some, as in KEY=1,2.")
+        return listed
+
+    @cached_property
+    def choices(self) -> list[dict[str, str]]:
+        """All combinations of the choices of `each`."""
+        axes = [axis for axis in self.space.axes if axis.key in self.each and isinstance(axis, Choices)]
+        return [
+            dict(zip((axis.key for axis in axes), values, strict=True))
+            for values in itertools.product(*(axis.values for axis in axes))
+        ]
+
+    @cached_property
+    def trials_each(self) -> int:
+        """Trials for each choice."""
+        settings, choices = self.settings, len(self.choices)
+        most = math.inf if settings.trials is None else settings.trials // choices
+        if settings.lane_epochs is not None:
+            # More trials may cost less, since they may have an earlier rung; each takes at least an epoch.
+            most = int(min(most, settings.lane_epochs // choices, MOST_TRIALS))
+            return next((n for n in range(most, 0, -1) if self._cost(n) * choices <= settings.lane_epochs), 0)
+        return TRIALS if settings.trials is None else int(most)
+
+    def rungs(self, trials: int) -> tuple[int, ...]:
+        """Return the epochs after which `trials` trials of a group are weighed."""
+        settings = self.settings
+        if settings.name is not Sampler.halving:
+            return ()
+        if settings.rungs is not None:
+            return tuple(rung for rung in settings.rungs if rung < self.epochs)
+        found, rung, left = [], self.epochs // settings.eta, trials
+        while rung >= 1 and left >= settings.eta:
+            found.insert(0, rung)
+            rung, left = rung // settings.eta, left // settings.eta
+        return tuple(found)
+
+    def lanes_by_rung(self, trials: int) -> list[tuple[int, int]]:
+        """Return how many of a group's trials train to each rung, and to the end, as pairs of lanes and epoch."""
+        found, lanes = [], trials
+        for number, rung in enumerate(self.rungs(trials), 1):
+            found.append((lanes, rung))
+            lanes = max(1, trials // self.settings.eta**number)
+        return [*found, (lanes, self.epochs)]
+
+    def _cost(self, trials: int) -> int:
+        """Return the epochs of all trials of a group."""
+        steps = self.lanes_by_rung(trials)
+        starts = [0, *(epoch for _, epoch in steps)]
+        return sum(lanes * (epoch - start) for (lanes, epoch), start in zip(steps, starts, strict=False))
+
+    @property
+    def lane_epochs(self) -> int:
+        """The epochs of all trials together, at most."""
+        return self._cost(self.trials_each) * len(self.choices)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the trials depend on besides the runs' own settings."""
+        settings = self.settings
+        return {
+            "version": VERSION,
+            "space": str(self.space),
+            "search": settings.name.value,
+            "each": self.each,
+            "trials_each": self.trials_each,
+            "eta": settings.eta,
+            "rungs": list(self.rungs(self.trials_each)),
+            "epochs": self.epochs,
+            "seed": settings.seed,
+            "confirm": settings.confirm,
+            **({"optuna": tpe.version()} if settings.name is Sampler.tpe else {}),
+        }
+
+    @property
+    def _for_each(self) -> str:
+        return f" for each of {count(len(self.choices), 'choice')} of {', '.join(self.each)}" if self.each else ""
+
+    @property
+    def effort(self) -> str:
+        """What the search spends, in words."""
+        trials = f"{self.settings.name.value}, {count(self.trials_each, 'trial')}{self._for_each}"
+        return f"{trials}, at most {self.lane_epochs:,} epochs in all"
+
+    def describe(self) -> list[str]:
+        """Return sentences on the trials, the rungs and the confirmation."""
+        size, choices, each = self.trials_each, len(self.choices), self._for_each
+        steps = [f"{count(lanes, 'trial')} to epoch {epoch}" for lanes, epoch in self.lanes_by_rung(size)]
+        lines = [
+            f"search: {self.effort}",
+            f"        {', '.join(steps)}{each if choices > 1 else ''}",
+        ]
+        if self.settings.confirm:
+            top, seeds = self.settings.confirm["top"], self.settings.confirm["seeds"]
+            best = "the best" if top == 1 else f"the best {top}"
+            runs = f"{count(top * seeds * choices, 'run')} of {count(self.epochs, 'epoch')}"
+            lines.append(f"        then {best}{each} again with {count(seeds, 'other seed')}: {runs}")
+        return lines
+
+    def propose(self, results: Sequence[Result]) -> Sequence[Sequence[str]]:
+        """Return the trials, then the runs that confirm the best of them; see `Proposer`."""
+        self.bracket = None
+        proposed = len(self.groups[0]) if self.groups else 0
+        if proposed < self.trials_each:
+            return self._trials(results, proposed)
+        is_due = self.settings.confirm is not None and not self._is_confirmed
+        self._is_confirmed = True
+        return self._confirmations(results) if is_due else []
+
+    def _trials(self, results: Sequence[Result], proposed: int) -> list[list[str]]:
+        """Return a generation of trials: the same number for each choice."""
+        axes, size = self.space.searched(self.each), self.trials_each
+        if self.settings.name is Sampler.tpe:
+            size = min(-(-size // GENERATIONS), size - proposed)
+        self.groups = self.groups or [[] for _ in self.choices]
+        constants = {axis.key: axis.value(0) for axis in self.space.axes}
+        jobs: list[list[str]] = []
+        for number, (choice, group) in enumerate(zip(self.choices, self.groups, strict=True)):
+            if proposed:
+                known = [(_values(results[position].words), results[position].objective) for position in group]
+                draw = zlib.crc32(f"{self.settings.seed} {proposed} {number}".encode())
+                trials = tpe.propose(axes, known, size, draw)
+            else:
+                points = sobol(len(axes), size, self.settings.seed)
+                trials = [{axis.key: axis.value(x) for axis, x in zip(axes, at, strict=True)} for at in points]
+            start = len(results) + len(jobs)
+            group += range(start, start + size)
+            jobs += [self.space.words(constants | choice | trial) for trial in trials]
+        if rungs := self.rungs(size):
+            self.bracket = Bracket(self.settings.eta, rungs, tuple(map(tuple, self.groups)))
+        return jobs
+
+    def _confirmations(self, results: Sequence[Result]) -> list[list[str]]:
+        assert self.settings.confirm
+        jobs: list[list[str]] = []
+        for group in self.groups:
+            done = [results[position] for position in group if math.isfinite(results[position].objective)]
+            distinct = {result.words: result for result in done if not result.pruned_at}
+            best = sorted(distinct.values(), key=lambda result: result.objective)[: self.settings.confirm["top"]]
+            for result in best:
+                words = [word for word in result.words if not word.startswith("seed=")]
+                jobs += [[*words, f"seed={self.seed + 1 + number}"] for number in range(self.settings.confirm["seeds"])]
+        return jobs
+
+
+def _values(words: Sequence[str]) -> dict[str, str]:
+    return dict(tuple(word.split("=", 1)) for word in words)  # type: ignore[misc]
+
+
+def sobol(dimensions: int, points: int, seed: int) -> list[list[float]]:
+    """Return the first points of a scrambled Sobol sequence, each with a coordinate in [0, 1) per dimension.
+
+    Any number of points begins with the same ones. Source: `scipy.stats.qmc.Sobol`.
+    """
+    if not dimensions:
+        return [[] for _ in range(points)]
+    from scipy.stats import qmc  # SciPy takes a second to import.
+
+    # A power of two at once: SciPy warns of others.
+    drawn = qmc.Sobol(dimensions, rng=seed).random_base2(max(points - 1, 0).bit_length())
+    return drawn[:points].tolist()
