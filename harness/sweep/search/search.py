@@ -14,7 +14,7 @@ from harness.config.search import Sampler, SearchConfig
 from harness.errors import require
 from harness.formatting import count
 from harness.sweep.proposer import Result
-from harness.sweep.search.search import tpe
+from harness.sweep.search import tpe
 from harness.sweep.search.space import Choices, Space
 
 VERSION = 1
