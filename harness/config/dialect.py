@@ -44,7 +44,8 @@ class Dialect:
         decimal: Decimal mark.
         thousands: Mark between groups of digits, as in `1,234`, or its name.
         strip: Characters removed from both ends of numbers, for example `$%`. A percentage keeps its value: `5%` is 5.
-        na_values: Further texts that count as empty fields; a number such as -999 also matches `-999.0`.
+        na_values: Further values that count as empty, in files of any format; a number such as -999 also matches
+            `-999.0`.
         keep_default_na: Also treat pandas' usual marks, such as `NA` and `null`, as empty; false makes them text.
         header: `first` takes names from the first line that is not blank; `none` numbers the columns from 0.
         names: Names for all columns, in place of the header's or of numbers.
@@ -147,4 +148,5 @@ def _text(mark: Any) -> str:
     """Return a mark for missing values as it is written in a file, also if YAML took it for something else."""
     if mark is None:
         return "null"
-    return f"{mark:g}" if isinstance(mark, float) else str(mark)
+    is_whole = isinstance(mark, float) and mark.is_integer()
+    return str(int(mark) if is_whole else mark)

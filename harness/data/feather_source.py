@@ -8,11 +8,12 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.ipc
 
+from harness.data.arrow_errors import named_damage
 from harness.data.parquet_source import BYTES_A_VALUE, MOST_ROWS, name_row
 from harness.data.selection import Chunk
 from harness.data.source import Source, check_names
 from harness.data.typed_values import to_column
-from harness.errors import ConfigError, require
+from harness.errors import require
 
 
 class FeatherSource(Source):
@@ -25,27 +26,24 @@ class FeatherSource(Source):
 
     def names(self) -> list[str]:
         """Return the column names in the schema."""
-        with self.file.open_seekable() as stream, self._open(stream) as file:
+        with named_damage(self.file.address), self.file.open_seekable() as stream, self._open(stream) as file:
             return file.schema.names
 
     def read(self) -> Generator[Chunk]:
         """Read rows in the file's batches, in pieces if they are long."""
         first_row, selection, address = 0, self.selection, self.file.address
         most_rows = max(1, min(MOST_ROWS, selection.block_bytes // BYTES_A_VALUE))
-        try:
-            with self.file.open_seekable() as stream, self._open(stream) as file:
-                check_names(address, file.schema.names, selection.columns)
-                size, count = self.file.size(), file.num_record_batches
-                for index in range(count):
-                    whole = file.get_batch(index)
-                    for start in range(0, whole.num_rows, most_rows):
-                        batch = whole.slice(start, most_rows)
-                        locate = partial(name_row, address, first_row)
-                        columns = [to_column(name, batch.column(name), selection, locate) for name in selection.columns]
-                        yield Chunk(columns, locate, size * (index + 1) // count)
-                        first_row += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
+        with named_damage(address), self.file.open_seekable() as stream, self._open(stream) as file:
+            check_names(address, file.schema.names, selection.columns)
+            size, count = self.file.size(), file.num_record_batches
+            for index in range(count):
+                whole = file.get_batch(index)
+                for start in range(0, whole.num_rows, most_rows):
+                    batch = whole.slice(start, most_rows)
+                    locate = partial(name_row, address, first_row)
+                    columns = [to_column(name, batch.column(name), selection, locate) for name in selection.columns]
+                    yield Chunk(columns, locate, size * (index + 1) // count)
+                    first_row += batch.num_rows
 
     def _open(self, stream: pa.NativeFile) -> pyarrow.ipc.RecordBatchFileReader:
         start = stream.read(4)

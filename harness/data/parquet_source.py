@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from functools import partial
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.data.arrow_errors import named_damage
 from harness.data.selection import Chunk
 from harness.data.source import Source, check_names
 from harness.data.typed_values import to_column
-from harness.errors import ConfigError
 
 MOST_ROWS = 1 << 17
 BYTES_A_VALUE = 8
@@ -27,25 +26,26 @@ class ParquetSource(Source):
 
     def names(self) -> list[str]:
         """Return the column names in the schema."""
-        with self.file.open_seekable() as stream, pq.ParquetFile(stream) as file:
+        with named_damage(self.file.address), self.file.open_seekable() as stream, pq.ParquetFile(stream) as file:
             return file.schema_arrow.names
 
     def read(self) -> Generator[Chunk]:
         """Read rows in batches, independently of row groups."""
         first_row, selection, address = 0, self.selection, self.file.address
         batch_rows = max(1, min(MOST_ROWS, selection.block_bytes // BYTES_A_VALUE))
-        try:
-            with self.file.open_seekable() as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
-                check_names(address, file.schema_arrow.names, selection.columns)
-                size = self.file.size()
-                for batch in file.iter_batches(batch_rows, columns=list(selection.columns)):
-                    last_row = first_row + batch.num_rows
-                    locate = partial(name_row, address, first_row)
-                    columns = [to_column(name, batch.column(name), selection, locate) for name in selection.columns]
-                    yield Chunk(columns, locate, size * last_row // max(file.metadata.num_rows, 1))
-                    first_row = last_row
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
+        with (
+            named_damage(address),
+            self.file.open_seekable() as stream,
+            pq.ParquetFile(stream, page_checksum_verification=True) as file,
+        ):
+            check_names(address, file.schema_arrow.names, selection.columns)
+            size = self.file.size()
+            for batch in file.iter_batches(batch_rows, columns=list(selection.columns)):
+                last_row = first_row + batch.num_rows
+                locate = partial(name_row, address, first_row)
+                columns = [to_column(name, batch.column(name), selection, locate) for name in selection.columns]
+                yield Chunk(columns, locate, size * last_row // max(file.metadata.num_rows, 1))
+                first_row = last_row
 
 
 def name_row(address: str, first_row: int, row: int) -> str:

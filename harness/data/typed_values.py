@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.config.dialect import Dialect
 from harness.data.selection import MILLISECONDS_A_DAY, Locate, Selection, Words
 from harness.data.text_values import one_spelling, to_days
 from harness.errors import require
@@ -17,13 +21,13 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
     """Convert a typed column to a column of a chunk."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    values = _without_marks(values, selection.dialect)
     kind = values.type
     if name in selection.categorical:
         codes, words = pd.factorize(_to_words(values).to_pandas())
         return one_spelling(codes, list(words))
     if name in selection.dates and pa.types.is_temporal(kind):
-        days = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
-        return days.to_numpy(zero_copy_only=False) / MILLISECONDS_A_DAY
+        return _to_milliseconds(values) / MILLISECONDS_A_DAY
     if name in selection.dates:
         return to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, locate)
     if pa.types.is_boolean(kind):
@@ -36,6 +40,42 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
             number or pa.types.is_null(kind), f"{locate(0)}: {name} has type {kind}, not numbers.{_remedy(name, kind)}"
         )
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
+    """Replace the marks in `data.na_values` by null; the usual marks of text files, such as `NA`, stay words."""
+    kind = values.type
+    if not dialect.na_values:
+        return values
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        values = values.cast(pa.string())
+        text = values.to_pandas()
+        numbers = pd.to_numeric(text, errors="coerce").isin(np.array(dialect.empty_numbers))
+        is_mark = (text.str.strip().isin(dialect.na_values) | numbers).to_numpy(bool)
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        # A mark is as precise as the column: -9999.999 as a float32 is another number.
+        precision = kind.to_pandas_dtype() if pa.types.is_floating(kind) else np.float64
+        with np.errstate(over="ignore"):
+            marks = np.array(dialect.empty_numbers).astype(precision)
+        is_mark = np.isin(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), marks)
+    elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        is_mark = np.isin(_to_milliseconds(values), _milliseconds_of(dialect.na_values))
+    else:
+        return values
+    return pc.if_else(pa.array(is_mark), pa.scalar(None, values.type), values)
+
+
+def _milliseconds_of(marks: Sequence[str]) -> np.ndarray:
+    """Return the marks that are dates in ISO 8601."""
+    text = pd.Series([mark for mark in marks if re.match(r"\d{4}-\d\d-\d\d", mark)], dtype="str")
+    times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True).dropna()
+    return times.dt.as_unit("ms").astype("int64").to_numpy(np.float64)
+
+
+def _to_milliseconds(values: pa.Array) -> np.ndarray:
+    """Return dates as milliseconds since 1970-01-01, float64, NaN for an empty field."""
+    milliseconds = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).cast(pa.float64())
+    return milliseconds.to_numpy(zero_copy_only=False)
 
 
 def _to_seconds(values: pa.Array) -> np.ndarray:

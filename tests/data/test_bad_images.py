@@ -274,6 +274,15 @@ def test_damaged_parquet(make, tmp_path: Path) -> None:
     assert refusal(make, path).startswith(f"data.path: {path} is damaged (")
 
 
+def test_a_damaged_list_is_named(make, tmp_path: Path) -> None:
+    path = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"path": [f"{row}.png" for row in range(100)], "label": ["a", "b"] * 50}), path)
+    content = bytearray(path.read_bytes())
+    content[40:400] = bytes(360)
+    path.write_bytes(content)
+    assert refusal(make, path).startswith(f"data.path: {path} is damaged (")
+
+
 @pytest.mark.parametrize("change", ["edit", "remove", "add"])
 def test_files_that_change_or_go_away_while_they_are_read(
     change: str, folder: Path, make, monkeypatch: pytest.MonkeyPatch

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.config.dialect import Dialect, Header
+from harness.data.csv import rewrite
 from harness.data.formats import open_source
 from harness.data.selection import Selection, Words
 from harness.errors import ConfigError
@@ -72,6 +73,11 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any]]] = {
     "other names": (PLAIN.replace("area", "price"), {"names": ["area", "rooms", "price"]}),
     "a last delimiter": (PLAIN.replace("\n", ",\n").replace("price,", "price"), {"trailing_delimiter": True}),
     "a last delimiter, also of the header": (PLAIN.replace("\n", ",\n"), {"trailing_delimiter": True}),
+    "a last tab": (PLAIN.replace(",", "\t").replace("\n", "\t\n"), {"delimiter": "tab", "trailing_delimiter": True}),
+    "a last delimiter before a comment": (
+        PLAIN.replace("\n", ", # sic\n", 2),
+        {"trailing_delimiter": True, "comment": "#"},
+    ),
     "spaces": (PLAIN.replace(",", ",  "), {"skip_initial_space": True}),
     "everything": (
         "made by X\n\nAREA; ROOMS; PRICE;\nm2; n; EUR;\n% note; \n\"74,5\"; 5; € 102 498;\n56; 3; 75 197 €;\n"
@@ -99,6 +105,29 @@ def test_lines_keep_their_numbers(write) -> None:
         )
     found = read(write(text.replace("five", "4")), "a", "b", "c", words=("b",), **keys)
     assert found == [[1, "x\ny", 2], [3, "z", 4]]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ('a b c\n1 "x y\n#z" 2\n3 "x y\n#z" 4\n', {"delimiter": "whitespace"}),
+        ('a,b,c\n1, "x y\n#z", 2\n3, "x y\n#z", 4\n', {"skip_initial_space": True, "comment": "#"}),
+        ('a,b,c,\n1,"x y\n#z",2,\n3,"x y\n#z",4,\n', {"trailing_delimiter": True, "comment": "#"}),
+        ('a,b,c\n1,"""x""\n#z""",2\n3,"""x""\n#z""",4\n', {"comment": "#"}),
+    ],
+)
+def test_rows_do_not_depend_on_where_a_quoted_field_is_cut(
+    write, monkeypatch: pytest.MonkeyPatch, text: str, keys: dict
+) -> None:
+    word = '"x"\n#z"' if '""x""' in text else "x y\n#z"
+    for size in (1, 7, 20, 1 << 20):
+        monkeypatch.setattr(rewrite, "BLOCK_BYTES", size)
+        assert read(write(text), "a", "b", "c", words=("b",), **keys) == [[1, word, 2], [3, word, 4]]
+
+
+def test_an_empty_last_field_is_not_the_last_delimiter(write) -> None:
+    path = write("a\tb\t\n1\t2\t\n3\t\t\n")
+    np.testing.assert_equal(read(path, "a", "b", delimiter="tab", trailing_delimiter=True), [[1, 2], [3, np.nan]])
 
 
 def test_without_a_header_columns_are_numbered(write) -> None:
@@ -137,6 +166,12 @@ def test_marks_for_missing_values(write) -> None:
     kept = read(path, "a", "c", words=("c",), na_values=marks, keep_default_na=False)
     assert [row[1] for row in kept] == ["NA", None, "None", None]
     assert "file.csv, line 5: y is 'NA', not a number." in refusal(path, "y", keep_default_na=False)
+
+
+def test_marks_that_are_numbers_keep_all_digits() -> None:
+    marks = [-9999.999, 1234567.5, -999.0, 1e-7]
+    dialect = Dialect(na_values=marks)
+    assert (dialect.na_values[:3], dialect.empty_numbers) == (["-9999.999", "1234567.5", "-999"], marks)
 
 
 @pytest.mark.parametrize("spelling", ["True,False", "TRUE,false", "yes,No", "t,F", "1,FALSE"])
@@ -224,6 +259,35 @@ def test_a_boolean_category_is_the_same_word_everywhere(tmp_path: Path) -> None:
     assert found == [[["true"], ["false"], ["true"]]] * 2
 
 
+@pytest.mark.parametrize("name", ["f.csv", "f.jsonl", "f.parquet", "f.feather"])
+def test_marks_for_missing_values_in_every_format(tmp_path: Path, name: str) -> None:
+    days = ["2020-01-02", "9999-12-31"]
+    columns = {
+        "n": pa.array([1.5, -9999.999], pa.float32()),
+        "i": pa.array([5, -999]),
+        "m": pa.array(["1.50", "-999.00"]).cast(pa.decimal128(5, 2)),
+        "s": pa.array(["u", " ? "], pa.large_string()),
+        "k": pa.array(["7", "-999.0"]).dictionary_encode(),
+        "t": pa.array([pd.Timestamp(day).date() for day in days], pa.date32()),
+    }
+    path, table = tmp_path / name, pa.table(columns)
+    frame = table.to_pandas().assign(n=[1.5, -9999.999], m=[1.5, -999], t=days)
+    written = {
+        "f.csv": lambda: frame.to_csv(path, index=False),
+        "f.jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        "f.parquet": lambda: pq.write_table(table, path),
+        "f.feather": lambda: pyarrow.feather.write_feather(table, path),
+    }
+    written[name]()
+    dialect = Dialect(na_values=["?", -999, -9999.999, "9999-12-31", "1900-99-01"])
+    selection = Selection(tuple(columns), frozenset("isk"), frozenset("t"), dialect=dialect)
+    (chunk,) = open_source(str(path), selection).chunks()
+    words = [np.array([*column.values, None])[column.codes] for column in chunk.columns if isinstance(column, Words)]
+    numbers = [column for column in chunk.columns if isinstance(column, np.ndarray)]
+    np.testing.assert_equal(numbers, [[1.5, np.nan], [1.5, np.nan], [18263, np.nan]])
+    np.testing.assert_equal([[*each] for each in words], [["5", None], ["u", None], ["7", None]])
+
+
 def test_times_durations_and_decimals_of_parquet(tmp_path: Path) -> None:
     columns = {
         "t": pa.array([3_600_000, None], pa.time32("ms")),
@@ -244,6 +308,16 @@ def test_a_flipped_bit_in_a_page_with_a_checksum_is_noticed(tmp_path: Path) -> N
     content[4000] ^= 1
     path.write_bytes(content)
     assert refusal(path, "y").startswith("data.path: f.parquet is damaged (")
+
+
+@pytest.mark.parametrize("name", ["f.parquet", "f.feather"])
+def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    FRAME.to_parquet(path) if name == "f.parquet" else pyarrow.feather.write_feather(FRAME, path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ConfigError, match=f"data.path: .*{name} is damaged"):
+        open_source(str(path), Selection(())).names()
+    assert refusal(path, "y").startswith(f"data.path: {name} is damaged (")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ class _Rewritten(io.RawIOBase):
 
     def __init__(self, stream: io.BufferedReader, dialect: Dialect) -> None:
         self._stream = stream
-        self._pattern, self._replacements = _pattern(dialect)
+        self._pattern, self._replacements = _pattern(dialect, is_last=False)
+        self._last_pattern, _ = _pattern(dialect, is_last=True)
         self._skip, self._footer = dialect.skip_rows, dialect.skip_footer
         self._held = b""  # Read but not yet rewritten: the last lines, or a quoted field of several lines.
         self._ready = memoryview(b"")
@@ -51,17 +52,18 @@ class _Rewritten(io.RawIOBase):
         blank, lines = self._skipped(lines)
         lines, kept = self._without_footer(self._held + lines)
         self._held = b""
-        if self._pattern is None:
+        pattern = self._last_pattern if self._is_over else self._pattern
+        if pattern is None:
             self._held = kept
             return blank + lines
 
         def replaced(found: re.Match[bytes]) -> bytes:
             return self._replacements.get(found.lastgroup or "", found[0])
 
-        if not self._is_over and (left := self._open_at(lines)) is not None and len(lines) - left < LONGEST:
+        if not self._is_over and (left := _open_at(pattern, lines)) is not None and len(lines) - left < LONGEST:
             lines, kept = lines[:left], lines[left:] + kept
         self._held = kept
-        return blank + self._pattern.sub(replaced, lines)
+        return blank + pattern.sub(replaced, lines)
 
     def _skipped(self, lines: bytes) -> tuple[bytes, bytes]:
         """Replace the lines to skip by blank ones."""
@@ -80,22 +82,26 @@ class _Rewritten(io.RawIOBase):
         kept = b"" if self._is_over else b"".join(every[-self._footer :])
         return b"".join(every[: -self._footer]), kept
 
-    def _open_at(self, lines: bytes) -> int | None:
-        """Return where a quoted field begins that does not end in these lines."""
-        assert self._pattern
-        if b'"' not in lines:
-            return None
-        return next((found.start() for found in self._pattern.finditer(lines) if found.lastgroup == "open"), None)
+
+def _open_at(pattern: re.Pattern[bytes], lines: bytes) -> int | None:
+    """Return where a quoted field begins that does not end in these lines."""
+    if b'"' not in lines:
+        return None
+    return next((found.start() for found in pattern.finditer(lines) if found.lastgroup == "open"), None)
 
 
-def _pattern(dialect: Dialect) -> tuple[re.Pattern[bytes] | None, dict[str, bytes]]:
-    """Return a pattern of quoted fields, which stay, and of what is replaced, with the replacements by group."""
+def _pattern(dialect: Dialect, *, is_last: bool) -> tuple[re.Pattern[bytes] | None, dict[str, bytes]]:
+    """Return a pattern of quoted fields, which stay, and of what is replaced, with the replacements by group.
+
+    Only the end of the last lines ends a line: other text may stop in front of a quoted field.
+    """
     is_spaced = dialect.delimiter == WHITESPACE
     mark = re.escape(dialect.separator)
     before = rf"{mark}\r\n" + (" \t" if is_spaced else " " if dialect.skip_initial_space else "")
     # A quote opens a field only at its beginning.
     inside = r'"[^"]*(?:""[^"]*)*'
-    groups = {"quoted": rf'(?<![^{before}]){inside}"', "open": rf"(?<![^{before}]){inside}\Z"}
+    end = r"(?=[\r\n]|\Z)" if is_last else r"(?=[\r\n])"
+    groups = {"quoted": rf'(?<![^{before}]){inside}"(?!")', "open": rf"(?<![^{before}]){inside}\Z"}
     replacements: dict[str, bytes] = {}
     if dialect.comment:
         groups["comment"] = (
@@ -103,10 +109,11 @@ def _pattern(dialect: Dialect) -> tuple[re.Pattern[bytes] | None, dict[str, byte
         )
         replacements["comment"] = b""
     if is_spaced:
-        groups |= {"edge": r"(?<![^\r\n])[ \t]+|[ \t]+(?=[\r\n]|\Z)", "gap": r"[ \t]+"}
+        groups |= {"edge": rf"(?<![^\r\n])[ \t]+|[ \t]+{end}", "gap": r"[ \t]+"}
         replacements |= {"edge": b"", "gap": b"\t"}
     elif dialect.trailing_delimiter:
-        groups["last"] = rf"{mark}[ \t]*(?=[\r\n]|\Z)"
+        ends = rf"{end}|(?={re.escape(dialect.comment)})" if dialect.comment else end
+        groups["last"] = rf"{mark}(?:(?!{mark})[ \t])*(?:{ends})"
         replacements["last"] = b""
     if dialect.skip_initial_space and not is_spaced:
         groups["space"] = rf"(?<![^{mark}\r\n]) +"

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.config import ImagesConfig
-from harness.data.images.set import ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.data.arrow_errors import named_damage
+from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of
 from harness.data.source import check_names
 from harness.data.storage.local import LocalFile
 from harness.data.vocabulary import plain_number
@@ -41,7 +42,8 @@ class ImageList(ImageSet):
         path, label = columns_of(address, names, data)
         wanted = [path, label, *([data.group] if data.group else [])]
         if is_parquet:
-            table = pq.read_table(address, columns=wanted)
+            with named_damage(address):
+                table = pq.read_table(address, columns=wanted)
             columns = [as_text(table[name]) for name in wanted]
         else:
             frame = _read_csv(address, usecols=wanted)
@@ -79,6 +81,8 @@ class ImageList(ImageSet):
                 yield Rejected(name, "does not exist")
             elif not label:
                 yield Rejected(name, "has no label")
+            elif self._groups is not None and not self._groups[row - 1]:
+                yield Rejected(name, NO_GROUP)
             else:
                 file = self._base / path
                 key = normal(PurePosixPath(path).as_posix())
@@ -100,10 +104,8 @@ def parquet_schema(address: str) -> pa.Schema:
     Raises:
         ConfigError: It is damaged.
     """
-    try:
+    with named_damage(address):
         return pq.read_schema(address)
-    except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
 
 
 def columns_of(address: str, names: Sequence[str], data: ImagesConfig) -> tuple[str, str]:

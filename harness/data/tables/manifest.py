@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 MANIFEST = "table.json"
-KIND = "table 4"
+KIND = "table 5"
 """Format of a table: increase the number whenever tables of the previous version cannot be used."""
 
 _NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path", "class_weight")

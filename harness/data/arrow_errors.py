@@ -1,0 +1,19 @@
+"""What a damaged Parquet or Feather file raises, as a sentence that names the file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from harness.errors import ConfigError
+
+
+@contextlib.contextmanager
+def named_damage(address: str) -> Iterator[None]:
+    """Raise a `ConfigError` in place of pyarrow's errors."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
