@@ -18,7 +18,9 @@ FILE = "classes.csv"
 
 def class_counts_csv(table: Table) -> str:
     """Return a row for each class with its training and holdout rows as a CSV; empty if the target has no classes."""
-    if len(table.targets) != 1 or not table.targets[0].categories:
+    target = table.targets[0]
+    if len(table.targets) != 1 or not target.categories:
         return ""
-    names = {"class": [csv_cell(name) for name in class_names(table.targets[0])]}
-    return pd.DataFrame(names | {part: class_counts(table, part) for part in PARTS}).to_csv(index=False)
+    names = [csv_cell(name) for name in class_names(target)]
+    counts = {part: class_counts(table, part)[: len(names)] for part in PARTS}
+    return pd.DataFrame({"class": names, **counts}).to_csv(index=False)

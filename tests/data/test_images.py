@@ -20,6 +20,7 @@ from PIL import Image
 
 from harness.config import Fit, ImagesConfig, LabelType, Order, Scaling
 from harness.data.images.decode import decode, quiet
+from harness.data.profiling.first_rows import check_first_rows
 from harness.data.tables.builder import open_table
 from harness.data.tables.cache import list_tables, verify_table
 from harness.data.tables.table import Table, load_table
@@ -189,6 +190,14 @@ def test_held_out_images_apart(folder: Path, make, tmp_path: Path) -> None:
     assert "no held-out image of cat" in table.notes
 
 
+def test_a_folder_passes_the_check_before_training(folder: Path) -> None:
+    check_first_rows(ImagesConfig([4, 6], path=str(folder)))
+    check_first_rows(ImagesConfig([4, 6]))
+    with pytest.raises(ConfigError, match=r"^data\.holdout_path: no such file or folder: .*/nothing\."):
+        check_first_rows(ImagesConfig([4, 6], path=str(folder), holdout_path=str(folder / "nothing")))
+
+
+@pytest.mark.slow
 def test_the_built_in_digits(make) -> None:
     table = make(None, [8, 8], channels=1)
     assert (table.train_rows + table.holdout_rows, table.features[0].shape) == (1797, (8, 8, 1))
