@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.config import ImagesConfig, LabelType, Unreadable
+from harness.data.classes import spelled_like
 from harness.data.images.decode import Decoded, UnreadableImage, decode, quiet
 from harness.data.images.notes import Notes
 from harness.data.images.set import ImageSet, Item, Rejected, normal
@@ -117,7 +118,7 @@ def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
         return []
     found = images.labels()
     if data.classes is not None:
-        given = [normal(name) for name in data.classes]
+        given = [spelled_like(normal(name), found) for name in data.classes]
         missing = [name for name in given if name not in found]
         known = ", ".join(found[:20]) + (", ..." if len(found) > 20 else "")
         require(not missing, f"data.classes: {images.address} has no class {', '.join(missing)}. It has: {known}.")
