@@ -315,6 +315,11 @@ def test_labels_that_are_no_numbers(folder: Path, make) -> None:
     assert refusal(make, folder, label_type=LabelType.number) == (
         f"{folder}/cat/0.png has the label 'cat', which is no number{REMEDY}"
     )
+    path = folder / "list.csv"
+    path.write_text("path,label\ncat/0.png,1\ncat/1.png,1e39\n")
+    assert refusal(make, path, label_type=LabelType.number) == (
+        f"{path}, row 2: cat/1.png has the label '1e39', which float32 cannot represent{REMEDY}"
+    )
 
 
 def test_damaged_parquet(make, tmp_path: Path) -> None:
