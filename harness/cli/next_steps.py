@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.config import LogModel
+from harness.config import ImagesConfig, LogModel
 from harness.runtime.secrets import masked
 from harness.tracking.frames import SHORT
 
@@ -23,7 +23,8 @@ def next_steps(runs: Sequence[Run], sweep_id: str) -> str:
     commands = [f"harness report {sweep_id[:SHORT]}"] if sweep_id else []
     if has_model:
         run = "best" if sweep_id else finished[0].run_id[:SHORT]
-        commands += [f"harness predict {run} FILE.csv", f"harness register {run}"]
+        what = "FOLDER" if isinstance(finished[0].config.data, ImagesConfig) else "FILE.csv"
+        commands += [f"harness predict {run} {what}", f"harness register {run}"]
     commands = [*[*commands, "harness runs"][:2], "harness ui"]
     *first, last = [f"`{command}{store}`" for command in commands]
     subject = f"Sweep {sweep_id[:SHORT]}" if sweep_id else f"Run {runs[0].run_id[:SHORT]}"

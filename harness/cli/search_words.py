@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.config.search import SearchConfig
 from harness.errors import ConfigError, require
 from harness.sweep.search.search import Search
-from harness.sweep.search.space import Axis, Choices, Interval, Space
+from harness.sweep.search.space import Axis, Choices, Interval, Space, number_text
 
 
 def search_of(loader: ConfigLoader, words: Sequence[str], config: DictConfig) -> Search | None:
@@ -39,16 +39,19 @@ def search_of(loader: ConfigLoader, words: Sequence[str], config: DictConfig) ->
     axes = {each.get_key_element(): _axis(each, config) for each in swept}
     found: Any = OmegaConf.to_object(config.search)
     assert isinstance(found, SearchConfig)
-    epochs, seed = (_constant(axes.get(key), config[key]) for key in ("epochs", "seed"))
-    return Search(Space(tuple(axes.values())), found, int(epochs), int(seed))
+    seed = _largest(axes.get("seed"), config.seed)
+    return Search(Space(tuple(axes.values())), found, _largest(axes.get("epochs"), config.epochs), seed)
 
 
 def _is_setting(override: Override) -> bool:
     return override.key_or_group == "search" or override.key_or_group.startswith("search.")
 
 
-def _constant(axis: Axis | None, value: Any) -> Any:
-    return axis.values[-1] if isinstance(axis, Choices) else value
+def _largest(axis: Axis | None, value: int) -> int:
+    """Return the largest whole number on an axis, or `value` if there is none; the trials' own check refuses others."""
+    if isinstance(axis, Interval):
+        return int(axis.high)
+    return max((int(each) for each in axis.values if each.isdecimal()), default=value) if axis else value
 
 
 def _axis(override: Override, config: DictConfig) -> Axis:
@@ -70,6 +73,6 @@ def _axis(override: Override, config: DictConfig) -> Axis:
     fits = whole or not is_whole_key or not (float(low).is_integer() and float(high).is_integer())
     if not fits or (is_whole_key and not whole and "." not in key):
         log = "tag(log," if "log" in value.tags else ""
-        inside = f"{log}interval({low:g},{high:g}){')' if log else ''}"
+        inside = f"{log}interval({number_text(low)},{number_text(high)}){')' if log else ''}"
         raise ConfigError(f"{override.input_line}: {key} is a whole number. Write {key}=int({inside}).")
     return Interval(key, low, high, "log" in value.tags, whole)

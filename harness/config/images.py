@@ -99,6 +99,10 @@ class ImagesConfig(AnyData):
         is_path = self.path is None or (isinstance(self.path, str) and bool(self.path))
         require(is_path, f"data.path must be one folder or file, not {shown(self.path)}.")
         require(not (self.labels and self.path is None), "data.labels needs data.path, the folder of the images.")
+        require(
+            not (self.group and self.holdout_path),
+            "data.group has no effect with data.holdout_path, which says what is held out. Remove one of them.",
+        )
         self.class_weight = class_weight(self.class_weight)
         self._check_classes()
 

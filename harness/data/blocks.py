@@ -60,7 +60,7 @@ class Blocks:
         seed: int = 0,
         slice_rows: int = SLICE_ROWS,
     ) -> None:
-        """Prepare to read the part; by default, blocks have as many rows as fit into 4 MiB.
+        """Prepare to read the part; by default, blocks have as many rows as fit into 4 MiB, but at least one slice.
 
         The order of shuffled training rows depends on `seed`.
         """
@@ -71,7 +71,7 @@ class Blocks:
         self.scaler = scaler
         self.shape = table.features[0].shape
         self._row_bytes = sum(column.value_bytes if column.shape else 4 for column in table.columns)
-        wanted = min(block_rows or BLOCK_BYTES // self._row_bytes, self.rows)
+        wanted = min(block_rows or max(BLOCK_BYTES // self._row_bytes, 1), self.rows)
         self.block_rows = -(-wanted // slice_rows) * slice_rows
         self._wanted = block_rows
         self._table = table

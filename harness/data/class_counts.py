@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
+from harness.data.classes import class_counts, class_names
 from harness.data.tables.pages import PARTS
+from harness.escaping import csv_cell
 
 if TYPE_CHECKING:
     from harness.data.tables.table import Table
@@ -20,12 +21,6 @@ def class_counts_csv(table: Table) -> str:
     target = table.targets[0]
     if len(table.targets) != 1 or not target.categories:
         return ""
-    counts: dict[str, list] = {"class": list(target.categories)}
-    for part in PARTS:
-        found = np.zeros(len(target.categories), np.int64)
-        reader, rows = table.reader(part, [target]), table.rows(part)
-        for start in range(0, rows, table.page_rows):
-            (values,) = reader.read(start, min(start + table.page_rows, rows))
-            found += np.bincount(values.astype(np.int64), minlength=len(found))
-        counts[part] = found.tolist()
-    return pd.DataFrame(counts).to_csv(index=False)
+    names = [csv_cell(name) for name in class_names(target)]
+    counts = {part: class_counts(table, part)[: len(names)] for part in PARTS}
+    return pd.DataFrame({"class": names, **counts}).to_csv(index=False)

@@ -51,11 +51,11 @@ class Display:
     ) -> None:
         """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. Epoch 0 is compilation.
 
-        A `note` is shown in place of the runs and of `best`, the best result so far.
+        `best` is the best result so far; a `note` is shown in place of the runs.
         """
         is_begun = epoch and rows
         parts = [f"epoch {epoch}/{epochs}", note or f"{ended}/{count(runs, 'run')}"] if is_begun else ["compiling"]
-        parts += [best] if best and not note else []
+        parts += [best] if best else []
         (rate,) = self._rates("training", rows)
         if rate:
             parts += [f"{millions(rate)} rows/s", _remaining((total - rows) / rate)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -135,12 +134,10 @@ class ScanLoop:
         self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs), best, note)
 
     def _standing(self, epoch: int) -> str:
-        """Return how a search is doing: the rung ahead, trials left, and the best value so far."""
+        """Return how a search is doing: the rung ahead, and trials left."""
         rung = sum(end < epoch for end in self.rungs) + 1
         left = sum(not run.status for run in self.runs)
-        best = min((run.cost for run in self.runs), default=math.inf)
-        so_far = f", best {abs(best):.4g}" if math.isfinite(best) else ""
-        return f"rung {rung}/{len(self.rungs) + 1}, {count(left, 'trial')} left{so_far}"
+        return f"rung {rung}/{len(self.rungs) + 1}, {count(left, 'trial')} left"
 
     def _save(self, number: int) -> None:
         """Write a checkpoint, then release the records made since the last one."""

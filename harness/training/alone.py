@@ -42,7 +42,7 @@ def seconds_per_update(stack: Stack, chunk: int, empty: DeviceBlock) -> float:
 
     Gram matrices are not used, since they make updates of all chunks equally cheap. Reading and compiling are not
     counted. Of several repetitions the shortest counts, which other programs have disturbed least. If a chunk is
-    larger than a block, the time of as many rows as fit is scaled.
+    larger than a block and computed in slices, the time of as many slices as fit is scaled.
 
     Args:
         stack: The lane's model and optimizer.
@@ -52,7 +52,9 @@ def seconds_per_update(stack: Stack, chunk: int, empty: DeviceBlock) -> float:
     assert empty.x is not None
     assert empty.y is not None
     row_bytes = sum(int(values[0].shape.num_elements() or 1) * values.dtype.size for values in (empty.x, empty.y))
-    most = max(BYTES // row_bytes, 1)
+    # Only whole chunks, or slices if the chunk has several, are computed, so that at least one has to fit.
+    piece = chunk if chunk <= stack.whole_rows else stack.strategy.slice_rows
+    most = max(BYTES // row_bytes // piece, 1) * piece
     x, y = (tf.zeros([empty.overlap + most, *values.shape[1:]], values.dtype) for values in (empty.x, empty.y))
     block = empty._replace(x=x, y=y)
     loop = make_loop(stack, chunk, chunk * max(most // chunk, 1))

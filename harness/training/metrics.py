@@ -54,7 +54,8 @@ class Evaluation:
         rows, weight, loss, objective = tf.nest.map_structure(lambda value: value.numpy(), sums)
         metrics = []
         for lane in range(self._tile):
-            mean = loss[lane] / (weight or rows)
+            is_weighted = self._stack.objective.has_weights
+            mean = loss[lane] / rows if not is_weighted else loss[lane] / weight if weight else math.nan
             values = {"val/loss": mean, **self._stack.objective.measure(objective, rows, lane)}
             metrics.append({name: float(value) for name, value in values.items() if math.isfinite(value)})
         return metrics

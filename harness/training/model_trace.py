@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +29,13 @@ class ModelTrace:
         operations: The types of all operations, forward and backward.
         kept_bytes: Bytes per row of all activations that the forward pass keeps for the backward pass, without inputs.
         largest_bytes: Bytes per row of the largest of them.
+        input_bytes: Bytes per row of the input, as float32.
     """
 
     operations: Collection[str]
     kept_bytes: float
     largest_bytes: float
+    input_bytes: float
 
     @property
     def has_convolutions(self) -> bool:
@@ -48,6 +51,11 @@ class ModelTrace:
     def activation_bytes(self) -> float:
         """Bytes per row at the peak of an update: what is kept, and the gradient of the largest activation."""
         return self.kept_bytes + self.largest_bytes
+
+    @property
+    def row_bytes(self) -> float:
+        """Bytes per row at the peak of an update, with its input."""
+        return self.input_bytes + self.activation_bytes
 
 
 def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
@@ -76,7 +84,12 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
         for tensor in map(_owner, operation.inputs):
             if tensor.op.name in before and tensor.op.type not in ("Placeholder", "Const"):
                 kept[tensor.name] = _bytes(tensor) / ROWS
-    return ModelTrace({operation.type for operation in operations}, sum(kept.values()), max(kept.values(), default=0.0))
+    return ModelTrace(
+        {operation.type for operation in operations},
+        kept_bytes=sum(kept.values()),
+        largest_bytes=max(kept.values(), default=0.0),
+        input_bytes=4.0 * math.prod(input_shape),
+    )
 
 
 def _owner(tensor: Any) -> Any:

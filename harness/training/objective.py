@@ -60,9 +60,14 @@ class Objective(ABC):
         return len(self.targets)
 
     @property
+    def has_weights(self) -> bool:
+        """Whether rows have weights, of their own or of their classes."""
+        return self.is_weighted or bool(self.class_weights)
+
+    @property
     def has_gram(self) -> bool:
         """Whether a linear model's updates follow from the Gram matrices of its chunks."""
-        return self.is_squared_error and self.outputs == 1 and not (self.is_weighted or self.class_weights)
+        return self.is_squared_error and self.outputs == 1 and not self.has_weights
 
     @property
     @abstractmethod

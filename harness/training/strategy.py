@@ -18,7 +18,10 @@ from harness.training.model_trace import ModelTrace
 from harness.training.xla import compiled
 
 SLICE_BYTES = 256 << 20
-"""Most bytes of the activations of one slice. It must not depend on the device's memory, as results would then too."""
+"""Most bytes of the inputs and activations of one slice.
+
+It must not depend on the device's memory, as results would then too.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,6 @@ def choose_strategy(trace: ModelTrace, device: str, *, is_image: bool, is_random
 
 
 def slice_rows(trace: ModelTrace) -> int:
-    """Return the largest power of two, up to `SLICE_ROWS`, whose rows' activations fit into `SLICE_BYTES`."""
-    fitting = int(min(SLICE_BYTES / max(trace.activation_bytes, 1), SLICE_ROWS))
+    """Return the largest power of two, up to `SLICE_ROWS`, whose rows, with activations, fit into `SLICE_BYTES`."""
+    fitting = int(min(SLICE_BYTES / max(trace.row_bytes, 1), SLICE_ROWS))
     return 1 << max(fitting, 1).bit_length() - 1

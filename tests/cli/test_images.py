@@ -63,6 +63,14 @@ def test_the_report_shows_classes_and_mistakes(trained: Path, warm: Warm) -> Non
     assert 0 < page.count("taken for") <= 24
 
 
+def test_a_folder_is_trained_on(trained: Path, pictures: Path, warm: Warm) -> None:
+    words = ["data=images", f"data.path={pictures}", "data.image_size=[8,8]", "data.channels=1", "data.holdout=0.1"]
+    words += ["model=linear", "loss=sparse_categorical_crossentropy", "epochs=1", "tracking.uri=sqlite:///folder.db"]
+    assert warm.run(trained, "train", *words, log=trained / "folder.log") == 0, (trained / "folder.log").read_text()
+    assert "harness predict" in (trained / "folder.log").read_text()
+    assert "FOLDER" in (trained / "folder.log").read_text()
+
+
 def test_predict_reads_folders(trained: Path, best: Any, pictures: Path, warm: Warm) -> None:
     assert warm.run(trained, "predict", best["run_id"], "pictures", "--output", "found.csv") == 0
     found = pd.read_csv(trained / "found.csv", dtype={"class": str})

@@ -32,9 +32,23 @@ def test_an_interval_makes_a_sweep_a_search() -> None:
     jobs = found.propose([])
     assert {word for job in jobs for word in job if word.startswith("optimizer")} == {"optimizer=adam", "optimizer=sgd"}
     assert all(job[2] == "epochs=9" for job in jobs)
+    assert found.describe()[1].startswith("        3 trials to epoch 3, 1 trial to epoch 9")
     whole = read("seed=int(interval(1,4))", "search=sobol", "search.confirm=null")
     assert whole
     assert all(1 <= int(job[0].removeprefix("seed=")) <= 4 for job in whole.propose([]))
+
+
+@pytest.mark.parametrize("epochs", ["int(interval(1,50))", "50,20"])
+def test_searched_epochs_count_as_the_most(epochs: str) -> None:
+    found = read(f"epochs={epochs}", RATE, "search=sobol", "search.lane_epochs=100")
+    assert found
+    assert found.trials_each == 2
+    assert not any(int(job[0].removeprefix("epochs=")) > 50 for job in found.propose([]))
+    assert found.describe() == [
+        "search: sobol, 2 trials, at most 100 epochs in all",
+        "        2 trials of at most 50 epochs",
+        "        then the best 2 again with 5 other seeds: 10 runs of at most 50 epochs",
+    ]
 
 
 def test_lists_make_a_grid() -> None:

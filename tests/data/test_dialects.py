@@ -14,10 +14,12 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from harness.config import DataConfig
 from harness.config.dialect import Dialect, Header
 from harness.data.csv import rewrite
 from harness.data.formats import open_source
 from harness.data.selection import Selection, Words
+from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 
 TABLE = [[74.5, 5, 102498], [56, 3, 75197], [70.25, 4, 88366]]
@@ -188,6 +190,16 @@ def test_booleans_do_not_mix_with_other_numbers(write, text: str) -> None:
     said = {refusal(write(text), "y", block_bytes=block_bytes) for block_bytes in (1, 4, 1000)}
     line = 3 if text.startswith("y\n7") else 5
     assert said == {f"file.csv, line {line}: y has both numbers and words such as true or yes."}
+
+
+@pytest.mark.parametrize("names", [("1.csv", "2.csv"), ("2.csv", "1.csv"), ("1.csv", "2.parquet")])
+def test_booleans_do_not_mix_with_numbers_of_other_files(tmp_path: Path, names: tuple[str, str]) -> None:
+    pd.DataFrame({"a": [3, 4], "y": [1, 2]}).to_csv(tmp_path / "1.csv", index=False)
+    pd.DataFrame({"a": ["yes", "no"], "y": [1, 2]}).to_csv(tmp_path / "2.csv", index=False)
+    pd.DataFrame({"a": [True, False], "y": [1, 2]}).to_parquet(tmp_path / "2.parquet")
+    data = DataConfig(["a"], "y", path=[str(tmp_path / name) for name in names])
+    with pytest.raises(ConfigError, match=rf"{names[1]}, .* 1: a has both|{names[1]}, line 2: a has both"):
+        open_table(data, tmp_path / "cache")
 
 
 def test_duplicate_names_matter_only_where_they_are_used(write) -> None:

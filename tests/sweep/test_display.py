@@ -92,6 +92,14 @@ def test_generating_shows_rows_only(clock: Clock) -> None:
     assert text(display) == "generating data: 2k rows, 100 rows/s\n"
 
 
+def test_a_search_shows_its_rung_and_the_best_result(clock: Clock) -> None:
+    display = plain()
+    for rows in (100, 200):
+        display.training(2, 9, rows, 900, 0, 1, best="val/r2 -0.25", note="rung 2/3, 1 trial left")
+        clock.now += 10
+    assert text(display) == "training: epoch 2/9, rung 2/3, 1 trial left, val/r2 -0.25, 10 rows/s, 0:01:10 left\n"
+
+
 def test_each_activity_has_its_own_clock(clock: Clock) -> None:
     display = plain()
     clock.now += 90

@@ -58,6 +58,20 @@ def test_fractions_have_three_digits_and_stay_inside() -> None:
     assert Interval("k", 0.12345, 0.12346).value(0.0) == "0.12345"
 
 
+@pytest.mark.parametrize(("low", "high", "is_log"), [(0.99, 0.9999, False), (1000, 1004, False), (1000, 1004, True)])
+def test_trials_of_a_narrow_interval_differ(low: float, high: float, is_log: bool) -> None:
+    axis = Interval("k", low, high, is_log=is_log)
+    values = [float(axis.value(share)) for (share,) in sobol(1, 32, 0)]
+    assert len({*values}) >= 30
+    assert low <= min(values) < low + (high - low) / 20
+    assert high - (high - low) / 20 < max(values) <= high
+
+
+def test_a_space_is_written_with_all_digits() -> None:
+    texts = [str(Interval("k", 0.12345678, high)) for high in (0.12345679, 0.1234567900001)]
+    assert texts == ["interval(0.12345678,0.12345679)", "interval(0.12345678,0.1234567900001)"]
+
+
 def test_a_budget_of_epochs_decides_how_many() -> None:
     assert search(lane_epochs=42).trials_each == 9
     assert search(lane_epochs=41).trials_each == 4

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from harness.config import Scaling
+from harness.data import blocks
 from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
 from harness.data.tables.table import Table
 from harness.errors import ConfigError
-from harness.models import mlp
+from harness.models import linear, mlp
 from harness.training import strategy
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
@@ -37,8 +38,8 @@ def table(tmp_path_factory) -> Table:
 
 @pytest.fixture
 def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the activations of 64 rows fill a slice."""
-    monkeypatch.setattr(strategy, "SLICE_BYTES", 64 * int(Stack(CNN, Encoding((0,), SHAPE)).trace.activation_bytes))
+    """Let 64 rows fill a slice."""
+    monkeypatch.setattr(strategy, "SLICE_BYTES", 64 * int(Stack(CNN, Encoding((0,), SHAPE)).trace.row_bytes))
 
 
 def scan_of(lanes: list, table: Table, scaling: Scaling = Scaling.standard, **options) -> Scan:
@@ -152,13 +153,22 @@ def test_the_strategy_follows_from_operations_and_device() -> None:
     assert Stack(recipe(mlp), Encoding((0,))).strategy == strategy.Strategy("xla", False, 1024)
 
 
-def test_slices_follow_from_the_bytes_of_activations() -> None:
+def test_slices_follow_from_the_bytes_of_inputs_and_activations() -> None:
     trace = stack(small_cnn).trace
     # Of the convolution, of pooling, of the output, and the gradient of the first.
     convolution, others = 4 * 6 * 6 * 4, 4 * 3 * 3 * 4 + 4
     assert (trace.kept_bytes, trace.activation_bytes) == (convolution + others, 2 * convolution + others)
-    rows = [strategy.slice_rows(replace(trace, kept_bytes=size, largest_bytes=0)) for size in (1, 3e5, 2e6, 1e12)]
-    assert rows == [1024, 512, 128, 1]
+    empty = replace(trace, kept_bytes=0, largest_bytes=0, input_bytes=0)
+    for kind in ("kept_bytes", "input_bytes"):
+        rows = [strategy.slice_rows(replace(empty, **{kind: size})) for size in (1, 3e5, 2e6, 1e12)]
+        assert rows == [1024, 512, 128, 1]
+    assert stack(linear, shape=(224, 224, 3)).strategy.slice_rows == 256
+
+
+def test_a_block_has_a_slice_of_however_large_images(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 100)
+    made = Blocks(table, "train", Scaler.of(table, Scaling.none)).cut(2, 2)
+    assert (made.block_rows, made.capacity) == (2, 4)
 
 
 def test_batch_normalization_is_computed_over_whole_chunks_or_refused(table: Table, short_slices: None) -> None:

@@ -67,6 +67,8 @@ class ImageFiles(Input):
         """
         path, *others = self.addresses
         labels = others.pop(0) if self._data.labels else None
+        if labels is None and Path(path).is_dir():
+            self._refuse_columns(path)
         train = self._open(path, labels, classes=2)
         return train, self._open(others[0], None, classes=1) if others else None
 
@@ -74,6 +76,14 @@ class ImageFiles(Input):
         """Decode the images and write their pixels and labels."""
         train, holdout = self.sets()
         return ingest_images(train, holdout, self._data, folder, progress)
+
+    def _refuse_columns(self, folder: str) -> None:
+        for key in ("group", "path_column", "label_column"):
+            require(
+                getattr(self._data, key) is None,
+                f"data.{key}: {folder} is a folder of classes, which has no columns. Name a list of its images with "
+                f"data.labels, or remove data.{key}.",
+            )
 
     def _open(self, address: str, labels: str | None, classes: int) -> ImageSet:
         if labels is not None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from harness.config import ImagesConfig
 from harness.data.arrow_errors import named_damage
-from harness.data.images.set import ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of
 from harness.data.source import check_names
 from harness.data.storage.local import LocalFile
 from harness.data.vocabulary import plain_number
@@ -81,6 +81,8 @@ class ImageList(ImageSet):
                 yield Rejected(name, "does not exist")
             elif not label:
                 yield Rejected(name, "has no label")
+            elif self._groups is not None and not self._groups[row - 1]:
+                yield Rejected(name, NO_GROUP)
             else:
                 file = self._base / path
                 key = normal(PurePosixPath(path).as_posix())

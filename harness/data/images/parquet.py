@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from harness.config import ImagesConfig
 from harness.data.arrow_errors import named_damage
 from harness.data.images.list import as_text, columns_of, in_order, parquet_schema
-from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, normal
+from harness.data.images.set import NO_GROUP, SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, normal
 from harness.data.storage.local import LocalFile
 from harness.errors import require
 
@@ -80,7 +80,10 @@ class ImageParquet(ImageSet):
             label = self._names[int(label)]
         if not label or (self._names and label not in self._names):
             return Rejected(name, "has no label")
-        key = normal(path) or hashlib.blake2b(data, digest_size=16).hexdigest()
+        if group == "":
+            return Rejected(name, NO_GROUP)
+        # Not the path: some writers give all images the same one.
+        key = hashlib.blake2b(data, digest_size=16).hexdigest()
         suffix = PurePosixPath(path).suffix.lower()
         known = suffix if suffix in SUFFIXES_OF_IMAGES else ""
         return Item(name, key, label, group, known, len(data), partial(bytes, data))

@@ -17,6 +17,8 @@ from harness.errors import ConfigError
 
 SUFFIXES_OF_IMAGES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
+NO_GROUP = "has no group in the column data.group"
+
 
 class Rejected(NamedTuple):
     """What cannot be used: its full name, and why not, as the end of a sentence."""
@@ -31,7 +33,7 @@ class Item:
 
     Attributes:
         name: What it is called in messages.
-        key: Decides about the split: its path relative to the set, or the digest of its content.
+        key: Decides about the split: its path relative to the set, or, without a file of its own, its content's digest.
         label: Its label as text.
         group: Value of the group column; None without one.
         suffix: Suffix of its file, in lower case.

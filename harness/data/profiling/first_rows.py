@@ -1,13 +1,13 @@
-"""Reads the first rows of a source, so that a wrong path, column or format is reported within a second."""
+"""Finds a source and reads its first rows, so that a wrong path, column or format is reported within a second."""
 
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 from harness.config import AnyData, DataConfig
 from harness.data.formats import open_source
 from harness.data.inputs import origin_of
+from harness.data.kinds import find_named
 from harness.data.selection import Selection
 from harness.data.storage.addresses import find_addresses
 from harness.data.storage.files import open_file
@@ -17,19 +17,20 @@ FIRST_BYTES = 64 << 10
 
 
 def check_first_rows(data: AnyData) -> None:
-    """Check that a source's files exist, and that the first one has the columns and values that `data` expects.
+    """Check that a source exists, and that its first file of rows has the columns and values that `data` expects.
 
-    Remote files and streams are left to the pass that reads all rows.
+    Remote files, streams and images are left to the pass that reads all of them.
 
     Raises:
         ConfigError: They do not exist or are not as `data` says.
     """
+    if not isinstance(data, DataConfig):
+        find_named(data)
+        return
     names = [data.path] if isinstance(data.path, str) else data.path or []
     local = [name for name in names if not scheme(name)]
     addresses = find_addresses(local, origin_of(data))
-    if not isinstance(data, DataConfig) or not addresses or Path(addresses[0]).is_dir():
-        return
-    if open_file(addresses[0]).is_stream:
+    if not addresses or open_file(addresses[0]).is_stream:
         return
     with contextlib.closing(open_source(addresses[0], Selection.of(data, FIRST_BYTES)).chunks()) as chunks:
         next(chunks, None)

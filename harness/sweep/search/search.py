@@ -17,7 +17,7 @@ from harness.sweep.proposer import Result
 from harness.sweep.search import tpe
 from harness.sweep.search.space import Choices, Space
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same settings would give other trials."""
 
 TRIALS = 27
@@ -46,7 +46,7 @@ class Search:
     Attributes:
         space: What is searched.
         settings: How.
-        epochs: Epochs of a trial that is trained to the end.
+        epochs: Epochs of a trial that is trained to the end; the most if they are searched.
         seed: The seed of the trials.
         groups: For each choice, the positions of its trials among all proposed jobs.
         bracket: How the last proposed jobs are weighed; None if all are trained to the end.
@@ -175,7 +175,9 @@ class Search:
     def describe(self) -> list[str]:
         """Return sentences on the trials, the rungs and the confirmation."""
         size, choices, each = self.trials_each, len(self.choices), self._for_each
+        at_most = "at most " if self.space.of("epochs") in self.space.searched(()) else ""
         steps = [f"{count(lanes, 'trial')} to epoch {epoch}" for lanes, epoch in self.lanes_by_rung(size)]
+        steps = [f"{count(size, 'trial')} of {at_most}{count(self.epochs, 'epoch')}"] if at_most else steps
         lines = [
             f"search: {self.effort}",
             f"        {', '.join(steps)}{each if choices > 1 else ''}",
@@ -183,7 +185,7 @@ class Search:
         if self.settings.confirm:
             top, seeds = self.settings.confirm["top"], self.settings.confirm["seeds"]
             best = "the best" if top == 1 else f"the best {top}"
-            runs = f"{count(top * seeds * choices, 'run')} of {count(self.epochs, 'epoch')}"
+            runs = f"{count(top * seeds * choices, 'run')} of {at_most}{count(self.epochs, 'epoch')}"
             lines.append(f"        then {best}{each} again with {count(seeds, 'other seed')}: {runs}")
         return lines
 

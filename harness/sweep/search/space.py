@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import require
 
 DIGITS = 3
-"""Significant digits of proposed fractions: more would only make names longer."""
+"""Digits of proposed fractions and of the width of their interval: more would only make names longer."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Interval:
         require(not self.is_log or self.low > 0, f"{text}: a logarithmic interval must start above 0.")
 
     def __str__(self) -> str:
-        ends = f"interval({self.low:g},{self.high:g})"
+        ends = f"interval({number_text(self.low)},{number_text(self.high)})"
         ends = f"int({ends})" if self.is_whole else ends
         return f"tag(log,{ends})" if self.is_log else ends
 
@@ -43,7 +43,19 @@ class Interval:
             value = low + share * (high - low)
         if self.is_whole:
             return str(min(max(math.floor(value), int(self.low)), int(self.high)))
-        return repr(min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high))
+        return self.rounded(value)
+
+    def rounded(self, value: float) -> str:
+        """Return a fraction with as many digits as it takes to tell it from others of a narrow interval."""
+        width = abs(value) * math.log(self.high / self.low) if self.is_log else self.high - self.low
+        finest = min(abs(value), width) or width
+        rounded = round(value, DIGITS - 1 - math.floor(math.log10(finest)))
+        return repr(float(min(max(rounded, self.low), self.high)))
+
+
+def number_text(value: float) -> str:
+    """Return a number as people write it, and with all its digits."""
+    return repr(float(value)).removesuffix(".0")
 
 
 @dataclass(frozen=True)

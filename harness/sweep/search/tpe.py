@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.sweep.search.space import DIGITS, Axis, Choices, Interval
+from harness.sweep.search.space import Axis, Choices, Interval
 
 MISSING = "search=tpe needs Optuna. Install it with: pip install 'harness[tpe]'"
 
@@ -70,4 +70,4 @@ def _number(axis: Axis, text: str) -> Any:
 def _text(axis: Axis, value: Any) -> str:
     if not isinstance(axis, Interval) or axis.is_whole:
         return str(value)
-    return repr(min(max(float(f"{value:.{DIGITS}g}"), axis.low), axis.high))
+    return axis.rounded(value)
