@@ -91,7 +91,12 @@ class Job:
     def of(cls, whole: DictConfig) -> Job:
         """Return the job of a configuration that Hydra composed, the `hydra` node included."""
         config, hydra = whole.copy(), whole.hydra
-        return cls(_task(config), list(hydra.overrides.task), dict(hydra.runtime.choices), lambda: whole)
+        return cls(
+            _task(config),
+            OmegaConf.to_container(hydra.overrides.task, resolve=False),
+            dict(hydra.runtime.choices),
+            lambda: whole,
+        )
 
 
 def compose_jobs(
