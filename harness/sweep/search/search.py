@@ -164,7 +164,8 @@ class Search:
 
     @property
     def _for_each(self) -> str:
-        return f" for each of {count(len(self.choices), 'choice')} of {', '.join(self.each)}" if self.each else ""
+        choices = len(self.choices)
+        return f" for each of {choices} choices of {', '.join(self.each)}" if choices > 1 else ""
 
     @property
     def effort(self) -> str:
