@@ -69,6 +69,11 @@ def class_weight(given: Any) -> Any:
     return {str(label): value for label, value in given.items()}
 
 
+def is_boolean(label: str) -> bool:
+    """Return True if a label is `true` or `false` in any case."""
+    return label.lower() in ("true", "false")
+
+
 def repeated(names: Sequence[str]) -> list[str]:
     """Return the names that occur more than once, sorted."""
     return sorted(name for name, times in Counter(names).items() if times > 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from harness.config.any_data import AnyData, Order, Scaling, class_weight, repeated
+from harness.config.any_data import AnyData, Order, Scaling, class_weight, is_boolean, repeated
 from harness.config.dialect import Dialect
 from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
@@ -165,6 +165,8 @@ class DataConfig(Dialect, AnyData):
         )
 
     def _check_classes(self) -> None:
+        # Columns have booleans in lower case, whatever their format; YAML changes their case.
+        self.classes = [label.lower() if is_boolean(label) else label for label in self.classes]
         twice = repeated(self.classes)
         require(not twice, f"data.classes names {', '.join(twice)} more than once.")
         require(len(self.classes) != 1, "data.classes names only one class; name at least two.")

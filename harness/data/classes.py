@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.config.any_data import is_boolean
 from harness.data.statistics import Column, category_text
 from harness.data.tables.pages import Part
 from harness.data.vocabulary import Vocabulary, plain_number
@@ -23,6 +24,7 @@ class ClassVocabulary(Vocabulary):
         """Accept all labels, or those of `classes`, which are then in this order."""
         super().__init__(column, "It needs a numeric loss, such as loss=mse, if it is a number.")
         self._given = tuple(classes)
+        self._kept: set[int] = set()
 
     def encode(self, codes: np.ndarray, words: list[str]) -> np.ndarray:
         """Return preliminary codes as for a feature; labels that are not among the given classes become NaN."""
@@ -31,6 +33,10 @@ class ClassVocabulary(Vocabulary):
         known = [self._given.index(word) if word in self._given else np.nan for word in words]
         self._codes = {word: code for code, word in enumerate(self._given)}
         return np.array([*known, np.nan])[codes]
+
+    def mark_kept(self, codes: np.ndarray) -> None:
+        """Mark preliminary codes as present in rows that are not left out."""
+        self._kept.update(np.flatnonzero(np.bincount(codes.astype(np.int64))).tolist())
 
     def categories(self) -> tuple[float, ...] | tuple[str, ...]:
         """Return the given classes, or the labels in training rows, ascending; as numbers if all are plain numbers."""
@@ -46,8 +52,9 @@ class ClassVocabulary(Vocabulary):
             ConfigError: There is only one class, or one without training rows.
         """
         codes = super().final_codes() - 1
-        untrained = [*self._codes][len(self._trained) :]
-        untrained += [word for word, trained in zip(self._codes, self._trained, strict=False) if not trained]
+        known = [word for word, code in self._codes.items() if self._given or code in self._kept]
+        trained = {*np.flatnonzero(self._trained).tolist()}
+        untrained = [word for word in known if self._codes[word] not in trained]
         some = ", ".join(untrained[:5]) + (", ..." if len(untrained) > 5 else "")
         remedy = "Name the other labels in data.classes and set data.missing=drop"
         if self._given:
@@ -58,7 +65,7 @@ class ClassVocabulary(Vocabulary):
             f"{self._column}: no training row has the label {some}. {remedy}, or change data.split_seed or "
             f"data.holdout.{number}",
         )
-        require(len(codes) > 1, f"{self._column} is {''.join(self._codes)} in every row; classes need two labels.")
+        require(len(known) > 1, f"{self._column} is {''.join(known)} in every row; classes need two labels.")
         return codes
 
     def describe_unknown(self, word: str) -> str:
@@ -70,6 +77,13 @@ class ClassVocabulary(Vocabulary):
 def class_names(column: Column) -> list[str]:
     """Return the classes of a target as text, in the order of the model's outputs."""
     return [category_text(each) for each in column.categories]
+
+
+def spelled_like(label: str, names: Sequence[str]) -> str:
+    """Return a label as it is among `names`: `true` and `false` may be in any case, because YAML has no other."""
+    if label in names or not is_boolean(label):
+        return label
+    return next((name for name in names if name.lower() == label.lower()), label)
 
 
 def class_counts(table: Table, part: Part) -> np.ndarray:
@@ -104,6 +118,7 @@ def class_weights(table: Table, given: Mapping[str, float] | str | None) -> list
     (target,) = table.targets
     names = class_names(target) or ["0", "1"]
     if isinstance(given, Mapping):
+        given = {spelled_like(label, names): weight for label, weight in given.items()}
         unknown = ", ".join(label for label in given if label not in names)
         known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         require(not unknown, f"data.class_weight: {target.name} has no label {unknown}. It has: {known}.")

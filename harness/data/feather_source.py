@@ -12,7 +12,7 @@ from harness.data.arrow_errors import named_damage
 from harness.data.parquet_source import BYTES_A_VALUE, MOST_ROWS, name_row
 from harness.data.selection import Chunk
 from harness.data.source import Source, check_names
-from harness.data.typed_values import to_column
+from harness.data.typed_values import booleans_of, to_column
 from harness.errors import require
 
 
@@ -35,14 +35,14 @@ class FeatherSource(Source):
         most_rows = max(1, min(MOST_ROWS, selection.block_bytes // BYTES_A_VALUE))
         with named_damage(address), self.file.open_seekable() as stream, self._open(stream) as file:
             check_names(address, file.schema.names, selection.columns)
-            size, count = self.file.size(), file.num_record_batches
+            size, count, booleans = self.file.size(), file.num_record_batches, booleans_of(file.schema, selection)
             for index in range(count):
                 whole = file.get_batch(index)
                 for start in range(0, whole.num_rows, most_rows):
                     batch = whole.slice(start, most_rows)
                     locate = partial(name_row, address, first_row)
                     columns = [to_column(name, batch.column(name), selection, locate) for name in selection.columns]
-                    yield Chunk(columns, locate, size * (index + 1) // count)
+                    yield Chunk(columns, locate, size * (index + 1) // count, booleans)
                     first_row += batch.num_rows
 
     def _open(self, stream: pa.NativeFile) -> pyarrow.ipc.RecordBatchFileReader:

@@ -16,6 +16,7 @@ from harness.data.classes import ClassVocabulary
 from harness.data.formats import open_source
 from harness.data.precision import Offsets
 from harness.data.selection import BLOCK_BYTES, Chunk, Selection, Words
+from harness.data.source import Booleans
 from harness.data.split import Split
 from harness.data.statistics import Column, Drift, Moments
 from harness.data.tables.manifest import Facts, digest_of
@@ -126,8 +127,9 @@ def _read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[
     sources = [open_source(address, selection) for address in addresses]
     sizes = [source.file.size() for source in sources]
     total = sum(sizes) if all(sizes) else 0
+    booleans = Booleans()
     for index, source in enumerate(sources):
-        with contextlib.closing(source.chunks()) as chunks:
+        with contextlib.closing(source.chunks(booleans)) as chunks:
             for chunk in chunks:
                 yield chunk, sum(sizes[:index]) + chunk.position, total
 
@@ -138,6 +140,7 @@ class _Rows:
     def __init__(self, data: DataConfig) -> None:
         self.seen = self.dropped = self.filled = 0
         self._gaps = np.zeros(len(data.columns), np.int64)
+        self._unknown = 0
         self.drifts = [Drift() for _ in data.targets]
         self.vocabularies = {
             name: ClassVocabulary(name, data.classes) if name in data.targets else Vocabulary(name)
@@ -158,6 +161,9 @@ class _Rows:
         ]
         values = np.stack(columns)
         keep = self._settle_empty(values, chunk)
+        for name, codes in zip(self._data.columns, values, strict=True):
+            if isinstance(vocabulary := self.vocabularies.get(name), ClassVocabulary):
+                vocabulary.mark_kept(codes[keep])
         if self._data.weight and (bad := (values[-1] < 0) & keep).any():
             row = int(bad.argmax())
             found = f"{self._data.weight} is {values[-1, row]:g}"
@@ -174,7 +180,11 @@ class _Rows:
         gaps = [index for index, column in enumerate(values) if math.isnan(column.sum())]
         if missing is Missing.drop and gaps:
             is_gap = np.isnan(values[gaps])
-            self._gaps[gaps] += is_gap.sum(axis=1)
+            for index, empty in zip(gaps, is_gap, strict=True):
+                column = chunk.columns[index]
+                unknown = empty & (column.codes >= 0) if isinstance(column, Words) else np.zeros(1, bool)
+                self._unknown += int(unknown.sum())
+                self._gaps[index] += int(empty.sum() - unknown.sum())
             empty = is_gap.any(axis=0)
             self.dropped += int(empty.sum())
             return np.logical_not(empty)
@@ -193,13 +203,16 @@ class _Rows:
         return np.ones(chunk.rows, bool)
 
     def describe_dropped(self) -> str:
-        """Return a sentence without a full stop if many rows were left out, with the columns to blame; else nothing."""
+        """Return a sentence without a full stop if many rows were left out, and why; else nothing."""
         if self.dropped <= MUCH * self.seen:
             return ""
         order = np.argsort(-self._gaps, kind="stable")[:5]
         blamed = [f"{self._data.columns[index]} ({self._gaps[index] / self.seen:.0%})" for index in order]
         shown = ", ".join(name for name, index in zip(blamed, order, strict=True) if self._gaps[index])
-        return f"data.missing=drop left out {self.dropped / self.seen:.0%} of the rows; empty fields are in {shown}"
+        reasons = [f"empty fields are in {shown}"] if shown else []
+        if self._unknown:
+            reasons += [f"{self._unknown / self.seen:.0%} have labels that are not in data.classes"]
+        return f"data.missing=drop left out {self.dropped / self.seen:.0%} of the rows; {', and '.join(reasons)}"
 
     def _take_logs(self, values: np.ndarray, logs: list[int], keep: np.ndarray, chunk: Chunk) -> None:
         """Replace the columns `logs` by their logarithms, in place."""

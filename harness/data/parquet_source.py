@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from harness.data.arrow_errors import named_damage
 from harness.data.selection import Chunk
 from harness.data.source import Source, check_names
-from harness.data.typed_values import to_column
+from harness.data.typed_values import booleans_of, to_column
 
 MOST_ROWS = 1 << 17
 BYTES_A_VALUE = 8
@@ -39,12 +39,12 @@ class ParquetSource(Source):
             pq.ParquetFile(stream, page_checksum_verification=True) as file,
         ):
             check_names(address, file.schema_arrow.names, selection.columns)
-            size = self.file.size()
+            size, booleans = self.file.size(), booleans_of(file.schema_arrow, selection)
             for batch in file.iter_batches(batch_rows, columns=list(selection.columns)):
                 last_row = first_row + batch.num_rows
                 locate = partial(name_row, address, first_row)
                 columns = [to_column(name, batch.column(name), selection, locate) for name in selection.columns]
-                yield Chunk(columns, locate, size * last_row // max(file.metadata.num_rows, 1))
+                yield Chunk(columns, locate, size * last_row // max(file.metadata.num_rows, 1), booleans)
                 first_row = last_row
 
 

@@ -47,9 +47,12 @@ class Source(ABC):
             ConfigError: A column is missing, or a row is invalid.
         """
 
-    def chunks(self) -> Generator[Chunk]:
-        """Do the same as `read`, but reject numbers that float32 cannot represent, or that follow true and false."""
-        booleans = Booleans()
+    def chunks(self, booleans: Booleans | None = None) -> Generator[Chunk]:
+        """Do the same as `read`, but reject numbers that float32 cannot represent, or that follow true and false.
+
+        Files that are read as one share `booleans`.
+        """
+        booleans = booleans or Booleans()
         with contextlib.closing(self.read()) as chunks:
             for chunk in chunks:
                 for name, values in zip(self.selection.columns, chunk.columns, strict=True):

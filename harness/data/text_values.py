@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from harness.config.any_data import is_boolean
 from harness.config.dialect import Dialect
 from harness.data.selection import MILLISECONDS_A_DAY, Locate, Selection, Words
 from harness.data.text_hints import hint_for
@@ -48,7 +49,7 @@ def to_column(
 
 def one_spelling(codes: np.ndarray, words: list[str]) -> Words:
     """Return words with `True`, `TRUE` and `true` as one category, `true`, as Parquet files have it."""
-    spelled = [word.lower() if word.lower() in ("true", "false") else word for word in words]
+    spelled = [word.lower() if is_boolean(word) else word for word in words]
     if spelled == words:
         return Words(codes, words)
     index, unique = pd.factorize(np.array(spelled, object))

@@ -42,6 +42,12 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
+def booleans_of(schema: pa.Schema, selection: Selection) -> dict[str, int]:
+    """Return `Chunk.booleans`: the columns of numbers that are true and false in a file."""
+    numbers = [name for name in selection.columns if not selection.is_text(name)]
+    return {name: 0 for name in numbers if pa.types.is_boolean(schema.field(name).type)}
+
+
 def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
     """Replace the marks in `data.na_values` by null; the usual marks of text files, such as `NA`, stay words."""
     kind = values.type

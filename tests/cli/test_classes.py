@@ -13,6 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.pyfunc import load_model
 
+from harness.config import DataConfig
+from harness.data.split import Split
 from tests.warm import Warm
 
 KINDS = ["oak", "ash", "elm", "fir", "yew", "box", "bay"]
@@ -83,3 +85,17 @@ def test_all_commands(folder: Path, case: str) -> None:
 
 def experiment_tag(client: MlflowClient, experiment: str, name: str) -> str:
     return client.get_experiment(experiment).tags[f"mlflow.experiment.primaryMetric.{name}"]
+
+
+@pytest.mark.slow
+def test_one_of_several_splits_has_a_holdout_without_weight(folder: Path) -> None:
+    frame = pd.read_csv(folder / "some.csv")
+    frame["w"] = 1 - Split.of(DataConfig(["a"], "y")).parts(0, len(frame))["holdout"]
+    frame.to_csv(folder / "some.csv", index=False)
+    words = [*WORDS, "data.target=y", "data.weight=w", "chunksize=100", "data.split_seed=1,0"]
+    with closing(Warm()) as warm:
+        assert warm.run(folder, "train", "-m", *words, log=folder / "log") == 0, (folder / "log").read_text()
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'harness'")
+    found = client.search_runs([experiment.experiment_id], "tags.kind = 'run'")
+    assert sorted("val/loss" in run.data.metrics for run in found) == [False, True]

@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 
 from harness.config import Fit, ImagesConfig, LabelType, Order, Unreadable
+from harness.data import split
 from harness.data.images import ingest as image_ingest
 from harness.data.images.set import load_file
 from harness.data.tables.builder import open_table
-from harness.data.tables.table import Table
+from harness.data.tables.table import NAMES, Table
 from harness.errors import ConfigError
 from tests.data.test_images import encoded, picture, write_folder
 
@@ -113,6 +114,11 @@ ODD = {
     "palette": (encoded(Image.new("P", (12, 8), 0)), "with a palette, converted", (0, 0, 0)),
     "1 bit": (encoded(Image.new("1", (12, 8), 1)), "with 1 bit per pixel, converted", (255, 255, 255)),
     "grey": (encoded(Image.new("L", (12, 8), 7)), "in grey, converted to colour", (7, 7, 7)),
+    "CMYK JPEG": (
+        encoded(Image.new("CMYK", (12, 8), (0, 255, 255, 0)), "JPEG", quality=100),
+        "in CMYK, converted",
+        (255, 0, 0),
+    ),
     "CMYK": (encoded(Image.new("CMYK", (12, 8), (0, 255, 255, 0)), "TIFF"), "in CMYK, converted", (255, 0, 0)),
     "animated": (
         encoded(Image.new("RGB", (12, 8), (255, 0, 0)), save_all=True, append_images=[Image.new("RGB", (12, 8))]),
@@ -221,6 +227,15 @@ def test_names_that_are_the_same_after_normalisation(folder: Path, make) -> None
     )
 
 
+def test_files_whose_names_are_the_same_after_normalisation(folder: Path, make) -> None:
+    for form in ("NFC", "NFD"):
+        (folder / "cat" / unicodedata.normalize(form, "é.png")).write_bytes(encoded(picture(50)))
+    # They are the same image to a copy on another file system, so that both are in the same part.
+    for seed in range(5):
+        held_out = (make(folder, holdout=0.5, split_seed=seed).folder / NAMES).read_text().splitlines()
+        assert held_out.count("cat/é.png") in (0, 2)
+
+
 def test_the_same_bytes_twice(folder: Path, make) -> None:
     (folder / "dog" / "0.png").write_bytes((folder / "cat" / "0.png").read_bytes())
     (folder / "dog" / "2.png").write_bytes((folder / "dog" / "1.png").read_bytes())
@@ -228,6 +243,14 @@ def test_the_same_bytes_twice(folder: Path, make) -> None:
         "1 image twice with the same bytes under two labels: cat/0.png and dog/0.png",
         "1 image twice with the same bytes",
     )
+    seed = next(
+        seed
+        for seed in range(99)
+        if [split.is_held_out(f"dog/{index}.png", 0.5, seed) for index in (1, 2, 3)] == [True, False, False]
+        and not split.is_held_out("cat/1.png", 0.5, seed)
+    )
+    both = "1 image twice with the same bytes in both parts: dog/1.png and dog/2.png"
+    assert both in make(folder, holdout=0.5, split_seed=seed).notes
 
 
 def test_rows_of_a_list(folder: Path, make, tmp_path: Path) -> None:
@@ -242,6 +265,34 @@ def test_rows_of_a_list(folder: Path, make, tmp_path: Path) -> None:
     assert refusal(make, path) == usual
     assert refusal(make, path, path_column="there") == f"{path} has no column there. Did you mean where?"
     assert refusal(make, path, path_column="where") == f"{path} has only one class, cat."
+
+
+@pytest.mark.parametrize("key", ["group", "path_column", "label_column"])
+def test_a_folder_has_no_columns(key: str, folder: Path, make) -> None:
+    assert refusal(make, folder, **{key: "patient"}) == (
+        f"data.{key}: {folder} is a folder of classes, which has no columns. Name a list of its images with "
+        f"data.labels, or remove data.{key}."
+    )
+
+
+def test_images_without_a_group(folder: Path, make, tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("path,label,who\npets/cat/0.png,cat,\npets/cat/1.png,cat,a\npets/dog/0.png,dog,b\n")
+    reason = "has no group in the column data.group"
+    assert refusal(make, path, group="who") == f"{path}, row 1: pets/cat/0.png {reason}{REMEDY}"
+    assert make(path, group="who", unreadable=Unreadable.drop).dropped == 1
+    path = tmp_path / "images.parquet"
+    images = [encoded(picture(index)) for index in range(3)]
+    pq.write_table(pa.table({"image": images, "label": ["a", "b", "a"], "who": ["x", "y", None]}), path)
+    assert refusal(make, path, group="who") == f"{path}, row 3 {reason}{REMEDY}"
+
+
+def test_images_in_a_file_are_split_even_if_all_have_the_same_path(make, tmp_path: Path) -> None:
+    path = tmp_path / "images.parquet"
+    images = [{"bytes": encoded(picture(index)), "path": "image.png"} for index in range(40)]
+    pq.write_table(pa.table({"image": images, "label": ["a", "b"] * 20}), path)
+    for seed in range(3):
+        assert 2 <= make(path, holdout=0.3, split_seed=seed).holdout_rows <= 22
 
 
 def test_labels_that_are_not_classes(folder: Path, make, tmp_path: Path) -> None:
@@ -263,6 +314,11 @@ def test_labels_that_are_not_classes(folder: Path, make, tmp_path: Path) -> None
 def test_labels_that_are_no_numbers(folder: Path, make) -> None:
     assert refusal(make, folder, label_type=LabelType.number) == (
         f"{folder}/cat/0.png has the label 'cat', which is no number{REMEDY}"
+    )
+    path = folder / "list.csv"
+    path.write_text("path,label\ncat/0.png,1\ncat/1.png,1e39\n")
+    assert refusal(make, path, label_type=LabelType.number) == (
+        f"{path}, row 2: cat/1.png has the label '1e39', which float32 cannot represent{REMEDY}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.config import Missing, Order, Scaling
+from harness.config import DataConfig, Missing, Order, Scaling
 from harness.data.classes import class_counts, class_names, class_weights
 from harness.data.confusion import confusion_csv
 from harness.data.scaler import Scaler
@@ -35,6 +35,32 @@ def test_given_classes_are_in_their_own_order_and_others_may_be_dropped(make_tab
     table = make_table(LABELS, categorical=["y"], classes=["oak", "fir"], missing=Missing.drop)
     assert class_names(table.targets[0]) == ["oak", "fir"]
     assert (stored(table)[:, 1].tolist(), table.dropped) == ([1, 0, 1, 1], 1)
+
+
+@pytest.mark.parametrize("classes", [["True", "False"], ["true", "FALSE"]])
+def test_true_and_false_can_be_named_in_any_case(make_table, classes: list[str]) -> None:
+    table = make_table("a,y\n1,True\n2,False\n3,True\n4,True\n", categorical=["y"], classes=classes)
+    assert class_names(table.targets[0]) == ["true", "false"]
+    given = DataConfig(["a"], "y", class_weight={True: 5}).class_weight
+    assert class_weights(table, given) == pytest.approx([5 / 4, 1 / 4])
+
+
+def test_labels_of_rows_that_are_left_out_do_not_count(make_table) -> None:
+    table = make_table(LABELS.replace("4,ash", ",ash"), categorical=["y"], missing=Missing.drop)
+    assert (class_names(table.targets[0]), stored(table)[:, 1].tolist()) == (["fir", "oak"], [0, 1, 0, 0])
+    alone = "a,y\n1,u\n,v\n"
+    assert refusal(make_table, alone, categorical=["y"], missing=Missing.drop).startswith("y is u in every row;")
+
+
+def test_why_rows_are_left_out(make_table) -> None:
+    options = {"categorical": ["y"], "classes": ["fir", "oak"], "missing": Missing.drop}
+    assert make_table(LABELS, **options).notes == (
+        "data.missing=drop left out 20% of the rows; 20% have labels that are not in data.classes",
+    )
+    assert make_table(LABELS.replace("2,oak", ",oak") + "6,oak,1\n7,,1\n", **options).notes == (
+        "data.missing=drop left out 43% of the rows; empty fields are in a (14%), y (14%), and 14% have labels that "
+        "are not in data.classes",
+    )
 
 
 def test_the_order_of_a_file_matters_to_classes(make_table) -> None:

@@ -14,10 +14,12 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from harness.config import DataConfig
 from harness.config.dialect import Dialect, Header
 from harness.data.csv import rewrite
 from harness.data.formats import open_source
 from harness.data.selection import Selection, Words
+from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 
 TABLE = [[74.5, 5, 102498], [56, 3, 75197], [70.25, 4, 88366]]
@@ -56,6 +58,10 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any]]] = {
     ),
     "white space": (
         "area  rooms\tprice\n  74.5   5   102498  \n56 3 75197\n70.25\t4\t88366",
+        {"delimiter": "whitespace"},
+    ),
+    "a mark of UTF-8 before spaces": (
+        "\ufeff  area rooms price\n 74.5 5 102498\n 56 3 75197\n 70.25 4 88366\n",
         {"delimiter": "whitespace"},
     ),
     "tabs by name": (PLAIN.replace(",", "\t"), {"delimiter": "\\t"}),
@@ -190,6 +196,16 @@ def test_booleans_do_not_mix_with_other_numbers(write, text: str) -> None:
     assert said == {f"file.csv, line {line}: y has both numbers and words such as true or yes."}
 
 
+@pytest.mark.parametrize("names", [("1.csv", "2.csv"), ("2.csv", "1.csv"), ("1.csv", "2.parquet")])
+def test_booleans_do_not_mix_with_numbers_of_other_files(tmp_path: Path, names: tuple[str, str]) -> None:
+    pd.DataFrame({"a": [3, 4], "y": [1, 2]}).to_csv(tmp_path / "1.csv", index=False)
+    pd.DataFrame({"a": ["yes", "no"], "y": [1, 2]}).to_csv(tmp_path / "2.csv", index=False)
+    pd.DataFrame({"a": [True, False], "y": [1, 2]}).to_parquet(tmp_path / "2.parquet")
+    data = DataConfig(["a"], "y", path=[str(tmp_path / name) for name in names])
+    with pytest.raises(ConfigError, match=rf"{names[1]}, .* 1: a has both|{names[1]}, line 2: a has both"):
+        open_table(data, tmp_path / "cache")
+
+
 def test_duplicate_names_matter_only_where_they_are_used(write) -> None:
     path = write("a,note,note,y\n1,u,v,2\n")
     assert read(path, "a", "y") == [[1, 2]]
@@ -205,6 +221,10 @@ def test_duplicate_names_matter_only_where_they_are_used(write) -> None:
         ({"comment": ","}, "data.comment and data.delimiter are both ','."),
         ({"strip": "$-"}, "data.strip must not have digits, signs, brackets or the decimal mark, but has ['-']."),
         ({"names": ["a", "a"]}, "data.names has a more than once."),
+        (
+            {"units_row": True, "header": "none"},
+            "data.units_row is the row below a header, and data.header=none: use data.skip_rows.",
+        ),
         ({"skip_rows": -1}, "data.skip_rows must be from 0 to 100000, not -1."),
     ],
 )
@@ -327,6 +347,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
         ('{"y": 1}\n\n{"y": "five"}\n', "f.jsonl, line 3: y is 'five', not a number. If y is text, set "),
         ('[{"y": 1}]\n', "f.jsonl, line 1: not a JSON object. The file must have one object per line."),
         ('{"y": 1}\n{"y"\n', "f.jsonl, line 2: not a JSON object ("),
+        ('{"y": ' + "[" * 50_000 + "\n", "f.jsonl, line 1: not a JSON object ("),
         ('{"z": 1}\n', "f.jsonl has no column y. It has: z."),
     ],
 )

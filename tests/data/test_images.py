@@ -163,6 +163,18 @@ def test_lists_have_labels_groups_and_numbers(folder: Path, make, tmp_path: Path
     assert (target.name, target.dtype, target.categories, target.mean) == ("age", "float32", (), pytest.approx(0.975))
 
 
+@pytest.mark.parametrize("order", list(Order))
+def test_large_numbers_as_labels_keep_their_variation(order: Order, folder: Path, make) -> None:
+    times = [1_700_000_000 + index for index in range(20)]
+    rows = [f"cat/{index}.png,{time}" for index, time in enumerate(times)]
+    listed = folder / "list.csv"
+    listed.write_text("path,label\n" + "\n".join(rows) + "\n")
+    table = make(listed, label_type=LabelType.number, holdout=0.0, order=order)
+    target = table.targets[0]
+    assert sorted(target.own_units(table.read("train", 0, 20)[1]).tolist()) == times
+    assert (target.mean, target.std) == (pytest.approx(np.mean(times), rel=1e-12), pytest.approx(np.std(times)))
+
+
 def test_parquet_with_images_and_hugging_face_class_names(make, tmp_path: Path) -> None:
     path = tmp_path / "images.parquet"
     images = [{"bytes": encoded(picture(index)), "path": f"{index}.png"} for index in range(9)]
@@ -246,6 +258,10 @@ def test_a_killed_ingest_leaves_nothing_half_made(folder: Path, make, tmp_path: 
         ({"path": ["a", "b"]}, "data.path must be one folder or file, not ['a', 'b']."),
         ({"classes": ["a"]}, "data.classes must name at least two classes."),
         ({"classes": ["a", "a"]}, "data.classes names a more than once."),
+        (
+            {"path": "a", "holdout_path": "b", "group": "c"},
+            "data.group has no effect with data.holdout_path, which says what is held out. Remove one of them.",
+        ),
         ({"labels": "x.csv"}, "data.labels needs data.path, the folder of the images."),
     ],
 )

@@ -18,9 +18,11 @@ from harness.data.scaler import Scaler
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
 from harness.models import linear, mlp
+from harness.training.encoding import Encoding
 from harness.training.events import Stopped
-from harness.training.lanes import Recipe
+from harness.training.lanes import Recipe, Stack
 from harness.training.losses import LossPlan, make_objective
+from harness.training.metrics import Evaluation
 from harness.training.tile import Lane
 from tests.helpers import History, make_scan, note, train
 from tests.tables import stored
@@ -85,6 +87,16 @@ def plain_loop(table: Table, plan: LossPlan, loss: Any, chunk: int, build: Any =
             optimizer.apply(tape.gradient(mean, model.trainable_variables), model.trainable_variables)
             losses.append(float(mean))
     return losses, model.get_weights()
+
+
+def test_a_holdout_without_weight_has_no_loss(source: Any) -> None:
+    table = source("spam", class_weight={"1": 0})
+    plan = LossPlan("binary_crossentropy", class_weights=(1.0, 0.0))
+    stack = Stack(lanes_of(table, plan, [1000], linear)[0].recipe, Encoding((0, 0, 0)))
+    evaluation = Evaluation(stack, scaler_of(table, plan), 1)
+    counted = evaluation.start()._replace(rows=tf.constant(3.0, tf.float64))
+    assert "val/loss" not in evaluation.metrics(counted)[0]
+    assert evaluation.metrics(counted._replace(weight=tf.constant(2.0, tf.float64)))[0]["val/loss"] == 0
 
 
 def smoothed(truth: Any, outputs: Any, sample_weight: Any) -> Any:

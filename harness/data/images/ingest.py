@@ -13,12 +13,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from harness.config import ImagesConfig, LabelType, Unreadable
+from harness.data.classes import spelled_like
 from harness.data.images.decode import Decoded, UnreadableImage, decode, quiet
 from harness.data.images.notes import Notes
 from harness.data.images.set import ImageSet, Item, Rejected, normal
 from harness.data.images.writer import ImageWriter
 from harness.data.ingest import IngestProgress, ProgressCallback
+from harness.data.precision import Offsets
+from harness.data.source import FLOAT32_MAX
 from harness.data.split import is_held_out
 from harness.data.statistics import Column
 from harness.data.tables.manifest import Facts, digest_of
@@ -57,9 +62,11 @@ def ingest_images(
     page_rows = page_rows_of(planned)
     total, seen, done = sum(each.total_bytes for each in (train, holdout) if each), 0, 0
     with contextlib.ExitStack() as stack:
-        notes = stack.enter_context(Notes(train.address))
+        notes, offsets = stack.enter_context(Notes(train.address)), Offsets([not classes], page_rows)
         parts: dict[Part, ImageWriter] = {
-            part: stack.enter_context(ImageWriter(folder, part, planned, page_rows, data.order, data.split_seed))
+            part: stack.enter_context(
+                ImageWriter(folder, part, planned, page_rows, data.order, data.split_seed, offsets)
+            )
             for part in PARTS
         }
         sets: list[tuple[ImageSet, Part | None]] = [(train, None)]
@@ -73,6 +80,7 @@ def ingest_images(
                     continue
                 target, read = found
                 part = fixed or _part_of(read.item, data)
+                offsets.add(np.array([[target]]), np.array([True]))
                 parts[part].add(read.image.pixels, target)
                 notes.add(read.item.name, read.image, read.content, target, part)
                 seen, done = seen + 1, done + read.item.size
@@ -117,7 +125,7 @@ def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
         return []
     found = images.labels()
     if data.classes is not None:
-        given = [normal(name) for name in data.classes]
+        given = [spelled_like(normal(name), found) for name in data.classes]
         missing = [name for name in given if name not in found]
         known = ", ".join(found[:20]) + (", ..." if len(found) > 20 else "")
         require(not missing, f"data.classes: {images.address} has no class {', '.join(missing)}. It has: {known}.")
@@ -179,6 +187,8 @@ def _settled(result: Read | Rejected, index: dict[str, float], data: ImagesConfi
         number = math.nan
     if not math.isfinite(number):
         return Rejected(result.item.name, f"has the label {label!r}, which is no number")
+    if abs(number) > float(FLOAT32_MAX):
+        return Rejected(result.item.name, f"has the label {label!r}, which float32 cannot represent")
     return number, result
 
 

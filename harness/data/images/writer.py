@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.config import Order
+from harness.data.precision import Offsets, rounding_error
 from harness.data.shuffle import Shuffle
 from harness.data.statistics import Column, Moments
 from harness.data.tables.pages import ColumnWriter, Part, column_path, in_pages
@@ -27,13 +28,23 @@ class ImageWriter:
     """
 
     def __init__(
-        self, folder: Path, part: Part, columns: Sequence[Column], page_rows: int, order: Order, seed: int
+        self,
+        folder: Path,
+        part: Part,
+        columns: Sequence[Column],
+        page_rows: int,
+        order: Order,
+        seed: int,
+        offsets: Offsets,
     ) -> None:
+        """Prepare to write; `offsets` decide the offset of labels that are numbers."""
         self.rows = 0
         pixels, target = columns
         self.labels = np.zeros(len(target.categories), np.int64)
         self._pixels = np.empty((page_rows, *pixels.shape), pixels.file_type)
-        self._targets = np.empty(page_rows, target.file_type)
+        self._target_type = target.file_type
+        self._targets = np.empty(page_rows)
+        self._offsets = offsets
         self._filled = 0
         self._files = [
             ColumnWriter(column_path(folder, part, index), column, page_rows) for index, column in enumerate(columns)
@@ -42,7 +53,7 @@ class ImageWriter:
         is_shuffled = part == "train" and order is Order.shuffled
         self._shuffle = Shuffle(folder / "shuffle", self._row_bytes, seed, kind=np.uint8) if is_shuffled else None
         self._histograms = np.zeros((pixels.shape[-1], 256), np.int64)
-        self._moments = Moments()
+        self._moments, self._rounding = Moments(), 0.0
 
     def __enter__(self) -> ImageWriter:
         return self
@@ -63,10 +74,12 @@ class ImageWriter:
 
     def flush(self) -> None:
         """Write the current page, and add it to the statistics."""
-        pixels, targets = self._pixels[: self._filled], self._targets[: self._filled]
+        pixels, values = self._pixels[: self._filled], self._targets[: self._filled]
         if not self._filled:
             return
-        self._measure(pixels, targets)
+        offset = float(self._offsets.values()[0])
+        targets = (values - offset).astype(self._target_type)
+        self._measure(pixels, values, targets, offset)
         if self._shuffle:
             # A transposed view, which the shuffle transposes back.
             self._shuffle.add(np.concatenate([_bytes(pixels), _bytes(targets)], axis=1).T)
@@ -91,12 +104,16 @@ class ImageWriter:
         for file, values in zip(self._files, (pixels, targets), strict=True):
             file.append(values)
 
-    def _measure(self, pixels: np.ndarray, targets: np.ndarray) -> None:
-        values = pixels.reshape(-1, pixels.shape[-1])
-        for start in range(0, len(values), COUNTED_BYTES):
-            for histogram, channel in zip(self._histograms, values[start : start + COUNTED_BYTES].T, strict=True):
+    def _measure(self, pixels: np.ndarray, values: np.ndarray, stored: np.ndarray, offset: float) -> None:
+        """Add a page's pixels and labels, float64 and as they are stored, to the statistics."""
+        colours = pixels.reshape(-1, pixels.shape[-1])
+        for start in range(0, len(colours), COUNTED_BYTES):
+            for histogram, channel in zip(self._histograms, colours[start : start + COUNTED_BYTES].T, strict=True):
                 histogram += np.bincount(channel, minlength=256)
-        self._moments.add(targets.astype(np.float64))
+        self._moments.add(values)
+        magnitude = max(abs(self._moments.min - offset), abs(self._moments.max - offset))
+        error = rounding_error(values, stored, offset, magnitude, self._moments.std)
+        self._rounding = max(self._rounding, error)
 
     def _described(self, column: Column) -> Column:
         """Return the column of pixels with its statistics, which whole numbers make exact."""
@@ -113,6 +130,7 @@ class ImageWriter:
         found = self._moments
         if column.categories:
             return replace(column, count=self.rows)
+        column = replace(column, offset=float(self._offsets.values()[0]), rounding=self._rounding)
         return replace(column, count=self.rows, mean=found.mean, std=found.std, min=found.min, max=found.max)
 
 
