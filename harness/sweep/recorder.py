@@ -202,13 +202,14 @@ class Recorder:
                 self._leaderboard.keep_best(run, event.weights)
             self._end(run, "FINISHED")
 
-    def lacks_time_alone(self, runs: Sequence[Run]) -> bool:
-        """Return True if `timed_alone` would record something for a lane's runs."""
-        return any(self._lacks_time_alone(run) for run in runs)
+    def lacks_time_alone(self, run: Run) -> bool:
+        """Return True if a run finished in this sweep, and the time that it would take alone is not recorded."""
+        is_recorded = self._tracker.points.is_stored(run.run_id, ALONE)
+        return run.status == "FINISHED" and not run.is_reused and not is_recorded
 
     def timed_alone(self, runs: Sequence[Run], seconds: float) -> None:
         """Record how long the finished runs of a lane would take alone, given the time of one update."""
-        for run in filter(self._lacks_time_alone, runs):
+        for run in filter(self.lacks_time_alone, runs):
             epochs = run.stopped_at or run.config.epochs
             updates = run.updates // run.config.epochs * epochs
             self._tracker.log(run.run_id, {ALONE: updates * seconds}, epochs)
@@ -257,10 +258,6 @@ class Recorder:
                 self._end(run, status)
         if self._summary:
             self._summary.end(self._leaderboard.results(), status)
-
-    def _lacks_time_alone(self, run: Run) -> bool:
-        is_known = self._tracker.points.is_stored(run.run_id, ALONE)
-        return run.status == "FINISHED" and not run.is_reused and not is_known
 
     def _add(self, runs: Sequence[Run]) -> None:
         for run in runs:

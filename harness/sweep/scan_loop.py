@@ -107,7 +107,7 @@ class ScanLoop:
 
     def _time_alone(self, scan: PreparedScan) -> None:
         """Time single updates of the runs that shared a scan, whose own times are unknown."""
-        lanes = [index for index, runs in enumerate(scan.lanes) if self.recorder.lacks_time_alone(runs)]
+        lanes = [index for index, runs in enumerate(scan.lanes) if any(map(self.recorder.lacks_time_alone, runs))]
         if len(scan.lanes) == 1 or not lanes:
             return
         self.display.timing()

@@ -181,7 +181,7 @@ class Search:
         steps = [f"{count(size, 'trial')} of {at_most}{count(self.epochs, 'epoch')}"] if at_most else steps
         lines = [
             f"search: {self.effort}",
-            f"        {', '.join(steps)}{each if choices > 1 else ''}",
+            f"        {', '.join(steps)}{each}",
         ]
         if self.settings.confirm:
             top, seeds = self.settings.confirm["top"], self.settings.confirm["seeds"]
