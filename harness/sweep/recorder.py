@@ -203,7 +203,7 @@ class Recorder:
             self._end(run, "FINISHED")
 
     def lacks_time_alone(self, run: Run) -> bool:
-        """Return True if a run finished in this sweep, and the time that it would take alone is not recorded."""
+        """Return True if a run finished in this sweep, but not yet has the time that it would take alone."""
         is_recorded = self._tracker.points.is_stored(run.run_id, ALONE)
         return run.status == "FINISHED" and not run.is_reused and not is_recorded
 
