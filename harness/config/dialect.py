@@ -81,6 +81,8 @@ class Dialect:
         self.names = [str(name) for name in self.names]
         self.na_values = [_text(mark) for mark in self.na_values]
         self._check_marks()
+        has_units = self.units_row and self.header is Header.none
+        require(not has_units, "data.units_row is the row below a header, and data.header=none: use data.skip_rows.")
         for key in ("skip_rows", "skip_footer"):
             require_whole(f"data.{key}", getattr(self, key), 0, MOST_LINES)
         try:

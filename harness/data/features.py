@@ -32,11 +32,16 @@ def name_features(data: DataConfig, cache: Path, progress: ProgressCallback, say
     names = open_source(address, Selection((), dialect=data)).names()
     others = data.columns[len(data.features) :]  # Targets and weights.
     check_names(address, names, others)
-    unique = [name for name in names if names.count(name) == 1]  # Nobody can tell which of several is meant.
-    features = _matching(address, unique, data.features, "features", excluded=others)
+    check_names(address, names, [name for name in data.features if name in names])
+    found = _matching(address, list(dict.fromkeys(names)), data.features, "features", excluded=others)
     excluded = _matching(address, names, data.exclude, "exclude")
-    left = [name for name in features if name not in excluded]
-    require(bool(left), "data.exclude leaves no features.")
+    found = [name for name in found if name not in excluded]
+    require(bool(found), "data.exclude leaves no features.")
+    left = [name for name in found if names.count(name) == 1]  # Nobody can tell which of several is meant.
+    twice = ", ".join(name for name in found if name not in left)
+    require(bool(left), f"data.features: duplicate column names {twice} in {address}. Set data.names.")
+    if twice:
+        say(f"data.features leaves out {twice}: more than one column has that name. Set data.names to tell them apart.")
     return dataclasses.replace(data, features=left, exclude=[])
 
 

@@ -66,7 +66,7 @@ class JsonLinesSource(Source):
                 continue
             try:
                 record = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 reason = "the file is one JSON array" if line == 1 and text.lstrip().startswith(b"[") else str(error)
                 raise ConfigError(
                     f"{address}, line {line}: not a JSON object ({reason}). The file must have one object per line."

@@ -29,7 +29,7 @@ def test_a_name_that_is_missing_is_asked_for() -> None:
         overrides(["epochs=1", "--name"])
 
 
-@pytest.mark.parametrize("key", ["kind", "mlflow.note.content", "a<b"])
+@pytest.mark.parametrize("key", ["kind", "stopped_at", "search", "mlflow.note.content", "a<b"])
 def test_tags_of_our_own_cannot_be_set(key: str) -> None:
     with pytest.raises(ConfigError, match=r"tracking\.tags: a tag cannot have the name"):
         TrackingConfig(tags={key: "x"})

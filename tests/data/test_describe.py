@@ -257,6 +257,12 @@ def test_the_target_can_be_given(write, tmp_path: Path) -> None:
         describe("file.csv", target="c")
 
 
+def test_numbers_of_which_one_is_too_large_are_no_category(write) -> None:
+    content = "a,b,y\n" + "".join(f"{row},{7 + row % 2},{row * 3}\n" for row in range(9)) + "9,1e39,5\n"
+    found = overrides(write(content).command)
+    assert (found["data.features"], "data.categorical" in found) == (["a"], False)
+
+
 def test_the_command_handles_empty_fields_and_binary_targets(write) -> None:
     content = "a,bought\n1,0\n,1\n3,1\n4,0\n5,1\n"
     expected = {"data": "csv", "data.path": "file.csv", "data.features": ["a"], "data.target": "bought"}

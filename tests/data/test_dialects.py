@@ -60,6 +60,10 @@ FORMS: dict[str, tuple[str | bytes, dict[str, Any]]] = {
         "area  rooms\tprice\n  74.5   5   102498  \n56 3 75197\n70.25\t4\t88366",
         {"delimiter": "whitespace"},
     ),
+    "a mark of UTF-8 before spaces": (
+        "\ufeff  area rooms price\n 74.5 5 102498\n 56 3 75197\n 70.25 4 88366\n",
+        {"delimiter": "whitespace"},
+    ),
     "tabs by name": (PLAIN.replace(",", "\t"), {"delimiter": "\\t"}),
     "comments": (
         "# by O'Neill, \"5\"\n#\narea,rooms,price\n74.5,5,102498 # sic\n#56,3,1\n56,3,75197\n70.25,4,88366\n",
@@ -217,6 +221,10 @@ def test_duplicate_names_matter_only_where_they_are_used(write) -> None:
         ({"comment": ","}, "data.comment and data.delimiter are both ','."),
         ({"strip": "$-"}, "data.strip must not have digits, signs, brackets or the decimal mark, but has ['-']."),
         ({"names": ["a", "a"]}, "data.names has a more than once."),
+        (
+            {"units_row": True, "header": "none"},
+            "data.units_row is the row below a header, and data.header=none: use data.skip_rows.",
+        ),
         ({"skip_rows": -1}, "data.skip_rows must be from 0 to 100000, not -1."),
     ],
 )
@@ -339,6 +347,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
         ('{"y": 1}\n\n{"y": "five"}\n', "f.jsonl, line 3: y is 'five', not a number. If y is text, set "),
         ('[{"y": 1}]\n', "f.jsonl, line 1: not a JSON object. The file must have one object per line."),
         ('{"y": 1}\n{"y"\n', "f.jsonl, line 2: not a JSON object ("),
+        ('{"y": ' + "[" * 50_000 + "\n", "f.jsonl, line 1: not a JSON object ("),
         ('{"z": 1}\n', "f.jsonl has no column y. It has: z."),
     ],
 )

@@ -34,6 +34,15 @@ def test_patterns(write, keys: dict, features: list[str]) -> None:
     assert named(write(HEADER), **keys) == features
 
 
+def test_duplicate_names_are_left_out_with_a_word(write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert named(write(HEADER), features="all") == ["id", "sqft_a", "sqft_b", "a*b"]
+    assert capsys.readouterr().out == (
+        "data.features leaves out note: more than one column has that name. Set data.names to tell them apart.\n"
+    )
+    named(write(HEADER), features="all", exclude=["note"])
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
@@ -42,6 +51,8 @@ def test_patterns(write, keys: dict, features: list[str]) -> None:
         ({"features": "all", "exclude": ["*"]}, "data.exclude leaves no features."),
         ({"features": ["id"], "exclude": ["a"]}, "data.exclude needs data.features=all or a pattern such as sqft_*."),
         ({"features": ["sqft_*"], "log_columns": ["id"]}, "data.log_columns: id not in data.features and data.target"),
+        ({"features": ["note", "id*"]}, "{path}, line 1: duplicate column names note."),
+        ({"features": ["no*"]}, "data.features: duplicate column names note in {path}. Set data.names."),
         ({"features": "some"}, "data.features must be a list, such as data.features=[a,b], or all."),
     ],
 )

@@ -5,6 +5,7 @@ Only files whose dialect needs it are rewritten; the others are parsed as they a
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from typing import Any
@@ -30,7 +31,7 @@ class _Rewritten(io.RawIOBase):
         self._skip, self._footer = dialect.skip_rows, dialect.skip_footer
         self._held = b""  # Read but not yet rewritten: the last lines, or a quoted field of several lines.
         self._ready = memoryview(b"")
-        self._is_over = False
+        self._is_over, self._is_first = False, True
 
     def readable(self) -> bool:
         return True
@@ -48,6 +49,8 @@ class _Rewritten(io.RawIOBase):
         if lines:
             is_whole = lines.endswith((b"\n", b"\r"))
             lines += rest_of_ending(self._stream, lines) if is_whole else read_line(self._stream)
+        if self._is_first:
+            lines, self._is_first = lines.removeprefix(codecs.BOM_UTF8), False
         self._is_over = not lines
         blank, lines = self._skipped(lines)
         lines, kept = self._without_footer(self._held + lines)

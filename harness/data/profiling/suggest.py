@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.data.profiling.profile import ColumnProfile
+from harness.data.vocabulary import is_number
 from harness.errors import require
 from harness.overrides import override
 
@@ -70,7 +71,8 @@ def is_varied(column: ColumnProfile) -> bool:
 def is_label(column: ColumnProfile) -> bool:
     """Return True for text that has few values."""
     most = min(MOST_WORDS, column.count // 2)
-    return column.kind in ("text", "boolean") and column.distinct is not None and 2 <= column.distinct <= most
+    few = column.distinct is not None and 2 <= column.distinct <= most
+    return column.kind in ("text", "boolean") and few and not _is_too_large(column)
 
 
 def _is_sparse(column: ColumnProfile) -> bool:
@@ -79,8 +81,12 @@ def _is_sparse(column: ColumnProfile) -> bool:
 
 def is_category(column: ColumnProfile) -> bool:
     """Return True for text with few values."""
-    most = min(MOST_WORDS, column.count // 2)
-    return column.kind == "text" and column.distinct is not None and 2 <= column.distinct <= most
+    return column.kind == "text" and is_label(column)
+
+
+def _is_too_large(column: ColumnProfile) -> bool:
+    """Return True for numbers of which some are beyond the range of float32."""
+    return not column.is_words and is_number(column.first_bad)
 
 
 def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggestion:
