@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator
 
 from harness.analysis import figure_style as style
 from harness.analysis.objective import chunksize, objective
+from harness.analysis.replicates import best_of_each
 from harness.data.confusion import FILE
 from harness.escaping import figure_label
 from harness.formatting import number
@@ -28,12 +29,11 @@ MOST_LABELS = 24
 def confusion_matrices(sweep: Sweep) -> Figure | None:
     """Draw the matrices; None if neither run has one."""
     found = objective(sweep.runs)
+    best = best_of_each(sweep, lambda run: run["sample"])
     matrices = []
     for sample in ("batch", "full"):
-        runs = found.finished(sweep.runs)
-        runs = runs[runs["sample"] == sample]
-        if len(runs):
-            run: Any = runs.loc[(found.sign * runs[found.metric]).idxmin()]
+        chosen: Any = best[best["sample"] == sample]
+        for run in chosen.to_dict("records"):
             if (matrix := _matrix(sweep.artifact(str(run["run_id"]), FILE))) is not None:
                 matrices.append(
                     (f"{style.size_name(chunksize(run))}: {found.metric} {number(run[found.metric])}", matrix)

@@ -20,8 +20,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis import figure_style as style
 from harness.analysis.confusion import confusion_matrices
-from harness.analysis.objective import chunksize, objective
+from harness.analysis.objective import chunksize, objective, settings
+from harness.analysis.replicates import best_of_each
+from harness.analysis.sentences import lanes_of_scans
 from harness.config.metrics import BY_UPDATE, predicts_probability, sign
+from harness.config.naming import REPLICATES
 from harness.escaping import figure_label
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
@@ -43,19 +46,19 @@ def accuracy_curves(sweep: Sweep) -> Figure | None:
 
 
 def _curves(sweep: Sweep, metric: str) -> Figure | None:
-    found = objective(sweep.runs)
     curves = sweep.curves[sweep.curves["metric"] == metric]
     by_update = sweep.curves[sweep.curves["metric"] == f"{BY_UPDATE}{metric}"]
     if curves.empty:
         return None
-    runs, best = sweep.runs.set_index("run_id"), set(found.best(sweep.runs)["run_id"])
+    best = best_of_each(sweep, chunksize)
+    runs, bold = sweep.runs.set_index("run_id"), set(best["run_id"])
     figure, axes = style.panels(2, width=10, legend=True)
     faint = max(0.12, min(0.6, 12 / len(runs)))
     for run_id, curve in curves.groupby("run_id"):
         run: Any = runs.loc[run_id]
         full = run["sample"] == "full"
         line = {"color": style.colour(chunksize(run)), "zorder": 2, "alpha": faint, "linewidth": 1.0}
-        if run_id in best:
+        if run_id in bold:
             line |= {"zorder": 4 if full else 3, "alpha": 1.0, "linewidth": 2.0}
         if len(curve) == 1:
             line |= {"marker": "o", "markersize": 4}
@@ -77,7 +80,7 @@ def _curves(sweep: Sweep, metric: str) -> Figure | None:
     for axis in axes:
         if axis.get_xscale() == "linear":
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    rates = {chunksize(run): run["learning_rate"] for run in found.best(sweep.runs).to_dict("records")}
+    rates = {chunksize(run): run["learning_rate"] for run in best.to_dict("records")}
     style.add_legend(figure, sweep.runs, rates=rates)
     return figure
 
@@ -85,7 +88,7 @@ def _curves(sweep: Sweep, metric: str) -> Figure | None:
 def heat_map(sweep: Sweep) -> Figure | None:
     """Draw final values by chunksize and learning rate, one panel for each of the three largest epoch counts.
 
-    A cell shows the mean over seeds for the best combination of the other settings.
+    A cell shows the mean over seeds and splits for the best combination of the other settings.
     """
     found = objective(sweep.runs)
     metric, direction = found
@@ -94,7 +97,7 @@ def heat_map(sweep: Sweep) -> Figure | None:
     sizes, rates = style.ordered(runs["size"]), sorted(runs["learning_rate"].unique())
     if len(finished) < 2 or len(sizes) * len(rates) < 2:
         return None
-    others = [key for key in sweep.params if key not in ("chunksize", "seed") and runs[key].nunique() > 1]
+    others = [key for key in settings(sweep) if key not in ("chunksize", *REPLICATES)]
     means = finished.groupby(list(dict.fromkeys([*_CELL, *others])), dropna=False)[metric].mean()
     values = direction * (direction * means).groupby(_CELL).min()
     low, high = _colour_range(values[style.on_scale(values, direction)] * direction)
@@ -154,10 +157,10 @@ def costs(sweep: Sweep) -> Figure | None:
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{millions(value)}B"))
     axes[0].set_xlabel("memory of the rows of one update")
     axes[0].set_title("memory", fontsize=10)
-    shared = int(runs["time/shared_by"].max()) if "time/shared_by" in runs else 1
+    shared = lanes_of_scans(runs.to_dict("records"))
     if is_alone:
         label, heading = "updates x time of one, measured alone, s", "time of the updates alone"
-    elif shared == 1:
+    elif not shared:
         label, heading = "training time, s", "time"
     else:
         label, heading = (
@@ -177,7 +180,7 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
     if sweep.sample is None or any(column.nunique() > 1 for column in columns) or "slope" not in sweep.runs:
         return None
     found = objective(sweep.runs)
-    best = found.best(sweep.runs)
+    best = best_of_each(sweep, chunksize)
     best = best[best["slope"].notna()].sort_values(found.metric, ascending=found.sign > 0).head(style.LEGEND_ENTRIES)
     if best.empty or len(sweep.sample.columns) != 2:
         return None

@@ -16,12 +16,13 @@ from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import averaged
 from harness.analysis.sentences import best_runs, shared_scan, tuned, verdict
-from harness.analysis.tables import Column, comparison_columns, one_line, ranked, run_columns, target_columns
+from harness.analysis.tables import Column, comparison_columns, one_line, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
 from harness.analysis.whole_sample import whole_sample
 from harness.escaping import csv_cell, markdown
 from harness.runtime.secrets import masked
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import ranked
 
 if TYPE_CHECKING:
     pass
@@ -85,8 +86,14 @@ def as_markdown(sweep: Sweep, target: float | None = None) -> str:
 def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Column], list[str]]]:
     """Yield the heading, the table and the sentences of each section."""
     found, comparisons, means = objective(sweep.runs), compare_full_to_batch(sweep), averaged(sweep)
-    runs = ranked(means.runs)
-    sentences = [*best_runs(runs, found), *tuned(sweep.tags), *whole_sample(runs), *shared_scan(runs), *sweep.left_out]
+    runs, all_runs = ranked(means.runs), sweep.runs.to_dict("records")
+    sentences = [
+        *best_runs(runs, found),
+        *tuned(sweep.tags),
+        *whole_sample(all_runs),
+        *shared_scan(all_runs),
+        *sweep.left_out,
+    ]
     yield "", run_columns(means, runs), sentences
     if any(each.better for each in comparisons):
         heading = f"Each chunksize against the full sample, {found.metric} (* better)"

@@ -5,6 +5,7 @@
 # pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +14,10 @@ import pandas as pd
 from harness.analysis.objective import objective
 from harness.config.naming import REPLICATES
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import group_numbers
 
 COUNT, SPREAD = "repetitions", "spread"
 """Columns of an averaged table: the number of runs, and the standard deviation of the deciding metric."""
-
-
-def group_numbers(runs: pd.DataFrame, params: tuple[str, ...]) -> pd.Series:
-    """Return a number for each run, which is the same for runs that differ at most in seed and split."""
-    keys = [key for key in params if key not in REPLICATES and not key.startswith(("tracking.", "runtime."))]
-    texts = ["\n".join(map(str, values)) for values in runs[["sample", *keys]].itertuples(index=False)]
-    return pd.Series(pd.factorize(pd.Series(texts, dtype=str))[0], index=runs.index)
 
 
 def averaged(sweep: Sweep) -> Sweep:
@@ -54,6 +49,19 @@ def averaged(sweep: Sweep) -> Sweep:
     frame = pd.DataFrame(rows, columns=[*runs.columns, COUNT, SPREAD]).drop(columns=repeated)
     params = tuple(key for key in sweep.params if key not in repeated)
     return replace(sweep, runs=frame.astype({"chunksize": runs["chunksize"].dtype}), params=params)
+
+
+def best_of_each(sweep: Sweep, kind: Callable[[Any], str]) -> pd.DataFrame:
+    """Return the best finished run of each `kind`; of a setting that is repeated, the mean decides.
+
+    Its first repetition stands for it.
+    """
+    found = objective(sweep.runs)
+    finished = found.finished(sweep.runs)
+    if finished.empty:
+        return finished
+    costs = (found.sign * finished[found.metric]).groupby(group_numbers(finished, sweep.params)).transform("mean")
+    return finished.loc[costs.groupby(finished.apply(kind, axis=1)).idxmin()]
 
 
 _NAMES = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from harness.analysis.figure_svg import STYLE, standalone, svg
 from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import averaged
 from harness.analysis.sentences import choice, conclusion, shared_scan, tuned, verdict
-from harness.analysis.tables import comparison_columns, one_line, ranked, run_columns
+from harness.analysis.tables import comparison_columns, one_line, run_columns
 from harness.analysis.whole_sample import whole_sample
 from harness.config.naming import sweep_name
 from harness.runtime.secrets import shown
-from harness.tracking.frames import Sweep
+from harness.tracking.frames import Sweep, states
+from harness.tracking.ranking import ranked
 
 PAGE = "report.html"
 SERVER = "http://127.0.0.1:5000"
@@ -29,7 +31,8 @@ MOST_CLASSES = 50
 CAPTIONS = {
     "losses": (
         "By epoch and by update",
-        "One line per run. The best run of each chunksize is bold; full-sample runs are dashed. At the same horizontal "
+        "One line per run. The best run of each chunksize is bold (of repeated settings, the first "
+        "run of the best mean); full-sample runs are dashed. At the same horizontal "
         "position, runs have seen the same rows (left) or have taken the same number of updates (right).",
     ),
     "accuracy": ("Accuracy by epoch and by update", "Fraction of the holdout's rows that are predicted correctly."),
@@ -75,7 +78,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
         return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     means, comparisons = averaged(sweep), compare_full_to_batch(sweep)
-    runs = ranked(means.runs)
+    runs, all_runs = ranked(means.runs), sweep.runs.to_dict("records")
     found = objective(sweep.runs)
     best, sentences = runs[:TABLE_ROWS], verdict(comparisons)
     environment = Environment(autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True)
@@ -84,7 +87,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
         sweep=sweep,
         facts=facts(sweep),
         conclusion=[conclusion(runs, found), *choice(runs, found), *sentences[:2]],
-        notes=[*sentences[2:], *tuned(sweep.tags), *whole_sample(runs), *shared_scan(runs)],
+        notes=[*sentences[2:], *tuned(sweep.tags), *whole_sample(all_runs), *shared_scan(all_runs)],
         title=title(sweep),
         server=SERVER,
         style=Markup(STYLE),
@@ -142,8 +145,8 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
         values = sweep.runs[key].dropna().unique() if key in sweep.runs else []
         texts = [str(value).strip("[]").replace(",", ", ") for value in values]
         facts += [(title, ", ".join(text.rpartition(".")[-1] if title == "Model" else text for text in texts))]
-    endings = sweep.runs["status"].str.lower().where(sweep.runs["diverged_at"].isna(), "diverged").value_counts()
-    facts += [("Runs", ", ".join(f"{count:,} {ending}" for ending, count in endings.items()))]
+    endings = Counter(states(sweep.runs)).most_common()
+    facts += [("Runs", ", ".join(f"{count:,} {ending}" for ending, count in endings))]
     facts += [("Command", sweep.tags.get("command", ""))]
     return [(title, text) for title, text in facts if text]
 

@@ -44,13 +44,13 @@ def resumable(runs: Sequence[Run], abandoned: Collection[str] = ()) -> list[str]
 def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
     values = row(run)
     metric = objective(pd.DataFrame([values])).metric
-    has_result = run.info.status == "FINISHED" and metric in run.data.metrics
+    has_result = run.info.status == "FINISHED" and metric in values
     sweeps = [sweep[:SHORT] for sweep in run.data.tags.get("sweep", "").split(",") if sweep]
     return [
         run.info.run_id[:SHORT],
         age(time.time() - run.info.start_time / 1000),
         _state(run, is_abandoned=is_abandoned),
-        f"{metric} {number(run.data.metrics[metric])}" if has_result else "-",
+        f"{metric} {number(float(str(values[metric])))}" if has_result else "-",
         "yes" if run.outputs and run.outputs.model_outputs else "-",
         sweeps[-1] if sweeps else "-",
         shown(run.info.run_name or ""),

@@ -9,7 +9,7 @@ from harness.analysis.objective import Objective, Run, has
 from harness.analysis.replicates import COUNT
 from harness.config.metrics import TEST, VAL
 from harness.formatting import count, memory, number
-from harness.tracking.run_tags import EFFORT, STOPPED
+from harness.tracking.run_tags import EFFORT, RESTORED_EPOCH, STOPPED
 
 _MEMORY = "memory/update_mb"
 MOST_SIZES = 4
@@ -23,8 +23,9 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
         best = next((run for run in runs if objective.decides(run) and run["sample"] == sample), None)
         if best is not None:
             kind = "full-sample run" if sample == "full" else f"batch run (chunks of {best['chunksize']} rows)"
-            epochs = best[STOPPED] if has(best, STOPPED) else best["epochs"]
-            effort = f"{count(best['updates'], 'update')} in {count(float(epochs), 'epoch')}"
+            epochs, last = _epochs(best)
+            effort = f"{count(_updates(best), 'update')} in {count(epochs, 'epoch')}"
+            effort += f", the best of {last:g} epochs" if epochs < last else ""
             result = f"{objective.metric} {number(best[objective.metric])}{_of_several(best)}{_test(best, objective)}"
             sentences.append(f"Best {kind}: {result} after {effort}{_memory(best)}.")
     return [*sentences, *choice(runs, objective)]
@@ -48,6 +49,18 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
     ]
 
 
+def _epochs(run: Run) -> tuple[float, float]:
+    """Return the epoch whose model a run has kept, and its last one."""
+    last = float(run[STOPPED] if has(run, STOPPED) else run["epochs"])
+    return float(run[RESTORED_EPOCH]) if has(run, RESTORED_EPOCH) else last, last
+
+
+def _updates(run: Run) -> float:
+    """Return the number of updates that led to a run's result."""
+    kept, last = _epochs(run)
+    return run["updates"] * kept / last
+
+
 def test_key(metric: str) -> str:
     """Return the metric of the test that corresponds to one of the holdout, or an empty string."""
     return metric.replace(VAL, TEST, 1) if metric.startswith(VAL) else ""
@@ -69,14 +82,14 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
     if not finished:
         return "No run has finished."
     best = finished[0]
-    text = f"The best run is {best['name']}: {metric} {number(best[metric])} after {count(best['updates'], 'update')}"
+    text = f"The best run is {best['name']}: {metric} {number(best[metric])} after {count(_updates(best), 'update')}"
     other = next((run for run in finished if run["sample"] != best["sample"]), None)
     if other is None:
         return f"{text}{_memory(best)}."
     kind = "full-sample" if other["sample"] == "full" else "batch"
     more = _more(other[metric], best[metric]) if objective.sign > 0 else ""
     text += f"; the best {kind} run, {other['name']}, reaches {number(other[metric])}{more} "
-    text += f"after {count(other['updates'], 'update')}"
+    text += f"after {count(_updates(other), 'update')}"
     if not (has(best, _MEMORY) and has(other, _MEMORY)):
         return f"{text}."
     ratio = other[_MEMORY] / best[_MEMORY]
@@ -140,19 +153,27 @@ def tuned(tags: Mapping[str, str]) -> list[str]:
 
 def shared_scan(runs: Sequence[Run]) -> list[str]:
     """Explain what the times mean if runs shared a scan."""
-    shared = {int(run["time/shared_by"]) for run in runs if has(run, "time/shared_by")}
-    if not shared - {1}:
+    lanes = lanes_of_scans(runs)
+    if not lanes:
         return []
-    lanes = " or ".join(map(str, sorted(shared)))
     if any(has(run, "time/alone_s") for run in runs):
+        together = f"All {lanes} lanes were trained together by one scan, whose time is"
+        if " or " in lanes:
+            together = f"The {lanes} lanes of a scan were trained together; the time of all scans is"
         return [
-            f"alone s is a run's number of updates times the time of one, measured alone after training. All {lanes} "
-            "lanes were trained together by one scan, whose time is in the summary run."
+            "alone s is a run's number of updates times the time of one, measured alone after training. "
+            f"{together} in the summary run."
         ]
     return [
         f"scan s and scan rows/s are measured for a whole scan of {lanes} lanes, not for single runs. Runs that differ "
         "only in epochs share a lane."
     ]
+
+
+def lanes_of_scans(runs: Sequence[Run]) -> str:
+    """Return how many lanes the scans of `runs` had, such as `4 or 12`; empty if no run shared a scan."""
+    lanes = {int(run["time/shared_by"]) for run in runs if has(run, "time/shared_by")}
+    return " or ".join(map(str, sorted(lanes))) if lanes - {1} else ""
 
 
 def _more(value: float, best: float) -> str:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.analysis.objective import has, objective
+from harness.analysis.objective import objective
 from harness.analysis.render import show_list, to_csv
-from harness.analysis.tables import ranked
+from harness.analysis.replicates import averaged
 from harness.formatting import age, number
 from harness.runtime.secrets import shown
-from harness.tracking.frames import SHORT, row, state_of, typed
-from harness.tracking.run_tags import PRUNED
+from harness.tracking.frames import SHORT, Sweep, frame_of, states
+from harness.tracking.ranking import ranked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -55,18 +55,16 @@ def sweeps_as_csv(sweeps: Iterable[tuple[Run, list[Run]]]) -> str:
 
 def _facts(sweeps: Iterable[tuple[Run, list[Run]]]) -> Iterator[dict[str, Any]]:
     for head, members in sweeps:
-        runs = typed(pd.DataFrame([row(run) for run in members], columns=None if members else ["status"]))
-        states = Counter(
-            state_of(run["status"], diverged=has(run, "diverged_at"), pruned=has(run, PRUNED))
-            for run in runs.to_dict("records")
-        )
-        found, first = objective(runs), next(iter(ranked(runs)), None)
+        runs = frame_of(members, [head])
+        params = tuple(dict.fromkeys(key for run in members for key in run.data.params))
+        means = averaged(Sweep(runs, params, pd.DataFrame())).runs  # Splits are not ranked against each other.
+        found, first = objective(runs), next(iter(ranked(means)), None)
         best = first if first and found.decides(first) else None
         yield {
             "sweep": head.info.run_id,
             "name": head.info.run_name or "",
             "started": head.info.start_time / 1000,
-            "states": states,
+            "states": Counter(states(runs)),
             "best": best["name"] if best else None,
             "best_id": best["run_id"] if best else None,
             "metric": found.metric,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,13 +9,13 @@ import pandas as pd
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Run, chunksize, has, objective, settings
-from harness.analysis.replicates import COUNT, SPREAD, group_numbers
+from harness.analysis.replicates import COUNT, SPREAD
 from harness.analysis.time_to_target import TimeToTarget
 from harness.config.metrics import epoch_metrics, greater_is_better, test_metrics
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, Sweep, state_of
-from harness.tracking.run_tags import PRUNED, STOPPED
+from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
 
 Column = list[str]
 """A title, which may have several lines, and one cell per row."""
@@ -61,26 +60,6 @@ def one_line(title: str) -> str:
     return " ".join(title.replace("-\n", "").replace("/\n", "/").replace("_\n", "_").split())
 
 
-def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
-    """Return the finished runs, best first, then all others.
-
-    With the `params` that runs have, runs that differ only in seed and split stand together, ordered by their mean.
-    """
-    found = objective(runs)
-    rows = runs.to_dict("records")
-    costs = [found.sign * run[found.metric] if found.decides(run) else math.inf for run in rows]
-    if not params:
-        return [rows[index] for index in sorted(range(len(rows)), key=costs.__getitem__)]
-    groups = group_numbers(runs, params)
-    means = (
-        pd.Series(costs, index=runs.index, dtype=float).replace(math.inf, math.nan).groupby(groups).transform("mean")
-    )
-    order = sorted(
-        range(len(rows)), key=lambda index: (costs[index] == math.inf, means.iloc[index], groups.iloc[index])
-    )
-    return [rows[index] for index in order]
-
-
 def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     """Return the table of `runs`: first the settings that vary, then the metrics, the least important last."""
     columns = [["run", *(str(run["run_id"])[:SHORT] for run in runs)]]
@@ -97,6 +76,8 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
         columns += [["runs", *(f"{run[COUNT]:.0f}" if has(run, COUNT) else "" for run in runs)]]
     if any(has(run, STOPPED) for run in runs):
         columns += [["stopped\nat", *(f"{run[STOPPED]:g}" if has(run, STOPPED) else "" for run in runs)]]
+    if any(has(run, RESTORED_EPOCH) for run in runs):
+        columns += [["kept\nepoch", *(f"{run[RESTORED_EPOCH]:g}" if has(run, RESTORED_EPOCH) else "" for run in runs)]]
     columns += [[first[0], *(_ending(run) or cell for run, cell in zip(runs, first[1:], strict=True))]]
     return columns + metrics
 

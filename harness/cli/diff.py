@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.config.metrics import final_values
 from harness.formatting import count
 from harness.runtime.secrets import shown
 from harness.tracking import artifacts
@@ -97,7 +98,11 @@ def _versions(text: str) -> dict[str, str]:
 
 def _results(*runs: Run) -> Iterator[Difference]:
     first, second = (
-        {key: f"{value:.6g}" for key, value in run.data.metrics.items() if not key.startswith(_NOT_RESULTS)}
+        {
+            key: f"{value:.6g}"
+            for key, value in final_values(run.data.metrics).items()
+            if not key.startswith(_NOT_RESULTS)
+        }
         for run in runs
     )
     for key in sorted({**first, **second}):

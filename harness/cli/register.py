@@ -20,7 +20,7 @@ def register(records: RunReader, run_id: str, name: str | None) -> list[str]:
     run = records.run(run_id)
     name = name or records.experiment(run)
     sweeps = [sweep for sweep in run.data.tags.get("sweep", "").split(",") if sweep]
-    is_best = any(best_of(records.named([sweep])[0]) == run.info.run_id for sweep in sweeps[-1:])
+    is_best = any(best_of(*records.named([sweep])) == run.info.run_id for sweep in sweeps[-1:])
     version = register_model(records, run, name, is_best=is_best)
     alias = f" and alias {CHAMPION}" if is_best else ""
     address = f"models:/{name}@{CHAMPION}" if is_best else f"models:/{name}/{version}"

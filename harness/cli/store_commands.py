@@ -114,6 +114,7 @@ def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
     """Write an HTML page with figures for SWEEP, by default the newest."""
     from harness.analysis import report
 
-    found = reader_of(uri).load([sweep] if sweep else [], with_sample=True)
+    records = reader_of(uri)
+    found = records.load(full_ids(records, *([sweep] if sweep else [])), with_sample=True)
     name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # Ids of other stores may have any form.
     say(str(report.write(found, output or Path(f"harness-report-{name}"))))

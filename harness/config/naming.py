@@ -12,8 +12,8 @@ SPLITS = ("data.split_seed", "data.fold")
 REPLICATES = ("seed", *SPLITS)
 """Settings in which repetitions of a run differ."""
 
-_NOT_COMPARED = ("runtime.", "tracking.", "data.path", "data.rows", "data.origin")
-"""Settings for where runs were trained and on which file; differences in these do not set runs apart."""
+_NOT_COMPARED = ("runtime.", "tracking.", "objective.metric", "data.path", "data.rows", "data.origin")
+"""Where runs were trained, on which file, and what they are ranked by: differences in these do not set runs apart."""
 
 
 def differing(runs: Sequence[Mapping[str, object]]) -> list[str]:

@@ -21,7 +21,8 @@ from harness.runtime.secrets import masked
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.tracking._compat_views import saved_views
-from harness.tracking.reader import METRIC, RunReader
+from harness.tracking.reader import RunReader
+from harness.tracking.run_tags import METRIC
 from harness.tracking.store import primary_metric
 from harness.tracking.tracker import Tracker
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.config.metrics import BY_UPDATE, deciding_metric, epoch_metrics, final_values, greater_is_better
+from harness.config.metrics import BY_UPDATE, epoch_metrics, final_values
 from harness.config.naming import ALWAYS
 from harness.formatting import number
-from harness.tracking.run_tags import PRUNED, STOPPED
+from harness.tracking.ranking import ranked
+from harness.tracking.run_tags import METRIC, PRUNED, RESTORED_EPOCH, STOPPED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,6 +35,9 @@ MOST_SHOWN = 10
 
 EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
 CHUNK_METRIC = "train/chunk_loss"
+
+_EPOCHS = (STOPPED, PRUNED, RESTORED_EPOCH)
+"""Tags that are columns."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,14 +80,10 @@ class Sweep:
     @property
     def table(self) -> Any:
         """The runs as a DataFrame to read: best first, with the chunksize as written, and without constant params."""
-        runs = self.runs.copy()
+        best_first = [run["run_id"] for run in ranked(self.runs, self.params)]
+        runs = self.runs.set_index("run_id", drop=False).loc[best_first]
         runs["chunksize"] = runs["chunksize"].astype(object).where(runs["sample"] != "full", "full")
-        runs["state"] = _states(runs)
-        metric = deciding_metric(held_out="val/loss" in runs)
-        if metric in runs:
-            sign = -1 if greater_is_better(metric) else 1
-            costs: Any = (sign * runs[metric]).where(runs["status"] == "FINISHED")
-            runs = runs.loc[costs.sort_values().index]
+        runs["state"] = states(runs)
         varying = [key for key in self.params if key not in ALWAYS and runs[key].nunique(dropna=False) > 1]
         metrics = [*epoch_metrics(runs.columns), *(key for key in EPOCH_AXES if key in runs)]
         shown = ["name", "state", *(key for key in ALWAYS if key in runs), *varying, *metrics]
@@ -92,7 +92,7 @@ class Sweep:
     def __repr__(self) -> str:
         """Describe the sweep in one line."""
         what = f"Sweep {self.sweep_id[:SHORT]} {self.name!r}" if self.sweep_id else "Runs"
-        counts = Counter(_states(self.runs)) if len(self.runs) else {}
+        counts = Counter(states(self.runs)) if len(self.runs) else {}
         told = ", ".join(f"{times:,} {state}" for state, times in counts.items()) or "no runs"
         return f"<{what}: {told}; {len(self.curves):,} points in .curves>"
 
@@ -102,7 +102,9 @@ class Sweep:
         return f"<p>{html.escape(repr(self)[1:-1])}</p>{best.to_html(float_format=number, na_rep='')}"
 
 
-def _states(runs: pd.DataFrame) -> list[str]:
+def states(runs: pd.DataFrame) -> list[str]:
+    """Return how each run ended, in the words of `state_of`."""
+
     def has(key: str) -> Any:
         return runs[key].notna() if key in runs else [False] * len(runs)
 
@@ -120,9 +122,22 @@ def row(run: Run) -> dict[str, object]:
         "sample": tags.get("sample"),
         "diverged_at": tags.get("diverged_at"),
         **run.data.params,
-        **{key: tags[key] for key in (STOPPED, PRUNED) if key in tags},
+        **{key: tags[key] for key in _EPOCHS if key in tags},
         **final_values(run.data.metrics),
     }
+
+
+def frame_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> pd.DataFrame:
+    """Return a table of `runs`, one row each.
+
+    If they are those of one sweep, given by its summary run, the metric that decides is this sweep's: runs that it
+    reused may have been trained for another one.
+    """
+    frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
+    metrics = [sweep.data.tags.get(METRIC) for sweep in sweeps]
+    if len(metrics) == 1 and metrics[0] is not None:
+        frame[METRIC] = metrics[0] or None
+    return frame
 
 
 def state_of(status: str, *, diverged: bool, pruned: bool = False) -> str:
@@ -149,8 +164,7 @@ def _typed(key: str, values: Any) -> Any:
         numbers: Any = pd.to_numeric(values, errors="coerce")
         if numbers.notna().equals(values.notna()):
             whole = (
-                key in ("chunksize", "diverged_at", STOPPED, PRUNED)
-                or values.map(lambda value: str(value).isdigit()).all()
+                key in ("chunksize", "diverged_at", *_EPOCHS) or values.map(lambda value: str(value).isdigit()).all()
             )
             fits = float(numbers.max()) < 2**63
             return numbers.astype("Int64") if whole and fits else numbers.astype(float)

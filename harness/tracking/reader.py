@@ -16,11 +16,8 @@ from harness.data import class_counts, mistakes, sample
 from harness.errors import require
 from harness.tracking._compat_history import histories
 from harness.tracking.foreign import fault
-from harness.tracking.frames import EPOCH_AXES, NOTHING, Sweep, curves_of, datasets, row, typed
+from harness.tracking.frames import EPOCH_AXES, Sweep, curves_of, datasets, frame_of
 from harness.tracking.run_search import RunSearch
-
-METRIC = "objective.metric"
-"""The tag of a summary run that holds the metric that decides."""
 
 MOST_BYTES = 16 << 20
 """Maximum size of an artifact that is read for a report."""
@@ -46,7 +43,7 @@ class RunReader(RunSearch):
         left_out = tuple(filter(None, faults))
         runs = [run for run, wrong in zip(found, faults, strict=True) if not wrong]
         require(bool(runs) or not left_out, " ".join(left_out[:1]))
-        frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
+        frame = frame_of(runs, sweeps)
         params = tuple(dict.fromkeys(key for run in runs for key in run.data.params))
         chosen = metrics or epoch_metrics(frame)
         wanted = [key for metric in chosen for key in (metric, f"{BY_UPDATE}{metric}") if key in frame]
@@ -54,8 +51,6 @@ class RunReader(RunSearch):
         if len(sweeps) != 1:
             return Sweep(frame, params, curves, data=datasets(runs), left_out=left_out)
         (summary,) = sweeps
-        if (metric := summary.data.tags.get(METRIC)) and len(frame):
-            frame["objective.metric"] = metric  # Of this sweep; runs may be reused from one with another.
         return Sweep(
             frame,
             params,

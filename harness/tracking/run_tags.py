@@ -9,6 +9,9 @@ PRUNED = "pruned_at"
 EFFORT = "search_effort"
 """On a summary run: what its runs were tuned with, in words."""
 
+METRIC = "objective.metric"
+"""On a summary run: the configured metric that decides; empty for the default. A run has a param of this name."""
+
 SEARCH = "search"
 """On a pruned run and on a summary run: the signature of the search."""
 

@@ -11,8 +11,8 @@ from harness.analysis.comparison import NO_COMMON_UPDATES, SHARED_SCAN, Comparis
 from harness.analysis.intervals import holm_levels
 from harness.analysis.replicates import averaged
 from harness.analysis.sentences import verdict
-from harness.analysis.tables import ranked
 from harness.analysis.time_to_target import TimeToTarget, times_to_target
+from harness.tracking.ranking import ranked
 from tests.sweeps import run, sweep_of
 
 # An update an epoch, and four: the fourth epoch of the full sample is where a batch run's first ends.
@@ -158,7 +158,7 @@ def test_splits_are_paired_and_their_overlap_widens_the_interval() -> None:
 
 def test_the_larger_value_wins_if_larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """The direction comes from `harness.config.metrics` alone."""
-    monkeypatch.setattr("harness.analysis.objective.sign", lambda metric: -1)
+    monkeypatch.setattr("harness.tracking.ranking.sign", lambda metric: -1)
     sweep = sweep_of(run("full", [0.5]), run(250, [0.6]), run(500, [0.7]))
     found = [each for each in compare_full_to_batch(sweep) if each.axis == "epochs"]
     assert [(each.better, each.chunksize) for each in found] == [("batch", 500), ("batch", 250)]

@@ -16,9 +16,9 @@ from rich.console import Console
 from harness.analysis.objective import objective
 from harness.analysis.render import show
 from harness.analysis.sentences import best_runs
-from harness.analysis.tables import ranked
 from harness.errors import ConfigError
 from harness.tracking.frames import Sweep
+from harness.tracking.ranking import ranked
 from harness.tracking.reader import RunReader
 from harness.tracking.run_search import PAGE
 from harness.tracking.tracker import Tracker

@@ -1,0 +1,142 @@
+"""Repeated settings, reused runs and runs that kept an earlier epoch's model, wherever they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from mlflow.entities import LoggedModelOutput, Metric, Param, Run, RunData, RunInfo, RunOutputs, RunTag
+
+from harness.analysis import report
+from harness.analysis.best_run import best_of
+from harness.analysis.comparison import compare_full_to_batch
+from harness.analysis.figures import costs, heat_map
+from harness.analysis.objective import chunksize, settings
+from harness.analysis.replicates import best_of_each
+from harness.analysis.run_list import run_list
+from harness.analysis.sentences import best_runs, conclusion, shared_scan
+from harness.analysis.sweep_list import sweeps_as_csv
+from harness.analysis.tables import run_columns
+from harness.tracking.frames import Sweep, frame_of
+from harness.tracking.ranking import objective, ranked
+from tests.sweeps import run, sweep_of
+
+SPLIT = "data.split_seed"
+LUCKY = [
+    run(size, [loss], **{SPLIT: split})
+    for size, losses in (("full", (0.9, 0.1, 0.8)), (250, (0.4, 0.5, 0.6)), (500, (0.3, 0.9, 0.9)))
+    for split, loss in zip("012", losses, strict=True)
+]
+"""Chunks of 250 have the best mean, the full sample the best split, and chunks of 500 the best first split."""
+
+
+def recorded(number: int, params: Mapping[str, str], metrics: Mapping[str, float], *, model: bool = False) -> Run:
+    """A finished run as MLflow returns it."""
+    info = RunInfo(str(number) * 32, "0", "me", "FINISHED", number, number, "active", run_name=f"run {number}")
+    kept = "0" if "restored/val/r2" in metrics else ""
+    tags = {"kind": "run", "sample": "batch"} | ({"restored_epoch": "2", "stopped_at": "4"} if kept else {})
+    data = RunData(
+        [Metric(key, value, 0, 1) for key, value in metrics.items()],
+        [Param(key, value) for key, value in ({"learning_rate": "0.1", "epochs": "8"} | dict(params)).items()],
+        [RunTag(key, value) for key, value in tags.items()],
+    )
+    return Run(info, data, run_outputs=RunOutputs([LoggedModelOutput("m", 0)] if model else []))
+
+
+def summary(metric: str | None) -> Run:
+    tags = [] if metric is None else [RunTag("objective.metric", metric)]
+    return Run(RunInfo("9" * 32, "0", "me", "FINISHED", 0, 0, "active", run_name="sweep"), RunData([], [], tags))
+
+
+def of_splits(*, model: int) -> list[Run]:
+    rows = [("100", (0.5, 0.1)), ("200", (0.4, 0.4))]
+    cases = [(size, split, loss) for split in (0, 1) for size, losses in rows for loss in [losses[split]]]
+    return [
+        recorded(number, {"chunksize": size, SPLIT: str(split)}, {"val/loss": loss}, model=number == model)
+        for number, (size, split, loss) in enumerate(cases)
+    ]
+
+
+def test_the_best_run_of_a_size_has_the_best_mean() -> None:
+    rows = [
+        run(size, [loss], rate=rate, **{SPLIT: split})
+        for rate, losses in (("0.1", (0.5, 0.6)), ("0.2", (0.9, 0.1)), ("0.3", (0.9, 0.3)))
+        for size in ("full", 250)
+        for split, loss in zip("01", losses, strict=True)
+    ]
+    best = best_of_each(sweep_of(*rows), chunksize)
+    assert best[["learning_rate", SPLIT]].to_numpy().tolist() == [[0.2, 0], [0.2, 0]]
+    found = heat_map(sweep_of(*rows))
+    assert found is not None
+    np.testing.assert_allclose(np.asarray(found.axes[0].images[0].get_array()), [[0.55, 0.5, 0.6]] * 2)
+
+
+def test_the_best_run_is_not_the_one_of_the_luckiest_split() -> None:
+    """It is one whose model was logged, so that `register best` has something to register."""
+    runs = of_splits(model=2)
+    assert [each.data.metrics["val/loss"] for each in runs] == [0.5, 0.4, 0.1, 0.4]
+    assert best_of(of_splits(model=1)) == "1" * 32
+    assert best_of(of_splits(model=9)) == "1" * 32  # No model: the first split.
+    lines = sweeps_as_csv([(summary(""), of_splits(model=1))]).splitlines()
+    assert dict(zip(lines[0].split(","), lines[1].split(","), strict=True))["result"] == "0.3"
+
+
+def test_a_notebook_shows_the_best_first() -> None:
+    table = sweep_of(*LUCKY).table
+    assert table["chunksize"].tolist() == [250] * 3 + ["full"] * 3 + [500] * 3
+    more = {"objective.metric": "val/r2"}
+    rows = [run(10, [0.5], rate=rate, **more, **{"val/r2": score}) for rate, score in (("1", 0.1), ("2", 0.9))]
+    assert sweep_of(*rows).table["val/r2"].tolist() == [0.9, 0.1]
+
+
+def test_the_metric_of_a_sweep_decides_for_the_runs_that_it_reuses() -> None:
+    chosen = {"objective.metric": "val/mae"}
+    runs = [
+        recorded(1, {"chunksize": "full"} | chosen, {"val/loss": 0.5, "val/mae": 1.0}),
+        recorded(2, {"chunksize": "100"}, {"val/loss": 0.4, "val/mae": 2.0}),
+    ]
+    found = [objective(frame_of(runs, [summary(metric)])).metric for metric in ("", "val/loss", "val/mae", None)]
+    assert found == ["val/loss", "val/loss", "val/mae", "val/mae"]
+    assert [best_of(runs, [summary(metric)])[0] for metric in ("", "val/mae")] == ["2", "1"]
+    text = sweeps_as_csv([(summary(""), runs)])
+    assert ",val/loss,0.4," in text
+
+
+def test_the_metric_is_no_setting() -> None:
+    rows = [run(size, [0.5], **{"objective.metric": name}) for size, name in (("full", "val/mae"), (250, "val/loss"))]
+    sweep = sweep_of(*rows)
+    assert "objective.metric" not in settings(sweep)
+    assert [each.better for each in compare_full_to_batch(sweep) if each.axis == "epochs"] == ["equal"]
+
+
+def test_each_scan_has_its_own_number_of_lanes() -> None:
+    rows = [run("full", [0.5], seed=seed, shared_by=lanes) for seed, lanes in (("0", 12), ("1", 4), ("2", 4))]
+    sweep = sweep_of(*rows)
+    (sentence,) = shared_scan(sweep.runs.to_dict("records"))
+    assert sentence.startswith("scan s and scan rows/s are measured for a whole scan of 4 or 12 lanes")
+    figure = costs(sweep)
+    assert figure is not None
+    assert figure.axes[1].get_xlabel() == "training time of the scan, shared by 4 or 12 lanes, s"
+    assert " of 4 or 12 lanes" in report.render(sweep, {})
+
+
+def test_the_report_counts_runs_by_how_they_ended() -> None:
+    rows = [run(10, [0.5]), *(run(10, [0.9], rate=rate, status="KILLED", pruned_at="1") for rate in ("1", "2"))]
+    stopped = run(10, [0.9], rate="3", status="KILLED", pruned_at=None)
+    assert dict(report.facts(sweep_of(*rows, stopped)))["Runs"] == "2 pruned, 1 finished, 1 interrupted"
+
+
+RESTORED = {"val/loss": 1.0, "val/r2": 0.4, "restored/val/loss": 0.5, "restored/val/r2": 0.5, "updates": 72.0}
+
+
+def test_a_run_has_the_result_of_the_epoch_that_it_keeps() -> None:
+    each = recorded(1, {"chunksize": "1000", "objective.metric": "val/r2"}, RESTORED)
+    assert run_list([each])[3] == ["result", "val/r2 0.5"]
+    runs = frame_of([each])
+    found = objective(runs)
+    assert best_runs(ranked(runs), found)[0] == (
+        "Best batch run (chunks of 1000 rows): val/r2 0.5 after 36 updates in 2 epochs, the best of 4 epochs."
+    )
+    assert conclusion(ranked(runs), found) == "The best run is run 1: val/r2 0.5 after 36 updates."
+    columns = {title: cells for title, *cells in run_columns(Sweep(runs, ("chunksize",), runs), ranked(runs))}
+    assert (columns["stopped\nat"], columns["kept\nepoch"], columns["updates"]) == (["4"], ["2"], ["72"])
