@@ -112,18 +112,22 @@ class _Curves:
         self._by_epoch = curves_of(sweep, metric)
         self._by_update = curves_of(sweep, f"{BY_UPDATE}{metric}")
 
-    def pair(self, axis: str, runs: Sequence[Run]) -> tuple[list[Curve], bool] | None:
-        """Return both runs' curves, and whether their times are of updates timed alone; None if times are unknown."""
-        curves = [self._by_epoch[run["run_id"]] for run in runs]
+    def of(self, axis: str, pairs: Sequence[tuple[Run, Run]]) -> tuple[list[list[Curve]], bool]:
+        """Return both curves of each pair, and whether their times are of updates timed alone.
+
+        All pairs have times of one kind; those without such times are left out.
+        """
         if axis in ("epochs", "rows"):
-            return curves, False
+            return [[self._by_epoch[run["run_id"]] for run in pair] for pair in pairs], False
         if axis == "updates":
-            return [self._fine(run, math.nan) for run in runs], False
-        if all(run.get("time/shared_by", 1) == 1 for run in runs):
-            return curves, False
-        if all(has(run, "time/alone_s") for run in runs):
-            return [self._fine(run, run["time/alone_s"] / run["updates"]) for run in runs], True
-        return None
+            return [[self._fine(run, math.nan) for run in pair] for pair in pairs], False
+        trained_alone = [pair for pair in pairs if all(run.get("time/shared_by", 1) == 1 for run in pair)]
+        timed_alone = [pair for pair in pairs if all(has(run, "time/alone_s") for run in pair)]
+        if len(timed_alone) > len(trained_alone):
+            return [
+                [self._fine(run, run["time/alone_s"] / run["updates"]) for run in pair] for pair in timed_alone
+            ], True
+        return [[self._by_epoch[run["run_id"]] for run in pair] for pair in trained_alone], False
 
     def _fine(self, run: Run, seconds: float) -> Curve:
         """Return a run's curve with the points inside epochs, and with times of `seconds` for each update."""
@@ -161,12 +165,11 @@ def _compare(
 ) -> tuple[Comparison, Differences]:
     """Fill in everything but the interval, for which the differences are returned."""
     axis, nothing = blank.axis, Differences(np.zeros(0))
-    chosen = [curves.pair(axis, pair) for pair in pairs]
-    if any(each is None for each in chosen):
+    chosen, is_alone = curves.of(axis, pairs)
+    if pairs and not chosen:
         return replace(blank, reason=SHARED_SCAN), nothing
-    points = [_last_common_points(axis, *each[0]) for each in chosen if each]
+    points = [_last_common_points(axis, *each) for each in chosen]
     common = [each for each in points if each is not None]
-    is_alone = any(each[1] for each in chosen if each)
     if not common or (axis != "time" and len({at for _, _, at in common}) > 1):
         return replace(blank, reason=NO_COMMON_UPDATES if axis == "updates" else NOTHING_IN_COMMON), nothing
     full, batch = (np.array([each[side]["value"] for each in common]) for side in (0, 1))

@@ -155,7 +155,7 @@ def costs(sweep: Sweep) -> Figure | None:
     if runs["memory/update_mb"].max() > style.LOG_RATIO * runs["memory/update_mb"].min():
         axes[0].set_xscale("log")
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{millions(value)}B"))
-    axes[0].set_xlabel("memory of the rows of one update")
+    axes[0].set_xlabel("memory of one update")
     axes[0].set_title("memory", fontsize=10)
     shared = lanes_of_scans(runs.to_dict("records"))
     if is_alone:

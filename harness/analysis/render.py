@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -23,9 +23,6 @@ from harness.escaping import csv_cell, markdown
 from harness.runtime.secrets import masked
 from harness.tracking.frames import Sweep
 from harness.tracking.ranking import ranked
-
-if TYPE_CHECKING:
-    pass
 
 FULL_STYLE = "magenta"
 MOST_ROWS = 100

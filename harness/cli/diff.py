@@ -97,17 +97,20 @@ def _versions(text: str) -> dict[str, str]:
 
 
 def _results(*runs: Run) -> Iterator[Difference]:
-    first, second = (
-        {
-            key: f"{value:.6g}"
-            for key, value in final_values(run.data.metrics).items()
-            if not key.startswith(_NOT_RESULTS)
-        }
-        for run in runs
-    )
-    for key in sorted({**first, **second}):
-        if first.get(key) != second.get(key):
-            yield key, first.get(key, NONE), second.get(key, NONE)
+    first, second = (final_values(run.data.metrics) for run in runs)
+    for key in sorted(key for key in {**first, **second} if not key.startswith(_NOT_RESULTS)):
+        one, other = first.get(key), second.get(key)
+        if one != other and not (one != one and other != other):  # NaN is not equal to itself.
+            yield key, *_apart(one, other)
+
+
+def _apart(*values: float | None) -> Sequence[str]:
+    """Return two numbers with six digits, or with as many as tell them apart."""
+    for digits in (6, 17):
+        texts = [NONE if value is None else f"{value:.{digits}g}" for value in values]
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
 def _table(name: str, found: Sequence[Difference], runs: Sequence[Run]) -> Table:

@@ -42,6 +42,8 @@ def explain(error: Exception) -> str:
     if lines[0].startswith("Ambiguous value for argument"):
         word = lines[0].split(maxsplit=4)[-1].strip("'")
         return f"{word} has several values. Add -m to train with each of them."
+    if found := re.match("Sweep parameters '(.*)' requires --multirun", lines[0]):
+        return f"{found[1]} is more than one value. Add -m to train or search all of them."
     if found := re.fullmatch("Additional config directory '(.*)' not found", lines[0]):
         return f"--config-dir: no such folder: {found[1]}"
     return " ".join(lines)

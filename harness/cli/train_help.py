@@ -13,9 +13,16 @@ from harness.cli.compose import CONF
 from harness.config import Config, DataConfig, ImagesConfig, RuntimeConfig, TrackingConfig
 from harness.config.dialect import Dialect
 from harness.config.meanings import Key, keys, written
+from harness.config.objective import ObjectiveConfig
+from harness.config.search import SearchConfig
+from harness.config.stopping import StoppingConfig
 
 OPTIONS = (
-    ("-m", "Train all combinations of values that are separated by commas."),
+    (
+        "-m",
+        "Train all combinations of values that are separated by commas, or search intervals: "
+        "learning_rate=tag(log,interval(1e-4,1)).",
+    ),
     ("--name NAME", "Name of the sweep or run; the same as tracking.name=NAME."),
     ("--trust", "Allow a model's function that is in another package than harness, keras and experiments."),
     ("--config-dir DIR", "Another folder with experiment/, data/, model/, ... besides conf/ in this folder."),
@@ -24,6 +31,9 @@ OPTIONS = (
 )
 SECTIONS = (
     ("What runs usually differ in", "", Config),
+    ("What is minimized, and what decides", "objective.", ObjectiveConfig),
+    ("When runs end", "stopping.", StoppingConfig),
+    ("Searches of intervals, with -m", "search.", SearchConfig),
     ("Data: rows of files", "data.", DataConfig),
     ("Data: how text files are written", "data.", Dialect),
     ("Data: images, with data=images or data=digits", "data.", ImagesConfig),
@@ -59,7 +69,7 @@ def _keys(schema: type, prefix: str, root: dict[str, Any]) -> Iterator[Key]:
 
 
 def _groups() -> Iterator[tuple[str, str]]:
-    for name in ("data", "model", "optimizer", "experiment", "sweep"):
+    for name in ("data", "model", "optimizer", "search", "experiment", "sweep"):
         options = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
         if options:
             yield name, ", ".join(options)

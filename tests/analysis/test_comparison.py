@@ -194,6 +194,16 @@ def test_without_a_holdout_the_training_loss_is_compared() -> None:
     assert found["epochs"] == "full"
 
 
+def test_times_of_one_kind_are_compared() -> None:
+    """One pair was trained alone, in 5 s a run; two others shared a scan and were timed alone, in 2 ms a run."""
+    timed = {"shared_by": 4, "time/alone_s": 0.002}
+    rows = [run(size, [0.9, 0.5], seconds=2.5, seed="0") for size in ("full", 250)]
+    rows += [run(size, [0.9, 0.5], seed=seed, **timed) for size in ("full", 250) for seed in "12"]
+    time = by_axis(*rows)["time"]
+    assert (time.at, time.seeds, time.is_alone) == (0.002, 2, True)
+    assert by_axis(*rows)["epochs"].seeds == 3
+
+
 def test_nothing_to_compare() -> None:
     assert compare_full_to_batch(sweep_of(FULL)) == []
     assert compare_full_to_batch(sweep_of(BATCH)) == []

@@ -148,7 +148,7 @@ def test_each_failure_is_reported_in_one_line(left: Left) -> None:
 
 
 def test_the_output_shows_device_store_and_results(left: Left) -> None:
-    device, store, *table, next_step = left.said
+    device, store, *table, space, next_step = left.said
     assert device.startswith("device: ")
     assert store == f"store:  sqlite:///{left.folder}/mlflow.db, experiment harness"
     rows = [line.split() for line in table[2:10]]
@@ -172,6 +172,8 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
         assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
     assert table[-1].startswith("With the same training time, measured alone and scaled, chunks of 4 rows beat the ")
+    assert space == ""
+    assert next_step.startswith("Sweep ")
 
 
 def test_each_configuration_has_a_run_and_the_sweep_a_summary(left: Left) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from mlflow.entities import Metric, RunData
 from rich.console import Console
 
 from harness.analysis.best_run import run_ids
-from harness.cli.diff import diff
+from harness.cli.diff import _results, diff
 from harness.cli.main import cli
 from harness.errors import ConfigError
 from harness.tracking.reader import RunReader
@@ -124,6 +126,13 @@ def test_a_diff_says_what_is_not_the_same(records: RunReader, ids: Ids) -> None:
         ["val/loss", "0.5", "0.25"],
         ["No", "differences:", "data,", "code."],
     ]
+
+
+def test_results_that_differ_in_the_last_digit_are_different() -> None:
+    runs = [SimpleNamespace(data=RunData(metrics=[Metric("val/loss", value, 0, 0)])) for value in (0.5, 0.5 + 2**-52)]
+    assert [*_results(*runs)] == [("val/loss", "0.5", "0.50000000000000022")]
+    nan = SimpleNamespace(data=RunData(metrics=[Metric("val/loss", float("nan"), 0, 0)]))
+    assert [*_results(nan, nan)] == []
 
 
 def test_a_sweep_is_described_in_a_notebook(records: RunReader, ids: Ids) -> None:

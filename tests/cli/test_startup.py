@@ -68,6 +68,10 @@ def test_help_has_every_key_and_its_meaning(width: int) -> None:
         "  runtime.cache ",
         "  data.holdout ",
         "  data.target",
+        "  search.trials ",
+        "  search ",
+        "  stopping.patience",
+        "  objective.metric",
     ):
         assert any(line.startswith(start) for line in lines), start
 

@@ -121,11 +121,11 @@ def test_the_manifest_is_plain_json(make_table) -> None:
     assert facts == {
         "features": [{"name": "a", "mean": 3.0, "std": 2.0**0.5, "min": 1.0, "max": 5.0} | common],
         "targets": [{"name": "y", "mean": 30.0, "std": 200.0**0.5, "min": 10.0, "max": 50.0} | common],
-        "weights": [],
         "page_rows": 65_536,
         "train_rows": 5,
         "holdout_rows": 0,
         "test_rows": 0,
+        "weights": [],
         "dropped": 0,
         "filled": 0,
         "drift": "",
