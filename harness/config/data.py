@@ -144,6 +144,9 @@ class DataConfig(Dialect, AnyData):
         if isinstance(self.target, list) and len(self.target) == 1:
             (self.target,) = self.target  # The same column, not another text in a key.
         require(bool(self.features), "data.features is empty; name at least one column.")
+        # Columns without a header are numbered.
+        names = [str(name) if type(name) is int else name for name in self.targets]
+        self.target = names if isinstance(self.target, list) else names[0]
         require(bool(self.target), "data.target is empty; name a column.")
         named = all(isinstance(name, str) and name for name in self.targets)
         require(named, f"data.target must be a column's name or a list of these, not {shown(self.target)}.")

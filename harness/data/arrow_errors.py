@@ -16,4 +16,4 @@ def named_damage(address: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
+        raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split()).rstrip('.')}).") from error

@@ -50,8 +50,9 @@ def preview(configs: Sequence[Config], display: Display, console: Console, searc
     executor = choose_executor(configs[0].runtime)
     proposed = prepare(configs, display.reading, display.say)
     runs = list(dict.fromkeys(proposed))
-    for run in runs if search else []:
-        run.search = search_signature(search.facts, [run.signature for run in runs])  # type: ignore[union-attr]
+    own = search_signature(search.facts, [run.signature for run in runs]) if search else ""
+    for run in runs:
+        run.search = own
     bracket = bracket_of(proposed, search)
     scans = prepare_scans(runs, executor, bracket)
     display.clear()

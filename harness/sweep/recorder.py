@@ -22,7 +22,7 @@ from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
-from harness.sweep.run_fields import config_yaml, final_metrics, run_params, run_tags
+from harness.sweep.run_fields import ALONE, config_yaml, final_metrics, run_params, run_tags
 from harness.sweep.summary import Summary
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
 from harness.tracking.tracker import Tracker
@@ -202,13 +202,17 @@ class Recorder:
                 self._leaderboard.keep_best(run, event.weights)
             self._end(run, "FINISHED")
 
+    def lacks_time_alone(self, run: Run) -> bool:
+        """Return True if a run finished in this sweep, but not yet has the time that it would take alone."""
+        is_recorded = self._tracker.points.is_stored(run.run_id, ALONE)
+        return run.status == "FINISHED" and not run.is_reused and not is_recorded
+
     def timed_alone(self, runs: Sequence[Run], seconds: float) -> None:
         """Record how long the finished runs of a lane would take alone, given the time of one update."""
-        for run in runs:
-            if run.status == "FINISHED" and not run.is_reused:
-                epochs = run.stopped_at or run.config.epochs
-                updates = run.updates // run.config.epochs * epochs
-                self._tracker.log(run.run_id, {"time/alone_s": updates * seconds}, epochs)
+        for run in filter(self.lacks_time_alone, runs):
+            epochs = run.stopped_at or run.config.epochs
+            updates = run.updates // run.config.epochs * epochs
+            self._tracker.log(run.run_id, {ALONE: updates * seconds}, epochs)
 
     def diverged(self, runs: Sequence[Run], event: Diverged) -> None:
         """Record that the runs of a lane diverged, which counts as a result."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from mlflow.entities import LifecycleStage
 from mlflow.entities import Run as Record
 
+from harness.config.metrics import TEST
 from harness.errors import ConfigError
 from harness.formatting import count
 from harness.sweep.checkpoint import Saved
 from harness.sweep.checkpoint_facts import Facts
 from harness.sweep.plan import Run
 from harness.sweep.recorder import Recorder
+from harness.sweep.run_fields import ALONE
 from harness.sweep.run_locks import RunLocks
 from harness.sweep.scan_loop import ScanLoop, arrays_under
 from harness.tracking.point_ledger import is_complete
@@ -122,3 +124,13 @@ def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: St
     store.tracker.points.restore([record.info.run_id for record in records.values()], facts["points"])
     for signature, record in active.items():
         store.tracker.set_recorded(record.info.run_id, record.data.params, steps[signature])
+    for record in [record for signature, record in records.items() if signature not in active]:
+        _set_recorded_after_the_end(record, store)
+
+
+def _set_recorded_after_the_end(record: Record, store: Store) -> None:
+    """Leave out what is recorded of runs that have ended, and what the store has already."""
+    keys = [key for key in record.data.metrics if key == ALONE or key.startswith(TEST)]
+    points = store.reader.histories([record.info.run_id], keys) if keys else None
+    steps = {} if points is None else points.groupby("metric")["step"].agg(set).to_dict()
+    store.tracker.set_recorded(record.info.run_id, record.data.params, steps)

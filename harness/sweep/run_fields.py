@@ -20,6 +20,9 @@ from harness.sweep.plan import Run
 from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
 
+ALONE = "time/alone_s"
+"""The metric of a run's time if it were trained alone, which is recorded after its end."""
+
 MAX_WEIGHTS = 200  # Maximum number of inputs for which a linear model's weights are recorded as metrics.
 
 

@@ -85,7 +85,7 @@ class ScanLoop:
                 self.recorder.scanned(scan.task.clocks)
             self._save(len(self.scans))
         if self.runs[0].config.runtime.time_alone:
-            for scan in self.scans[first:]:
+            for scan in self.scans:  # Also those that an earlier process has trained, but may not have timed.
                 self._time_alone(scan)
         self.display.clear()
 
@@ -107,7 +107,7 @@ class ScanLoop:
 
     def _time_alone(self, scan: PreparedScan) -> None:
         """Time single updates of the runs that shared a scan, whose own times are unknown."""
-        lanes = [index for index, runs in enumerate(scan.lanes) if any(run.status == "FINISHED" for run in runs)]
+        lanes = [index for index, runs in enumerate(scan.lanes) if any(map(self.recorder.lacks_time_alone, runs))]
         if len(scan.lanes) == 1 or not lanes:
             return
         self.display.timing()

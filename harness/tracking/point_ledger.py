@@ -44,6 +44,10 @@ class PointLedger:
         """Set which points of a resumed run the store has."""
         self._stored[run_id] = {key: set(some) for key, some in steps.items()}
 
+    def is_stored(self, run_id: str, key: str) -> bool:
+        """Return True if a resumed run had points of a metric in the store."""
+        return bool(self._stored.get(run_id, {}).get(key))
+
 
 def is_complete(counts: Counts, steps: Steps) -> bool:
     """Return True if the store has all points that were counted; it may have later ones."""

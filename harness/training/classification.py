@@ -32,6 +32,11 @@ class BinaryClassification(Objective):
     """
 
     @property
+    def counts_classes(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Names of what `measure` returns."""
         return BINARY
@@ -102,12 +107,13 @@ class Classification(Objective):
         return class_metrics(self.outputs)
 
     @property
-    def _keeps_matrix(self) -> bool:
+    def counts_classes(self) -> bool:
+        """Unless there are too many."""
         return self.outputs <= MATRIX_CLASSES
 
     def start(self, tile: int) -> Accumulators:
         """Return zeros."""
-        width = self.outputs if self._keeps_matrix else 3
+        width = self.outputs if self.counts_classes else 3
         return tf.zeros([tile * width * self.outputs], tf.int32), tf.zeros([tile], tf.int32)
 
     def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:
@@ -118,7 +124,7 @@ class Classification(Objective):
         lane = tf.range(tile)[:, None]
         label = tf.broadcast_to(tf.cast(holdout.targets[:, 0], tf.int32), outputs.shape[:2])
         predicted = tf.argmax(outputs, axis=-1, output_type=tf.int32)
-        if self._keeps_matrix:
+        if self.counts_classes:
             counts = _count(counts, (lane * classes + label) * classes + predicted, inside)
         else:
             for kind, (position, counted) in enumerate(
@@ -148,7 +154,7 @@ class Classification(Objective):
 
     def confusion(self, sums: Sequence[np.ndarray], lane: int) -> np.ndarray | None:
         """Return the confusion matrix, if it is kept."""
-        return sums[0].reshape(-1, self.outputs, self.outputs)[lane] if self._keeps_matrix else None
+        return sums[0].reshape(-1, self.outputs, self.outputs)[lane] if self.counts_classes else None
 
     def predictions(self, outputs: Any, scaler: Scaler) -> Any:
         """Turn logits into probabilities."""

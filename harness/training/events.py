@@ -72,9 +72,8 @@ class Stopped:
         weights: The weights, in the order of `keras.Model.get_weights`.
         ending: Why it stops.
         restored: The epoch that the weights belong to, if it may not be the last.
-        confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes and the
-            weights are those of this epoch.
-        test: Metrics on the rows of the test, if they are known.
+        confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes.
+        test: Metrics on the rows of the test, if there are any. Neither is measured of a lane that has been pruned.
     """
 
     lane: int

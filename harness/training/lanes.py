@@ -139,6 +139,14 @@ class Stack:
             variable.assign(values[lane])
         return self.model.get_weights()
 
+    def with_weights(self, state: LaneState, weights: Sequence[np.ndarray]) -> LaneState:
+        """Return the state with `weights`, in the order of `keras.Model.get_weights`, in all lanes."""
+        self.model.set_weights(list(weights))
+        tile: Any = state.optimizer[0].shape[0]
+        variables = self.model.trainable_variables, self.model.non_trainable_variables
+        trained, others = (_stacked([each] * tile) for each in variables)
+        return state._replace(weights=trained, extra=others)
+
     def update(self, state: LaneState, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, LaneState]:
         """Take one optimizer step per lane with the mean loss of a chunk, given features `x` and `y [rows, columns]`.
 

@@ -70,6 +70,11 @@ class Objective(ABC):
         return self.is_squared_error and self.outputs == 1 and not self.has_weights
 
     @property
+    def counts_classes(self) -> bool:
+        """Whether there is a confusion matrix."""
+        return False
+
+    @property
     @abstractmethod
     def metrics(self) -> tuple[str, ...]:
         """Names of what `measure` returns."""

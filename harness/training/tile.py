@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from harness.config.metrics import TEST, VAL
 from harness.training.best_epochs import BestEpochs
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
+from harness.training.kept_weights import ReadPart, measure_kept, of_test
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import Loop
 from harness.training.metrics import Evaluation, Sums
@@ -156,11 +156,15 @@ class Tile:
         """Return True if an active lane stops after `epoch`."""
         return any(epoch in self.lanes[lane].stops for lane in self.active(epoch))
 
+    def measure_kept(self, event: Stopped, holdout: ReadPart, test: ReadPart | None) -> Stopped:
+        """Return an event of this tile with all measurements; see `harness.training.kept_weights`."""
+        return measure_kept(event, self._stack, self._evaluation, self._state.lanes, holdout, test)
+
     @ends_the_tile
     def keep_test(self) -> None:
         """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test."""
         found, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
-        self._test = [{key.replace(VAL, TEST, 1): value for key, value in metrics.items()} for metrics in found]
+        self._test = [*map(of_test, found)]
 
     def fail(self) -> Iterator[Failed]:
         """Yield the lanes ended by an error, once."""

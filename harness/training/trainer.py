@@ -20,7 +20,7 @@ from harness.training.alone import time_lanes
 from harness.training.clocks import Clocks
 from harness.training.early import early_updates
 from harness.training.encoding import Encoding
-from harness.training.events import EpochEnd, Event, Failed, Progress
+from harness.training.events import Ending, EpochEnd, Event, Failed, Progress, Stopped
 from harness.training.feed import Feed, FeedLimits
 from harness.training.gram import GramSteps
 from harness.training.lanes import Recipe, Stack
@@ -155,7 +155,11 @@ class Scan:
                         tile.keep_test()
                 self._evaluate(pool, active, holdout, epoch)
                 yield from self._fail()
-                yield from self._end_epoch(active, epoch)
+                for tile, event in self._end_epoch(active, epoch):
+                    if isinstance(event, Stopped) and event.ending is not Ending.pruned:
+                        yield self._measure_kept(pool, tile, event, holdout)
+                    else:
+                        yield event
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
 
@@ -264,16 +268,25 @@ class Scan:
         for tile in self._tiles:
             yield from tile.fail()
 
-    def _end_epoch(self, active: Sequence[Tile], epoch: int) -> Iterator[Event]:
+    def _measure_kept(self, pool: ThreadPoolExecutor, tile: Tile, event: Stopped, holdout: Feed) -> Stopped:
+        test = Feed(self._test, self._device, pool, self._feed_limits) if self._test else None
+        with tf.device(self._device):
+            return tile.measure_kept(
+                event,
+                lambda: self._timed(holdout.read(event.epoch)),
+                (lambda: self._timed(test.read(event.epoch))) if test else None,
+            )
+
+    def _end_epoch(self, active: Sequence[Tile], epoch: int) -> Iterator[tuple[Tile, Event]]:
         ends: list[EpochEnd] = []
         for tile in active:
             for event in tile.end_epoch(epoch, self.rows, self.clocks.train):
                 if isinstance(event, EpochEnd):
                     ends.append(event)
-                yield event
+                yield tile, event
         if self._stopper and (leaving := self._stopper.leaving(ends)):
             for tile in active:
-                yield from tile.leave(leaving, epoch)
+                yield from ((tile, event) for event in tile.leave(leaving, epoch))
 
     def _compile(self, train: Feed, holdout: Feed, pool: ThreadPoolExecutor) -> None:
         """Compile all tiles with empty blocks, which are freed afterwards."""

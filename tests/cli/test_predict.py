@@ -12,11 +12,17 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness.cli import saved_model
+from harness.cli.kept_rows import kept_rows
 from harness.cli.predict import predict
 from harness.cli.saved_model import load, rows_per_batch
+from harness.config.dialect import Dialect
+from harness.data.formats import open_source
+from harness.data.selection import Selection
 from harness.errors import ConfigError
 from harness.tracking.model_saver import RawModel
 from harness.tracking.reader import RunReader
@@ -62,6 +68,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture
 def records(store: dict[str, str]) -> RunReader:
     return RunReader(store["uri"])
+
+
+def test_kept_rows_have_marks_for_missing_values_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"n": [-999, 5]}), path)
+    rows = kept_rows(open_source(str(path), Selection((), dialect=Dialect(na_values=[-999]))))
+    next(rows)
+    assert rows.send(2)[0].tolist() == ["-999", "5"]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])

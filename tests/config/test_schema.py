@@ -39,7 +39,7 @@ def config(**changes: Any) -> Config:
     [
         ({"features": []}, "data.features is empty; name at least one column."),
         ({"target": ""}, "data.target is empty; name a column."),
-        ({"target": ["y", 3]}, "data.target must be a column's name or a list of these, not ['y', 3]."),
+        ({"target": ["y", 1.5]}, "data.target must be a column's name or a list of these, not ['y', 1.5]."),
         ({"weight": "y"}, "data.weight must name a column that is neither a feature nor a target, not 'y'."),
         ({"classes": ["u"]}, "data.classes names only one class; name at least two."),
         ({"classes": ["u", "v", "u"]}, "data.classes names u more than once."),

@@ -165,6 +165,10 @@ def test_extreme_shapes_by_fit(folder: Path, make) -> None:
     for fit in Fit:
         pixels = make(folder, fit=fit).read("train", 0, 3)[0]
         assert (pixels.max(axis=(1, 2, 3)) == 9).all()
+        shrunk = 2 if fit is Fit.pad else 0
+        assert f"{3 - shrunk} image{'' if shrunk else 's'} smaller than data.image_size, enlarged: " in "".join(
+            make(folder, fit=fit).notes
+        )
 
 
 def test_an_empty_class(folder: Path, make) -> None:

@@ -137,6 +137,7 @@ def test_an_empty_last_field_is_not_the_last_delimiter(write) -> None:
 
 
 def test_without_a_header_columns_are_numbered(write) -> None:
+    assert [DataConfig([0, 1], target).targets for target in (2, [2, 3])] == [["2"], ["2", "3"]]
     assert read(write("\n1,2\n3,4\n"), "1", "0", header=Header.none) == [[2, 1], [4, 3]]
     path = write("\n1,2\n3,x\n")
     assert refusal(path, "1", header=Header.none).startswith("file.csv, line 3: 1 is 'x', not a number.")

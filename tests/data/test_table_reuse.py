@@ -124,6 +124,8 @@ def test_the_manifest_is_plain_json(make_table) -> None:
         "page_rows": 65_536,
         "train_rows": 5,
         "holdout_rows": 0,
+        "test_rows": 0,
+        "weights": [],
         "dropped": 0,
         "filled": 0,
         "drift": "",

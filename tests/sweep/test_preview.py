@@ -68,5 +68,5 @@ def test_a_damaged_table_is_rebuilt(folder: Folder) -> None:
     column.write_bytes(bytes(len(before)))
     said = said_of(folder, *configs)
     assert sum(line.endswith(" Rebuilding it from its source.") for line in said) == 1
-    assert [line.split(":")[0] for line in said[-3:]] == ["time", "memory", "disk"]
+    assert [line.split(":")[0] for line in said[-4:]] == ["time", "alone", "memory", "disk"]
     assert column.read_bytes() == before

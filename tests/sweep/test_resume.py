@@ -9,8 +9,9 @@ import itertools
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -176,6 +177,28 @@ def test_a_stopped_sweep_resumes_in_the_same_runs_with_the_same_numbers(
     assert not (folder.path / "cache" / "checkpoints").exists()
 
 
+def test_a_sweep_stopped_while_updates_are_timed_times_all_runs_once(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [folder.config(chunk, epochs=1) for chunk in (100, 500)]
+    configs += [replace(config, data=replace(config.data, split_seed=1)) for config in configs]
+    time_alone, calls = Scan.time_alone, itertools.count()
+
+    def stopped(scan: Scan, lanes: Collection[int]) -> dict[int, float]:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return time_alone(scan, lanes)
+
+    monkeypatch.setattr(Scan, "time_alone", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs)
+    assert ["time/alone_s" in record.data.metrics for record in folder.records()].count(True) == 2
+    folder.train(configs)
+    assert next(calls) == 3  # Only the second scan was timed again.
+    assert all("time/alone_s" in record.data.metrics for record in folder.records())
+    assert len(folder.numbers()) > 0
+
+
 def test_runs_with_results_are_not_trained_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = [folder.config(), folder.config(500, rate=1e30)]
     first = folder.train(configs)
@@ -254,7 +277,7 @@ def test_a_failed_run_fails_alone_and_is_retrained_alone(folder: Folder) -> None
 def test_a_run_without_its_model_is_trained_again_if_the_model_is_wanted(folder: Folder) -> None:
     folder.train([folder.config(log_model=LogModel.none)], alone=True)
     folder.train([folder.config(log_model=LogModel.all)], alone=True)
-    assert sorted(len(record.outputs.model_outputs) for record in folder.records()) == [0, 1]
+    assert [len(record.outputs.model_outputs) for record in folder.records()] == [1]  # It is the same run.
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def test_every_choice_gets_the_same_trials_and_rungs_of_its_own() -> None:
     assert found.bracket.groups == (tuple(range(9)), tuple(range(9, 18)))
     assert found.lanes_by_rung(9) == [(9, 1), (3, 3), (1, 9)]
     assert found.lane_epochs == 2 * (9 * 1 + 3 * 2 + 1 * 6)
+    assert found.effort == "halving, 9 trials for each of 2 choices of chunksize, at most 42 epochs in all"
+    assert search(RATE, Choices("chunksize", ("100",)), trials=1).effort.startswith("halving, 1 trial, at most")
 
 
 def test_more_trials_begin_with_the_same_ones() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.config import DataConfig, Scaling
+from harness.config import DataConfig, Loss, Scaling
+from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
@@ -140,6 +141,36 @@ def test_patience_counts_epochs_without_improvement(rule: PatienceRule, values: 
         stopper = again
         if leaving:
             break
+
+
+@pytest.mark.slow
+def test_kept_weights_are_measured_on_the_test_and_class_by_class(tmp_path: Path) -> None:
+    """Of an earlier epoch, or of a lane that has stopped improving, they are measured as if it had been planned."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(600, 2)), columns=["a", "b"])
+    frame["y"] = (frame["a"] - 2 * frame["b"] + rng.normal(size=600) > 0).astype(int)
+    frame.to_csv(tmp_path / "some.csv", index=False)
+    table = open_table(DataConfig(["a", "b"], "y", str(tmp_path / "some.csv"), test=0.2), tmp_path)
+    of_table = Scaler.of(table, Scaling.standard, scale_target=False)
+
+    def stopped(stops: tuple[int, ...], restore: str | None = None, stopper: Patience | None = None) -> Stopped:
+        each = Lane(100, recipe(loss=Loss.binary_crossentropy), 0, 0.5, stops, restore)
+        test = Blocks(table, "test", of_table)
+        events = make_scan([each], table, of_table, test=test, stopper=stopper).run()
+        return [event for event in events if isinstance(event, Stopped)][-1]
+
+    improving = PatienceRule("val/loss", 2)
+    left = stopped((9,), stopper=Patience({0: improving}))
+    restored = stopped((9,), "val/loss")
+    assert left.ending is Ending.stopped
+    assert restored.restored
+    assert restored.restored.epoch < 9
+    for found, epoch in ((left, left.epoch), (restored, restored.restored.epoch)):
+        planned = stopped((epoch,))
+        assert planned.test
+        assert planned.confusion is not None
+        assert found.test == planned.test
+        assert np.array_equal(found.confusion, planned.confusion)
 
 
 def test_a_lane_keeps_the_weights_of_its_best_epoch(table: Table) -> None:

@@ -178,12 +178,12 @@ def _fitted(
     height, width = (shape[1], shape[0]) if is_sideways else shape[:2]
     original = image.size
     scales = width / original[0], height / original[1]
-    if max(scales) > 1:
-        odd.append(Odd.tiny)
     if max(scales) > EXTREME * min(scales):
         odd.append(Odd.extreme)
     if fit is not Fit.stretch:
         scales = (max(scales),) * 2 if fit is Fit.crop else (min(scales),) * 2
+    if max(scales) > 1:
+        odd.append(Odd.tiny)
     # A JPEG decoder can halve sizes at almost no cost; twice the size is left for an accurate filter.
     wanted = [max(1, math.ceil(2 * pixels * scale)) for pixels, scale in zip(original, scales, strict=True)]
     image.draft("L" if shape[2] == 1 else None, (wanted[0], wanted[1]))

@@ -164,7 +164,8 @@ class Search:
 
     @property
     def _for_each(self) -> str:
-        return f" for each of {count(len(self.choices), 'choice')} of {', '.join(self.each)}" if self.each else ""
+        choices = len(self.choices)
+        return f" for each of {choices} choices of {', '.join(self.each)}" if choices > 1 else ""
 
     @property
     def effort(self) -> str:
@@ -180,7 +181,7 @@ class Search:
         steps = [f"{count(size, 'trial')} of {at_most}{count(self.epochs, 'epoch')}"] if at_most else steps
         lines = [
             f"search: {self.effort}",
-            f"        {', '.join(steps)}{each if choices > 1 else ''}",
+            f"        {', '.join(steps)}{each}",
         ]
         if self.settings.confirm:
             top, seeds = self.settings.confirm["top"], self.settings.confirm["seeds"]
