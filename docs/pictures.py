@@ -11,6 +11,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+import harness
+from harness.analysis.figures import loss_curves
+
 HARNESS = Path(sys.executable).with_name("harness")
 SWEEP = ["chunksize=full,1000,100", "learning_rate=0.01,0.1", "epochs=20"]
 PICTURES = Path(__file__).with_name("pictures")
@@ -22,9 +25,10 @@ def main(data: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         train = ["train", "-m", "data=king_county", f"data.path={data.resolve()}", *SWEEP]
         subprocess.run([HARNESS, *train], cwd=folder, check=True)
-        subprocess.run([HARNESS, "report", "--output", "report"], cwd=folder, check=True)
         PICTURES.mkdir(exist_ok=True)
-        shutil.copy(Path(folder, "report", "losses.png"), PICTURES / "losses.png")
+        figure = loss_curves(harness.load_sweep(uri=f"sqlite:///{folder}/mlflow.db"))
+        assert figure
+        figure.savefig(PICTURES / "losses.png", dpi=130)
         ui = subprocess.Popen([HARNESS, "ui"], cwd=folder, stdout=subprocess.PIPE, text=True)
         assert ui.stdout
         try:

@@ -101,16 +101,17 @@ def _results(*runs: Run) -> Iterator[Difference]:
     for key in sorted(key for key in {**first, **second} if not key.startswith(_NOT_RESULTS)):
         one, other = first.get(key), second.get(key)
         if one != other and not (one != one and other != other):  # NaN is not equal to itself.
-            yield key, *_apart(one, other)
+            yield (key, *_apart(one, other))
 
 
-def _apart(*values: float | None) -> Sequence[str]:
+def _apart(first: float | None, second: float | None) -> tuple[str, str]:
     """Return two numbers with six digits, or with as many as tell them apart."""
-    for digits in (6, 17):
-        texts = [NONE if value is None else f"{value:.{digits}g}" for value in values]
-        if texts[0] != texts[1]:
-            break
-    return texts
+
+    def text(value: float | None, digits: int) -> str:
+        return NONE if value is None else f"{value:.{digits}g}"
+
+    digits = 6 if text(first, 6) != text(second, 6) else 17
+    return text(first, digits), text(second, digits)
 
 
 def _table(name: str, found: Sequence[Difference], runs: Sequence[Run]) -> Table:

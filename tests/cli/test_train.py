@@ -247,7 +247,7 @@ REFUSED = {
     "chunksize": "cannot parse chunksize. Write KEY=VALUE, such as chunksize=100.",
     "epochs=[1": "cannot parse epochs=[1. Write KEY=VALUE, such as chunksize=100.",
     "epochs=1,2": "epochs=1,2 has several values. Add -m to train with each of them.",
-    "learning_rate=interval(0.1,1)": "learning_rate=interval(0.1,1) is more than one value. Add -m to train or search all of them.",
+    "epochs=range(1,3)": "epochs=range(1,3) is more than one value. Add -m to train or search all of them.",
     "data=null": "Config group override must be a string or a list. Got NoneType",
     "--config-dir=nowhere": "--config-dir: no such folder: {here}/nowhere",
 }
