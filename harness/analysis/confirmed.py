@@ -5,9 +5,10 @@ were not; so only these make up its mean.
 """
 
 # pandas declares wider types than these calls return.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportReturnType=false
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -48,7 +49,7 @@ def confirmed_if_any(runs: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
     return runs[is_confirmed | ~is_confirmed.groupby(kinds).transform("any")]
 
 
-def contenders(runs: list[Run], found: Objective, sample: str) -> list[Run]:
+def contenders(runs: Sequence[Run], found: Objective, sample: str) -> list[Run]:
     """Return those of the rows `runs` among which the best of a sample is: the confirmed ones, or all if none is."""
     finished = [run for run in runs if found.decides(run) and run["sample"] == sample]
     return [run for run in finished if has(run, TRIAL)] or finished
