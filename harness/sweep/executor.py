@@ -21,6 +21,7 @@ from harness.errors import require
 from harness.formatting import memory
 from harness.runtime.device import available_bytes, choose_device
 from harness.runtime.imports import find_target
+from harness.training.arrangement import Cohort
 from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.halving import BracketPlan, Halving
@@ -28,7 +29,7 @@ from harness.training.lanes import Recipe
 from harness.training.losses import LossPlan, make_objective
 from harness.training.stopper import Patience, PatienceRule, Stopper
 from harness.training.tile import Lane
-from harness.training.trainer import Clocks, Cohort, Scan
+from harness.training.trainer import Clocks, Scan
 
 
 @dataclass(frozen=True)

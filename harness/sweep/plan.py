@@ -23,12 +23,12 @@ from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
 from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, takes_outputs
 from harness.sweep.identity import signature
+from harness.training.arrangement import Cohort
 from harness.training.early import early_updates
 from harness.training.losses import LossPlan, make_objective
 from harness.training.objective import Objective
 from harness.training.optimizers import check_settings
 from harness.training.stopper import PatienceRule
-from harness.training.trainer import Cohort
 
 
 @dataclass(eq=False)

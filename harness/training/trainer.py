@@ -3,60 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 
 import numpy as np
 import tensorflow as tf
 
 from harness.data.blocks import SLICE_ROWS, Blocks
-from harness.errors import ConfigError
 from harness.runtime.device import total_bytes
 from harness.runtime.memory import release_memory
 from harness.training.alone import time_lanes
+from harness.training.arrangement import arrange
 from harness.training.clocks import Clocks
-from harness.training.early import early_updates
 from harness.training.encoding import Encoding
 from harness.training.events import Ending, EpochEnd, Event, Failed, Progress, Stopped
 from harness.training.feed import Feed, FeedLimits
-from harness.training.gram import GramSteps
-from harness.training.lanes import Recipe, Stack
-from harness.training.loops import make_loop
-from harness.training.metrics import Evaluation
-from harness.training.model_size import require_memory
 from harness.training.saved_state import array, numbers, require_names
 from harness.training.slices import DeviceBlock
 from harness.training.stopper import Stopper
-from harness.training.strategy import Strategy
 from harness.training.tile import Lane, Tile
-from harness.training.update_memory import UpdateMemory
 
 READ_AHEAD = 4
 """Blocks in memory at once: two read ahead, and two on the device."""
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Lanes that share compiled loops.
-
-    Attributes:
-        lanes: By index.
-        tile: Lanes updated by one call.
-        strategy: How their updates are compiled and cut.
-        memory: What an update of one of them needs in a plain implementation.
-        batch_layers: Layers that normalize over a whole chunk, which is then never cut into slices.
-        step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
-    """
-
-    lanes: list[int]
-    tile: int
-    strategy: Strategy
-    memory: UpdateMemory
-    batch_layers: list[str]
-    step_rows: int
 
 
 class Scan:
@@ -111,15 +81,22 @@ class Scan:
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
         self._workers, self._device = workers or os.cpu_count(), device
-        self._curve_points, self._early, self._stopper, self._feed_limits = curve_points, early, stopper, feed_limits
+        self._stopper, self._feed_limits = stopper, feed_limits
         self._test = test if test and test.rows else None
-        self._encoding = encoding or Encoding(train.category_counts)
-        self._tiles: list[Tile] = []
-        self._stacks: dict[Recipe, Stack] = {}
-        self.cohorts: list[Cohort] = []
-        self._failures: list[Failed] = []
         self._epoch, self._row = 1, 0  # The position where training continues.
-        self._build(tile, gram)
+        arranged = arrange(
+            *(lanes, train, holdout, encoding or Encoding(train.category_counts), device),
+            tile=tile,
+            gram=gram,
+            curve_points=curve_points,
+            early=early,
+        )
+        self.cohorts, self._tiles, self._stacks = arranged.cohorts, arranged.tiles, arranged.stacks
+        self._failures, self._slice_rows = arranged.failures, arranged.slice_rows
+        if (self._slice_rows, arranged.overlap) != (SLICE_ROWS, SLICE_ROWS):
+            self._train = self._train.cut(self._slice_rows, arranged.overlap)
+            self._holdout = self._holdout.cut(self._slice_rows, 0)
+            self._test = self._test and self._test.cut(self._slice_rows, 0)
 
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops, reading each block at most once per epoch.
@@ -292,58 +269,6 @@ class Scan:
         """Compile all tiles with empty blocks, which are freed afterwards."""
         blocks = train.empty(), holdout.empty() if self._holdout.rows else None
         self._each(pool, self._tiles, lambda tile: tile.compile(*blocks))
-
-    def _build(self, tile: int | None, gram: bool) -> None:
-        """Sort lanes into cohorts and tiles: small chunks first, as they are slowest, and long-lived lanes together."""
-
-        @functools.cache
-        def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
-            require_memory(recipe.build_model, self._encoding, lanes=tile or 1)
-            stack = Stack(recipe, self._encoding, self._device)
-            self._stacks[recipe] = stack
-            length = tile or stack.default_tile
-            steps = GramSteps(stack) if gram and not self._encoding.shape else None
-            return stack, Evaluation(stack, self._train.scaler, length), length, steps
-
-        reach = 0  # Rows of the longest chunk computed in one step.
-        cohorts: dict[tuple[int, Recipe], list[int]] = {}
-        for index, lane in enumerate(self._lanes):
-            cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
-        for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
-            try:
-                stack, evaluation, length, steps = parts(recipe)
-                loop = make_loop(stack, chunk, self.rows, steps)
-                limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
-                reach = max(reach, min(chunk, limit))
-                members.sort(key=lambda index: -self._lanes[index].stops[-1])
-                memory = UpdateMemory.of(stack, self._train.targets)
-                step_rows = 0 if loop.gram_source else min(chunk, limit)
-                self.cohorts.append(Cohort(members, length, stack.strategy, memory, stack.batch_layers(), step_rows))
-                for start in range(0, len(members), length):
-                    lanes = {index: self._lanes[index] for index in members[start : start + length]}
-                    early = self._early_updates(max(lane.stops[-1] for lane in lanes.values()), loop.updates)
-                    self._tiles.append(Tile(lanes, length, stack, loop, evaluation, self._curve_points, early))
-            except ConfigError:
-                raise
-            except Exception as error:
-                self._failures += [Failed.of(index, error) for index in members]
-        for stack in self._stacks.values():
-            stack.drop_initial_models()
-        self._cut([*self._stacks.values()], reach)
-
-    def _cut(self, stacks: Sequence[Stack], reach: int) -> None:
-        """Give blocks whole slices, and an overlap in which every slice and every chunk of `reach` rows can begin."""
-        self._slice_rows = max([stack.strategy.slice_rows for stack in stacks], default=SLICE_ROWS)
-        overlap = max(self._slice_rows, reach)
-        if (self._slice_rows, overlap) != (SLICE_ROWS, SLICE_ROWS):
-            self._train, self._holdout = (
-                self._train.cut(self._slice_rows, overlap),
-                self._holdout.cut(self._slice_rows, 0),
-            )
-            self._test = self._test and self._test.cut(self._slice_rows, 0)
-
-    def _early_updates(self, epochs: int, updates: int) -> list[int]:
-        return early_updates(epochs, updates, self.rows, self._holdout.rows) if self._early else []
 
     def _timed(self, blocks: Generator[DeviceBlock]) -> Iterator[DeviceBlock]:
         """Yield `blocks`; the time spent waiting for each counts as reading."""

@@ -1,0 +1,125 @@
+"""Sorts lanes into cohorts, which share compiled loops, and cohorts into tiles, which one call updates."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.data.blocks import SLICE_ROWS, Blocks
+from harness.errors import ConfigError
+from harness.training.early import early_updates
+from harness.training.encoding import Encoding
+from harness.training.events import Failed
+from harness.training.gram import GramSteps
+from harness.training.lanes import Recipe, Stack
+from harness.training.loops import make_loop
+from harness.training.metrics import Evaluation
+from harness.training.model_size import require_memory
+from harness.training.strategy import Strategy
+from harness.training.tile import Lane, Tile
+from harness.training.update_memory import UpdateMemory
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Lanes that share compiled loops.
+
+    Attributes:
+        lanes: By index.
+        tile: Lanes updated by one call.
+        strategy: How their updates are compiled and cut.
+        memory: What an update of one of them needs in a plain implementation.
+        batch_layers: Layers that normalize over a whole chunk, which is then never cut into slices.
+        step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
+    """
+
+    lanes: list[int]
+    tile: int
+    strategy: Strategy
+    memory: UpdateMemory
+    batch_layers: list[str]
+    step_rows: int
+
+
+@dataclass
+class Arrangement:
+    """The cohorts and tiles of a scan, and how its blocks are cut.
+
+    Attributes:
+        stacks: By recipe.
+        failures: Lanes whose models could not be built.
+        reach: Rows of the longest chunk computed in one step.
+    """
+
+    cohorts: list[Cohort] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+    stacks: dict[Recipe, Stack] = field(default_factory=dict)
+    failures: list[Failed] = field(default_factory=list)
+    reach: int = 0
+
+    @property
+    def slice_rows(self) -> int:
+        """Rows of the longest slice; blocks have whole ones."""
+        return max([stack.strategy.slice_rows for stack in self.stacks.values()], default=SLICE_ROWS)
+
+    @property
+    def overlap(self) -> int:
+        """Rows of the previous block in which every slice, and every chunk computed in one step, can begin."""
+        return max(self.slice_rows, self.reach)
+
+
+def arrange(
+    lanes: Sequence[Lane],
+    train: Blocks,
+    holdout: Blocks,
+    encoding: Encoding,
+    device: str,
+    *,
+    tile: int | None,
+    gram: bool,
+    curve_points: int,
+    early: bool,
+) -> Arrangement:
+    """Build the models: small chunks first, as they are slowest, and long-lived lanes together.
+
+    The arguments are those of `harness.training.trainer.Scan`.
+
+    Raises:
+        ConfigError: A model cannot be trained as configured. Any other error while building one becomes a failure.
+    """
+    found = Arrangement()
+
+    @functools.cache
+    def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
+        require_memory(recipe.build_model, encoding, lanes=tile or 1)
+        stack = found.stacks[recipe] = Stack(recipe, encoding, device)
+        length = tile or stack.default_tile
+        steps = GramSteps(stack) if gram and not encoding.shape else None
+        return stack, Evaluation(stack, train.scaler, length), length, steps
+
+    cohorts: dict[tuple[int, Recipe], list[int]] = {}
+    for index, lane in enumerate(lanes):
+        cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
+    for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
+        try:
+            stack, evaluation, length, steps = parts(recipe)
+            loop = make_loop(stack, chunk, train.rows, steps)
+            limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
+            found.reach = max(found.reach, min(chunk, limit))
+            members.sort(key=lambda index: -lanes[index].stops[-1])
+            memory = UpdateMemory.of(stack, train.targets)
+            step_rows = 0 if loop.gram_source else min(chunk, limit)
+            found.cohorts.append(Cohort(members, length, stack.strategy, memory, stack.batch_layers(), step_rows))
+            for start in range(0, len(members), length):
+                some = {index: lanes[index] for index in members[start : start + length]}
+                last = max(lane.stops[-1] for lane in some.values())
+                measured = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
+                found.tiles.append(Tile(some, length, stack, loop, evaluation, curve_points, measured))
+        except ConfigError:
+            raise
+        except Exception as error:
+            found.failures += [Failed.of(index, error) for index in members]
+    for stack in found.stacks.values():
+        stack.drop_initial_models()
+    return found
