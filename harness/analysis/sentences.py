@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.objective import Objective, Run, has
-from harness.analysis.replicates import COUNT
+from harness.analysis.replicates import COUNT, SPREAD
 from harness.config.metrics import TEST, VAL
 from harness.formatting import count, memory, number
 from harness.tracking.run_tags import EFFORT, RESTORED_EPOCH, STOPPED
@@ -67,7 +67,10 @@ def test_key(metric: str) -> str:
 
 
 def _of_several(run: Run) -> str:
-    return f" (mean of {run[COUNT]:.0f} runs)" if has(run, COUNT) and run[COUNT] > 1 else ""
+    """Say that a result is a mean, or that its runs are equal, so that the mean says no more than one of them."""
+    if not has(run, COUNT) or run[COUNT] < 2:
+        return ""
+    return f" (mean of {run[COUNT]:.0f} runs)" if has(run, SPREAD) else f" (equal in {run[COUNT]:.0f} repetitions)"
 
 
 def _test(run: Run, objective: Objective) -> str:
