@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.analysis.confirmed import is_trial
 from harness.analysis.intervals import Differences, intervals
 from harness.analysis.objective import Run, Setting, chunksize, finished_runs, has, objective, setting, settings
 from harness.config.metrics import BY_UPDATE
@@ -88,7 +89,7 @@ def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
     """Compare full-sample runs with the batch runs of each chunksize that differ from them only in chunksize.
 
     Only finished runs are compared, at the last point that both have. There is one comparison per setting, chunksize
-    and axis. Runs that differ only in seed and split are paired.
+    and axis. Runs that differ only in seed and split are paired; a search's trials do not count beside confirmed runs.
     """
     metric, sign = objective(sweep.runs)
     keys = [key for key in settings(sweep) if key not in ("chunksize", *REPLICATES)]
@@ -100,7 +101,9 @@ def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
     for shared, sizes in sorted(groups.items(), key=lambda item: [(isinstance(v, str), v) for _, v in item[0]]):
         full = sizes.pop("full", {})
         for size in sorted(sizes, key=int, reverse=True) if full else ():
-            pairs = [(run, sizes[size][key]) for key, run in full.items() if key in sizes[size]]
+            common = [key for key in full if key in sizes[size]]
+            confirmed = [key for key in common if not is_trial(sweep, key[0])]
+            pairs = [(full[key], sizes[size][key]) for key in confirmed or common]
             found += [_compare(Comparison(dict(shared), axis, int(size)), pairs, curves, sign) for axis in AXES]
     return _with_intervals(found)
 

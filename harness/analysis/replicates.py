@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.confirmed import confirmed_if_any, without_confirmed_trials
 from harness.analysis.objective import objective
 from harness.config.naming import REPLICATES
 from harness.tracking.frames import Sweep
@@ -24,8 +25,9 @@ def averaged(sweep: Sweep) -> Sweep:
     """Return the sweep with one row for each setting, which has the means of its finished runs' metrics.
 
     A sweep in which no setting is repeated is returned as it is. If no run of a setting has finished, its first run
-    stands for it.
+    stands for it. Trials of a search that were trained again do not count; see `harness.analysis.confirmed`.
     """
+    sweep = without_confirmed_trials(sweep)
     runs = sweep.runs
     repeated = [key for key in REPLICATES if key in runs and runs[key].nunique() > 1]
     groups = group_numbers(runs, sweep.params)
@@ -56,10 +58,11 @@ def best_of_each(sweep: Sweep, kind: Callable[[Any], str]) -> pd.DataFrame:
 
     Its first repetition stands for it.
     """
-    found = objective(sweep.runs)
+    found, sweep = objective(sweep.runs), without_confirmed_trials(sweep)
     finished = found.finished(sweep.runs)
     if finished.empty:
         return finished
+    finished = confirmed_if_any(finished, finished.apply(kind, axis=1))
     costs = (found.sign * finished[found.metric]).groupby(group_numbers(finished, sweep.params)).transform("mean")
     return finished.loc[costs.groupby(finished.apply(kind, axis=1)).idxmin()]
 

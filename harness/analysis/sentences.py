@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import Comparison
+from harness.analysis.confirmed import TRIAL, contenders
 from harness.analysis.objective import Objective, Run, has
 from harness.analysis.replicates import COUNT, SPREAD
 from harness.config.metrics import TEST, VAL
 from harness.formatting import count, memory, number
-from harness.tracking.run_tags import EFFORT, RESTORED_EPOCH, STOPPED
+from harness.tracking.run_tags import EFFORT, PRUNED, RESTORED_EPOCH, STOPPED
 
 _MEMORY = "memory/update_mb"
 MOST_SIZES = 4
@@ -20,8 +21,7 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
     """Return a sentence on the best batch runs and one on the best full-sample runs; `runs` are sorted, best first."""
     sentences = []
     for sample in ("batch", "full"):
-        best = next((run for run in runs if objective.decides(run) and run["sample"] == sample), None)
-        if best is not None:
+        for best in contenders(runs, objective, sample)[:1]:
             kind = "full-sample run" if sample == "full" else f"batch run (chunks of {best['chunksize']} rows)"
             epochs, last = _epochs(best)
             effort = f"{count(_updates(best), 'update')} in {count(epochs, 'epoch')}"
@@ -34,7 +34,11 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
 def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
     """Explain what it means that the best runs were chosen by the metric that is shown; `runs` are sorted."""
     finished = [run for run in runs if objective.decides(run)]
-    sizes = [sum(run["sample"] == sample for run in finished) for sample in ("batch", "full")]
+    bests = [run for sample in ("batch", "full") for run in contenders(runs, objective, sample)[:1]]
+    if bests and all(has(run, TRIAL) for run in bests):
+        return _confirmed(bests, objective)
+    tried = [run for run in runs if objective.decides(run) or has(run, PRUNED)]
+    sizes = [sum(run["sample"] == sample for run in tried) for sample in ("batch", "full")]
     test = test_key(objective.metric)
     if max(sizes) < 2 or not test:
         return []
@@ -47,6 +51,27 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
         f"The best of {' and '.join(kinds)} {verb} chosen by the {objective.metric} that is shown, which is therefore "
         f"too good{favoured}. data.test=0.1 keeps rows on which only the chosen runs are measured."
     ]
+
+
+def _confirmed(bests: Sequence[Run], objective: Objective) -> list[str]:
+    """Explain what confirmed runs are, and how their difference compares with what seeds change."""
+    metric = objective.metric
+    sentences = [
+        f"The best settings were chosen by the {metric} of one trial each; what is shown is that of other runs of the "
+        "same settings, with other seeds."
+    ]
+    if len(bests) == 2 and all(has(run, SPREAD) for run in bests):
+        better, gain = (
+            min(bests, key=lambda run: objective.sign * run[metric]),
+            abs(bests[0][metric] - bests[1][metric]),
+        )
+        error = sum(run[SPREAD] ** 2 / run[COUNT] for run in bests) ** 0.5
+        kind = "batch" if better["sample"] == "batch" else "full-sample"
+        sentences.append(
+            f"The best {kind} setting is better by {number(gain)} in the mean; the standard error of this difference "
+            f"over seeds is {number(error)}."
+        )
+    return sentences
 
 
 def _epochs(run: Run) -> tuple[float, float]:
@@ -67,10 +92,12 @@ def test_key(metric: str) -> str:
 
 
 def _of_several(run: Run) -> str:
-    """Say that a result is a mean, or that its runs are equal, so that the mean says no more than one of them."""
-    if not has(run, COUNT) or run[COUNT] < 2:
-        return ""
-    return f" (mean of {run[COUNT]:.0f} runs)" if has(run, SPREAD) else f" (equal in {run[COUNT]:.0f} repetitions)"
+    """Say that a result is a mean, or that its runs are equal, and what its trial came to in a search."""
+    several = has(run, COUNT) and run[COUNT] > 1
+    how = "mean of {:.0f} runs" if has(run, SPREAD) else "equal in {:.0f} repetitions"
+    mean = how.format(run[COUNT]) if several else ""
+    trial = f"{number(run[TRIAL])} as a trial" if has(run, TRIAL) else ""
+    return f" ({', '.join(filter(None, (mean, trial)))})" if mean or trial else ""
 
 
 def _test(run: Run, objective: Objective) -> str:
@@ -81,14 +108,15 @@ def _test(run: Run, objective: Objective) -> str:
 def conclusion(runs: Sequence[Run], objective: Objective) -> str:
     """Describe the best run, and how the best run of the other kind compares; `runs` are sorted, best first."""
     metric = objective.metric
-    finished = [run for run in runs if objective.decides(run)]
-    if not finished:
+    bests = [run for sample in ("batch", "full") for run in contenders(runs, objective, sample)[:1]]
+    bests.sort(key=runs.index)
+    if not bests:
         return "No run has finished."
-    best = finished[0]
+    best = bests[0]
     text = f"The best run is {best['name']}: {metric} {number(best[metric])} after {count(_updates(best), 'update')}"
-    other = next((run for run in finished if run["sample"] != best["sample"]), None)
-    if other is None:
+    if len(bests) == 1:
         return f"{text}{_memory(best)}."
+    other = bests[1]
     kind = "full-sample" if other["sample"] == "full" else "batch"
     more = _more(other[metric], best[metric]) if objective.sign > 0 else ""
     text += f"; the best {kind} run, {other['name']}, reaches {number(other[metric])}{more} "
@@ -151,7 +179,8 @@ def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
 
 def tuned(tags: Mapping[str, str]) -> list[str]:
     """Say what the runs of a search were tuned with, given the tags of its summary run."""
-    return [f"Tuned by {tags[EFFORT]}. Pruned runs are not compared."] if EFFORT in tags else []
+    pruned = " Pruned runs are not compared." if tags.get(EFFORT, "").startswith("halving") else ""
+    return [f"Tuned by {tags[EFFORT]}.{pruned}"] if EFFORT in tags else []
 
 
 def shared_scan(runs: Sequence[Run]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.analysis.comparison import Comparison
+from harness.analysis.confirmed import TRIAL
 from harness.analysis.objective import Run, chunksize, has, objective, settings
 from harness.analysis.replicates import COUNT, SPREAD
 from harness.analysis.time_to_target import TimeToTarget
@@ -74,6 +75,8 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     first = metrics.pop(0) if metrics else ["", *("" for _ in runs)]
     if any(has(run, COUNT) for run in runs):
         columns += [["runs", *(f"{run[COUNT]:.0f}" if has(run, COUNT) else "" for run in runs)]]
+    if any(has(run, TRIAL) for run in runs):
+        columns += [["as\ntrial", *(number(run[TRIAL]) if has(run, TRIAL) else "" for run in runs)]]
     if any(has(run, STOPPED) for run in runs):
         columns += [["stopped\nat", *(f"{run[STOPPED]:g}" if has(run, STOPPED) else "" for run in runs)]]
     if any(has(run, RESTORED_EPOCH) for run in runs):

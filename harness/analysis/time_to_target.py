@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.comparison import curves_of, known, point
+from harness.analysis.confirmed import without_confirmed_trials
 from harness.analysis.objective import Run, Setting, chunksize, finished_runs, has, objective, setting, settings
 from harness.config.naming import REPLICATES
 from harness.tracking.frames import Sweep
@@ -43,6 +44,7 @@ class TimeToTarget:
 def times_to_target(sweep: Sweep, target: float) -> list[TimeToTarget]:
     """Return when the runs with each chunksize and setting first reach `target`, the fewest epochs first."""
     metric, sign = objective(sweep.runs)
+    sweep = without_confirmed_trials(sweep)
     keys = [key for key in settings(sweep) if key not in ("chunksize", "epochs", *REPLICATES)]
     groups: dict[tuple[str, Setting], dict[Any, Run]] = defaultdict(dict)
     for run in finished_runs(sweep):

@@ -75,12 +75,16 @@ class Leaderboard:
         """Set the metrics of a finished run on the rows of the test; they are not used to choose runs."""
         self._tests[run] = metrics
 
-    def tests_of_chosen(self) -> dict[Run, Mapping[str, float]]:
-        """Return the metrics on the test of the best setting's runs, among batch and among full-sample runs."""
+    def tests_of_chosen(self, trial_seed: int | None = None) -> dict[Run, Mapping[str, float]]:
+        """Return the metrics on the test of the best setting's runs, among batch and among full-sample runs.
+
+        If runs with `trial_seed` are trials, and some are confirmed with other seeds, only these others count.
+        """
         chosen: list[Run] = []
         for is_full in (False, True):
             finished = [run for run in self.runs if run.status == "FINISHED" and run.config.is_full == is_full]
-            settings = _by_setting(finished).values()
+            confirmed = [run for run in finished if trial_seed is not None and run.config.seed != trial_seed]
+            settings = _by_setting(confirmed or finished).values()
             chosen += min(settings, key=lambda runs: mean(map(self.score, runs)), default=[])
         return {run: self._tests[run] for run in chosen if self._tests.get(run)}
 

@@ -232,12 +232,12 @@ class Recorder:
         if self._summary:
             self._summary.add_clocks(clocks)
 
-    def finish(self) -> None:
+    def finish(self, trial_seed: int | None = None) -> None:
         """Log the chosen runs' metrics on the test and the best model, and end the summary run.
 
-        The model is not logged if an earlier call logged a better one.
+        The model is not logged if an earlier call logged a better one. See `Leaderboard.tests_of_chosen`.
         """
-        for run, metrics in self._leaderboard.tests_of_chosen().items():
+        for run, metrics in self._leaderboard.tests_of_chosen(trial_seed).items():
             if not run.is_reused:
                 self._tracker.log(run.run_id, metrics, run.config.epochs)
         if self._leaderboard.best:

@@ -73,7 +73,7 @@ class Sweep:
             if store and kind:
                 store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif store:
-                store.recorder.finish()
+                store.recorder.finish(self._search.trial_seed if self._search else None)
                 if self._search and store.recorder.sweep_id:
                     log_search(store.tracker, store.recorder.sweep_id, self._search, self._proposed)
                 sweep_id = store.recorder.sweep_id

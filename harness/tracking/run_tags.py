@@ -9,6 +9,9 @@ PRUNED = "pruned_at"
 EFFORT = "search_effort"
 """On a summary run: what its runs were tuned with, in words."""
 
+TRIAL_SEED = "search_seed"
+"""On a summary run: the seed of a search's trials, if the best of them are trained again with other seeds."""
+
 METRIC = "objective.metric"
 """On a summary run: the configured metric that decides; empty for the default. A run has a param of this name."""
 

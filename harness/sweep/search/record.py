@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from harness.config.metrics import sign
 from harness.sweep.plan import Run
 from harness.sweep.search.search import Search
-from harness.tracking.run_tags import EFFORT
+from harness.tracking.run_tags import EFFORT, TRIAL_SEED
 from harness.tracking.tracker import Tracker
 
 FILE = "search.json"
@@ -34,7 +34,8 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
     params = {"search": search.facts["search"], "search.space": str(search.space), "search.seed": search.settings.seed}
     params |= {"search.trials_each": size, "search.lane_epochs": search.lane_epochs, "search.rungs": " ".join(steps)}
     tracker.log_params(sweep_id, params)
-    tracker.tag(sweep_id, {EFFORT: search.effort})
+    seed = {} if search.trial_seed is None else {TRIAL_SEED: str(search.trial_seed)}
+    tracker.tag(sweep_id, {EFFORT: search.effort, **seed})
 
 
 def _result(run: Run) -> dict[str, object]:

@@ -145,6 +145,11 @@ class Search:
         return self._cost(self.trials_each) * len(self.choices)
 
     @property
+    def trial_seed(self) -> int | None:
+        """The seed of the trials, if the best of them are trained again with other seeds."""
+        return self.seed if self.settings.confirm else None
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What the trials depend on besides the runs' own settings."""
         settings = self.settings
