@@ -91,7 +91,8 @@ class Job:
     def of(cls, whole: DictConfig) -> Job:
         """Return the job of a configuration that Hydra composed, the `hydra` node included."""
         config, hydra = whole.copy(), whole.hydra
-        return cls(_task(config), list(hydra.overrides.task), dict(hydra.runtime.choices), lambda: whole)
+        words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+        return cls(_task(config), words, dict(hydra.runtime.choices), lambda: whole)
 
 
 def compose_jobs(

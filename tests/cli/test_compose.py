@@ -91,7 +91,7 @@ def test_the_axes_of_a_grid(loader):
         ["chunksize=5", "chunksize=6"],
         ["seed=7"],
         ["epochs=1", "epochs=2", "epochs=3"],
-        ["optimizer=adam", "optimizer=adamw"],
+        ["optimizer=adam", "optimizer=adamax", "optimizer=adamw"],
         ["+model.x=1", "+model.x=2"],
     ]
 

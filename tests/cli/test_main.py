@@ -148,7 +148,7 @@ def test_each_failure_is_reported_in_one_line(left: Left) -> None:
 
 
 def test_the_output_shows_device_store_and_results(left: Left) -> None:
-    device, store, *table = left.said
+    device, store, *table, space, next_step = left.said
     assert device.startswith("device: ")
     assert store == f"store:  sqlite:///{left.folder}/mlflow.db, experiment harness"
     rows = [line.split() for line in table[2:10]]
@@ -172,6 +172,8 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
         assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
     assert table[-1].startswith("With the same training time, measured alone and scaled, chunks of 4 rows beat the ")
+    assert space == ""
+    assert next_step.startswith("Sweep ")
 
 
 def test_each_configuration_has_a_run_and_the_sweep_a_summary(left: Left) -> None:
@@ -371,7 +373,7 @@ def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
 
     def row(what: str, run: Run) -> str:
         metrics = run.data.metrics
-        loss, rmse = f"{metrics['val/loss']:.4g}", f"{metrics['val/rmse']:,.6g}"
+        loss, rmse = f"{metrics['val/loss']:,.6g}", f"{metrics['val/rmse']:,.6g}"
         return f"| {what} | {link(run)} | {loss} | {rmse} | {metrics['updates']:,.0f} |"
 
     def best(chunksize: str) -> Run:
@@ -515,7 +517,8 @@ def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
 REFUSED = {
     "chunksze=4": "no such key: chunksze. Did you mean chunksize?",
     "model=linar": "no such model: linar. Did you mean linear? Available: cnn, custom, linear, mlp.",
-    "optimizer=admw": "no such optimizer: admw. Did you mean adamw? Available: adam, adamw, rmsprop, sgd.",
+    "optimizer=admw": "no such optimizer: admw. Did you mean adamw? Available: adadelta, adafactor, adagrad, "
+    "adam, adamax, adamw, ftrl, lamb, lion, muon, nadam, rmsprop, sgd.",
     "epochs=abc": "epochs must be a whole number, not abc.",
     "epochs=0": "epochs must be positive, not 0.",
     "chunksize=0": "chunksize must be a positive number of rows or `full`, not 0.",
@@ -528,7 +531,8 @@ REFUSED = {
     "data.path=.": "data.path: {here} is a folder or device, not a file.",
     "data=king_county data.path=kc_house_data.csv": "data.path: no such file: {here}/kc_house_data.csv. "
     "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
-    "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5.",
+    "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5. If these are two "
+    "labels, set 'data.categorical=[y]'.",
     "model=custom": "model._target_ is not set. Add model._target_=VALUE.",
     "--trust model._target_=nowhere.build": "model._target_: cannot import 'nowhere.build' "
     "(ModuleNotFoundError: No module named 'nowhere'). Give the dotted name of a function.",
@@ -787,7 +791,7 @@ def test_compare_shows_the_newest_sweep(harness: Harness, left: Left) -> None:
         ),
         (
             ["data", "describe", "none.csv"],
-            "data.path: no such file: none.csv",
+            "data.path: no such file: {here}/none.csv",
         ),
     ],
 )

@@ -284,7 +284,7 @@ def test_a_bad_record_is_refused(left: Left, made: Any, sentence: str) -> None:
     ("name", "sentence"),
     [
         ("unknown", "No run or sweep with the id unknown in sqlite:///{folder}/mlflow.db."),
-        ("sweep", "{id} is a sweep, not a run. `harness compare --csv {id}` lists its runs."),
+        ("sweep", "{id} is a sweep, not a run. `harness compare {id}` lists its runs."),
         ("stranger", "Run {id} was not recorded by the harness."),
     ],
 )

@@ -33,7 +33,7 @@ from harness.sweep.proposer import Result
 from harness.tracking.recorded_config import schema_of
 
 CSV = ["data=csv", "data.path=houses.csv", "data.features=[a,b]", "data.target=y"]
-GROUPS = ("data", "experiment", "model", "optimizer", "runtime", "sweep", "tracking")
+GROUPS = ("data", "experiment", "model", "optimizer", "runtime", "search", "sweep", "tracking")
 OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
 NEEDED = {
     ("data", "csv"): CSV[1:],
@@ -97,6 +97,9 @@ def test_defaults_whole() -> None:
         "data.split_seed": 0,
         "data.missing": "error",
         "data.order": "file",
+        "data.test": 0.0,
+        "data.folds": None,
+        "data.fold": None,
         "model._target_": "harness.models.linear",
         "model.init": 0.1,
         "optimizer.name": "adam",
@@ -116,6 +119,7 @@ def test_defaults_whole() -> None:
         "tracking.log_model": "best",
         "tracking.wait": 600.0,
         "tracking.curve_points": 1000,
+        "tracking.early_updates": True,
         "tracking.name": None,
         "tracking.note": None,
         "tracking.tags": {},
@@ -129,6 +133,7 @@ def test_defaults_whole() -> None:
         "runtime.workers": None,
         "runtime.cache": ".harness",
         "runtime.deterministic": False,
+        "runtime.time_alone": True,
         "runtime.rerun": False,
     }
 
@@ -228,7 +233,7 @@ REFUSED = {
     "+chunk=4": "no such key: chunk. Did you mean chunksize?",
     "+data.holdot=0.5": "no such key: data.holdot. Did you mean data.holdout?",
     # A typo in an option.
-    "experiment=nothing": "no such experiment: nothing. Available: house_prices.",
+    "experiment=nothing": "no such experiment: nothing. Available: digits, house_prices.",
     "runtime.device=gpus": "runtime.device must be auto, cpu or gpu, not gpus. Did you mean gpu?",
     "loss=mes": "loss must be mse, mae, huber, binary_crossentropy or sparse_categorical_crossentropy, not mes.",
     # A wrong type.

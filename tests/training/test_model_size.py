@@ -50,7 +50,7 @@ def test_counting_leaves_no_trace() -> None:
     def names_and_weights() -> list:
         keras.utils.clear_session()
         keras.utils.set_random_seed(1)
-        model = mlp(3, [4])
+        model = mlp(3, units=[4])
         return [[layer.name for layer in model.layers], [weights.tolist() for weights in model.get_weights()]]
 
     before = names_and_weights()
@@ -85,12 +85,12 @@ def test_a_scan_measures_its_models(make_table) -> None:
 )
 def test_the_layers_of_an_mlp_are_limited(units: list, sentence: str) -> None:
     with pytest.raises(ConfigError) as error:
-        mlp(3, units)
+        mlp(3, units=units)
     assert str(error.value) == sentence
 
 
 def test_the_values_of_all_layers_are_counted() -> None:
-    inner = mlp(3, [4])
+    inner = mlp(3, units=[4])
     outer_input = keras.Input((2,))
     outer = keras.Model(outer_input, inner(keras.layers.Dense(3)(outer_input)))
     assert row_values(outer) == 2 + 3 + (4 + 1)
