@@ -92,7 +92,10 @@ def test_key(metric: str) -> str:
 
 
 def _of_several(run: Run) -> str:
-    mean = f"mean of {run[COUNT]:.0f} runs" if has(run, COUNT) and run[COUNT] > 1 else ""
+    """Say that a result is a mean, or that its runs are equal, and what its trial came to in a search."""
+    several = has(run, COUNT) and run[COUNT] > 1
+    how = "mean of {:.0f} runs" if has(run, SPREAD) else "equal in {:.0f} repetitions"
+    mean = how.format(run[COUNT]) if several else ""
     trial = f"{number(run[TRIAL])} as a trial" if has(run, TRIAL) else ""
     return f" ({', '.join(filter(None, (mean, trial)))})" if mean or trial else ""
 

@@ -42,7 +42,7 @@ def train(words: tuple[str, ...]) -> int:
         startup.end()
     runs = list(dict.fromkeys(app.runs))
     if runs:
-        show_runs(runs[0].config.tracking.uri, [run.run_id for run in runs])
+        show_runs(runs[0].config.tracking.uri, [app.sweep_id] if app.sweep_id else [run.run_id for run in runs])
         say("")
         say(next_steps(runs, app.sweep_id))
     failed = [run for run in runs if run.status != "FINISHED" and not run.pruned_at]

@@ -12,7 +12,7 @@ from harness.analysis.best_run import best_of
 from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.figures import costs, heat_map
 from harness.analysis.objective import chunksize, settings
-from harness.analysis.replicates import best_of_each
+from harness.analysis.replicates import averaged, best_of_each
 from harness.analysis.run_list import run_list
 from harness.analysis.sentences import best_runs, conclusion, shared_scan
 from harness.analysis.sweep_list import sweeps_as_csv
@@ -100,6 +100,12 @@ def test_the_metric_of_a_sweep_decides_for_the_runs_that_it_reuses() -> None:
     assert [best_of(runs, [summary(metric)])[0] for metric in ("", "val/mae")] == ["2", "1"]
     text = sweeps_as_csv([(summary(""), runs)])
     assert ",val/loss,0.4," in text
+
+
+def test_repetitions_that_are_equal_are_no_mean() -> None:
+    for losses, told in (((0.5, 0.5), "val/loss 0.5 (equal in 2 repetitions)"), ((0.5, 0.7), "0.6 (mean of 2 runs)")):
+        sweep = averaged(sweep_of(*(run(10, [loss], seed=seed) for seed, loss in zip("01", losses, strict=True))))
+        assert told in best_runs(ranked(sweep.runs), objective(sweep.runs))[0]
 
 
 def test_the_metric_is_no_setting() -> None:

@@ -93,10 +93,10 @@ def test_a_csv_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_table_of_commands(tmp_path: Path) -> None:
     lines = re.findall(r"^\| `(harness [^`]+)` \|", README, re.MULTILINE)
-    assert len(lines) == 12
-    first = [line for line in lines if "RUN_ID" not in line and line != "harness ui"]
+    assert len(lines) == 14
+    first = [line for line in lines if " RUN" not in line and line != "harness ui"]
     run([GENERATE, *first], tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiments = [each.experiment_id for each in client.search_experiments()]
     best = client.search_runs(experiments, "tags.kind = 'run'", order_by=["metrics.`val/loss`"])[0].info.run_id
-    run([line.replace("RUN_ID", best) for line in lines if "RUN_ID" in line], tmp_path)
+    run([line.replace("RUN", best) for line in lines if " RUN" in line], tmp_path)
