@@ -21,6 +21,11 @@ MAX_PATCH = 1 << 20  # Maximum characters kept of a patch; longer patches contai
 _DIFF = ("diff", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
+def files(targets: Iterable[str]) -> dict[str, str]:
+    """Return the text of each file that records the code: packages, commits and uncommitted changes."""
+    return {"packages.txt": packages(), "commits.txt": commits(targets), **patches(targets)}
+
+
 def packages() -> str:
     """Return the versions of Python and the packages that results depend on, one per line."""
     lines = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]

@@ -17,7 +17,7 @@ from harness.data.confusion import confusion_csv
 from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
-from harness.sweep.code_version import commits, packages, patches
+from harness.sweep import code_version
 from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
@@ -279,8 +279,7 @@ class Recorder:
     def _log_code(self, run_id: str) -> None:
         """Log package versions, commits and uncommitted changes."""
         targets = sorted({run.config.model["_target_"] for run in self._leaderboard.runs})
-        texts = {"packages.txt": packages(), "commits.txt": commits(targets), **patches(targets)}
-        for file, text in texts.items():
+        for file, text in code_version.files(targets).items():
             self._tracker.log_text(run_id, text, file)
 
     def _tags(self, run: Run) -> dict[str, str]:
