@@ -96,16 +96,19 @@ def test_the_process_is_left_as_it_was(answer: Any) -> None:
     assert answer["log"] == "WARNING:root:still logging\n"
 
 
+@pytest.mark.slow
 def test_a_sweep_inside_an_event_loop_returns_what_load_sweep_does(answer: Any) -> None:
     assert sorted(answer["sweep"]) == ["batch", "full"]
     assert answer["loaded"]
 
 
+@pytest.mark.slow
 def test_a_single_run_in_a_thread(answer: Any) -> None:
     assert answer["run"] == ["", [20]]
     assert answer["curve"] == [1]
 
 
+@pytest.mark.slow
 def test_refusals_are_config_errors(answer: Any) -> None:
     nothing = "Nothing to train: harness.train takes KEY=VALUE arguments, -m, --trust and --config-dir."
     assert answer["said"][0] == "no such key: epocs. Did you mean epochs?"
@@ -119,6 +122,7 @@ def test_a_string_instead_of_a_list_is_refused(tmp_path: Path) -> None:
     assert "harness.train takes a list of arguments, such as ['epochs=1', 'seed=2']." in done.stderr
 
 
+@pytest.mark.slow
 def test_keras_has_the_users_settings_again_and_results_do_not_depend_on_them(answer: Any) -> None:
     assert answer["keras"] == ["float64", 0.001, "channels_first", "mixed_float16"]
     first, second = answer["losses"]

@@ -81,6 +81,7 @@ def test_a_report_shows_names_as_text(folder: Path) -> None:
     assert (folder / "page" / "fit.svg").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_note_shows_names_as_text(folder: Path) -> None:
     summary = next(each for each in stored(folder) if each.data.tags["kind"] == "sweep")
     note = summary.data.tags["mlflow.note.content"]

@@ -75,6 +75,7 @@ def test_a_plan_survives_json(plan: ScanPlan) -> None:
     assert ScanPlan.from_json(json.dumps(json.loads(text))) == plan
 
 
+@pytest.mark.slow
 def test_training_from_json_is_bit_identical_and_events_survive_pickling(plan: ScanPlan) -> None:
     events = trained(plan)
     assert {type(event) for event in events} == {EpochEnd, Measured, Stopped, Diverged, Failed, Progress}

@@ -60,6 +60,7 @@ def test_finished_runs_need_no_scan(folder: Folder) -> None:
     assert not any(line.startswith(("scan", "time")) for line in said)
 
 
+@pytest.mark.slow
 def test_a_damaged_table_is_rebuilt(folder: Folder) -> None:
     configs = [folder.config(100, epochs=1), folder.config(500, epochs=1)]
     said_of(folder, *configs)

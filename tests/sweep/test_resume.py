@@ -251,6 +251,7 @@ def test_rerun_trains_again_to_the_same_bits(folder: Folder) -> None:
     assert folder.numbers([records[first.run_id]]) == folder.numbers([records[again.run_id]])
 
 
+@pytest.mark.slow
 def test_an_interrupted_reproduction_resumes(folder: Folder, stop_after: Callable[[int | None], None]) -> None:
     stop_after(3)
     with pytest.raises(KeyboardInterrupt):
@@ -261,6 +262,7 @@ def test_an_interrupted_reproduction_resumes(folder: Folder, stop_after: Callabl
     assert folder.statuses() == ["FINISHED"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_fails_alone_and_is_retrained_alone(folder: Folder) -> None:
     configs = [folder.config(c, r, e) for c in ("full", 100, 500) for r in (0.001, 0.01, 0.1, 1) for e in (1, 2)]
     configs[13] = folder.config(500, model={"_target_": "tests.helpers.breaks_in_training"})
@@ -376,6 +378,7 @@ def test_records_that_were_lost_are_made_again(
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
+@pytest.mark.slow
 def test_a_table_found_damaged_in_a_scan_is_made_again(
     folder: Folder, undisturbed: Folder, monkeypatch: pytest.MonkeyPatch, is_gone: bool
 ) -> None:
@@ -474,6 +477,7 @@ def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
     assert statuses == ["KILLED", *["RUNNING"] * 4]
 
 
+@pytest.mark.slow
 def test_a_sweep_waits_for_runs_that_another_process_trains(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """This thread plays the other process: it claims a run, and records its end while the sweep waits."""
     monkeypatch.setattr(batch, "POLL_SECONDS", 0.05)
@@ -497,6 +501,7 @@ def test_a_sweep_waits_for_runs_that_another_process_trains(folder: Folder, monk
     assert len(folder.records()) == 2
 
 
+@pytest.mark.slow
 def test_batches_of_a_sweep_may_repeat_runs(folder: Folder) -> None:
     one, other = folder.config(epochs=1), folder.config(epochs=2)
     with Sweep(Display(Console(file=StringIO())), command="harness train -m ...", folder=folder.path / "m") as sweep:

@@ -66,6 +66,7 @@ def test_a_server_is_read_as_mlflow_reads_it_however_few_points_an_answer_holds(
     assert len(found) == 30
 
 
+@pytest.mark.slow
 def test_a_server_is_asked_for_many_runs_at_once(server_with_runs: tuple[str, list[str]], refused: None) -> None:
     uri, runs = server_with_runs
     assert len(histories(MlflowClient(uri), uri, runs, METRICS)) == 30

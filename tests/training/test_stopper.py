@@ -173,6 +173,7 @@ def test_kept_weights_are_measured_on_the_test_and_class_by_class(tmp_path: Path
         assert np.array_equal(found.confusion, planned.confusion)
 
 
+@pytest.mark.slow
 def test_a_lane_keeps_the_weights_of_its_best_epoch(table: Table) -> None:
     """A learning rate at which the loss rises again; saved and restored on the way."""
     rate, rule = 0.9, PatienceRule("val/loss", 2)

@@ -83,6 +83,7 @@ def test_lanes_of_one_seed_start_from_one_model() -> None:
         slow(mlp, False, (7, 1025)),
     ],
 )
+@pytest.mark.slow
 def test_results_do_not_depend_on_block_size(table, build, gram, chunks):
     data = table()
     lanes = [lane(min(chunk, data.train_rows), recipe_=recipe(build)) for chunk in chunks]
@@ -104,6 +105,7 @@ def test_results_do_not_depend_on_companions(table, build, gram):
         assert found[place].numbers == alone.numbers
 
 
+@pytest.mark.slow
 def test_same_seed_twice_is_bit_equal_and_another_seed_is_not(table):
     data = table()
     first, again, other = (
