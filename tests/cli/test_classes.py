@@ -61,7 +61,7 @@ def test_all_commands(folder: Path, case: str) -> None:
         assert experiment_tag(client, experiment.experiment_id, "greaterIsBetter") == "true"
         assert f"Best batch run (chunks of 100 rows): {metric} " in harness("compare")
         harness("report", "--output", "report")
-        assert (folder / "report/confusion.png").exists() == (case == "classes")
+        assert (folder / "report/confusion.svg").exists() == (case == "classes")
         harness("predict", best.info.run_id, "some.csv", "--output", "out.csv")
         predicted, rows = pd.read_csv(folder / "out.csv"), pd.read_csv(folder / "some.csv")
         model = load_model(client.get_logged_model(best.outputs.model_outputs[0].model_id).artifact_location)

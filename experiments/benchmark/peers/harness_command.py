@@ -52,7 +52,7 @@ def train(task: Task) -> Outcome:
         sweep = harness.load_sweep(runs[0].run_id if len(runs) == 1 else None, metrics=["train/loss"])
     spent = {name: sum(getattr(clock, name) for clock in clocks) for name in ("compile", "read", "train", "evaluate")}
     records: list[dict[str, Any]] = sweep.runs.to_dict("records")
-    times = [0.0, *sorted(sweep.curves["seconds"].unique())]
+    times = [0.0, *sorted(sweep.curves["seconds"].dropna().unique())]
     return Outcome(
         task.rows,
         [seconds - spent["compile"]],
