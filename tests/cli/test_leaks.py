@@ -74,7 +74,7 @@ def test_a_refused_command_shows_no_secret(tmp_path: Path, port: int) -> None:
         ["train", *OPTIONS, f"data.path='http://me:{CANARY}@{server}/refused?api_key={CANARY}'"],
         ["train", *OPTIONS, f"data.path='http://me:a/{CANARY}#b@{server}/x.csv'"],
         ["train", *OPTIONS, f"data.path=http:/me:{CANARY}@{server}/x.csv"],
-        ["train", *OPTIONS, f"data.path=http://{server}/x.csv?sig={CANARY}"],  # It lacks quotes.
+        ["train", *OPTIONS, f"data.path=http://{server}/refused?sig={CANARY}"],
         ["train", *local, f"tracking.uri=http://me:{CANARY}@127.0.0.1:9"],
         ["train", *local, f"tracking.uri=postgresql://me:p@{CANARY}/x:y@127.0.0.1:9/db"],
         ["train", *local, f"tracking.uri=nonsense://me:{CANARY}@host"],
