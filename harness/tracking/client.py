@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-# Otherwise MLflow prints two lines for each run that ends on a server, and, where tqdm is installed, a bar per artifact.
+# Otherwise MLflow prints two lines for each run that ends on a server and, where tqdm is installed, a bar per file.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
