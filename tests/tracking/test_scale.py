@@ -37,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
     uri = f"sqlite:///{folder}/mlflow.db"
     with Tracker(uri, "harness") as tracker:
         experiment = tracker.experiment_id
-    ids = [f"{sweep:032x}" for sweep in range(1, SWEEPS + 1)]
+    ids = [f"{sweep:08x}{0:024x}" for sweep in range(1, SWEEPS + 1)]
     runs, tags, params, metrics = [], [], [], []
 
     def add(run_id: str, name: str, start: int, of_run: dict[str, str]) -> None:
@@ -105,10 +105,11 @@ def test_compare_shows_a_sweep_of_a_hundred_runs(store: tuple[str, list[str]]) -
     own = [run for run in found["runs"] if run["run_id"].startswith(f"{'f' * 16}{50:08x}")]
     assert len(own) == RUNS
     same_epochs = [each for each in found["full_against_batch"] if each["axis"] == "epochs"]
-    assert len(same_epochs) == RATES
-    for rate, each in enumerate(sorted(same_epochs, key=lambda each: each["setting"]["learning_rate"])):
+    batches = len(CHUNKS) - 1
+    assert len(same_epochs) == RATES * batches
+    for number, each in enumerate(sorted(same_epochs, key=lambda each: each["setting"]["learning_rate"])):
         assert each["better"] == "batch"
-        assert each["full"] == pytest.approx(value("val/loss", 50, 0, rate, EPOCHS))
+        assert each["full"] == pytest.approx(value("val/loss", 50, 0, number // batches, EPOCHS))
 
 
 def test_a_sweeps_curves_are_whole(store: tuple[str, list[str]]) -> None:
@@ -128,5 +129,5 @@ def test_sweeps_lists_the_newest(store: tuple[str, list[str]]) -> None:
         [COMMAND, "sweeps", "--uri", uri, "--limit", "3"], capture_output=True, text=True, check=True
     )
     _, *lines = answer.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ids[:-4:-1]
+    assert [line.split()[0] for line in lines] == [sweep[:8] for sweep in ids[:-4:-1]]
     assert all(f"{RUNS + RUNS // 10} finished" in line for line in lines)
