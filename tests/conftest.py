@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 # TensorFlow would say more where JAX is installed, and some tests import it themselves.
@@ -15,6 +16,7 @@ from harness.config import DataConfig
 from harness.data.selection import BLOCK_BYTES
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
+from tests.warm import Warm
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +43,13 @@ def make_table(write: Callable[..., Path], tmp_path: Path) -> Callable[..., Tabl
         return open_table(DataConfig(**data), tmp_path / "cache", block_bytes=block_bytes)  # type: ignore[arg-type]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """A process that runs commands without importing TensorFlow again."""
+    with closing(Warm()) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

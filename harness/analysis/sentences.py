@@ -92,7 +92,7 @@ def test_key(metric: str) -> str:
 
 
 def _of_several(run: Run) -> str:
-    """Say that a result is a mean, or that its runs are equal, and what its trial came to in a search."""
+    """Describe how a result was obtained from several runs, and the result of its trial in a search."""
     several = has(run, COUNT) and run[COUNT] > 1
     how = "mean of {:.0f} runs" if has(run, SPREAD) else "equal in {:.0f} repetitions"
     mean = how.format(run[COUNT]) if several else ""
@@ -145,7 +145,7 @@ def verdict(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _wins(fair: Sequence[Comparison]) -> str:
-    """Say how often each chunksize wins, or all of them together if there are many."""
+    """Count the wins of each chunksize, or of all together if there are many."""
     sizes = sorted({each.chunksize for each in fair}, reverse=True)
     groups = [(f"chunks of {size:,} rows", [each for each in fair if each.chunksize == size]) for size in sizes]
     if len(sizes) > MOST_SIZES:
@@ -160,7 +160,7 @@ def _wins(fair: Sequence[Comparison]) -> str:
 
 
 def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
-    """Say what intervals mean, or why there are none."""
+    """Explain the intervals, or why there are none."""
     repeated = [each for each in comparisons if each.seeds > 1]
     sentences = []
     if any(not each.varies for each in repeated):
@@ -178,7 +178,7 @@ def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def tuned(tags: Mapping[str, str]) -> list[str]:
-    """Say what the runs of a search were tuned with, given the tags of its summary run."""
+    """Describe how the runs of a search were tuned, given the tags of its summary run."""
     pruned = " Pruned runs are not compared." if tags.get(EFFORT, "").startswith("halving") else ""
     return [f"Tuned by {tags[EFFORT]}.{pruned}"] if EFFORT in tags else []
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,6 @@ from tests.warm import Warm
 
 pytestmark = pytest.mark.slow
 WORDS = ["experiment=digits", "chunksize=50,full", "learning_rate=0.003", "epochs=12"]
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with closing(Warm()) as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,6 @@ pytestmark = pytest.mark.slow
 
 WORDS = ["data=digits", "model=cnn", "model.filters=[4,8]", "model.units=8", "loss=sparse_categorical_crossentropy"]
 SWEEP = ["train", "-m", *WORDS, "chunksize=32,1000,full", "learning_rate=0.003,0.01", "epochs=3"]
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with closing(Warm()) as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

@@ -33,12 +33,6 @@ TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 
 
 @pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with closing(Warm()) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
 def undisturbed(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     """The folder of an undisturbed sweep, and the seconds it took."""
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -52,12 +46,15 @@ def rows(folder: Path, query: str) -> list[tuple]:
         return database.execute(query).fetchall()
 
 
-def numbers(folder: Path) -> dict[tuple, float]:
-    """Return all metrics except times, by run name, key and step, after checking that none is there twice."""
+def numbers(folder: Path, condition: str = "") -> dict[tuple, float]:
+    """Return all metrics except times, by run name, key and step, after checking that none is there twice.
+
+    `condition` in SQL, on `tags.run_uuid`, selects the runs.
+    """
     found = rows(
         folder,
         "SELECT tags.value, metrics.key, step, metrics.value FROM metrics JOIN tags ON tags.run_uuid = metrics.run_uuid"
-        " WHERE tags.key = 'mlflow.runName'",
+        f" WHERE tags.key = 'mlflow.runName' {condition}",
     )
     twice = [place for place, count in Counter(row[:3] for row in found).items() if count > 1]
     assert not twice

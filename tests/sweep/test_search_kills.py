@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.sweep.test_kills import numbers as numbers_of
+from tests.sweep.test_kills import rows
 from tests.warm import Warm
 
 pytestmark = pytest.mark.slow
@@ -21,13 +20,6 @@ WORDS = [
     *("train", "-m", "data.rows=60000", "model=mlp", "model.units=[8]", "chunksize=full,1000", "epochs=9"),
     *("learning_rate=tag(log,interval(1e-4,1e3))", "search.trials=18", "search.confirm={top: 1, seeds: 2}"),
 ]
-TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with closing(Warm()) as process:
-        yield process
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +29,9 @@ def undisturbed(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rows(folder: Path, query: str) -> list[tuple]:
-    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
-        return database.execute(query).fetchall()
-
-
 def numbers(folder: Path) -> dict[tuple, float]:
-    """Return all metrics of runs except times, by run name, key and step."""
-    found = rows(
-        folder,
-        "SELECT names.value, metrics.key, step, metrics.value FROM metrics"
-        " JOIN tags AS names ON names.run_uuid = metrics.run_uuid AND names.key = 'mlflow.runName'"
-        " JOIN tags AS kinds ON kinds.run_uuid = metrics.run_uuid AND kinds.key = 'kind' AND kinds.value = 'run'",
-    )
-    assert not [place for place, count in Counter(row[:3] for row in found).items() if count > 1]
-    return {row[:3]: row[3] for row in found if not row[1].startswith(TIMES)}
+    """Return all metrics of runs except times; the summary run has others after a kill."""
+    return numbers_of(folder, "AND tags.run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'kind' AND value = 'run')")
 
 
 def record(folder: Path) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from rich.text import Text
 from harness.data.csv.source import CsvSource
 from harness.data.formats import open_source
 from harness.data.precision import EXACT
+from harness.data.profiling.layout import command_to_start, notes_under
 from harness.data.profiling.profile import MANY, MOST_CELLS, ColumnProfile, Profile, compare, profile
 from harness.data.profiling.sniff import Sniffed, sniff
 from harness.data.profiling.suggest import choose_target, command_for, is_label, is_varied, suggest
@@ -180,15 +180,8 @@ def render(description: Description) -> RenderableType:
     if description.dialect:
         keys = " ".join(override(f"data.{key}", value) for key, value in description.dialect.items())
         parts += [Text("\nHow it is written", style="bold"), Text(visible(keys), no_wrap=True, overflow="ignore")]
-    if description.warnings:
-        notes = Table.grid(padding=(0, 1, 0, 0))
-        for warning in description.warnings:
-            notes.add_row("-", Text(visible(warning), overflow="fold"))
-        parts += [Text("\nWhat could go wrong", style="bold"), notes]
-    if description.command:
-        program, verb, *arguments = map(visible, map(shlex.quote, shlex.split(description.command)))
-        command = " \\\n    ".join([f"{program} {verb}", *arguments])
-        parts += [Text("\nTo start", style="bold"), Text(command, no_wrap=True, overflow="ignore")]
+    parts += notes_under("What could go wrong", description.warnings)
+    parts += command_to_start(description.command)
     return Group(*parts)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from harness.data.images.list import is_parquet_file
 from harness.data.images.notes import Notes
 from harness.data.images.parquet import holds_images
 from harness.data.images.set import ImageSet, Rejected
+from harness.data.profiling.layout import command_to_start, notes_under
 from harness.data.storage.urls import name_of
 from harness.data.tables.pages import Part
 from harness.errors import ConfigError
@@ -155,14 +155,8 @@ def render(description: Description) -> RenderableType:
     size = f"{total:,} images in {len(description.classes):,} classes, {description.bytes:,} bytes"
     parts: list[RenderableType] = [Text(f"{visible(name_of(description.address))}: {size}\n", style="bold")]
     parts.append(_table(description))
-    notes = Table.grid(padding=(0, 1, 0, 0))
-    for note in description.notes:
-        notes.add_row("-", Text(visible(note), overflow="fold"))
-    parts += [Text("\nWhat they are like", style="bold"), notes]
-    if description.command:
-        program, verb, *arguments = map(visible, map(shlex.quote, shlex.split(description.command)))
-        command = " \\\n    ".join([f"{program} {verb}", *arguments])
-        parts += [Text("\nTo start", style="bold"), Text(command, no_wrap=True, overflow="ignore")]
+    parts += notes_under("What they are like", description.notes)
+    parts += command_to_start(description.command)
     return Group(*parts)
 
 
