@@ -115,12 +115,12 @@ class HarnessSweeper(Sweeper):
                 break  # What is confirmed depends on results.
         return jobs
 
-
     def _train(self, batch: Sequence[Sequence[str]], folder: Path, number: int) -> Sequence[JobReturn]:
         """Train a batch by the launcher; `number` is that of its first job."""
         if isinstance(self._launcher, FusedLauncher):  # It checks the jobs itself.
             return self._launcher.launch(batch, initial_job_idx=number)
-        jobs, before = compose_jobs(self._loader, self.config, batch, number), len(self._app.runs)
+        config: Any = self.config
+        jobs, before = compose_jobs(self._loader, config, batch, number), len(self._app.runs)
         if self._app.previews:
             self._app.train(jobs, folder)
             return []
@@ -128,7 +128,7 @@ class HarnessSweeper(Sweeper):
         self._app.collects = True
         ended = self._launcher.launch(batch, initial_job_idx=number)
         if len(self._app.runs) == before and not self._app.error:  # They were trained in other processes.
-            self._app.collect(jobs, ended, folder, self.config.hydra.runtime.choices["hydra/launcher"])
+            self._app.collect(jobs, ended, folder, config.hydra.runtime.choices["hydra/launcher"])
         return ended
 
 
