@@ -110,7 +110,7 @@ ODD = {
         "with more than 8 bits per channel, scaled to 8",
         (100, 100, 100),
     ),
-    "alpha": (encoded(Image.new("RGBA", (12, 8), (255, 0, 0, 0))), "with transparency, placed on white", (255, 255, 255)),
+    "alpha": (encoded(Image.new("RGBA", (12, 8), (255, 0, 0, 0))), "with transparency, placed on white", (255,) * 3),
     "palette": (encoded(Image.new("P", (12, 8), 0)), "with a palette, converted", (0, 0, 0)),
     "1 bit": (encoded(Image.new("1", (12, 8), 1)), "with 1 bit per pixel, converted", (255, 255, 255)),
     "grey": (encoded(Image.new("L", (12, 8), 7)), "in grayscale, converted to color", (7, 7, 7)),
