@@ -37,7 +37,7 @@ def signature(config: Config, table: Table) -> str:
     for key in ("data.log_columns", "data.categorical", "data.dates"):
         if key in settings:
             settings[key] = sorted(settings[key])
-    return hash_json([sorted(settings.items()), table.digest, _source_code(config.model["_target_"])])
+    return hash_json([sorted(settings.items()), table.digest, source_code(config.model["_target_"])])
 
 
 def sweep_signature(signatures: Iterable[str]) -> str:
@@ -63,7 +63,7 @@ def hash_json(value: object) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
-def _source_code(target: str) -> str:
+def source_code(target: str) -> str:
     """Return a digest of a user's model and all modules that it needs; for built-in models, the name is enough."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""
