@@ -16,7 +16,7 @@ from harness.escaping import markdown, markdown_code, visible
 from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
-from harness.sweep.summary_state import RunResult, SummaryState
+from harness.sweep.summary_state import MEAN, RunResult, SummaryState
 from harness.tracking.run_tags import SEARCH
 from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
@@ -172,6 +172,8 @@ def _note(state: SummaryState, command: str, experiment_id: str) -> str:
             values = [f"{run.metrics[key]:,.6g}" if key in run.metrics else "" for key in metrics]
             rows.append(f"| {' | '.join([title, link(run), *values, f'{run.updates:,}'])} |")
         parts.append("\n".join([*header, *rows]))
+        if any(MEAN in run.name for _, run in best):
+            parts.append("A mean of several seeds or splits links to the first of its runs, whose model is logged.")
     parts += state.data
     failed = [f"- {link(run)}: {markdown(run.reason.partition(chr(10))[0])}" for run in state.runs if run.reason]
     if failed:
