@@ -105,6 +105,8 @@ class Recorder:
             run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
             run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
+            if run.status == "FAILED":
+                run.reason = run.reason or tags.get("failure", "unknown")
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
             run.cost = math.inf if run.reason else run.cost
@@ -201,7 +203,7 @@ class Recorder:
                 self._leaderboard.keep_best(run, event.weights)
 
     def lacks_time_alone(self, run: Run) -> bool:
-        """Return True if a run finished in this sweep, but not yet has the time that it would take alone."""
+        """Return True if a run finished in this sweep, but its time alone is not yet recorded."""
         is_recorded = self._tracker.points.is_stored(run.run_id, ALONE)
         return run.status == "FINISHED" and not run.is_reused and not is_recorded
 
@@ -231,7 +233,7 @@ class Recorder:
             self._summary.add_clocks(clocks)
 
     def finish(self) -> None:
-        """Log the chosen runs' metrics on the test and the best setting's model, and end the summary run.
+        """Log the chosen runs' metrics on the test set and the best setting's model, and end the summary run.
 
         The model is not logged if an earlier call logged one of the same setting or a better one.
         """
