@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
-"""Words that name and describe a whole sweep."""
+"""Overrides that name and describe a whole sweep."""
 
 
 class App:
@@ -51,7 +51,7 @@ class App:
         owns_process: bool = True,
         startup: Startup | None = None,
     ) -> None:
-        """Take command-line arguments; only if the process is its own may the app tune the garbage collector."""
+        """Take command-line arguments; the app tunes the garbage collector only if the process is its own."""
         self._startup = startup
         self.folder: Path | None = None  # The sweep's folder; None for a single run.
         self.runs: list[Run] = []  # The runs that have ended.

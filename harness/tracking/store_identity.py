@@ -15,7 +15,7 @@ def store_identity(uri: str, client: MlflowClient) -> str:
 
     A store is known by its oldest experiment: when that was created and where its artifacts are. Both stay the same,
     and no two servers are set up in the same millisecond. A copy of a local store differs in its inode. The device's
-    number says nothing more, and may be another one after the next start of the machine.
+    number adds nothing, and may change when the machine restarts.
     """
     path = sqlite_path(uri)
     order = ["creation_time ASC", "experiment_id ASC"]
