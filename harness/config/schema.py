@@ -46,7 +46,7 @@ class FullSample(Enum):
 _OWN_TAGS = (
     "kind, sample, signature, sweep, command, device, rounding, host, claims, calls, failure, diverged_at, reproduces, "
     "rows_dropped, fields_filled, model_not_logged, labels, compiler, TF_ENABLE_ONEDNN_OPTS, slice_rows, "
-    "stopped_at, pruned_at, restored_epoch, search, search_effort, objective.metric"
+    "stopped_at, pruned_at, restored_epoch, search, search_effort, search_seed, objective.metric"
 )
 OWN_TAGS = frozenset(_OWN_TAGS.split(", "))
 """Tags that the harness sets itself."""

@@ -89,8 +89,8 @@ class Run:
     @functools.cached_property
     def loss(self) -> LossPlan:
         """The loss and its parameters."""
-        config, weights = self.config, class_weights(self.table, self.config.data.class_weight)
-        return LossPlan(config.loss.value, config.objective.delta, config.objective.label_smoothing, tuple(weights))
+        weights = class_weights(self.table, self.config.data.class_weight)
+        return LossPlan.configured(self.config.loss, self.config.objective, weights)
 
     @functools.cached_property
     def objective(self) -> Objective:

@@ -104,6 +104,8 @@ class Recorder:
             run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
             run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
+            if run.status == "FAILED":
+                run.reason = run.reason or tags.get("failure", "unknown")
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
             run.cost = math.inf if run.reason else run.cost

@@ -14,9 +14,7 @@ from harness.config.metrics import comparable_metric, deciding_metric, sign
 from harness.config.naming import REPLICATES
 from harness.tracking.run_tags import METRIC
 
-_LOSS_SPACE = re.compile(
-    r"loss|objective\.(delta|label_smoothing)|data\.(scaling|log_columns|target|weight|class_weight(\..*)?)"
-)
+_LOSS_SPACE = re.compile(r"loss|objective\.(?!metric$).*|data\.(scaling|log_columns|target|weight|class_weight(\..*)?)")
 """Losses of runs that differ in one of these params are not comparable."""
 
 _CHANGE_NOTHING = ("tracking.", "runtime.", METRIC)
