@@ -35,7 +35,7 @@ def run_ids(records: RunReader, words: Sequence[str]) -> list[str]:
 
 
 def best_run(records: RunReader) -> str:
-    """Return the id of the run that `best` stands for; raises `ConfigError` if no run has finished."""
+    """Return the id of the run that `best` refers to; raises `ConfigError` if no run has finished."""
     sweeps = records.newest_sweeps(1)
     runs = records.named([sweeps[0].info.run_id])[0] if sweeps else _like_the_last(records.newest_runs(_NEWEST))
     found = best_of(runs, sweeps)
@@ -62,7 +62,8 @@ def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
     if len({_split(run) for run in finished}) > 1:
         finished = [run for run in with_model or finished if _split(run) == _split((with_model or finished)[0])]
     # The first of its setting stands for it.
-    finished.sort(key=lambda run: (run not in with_model, float(run.data.params.get("seed", 0))))
+    models = {run.info.run_id for run in with_model}
+    finished.sort(key=lambda run: (run.info.run_id not in models, run.data.params.get("seed", "").zfill(10)))
     frame = frame_of(finished, sweeps)
     params = tuple(dict.fromkeys(key for run in finished for key in run.data.params))
     tags = sweeps[0].data.tags if len(sweeps) == 1 else {}

@@ -168,7 +168,7 @@ class Leaderboard:
                 continue
             all_of_it, result = [results[each] for each in (first, *others)], results[first]
             result.score = self.rank(run)[1]
-            # A split may lack one: a holdout whose rows all weigh 0 has no loss.
+            # A split may lack one: a holdout whose rows all have weight 0 has no loss.
             shared = [key for key in result.metrics if all(key in each.metrics for each in all_of_it)]
             result.metrics = {key: mean(each.metrics[key] for each in all_of_it) for key in shared}
             result.name += f"{MEAN}{len(all_of_it)}"
