@@ -21,7 +21,7 @@ Inputs = int | tuple[int, ...]
 
 MOST_LAYERS, MOST_UNITS = 100, 1_000_000
 LARGE_IMAGE = 32
-"""Pixels from which on `cnn` halves images at once."""
+"""Height and width from which the first convolution of `cnn` halves images."""
 
 
 def linear(inputs: Inputs, outputs: int = 1, init: float | str = 0.1) -> keras.Model:

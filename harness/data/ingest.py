@@ -29,7 +29,7 @@ from harness.runtime.prefetch import prefetch
 from harness.runtime.secrets import masked
 
 MUCH = 0.1
-"""The part of the rows that may be left out without a word."""
+"""Fraction of the rows that may be left out without a message."""
 
 
 class IngestProgress(NamedTuple):

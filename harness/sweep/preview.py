@@ -125,7 +125,7 @@ def _print_scans(
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     display.say(
         f"time:   {_duration(sum(compiling))} to compile, about {_duration(seconds)} to train and evaluate",
-        f"alone:  about {_duration(one_by_one)} if each run were trained by itself, without reading and evaluating",
+        f"alone:  about {_duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
         f"memory: {millions(memory)}B with all loops compiled",
         f"disk:   tables {millions(disk)}B, {sizes}",
     )

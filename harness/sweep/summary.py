@@ -1,4 +1,4 @@
-"""A sweep's summary run: its times, the machine's load, and a note on the results."""
+"""A sweep's summary run: timings, system metrics, and a note on the results."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Summary:
             self._tracker.tag(self.run_id, {"signature": sweep_signature(self.state.signatures)})
 
     def monitor(self) -> None:
-        """Record the machine's load until the end."""
+        """Record system metrics until the end."""
 
         def log(metrics: Mapping[str, float]) -> None:
             # The step is the time since the sweep started, so that no step is recorded twice.

@@ -88,7 +88,7 @@ class Outbox:
         Raises:
             filelock.Timeout: Another process is using it.
             FileNotFoundError: The file does not exist, and `create` is False.
-            StateError: It is no regular file of this user, or another user can write to its folder.
+            StateError: It is not a regular file of this user, or another user can write to its folder.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         check_own_folder(path.parent)
@@ -179,7 +179,7 @@ class Outbox:
         """Return the path of a record's file or folder.
 
         Raises:
-            StateError: It, or something in it, is a link or no regular file, or belongs to another user.
+            StateError: It, or something in it, is not a regular file, or belongs to another user.
         """
         path = self.files.absolute() / name
         for folder in (self.files, path.parent):

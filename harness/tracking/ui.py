@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
+from harness.tracking._compat_moved import follow_move
 from harness.tracking._compat_views import addresses
 from harness.tracking.pages import experiments_page
 from harness.tracking.run_search import RunSearch, require_store
-from harness.tracking.uri import mlflow_uri
+from harness.tracking.uri import mlflow_uri, sqlite_path
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -39,6 +40,8 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         return 0
     port = _free_port((port,) if port else (5000, 0))
     require_store(uri)
+    if path := sqlite_path(uri):
+        follow_move(path)
     server = _start(uri, port)
     try:
         say(f"store: {masked(uri)}")

@@ -69,7 +69,7 @@ class Stack:
         objective: The recipe's objective.
         encode: Turns features, `[rows, features]` or `[rows, *shape]`, into the models' inputs.
         model: The model that is shared by all lanes.
-        trace: What tracing an update of the model tells.
+        trace: What tracing an update of the model reveals.
         strategy: How its updates are compiled and cut.
     """
 

@@ -162,7 +162,7 @@ class Tile:
 
     @ends_the_tile
     def keep_test(self) -> None:
-        """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test."""
+        """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test set."""
         found, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
         self._test = [*map(of_test, found)]
 

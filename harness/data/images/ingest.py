@@ -33,7 +33,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 
 BATCH = 8
-"""Images that a thread decodes at a time."""
+"""Number of images that a thread decodes at a time."""
 
 FEATURE = "image"
 TARGET = "label"
@@ -172,7 +172,7 @@ def _batched(items: Iterable[Item | Rejected], size: int) -> Iterator[list[Item 
 
 
 def _settled(result: Read | Rejected, index: dict[str, float], data: ImagesConfig) -> tuple[float, Read] | Rejected:
-    """Return an image with its target, or why it has none."""
+    """Return an image with its target, or the reason why it has none."""
     if isinstance(result, Rejected):
         return result
     label = result.item.label
