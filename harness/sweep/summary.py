@@ -169,9 +169,8 @@ def _note(state: SummaryState, command: str, experiment_id: str) -> str:
     for sample, title in (("batch", "chunks"), ("full", "full sample")):
         if run := next((run for run in finished if run.sample == sample), None):
             values = [f"{key} {value:,.6g}" for key, value in run.metrics.items()]
-            if MEAN in run.name:
-                values.append("model of the linked run, the first of these")
-            best.append(f"- Best of {title}: {link(run)}, {', '.join([*values, count(run.updates, 'update')])}")
+            first = " (the link leads to the first of them, whose model is logged)" if MEAN in run.name else ""
+            best.append(f"- Best of {title}: {link(run)}{first}, {', '.join([*values, count(run.updates, 'update')])}")
     if best:
         report = run_page(experiment_id, state.run_id, f"artifacts/{FOLDER}/{PAGE}")
         parts.append("\n".join([*best, f"- [Report]({report})"]))
