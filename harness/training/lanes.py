@@ -90,7 +90,7 @@ class Stack:
         paths = [variable.path for variable in self.model.non_trainable_variables]
         is_random = any(path.endswith("seed_generator_state") for path in paths)
         self.trace = trace_model(self.model, encoding.input_shape)
-        self.strategy = choose_strategy(self.trace, device, is_image=bool(encoding.shape), is_random=is_random)
+        self.strategy = choose_strategy(self.trace, device, is_image=len(encoding.shape) > 1, is_random=is_random)
 
     @property
     def default_tile(self) -> int:
