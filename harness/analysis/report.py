@@ -46,6 +46,18 @@ CAPTIONS = {
         "Darker is worse; colours stop changing far from the best value. Values are means over seeds and splits; gray "
         "cells have no finished run (div.: diverged).",
     ),
+    "importance": (
+        "What matters",
+        "How much worse a random forest predicts the order of the finished runs if the values of one key are shuffled "
+        "(scikit-learn's permutation importance), as a share of all keys. Runs that did not finish are left out; "
+        "repetitions are averaged.",
+    ),
+    "parallel": (
+        "Settings and results",
+        "One line per setting, from its values to its result; finished runs only, averaged over seeds and splits. The "
+        "better the result, the stronger the line; where settings share a value, the lines keep the order of their "
+        "results.",
+    ),
     "costs": ("Cost", "The best runs are at the lower left: low loss at low cost."),
     "fit": ("Fit", "Gray: a sample of the training rows, in original units."),
 }

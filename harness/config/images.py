@@ -137,10 +137,9 @@ class ImagesConfig(AnyData):
         require(len(self.classes) > 1, "data.classes must name at least two classes.")
 
     def _check_embed(self) -> None:
-        if isinstance(self.embed, str):
-            self.embed = {TARGET: self.embed}
-        given = self.embed if isinstance(self.embed, Mapping) else {}
-        require(self.embed is None or isinstance(self.embed, Mapping), f"data.embed: {shown(self.embed)} is no model.")
+        given = {} if self.embed is None else self.embed
+        keys = "data.embed._target_, a function, and data.embed.weights, a file"
+        require(isinstance(given, Mapping), f"data.embed has keys of its own: set {keys}, not {shown(given)}.")
         given = {str(key): value for key, value in given.items()}
         if all(value is None for value in given.values()):
             self.embed = None
