@@ -85,7 +85,9 @@ class HarnessSweeper(Sweeper):
         if search := search_of(self._loader, words, config):
             self._app.search = search
             fused = isinstance(self._launcher, FusedLauncher)
-            together = "search=halving weighs runs as they train together. Remove hydra/launcher, or use search=sobol."
+            together = (
+                "search=halving compares runs while they train together. Remove hydra/launcher, or use search=sobol."
+            )
             require(fused or not search.rungs(search.trials_each), together)
             return search
         return Grid(grid_axes(self._loader, words), self._batch)
@@ -102,9 +104,7 @@ class HarnessSweeper(Sweeper):
         jobs: list[JobReturn] = []
         results: list[Result] = []
         while batch := proposer.propose(results):
-            if not isinstance(self._launcher, FusedLauncher):  # It checks them itself.
-                self._app.check(compose_jobs(self._loader, config, batch, len(results)))
-            ended = self._launcher.launch(batch, initial_job_idx=len(results))
+            ended = self._train(batch, folder, len(results))
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
             runs = self._app.runs[len(results) :] if self._app.search else []
@@ -116,6 +116,22 @@ class HarnessSweeper(Sweeper):
             if self._app.previews and self._app.search:
                 break  # What is confirmed depends on results.
         return jobs
+
+    def _train(self, batch: Sequence[Sequence[str]], folder: Path, number: int) -> Sequence[JobReturn]:
+        """Train a batch by the launcher; `number` is that of its first job."""
+        if isinstance(self._launcher, FusedLauncher):  # It checks the jobs itself.
+            return self._launcher.launch(batch, initial_job_idx=number)
+        config: Any = self.config
+        jobs, before = compose_jobs(self._loader, config, batch, number), len(self._app.runs)
+        if self._app.previews:
+            self._app.train(jobs, folder)
+            return []
+        self._app.check(jobs)
+        self._app.collects = True
+        ended = self._launcher.launch(batch, initial_job_idx=number)
+        if len(self._app.runs) == before and not self._app.error:  # They were trained in other processes.
+            self._app.collect(jobs, ended, folder, config.hydra.runtime.choices["hydra/launcher"])
+        return ended
 
 
 class OwnConf(SearchPathPlugin):

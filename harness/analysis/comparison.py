@@ -146,11 +146,13 @@ class _Curves:
 def curves_of(sweep: Sweep, metric: str) -> Mapping[str, Curve]:
     """Return the curve of each run by run id; runs without one get an empty curve."""
     names = ["value", *AXES.values()]
-    points = sweep.curves[sweep.curves["metric"] == metric].sort_values("step")
     curves = {run_id: dict.fromkeys(names, np.zeros(0)) for run_id in sweep.runs["run_id"]}
-    for run_id, curve in points.groupby("run_id"):
-        curves[run_id] = dict(zip(names, curve[names].to_numpy(float).T, strict=True))
-    return curves
+    points = sweep.curves[sweep.curves["metric"] == metric].sort_values(["run_id", "step"])
+    run_ids, starts = np.unique(points["run_id"].to_numpy(str), return_index=True)
+    pieces = np.split(points[names].to_numpy(float).T, starts[1:], axis=1)
+    return curves | {
+        str(run_id): dict(zip(names, piece, strict=True)) for run_id, piece in zip(run_ids, pieces, strict=False)
+    }
 
 
 def point(curve: Curve, index: int) -> Point:
@@ -187,8 +189,8 @@ def _compare(
         better="equal" if differences.mean == 0 else "batch" if sign * differences.mean < 0 else "full",
         seeds=len(common),
         varies=varies,
-        full_std=known(pd.Series(full).std()) if varies else None,
-        batch_std=known(pd.Series(batch).std()) if varies else None,
+        full_std=float(full.std(ddof=1)) if len(full) > 1 and varies else None,
+        batch_std=float(batch.std(ddof=1)) if len(batch) > 1 and varies else None,
         difference=differences.mean,
         full_updates=known(np.mean([full["updates"] for full, _, _ in common])),
         batch_updates=known(np.mean([batch["updates"] for _, batch, _ in common])),

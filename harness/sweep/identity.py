@@ -52,7 +52,7 @@ def search_signature(facts: Mapping[str, object], signatures: Iterable[str]) -> 
 
 
 def rounding(runtime: RuntimeConfig, device: str) -> str:
-    """Hash all else that can change the last bits of a run's results on one machine: versions, device and settings."""
+    """Hash everything else that can change the last bits of results on one machine: versions, device and settings."""
     settings = (getattr(runtime, name) for name in ("lane_tile", "gram", "threads", "deterministic"))
     # Appended only if it is not the default, so that records without it stay comparable.
     kernels = [onednn()] if onednn() != ONEDNN_DEFAULT else []

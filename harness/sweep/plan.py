@@ -65,7 +65,7 @@ class Run:
 
     @property
     def order_seed(self) -> int:
-        """Seed of the order of its rows; runs with different ones need passes of their own."""
+        """Seed of the order of its rows; runs with different orders need separate passes."""
         return self.config.seed if self.table.order is Order.shuffled else 0
 
     @property
@@ -89,8 +89,8 @@ class Run:
     @functools.cached_property
     def loss(self) -> LossPlan:
         """The loss and its parameters."""
-        config, weights = self.config, class_weights(self.table, self.config.data.class_weight)
-        return LossPlan(config.loss.value, config.objective.delta, config.objective.label_smoothing, tuple(weights))
+        weights = class_weights(self.table, self.config.data.class_weight)
+        return LossPlan.configured(self.config.loss, self.config.objective, weights)
 
     @functools.cached_property
     def objective(self) -> Objective:
@@ -152,7 +152,7 @@ def prepare(
 
 
 def rebuild_table(runs: Sequence[Run], progress: ProgressCallback, say: Callable[[str], None]) -> None:
-    """Make the damaged table of these runs, which is the same for all, again from its source.
+    """Rebuild the damaged table that these runs share from its source.
 
     Raises:
         ConfigError: The source is gone, has changed, or was a stream.

@@ -104,6 +104,8 @@ class Recorder:
             run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
             run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
+            if run.status == "FAILED":
+                run.reason = run.reason or tags.get("failure", "unknown")
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
             run.cost = math.inf if run.reason else run.cost
@@ -203,7 +205,7 @@ class Recorder:
             self._end(run, "FINISHED")
 
     def lacks_time_alone(self, run: Run) -> bool:
-        """Return True if a run finished in this sweep, but not yet has the time that it would take alone."""
+        """Return True if a run finished in this sweep, but its time alone is not yet recorded."""
         is_recorded = self._tracker.points.is_stored(run.run_id, ALONE)
         return run.status == "FINISHED" and not run.is_reused and not is_recorded
 
@@ -233,7 +235,7 @@ class Recorder:
             self._summary.add_clocks(clocks)
 
     def finish(self, trial_seed: int | None = None) -> None:
-        """Log the chosen runs' metrics on the test and the best model, and end the summary run.
+        """Log the chosen runs' test metrics and the best model, and end the summary run.
 
         The model is not logged if an earlier call logged a better one. See `Leaderboard.tests_of_chosen`.
         """

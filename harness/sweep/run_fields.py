@@ -99,11 +99,8 @@ def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
 
 def _outputs(run: Run) -> list[str]:
     """Return what a metric's name has in it for each of the model's outputs; nothing if there is only one."""
-    if run.objective.outputs == 1:
-        return [""]
-    targets = run.table.targets
-    names = class_names(targets[0]) if targets[0].categories else [target.name for target in targets]
-    return [f"/{key_of(name, reserved='/')}" for name in names]
+    names = run.objective.output_names
+    return [f"/{key_of(name, reserved='/')}" for name in names] if len(names) > 1 else [""]
 
 
 def _plain(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:

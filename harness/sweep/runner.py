@@ -10,12 +10,13 @@ from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.data.classes import class_names
 from harness.data.precision import describe_rounding
 from harness.data.vocabulary import explain_text
+from harness.errors import require
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
 from harness.sweep.claims import claim_of, is_abandoned, owner
 from harness.sweep.display import Display
-from harness.sweep.executor import choose_executor
+from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
@@ -43,6 +44,7 @@ class Sweep:
         signatures: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
         search: Search | None = None,
+        is_part: bool = False,
     ) -> None:
         """Describe a sweep; the first batch opens the store.
 
@@ -53,7 +55,9 @@ class Sweep:
             signatures: Signatures of all runs, if they are known before the first batch.
             tags: Tags to set on each run.
             search: The search that proposes the configurations.
+            is_part: Whether it is part of another sweep, which says what data and store they have in common.
         """
+        self._is_part = is_part
         self._search, self._search_signature = search, ""
         self._display, self._command, self._folder = display, command, folder
         self._signatures, self._tags = list(signatures), tags
@@ -101,9 +105,55 @@ class Sweep:
             ConfigError: A configuration cannot be trained; nothing of this batch was trained or recorded.
         """
         executor = choose_executor(configs[0].runtime)
-        self._say(f"device: {executor.description}")
         if "GPU" in executor.device and not self._store:
             self._resources.enter_context(only_one("gpu-0", self._display.say))
+        runs = self._planned(configs, commands, executor)
+        distinct = [run for run in dict.fromkeys(runs) if not run.status]
+        if not distinct:
+            return runs
+        self._describe_data(distinct)
+        bracket = bracket_of(runs, self._search)
+        scans = prepare_scans(distinct, executor, bracket)
+        store = self._started(distinct, executor)
+        batch = Batch(distinct, scans, executor, store, self._command, bracket)
+        self._batches.append(batch)
+        self._resources.callback(batch.close)
+        try:
+            batch.run(self._display)
+        finally:
+            self._display.clear()
+        self._ended |= {run.signature: run for run in distinct}
+        return runs
+
+    def collect(self, configs: Sequence[Config], ids: Sequence[str]) -> list[Run]:
+        """Add runs that other processes have trained and recorded.
+
+        Args:
+            configs: Configurations; `runtime` and `tracking` must be the same in all batches.
+            ids: For each configuration, the id of its run.
+
+        Returns:
+            The ended run of each configuration, in order; equal configurations share a run.
+
+        Raises:
+            ConfigError: A run is not in the store.
+        """
+        executor = choose_executor(configs[0].runtime)
+        runs = self._planned(configs, (), executor)
+        id_of = {run: run_id for run, run_id in zip(runs, ids, strict=True) if not run.status}
+        if not id_of:
+            return runs
+        store = self._started([*id_of], executor)
+        records = store.reader.by_id([*id_of.values()])
+        lost = [run.name for run, run_id in id_of.items() if run_id not in records]
+        require(not lost, f"Run {lost[0] if lost else ''} was trained, but is not in {masked(store.tracker.uri)}.")
+        store.recorder.reuse({run: records[run_id] for run, run_id in id_of.items()})
+        self._ended |= {run.signature: run for run in id_of}
+        return runs
+
+    def _planned(self, configs: Sequence[Config], commands: Sequence[str], executor: Executor) -> list[Run]:
+        """Return the runs of a batch; those of earlier batches have ended."""
+        self._say(f"device: {executor.description}")
         runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
@@ -115,25 +165,15 @@ class Sweep:
                 run.search = self._search_signature
         runs = [self._ended.get(run.signature, run) for run in runs]
         self._proposed.append(runs)
-        distinct = [run for run in dict.fromkeys(runs) if not run.status]
-        if not distinct:
-            return runs
-        self._describe_data(distinct)
-        bracket = bracket_of(runs, self._search)
-        scans = prepare_scans(distinct, executor, bracket)
-        is_first = self._store is None
-        store = self._store = self._store or self._open(configs[0], executor.description, distinct)
-        batch = Batch(distinct, scans, executor, store, self._command, bracket)
-        self._batches.append(batch)
-        self._resources.callback(batch.close)
-        if is_first and store.recorder.sweep_id:
-            publish_start(store.tracker, store.recorder.sweep_id, self._command, distinct)
-        try:
-            batch.run(self._display)
-        finally:
-            self._display.clear()
-        self._ended |= {run.signature: run for run in distinct}
         return runs
+
+    def _started(self, runs: Sequence[Run], executor: Executor) -> Store:
+        """Return the store, which is opened for the first `runs`."""
+        if self._store is None:
+            self._store = self._open(runs[0].config, executor.description, runs)
+            if sweep_id := self._store.recorder.sweep_id:
+                publish_start(self._store.tracker, sweep_id, self._command, runs)
+        return self._store
 
     def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Store:
         """Open the store, and end runs that dead processes left running."""
@@ -189,7 +229,7 @@ class Sweep:
 
     def _say(self, line: str) -> None:
         """Print a line, but only once per sweep."""
-        if line not in self._said:
+        if line not in self._said and not self._is_part:
             self._said.add(line)
             self._display.say(line)
 

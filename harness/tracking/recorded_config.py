@@ -50,7 +50,7 @@ def _moved(data: Mapping[str, Any], path: object) -> dict[str, object]:
     keys = ["path", *(key for key in ("labels", "holdout_path") if data.get(key))]
     embed = data.get("embed")
     names = [*keys, *(["embed.weights"] if embed else [])]
-    require(len(path) <= len(names), f"--data: the run has only {len(names)} places of data ({', '.join(names)}).")
+    require(len(path) <= len(names), f"--data: the run has only {len(names)} data paths ({', '.join(names)}).")
     moved = dict(zip(keys, path, strict=False))
     return {**moved, "embed": {**embed, "weights": path[-1]}} if embed and len(path) == len(names) else moved
 

@@ -60,6 +60,11 @@ class Objective(ABC):
         return len(self.targets)
 
     @property
+    def output_names(self) -> list[str]:
+        """A name for each output, for the exported model and the metrics of a linear model's weights."""
+        return [target.name for target in self.targets]
+
+    @property
     def has_weights(self) -> bool:
         """Whether rows have weights, of their own or of their classes."""
         return self.is_weighted or bool(self.class_weights)

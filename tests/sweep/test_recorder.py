@@ -11,10 +11,12 @@ from mlflow.entities import Run as Record
 from mlflow.tracking import MlflowClient
 
 from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConfig
+from harness.config.schema import OWN_TAGS
 from harness.sweep.plan import Run, prepare
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import config_yaml
 from harness.sweep.run_state import find_states
+from harness.tracking import run_tags
 from harness.tracking.frames import row
 from harness.tracking.tracker import Tracker
 from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
@@ -118,6 +120,8 @@ def test_a_pruned_run_is_neither_finished_nor_interrupted(recording: Recording) 
     assert (state.name, state.has_result, state.record) == ("new", False, None)
     summary = MlflowClient(recording.uri).search_runs(["1"], "tags.kind = 'sweep'")[0]
     assert summary.info.status == "FINISHED"
+    own = {key for each in (record, summary) for key in each.data.tags if not key.startswith("mlflow.")}
+    assert own | {value for name, value in vars(run_tags).items() if name.isupper()} <= OWN_TAGS
 
 
 def test_a_lane_that_diverges_fails_its_unfinished_runs(recording: Recording) -> None:
