@@ -32,7 +32,7 @@ def run_ids(records: RunReader, words: Sequence[str]) -> list[str]:
 
 
 def best_run(records: RunReader) -> str:
-    """Return the id of the run that `best` stands for; raises `ConfigError` if no run has finished."""
+    """Return the id of the run that `best` refers to; raises `ConfigError` if no run has finished."""
     sweeps = records.newest_sweeps(1)
     runs = records.named([sweeps[0].info.run_id])[0] if sweeps else _like_the_last(records.newest_runs(_NEWEST))
     found = best_of(runs, sweeps)
@@ -46,8 +46,8 @@ def best_run(records: RunReader) -> str:
 def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
     """Return the id of the best finished run, or an empty string; `sweeps` is the summary run if they are a sweep's.
 
-    Runs of different splits are not ranked against each other. Of several splits, the one whose best model was logged
-    counts, which is the first of the sweep.
+    Runs of different splits are not ranked against each other: only the split whose best model was logged counts, which
+    is the sweep's first.
     """
     finished = [run for run in runs if run.info.status == "FINISHED"]
     if len({_split(run) for run in finished}) > 1:

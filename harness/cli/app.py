@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
-"""Words that name and describe a whole sweep."""
+"""Overrides that name and describe a whole sweep."""
 
 
 class App:
@@ -53,7 +53,7 @@ class App:
         owns_process: bool = True,
         startup: Startup | None = None,
     ) -> None:
-        """Take command-line arguments; only if the process is its own may the app tune the garbage collector."""
+        """Take command-line arguments; the app tunes the garbage collector only if the process is its own."""
         self._startup = startup
         self.folder: Path | None = None  # The sweep's folder; None for a single run.
         self.runs: list[Run] = []  # The runs that have ended.
@@ -92,7 +92,7 @@ class App:
         """Return what a launcher sends to another process, where each job is trained by itself."""
         if not self.collects:
             self.error = ConfigError(
-                "The launcher trains in other processes, which works with hydra/sweeper=harness only. Remove "
+                "The launcher trains in other processes, which works only with hydra/sweeper=harness. Remove "
                 "hydra/sweeper or hydra/launcher."
             )
             raise self.error

@@ -110,7 +110,7 @@ class ImagesConfig(AnyData):
         require(not (self.labels and self.path is None), "data.labels needs data.path, the folder of the images.")
         require(
             not (self.group and self.holdout_path),
-            "data.group has no effect with data.holdout_path, which says what is held out. Remove one of them.",
+            "data.group has no effect with data.holdout_path, which determines the holdout. Remove one of them.",
         )
         self.class_weight = class_weight(self.class_weight)
         self._check_classes()

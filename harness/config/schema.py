@@ -163,7 +163,7 @@ class Config:
         epochs: Passes over all training rows.
         seed: Seed of the initial weights, of the layers' random number generators, and of the order of shuffled rows.
         loss: The per-row loss.
-        objective: The loss's parameters, and which metric decides.
+        objective: The loss's parameters, and the deciding metric.
         data: Where rows come from and how they are prepared.
         model: `_target_`, a function that takes the number of inputs and returns a Keras model, and any further
             arguments of that function.

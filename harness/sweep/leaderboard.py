@@ -95,7 +95,7 @@ class Leaderboard:
             if len({_values(run, SPLITS) for run in runs}) > 1:
                 first, *others = (results[run] for run in runs)
                 first.score = mean(map(self.score, runs))
-                # A split may lack one: a holdout whose rows all weigh 0 has no loss.
+                # A split may lack one: a holdout whose rows all have weight 0 has no loss.
                 shared = [key for key in first.metrics if all(key in results[run].metrics for run in runs)]
                 first.metrics = {key: mean(results[run].metrics[key] for run in runs) for key in shared}
                 first.name += f", mean of {len(runs)}"

@@ -45,7 +45,7 @@ EPOCH_VALUES = 10  # Metric values recorded per epoch.
 def preview(configs: Sequence[Config], display: Display, console: Console, search: Search | None = None) -> None:
     """Print each run's state, and the scans to train with their estimated cost; sources without a table are parsed.
 
-    Of a `search`, these are the trials.
+    For a `search`, these are the trials.
     """
     executor = choose_executor(configs[0].runtime)
     proposed = prepare(configs, display.reading, display.say)
@@ -125,7 +125,7 @@ def _print_scans(
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     display.say(
         f"time:   {_duration(sum(compiling))} to compile, about {_duration(seconds)} to train and evaluate",
-        f"alone:  about {_duration(one_by_one)} if each run were trained by itself, without reading and evaluating",
+        f"alone:  about {_duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
         f"memory: {millions(memory)}B with all loops compiled",
         f"disk:   tables {millions(disk)}B, {sizes}",
     )

@@ -25,7 +25,7 @@ EXAMPLE_ROWS = 3
 def raw_model(
     model: keras.Model, table: Table, scaler: Scaler, objective: Objective, scaling: Scaling = Scaling.standard
 ) -> keras.Model:
-    """Wrap `model` so that it takes logarithms and scales by itself; `scaling` is that of images.
+    """Wrap `model` so that it takes logarithms and scales its inputs itself; `scaling` is that of images.
 
     Returns:
         A Keras model with one input `[rows, 1]` per feature, by column name, and an output with a column for each

@@ -1,4 +1,4 @@
-"""Measures a Keras model before it is built, so that one that cannot fit into memory is refused instead."""
+"""Measures a Keras model before it is built, so that one that cannot fit into memory is rejected."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Scan:
             workers: Parallel calls; None means one per core.
             device: TensorFlow's name for the device.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
-            early: Measure the holdout inside the first epochs, too; see `harness.training.early`.
+            early: Also measure the holdout within the first epochs; see `harness.training.early`.
             test: Rows that a lane is measured on when it stops.
             stopper: Ends lanes before their last stop.
             feed_limits: Limits on joined blocks and kept Gram matrices.
@@ -224,7 +224,7 @@ class Scan:
     def _train_on(
         self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], block: DeviceBlock, holdout: Feed, epoch: int
     ) -> Iterator[Event]:
-        """Train on a block; tiles that pause in it are evaluated together before they go on."""
+        """Train on a block; tiles that pause in it are evaluated together before they continue."""
         while tiles:
             with self.clocks.time("train"):
                 self._each(pool, tiles, lambda tile: tile.advance(block))

@@ -208,13 +208,13 @@ def test_loose_files_and_a_single_class(folder: Path, make) -> None:
     assert refusal(make, folder) == f"{folder}/loose.PNG is outside the class folders{REMEDY}"
     assert make(folder, unreadable=Unreadable.drop).dropped == 1
     assert refusal(make, folder / "cat") == (
-        f"data.path: {folder}/cat has no folders of classes; it needs a folder of images for each class."
+        f"data.path: {folder}/cat has no folders of classes; it needs one subfolder of images per class."
     )
 
 
 def test_a_single_class_and_no_images(tmp_path: Path, make) -> None:
     one = write_folder(tmp_path / "one", {"cat": 2})
-    needs = "it needs a folder of images for each class."
+    needs = "it needs one subfolder of images per class."
     assert refusal(make, one) == f"data.path: {one} has only one class, cat; {needs}"
     (tmp_path / "none").mkdir()
     assert refusal(make, tmp_path / "none") == f"data.path: {tmp_path}/none has no images."

@@ -12,7 +12,7 @@ import numpy as np
 from harness.data.statistics import Column
 
 COUNTED_BYTES = 1 << 18
-"""Bytes of pixels counted at once; NumPy makes 64-bit numbers of them."""
+"""Bytes of pixels counted at once; NumPy converts them to 64-bit numbers."""
 
 
 class FeatureStatistics(Protocol):

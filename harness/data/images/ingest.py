@@ -131,7 +131,7 @@ def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
 
 
 def _settled(result: Read | Rejected, index: dict[str, float], data: ImagesConfig) -> tuple[float, Read] | Rejected:
-    """Return an image with its target, or why it has none."""
+    """Return an image with its target, or the reason why it has none."""
     if isinstance(result, Rejected):
         return result
     label = result.item.label

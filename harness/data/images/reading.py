@@ -15,7 +15,7 @@ from harness.data.images.decode import Decoded, UnreadableImage, decode, quiet
 from harness.data.images.set import ImageSet, Item, Rejected
 
 BATCH = 8
-"""Images that a thread decodes at a time."""
+"""Number of images that a thread decodes at a time."""
 
 
 class Read(NamedTuple):

@@ -21,7 +21,7 @@ VERSION = 2
 """Increment it whenever the same settings would give different trials."""
 
 TRIALS = 27
-"""Default number of trials for each choice: enough for three rungs that each keep a third."""
+"""Default number of trials for each choice: enough for three rungs that each keep one in three."""
 
 
 MOST_TRIALS = 10**5
@@ -77,14 +77,14 @@ class Search:
             f"{', '.join(self.each)}."
             if self.settings.lane_epochs is None
             else f"search.lane_epochs={self.settings.lane_epochs} is not enough for one trial for each of "
-            f"{count(len(self.choices), 'choice')}; {self._cost(1) * len(self.choices)} would.",
+            f"{count(len(self.choices), 'choice')}; {self._cost(1) * len(self.choices)} would be.",
         )
         too_long = [rung for rung in self.settings.rungs or [] if rung > self.epochs]
         require(not too_long, f"search.rungs: {too_long} are beyond epochs={self.epochs}.")
 
     @cached_property
     def each(self) -> list[str]:
-        """The keys whose choices get trials of their own."""
+        """The keys whose choices get their own trials."""
         given = self.settings.each
         keys = [given] if isinstance(given, str) else list(given)
         listed = [key for key in keys if isinstance(self.space.of(key), Choices)]
@@ -174,7 +174,7 @@ class Search:
 
     @property
     def effort(self) -> str:
-        """What the search spends, in words."""
+        """What the search costs, as text."""
         trials = f"{self.settings.name.value}, {count(self.trials_each, 'trial')}{self._for_each}"
         return f"{trials}, at most {self.lane_epochs:,} epochs in all"
 
