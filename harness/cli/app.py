@@ -92,7 +92,7 @@ class App:
         """Return what a launcher sends to another process, where each job is trained by itself."""
         if not self.collects:
             self.error = ConfigError(
-                "The launcher trains in other processes, which works with hydra/sweeper=harness only. Remove "
+                "The launcher trains in other processes, which works only with hydra/sweeper=harness. Remove "
                 "hydra/sweeper or hydra/launcher."
             )
             raise self.error

@@ -33,7 +33,7 @@ def signature(config: Config, table: Table) -> str:
     if not config.stopping.is_on:
         settings = {key: value for key, value in settings.items() if not key.startswith("stopping.")}
     elif config.stopping.metric is None:
-        settings["stopping.metric"] = config.objective.metric  # The metric that decides is watched.
+        settings["stopping.metric"] = config.objective.metric  # The default is the deciding metric.
     for key in ("data.log_columns", "data.categorical", "data.dates"):
         if key in settings:
             settings[key] = sorted(settings[key])

@@ -11,7 +11,7 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel, TrackingConfig
-from harness.config.metrics import BY_UPDATE, RESTORED, final_values, sign
+from harness.config.metrics import BY_UPDATE, RESTORED, best_key, final_values, sign
 from harness.data.confusion import FILE as CONFUSION
 from harness.data.confusion import confusion_csv
 from harness.escaping import markdown
@@ -192,7 +192,7 @@ class Recorder:
             if event.confusion is not None:
                 self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
-                self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
+                self._tracker.log(run.run_id, {best_key(key): value}, epoch)
             if event.restored:
                 self._leaderboard.set_metrics(run, event.restored.metrics)
                 self._tracker.tag(run.run_id, {RESTORED_EPOCH: str(event.restored.epoch)})

@@ -16,7 +16,7 @@ from harness.data.statistics import Column, Moments
 from harness.data.tables.pages import ColumnWriter, Part, column_path, in_pages
 
 COUNTED_BYTES = 1 << 18
-"""Bytes of pixels counted at once; NumPy makes 64-bit numbers of them."""
+"""Bytes of pixels counted at once; NumPy converts them to 64-bit numbers."""
 
 
 class ImageWriter:
