@@ -65,7 +65,7 @@ def predicts_probability(loss: Loss | str) -> bool:
 
 
 def deciding_metric(chosen: str | None = None, *, held_out: bool) -> str:
-    """Return the metric that decides which run is better; `chosen` is the configured one."""
+    """Return the deciding metric; `chosen` is the configured one."""
     return chosen or ("val/loss" if held_out else "train/loss")
 
 

@@ -101,7 +101,7 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """The metric that decides which run is better."""
+        """The deciding metric."""
         return deciding_metric(self.config.objective.metric, held_out=self.table.holdout_rows > 0)
 
     def cost_of(self, metrics: Mapping[str, float]) -> float:

@@ -46,7 +46,7 @@ EPOCH_VALUES = 10  # Metric values recorded per epoch.
 def preview(configs: Sequence[Config], display: Display, console: Console, search: Search | None = None) -> None:
     """Print each run's state, and the scans to train with their estimated cost; sources without a table are parsed.
 
-    Of a `search`, these are the trials.
+    For a `search`, these are the trials.
     """
     executor = choose_executor(configs[0].runtime)
     proposed = prepare(configs, display.reading, display.say)

@@ -277,7 +277,7 @@ class Recorder:
 
     def _log_code(self, run_id: str) -> None:
         """Log package versions, commits and uncommitted changes."""
-        targets = sorted({run.config.model["_target_"] for run in self._leaderboard.runs})
+        targets = sorted({target for run in self._leaderboard.runs for target in run.config.targets.values()})
         for file, text in code_version.files(targets).items():
             self._tracker.log_text(run_id, text, file)
 

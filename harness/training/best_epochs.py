@@ -27,7 +27,7 @@ class BestEpochs:
     """The best epoch so far of those lanes that want its weights; of equally good epochs, the first."""
 
     def __init__(self, metrics: Mapping[int, str]) -> None:
-        """Take the metric that decides for each lane; other lanes keep the weights of their last epoch."""
+        """Take the deciding metric of each lane; other lanes keep the weights of their last epoch."""
         self._metrics = dict(metrics)
         self._best: dict[int, _Best] = {}
 

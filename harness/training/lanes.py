@@ -91,11 +91,11 @@ class Stack:
         self._optimizer.build(self.model.trainable_variables)
         names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
-        self._initial_model = functools.lru_cache(SMALL_TILE)(self._build)  # Keyed by seed; a sweep has few of them.
+        self._initial_model = functools.lru_cache(SMALL_TILE)(self._build)  # Keyed by seed; a sweep has few seeds.
         paths = [variable.path for variable in self.model.non_trainable_variables]
         is_random = any(path.endswith("seed_generator_state") for path in paths)
         self.trace = trace_model(self.model, encoding.input_shape)
-        self.strategy = choose_strategy(self.trace, device, is_image=bool(encoding.shape), is_random=is_random)
+        self.strategy = choose_strategy(self.trace, device, is_image=len(encoding.shape) > 1, is_random=is_random)
 
     @property
     def default_tile(self) -> int:

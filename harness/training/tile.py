@@ -126,7 +126,7 @@ class Tile:
 
     @ends_the_tile
     def advance(self, block: DeviceBlock) -> None:
-        """Run the updates that end in a block, or the next ones of them up to a pause."""
+        """Run the updates that end in a block, or the next of these up to a pause."""
         start = block.start if self._paused_at is None else self._paused_at
         pause = self._next_pause(start, block.stop)
         self._paused_at, stop = pause, block.stop if pause is None else pause
