@@ -1,4 +1,4 @@
-"""Writes `KEY=VALUE` words so that the shell and then Hydra read them as intended."""
+"""Writes `KEY=VALUE` arguments so that the shell and then Hydra read them as intended."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Comparison:
         full: The full-sample runs' value of the deciding metric; `batch` is the batch runs'.
         better: `full`, `batch` or `equal`; empty if the runs cannot be compared.
         seeds: Number of pairs of runs with equal seed and split.
-        varies: False if there are several pairs, all equal to the bit.
+        varies: False if there are several pairs, all bit-identical.
         full_std: Sample standard deviation over pairs; None for a single pair, or if nothing varies.
         difference: Mean of `batch - full` over the pairs.
         interval: 95 % confidence interval of the mean difference, adjusted for the number of comparisons; see

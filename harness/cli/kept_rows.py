@@ -19,12 +19,12 @@ from harness.data.source import Source
 
 
 def kept_rows(source: Source) -> Generator[pd.DataFrame, int]:
-    """Yield the next rows of a file with all columns as text, as many as the number sent; first none."""
+    """Yield the next rows of a file, all columns as text: as many as the number sent, and none at first."""
     return _of_text(source) if isinstance(source, CsvSource) else _of_values(source)
 
 
 def no_columns() -> Generator[pd.DataFrame, int]:
-    """Yield rows without columns, as many as the number sent; first none."""
+    """Yield rows without columns: as many as the number sent, and none at first."""
     count = 0
     while True:
         count = yield pd.DataFrame(index=range(count))

@@ -1,8 +1,8 @@
 """Lets a local store follow its folder when that was moved, renamed or copied together with its artifacts.
 
 Reason: MLflow keeps absolute addresses of artifacts in its tables, and has no public way to change them.
-Gain: a moved folder goes on working, also in MLflow's own pages, and nothing is written to the old place.
-Test: `tests/tracking/test_moved.py` moves stores; `tests/cli/test_moved.py` goes on working there.
+Gain: a moved folder keeps working, including in MLflow's own pages, and nothing is written to the old location.
+Test: `tests/tracking/test_moved.py` moves stores; `tests/cli/test_moved.py` continues to work there.
 Otherwise: in stores with an untested schema revision nothing is changed, so that a moved store has no artifacts.
 """
 
@@ -30,7 +30,7 @@ _KNOW_AGAIN = """
     UPDATE experiment_tags SET value = json_set(value, '$.path', ?, '$.inode', ?) WHERE key = ? AND json_valid(value)"""
 
 _MOST_RUNS = 1000
-"""Runs that are looked for at the present place."""
+"""Maximum number of runs that are looked for at the present location."""
 
 
 def follow_move(path: Path) -> None:

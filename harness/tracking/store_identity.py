@@ -29,7 +29,7 @@ def store_identity(uri: str, client: MlflowClient) -> str:
 
 
 def keep_identity(uri: str, client: MlflowClient) -> str:
-    """Do the same, and write down the name in a local store, so that it stays the same when its folder is moved."""
+    """Like `store_identity`, but also keep the name in a local store, so that it survives moving its folder."""
     oldest = _oldest(client)
     name, path = _identity(uri, oldest), sqlite_path(uri)
     if path and oldest.lifecycle_stage == LifecycleStage.ACTIVE:

@@ -23,7 +23,7 @@ from harness.training.objective import Accumulators, Holdout, Objective
 BINS = 4096
 """Number of probability bins in which rows are counted for the area under the ROC curve."""
 MATRIX_CLASSES = 256
-"""Most classes whose confusion matrix is kept; of more, only what the metrics need."""
+"""Maximum number of classes whose confusion matrix is kept; with more, only what the metrics need is kept."""
 
 
 class BinaryClassification(Objective):

@@ -33,7 +33,7 @@ class LossPlan:
 
     @classmethod
     def configured(cls, loss: Loss, config: ObjectiveConfig, class_weights: Sequence[float] = ()) -> LossPlan:
-        """Return the plan of a configured loss; fields that `config` has, too, get its values."""
+        """Return the plan of a configured loss; fields that `config` also has get its values."""
         shared = {field.name for field in fields(cls)} & {field.name for field in fields(config)}
         parameters = {name: getattr(config, name) for name in shared}
         return cls(loss.value, class_weights=tuple(class_weights), **parameters)

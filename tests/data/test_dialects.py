@@ -220,7 +220,7 @@ def test_duplicate_names_matter_only_where_they_are_used(write) -> None:
     [
         ({"thousands": "."}, "data.thousands and data.decimal are both '.'."),
         ({"comment": ","}, "data.comment and data.delimiter are both ','."),
-        ({"strip": "$-"}, "data.strip must not have digits, signs, brackets or the decimal mark, but has ['-']."),
+        ({"strip": "$-"}, "data.strip must not contain digits, signs, brackets or the decimal mark: ['-']."),
         ({"names": ["a", "a"]}, "data.names has a more than once."),
         (
             {"units_row": True, "header": "none"},

@@ -1,4 +1,4 @@
-"""A first look at a file: how it is written, its columns, what could go wrong, and a command to train on it."""
+"""A first look at a file: its format, its columns, what could go wrong, and a command to train on it."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
 
 
 def _fault(column: ColumnProfile, is_target: bool) -> str:
-    """Return the main reason not to train on a column; large numbers and codes are acceptable in a target."""
+    """Return the main reason not to train on a column; a target may have large numbers and codes."""
     keep_out = f"leave {column.name} out of data.features"
     low, high = column.numbers.min, column.numbers.max
     if column.kind == "empty":

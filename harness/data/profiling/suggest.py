@@ -18,13 +18,13 @@ LIKELY = re.compile(
     re.IGNORECASE,
 )
 MOST_NUMBERS = 8
-"""Columns of numbers that are suggested as features, those most correlated with the target."""
+"""Maximum number of numeric columns that are suggested as features: those most correlated with the target."""
 
 MOST_WORDS = 50
-"""Distinct values of a column that is suggested as a category."""
+"""Maximum number of distinct values of a column that is suggested as a category."""
 
 MOST_EMPTY = 0.5
-"""The part of a column that may be empty if it is suggested."""
+"""Maximum share of empty fields in a column that is suggested."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Suggestion:
 def choose_target(columns: Sequence[ColumnProfile], wanted: str | None = None) -> ColumnProfile | None:
     """Return the column `wanted`, or else the one that is most likely a target.
 
-    A usual name counts most, then a part of one, then being last; codes and columns that are mostly empty come last.
+    A usual name counts most, then part of one, then being the last column; codes and mostly empty columns come last.
     Text counts only if it has few values.
     """
     if wanted is not None:
@@ -147,7 +147,7 @@ def is_zero_or_one(target: ColumnProfile) -> bool:
 
 
 def command_for(path: str | Sequence[str], dialect: dict[str, Any], suggestion: Suggestion) -> list[str]:
-    """Return the words of the command, quoted for a shell."""
+    """Return the arguments of the command, quoted for a shell."""
     arguments = {"data.path": path if isinstance(path, str) else list(path)}
     arguments |= {f"data.{key}": value for key, value in dialect.items()} | suggestion.settings
     return ["harness", "train", "data=csv", *(override(key, value) for key, value in arguments.items())]
