@@ -130,7 +130,7 @@ def _max_pooled(x: Any) -> Any:
 
 
 def _flat(inputs: Inputs) -> list[Any]:
-    """Return the layers that take the inputs and make `[rows, features]` of them."""
+    """Return the layers that flatten the inputs to `[rows, features]`."""
     if isinstance(inputs, int):
         return [keras.Input((inputs,))]
     return [keras.Input(inputs), keras.layers.Flatten()]

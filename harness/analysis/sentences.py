@@ -14,7 +14,7 @@ from harness.tracking.run_tags import EFFORT, PRUNED, RESTORED_EPOCH, STOPPED
 
 _MEMORY = "memory/update_mb"
 MOST_SIZES = 4
-"""Maximum number of chunksizes that a sentence names one by one."""
+"""Maximum number of chunksizes that a sentence lists individually."""
 
 
 def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:

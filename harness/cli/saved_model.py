@@ -16,6 +16,7 @@ import psutil
 from harness.errors import ConfigError, require
 from harness.formatting import memory
 from harness.runtime.imports import import_tensorflow
+from harness.runtime.model_values import row_values
 from harness.tracking.own_code import innermost
 
 if TYPE_CHECKING:
@@ -74,8 +75,6 @@ def rows_per_batch(model: keras.Model) -> int:
     Raises:
         ConfigError: There is not enough memory for one row.
     """
-    from harness.training.model_size import row_values
-
     row_bytes, available = 4 * row_values(model), psutil.virtual_memory().available
     require(
         row_bytes <= available,

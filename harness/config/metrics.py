@@ -65,7 +65,7 @@ def predicts_probability(loss: Loss | str) -> bool:
 
 
 def deciding_metric(chosen: str | None = None, *, held_out: bool) -> str:
-    """Return the metric that decides which run is better; `chosen` is the configured one."""
+    """Return the deciding metric; `chosen` is the configured one."""
     return chosen or ("val/loss" if held_out else "train/loss")
 
 
@@ -86,7 +86,7 @@ def best_key(metric: str) -> str:
 
 
 def is_best_value(key: str) -> bool:
-    """Return True if `key` names a best value, which follows from a curve; earlier versions named it `best/METRIC`."""
+    """Return True if `key` names a best value, derived from a curve; earlier versions named it `best/METRIC`."""
     return key.startswith(f"{_BEST}/") or _kind(key) == _BEST
 
 

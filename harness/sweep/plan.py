@@ -49,6 +49,8 @@ class Run:
     search: str = ""  # Signature of the search that it is a trial of.
     lacks_model: bool = False  # Whether its model could not be logged.
     is_reused: bool = False  # Whether its result comes from an earlier command.
+    is_seeded: bool = True  # Whether another seed would change its result, as far as is known.
+    has_model: bool = False  # Whether that command has logged its model.
     cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
     scan_bytes: float = 0.0  # Memory that the scan needs, computed.
     device_bytes: int = 0  # Memory of the device that trains it.
@@ -100,7 +102,7 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """The metric that decides which run is better."""
+        """The deciding metric."""
         return deciding_metric(self.config.objective.metric, held_out=self.table.holdout_rows > 0)
 
     def cost_of(self, metrics: Mapping[str, float]) -> float:

@@ -33,12 +33,12 @@ def saved_views(
         name: The views' name in the UI.
         swept: Params to show as columns.
         recorded: Metrics of the runs.
-        deciding: The metric that decides which run is better.
+        deciding: The deciding metric.
     """
     scores = [key for key in epoch_metrics(recorded) if key != "train/loss"]
     losses = list(dict.fromkeys([deciding, *scores, "train/loss"]))
     metrics = [*losses, "updates", "time/alone_s", "memory/update_mb"]
-    # The metric that decides comes first, as the window of a laptop has room for a few columns only.
+    # The deciding metric comes first, since a laptop's window has room for only a few columns.
     columns = [f"metrics.`{deciding}`", *(f"params.`{key}`" for key in swept), "tags.`sample`"]
     columns += [f"metrics.`{key}`" for key in metrics[1:]]
     state = {

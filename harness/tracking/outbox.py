@@ -199,7 +199,7 @@ class Outbox:
         for path in (self._note, self.path):
             with contextlib.suppress(IsADirectoryError):
                 path.unlink(missing_ok=True)
-        for left in self.path.parent.glob(f".{self._note.name}.*"):  # Of a process that was killed as it wrote.
+        for left in self.path.parent.glob(f".{self._note.name}.*"):  # From a process that was killed while writing.
             left.unlink(missing_ok=True)
         self._release()
         with contextlib.suppress(OSError):  # The folder may hold other outboxes.

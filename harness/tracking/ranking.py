@@ -40,7 +40,7 @@ class Objective(NamedTuple):
 
 
 def objective(runs: pd.DataFrame) -> Objective:
-    """Return the metric that decides between `runs`.
+    """Return the deciding metric for `runs`.
 
     This is the runs' `objective.metric` if they share one; else `val/loss`, or `train/loss` without a holdout, or a
     metric that can be compared (such as `val/rmse`) if the runs' losses cannot.

@@ -13,7 +13,7 @@ TRIAL_SEED = "search_seed"
 """On a summary run: the seed of a search's trials, if the best of them are trained again with other seeds."""
 
 METRIC = "objective.metric"
-"""On a summary run: the configured metric that decides; empty for the default. A run has a param of this name."""
+"""On a summary run: the configured deciding metric; empty for the default. A run has a param of this name."""
 
 SEARCH = "search"
 """On a pruned run and on a summary run: the signature of the search."""

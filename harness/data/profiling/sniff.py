@@ -142,7 +142,7 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
             continue
         width, times = max(wide.items(), key=lambda each: (each[1], each[0]))
         share = times / len(sample)
-        # Spaces are part of many texts, so they count only if nothing else does.
+        # Many texts contain spaces, so they count only if nothing else does.
         score = (round(share - (0.3 if mark == WHITESPACE else 0), 2), min(width, 3), -order)
         if score > best and share > 0.5:
             best, result = score, (mark, width)

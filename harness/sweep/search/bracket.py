@@ -48,7 +48,7 @@ def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
 def with_bracket(
     groups: list[Group], bracket: RunBracket | None, known: Mapping[Run, Sequence[float | None]] = NOTHING
 ) -> list[Group]:
-    """Let the scan that trains the runs of a bracket end the worse of them.
+    """Make the scan that trains the runs of a bracket end the worse ones.
 
     Args:
         groups: The scans.
