@@ -6,6 +6,7 @@ import contextlib
 import logging
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -78,7 +79,10 @@ class ModelSaver:
 
         with tempfile.TemporaryDirectory() as aside, _quiet():
             path = Path(aside) / KERAS_FILE
-            raw.model.save(path)
+            with warnings.catch_warnings():
+                # It is refused below.
+                warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
+                raw.model.save(path)
             code = own_code(path, raw.target)
             pyfunc.save_model(
                 folder,
