@@ -12,11 +12,13 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from mlflow.tracking import MlflowClient
 
 from harness.runtime.environment import default_environment
+from harness.tracking.connections import close_after_requests
 from harness.tracking.uri import mlflow_uri, sqlite_path
 
 
 def client_of(uri: str) -> MlflowClient:
     """Connect to a store, without MLflow's messages about its database."""
+    close_after_requests()
     for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
         logging.getLogger(name).setLevel(level)
     # SQLite keeps a `-wal` and a `-shm` file next to a store for as long as a connection to it is open.
