@@ -41,7 +41,7 @@ def team_goals(parts: Mapping[str, Part]) -> list[Goal]:
 
 def _sweep(folder: Path, *words: str) -> None:
     """Run the command; raises `RuntimeError` if it fails."""
-    command = [sys.executable, "-m", "harness", *SWEEP, *words]
+    command = [sys.executable, "-c", "from harness.cli.main import main; main()", *SWEEP, *words]
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     if done.returncode:

@@ -24,7 +24,7 @@ from harness.cli.environment import check_environment
 from harness.cli.hydra_errors import check_keys
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.job_results import JobResult, run_ids
-from harness.cli.trust import OPTION, import_models
+from harness.cli.trust import OPTION, import_models, targets_of
 from harness.config import Config, DataConfig
 from harness.errors import ConfigError, require
 from harness.formatting import count
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
-"""Words that name and describe a whole sweep."""
+"""Overrides that name and describe a whole sweep."""
 
 
 class App:
@@ -53,7 +53,7 @@ class App:
         owns_process: bool = True,
         startup: Startup | None = None,
     ) -> None:
-        """Take command-line arguments; only if the process is its own may the app tune the garbage collector."""
+        """Take command-line arguments; the app tunes the garbage collector only if the process is its own."""
         self._startup = startup
         self.folder: Path | None = None  # The sweep's folder; None for a single run.
         self.runs: list[Run] = []  # The runs that have ended.
@@ -92,7 +92,7 @@ class App:
         """Return what a launcher sends to another process, where each job is trained by itself."""
         if not self.collects:
             self.error = ConfigError(
-                "The launcher trains in other processes, which works with hydra/sweeper=harness only. Remove "
+                "The launcher trains in other processes, which works only with hydra/sweeper=harness. Remove "
                 "hydra/sweeper or hydra/launcher."
             )
             raise self.error
@@ -209,7 +209,7 @@ class App:
         configs = _with_names(configs)
         self._check_sources(configs)
         self._show("loading TensorFlow")
-        import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
+        import_models([] if self._is_trusted else targets_of(configs))
         if self._startup:
             self._startup.end()
         if self._owns_process:

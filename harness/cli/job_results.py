@@ -1,4 +1,4 @@
-"""What jobs return: a cost for Hydra's sweepers, and which run it belongs to, also if another process trained it."""
+"""What jobs return: a cost for Hydra's sweepers, and which run it belongs to, even if another process trained it."""
 
 from __future__ import annotations
 

@@ -44,11 +44,11 @@ def predict(
 ) -> None:
     """Write a prediction for each row of a file, or each image in a folder, to a CSV file or standard output.
 
-    A file of rows is read as the run's data was. Where the run left out rows with empty fields, their prediction is
-    empty, too; where it filled them, so does the model.
+    A file of rows is read as the run's data was. If the run left out rows with empty fields, their predictions are
+    empty; if it filled them, so does the model.
 
-    The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
-    front of the prediction. Of classes, the most probable one is written, and its probability. `display` shows the
+    The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in front
+    of the prediction. For classes, the most probable one is written, with its probability. `display` shows the
     progress.
 
     Raises:
@@ -78,7 +78,7 @@ def _predict_rows(
 ) -> None:
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
-    selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
+    selection = Selection(names, texts, data.date_formats, data)
     batch_rows = rows_per_batch(model)
     require(path.is_file(), f"PATH: {path} is not a file on disk.")
     source, missing, left_out = open_source(str(path), selection), data.missing, 0
@@ -161,7 +161,7 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> A
 
 
 def _category(name: str, index: int, column: Words, chunk: Chunk) -> float:
-    """Return a category as a number, or NaN, which counts as unknown, if it is none or has more digits than float32."""
+    """Return a category as a number; NaN, which counts as unknown, if it is not a number or float32 cannot hold it."""
     word = column.values[index]
     number = plain_number(word)
     if math.isnan(number) and is_number(word) and (short := shortest_form(word)) != word:

@@ -1,4 +1,4 @@
-"""The keys after the path of `harness predict`, which say how that file is written if not as the run's data was."""
+"""The keys after the path of `harness predict`: the file's format, if it differs from that of the run's data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def with_dialect(data: DataConfig, words: Sequence[str]) -> DataConfig:
     """Return `data` with the keys in `words`, such as `data.delimiter=tab`.
 
     Raises:
-        ConfigError: A word does not set a key about how text files are written.
+        ConfigError: An argument does not set a key of the text format.
     """
     known = {"data.date_format", *(f"data.{field.name}" for field in dataclasses.fields(Dialect))}
     values = {}

@@ -1,4 +1,4 @@
-"""Guesses from one value that does not fit how its column is written, and names the key to set."""
+"""Guesses a column's format from a value that does not fit, and names the key to set."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_the_error_of_a_job_is_raised() -> None:
 
 def test_other_sweepers_are_refused_with_such_a_launcher() -> None:
     app = App(["-m", "seed=0,1"])
-    with pytest.raises(ConfigError, match="works with hydra/sweeper=harness only") as raised:
+    with pytest.raises(ConfigError, match="works only with hydra/sweeper=harness") as raised:
         pickle.dumps(app)
     assert app.error is raised.value
     app.collects = True
