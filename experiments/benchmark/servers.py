@@ -86,7 +86,7 @@ def mlflow_server(
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", str(workers)]
     if "--artifacts-destination" not in words:
         command += ["--artifacts-destination", str(folder / "artifacts")]
-    variables = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
+    variables = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
     with (folder / "server.log").open("ab") as log:
         process = _running([*command, *words], signal.SIGTERM, stdout=log, stderr=log, env=variables, cwd=folder)
         with process as server:

@@ -23,10 +23,10 @@ def close_after_requests() -> None:
 class ClosedConnections(RequestHeaderProvider):
     """The plugin; other programs of the same environment keep their connections."""
 
-    def in_context(self) -> bool:
+    def in_context(self) -> bool:  # type: ignore[override]
         """Return True if this process is the harness."""
         return _is_in_use
 
-    def request_headers(self) -> dict[str, str]:
+    def request_headers(self) -> dict[str, str]:  # type: ignore[override]
         """Return the header that closes a connection."""
         return {"Connection": "close"}

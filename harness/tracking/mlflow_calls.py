@@ -90,7 +90,8 @@ class MlflowCalls:
         unwritten = dict(batches)
         if self._local and batches:
             together = [record for some in of_run.values() for record in some]
-            yield [Delivery(together, lambda: [functools.partial(_write, self._local, unwritten)])]
+            write = functools.partial(_write, self._local, unwritten)
+            yield [Delivery(together, lambda: [write])]
         if unwritten:
             yield [
                 Delivery(of_run[run_id], functools.partial(self._requests, run_id, batch))
