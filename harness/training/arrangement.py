@@ -18,6 +18,7 @@ from harness.training.metrics import Evaluation
 from harness.training.model_size import require_memory
 from harness.training.strategy import Strategy
 from harness.training.tile import Lane, Tile
+from harness.training.tile_length import tile_length
 from harness.training.update_memory import UpdateMemory
 
 
@@ -76,6 +77,7 @@ def arrange(
     encoding: Encoding,
     device: str,
     *,
+    device_bytes: int,
     tile: int | None,
     gram: bool,
     curve_points: int,
@@ -90,25 +92,33 @@ def arrange(
     """
     found = Arrangement()
 
-    @functools.cache
-    def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
-        require_memory(recipe.build_model, encoding, lanes=tile or 1)
-        stack = found.stacks[recipe] = Stack(recipe, encoding, device)
-        length = tile or stack.default_tile
-        steps = GramSteps(stack) if gram and not encoding.shape else None
-        return stack, Evaluation(stack, train.scaler, length), length, steps
-
     cohorts: dict[tuple[int, Recipe], list[int]] = {}
     for index, lane in enumerate(lanes):
         cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
+
+    @functools.cache
+    def parts(recipe: Recipe) -> tuple[Stack, Evaluation, UpdateMemory, int, GramSteps | None]:
+        require_memory(recipe.build_model, encoding, lanes=tile or 1)
+        stack = found.stacks[recipe] = Stack(recipe, encoding, device)
+        memory = UpdateMemory.of(stack, train.targets)
+        length = tile or tile_length(
+            stack,
+            memory,
+            device=device,
+            device_bytes=device_bytes,
+            lanes=max(len(members) for (_, other), members in cohorts.items() if other == recipe),
+            step_rows=min(max(chunk for chunk, other in cohorts if other == recipe), stack.whole_rows),
+        )
+        steps = GramSteps(stack) if gram and not encoding.shape else None
+        return stack, Evaluation(stack, train.scaler, length), memory, length, steps
+
     for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
         try:
-            stack, evaluation, length, steps = parts(recipe)
+            stack, evaluation, memory, length, steps = parts(recipe)
             loop = make_loop(stack, chunk, train.rows, steps)
             limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
             found.reach = max(found.reach, min(chunk, limit))
             members.sort(key=lambda index: -lanes[index].stops[-1])
-            memory = UpdateMemory.of(stack, train.targets)
             step_rows = 0 if loop.gram_source else min(chunk, limit)
             found.cohorts.append(Cohort(members, length, stack.strategy, memory, stack.batch_layers(), step_rows))
             for start in range(0, len(members), length):
