@@ -108,10 +108,10 @@ class HarnessSweeper(Sweeper):
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
             runs = self._app.runs[len(results) :] if self._app.search else []
-            pruned = [run.pruned_at for run in runs] or [None] * len(batch)
+            facts = [(run.pruned_at, run.is_seeded) for run in runs] or [(None, True)] * len(batch)
             results += [
-                Result(tuple(words), value, epoch)
-                for words, value, epoch in zip(batch, objectives, pruned, strict=True)
+                Result(tuple(words), value, *known)
+                for words, value, known in zip(batch, objectives, facts, strict=True)
             ]
             if self._app.previews and self._app.search:
                 break  # What is confirmed depends on results.

@@ -31,11 +31,11 @@ from harness.runtime.device import choose_device, usable_bytes
 from harness.runtime.gpu_facts import gpu_facts
 from harness.training.encoding import Encoding
 from harness.training.events import EpochEnd, Failed
+from harness.training.lane import Lane
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import make_loop
 from harness.training.losses import LossPlan, make_objective
 from harness.training.slices import DeviceBlock
-from harness.training.tile import Lane
 from harness.training.trainer import Scan
 
 FEATURES, IMAGE = 18, (32, 32, 3)

@@ -24,7 +24,7 @@ from harness.cli.environment import check_environment
 from harness.cli.hydra_errors import check_keys
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
 from harness.cli.job_results import JobResult, run_ids
-from harness.cli.trust import OPTION, import_models
+from harness.cli.trust import OPTION, import_models, targets_of
 from harness.config import Config, DataConfig
 from harness.errors import ConfigError, require
 from harness.formatting import count
@@ -209,7 +209,7 @@ class App:
         configs = _with_names(configs)
         self._check_sources(configs)
         self._show("loading TensorFlow")
-        import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
+        import_models([] if self._is_trusted else targets_of(configs))
         if self._startup:
             self._startup.end()
         if self._owns_process:

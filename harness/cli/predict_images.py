@@ -17,7 +17,7 @@ from harness.cli.predictions import Predictions
 from harness.cli.saved_model import rows_per_batch
 from harness.config import ImagesConfig, Unreadable
 from harness.data.images.folder import AnyImages
-from harness.data.images.ingest import Read, read_images
+from harness.data.images.reading import Read, read_images
 from harness.data.images.set import Rejected
 from harness.errors import ConfigError, require
 

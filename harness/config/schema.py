@@ -214,6 +214,14 @@ class Config:
         return flatten(own) | {"chunksize": FULL if self.is_full else self.chunksize}
 
     @property
+    def targets(self) -> dict[str, str]:
+        """The functions that build models, by the key that names them."""
+        targets = {"model._target_": self.model["_target_"]}
+        if self.data.backbone:
+            targets["data.embed._target_"] = self.data.backbone["_target_"]
+        return targets
+
+    @property
     def is_full(self) -> bool:
         """True for a full-sample run."""
         return self.chunksize in (None, FULL)

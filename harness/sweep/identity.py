@@ -27,7 +27,8 @@ TILE = "tile"
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
 # Settings that cannot affect a run's results, or only through the table.
 _IMAGES = tuple(f"data.{key}" for key in ("labels", "holdout_path", "path_column", "label_column", "unreadable"))
-_IGNORED = ("tracking.", "runtime.", "objective.metric", "data.date_format", "data.exclude", *_FILE_FORMAT, *_IMAGES)
+_OTHERS = ("objective.metric", "data.date_format", "data.exclude", "data.embed")
+_IGNORED = ("tracking.", "runtime.", *_OTHERS, *_FILE_FORMAT, *_IMAGES)
 
 
 def signature(config: Config, table: Table) -> str:
@@ -40,7 +41,7 @@ def signature(config: Config, table: Table) -> str:
     for key in ("data.log_columns", "data.categorical", "data.dates"):
         if key in settings:
             settings[key] = sorted(settings[key])
-    return hash_json([sorted(settings.items()), table.digest, _source_code(config.model["_target_"])])
+    return hash_json([sorted(settings.items()), table.digest, source_code(config.model["_target_"])])
 
 
 def sweep_signature(signatures: Iterable[str]) -> str:
@@ -66,7 +67,7 @@ def hash_json(value: object) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
-def _source_code(target: str) -> str:
+def source_code(target: str) -> str:
     """Return a digest of a user's model and all modules that it needs; for built-in models, the name is enough."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""

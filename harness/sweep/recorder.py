@@ -18,7 +18,7 @@ from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep import code_version
-from harness.sweep.leaderboard import Leaderboard
+from harness.sweep.leaderboard import Leaderboard, kept_weights
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
@@ -26,8 +26,8 @@ from harness.sweep.run_fields import ALONE, config_yaml, final_metrics, run_para
 from harness.sweep.summary import Summary
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
 from harness.tracking.tracker import Tracker
+from harness.training.curves import thinned
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
-from harness.training.tile import thinned
 from harness.training.trainer import Clocks
 
 
@@ -46,14 +46,15 @@ class Recorder:
         owner: Mapping[str, str] | None = None,
         labels: TrackingConfig | None = None,
         search: str = "",
+        trial_seed: int | None = None,
     ) -> None:
-        """Start or continue the summary run if there is a sweep `folder`; see `Summary`.
+        """Start or continue the summary run if there is a sweep `folder`; see `Summary` and `Leaderboard`.
 
         All runs get `tags` and the tags of their `owner`, which are set again when a run is continued.
         """
         self._tracker, self._command, self._device = tracker, command, device
         self.tags, self._owner = dict(tags or {}), dict(owner or {})
-        self._leaderboard = Leaderboard()
+        self._leaderboard = Leaderboard(trial_seed)
         self._models = ModelLog(tracker)
         self._summary = (
             Summary(tracker, command, folder, signatures, summary_record, self._owner, labels, search)
@@ -109,15 +110,11 @@ class Recorder:
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
             run.cost = math.inf if run.reason else run.cost
+            run.has_model = bool(record.outputs and record.outputs.model_outputs)
             if (name := run.config.tracking.name) and not self._summary:
                 run.name = name
                 self._tracker.tag(run.run_id, {"mlflow.runName": name, **run.config.tracking.tags})
         self._add_ended(list(records))
-        if self._summary:
-            models = [run for run, record in records.items() if record.outputs and record.outputs.model_outputs]
-            best = self._summary.state.best
-            scores = [*map(self._leaderboard.score, models), math.inf if best is None else best]
-            self._summary.state.best = min(scores) if models else best
 
     def best_so_far(self) -> str:
         """Return the best latest value of the deciding metric as text; empty before the first epoch ends."""
@@ -137,9 +134,10 @@ class Recorder:
             ValueError: The weights do not fit the best run's model.
             KeyError: Something is missing.
         """
+        kept = kept_weights(facts["kept"], arrays)
         for run in runs:
-            if run.signature == facts["kept"]:
-                self._models.build(run, [arrays[str(index)] for index in range(len(arrays))])
+            if run.signature in kept:
+                self._models.build(run, kept[run.signature])
         self._leaderboard.restore(runs, facts, arrays)
         self._add_ended([run for run in runs if run.status])
         self._add([run for run in runs if run.run_id and not run.status])
@@ -200,9 +198,9 @@ class Recorder:
                 self._tracker.log(run.run_id, restored, event.restored.epoch)
             if run.config.tracking.log_model is LogModel.all:
                 self._models.log(run, model)
-            elif run.config.tracking.log_model is LogModel.best:
-                self._leaderboard.keep_best(run, event.weights)
             self._end(run, "FINISHED")
+            if run.config.tracking.log_model is LogModel.best:
+                self._leaderboard.keep_best(run, event.weights)
 
     def lacks_time_alone(self, run: Run) -> bool:
         """Return True if a run finished in this sweep, but its time alone is not yet recorded."""
@@ -234,22 +232,21 @@ class Recorder:
         if self._summary:
             self._summary.add_clocks(clocks)
 
-    def finish(self, trial_seed: int | None = None) -> None:
-        """Log the chosen runs' test metrics and the best model, and end the summary run.
+    def finish(self) -> None:
+        """Log the chosen runs' metrics on the test set and the best setting's model, and end the summary run.
 
-        The model is not logged if an earlier call logged a better one. See `Leaderboard.tests_of_chosen`.
+        The model is not logged if an earlier call logged one of the same setting or a better one.
         """
-        for run, metrics in self._leaderboard.tests_of_chosen(trial_seed).items():
+        for run, metrics in self._leaderboard.tests_of_chosen().items():
             if not run.is_reused:
                 self._tracker.log(run.run_id, metrics, run.config.epochs)
-        if self._leaderboard.best:
+        logged = self._summary.state.best if self._summary else None
+        if self._leaderboard.best and self._leaderboard.improves_on(logged):
             run, weights = self._leaderboard.best
-            score, logged = self._leaderboard.score(run), self._summary.state.best if self._summary else None
-            if logged is None or score < logged:
-                logged_model = self._models.log(run, self._models.build(run, weights))
-                if self._summary:
-                    self._summary.state.best = score
-                    publish_mistakes(self._tracker, self.sweep_id, run, logged_model)
+            logged_model = self._models.log(run, self._models.build(run, weights))
+            if self._summary:
+                self._summary.state.best = self._leaderboard.rank(run)[1]
+                publish_mistakes(self._tracker, self.sweep_id, run, logged_model)
         if self._summary:
             self._summary.end(self._leaderboard.results())
 
@@ -280,7 +277,7 @@ class Recorder:
 
     def _log_code(self, run_id: str) -> None:
         """Log package versions, commits and uncommitted changes."""
-        targets = sorted({run.config.model["_target_"] for run in self._leaderboard.runs})
+        targets = sorted({target for run in self._leaderboard.runs for target in run.config.targets.values()})
         for file, text in code_version.files(targets).items():
             self._tracker.log_text(run_id, text, file)
 

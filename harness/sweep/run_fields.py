@@ -87,10 +87,10 @@ def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: floa
 def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
     """Return the intercepts and slopes of a linear model in unscaled units; nothing for other models.
 
-    With several targets or classes, each has its own: `weight/TARGET/FEATURE`.
+    With several targets or classes, each has its own: `weight/TARGET/FEATURE`. Values of `data.embed` have no names.
     """
     found, inputs = kernel_and_bias(model), run.table.inputs
-    if found is None or found[0].size > MAX_WEIGHTS:
+    if found is None or found[0].size > MAX_WEIGHTS or run.table.features[0].shape:
         return {}
     intercepts, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.features])
     values: dict[str, float] = {}

@@ -27,6 +27,7 @@ from harness.sweep.scan_loop import prepare_scans
 from harness.sweep.search.bracket import bracket_of
 from harness.sweep.search.record import log_search
 from harness.sweep.search.search import Search
+from harness.sweep.search.seeds import mark_unseeded
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
@@ -77,7 +78,7 @@ class Sweep:
             if store and kind:
                 store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif store:
-                store.recorder.finish(self._search.trial_seed if self._search else None)
+                store.recorder.finish()
                 if self._search and store.recorder.sweep_id:
                     log_search(store.tracker, store.recorder.sweep_id, self._search, self._proposed)
                 sweep_id = store.recorder.sweep_id
@@ -163,6 +164,8 @@ class Sweep:
             self._search_signature = self._search_signature or search_signature(self._search.facts, own)
             for run in runs:
                 run.search = self._search_signature
+            if self._search.trial_seed is not None and (unseeded := mark_unseeded(runs)):
+                self._say(f"search: {unseeded}")
         runs = [self._ended.get(run.signature, run) for run in runs]
         self._proposed.append(runs)
         return runs
@@ -205,6 +208,7 @@ class Sweep:
                 owner=owner(locks.place),
                 labels=config.tracking,
                 search=self._search_signature,
+                trial_seed=self._search.trial_seed if self._search else None,
             )
             locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
         return Store(recorder, tracker, reader, locks)

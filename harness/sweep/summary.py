@@ -19,7 +19,7 @@ from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
 from harness.sweep.publish import FOLDER
-from harness.sweep.summary_state import RunResult, SummaryState
+from harness.sweep.summary_state import MEAN, RunResult, SummaryState
 from harness.tracking.pages import run_page
 from harness.tracking.run_tags import SEARCH
 from harness.tracking.system_metrics import SystemMonitor
@@ -169,7 +169,8 @@ def _note(state: SummaryState, command: str, experiment_id: str) -> str:
     for sample, title in (("batch", "chunks"), ("full", "full sample")):
         if run := next((run for run in finished if run.sample == sample), None):
             values = [f"{key} {value:,.6g}" for key, value in run.metrics.items()]
-            best.append(f"- Best of {title}: {link(run)}, {', '.join([*values, count(run.updates, 'update')])}")
+            first = " (the link leads to the first of them, whose model is logged)" if MEAN in run.name else ""
+            best.append(f"- Best of {title}: {link(run)}{first}, {', '.join([*values, count(run.updates, 'update')])}")
     if best:
         report = run_page(experiment_id, state.run_id, f"artifacts/{FOLDER}/{PAGE}")
         parts.append("\n".join([*best, f"- [Report]({report})"]))

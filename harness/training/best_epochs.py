@@ -45,6 +45,11 @@ class BestEpochs:
         best = self._best.get(lane)
         return (best.restored, best.weights) if best else None
 
+    def take(self, other: BestEpochs, lane: int) -> None:
+        """Take over a lane from another tile's."""
+        if best := other._best.pop(lane, None):
+            self._best[lane] = best
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the state for `restore`; empty if no lane wants its best epoch."""
         if not self._metrics:

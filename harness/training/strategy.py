@@ -49,7 +49,7 @@ def choose_strategy(trace: ModelTrace, device: str, *, is_image: bool, is_random
     Args:
         trace: Of the model.
         device: TensorFlow's name for the device.
-        is_image: Whether a row's features have a shape.
+        is_image: Whether a row is an image.
         is_random: Whether layers draw random numbers from their lane's own variable, which tf.vectorized_map cannot
             batch.
     """

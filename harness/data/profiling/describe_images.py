@@ -16,11 +16,11 @@ from rich.text import Text
 from harness.config import ImagesConfig, Unreadable
 from harness.data.images.decode import Odd
 from harness.data.images.folder import split_of
-from harness.data.images.ingest import Read, read_images
 from harness.data.images.input import ImageFiles
 from harness.data.images.list import is_parquet_file
 from harness.data.images.notes import Notes
 from harness.data.images.parquet import holds_images
+from harness.data.images.reading import Read, read_images
 from harness.data.images.set import ImageSet, Rejected
 from harness.data.profiling.layout import command_to_start, notes_under
 from harness.data.storage.urls import name_of
