@@ -16,6 +16,8 @@ def hydra_value(value: object) -> str:
     """Return a value in Hydra's syntax."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(hydra_value, value))}]"
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

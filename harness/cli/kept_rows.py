@@ -48,7 +48,7 @@ def _of_values(source: Source) -> Generator[pd.DataFrame, int]:
     """Read a file of typed values, written as categories are."""
     names = source.names()
     dialect = replace(source.selection.dialect, na_values=[])
-    texts = {"categorical": frozenset(names), "dates": frozenset(), "dialect": dialect}
+    texts = {"categorical": frozenset(names), "dates": {}, "dialect": dialect}
     selection = replace(source.selection, columns=tuple(names), **texts)
     rows = _rows(open_source(source.file.address, selection).chunks())
     count = yield next(rows)

@@ -78,7 +78,7 @@ def _predict_rows(
 ) -> None:
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
-    selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
+    selection = Selection(names, texts, data.date_formats, data)
     batch_rows = rows_per_batch(model)
     require(path.is_file(), f"PATH: {path} is not a file on disk.")
     source, missing, left_out = open_source(str(path), selection), data.missing, 0

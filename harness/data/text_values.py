@@ -42,7 +42,7 @@ def to_column(
     if numbers := dialect.empty_numbers:
         text = text.mask(pd.to_numeric(text, errors="coerce").isin(np.array(numbers)))
     if name in selection.dates:
-        return to_days(name, text, selection.date_format, locate)
+        return to_days(name, text, selection.dates[name], locate)
     codes, words = pd.factorize(text)
     return one_spelling(codes, list(words))
 

@@ -29,7 +29,7 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
     if name in selection.dates and pa.types.is_temporal(kind):
         return _to_milliseconds(values) / MILLISECONDS_A_DAY
     if name in selection.dates:
-        return to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, locate)
+        return to_days(name, values.cast(pa.string()).to_pandas(), selection.dates[name], locate)
     if pa.types.is_boolean(kind):
         values = values.cast(pa.int8())
     elif pa.types.is_time(kind) or pa.types.is_duration(kind):

@@ -39,7 +39,7 @@ class ModelLog:
             data, table = run.config.data, run.table
             dates: dict[str, str | None] = {}
             if isinstance(data, DataConfig):
-                dates = {name: data.date_format for name in data.dates if name not in data.targets}
+                dates = {name: form for name, form in data.date_formats.items() if name not in data.targets}
             exported = raw_model(model, table, run.scaler, run.objective, data.scaling)
             outputs = run.objective.output_names
             is_classes = len(outputs) > 1 and bool(table.targets[0].categories)

@@ -163,7 +163,7 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
     assert table[10] == ""
     best = [line.split(":")[0] for line in table[11:13]]
     assert best == ["Best batch run (chunks of 4 rows)", "Best full-sample run"]
-    assert table[13].startswith("The best of 2 batch runs and 2 full-sample runs are chosen by the val/loss that is")
+    assert table[13].startswith("The best of 2 batch runs and 2 full-sample runs are chosen by the val/loss shown,")
     assert table[14].startswith(
         "alone s is a run's number of updates times the time of one update, measured on its own"
     )

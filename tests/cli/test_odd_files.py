@@ -60,6 +60,9 @@ def zipped(content: str) -> bytes:
 
 HALVES = HOMES.assign(area=HOMES["area"] + 0.5)
 DATED = pd.DataFrame({"date": (DAYS - pd.Timestamp("1970-01-01")).days, "area": AREA, "price": PRICE})
+TWO = DATED.rename(columns={"date": "sold"}).assign(built=DATED["date"], price=PRICE)[
+    ["sold", "built", "area", "price"]
+]
 LABELS = pd.DataFrame({"area": AREA, "rooms": ROOMS, "label": (AREA > 120).astype(int)})
 GAPS = HOMES.assign(rooms=HOMES["rooms"].where(HOMES.index % 6 > 0).astype(float))
 CASES = [
@@ -93,6 +96,7 @@ CASES = [
     Case("isodate.csv", csv(DATED.assign(date=DAYS.strftime("%Y-%m-%d"))), DATED),
     Case("usdate.csv", csv(DATED.assign(date=DAYS.strftime("%m/%d/%Y"))), DATED),
     Case("dotdate.csv", csv(DATED.assign(date=DAYS.strftime("%d.%m.%Y"))), DATED),
+    Case("twodates.csv", csv(TWO.assign(sold=DAYS.strftime("%m/%d/%Y"), built=DAYS.strftime("%Y-%m-%d"))), TWO),
     Case("label12.csv", csv(LABELS.assign(label=LABELS["label"] + 1)), LABELS),
     Case("yes_target.csv", csv(LABELS.assign(label=np.where(LABELS["label"], "yes", "no"))), LABELS),
     Case("words_target.csv", csv(LABELS.assign(label=np.where(LABELS["label"], "M", "B"))), LABELS),

@@ -301,7 +301,7 @@ def test_marks_for_missing_values_in_every_format(tmp_path: Path, name: str) -> 
     }
     written[name]()
     dialect = Dialect(na_values=["?", -999, -9999.999, "9999-12-31", "1900-99-01"])
-    selection = Selection(tuple(columns), frozenset("isk"), frozenset("t"), dialect=dialect)
+    selection = Selection(tuple(columns), frozenset("isk"), {"t": None}, dialect=dialect)
     (chunk,) = open_source(str(path), selection).chunks()
     words = [np.array([*column.values, None])[column.codes] for column in chunk.columns if isinstance(column, Words)]
     numbers = [column for column in chunk.columns if isinstance(column, np.ndarray)]

@@ -98,9 +98,6 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
     words = [column for column in others if is_category(column)]
     flags = [column for column in others if column.kind == "boolean" and column.distinct == 2]
     dates = [column for column in others if column.kind == "date"]
-    forms = [column.date_format for column in dates]
-    # Dates of a table have one format.
-    dates = [column for column in dates if column.date_format == max(forms, key=forms.count)]
     chosen = {id(column) for column in (*ranked, *words, *flags, *dates)}
     features = [column for column in columns if id(column) in chosen]
     if not features:
@@ -110,10 +107,7 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
     settings: dict[str, Any] = {"data.features": [column.name for column in features], "data.target": target.name}
     if used := [column.name for column in words if column in features]:
         settings["data.categorical"] = used
-    if dated := [column for column in dates if column in features]:
-        settings["data.dates"] = [column.name for column in dated]
-        if dated[0].date_format:
-            settings["data.date_format"] = dated[0].date_format
+    settings |= date_settings([column for column in dates if column in features])
     if target.empty:
         # Rows without a target are of no use.
         settings["data.missing"] = "drop"
@@ -124,6 +118,17 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
         if not is_zero_or_one(target):
             settings["data.categorical"] = [*settings.get("data.categorical", []), target.name]
     return Suggestion(target.name, settings)
+
+
+def date_settings(dates: Sequence[ColumnProfile]) -> dict[str, Any]:
+    """Return the keys that read columns as dates; empty if there are none."""
+    if not dates:
+        return {}
+    forms = [column.date_format for column in dates]
+    names = {"data.dates": [column.name for column in dates]}
+    if len({*forms}) > 1:
+        return names | {"data.date_format": forms}
+    return names | ({"data.date_format": forms[0]} if forms[0] else {})
 
 
 def loss_for(target: ColumnProfile) -> str:
