@@ -13,6 +13,8 @@ from harness.formatting import count
 from harness.sweep.plan import Run
 from harness.sweep.search import prior
 from harness.sweep.search.search import Search
+from harness.sweep.search.study_log import FILE as STUDY
+from harness.sweep.search.study_log import study_log
 from harness.tracking.reader import RunReader
 from harness.tracking.run_tags import EFFORT, SPENT, TRIAL_SEED
 from harness.tracking.tracker import Tracker
@@ -35,6 +37,8 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
         "confirmed": [_result(run) for run in dict.fromkeys(others)],
     }
     tracker.log_text(sweep_id, json.dumps(record, indent=1), FILE)
+    if study := study_log(search, sweep_id, proposed):
+        tracker.log_text(sweep_id, study, STUDY)
     steps = [f"{lanes}x{epoch}" for lanes, epoch in search.lanes_by_rung(search.generation if search.budget else size)]
     params = {"search": search.facts["search"], "search.space": str(search.space), "search.seed": search.settings.seed}
     params |= {"search.trials_each": size, "search.lane_epochs": search.lane_epochs, "search.rungs": " ".join(steps)}

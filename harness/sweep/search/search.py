@@ -67,6 +67,7 @@ class Search:
     groups: list[list[int]] = field(default_factory=list)
     known: Known = field(default_factory=list)
     budget: TimeBudget | None = None
+    _jobs: list[list[str]] = field(default_factory=list)
     _generations: int = 0
     _is_confirmed: bool = False
 
@@ -261,7 +262,12 @@ class Search:
         if rungs := self.rungs(size):
             groups = tuple(tuple(range(number * size, (number + 1) * size)) for number in range(len(self.choices)))
             self.bracket = Bracket(self.settings.eta, rungs, groups)
+        self._jobs[len(results) :] = jobs
         return jobs
+
+    def values_of(self, position: int) -> dict[str, str]:
+        """Return the values of a trial, given its position among all proposed jobs."""
+        return _values(self._jobs[position])
 
     def _confirmations(self, results: Sequence[Result]) -> list[list[str]]:
         assert self.settings.confirm
