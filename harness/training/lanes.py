@@ -75,7 +75,7 @@ class Stack:
         model: The model that is shared by all lanes.
         trace: What tracing an update of the model reveals.
         strategy: How its updates are compiled and cut.
-        alone: Seconds of an update of a lane that has the machine to itself, by chunk, as far as they are known.
+        alone: Seconds per update of a lane that has the machine to itself, by chunk, as far as known.
     """
 
     def __init__(self, recipe: Recipe, encoding: Encoding, device: str = "/CPU:0") -> None:
