@@ -37,7 +37,7 @@ def trained(
 
 
 def distance(found: tuple[np.ndarray, list[np.ndarray]], known: tuple[np.ndarray, list[np.ndarray]]) -> str:
-    """Return how far losses and weights are from the known ones, relative to these."""
+    """Return the relative distance of losses and weights from the known ones."""
     pairs = [(found[0], known[0]), tuple(np.concatenate([w.ravel() for w in each[1]]) for each in (found, known))]
     parts = (np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in pairs)
     return "losses {:.1e}, weights {:.1e}".format(*parts)

@@ -39,7 +39,7 @@ ROWS, IMAGES = 200_000, 20_000
 BLOCK_ROWS = 200_000
 REPEATS = 3
 WALL_SECONDS = 0.1
-"""Aimed at by each repetition."""
+"""Target duration of each repetition."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Point:
 
     @property
     def updates(self) -> int:
-        """Most updates that one call can take."""
+        """Maximum number of updates that one call can make."""
         return self.rows // self.chunk
 
     def state(self) -> jax_twin.State:
@@ -113,7 +113,7 @@ def microseconds(point: Point, loop: Callable, x: Any, y: Any) -> list[float]:
 
 
 def measure(points: Sequence[Point]) -> Iterator[dict[str, Any]]:
-    """Compile all tiles in parallel, then yield the figures of one after another."""
+    """Compile all tiles in parallel, then yield the figures one tile at a time."""
 
     def attempt(point: Point) -> tuple[Callable, float] | Exception:
         try:
@@ -140,7 +140,7 @@ def measure(points: Sequence[Point]) -> Iterator[dict[str, Any]]:
 
 
 def stream(point: Point, rows: int, share: float) -> Iterator[dict[str, Any]]:
-    """Time a share of an epoch over `rows` rows: sent block by block from the host, and lying on the device."""
+    """Time a share of an epoch over `rows` rows: sent block by block from the host, and resident on the device."""
     block = -(-BLOCK_ROWS // point.chunk) * point.chunk
     blocks = max(int(rows * share) // block, 1)
     x, y = values(point.model, rows)
@@ -181,7 +181,7 @@ def stream(point: Point, rows: int, share: float) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure the grid of the arguments; one line and one JSON object a tile."""
+    """Measure the grid of the arguments; one line and one JSON object per tile."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="linear,mlp")
     parser.add_argument("--lanes", default="1,8,64")

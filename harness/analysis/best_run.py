@@ -47,11 +47,11 @@ def best_run(records: RunReader) -> str:
 
 
 def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
-    """Return the id of the run that stands for the best setting, or an empty string.
+    """Return the id of the run that represents the best setting, or an empty string.
 
-    Settings are ranked by the mean of their runs, those that a search has confirmed before others. The run whose model
-    was logged stands for a setting, or else the one with the lowest seed. Runs of different splits are not ranked
-    against each other: of several splits, the one whose best model was logged counts, which is the first of the sweep.
+    Settings are ranked by the mean of their runs; those that a search has confirmed come first. A setting is
+    represented by the run whose model was logged, or else by the one with the lowest seed. Runs of different splits are
+    not ranked against each other: only the split whose best model was logged counts, which is the sweep's first.
 
     Args:
         runs: All runs.
@@ -61,7 +61,7 @@ def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
     with_model = [run for run in finished if run.outputs and run.outputs.model_outputs]
     if len({_split(run) for run in finished}) > 1:
         finished = [run for run in with_model or finished if _split(run) == _split((with_model or finished)[0])]
-    # The first of its setting stands for it.
+    # The first run of a setting represents it.
     models = {run.info.run_id for run in with_model}
     finished.sort(key=lambda run: (run.info.run_id not in models, run.data.params.get("seed", "").zfill(10)))
     frame = frame_of(finished, sweeps)

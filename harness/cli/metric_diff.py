@@ -38,7 +38,7 @@ class Pair:
 
 
 def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
-    """Compare two runs metric by metric, except for those that measure the machine and those that follow from curves.
+    """Compare two runs metric by metric, except for those of the machine and those derived from curves.
 
     With `so_far`, only the points of the first run are compared, because it did not finish.
     """

@@ -139,7 +139,7 @@ class ImagesConfig(AnyData):
     def _check_embed(self) -> None:
         given = {} if self.embed is None else self.embed
         keys = "data.embed._target_, a function, and data.embed.weights, a file"
-        require(isinstance(given, Mapping), f"data.embed has keys of its own: set {keys}, not {shown(given)}.")
+        require(isinstance(given, Mapping), f"data.embed has its own keys: set {keys}, not {shown(given)}.")
         given = {str(key): value for key, value in given.items()}
         if all(value is None for value in given.values()):
             self.embed = None

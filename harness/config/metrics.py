@@ -86,7 +86,7 @@ def best_key(metric: str) -> str:
 
 
 def is_best_value(key: str) -> bool:
-    """Return True if `key` names a best value, which follows from a curve; earlier versions named it `best/METRIC`."""
+    """Return True if `key` names a best value, derived from a curve; earlier versions named it `best/METRIC`."""
     return key.startswith(f"{_BEST}/") or _kind(key) == _BEST
 
 

@@ -1,4 +1,4 @@
-"""Counts the values that a Keras model computes, from which follows how many rows fit into memory."""
+"""Counts the values that a Keras model computes, which determines how many rows fit into memory."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ _RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost", "stopped_at", "pr
 class Leaderboard:
     """The runs of a sweep and their metrics so far.
 
-    Runs that differ only in seed and split are of one setting, whose score is the mean of its finished runs. If a
-    search trains its best trials again with other seeds, these runs are the setting's, without the trial, which was
-    chosen for its result; and settings that have none come after all that have some.
+    Runs that differ only in seed and split share a setting, whose score is the mean of its finished runs. If a search
+    trains its best trials again with other seeds, these runs make up the setting, without the trial, which was chosen
+    for its result; settings without such runs come last.
     """
 
     def __init__(self, trial_seed: int | None = None) -> None:
-        """Begin; `trial_seed` is the seed of a search's trials, if some are trained again with others."""
+        """Start; `trial_seed` is the seed of a search's trials, if some are trained again with others."""
         self.runs: list[Run] = []
         self._trial_seed = trial_seed
         self._settings: dict[Run, str] = {}
@@ -75,7 +75,7 @@ class Leaderboard:
         return self._best_values.pop(run, {})
 
     def keep_best(self, run: Run, weights: list[np.ndarray]) -> None:
-        """Keep the weights of a run that has finished, if it stands for a setting that may be the best.
+        """Keep the weights of a run that has finished, if it represents a setting that may be the best.
 
         That is the first run of a setting with the first run's split. Its own result does not matter: the model of the
         best of several seeds would be that of the luckiest.
@@ -106,7 +106,7 @@ class Leaderboard:
 
     @property
     def best(self) -> tuple[Run, list[np.ndarray]] | None:
-        """The run that stands for the best setting, with its weights."""
+        """The run that represents the best setting, with its weights."""
         run = min(self._kept, key=self.rank, default=None)
         return (run, self._kept[run]) if run else None
 
@@ -119,12 +119,12 @@ class Leaderboard:
         return self.rank(self.best[0]) < min([*ranks, earlier])
 
     def rank(self, run: Run) -> tuple[bool, float]:
-        """Return what the setting of a finished run is ranked by; lower is better."""
+        """Return the value by which a finished run's setting is ranked; lower is better."""
         scores = [self.score(each) for each in self._repetitions(run) if each.status == "FINISHED"]
         return self._is_unconfirmed(run), mean(scores) if scores else math.inf
 
     def _repetitions(self, run: Run) -> list[Run]:
-        """Return the runs of a run's setting; a trial that has not been trained again is on its own."""
+        """Return the runs of a run's setting; a trial that has not been trained again is a setting of its own."""
         members = self._members[self._settings[run]]
         return [each for each in members if self._is_unconfirmed(each) == self._is_unconfirmed(run)]
 
@@ -239,5 +239,5 @@ def _values(run: Run, keys: Sequence[str]) -> tuple[object, ...]:
 
 
 def _setting(run: Run) -> str:
-    """Return what runs have in common that differ at most in seed and split."""
+    """Return what is common to runs that differ at most in seed and split."""
     return json.dumps({key: value for key, value in run.config.flat().items() if key not in REPLICATES})

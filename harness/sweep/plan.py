@@ -48,7 +48,7 @@ class Run:
     pruned_at: int | None = None  # The epoch after which a search ended it.
     search: str = ""  # Signature of the search that it is a trial of.
     is_reused: bool = False  # Whether its result comes from an earlier command.
-    is_seeded: bool = True  # Whether another seed would change its result, as far as that has been found out.
+    is_seeded: bool = True  # Whether another seed would change its result, as far as is known.
     has_model: bool = False  # Whether that command has logged its model.
     cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
     scan_bytes: float = 0.0  # Memory that the scan needs, computed.

@@ -46,7 +46,7 @@ class BestEpochs:
         return (best.restored, best.weights) if best else None
 
     def take(self, other: BestEpochs, lane: int) -> None:
-        """Take over a lane from another tile's."""
+        """Take over a lane from those of another tile."""
         if best := other._best.pop(lane, None):
             self._best[lane] = best
 

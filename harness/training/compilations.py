@@ -14,7 +14,7 @@ from harness.training.metrics import Evaluation
 from harness.training.model_size import require_memory
 
 KEPT = 16
-"""Recipes whose stacks are kept."""
+"""Maximum number of recipes whose stacks are kept."""
 
 
 class Compilation:

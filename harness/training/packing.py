@@ -8,9 +8,9 @@ from harness.training.tile import Tile
 
 
 def pack(tiles: Iterable[Tile], epoch: int) -> None:
-    """Move the lanes that train in `epoch`, if fewer tiles can hold them; before that epoch, and after the one before.
+    """Move the lanes that train in `epoch`, if fewer tiles can hold them; call it just before that epoch.
 
-    A lane's results do not depend on its tile or its position in it, so this changes no bit.
+    A lane's results do not depend on its tile or its position in it, so they stay bit-identical.
     """
     for cohort in _cohorts(tiles):
         left = {tile: lanes for tile in cohort if (lanes := tile.active(epoch))}
@@ -25,7 +25,7 @@ def pack(tiles: Iterable[Tile], epoch: int) -> None:
 
 
 def require_one_place(tiles: Iterable[Tile]) -> None:
-    """Raise `ValueError` if a lane is in several tiles, as no packing would have left it."""
+    """Raise `ValueError` if a lane is in several tiles, which packing never leaves."""
     for cohort in _cohorts(tiles):
         lanes = [lane for tile in cohort for lane in tile.positions]
         if len(lanes) > len(set(lanes)):

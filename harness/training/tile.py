@@ -96,7 +96,7 @@ class Tile:
         return [lane for lane in self.positions if self.lanes[lane].stops[-1] >= epoch]
 
     def take(self, moving: Sequence[tuple[Tile, int]], epoch: int) -> None:
-        """Take lanes of the cohort's other tiles, before `epoch`, at positions whose lanes do not train any more."""
+        """Take lanes of the cohort's other tiles, before `epoch`, at positions whose lanes have stopped training."""
         self.positions = {lane: self.positions[lane] for lane in self.active(epoch)}
         free = [position for position in range(self.length) if position not in self.positions.values()]
         tensors = tf.nest.flatten(self._state.lanes)
@@ -111,7 +111,7 @@ class Tile:
             with tf.device(tensor.device):
                 tensors[index] = tf.constant(values[index])
         lanes = tf.nest.pack_sequence_as(self._state.lanes, tensors)
-        self._state = self._state._replace(lanes=lanes)  # Between epochs, nothing else of it belongs to a lane.
+        self._state = self._state._replace(lanes=lanes)  # Between epochs, nothing else in it belongs to a lane.
 
     def updates_before(self, row: int, rows: int) -> int:
         """Return the number of an epoch's updates that end before `row` of `rows`."""
@@ -216,7 +216,7 @@ class Tile:
         diverged = dict(numbers(state, "diverged", [None, 2], 0, max(done, *self.lanes)).tolist())
         curve = numbers(state, "curve/numbers", [None], before + 1, done)
         losses = array(state, "curve/values", np.float32, [len(curve), len(self._state.epoch_loss)])
-        # A lane of this tile stays where it is; others may have come, each to a position of its own.
+        # A lane of this tile stays where it is; others may have come, each to its own position.
         is_possible = all(
             lane in self.lanes and position < self.length and self._home.get(lane, position) == position
             for lane, position in positions

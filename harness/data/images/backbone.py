@@ -37,7 +37,7 @@ APPLICATIONS = {"weights": None, "include_top": False, "pooling": "avg"}
 
 
 def fingerprint_of(embed: Mapping[str, Any], weights: str) -> list[object]:
-    """Return a fingerprint of the file `weights`, of the function's source, and of what computes the model."""
+    """Return a fingerprint of the file `weights`, the function's source, and the libraries that compute the model."""
     module = embed[TARGET].rpartition(".")[0]
     source = "" if module.split(".")[0] in ("keras", "harness") else source_digest(module)
     versions = f"keras {version('keras')}, tensorflow {version('tensorflow')}"
@@ -110,7 +110,7 @@ def load_backbone(table: Table) -> keras.Model:
     """Return the model that is kept with a table.
 
     Raises:
-        DamagedTable: The file is missing or is not as it was written.
+        DamagedTable: The file is missing, or differs from what was written.
     """
     import keras
 
@@ -167,7 +167,7 @@ def _short(error: Exception) -> str:
 
 
 def _digest(model: keras.Model) -> str:
-    """Hash a model's architecture and weights, whatever its layers are called, as Keras numbers them in a process."""
+    """Hash a model's architecture and weights, ignoring the names that Keras numbers within a process."""
     architecture = json.loads(model.to_json())
     names: dict[str, str] = {}
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_BYTES = 64 << 20
-"""Memory for the values that the model computes at once; it must not depend on the machine, as rounding might then."""
+"""Memory for the values that the model computes at once; it must not depend on the machine, or rounding might too."""
 BATCH_ROWS = 64
 EXAMPLES = 3
 
 
 class Embedder:
-    """Replaces the pixels of images by what a model makes of them.
+    """Replaces the pixels of images by a model's output.
 
     Attributes:
         values: Number of values for an image.
@@ -101,7 +101,7 @@ class Embedder:
         reads = [image for image in batch if isinstance(image, Read)]
         if not reads:
             return batch
-        # Always of one size, for which the model is compiled.
+        # Always the same size, for which the model is compiled.
         pixels = np.zeros((self._rows, *self._shape), np.uint8)
         for row, read in enumerate(reads):
             pixels[row] = read.image.pixels

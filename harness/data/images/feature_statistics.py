@@ -1,4 +1,4 @@
-"""Statistics of the only feature of a table of images: of its pixels, or of what a frozen model made of them."""
+"""Statistics of the only feature of a table of images: its pixels, or a frozen model's output."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def ingest_images(
 ) -> Table:
     """Write the pixels and labels of images into `folder`; `holdout` has the held-out ones, if they are apart.
 
-    With `data.embed`, what the frozen model returns is written in place of pixels; its weights are in `weights`.
+    With `data.embed`, the frozen model's output is written instead of pixels; its weights are in `weights`.
 
     Raises:
         ConfigError: An image or a label cannot be used, and none may be left out; or a class has no training image.

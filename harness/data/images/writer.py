@@ -1,4 +1,4 @@
-"""Writes one part of a table of images, or of what a model made of them, page by page, with statistics."""
+"""Writes one part of a table of images, or of a model's output for them, page by page, with statistics."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _UNSET = {"test": 0.0, "folds": None, "fold": None, "embed": None}
 
 @dataclass(frozen=True)
 class Embedding:
-    """The frozen model that a table's images went through; the table's only feature is what it returned.
+    """The frozen model that a table's images passed through; its output is the table's only feature.
 
     Attributes:
         digest: Digest of its architecture and its weights.

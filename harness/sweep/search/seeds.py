@@ -1,4 +1,4 @@
-"""Tells which trials other seeds would not change, so that training them again confirms nothing."""
+"""Finds the trials whose results do not depend on the seed, so that training them again confirms nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _is_seeded(run: Run) -> bool:
 
 @functools.lru_cache(64)
 def _differs(model: str, encoding: Encoding, outputs: int) -> bool:
-    """Return True if two seeds give a model other variables, including the states of random number generators."""
+    """Return True if two seeds give a model different variables, including the states of random number generators."""
     try:
         first, second = (_variables(json.loads(model), encoding, outputs, seed) for seed in (0, 1))
     except Exception:
