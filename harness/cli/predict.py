@@ -15,7 +15,7 @@ import pandas as pd
 from harness.cli.kept_rows import kept_rows, no_columns
 from harness.cli.output import warn
 from harness.cli.predict_images import predict_images
-from harness.cli.prediction_dialect import with_dialect
+from harness.cli.prediction_dialect import keys_in, recorded_keys, with_dialect
 from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
@@ -66,7 +66,10 @@ def predict(
             predict_images(model, Predictions.of(model, metadata), data, path, output)
         elif isinstance(data, DataConfig):
             data = with_dialect(data, keys)
-            with hints([str(path.absolute())], data) if path.is_file() else contextlib.nullcontext():
+            own = keys_in(keys)
+            if path.is_file() and (recorded := recorded_keys(data, own)):
+                warn(f"Reading {path} as the run's data was read: {recorded}")
+            with hints([str(path.absolute())], data, own) if path.is_file() else contextlib.nullcontext():
                 _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
 
 
@@ -117,9 +120,8 @@ def _predict_rows(
                     named.loc[is_empty] = np.nan
                 write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
     if missing is Missing.drop and left_out:
-        warn(
-            f"{left_out:,} rows have empty fields and therefore get no prediction, as in training (data.missing=drop)."
-        )
+        rows_have = "row has" if left_out == 1 else "rows have"
+        warn(f"{left_out:,} {rows_have} empty fields and no prediction, as in training (data.missing=drop).")
 
 
 def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:

@@ -21,6 +21,7 @@ from harness.runtime.secrets import masked, masked_patch, masked_value
 from harness.runtime.state_files import require_own_folders
 from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.clock import Clock, newest_start
+from harness.tracking.connections import REQUESTS_AT_ONCE
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.model_saver import ModelSaver, RawModel
@@ -32,6 +33,7 @@ from harness.tracking.sender import Sender
 from harness.tracking.source_tags import source_tags
 from harness.tracking.store import FIRST_CONTACT, open_store
 from harness.tracking.store_identity import keep_identity
+from harness.tracking.uri import sqlite_path
 
 _PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """Timeouts for a slow or unreachable server; training does not wait for it."""
@@ -86,7 +88,8 @@ class Tracker:
         self.buffer = RecordBuffer(self._outbox)
         self.points = PointLedger()
         self._recorded_params: dict[str, set[str]] = {}
-        self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None)
+        at_once = 1 if sqlite_path(uri) else REQUESTS_AT_ONCE
+        self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None, at_once)
         find_leftovers = functools.partial(leftover_outboxes, self._folder, self.store, say)
         self._sender = Sender(self._outbox, find_leftovers, self._calls, uri, wait=wait, say=say)
 

@@ -34,6 +34,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
+from harness.analysis.comparison import NOTHING_IN_COMMON
 from harness.cli import main
 from harness.config.metrics import best_key, is_best_value
 from harness.runtime.signals import STOPPING
@@ -175,7 +176,8 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
         chunk, rate, count, *pair = line.split()[:5]
         assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
-    assert table[-1].startswith("With the same training time, measured alone and scaled, chunks of 4 rows beat the ")
+    # Which of them is better, or whether either can be compared, depends on measured times.
+    assert table[-1].startswith(("With the same training time, measured alone and scaled, ", NOTHING_IN_COMMON))
     assert space == ""
     assert next_step.startswith("Sweep ")
 

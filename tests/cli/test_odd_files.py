@@ -155,6 +155,7 @@ DIALECTS = st.fixed_dictionaries(
         "lineterminator": st.sampled_from(["\n", "\r\n", "\r"]),
         "na_rep": st.sampled_from(["", "?", "-", "NA", "n/a", "-9999"]),
         "header": st.booleans(),
+        "thousands": st.sampled_from(["", "", ",", ".", "'", " "]),
     }
 )
 
@@ -174,13 +175,18 @@ def test_a_frame_written_in_any_dialect_is_read_back(
         {
             "größe": draw.normal(100, 20, 30).round(2),
             "n": draw.integers(1, 90, 30).astype(float),
-            "price": draw.normal(5000, 900, 30).round(1),
+            "price": draw.normal(50000, 9000, 30).round(1),
         }
     )
     frame.loc[::7, "n"] = np.nan
     if form["sep"] == form["decimal"]:
         form = form | {"decimal": "."}
-    text = frame.to_csv(index=False, **form)
+    thousands = form.pop("thousands")
+    written = frame
+    if thousands not in ("", form["decimal"], form["sep"]):
+        marks = str.maketrans({",": thousands, ".": form["decimal"]})
+        written = frame.assign(price=[f"{value:,.1f}".translate(marks) for value in frame["price"]])
+    text = written.to_csv(index=False, **form)
     path = tmp_path / "file.csv"
     path.write_bytes((f"{above}{form['lineterminator']}" * bool(above) + text).encode(encoding))
     expected = frame if form["header"] else frame.set_axis(["0", "1", "2"], axis=1)
