@@ -74,8 +74,8 @@ def sniff(file: File) -> Sniffed:
     columns = [[row[index] for row in rows] for index in range(len(records[0]) if records else 0)]
     if encoding in ("latin-1", "cp1252"):
         found.append(
-            f"The text is not UTF-8, and {encoding} is a guess: if words look wrong, set another data.encoding, such as "
-            "cp1251, gbk or shift_jis."
+            f"The text is not UTF-8, and {encoding} is a guess: if words look wrong, set another data.encoding, such "
+            "as cp1251, gbk or shift_jis."
         )
     marks = marks_of(columns, delimiter)
     keys |= _value_keys(marks)
