@@ -25,6 +25,8 @@ from experiments.benchmark.goals import goals
 from experiments.benchmark.images import image_goals, image_parts
 from experiments.benchmark.measure import Benchmark
 from experiments.benchmark.search import search_goals, search_parts, search_task
+from experiments.benchmark.servers import lacks_postgres
+from experiments.benchmark.team import team_goals, team_parts
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +63,12 @@ def main(words: Sequence[str] | None = None) -> int:
         if options.trials:
             with benchmark.noting_failure("searches"):
                 parts |= search_parts(benchmark.with_file(search_task(options.rows, options.trials)), benchmark.say)
-    reached = [*goals(rows, parts), *(image_goals(parts) if options.images else [])]
+        if lacking := lacks_postgres():
+            benchmark.remarks.append(f"a team's server: skipped, {lacking}")
+        else:
+            with benchmark.noting_failure("a team's server"):
+                parts |= team_parts(options.repeats, benchmark.say)
+    reached = [*goals(rows, parts), *(image_goals(parts) if options.images else []), *team_goals(parts)]
     reached += search_goals(parts) if options.trials else []
     machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
