@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
@@ -19,10 +20,25 @@ from harness.training.events import EpochEnd
 _RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost", "stopped_at", "pruned_at")
 
 
+@dataclass(frozen=True)
+class Rules:
+    """How the best run of a sweep is chosen, which follows from all of its runs.
+
+    Attributes:
+        split: The values of `SPLITS` that a run must have for its model to be kept: those of the first run.
+        has_one_loss: Whether the losses of all runs can be compared.
+    """
+
+    split: list[int | None]
+    has_one_loss: bool
+
+
 class Leaderboard:
     """The runs of a sweep and their metrics so far. `best` is the best finished run, with its weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules | None = None) -> None:
+        """Start without runs; `rules` are those of the whole sweep, if these will be only some of its runs."""
+        self._rules = rules
         self.runs: list[Run] = []
         self.best: tuple[Run, list[np.ndarray]] | None = None
         self._loss_spaces: set[tuple] = set()
@@ -38,6 +54,11 @@ class Leaderboard:
             space = (run.loss, run.table.weights, scaler.log_targets, scaler.target_mean, scaler.target_std)
             self._loss_spaces.add(space)
         self.runs = list(dict.fromkeys([*self.runs, *runs]))
+
+    @property
+    def rules(self) -> Rules:
+        """How the best run is chosen."""
+        return self._rules or Rules(_values(self.runs[0], SPLITS), len(self._loss_spaces) == 1)
 
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
         """Add an epoch of a run, and return the epoch's metrics."""
@@ -60,14 +81,14 @@ class Leaderboard:
 
     def keep_best(self, run: Run, weights: list[np.ndarray]) -> None:
         """Keep the weights of a finished run if it is the best so far of those with the first run's split."""
-        if _values(run, SPLITS) != _values(self.runs[0], SPLITS):
+        if _values(run, SPLITS) != self.rules.split:
             return
         if self.best is None or self.score(run) < self.score(self.best[0]):
             self.best = run, weights
 
     def score(self, run: Run) -> float:
         """Return the value by which the best run is chosen; lower is better."""
-        if len(self._loss_spaces) == 1 or run.config.objective.metric:
+        if self.rules.has_one_loss or run.config.objective.metric:
             return run.cost
         return cost(comparable_metric(self._last[run]), self._last[run])
 
@@ -90,9 +111,9 @@ class Leaderboard:
 
     def results(self) -> list[RunResult]:
         """Return the results of all runs, for the summary; a setting with several splits has the mean of its runs."""
-        results = {run: self._result(run) for run in self.runs}
+        results = {run: self._result(run) for run in self.runs if run.run_id}
         for runs in _by_setting([run for run in self.runs if run.status == "FINISHED"]).values():
-            if len({_values(run, SPLITS) for run in runs}) > 1:
+            if len({tuple(_values(run, SPLITS)) for run in runs}) > 1:
                 first, *others = (results[run] for run in runs)
                 first.score = mean(map(self.score, runs))
                 # A split may lack one: a holdout whose rows all weigh 0 has no loss.
@@ -147,10 +168,18 @@ class Leaderboard:
         elif self.best and self.best[0] in runs:  # It ended after that state, and will end again.
             self.best = None
 
+    def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over the state that another process has come to with `runs`, and its best weights if they are better."""
+        before = self.best
+        self.restore(runs, facts, arrays)
+        found, self.best = self.best if facts["kept"] else None, before
+        if found:
+            self.keep_best(*found)
 
-def _values(run: Run, keys: Sequence[str]) -> tuple[object, ...]:
+
+def _values(run: Run, keys: Sequence[str]) -> list[Any]:
     flat = run.config.flat()
-    return tuple(flat.get(key) for key in keys)
+    return [flat.get(key) for key in keys]
 
 
 def _by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,25 @@ from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep import code_version
-from harness.sweep.leaderboard import Leaderboard
+from harness.sweep.leaderboard import Leaderboard, Rules
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import ALONE, config_yaml, final_metrics, run_params, run_tags
-from harness.sweep.summary import Summary
+from harness.sweep.summary import Summary, add_up
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
 from harness.tracking.tracker import Tracker
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.tile import thinned
 from harness.training.trainer import Clocks
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some runs of a sweep: the id of its summary run, and how its best run is chosen."""
+
+    sweep_id: str
+    rules: Rules
 
 
 class Recorder:
@@ -46,27 +55,61 @@ class Recorder:
         owner: Mapping[str, str] | None = None,
         labels: TrackingConfig | None = None,
         search: str = "",
+        part: Part | None = None,
     ) -> None:
         """Start or continue the summary run if there is a sweep `folder`; see `Summary`.
 
-        All runs get `tags` and the tags of their `owner`, which are set again when a run is continued.
+        All runs get `tags` and the tags of their `owner`, which are set again when a run is continued. With a `part`,
+        the runs are some of a sweep whose summary run another process keeps.
         """
+        self._part = part
         self._tracker, self._command, self._device = tracker, command, device
         self.tags, self._owner = dict(tags or {}), dict(owner or {})
-        self._leaderboard = Leaderboard()
+        self._leaderboard = Leaderboard(part.rules if part else None)
         self._models = ModelLog(tracker)
         self._summary = (
             Summary(tracker, command, folder, signatures, summary_record, self._owner, labels, search)
             if folder
             else None
         )
-        self._has_code = bool(self._summary and self._summary.is_continued)
+        self._seconds: dict[str, float] = {}  # Time spent, by activity, if there is no summary run.
+        self._has_code = bool(part or (self._summary and self._summary.is_continued))
         self.has_changed = not self._has_code  # Whether the sweep has other runs or results than before.
 
     @property
     def sweep_id(self) -> str:
         """The summary run's id; empty if there is no summary run."""
-        return self._summary.run_id if self._summary else ""
+        return self._summary.run_id if self._summary else self._part.sweep_id if self._part else ""
+
+    @property
+    def rules(self) -> Rules:
+        """How the best run is chosen."""
+        return self._leaderboard.rules
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """Add runs, of which some may have ended, so that all of them count for what follows from a sweep's runs."""
+        self._add(runs)
+
+    def expect(self, runs: Sequence[Run]) -> None:
+        """Record the sweep that other processes train; some of its `runs` have not ended."""
+        assert self._summary
+        self._summary.monitor()
+        self.has_changed = True
+        self._log_code_once(runs)
+        if any(run.config.tracking.log_model is LogModel.best for run in runs):
+            self._tracker.prepare_models()
+
+    def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over what another process has recorded of `runs`: its `state`.
+
+        Raises:
+            ValueError: The weights do not fit the best run's model.
+            KeyError: Something is missing.
+        """
+        self._build_kept(runs, facts, arrays)
+        self._leaderboard.adopt(runs, facts, arrays)
+        if self._summary:
+            self._summary.add_seconds(facts["seconds"])
 
     def start(self, runs: Sequence[Run]) -> None:
         """Start the runs that have not ended; those with an id are continued."""
@@ -80,7 +123,7 @@ class Recorder:
             self._tracker.log_params(run.run_id, run_params(run.config))
             self._tracker.tag(run.run_id, self._tags(run))
         new = [run for run in active if not run.run_id]
-        for run in [] if self._summary else new:
+        for run in [] if self.sweep_id else new:
             run.name = run.config.tracking.name or run.name
         ids = self._tracker.start_runs([(run.name, run_params(run.config), self._tags(run)) for run in new])
         for run, run_id in zip(new, ids, strict=True):
@@ -91,10 +134,9 @@ class Recorder:
             parts = {"training": table.train_rows, "holdout": table.holdout_rows, "test": table.test_rows}
             name = Path(table.name).stem
             self._tracker.log_dataset(run.run_id, name, table.address, table.digest, table.columns, parts)
-        if not self._has_code:
-            self._has_code = True
-            self._log_code(self.sweep_id or runs[0].run_id)
-        if any(run.config.tracking.log_model is not LogModel.none for run in active):
+        self._log_code_once(runs)
+        logged = (LogModel.all,) if self._part else (LogModel.all, LogModel.best)
+        if any(run.config.tracking.log_model in logged for run in active):
             self._tracker.prepare_models()
 
     def reuse(self, records: Mapping[Run, Record]) -> None:
@@ -107,7 +149,7 @@ class Recorder:
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
             run.cost = math.inf if run.reason else run.cost
-            if (name := run.config.tracking.name) and not self._summary:
+            if (name := run.config.tracking.name) and not self.sweep_id:
                 run.name = name
                 self._tracker.tag(run.run_id, {"mlflow.runName": name, **run.config.tracking.tags})
         self._add_ended(list(records))
@@ -125,7 +167,7 @@ class Recorder:
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the state for `restore`: JSON values and arrays."""
         facts, arrays = self._leaderboard.state()
-        seconds, best = (self._summary.seconds, self._summary.state.best) if self._summary else ({}, None)
+        seconds, best = (self._summary.seconds, self._summary.state.best) if self._summary else (self._seconds, None)
         return facts | {"seconds": seconds, "best": best}, arrays
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -135,14 +177,14 @@ class Recorder:
             ValueError: The weights do not fit the best run's model.
             KeyError: Something is missing.
         """
-        for run in runs:
-            if run.signature == facts["kept"]:
-                self._models.build(run, [arrays[str(index)] for index in range(len(arrays))])
+        self._build_kept(runs, facts, arrays)
         self._leaderboard.restore(runs, facts, arrays)
         self._add_ended([run for run in runs if run.status])
         self._add([run for run in runs if run.run_id and not run.status])
         if self._summary:
             self._summary.restore(facts["seconds"], facts["best"])
+        else:
+            self._seconds = dict(facts["seconds"])
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
         """Record an epoch for those runs of a lane that have not ended."""
@@ -230,7 +272,9 @@ class Recorder:
     def scanned(self, clocks: Clocks) -> None:
         """Record the time a scan took."""
         if self._summary:
-            self._summary.add_clocks(clocks)
+            self._summary.add_seconds(asdict(clocks))
+        else:
+            add_up(self._seconds, asdict(clocks))
 
     def finish(self, trial_seed: int | None = None) -> None:
         """Log the chosen runs' metrics on the test and the best model, and end the summary run.
@@ -254,7 +298,7 @@ class Recorder:
     def abort(self, status: str) -> None:
         """End all unfinished runs and the summary run with `status`."""
         for run in self._leaderboard.runs:
-            if not run.status or run.run_id in self._tracker.buffer.dropped_endings:
+            if run.run_id and (not run.status or run.run_id in self._tracker.buffer.dropped_endings):
                 self._end(run, status)
         if self._summary:
             self._summary.end(self._leaderboard.results(), status)
@@ -276,8 +320,17 @@ class Recorder:
                 self.has_changed = True
                 self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
 
-    def _log_code(self, run_id: str) -> None:
-        """Log package versions, commits and uncommitted changes."""
+    def _build_kept(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Check that the weights in a state are those of the best run's model."""
+        for run in runs:
+            if run.signature == facts["kept"]:
+                self._models.build(run, [arrays[str(index)] for index in range(len(arrays))])
+
+    def _log_code_once(self, runs: Sequence[Run]) -> None:
+        """Log package versions, commits and uncommitted changes, unless the sweep has them."""
+        if self._has_code:
+            return
+        self._has_code, run_id = True, self.sweep_id or runs[0].run_id
         targets = sorted({run.config.model["_target_"] for run in self._leaderboard.runs})
         for file, text in code_version.files(targets).items():
             self._tracker.log_text(run_id, text, file)

@@ -10,25 +10,28 @@ from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.data.classes import class_names
 from harness.data.precision import describe_rounding
 from harness.data.vocabulary import explain_text
+from harness.errors import require
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
 from harness.sweep.claims import claim_of, is_abandoned, owner
 from harness.sweep.display import Display
-from harness.sweep.executor import choose_executor
+from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
-from harness.sweep.recorder import Recorder
+from harness.sweep.recorder import Part, Recorder
 from harness.sweep.resume import Store
 from harness.sweep.run_locks import locks_of, only_one
-from harness.sweep.scan_loop import prepare_scans
-from harness.sweep.search.bracket import bracket_of
+from harness.sweep.scan_loop import PreparedScan, prepare_scans
+from harness.sweep.search.bracket import RunBracket, bracket_of
 from harness.sweep.search.record import log_search
 from harness.sweep.search.search import Search
+from harness.sweep.tasks.cluster import Cluster
+from harness.sweep.tasks.driver import TaskBatch
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
-from harness.tracking.uri import tracking_uri
+from harness.tracking.uri import sqlite_path, tracking_uri
 
 
 class Sweep:
@@ -43,6 +46,8 @@ class Sweep:
         signatures: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
         search: Search | None = None,
+        cluster: Cluster | None = None,
+        part: Part | None = None,
     ) -> None:
         """Describe a sweep; the first batch opens the store.
 
@@ -53,9 +58,12 @@ class Sweep:
             signatures: Signatures of all runs, if they are known before the first batch.
             tags: Tags to set on each run.
             search: The search that proposes the configurations.
+            cluster: Where workers train; None means in this process.
+            part: Which part of a sweep this is, if another process keeps the summary run.
         """
         self._search, self._search_signature = search, ""
         self._display, self._command, self._folder = display, command, folder
+        self._cluster, self._part = cluster, part
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
         self._store: Store | None = None
@@ -73,12 +81,7 @@ class Sweep:
             if store and kind:
                 store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif store:
-                store.recorder.finish(self._search.trial_seed if self._search else None)
-                if self._search and store.recorder.sweep_id:
-                    log_search(store.tracker, store.recorder.sweep_id, self._search, self._proposed)
-                sweep_id = store.recorder.sweep_id
-                if sweep_id and (store.recorder.has_changed or not has_report(store.reader, sweep_id)):
-                    publish_report(store.tracker, sweep_id, self._display)
+                self._finish(store)
                 for batch in self._batches:
                     batch.discard_checkpoint()
         except BaseException as own:
@@ -86,6 +89,19 @@ class Sweep:
             raise
         finally:
             self._resources.__exit__(kind, error, None)
+
+    def _prepare(self, runs: Sequence[Run]) -> None:
+        """Do what is to be done with runs before any of them is trained; for subclasses."""
+
+    def _finish(self, store: Store) -> None:
+        """Record what follows from all runs."""
+        store.recorder.finish(self._search.trial_seed if self._search else None)
+        if not (sweep_id := store.recorder.sweep_id):
+            return
+        if self._search:
+            log_search(store.tracker, sweep_id, self._search, self._proposed)
+        if store.recorder.has_changed or not has_report(store.reader, sweep_id):
+            publish_report(store.tracker, sweep_id, self._display)
 
     def train(self, configs: Sequence[Config], commands: Sequence[str] = ()) -> list[Run]:
         """Train and record configurations, except those that already have a result in the store.
@@ -100,9 +116,11 @@ class Sweep:
         Raises:
             ConfigError: A configuration cannot be trained; nothing of this batch was trained or recorded.
         """
+        if self._cluster and self._cluster.is_remote:
+            _require_server(configs[0].tracking.uri)
         executor = choose_executor(configs[0].runtime)
         self._say(f"device: {executor.description}")
-        if "GPU" in executor.device and not self._store:
+        if "GPU" in executor.device and not self._store and not self._cluster:
             self._resources.enter_context(only_one("gpu-0", self._display.say))
         runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
@@ -113,6 +131,7 @@ class Sweep:
             self._search_signature = self._search_signature or search_signature(self._search.facts, own)
             for run in runs:
                 run.search = self._search_signature
+        self._prepare(runs)
         runs = [self._ended.get(run.signature, run) for run in runs]
         self._proposed.append(runs)
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
@@ -123,10 +142,10 @@ class Sweep:
         scans = prepare_scans(distinct, executor, bracket)
         is_first = self._store is None
         store = self._store = self._store or self._open(configs[0], executor.description, distinct)
-        batch = Batch(distinct, scans, executor, store, self._command, bracket)
+        batch = self._batch(distinct, scans, executor, bracket, store)
         self._batches.append(batch)
         self._resources.callback(batch.close)
-        if is_first and store.recorder.sweep_id:
+        if is_first and self._folder:
             publish_start(store.tracker, store.recorder.sweep_id, self._command, distinct)
         try:
             batch.run(self._display)
@@ -134,6 +153,19 @@ class Sweep:
             self._display.clear()
         self._ended |= {run.signature: run for run in distinct}
         return runs
+
+    def _batch(
+        self,
+        runs: Sequence[Run],
+        scans: Sequence[PreparedScan],
+        executor: Executor,
+        bracket: RunBracket | None,
+        store: Store,
+    ) -> Batch:
+        if not self._cluster:
+            return Batch(runs, scans, executor, store, self._command, bracket)
+        assert self._folder
+        return TaskBatch(runs, scans, executor, store, self._command, self._cluster, self._folder / "tasks")
 
     def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Store:
         """Open the store, and end runs that dead processes left running."""
@@ -165,6 +197,7 @@ class Sweep:
                 owner=owner(locks.place),
                 labels=config.tracking,
                 search=self._search_signature,
+                part=self._part,
             )
             locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
         return Store(recorder, tracker, reader, locks)
@@ -192,6 +225,16 @@ class Sweep:
         if line not in self._said:
             self._said.add(line)
             self._display.say(line)
+
+
+def _require_server(uri: str | None) -> None:
+    """Reject a store in a file, which workers on other machines cannot write to safely, or at all."""
+    uri = tracking_uri(uri)
+    require(
+        sqlite_path(uri) is None,
+        f"tracking.uri: workers on other machines cannot write to the file {masked(uri)}. Start `mlflow server`, and "
+        "set tracking.uri to its address.",
+    )
 
 
 def train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from harness.data.blocks import SLICE_ROWS, Blocks
+from harness.runtime.cores import cores
 from harness.runtime.device import total_bytes
 from harness.runtime.memory import release_memory
 from harness.training.alone import time_lanes
@@ -80,7 +80,7 @@ class Scan:
         self.rows = train.rows
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
-        self._workers, self._device = workers or os.cpu_count(), device
+        self._workers, self._device = workers or len(cores()), device
         self._stopper, self._feed_limits = stopper, feed_limits
         self._test = test if test and test.rows else None
         self._epoch, self._row = 1, 0  # The position where training continues.
@@ -158,7 +158,7 @@ class Scan:
         tiles = [each for each in self.cohorts for _ in range(0, len(each.lanes), each.tile)]
         lanes = sum(each.tile * each.memory.lane_bytes for each in tiles)
         steps = sorted(each.tile * each.step_rows * each.memory.row_bytes for each in tiles)
-        return blocks + lanes + sum(steps[-int(self._workers or 1) :])
+        return blocks + lanes + sum(steps[-self._workers :])
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state, as plain arrays, from which an identical scan continues bit-identically.
