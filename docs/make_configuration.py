@@ -39,14 +39,14 @@ With `-m`, a key takes several values, separated by commas, and the sweep trains
 use. `null` stands for no value, `???` for a value that must be given.
 """
 SECTIONS = (
-    ("Root", "", Config, "What the runs of a sweep usually differ in."),
-    ("objective", "objective.", ObjectiveConfig, "Parameters of `loss`, and which metric decides."),
+    ("Root", "", Config, "Settings that usually vary between the runs of a sweep."),
+    ("objective", "objective.", ObjectiveConfig, "Parameters of `loss`, and the deciding metric."),
     ("data", "data.", DataConfig, "Where rows come from and how they are prepared. See [data.md](data.md)."),
     (
         "data: text files",
         "data.",
         Dialect,
-        "How text files are written. `harness data describe FILE` proposes what fits. Not part of a run's signature.",
+        "The format of text files. `harness data describe FILE` suggests values. Not part of a run's signature.",
     ),
     (
         "data of images",
@@ -58,7 +58,7 @@ SECTIONS = (
         "stopping",
         "stopping.",
         StoppingConfig,
-        "When a run ends early. See [comparison.md](comparison.md#early-stopping).",
+        "When a run stops early. See [comparison.md](comparison.md#early-stopping).",
     ),
     ("search", "search.", SearchConfig, "How a sweep with an interval searches. See [search.md](search.md)."),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),

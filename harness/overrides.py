@@ -1,4 +1,4 @@
-"""Writes `KEY=VALUE` words so that a shell and then Hydra read them as meant."""
+"""Writes `KEY=VALUE` words so that the shell and then Hydra read them as intended."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 import shlex
 
 _PLAIN = re.compile(r"(?!(?i:true|false|null|nan|inf)$)(?!.*\$\{)[A-Za-z_/.%?@$-][A-Za-z0-9_/.%?@$-]*")
-"""Text that Hydra takes as it is, and not for a number or another value."""
+"""Text that Hydra reads literally, not as a number or some other value."""
 
 _NAMES = {"\t": "tab", ",": "comma", " ": "space"}
-"""What stands for a character that would be hard to type."""
+"""Names for characters that are hard to type."""
 
 
 def hydra_value(value: object) -> str:
-    """Return a value as Hydra's grammar has it."""
+    """Return a value in Hydra's syntax."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(hydra_value, value))}]"
     if isinstance(value, bool):

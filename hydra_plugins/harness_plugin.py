@@ -105,7 +105,9 @@ class HarnessSweeper(Sweeper):
         if search := search_of(self._loader, words, config):
             self._app.search = search
             fused = type(self._launcher) is FusedLauncher
-            together = "search=halving weighs runs as they train together. Remove hydra/launcher, or use search=sobol."
+            together = (
+                "search=halving compares runs while they train together. Remove hydra/launcher, or use search=sobol."
+            )
             require(fused or not search.rungs(search.trials_each), together)
             return search
         return Grid(grid_axes(self._loader, words), self._batch)

@@ -30,7 +30,7 @@ class Case:
         grid = f"chunk {sizes}" if task.configurations == 1 else f"{task.configurations:,} runs, chunks {sizes}"
         model = f"MLP {'-'.join(map(str, task.units))}, {len(task.columns) - 1} features, " if task.units else ""
         epochs = f"{task.stops[-1]} epoch{'s' if task.stops[-1] > 1 else ''}"
-        return f"{task.rows:,} rows, {model}{grid}, {epochs}, {'first contact' if self.fresh else 'table there'}"
+        return f"{task.rows:,} rows, {model}{grid}, {epochs}, {'CSV not yet parsed' if self.fresh else 'table cached'}"
 
 
 def cases(rows: int) -> list[Case]:

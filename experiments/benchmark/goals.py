@@ -36,24 +36,24 @@ def goals(rows: Sequence[Row], parts: Mapping[str, Part]) -> list[Goal]:
     first, there, longest, sweep = (found.get(key) for key in ("first", "there", "longest", "sweep"))
     size = sweep.case.task.configurations if sweep else 64
     run, runs = "one run, chunk 100, times the best loop over pandas chunks", f"sweep of {size}"
-    parses = f"{runs}, first contact, in bare pandas parses"
+    parses = f"{runs}, CSV not yet parsed, in bare pandas parses"
     figures = {key: part.value.mid for key, part in parts.items()}
-    counted, apart = "compilation counted", "compilation apart"
+    counted, apart = "with compilation", "without compilation"
     loops = ("loop", "compiled", "sklearn")
     parse = figures.get("parse_pandas")
     work = [sweep.harness.work.mid, sweep.harness.compile.mid] if sweep else []
     growth = ratio(sweep.harness, longest.harness, compiling=True) if sweep and longest else None
     return [
-        Goal(f"{run}, first contact, {counted}", 20, _best(first, loops, compiling=True)),
-        Goal(f"{run}, first contact, {apart}", 20, _best(first, loops)),
-        Goal(f"{run}, table there, {counted}", 200, _best(there, loops, compiling=True)),
-        Goal(f"{run}, table there, {apart}", 200, _best(there, loops)),
+        Goal(f"{run}, CSV not yet parsed, {counted}", 20, _best(first, loops, compiling=True)),
+        Goal(f"{run}, CSV not yet parsed, {apart}", 20, _best(first, loops)),
+        Goal(f"{run}, table cached, {counted}", 200, _best(there, loops, compiling=True)),
+        Goal(f"{run}, table cached, {apart}", 200, _best(there, loops)),
         Goal(f"{runs}, times Keras", 100, _best(sweep, ["keras"])),
         Goal(f"{runs}, times scikit-learn", 100, _best(sweep, ["sklearn"])),
         Goal(f"{runs}, times the plain loop", 10_000, _best(sweep, ["loop"])),
         Goal(f"{runs}, times JAX, {counted}", 1, _best(sweep, ["jax"], compiling=True)),
         Goal(f"{runs}, times JAX, {apart}", 1, _best(sweep, ["jax"])),
-        Goal(f"{runs}, times JAX with its runs in MLflow, {apart}", 1, _best(sweep, ["jax_mlflow"])),
+        Goal(f"{runs}, times JAX with MLflow runs, {apart}", 1, _best(sweep, ["jax_mlflow"])),
         Goal(f"{parses}, {apart}", 2, work[0] / parse if work and parse else None, at_least=False),
         Goal(f"{parses}, {counted}", 3, sum(work) / parse if work and parse else None, at_least=False),
         Goal(f"T({size})/T(1), {counted}", 1.5, growth, at_least=False),

@@ -40,7 +40,7 @@ VW_NEEDS = ("vowpalwabbit", "polars")
 PEERS = {
     "harness": Peer("harness", "harness_command:train"),
     "jax": Peer("JAX, vmap and scan, polars", "jax_scan:train", ("jax", "polars")),
-    "jax_mlflow": Peer("JAX, its runs in MLflow", "jax_scan:train_and_record", ("jax", "polars")),
+    "jax_mlflow": Peer("JAX, with MLflow runs", "jax_scan:train_and_record", ("jax", "polars")),
     "keras": Peer("Keras fit, in memory", "with_keras:fit", updates=2000),
     "compiled": Peer("pandas chunks, compiled step", "with_keras:compiled", updates=500),
     "loop": Peer("plain loop: pandas chunks, eager Adam", "with_keras:eager", updates=200),

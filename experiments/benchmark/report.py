@@ -59,7 +59,7 @@ def draw(rows: Sequence[Row]) -> Figure:
         axis.set_xscale("log")
         axis.margins(x=0.25)
         axis.set_xlabel("configuration-rows per second (open circles: scaled)", fontsize=9)
-        axis.set_title(row.case.name.replace(", chunk", "\nchunk").replace(", first", "\nfirst"), fontsize=9)
+        axis.set_title(row.case.name.replace(", chunk", "\nchunk").replace(", CSV", "\nCSV"), fontsize=9)
         axis.grid(color="#DDDDDD")
     return figure
 

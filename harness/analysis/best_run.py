@@ -36,7 +36,10 @@ def best_run(records: RunReader) -> str:
     sweeps = records.newest_sweeps(1)
     runs = records.named([sweeps[0].info.run_id])[0] if sweeps else _like_the_last(records.newest_runs(_NEWEST))
     found = best_of(runs, sweeps)
-    require(bool(found), "No finished run is the best. `harness runs` lists all runs.")
+    require(
+        bool(found),
+        "There is no best run: no run with the deciding metric has finished. `harness runs` lists all runs.",
+    )
     return found
 
 

@@ -8,8 +8,13 @@ import re
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-STYLE = "svg.figure text { fill: currentColor } svg.figure * { stroke-linejoin: round }"
-"""What a page with such elements needs, besides its `color` and `--faint`, the colour of grids."""
+from harness.analysis.figure_style import HALO
+
+STYLE = (
+    "svg.figure text { fill: currentColor } svg.figure * { stroke-linejoin: round } "
+    f"svg.figure g[id*={HALO}] text {{ paint-order: stroke; stroke: var(--page); stroke-width: 3px }}"
+)
+"""What a page with such elements needs, besides its `color`, `--page` and `--faint`, the colour of grids."""
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -33,7 +38,7 @@ def standalone(element: str) -> str:
     """Return a file with the element and the colours that a page would set."""
     style = (
         f"<style>{STYLE} "
-        "svg { color: #222; --faint: #e4e4e4; background: #fff } @media (prefers-color-scheme: dark) "
-        "{ svg { color: #ddd; --faint: #3a3f45; background: #15191d } }</style>"
+        "svg { color: #222; --faint: #e4e4e4; --page: #fff; background: var(--page) } "
+        "@media (prefers-color-scheme: dark) { svg { color: #ddd; --faint: #3a3f45; --page: #15191d } }</style>"
     )
     return element.replace(">", f">{style}", 1)

@@ -20,7 +20,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis import figure_style as style
 from harness.analysis.confusion import confusion_matrices
+from harness.analysis.importance import importance_bars
 from harness.analysis.objective import chunksize, objective, settings
+from harness.analysis.parallel import parallel_coordinates
 from harness.analysis.replicates import best_of_each
 from harness.analysis.sentences import lanes_of_scans
 from harness.config.metrics import BY_UPDATE, predicts_probability, sign
@@ -212,6 +214,8 @@ FIGURES = {
     "accuracy": accuracy_curves,
     "confusion": confusion_matrices,
     "heat_map": heat_map,
+    "importance": importance_bars,
+    "parallel": parallel_coordinates,
     "costs": costs,
     "fit": fitted_lines,
 }

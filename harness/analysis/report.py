@@ -31,20 +31,32 @@ MOST_CLASSES = 50
 CAPTIONS = {
     "losses": (
         "By epoch and by update",
-        "One line per run. The best run of each chunksize is bold (of repeated settings, the first "
-        "run of the best mean); full-sample runs are dashed. At the same horizontal "
+        "One line per run. The best run of each chunksize is bold (for repeated settings, the first "
+        "run of the setting with the best mean); full-sample runs are dashed. At the same horizontal "
         "position, runs have seen the same rows (left) or have taken the same number of updates (right).",
     ),
     "accuracy": ("Accuracy by epoch and by update", "Fraction of the holdout's rows that are predicted correctly."),
     "confusion": (
         "Confusion matrices",
-        "Rows of the holdout by label and prediction, of the best batch run and the best full-sample run. Darker is a "
-        "larger part of the label's rows.",
+        "Rows of the holdout by label and prediction, of the best batch run and the best full-sample run. Darker "
+        "cells hold a larger share of the label's rows.",
     ),
     "heat_map": (
         "Chunksize and learning rate",
-        "Darker is worse; colours stop changing far from the best value. Values are means over seeds and splits; gray "
-        "cells have no finished run (div.: diverged).",
+        "Darker is worse; the color scale is capped far from the best value. Values are means over seeds and splits; "
+        "gray cells have no finished run (div.: diverged).",
+    ),
+    "importance": (
+        "What matters",
+        "How much worse a random forest predicts the order of the finished runs if the values of one key are shuffled "
+        "(scikit-learn's permutation importance), as a share of all keys. Runs that did not finish are left out; "
+        "repetitions are averaged.",
+    ),
+    "parallel": (
+        "Settings and results",
+        "One line per setting, from its values to its result; finished runs only, averaged over seeds and splits. The "
+        "better the result, the stronger the line; where settings share a value, the lines keep the order of their "
+        "results.",
     ),
     "costs": ("Cost", "The best runs are at the lower left: low loss at low cost."),
     "fit": ("Fit", "Gray: a sample of the training rows, in original units."),
@@ -154,8 +166,8 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
 def _rows(data: Mapping[str, Any]) -> str:
     rows = {"training": 0, "holdout": 0, "test": 0} | data["rows"]
     total = sum(rows.values())
-    holdout = f"{rows['holdout']:,} ({rows['holdout'] / total:.0%}) for holdout" if rows["holdout"] else "no holdout"
-    test = f", {rows['test']:,} ({rows['test'] / total:.0%}) for the test" if rows["test"] else ""
+    holdout = f"{rows['holdout']:,} ({rows['holdout'] / total:.0%}) held out" if rows["holdout"] else "no holdout"
+    test = f", {rows['test']:,} ({rows['test'] / total:.0%}) for testing" if rows["test"] else ""
     return f"{total:,} rows, {rows['training']:,} for training, {holdout}{test}"
 
 

@@ -46,10 +46,10 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
         return [f"{test} is measured on rows that were used neither for training nor for choosing the best runs."]
     kinds = [count(size, kind) for size, kind in zip(sizes, ("batch run", "full-sample run"), strict=True) if size]
     verb = "are" if len(kinds) > 1 else "is"
-    favoured = ", most for the kind that has more runs" if min(sizes) and sizes[0] != sizes[1] else ""
+    favored = ", especially for the kind with more runs" if min(sizes) and sizes[0] != sizes[1] else ""
     return [
-        f"The best of {' and '.join(kinds)} {verb} chosen by the {objective.metric} that is shown, which is therefore "
-        f"too good{favoured}. data.test=0.1 keeps rows on which only the chosen runs are measured."
+        f"The best of {' and '.join(kinds)} {verb} chosen by the {objective.metric} shown, whose value is therefore "
+        f"optimistic{favored}. data.test=0.1 sets rows aside on which only the chosen runs are measured."
     ]
 
 
@@ -57,8 +57,8 @@ def _confirmed(bests: Sequence[Run], objective: Objective) -> list[str]:
     """Explain what confirmed runs are, and how their difference compares with what seeds change."""
     metric = objective.metric
     sentences = [
-        f"The best settings were chosen by the {metric} of one trial each; what is shown is that of other runs of the "
-        "same settings, with other seeds."
+        f"The best settings were chosen by the {metric} of one trial each; the values shown come from other runs of "
+        "the same settings, with other seeds."
     ]
     if len(bests) == 2 and all(has(run, SPREAD) for run in bests):
         better, gain = (
@@ -68,7 +68,7 @@ def _confirmed(bests: Sequence[Run], objective: Objective) -> list[str]:
         error = sum(run[SPREAD] ** 2 / run[COUNT] for run in bests) ** 0.5
         kind = "batch" if better["sample"] == "batch" else "full-sample"
         sentences.append(
-            f"The best {kind} setting is better by {number(gain)} in the mean; the standard error of this difference "
+            f"The best {kind} setting is better by {number(gain)} on average; the standard error of this difference "
             f"over seeds is {number(error)}."
         )
     return sentences
@@ -165,14 +165,14 @@ def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
     sentences = []
     if any(not each.varies for each in repeated):
         sentences.append(
-            "Runs that differ only in seed or split are equal to the bit: nothing varied, so there is no interval. "
+            "Runs that differ only in seed or split are bit-identical: nothing varied, so there is no interval. "
             "model.init=random, data.order=shuffled, data.split_seed or data.folds make repetitions differ."
         )
     several = max((each.adjusted_for for each in repeated), default=0)
     if several > 1:
         sentences.append(
             f"Intervals are adjusted for {several} comparisons (Holm): if there were no difference anywhere, at most "
-            "one sweep in twenty would have an interval without 0."
+            "one sweep in twenty would have an interval that excludes 0."
         )
     return sentences
 

@@ -66,7 +66,7 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
 
 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
-    """Do the same as `survey`, with artifacts if the store is a file; if not, asking for them is an error."""
+    """Like `survey`, but include artifacts if the store is a file; otherwise, asking for them is an error."""
     records = None
     path = sqlite_path(uri)
     is_local = path is not None
@@ -123,7 +123,7 @@ def _checkpoints(cache: Path) -> Iterator[Item]:
         lock = folder / "lock"
         is_begun = bool(known) or checkpoint_exists(folder)
         kept = IN_USE if _is_locked(lock) else NEEDED if is_begun else ""
-        state = known.get("command", "") if is_begun else "left by a process that was killed as it started"
+        state = known.get("command", "") if is_begun else "left by a process that was killed while starting"
         yield Item("checkpoints", folder.name, state, _size(folder), _newest(folder), kept, _removal(folder, lock=lock))
 
 

@@ -98,8 +98,8 @@ def plan(words: tuple[str, ...]) -> None:
 def predict(run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool) -> None:
     """Predict the rows of the file PATH with a run's model, in constant memory.
 
-    PATH is read as the run's data was: in any format, and written the same way unless keys such as data.delimiter=tab
-    follow. If the model takes images, PATH is a folder of images or one image.
+    PATH may be in any supported format. It is read with the run's settings; keys such as data.delimiter=tab override
+    them. If the model takes images, PATH is a folder of images or one image.
 
     RUN is the beginning of an id, `last` or `best`.
     """
@@ -121,7 +121,9 @@ def predict(run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, out
 @uri_option
 @click.option("--data", multiple=True, metavar="PATH", help="Where the data is now; repeat it for several files.")
 @click.option("--strict", is_flag=True, help="Refuse to train if data, code or packages differ from the record.")
-@click.option("--trust", is_flag=True, help="Run the model's function even if it is in another package.")
+@click.option(
+    "--trust", is_flag=True, help="Run the model's function even if it is outside harness, keras and experiments."
+)
 @finishes_without_output
 def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool, trust: bool) -> int:
     """Train a recorded run again and compare the numbers.

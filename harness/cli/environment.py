@@ -1,4 +1,4 @@
-"""Refuses what MLflow's users may have set in the environment but cannot be followed here."""
+"""Rejects MLflow environment variables that the harness cannot honor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.errors import require
 
 
 def check_environment() -> None:
-    """Reject variables that would have to choose the run or experiment to record in.
+    """Reject variables that select the run or experiment to record in.
 
     Raises:
         ConfigError: One of them is set.

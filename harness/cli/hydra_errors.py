@@ -38,7 +38,7 @@ def explain(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException):
         return _wrong_value(cause.full_key or "", lines[0].rstrip("."))
     if found := re.match(r"Could not append to config. An item is already at '(.*)'", lines[0]):
-        return f"{found[1]} has a value already: write {found[1]}=VALUE, without +."
+        return f"{found[1]} already has a value: write {found[1]}=VALUE, without +."
     if lines[0].startswith("Ambiguous value for argument"):
         word = lines[0].split(maxsplit=4)[-1].strip("'")
         return f"{word} has several values. Add -m to train with each of them."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def next_steps(runs: Sequence[Run], sweep_id: str) -> str:
-    """Return the ids of what was trained, and commands that go on from there."""
+    """Return the ids of what was trained, and commands to run next."""
     tracking = runs[0].config.tracking
     store = f" --uri {shlex.quote(masked(tracking.uri))}" if tracking.uri else ""
     finished = [run for run in runs if run.status == "FINISHED"]

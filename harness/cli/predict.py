@@ -114,7 +114,9 @@ def _predict_rows(
                     named.loc[is_empty] = np.nan
                 write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
     if missing is Missing.drop and left_out:
-        warn(f"{left_out:,} rows have empty fields, and so no prediction, as in training (data.missing=drop).")
+        warn(
+            f"{left_out:,} rows have empty fields and therefore get no prediction, as in training (data.missing=drop)."
+        )
 
 
 def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:

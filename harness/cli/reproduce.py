@@ -136,7 +136,7 @@ def _check_recorded_path(path: object, remedy: str) -> None:
     """Reject a recorded path that would search whole trees of folders, or wait for a stream."""
     for name in path if isinstance(path, list) else [path]:
         is_tree = isinstance(name, str) and "**" in name
-        require(not is_tree, f"The run was trained on {name}, which searches all folders below. {remedy}")
+        require(not is_tree, f"The run was trained on {name}, which searches all subfolders. {remedy}")
         is_stream = isinstance(name, str) and Path(name).exists() and not (Path(name).is_file() or Path(name).is_dir())
         require(not is_stream, f"The run was trained on {name}, which is a stream or device. {remedy}")
 

@@ -30,7 +30,7 @@ class Order(Enum):
 
 
 class _Keys:
-    """Keys that each kind declares for itself, with its own defaults; no dataclass, or they would all come first."""
+    """Keys that each kind declares itself, with its own defaults; a dataclass's fields would all come first."""
 
     path: Any
     origin: str | None
@@ -43,10 +43,10 @@ class _Keys:
 
 @dataclass
 class AnyData(_Keys):
-    """Where rows come from, of whatever kind: `DataConfig` for columns of files, `ImagesConfig` for images."""
+    """Where rows come from, for all kinds of data: `DataConfig` for columns of files, `ImagesConfig` for images."""
 
     def for_loss(self, loss: Loss) -> Self:
-        """Return these values, with what follows from the loss.
+        """Return these values, adjusted to the loss.
 
         Raises:
             ConfigError: The targets do not suit the loss.

@@ -37,29 +37,29 @@ class DataConfig(Dialect, AnyData):
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
             `http://` addresses. CSV may be gzip- or zstd-compressed, or come from a FIFO or `/dev/stdin`. None
             generates the built-in data.
-        rows: Number of rows to generate of the built-in data.
+        rows: Number of rows of built-in data to generate.
         origin: Where to get the file; shown if it does not exist.
         log_columns: Features or target to replace by their natural logarithm.
         categorical: Categorical features; each category becomes a model input that is 0 or 1. The target of
-            `loss=sparse_categorical_crossentropy` is categorical by itself.
+            `loss=sparse_categorical_crossentropy` is categorical automatically.
         classes: The classes of that target, in the order of the model's outputs; a row with another label is rejected,
             or left out with `missing=drop`. By default, the labels in the training rows, ascending.
-        weight: A column of weights, each row's share in the loss.
-        class_weight: Weights of the target's labels, such as `{spam: 5}`, in which others weigh 1; `balanced` gives
-            all labels the same share in the loss. Multiplied by `weight`.
+        weight: A column with the weight of each row in the loss.
+        class_weight: Weights of the target's labels, such as `{spam: 5}`; labels not listed have weight 1. `balanced`
+            gives all labels the same total weight in the loss. Multiplied by `weight`.
         dates: Features or target that are dates, converted to days since 1970-01-01.
         date_format: `strptime` format of the dates; None means ISO 8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
         holdout: Fraction of the rows to hold out, in [0, 1).
         test: Fraction of the rows, in [0, 1), that are neither trained on nor held out. Only the best runs are measured
             on them, once, after training.
-        folds: Split the rows into so many holdouts of equal size, instead of one of `data.holdout`.
+        folds: Split the rows into this many holdouts of equal size, instead of using one holdout of `data.holdout`.
         fold: Which of them this run holds out, from 0. With -m, `data.folds` alone trains all of them.
-        split_seed: Seed for choosing the held-out rows and those of the test.
+        split_seed: Seed for choosing the holdout and test rows, and for the order of shuffled rows.
         missing: `error` rejects empty fields, `drop` leaves out rows that have them, and `mean` fills features with
             their training mean and treats an empty category as unknown.
         order: `file` keeps the order of the source; `shuffled` permutes rows once, and pages of them in each epoch; the
-            order depends on `seed`.
+            order depends on `split_seed` and `seed`.
     """
 
     features: Any

@@ -35,24 +35,25 @@ class Header(Enum):
 
 @dataclass(kw_only=True)
 class Dialect:
-    """How a text file is written. `harness data describe FILE` proposes what fits.
+    """The format of a text file. `harness data describe FILE` suggests values.
 
     Attributes:
         delimiter: Field delimiter: a character, its name (`tab`, `comma`, `semicolon`, `pipe`, `space`), or
             `whitespace` for any number of spaces and tabs.
         encoding: Python name of the encoding.
         decimal: Decimal mark.
-        thousands: Mark between groups of digits, as in `1,234`, or its name.
+        thousands: Thousands separator, as in `1,234`, or its name.
         strip: Characters removed from both ends of numbers, for example `$%`. A percentage keeps its value: `5%` is 5.
-        na_values: Further values that count as empty, in files of any format; a number such as -999 also matches
+        na_values: Additional values to treat as empty, in files of any format; a number such as -999 also matches
             `-999.0`.
-        keep_default_na: Also treat pandas' usual marks, such as `NA` and `null`, as empty; false makes them text.
+        keep_default_na: Also treat pandas' default missing-value markers, such as `NA` and `null`, as empty; false
+            reads them as text.
         header: `first` takes names from the first line that is not blank; `none` numbers the columns from 0.
-        names: Names for all columns, in place of the header's or of numbers.
-        units_row: Leave out the row below the header, which has units.
+        names: Names for all columns, replacing those of the header or the numbers.
+        units_row: Skip the row of units below the header.
         skip_rows: Lines to leave out at the start of each file.
         skip_footer: Lines to leave out at the end of each file, including blank ones.
-        comment: A character; it and the rest of the line are left out, unless quoted.
+        comment: Comment character; it and the rest of the line are ignored, unless quoted.
         skip_initial_space: Leave out spaces after delimiters.
         trailing_delimiter: Leave out the delimiter at the end of each line.
     """
@@ -82,7 +83,7 @@ class Dialect:
         self.na_values = [_text(mark) for mark in self.na_values]
         self._check_marks()
         has_units = self.units_row and self.header is Header.none
-        require(not has_units, "data.units_row is the row below a header, and data.header=none: use data.skip_rows.")
+        require(not has_units, "data.units_row needs a header, but data.header=none is set: use data.skip_rows.")
         for key in ("skip_rows", "skip_footer"):
             require_whole(f"data.{key}", getattr(self, key), 0, MOST_LINES)
         try:

@@ -42,28 +42,28 @@ class ImagesConfig(AnyData):
     """Where images and their labels come from, and how they become rows.
 
     Attributes:
-        path: A folder with a folder of images for each class; a CSV or Parquet file that lists images and labels; or a
+        path: A folder with one subfolder of images per class; a CSV or Parquet file that lists images and labels; or a
             Parquet file that holds the images. None generates the built-in handwritten digits.
         labels: A CSV or Parquet file with the labels of the images in `data.path`, which is then a folder.
         holdout_path: Where the held-out images are, like `data.path`; None holds out a fraction of the training images.
-        path_column: Column of a list that has the paths of the images, relative to `data.path` if that is a folder, and
-            else to the list; or that has the images. None means `path`, `file`, `filename`, `file_name` or `image`.
+        path_column: Column that contains the images, or their paths relative to `data.path` if it is a folder,
+            otherwise relative to the list. None means `path`, `file`, `filename`, `file_name` or `image`.
         label_column: Column that has the labels. None means `label`, `class`, `category`, `target` or `y`.
         label_type: Whether labels are categories or numbers.
-        classes: The classes, in the order of their indices; None means all that there are, sorted.
+        classes: The classes, in the order of their indices; None means all labels found, sorted.
         group: Column of a list whose equal values, such as a patient's, are never split.
         image_size: Height and width in pixels of the prepared images.
-        channels: 3 for colour, or 1 for grey.
-        fit: `crop` cuts off what protrudes, `pad` adds black borders, and `stretch` changes proportions.
+        channels: 3 for color, or 1 for gray.
+        fit: `crop` trims what does not fit, `pad` adds black borders, and `stretch` changes proportions.
         unreadable: `error` rejects images that cannot be used; `drop` leaves them out, and says how many.
         origin: Where to get the images; shown if they do not exist.
         scaling: `standard` subtracts each channel's mean over the training images and divides by its standard
             deviation; `none` divides by 255.
         holdout: Fraction of the images to hold out, in [0, 1).
-        split_seed: Seed for choosing the held-out images.
+        split_seed: Seed for choosing the held-out images, and for the order of shuffled images.
         order: `shuffled` permutes images once, and pages of them in each epoch; `file` keeps the order of classes.
-        class_weight: Weights of the classes, such as `{cat: 5}`, in which others weigh 1; `balanced` gives all classes
-            the same share in the loss.
+        class_weight: Weights of the classes, such as `{cat: 5}`; classes not listed have weight 1. `balanced` gives all
+            classes the same total weight in the loss.
     """
 
     image_size: list[int]

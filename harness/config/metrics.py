@@ -16,16 +16,16 @@ BINARY = ("val/accuracy", "val/auc")
 CLASSES = ("val/accuracy", "val/balanced_accuracy", "val/macro_f1")
 TOP5 = "val/top5_accuracy"
 TOP5_CLASSES = 6
-"""Least number of classes with a top-5 accuracy."""
+"""Minimum number of classes for top-5 accuracy."""
 
 VAL, TEST = "val/", "test/"
-"""Prefixes of the metrics of the holdout, and of the same metrics of the test."""
+"""Prefixes of metrics on the holdout and on the test set."""
 
 BY_UPDATE = "by_update/"
 """Prefix of the metrics whose step is the number of updates instead of the epoch."""
 
 RESTORED = "restored/"
-"""Prefix of the metrics of the epoch whose model a run has kept, if that may not be the last."""
+"""Prefix of the metrics of the epoch whose model a run has kept, if that is not necessarily the last one."""
 
 _KINDS = ("loss", "rmse", "mae", "r2", "accuracy", "auc", "balanced_accuracy", "macro_f1", "top5_accuracy")
 """In the order in which tables show them."""
@@ -46,13 +46,13 @@ def class_metrics(classes: int) -> tuple[str, ...]:
 
 
 def epoch_metrics(keys: Iterable[str]) -> list[str]:
-    """Return those of `keys` that are recorded each epoch and tell how good a run is, the most important first."""
+    """Return those of `keys` that are recorded each epoch and measure a run's quality, most important first."""
     found = [key for key in keys if key == "train/loss" or (key.startswith("val/") and _kind(key) in _KINDS)]
     return sorted(found, key=lambda key: (key != "train/loss", _KINDS.index(_kind(key))))
 
 
 def test_metrics(keys: Iterable[str]) -> list[str]:
-    """Return those of `keys` that tell how good a run is on the rows of the test, the most important first."""
+    """Return those of `keys` that measure a run's quality on the test set, most important first."""
     found = epoch_metrics(key.replace(TEST, VAL, 1) for key in keys if key.startswith(TEST))
     return [key.replace(VAL, TEST, 1) for key in found]
 

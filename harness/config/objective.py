@@ -30,12 +30,12 @@ CLASSES_LOSS = Loss.sparse_categorical_crossentropy
 
 @dataclass
 class ObjectiveConfig:
-    """The loss's parameters, and which metric decides.
+    """The loss's parameters and the metric used to rank runs.
 
     Attributes:
         metric: The metric that decides which run is better, such as `val/accuracy`. None means `val/loss`, or
-            `train/loss` without a holdout. Changes no number of a run.
-        delta: The error above which `huber` is linear, in the space trained in.
+            `train/loss` without a holdout. Does not affect a run's results.
+        delta: The error above which `huber` is linear, in the units used for training (scaled by default).
         label_smoothing: Fraction of a label that the crossentropies spread evenly over all classes, in [0, 1).
     """
 

@@ -82,11 +82,11 @@ class TrackingConfig:
             `experiment`, or else `harness`.
         log_model: Which runs of a sweep log their model.
         wait: Seconds to wait at the end of training for an unreachable tracking server.
-        curve_points: Points that `train/chunk_loss` is thinned to, at least 3.
-        name: Name of the sweep, or of a single run; `--name` sets it too. None means its settings.
+        curve_points: Maximum number of points kept of `train/chunk_loss`; at least 3.
+        name: Name of the sweep, or of a single run; `--name` sets it too. None names it after its settings.
         note: Description in MLflow, in Markdown, of the sweep or of a single run.
         tags: Tags of all runs and of the sweep: `tracking.tags.KEY=VALUE`.
-        early_updates: Measure the holdout inside the first epochs, too: after updates 1, 2, 5, 10, 20 and so on.
+        early_updates: Also measure the holdout within the first epochs: after updates 1, 2, 5, 10, 20 and so on.
     """
 
     uri: str | None = None
@@ -129,7 +129,7 @@ class RuntimeConfig:
         cache: Folder for tables, generated data, checkpoints and undelivered records.
         deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, all
             operations are deterministic anyway.
-        time_alone: After a scan with several lanes, time an update of each kind alone, to record `time/alone_s`.
+        time_alone: After a scan with several lanes, time one update of each kind on its own and record `time/alone_s`.
         rerun: Retrain runs that are already finished.
     """
 
@@ -168,7 +168,7 @@ class Config:
         model: `_target_`, a function that takes the number of inputs and returns a Keras model, and any further
             arguments of that function.
         optimizer: `name` of a Keras optimizer and its arguments.
-        stopping: When the run ends before its last epoch.
+        stopping: When the run stops early.
         search: How a sweep with intervals searches.
         tracking: Where the run is recorded.
         runtime: Speed and memory.

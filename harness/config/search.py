@@ -23,19 +23,19 @@ class SearchConfig:
     """How a sweep with an interval, such as `learning_rate=tag(log,interval(1e-4,1))`, chooses its trials.
 
     Attributes:
-        name: `sobol` spreads trials evenly over the intervals and trains all to the end; `halving` trains the better
-            ones of these further than the worse ones; `tpe` proposes trials in four generations, each from the results
-            of those before, and trains all to the end. It needs the extra `tpe`.
+        name: `sobol` spreads trials evenly over the intervals and trains all to the end; `halving` trains the better of
+            these for longer; `tpe` proposes trials in four generations, each from the results of those before, and
+            trains all to the end. `tpe` needs the extra of that name (`pip install 'harness[tpe]'`).
         trials: Number of trials; each choice of `each` gets the same number, rounded down. None means 27 for each
-            choice, or as many as `lane_epochs` pays for.
-        lane_epochs: Limit on the epochs of all trials together, without those of `confirm`.
+            choice, or as many as `lane_epochs` allows.
+        lane_epochs: Limit on the total epochs of all trials, not counting `confirm`.
         eta: `halving` keeps one in `eta` of the trials at each rung.
-        rungs: Epochs after which `halving` weighs the trials; None means `epochs` divided by `eta`, `eta`², and so on,
-            as long as trials are left to drop.
+        rungs: Epochs after which `halving` compares the trials; None means `epochs` divided by `eta`, `eta`², and so
+            on, as long as trials are left to drop.
         seed: Seed of the trials.
-        each: Keys whose choices each get trials, and rungs, of their own.
-        confirm: The best `top` trials of each choice of `each` are trained again with `seeds` other seeds; null leaves
-            that out.
+        each: Keys for which each value gets its own trials and rungs.
+        confirm: The best `top` trials of each choice of `each` are trained again with `seeds` other seeds; null skips
+            this step.
     """
 
     name: Sampler = Sampler.halving

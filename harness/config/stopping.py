@@ -1,4 +1,4 @@
-"""When a run ends before its last epoch, and which epoch's model it keeps."""
+"""When a run stops early, and which epoch's model it keeps."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ class FeatherSource(Source):
         start = stream.read(4)
         require(
             bytes(start) != b"FEA1",
-            f"data.path: {self.file.address} is in the first version of Feather. Write it again with a current pandas.",
+            f"data.path: {self.file.address} uses the obsolete Feather V1 format. "
+            "Rewrite it with a current version of pandas.",
         )
         stream.seek(0)
         return pyarrow.ipc.open_file(stream)

@@ -27,7 +27,7 @@ class Input(ABC):
 
     @abstractmethod
     def fingerprints(self) -> list[Fingerprint]:
-        """Return a fingerprint of the content at each address, which it starts with."""
+        """Return a fingerprint of the content at each address; it starts with the address."""
 
     @abstractmethod
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
@@ -39,14 +39,14 @@ class Input(ABC):
         """
 
     def doubt(self) -> str:
-        """Return a sentence on what may not be meant as it is read, or an empty string."""
+        """Return a warning about what may be misread, or an empty string."""
         return ""
 
     def begin(self) -> None:  # noqa: B027
-        """Prepare for being ingested, which some data can be only once."""
+        """Prepare for ingestion; some data can be ingested only once."""
 
     def has_changed(self, fingerprints: Sequence[Fingerprint]) -> bool:
-        """Return True if local files are no longer what they were."""
+        """Return True if local files have changed."""
         return self.fingerprints() != list(fingerprints)
 
 

@@ -33,7 +33,7 @@ class JsonLinesSource(Source):
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
-        """Look at the name, or for an object at the start."""
+        """Check the name, or whether the file starts with an object."""
         return bool(_NAME.search(address.partition("?")[0][-20:])) or bool(re.match(rb'\s*\{\s*"', start))
 
     def names(self) -> list[str]:
@@ -55,7 +55,7 @@ class JsonLinesSource(Source):
                 yield Chunk(columns, locate, below.tell() if below.seekable() else 0, booleans)
 
     def _dialect(self) -> Dialect:
-        """Return the dialect of the text; JSON has no marks of its own."""
+        """Return the dialect of the text; JSON has no delimiters, decimal marks or comments to configure."""
         return Dialect(encoding=self.selection.dialect.encoding)
 
     def _objects(self, lines: Iterator[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Decides which rows of a source are trained on, held out, or kept for the test."""
+"""Decides which rows of a source are trained on, held out, or set aside for the test."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def import_tensorflow() -> None:
             reason = " ".join(str(error).split()).rstrip(".")
             raise ConfigError(
                 f"TensorFlow and Keras cannot be imported ({reason}). "
-                "If it is a setting of Keras, correct or remove keras.json."
+                "If a Keras setting is the cause, correct or remove keras.json."
             ) from error
     tf.get_logger().setLevel("ERROR")
     backend = keras.config.backend()

@@ -17,7 +17,7 @@ def onednn() -> str:
 
 
 def restore_onednn(recorded: str) -> bool:
-    """Use a recorded setting in this process; return False if TensorFlow is loaded, or it is not a setting."""
+    """Use a recorded setting in this process; return False if TensorFlow is loaded or the value is not valid."""
     if recorded == onednn():
         return True
     if "tensorflow" in sys.modules or recorded not in ("0", "1", DEFAULT):

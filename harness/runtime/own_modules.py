@@ -26,7 +26,7 @@ _digests: dict[tuple[str, ...], tuple[dict[str, Path], list, str]] = {}
 def own_modules(name: str) -> dict[str, Path]:
     """Return the files of a module, of its packages, and of all modules that these import, by module name.
 
-    Imports count wherever they are, also in functions that may not be called. Modules of the standard library, of
+    Imports count wherever they appear, even in functions that may never be called. Modules of the standard library, of
     other installed packages, of keras and of the harness are left out, with all that they import.
     """
     found: dict[str, Path] = {}
@@ -71,7 +71,7 @@ def _stamps(files: Mapping[str, Path]) -> list[tuple[int, ...]]:
 
 
 def _imports(name: str, spec: ModuleSpec) -> Iterator[str]:
-    """Yield the names of all modules, and of what may be modules, that a module imports."""
+    """Yield the names of all modules, or possible modules, that a module imports."""
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(Path(spec.origin or "").read_bytes())

@@ -194,7 +194,7 @@ class Batch:
         }
         self._store.recorder.reuse(known)
         if lacking := sum(state.name == WITHOUT_MODEL for state in states.values()):
-            display.say(f"{count(lacking, 'finished run')} trained again, because the model was not logged")
+            display.say(f"{count(lacking, 'finished run')} to be trained again, because the model was not logged")
         for run, state in states.items():
             if not (run.status or run.run_id) and state.record:
                 run.run_id = state.reusable_id(self._rounding)

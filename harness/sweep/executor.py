@@ -59,7 +59,7 @@ class ScanPlan:
         order_seed: Seed of the order of shuffled rows.
         scaling: How images are scaled, which happens on the device.
         resident: Keep the full sample in device memory.
-        bracket: Which lanes are weighed against each other, if a search ends the worse ones.
+        bracket: Which lanes are compared with each other, if a search ends the worse ones.
     """
 
     table: str
@@ -186,12 +186,12 @@ def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
     is_sliced = cohort.step_rows <= cohort.strategy.slice_rows
     require(
         is_sliced or needed <= free,
-        f"chunksize={chunk}: an update needs {memory(needed / 1e6)}, and {has}. It cannot be computed in slices, as "
+        f"chunksize={chunk}: an update needs {memory(needed / 1e6)}, but {has}. It cannot be computed in slices, as "
         f"{', '.join(cohort.batch_layers)} normalizes over the whole batch. Use a smaller chunksize, or another layer.",
     )
     require(
         not (plan.resident and chunk == rows and cohort.strategy.slice_rows < SLICE_ROWS) or needed <= free,
-        f"runtime.full_sample=resident: the whole sample in one update takes {memory(needed / 1e6)}, and {has}. Use "
+        f"runtime.full_sample=resident: the whole sample in one update takes {memory(needed / 1e6)}, but {has}. Use "
         "runtime.full_sample=streamed, which computes the same update in slices.",
     )
 

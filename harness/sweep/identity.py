@@ -52,7 +52,7 @@ def search_signature(facts: Mapping[str, object], signatures: Iterable[str]) -> 
 
 
 def rounding(runtime: RuntimeConfig, device: str) -> str:
-    """Hash all else that can change the last bits of a run's results: versions, processor, device and settings."""
+    """Hash everything else that can change the last bits of results: versions, processor, device and settings."""
     settings = (getattr(runtime, name) for name in ("lane_tile", "gram", "threads", "deterministic"))
     # Appended only if they are not the usual ones, so that records without them stay comparable.
     kernels = [onednn()] if onednn() != ONEDNN_DEFAULT else []

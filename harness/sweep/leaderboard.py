@@ -44,7 +44,7 @@ class Leaderboard:
         self._loss_spaces: set[tuple] = set()
         self._best_values: dict[Run, dict[str, tuple[float, int]]] = {}  # Keyed by metric: value and epoch.
         self._last: dict[Run, Mapping[str, float]] = {}
-        self._tests: dict[Run, Mapping[str, float]] = {}  # Metrics on the rows of the test.
+        self._tests: dict[Run, Mapping[str, float]] = {}  # Metrics on the test set.
 
     def add(self, runs: Sequence[Run]) -> None:
         """Add runs; runs that were already added keep their place."""
@@ -93,11 +93,11 @@ class Leaderboard:
         return cost(comparable_metric(self._last[run]), self._last[run])
 
     def set_test(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Set the metrics of a finished run on the rows of the test; they are not used to choose runs."""
+        """Set the metrics of a finished run on the test set; they are not used to choose runs."""
         self._tests[run] = metrics
 
     def tests_of_chosen(self, trial_seed: int | None = None) -> dict[Run, Mapping[str, float]]:
-        """Return the metrics on the test of the best setting's runs, among batch and among full-sample runs.
+        """Return the metrics on the test set of the best setting's runs, among batch and among full-sample runs.
 
         If runs with `trial_seed` are trials, and some are confirmed with other seeds, only these others count.
         """

@@ -65,7 +65,7 @@ class Run:
 
     @property
     def order_seed(self) -> int:
-        """Seed of the order of its rows; runs with different ones need passes of their own."""
+        """Seed of the order of its rows; runs with different orders need separate passes."""
         return self.config.seed if self.table.order is Order.shuffled else 0
 
     @property
@@ -152,7 +152,7 @@ def prepare(
 
 
 def rebuild_table(runs: Sequence[Run], progress: ProgressCallback, say: Callable[[str], None]) -> None:
-    """Make the damaged table of these runs, which is the same for all, again from its source.
+    """Rebuild the damaged table that these runs share from its source.
 
     Raises:
         ConfigError: The source is gone, has changed, or was a stream.

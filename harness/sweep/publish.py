@@ -82,4 +82,4 @@ def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
                 tracker.log_artifact(sweep_id, path, FOLDER)
             tracker.flush()
     except Exception as error:
-        display.say(f"report: could not be made ({type(error).__name__}: {error}). Try `harness report`.")
+        display.say(f"report: could not be created ({type(error).__name__}: {error}). Try `harness report`.")

@@ -245,7 +245,7 @@ class Recorder:
             self._end(run, "FINISHED")
 
     def lacks_time_alone(self, run: Run) -> bool:
-        """Return True if a run finished in this sweep, but not yet has the time that it would take alone."""
+        """Return True if a run finished in this sweep, but its time alone is not yet recorded."""
         is_recorded = self._tracker.points.is_stored(run.run_id, ALONE)
         return run.status == "FINISHED" and not run.is_reused and not is_recorded
 
@@ -277,7 +277,7 @@ class Recorder:
             add_up(self._seconds, asdict(clocks))
 
     def finish(self, trial_seed: int | None = None) -> None:
-        """Log the chosen runs' metrics on the test and the best model, and end the summary run.
+        """Log the chosen runs' test metrics and the best model, and end the summary run.
 
         The model is not logged if an earlier call logged a better one. See `Leaderboard.tests_of_chosen`.
         """

@@ -43,7 +43,7 @@ def runs_to_train(facts: Facts, runs: Sequence[Run]) -> list[Run]:
     by_signature, states = {run.signature: run for run in runs}, facts["recorder"]["runs"]
     wanted = dict.fromkeys(facts["runs"])
     if len(wanted) < len(facts["runs"]) or not wanted.keys() <= by_signature.keys() & states.keys():
-        raise UnusableCheckpoint("it has other runs")
+        raise UnusableCheckpoint("it is for other runs")
     ids = {run_id for state in states.values() for run_id in (state["run_id"], *state["sweeps"])}
     if not {record["run"] for record in facts["records"]} | facts["points"].keys() <= ids:
         raise UnusableCheckpoint("it has records of other runs")

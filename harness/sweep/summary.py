@@ -145,7 +145,7 @@ def _describe_data(run: Run) -> str:
     features = [markdown(column.name) for column in run.table.features]
     target = " and ".join(markdown(column.name) for column in run.table.targets)
     some = ", ".join(features[:5]) + (f" and {len(features) - 5} more" if len(features) > 5 else "")
-    test = f", {run.table.test_rows:,} rows for the test" if run.table.test_rows else ""
+    test = f", {run.table.test_rows:,} test rows" if run.table.test_rows else ""
     name = visible(run.table.name).replace("`", "'")
     return (
         f"`{name}`: {target} from {some}; "

@@ -150,7 +150,7 @@ class LocalStore:
     def analyze(self) -> None:
         """Let SQLite collect statistics, which takes milliseconds.
 
-        Without them SQLite reads all points of a metric to find those of a few runs, also for MLflow's own pages.
+        Without them SQLite reads all points of a metric to find those of a few runs, including for MLflow's own pages.
         """
         with contextlib.suppress(Unsupported, sqlite3.Error), self._writing() as store:
             store.execute("PRAGMA analysis_limit = 400")

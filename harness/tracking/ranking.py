@@ -20,7 +20,7 @@ _LOSS_SPACE = re.compile(
 """Losses of runs that differ in one of these params are not comparable."""
 
 _CHANGE_NOTHING = ("tracking.", "runtime.", METRIC)
-"""Runs that differ in one of these params are one setting."""
+"""Runs that differ only in these params have the same setting."""
 
 Run = dict[Any, Any]
 """A row of `Sweep.runs`."""
@@ -57,7 +57,7 @@ def objective(runs: pd.DataFrame) -> Objective:
 
 
 def _chosen(runs: pd.DataFrame) -> str:
-    """Return the configured metric, if all runs that name one name the same; a run that was reused may name none."""
+    """Return the configured metric, if all runs that set one agree; a reused run may not set one."""
     names = runs[METRIC].dropna().unique() if METRIC in runs else []
     return str(names[0]) if len(names) == 1 and _has_values(runs, names[0]) else ""
 
@@ -69,7 +69,7 @@ def _has_values(runs: pd.DataFrame, key: str) -> bool:
 def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
     """Return the finished runs, best first, then all others.
 
-    With the `params` that runs have, runs that differ only in seed and split stand together, ordered by their mean.
+    With the `params` that runs have, runs that differ only in seed and split are grouped, and ordered by their mean.
     """
     found = objective(runs)
     rows = runs.to_dict("records")

@@ -48,7 +48,7 @@ def _moved(data: Mapping[str, Any], path: object) -> dict[str, object]:
     if kind_of(data) is not ImagesConfig or not isinstance(path, list):
         return {"path": path}
     keys = ["path", *(key for key in ("labels", "holdout_path") if data.get(key))]
-    require(len(path) <= len(keys), f"--data: the run has only {len(keys)} places of data ({', '.join(keys)}).")
+    require(len(path) <= len(keys), f"--data: the run has only {len(keys)} data paths ({', '.join(keys)}).")
     return dict(zip(keys, path, strict=False))
 
 

@@ -19,7 +19,7 @@ from harness.runtime.state_files import checksum
 Record = Mapping[str, Any]
 
 LONGEST_SCHEMA, LONGEST_PROFILE = 1_048_575, 16_777_215
-"""Characters that MLflow keeps of a dataset's schema and profile."""
+"""Maximum number of characters that MLflow stores of a dataset's schema and profile."""
 
 _LONGEST_NAME = 250
 RUN_ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]*$", max_length=256)]

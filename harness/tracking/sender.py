@@ -106,7 +106,7 @@ class Sender:
             self._changed.notify_all()
         if is_waiting:
             limit = f"waiting up to {seconds:.0f} s"
-            self._say(f"store:  {limit} for the tracking store; Ctrl-C keeps the records for later")
+            self._say(f"store:  {limit} for the tracking store; Ctrl-C stops waiting and keeps the records for later")
         while self._thread.is_alive() and not (self._is_unreachable and time.monotonic() > self._deadline + _GRACE):
             self._thread.join(_POLL)
         has_kept = self._outbox.pending or self._is_searching()

@@ -1,6 +1,6 @@
-"""Leaves out points that a store already has, from records that an earlier process could not deliver.
+"""Removes points that a store already has from records that an earlier process could not deliver.
 
-Another process may have trained the same runs since, and MLflow keeps a point for each time at which it was recorded.
+Another process may have trained the same runs since, and MLflow keeps a separate point for each timestamp.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from harness.training.slices import DeviceBlock
 from harness.training.tile import Lane
 
 BYTES = 16 << 20
-"""Size of the block that is trained on, so that a call makes many updates and the cost of calling does not count."""
+"""Size of the block that is trained on, so that a call makes many updates and its overhead is negligible."""
 
 ENOUGH_SECONDS, REPEATS = 0.02, 5
 
@@ -25,7 +25,7 @@ def time_lanes(
     """Return the seconds of one update of each lane, measured once for each kind.
 
     Args:
-        kinds: Lanes by index; those of a kind have the same chunk and recipe.
+        kinds: Lanes by index; lanes of the same kind share chunk size and recipe.
         stacks: The stacks of their recipes.
         empty: A block without rows. Kinds that cannot be trained on it are left out.
     """
@@ -41,8 +41,8 @@ def seconds_per_update(stack: Stack, chunk: int, empty: DeviceBlock) -> float:
     """Return the seconds that an update from the rows of a chunk takes in a tile of one lane.
 
     Gram matrices are not used, since they make updates of all chunks equally cheap. Reading and compiling are not
-    counted. Of several repetitions the shortest counts, which other programs have disturbed least. If a chunk is
-    larger than a block and computed in slices, the time of as many slices as fit is scaled.
+    counted. The shortest of several repetitions counts, as other programs disturbed it least. If a chunk is larger than
+    a block and computed in slices, the time of as many slices as fit is scaled.
 
     Args:
         stack: The lane's model and optimizer.

@@ -109,7 +109,7 @@ def test_equal_runs_of_different_seeds_have_no_interval() -> None:
     found = compare_full_to_batch(sweep_of(*rows))
     each = found[0]
     assert (each.seeds, each.varies, each.full_std, each.interval, each.better) == (3, False, None, None, "batch")
-    assert any("equal to the bit: nothing varied" in sentence for sentence in verdict(found))
+    assert any("bit-identical: nothing varied" in sentence for sentence in verdict(found))
 
 
 def test_differences_that_do_not_vary_have_no_interval() -> None:

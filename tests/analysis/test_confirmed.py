@@ -45,7 +45,7 @@ def test_means_are_those_of_other_seeds(search: Sweep) -> None:
     assert "val/loss 0.42 (mean of 2 runs, 0.3 as a trial) after" in batch
     assert "val/loss 0.61 (mean of 2 runs, 0.5 as a trial) after" in full
     assert explained.startswith("The best settings were chosen by the val/loss of one trial each")
-    assert noise.startswith("The best batch setting is better by 0.19 in the mean; the standard error of this")
+    assert noise.startswith("The best batch setting is better by 0.19 on average; the standard error of this")
     assert noise.endswith("over seeds is 0.02236.")
     assert "val/loss 0.42" in conclusion(runs, found)
     assert tuned(search.tags) == [f"Tuned by {TAGS[EFFORT]}. Pruned runs are not compared."]

@@ -67,7 +67,7 @@ def test_a_report_can_be_made_of_any_sweep(name: str, tmp_path: Path) -> None:
     text = page.read_text()
     assert page == tmp_path / "made" / "now" / "report.html"
     assert f"<h1>{name}</h1>" in text
-    assert "houses: 1,000 rows, 800 for training, 200 (20%) for holdout" in text
+    assert "houses: 1,000 rows, 800 for training, 200 (20%) held out" in text
     pictures = sorted(path.stem for path in page.parent.glob("*.svg"))
     assert text.count('<svg class="figure"') == len(pictures)
     assert ("losses" in pictures) == (len(sweep.curves) > 0)

@@ -313,8 +313,8 @@ def test_sentences_name_the_best_run_of_each_kind() -> None:
     runs = sweep_of(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST).runs
     assert best_runs(ranked(runs), objective(runs)) == [
         "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800B per update.",
-        "The best of 2 batch runs is chosen by the val/loss that is shown, which is therefore too good. data.test=0.1 "
-        "keeps rows on which only the chosen runs are measured.",
+        "The best of 2 batch runs is chosen by the val/loss shown, whose value is therefore optimistic. data.test=0.1 "
+        "sets rows aside on which only the chosen runs are measured.",
     ]
 
 

@@ -69,14 +69,14 @@ def test_repetitions_are_one_timing() -> None:
 def test_goals_are_reached_missed_or_not_measured(rows: list[Row]) -> None:
     found = {goal.what: (goal.measured, goal.verdict) for goal in goals(rows, PARTS)}
     run, sweep = "one run, chunk 100, times the best loop over pandas chunks", "sweep of 4"
-    assert found[f"{run}, first contact, compilation counted"] == (25, "reached")
-    assert found[f"{run}, first contact, compilation apart"] == (50, "reached")
-    assert found[f"{run}, table there, compilation apart"] == (None, "not measured")
+    assert found[f"{run}, CSV not yet parsed, with compilation"] == (25, "reached")
+    assert found[f"{run}, CSV not yet parsed, without compilation"] == (50, "reached")
+    assert found[f"{run}, table cached, without compilation"] == (None, "not measured")
     assert found[f"{sweep}, times scikit-learn"] == (10, "not reached")
     assert found[f"{sweep}, times Keras"] == (None, "not measured")
-    assert found[f"{sweep}, times JAX, compilation apart"] == (2, "reached")
-    assert found[f"{sweep}, first contact, in bare pandas parses, compilation apart"] == (2.5, "not reached")
-    assert found["T(4)/T(1), compilation counted"] == (1.5, "reached")
+    assert found[f"{sweep}, times JAX, without compilation"] == (2, "reached")
+    assert found[f"{sweep}, CSV not yet parsed, in bare pandas parses, without compilation"] == (2.5, "not reached")
+    assert found["T(4)/T(1), with compilation"] == (1.5, "reached")
     assert found["64 lanes, chunk 100, microseconds per update"] == (11.0, "not reached")
     assert found["lanes trained by one scan"] == (1024, "reached")
 
@@ -156,7 +156,7 @@ def test_a_failing_harness_is_a_remark(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(measure, "run_peer", run)
     benchmark = Benchmark(500, 1, tmp_path, tmp_path, lambda line: None)
     assert benchmark.rows() == []
-    assert "failed: 500 rows, chunk 100, 1 epoch, first contact: harness exited with code 1" in benchmark.remarks
+    assert "failed: 500 rows, chunk 100, 1 epoch, CSV not yet parsed: harness exited with code 1" in benchmark.remarks
     assert benchmark.failed
 
 
@@ -164,5 +164,5 @@ def test_the_default_sweep_is_64_runs_on_20_million_rows() -> None:
     (sweep,) = [case for case in cases(command.ROWS) if case.key == "sweep"]
     assert (sweep.task.configurations, sweep.task.rows, sweep.fresh) == (64, 20_000_000, True)
     (mlp,) = [case for case in cases(command.ROWS) if case.key == "mlp"]
-    assert mlp.name == "200,000 rows, MLP 64-64, 18 features, 64 runs, chunks 1,000, 3 epochs, table there"
-    assert sweep.name == "20,000,000 rows, 64 runs, chunks 100, 1,000, 10,000, full, 10 epochs, first contact"
+    assert mlp.name == "200,000 rows, MLP 64-64, 18 features, 64 runs, chunks 1,000, 3 epochs, table cached"
+    assert sweep.name == "20,000,000 rows, 64 runs, chunks 100, 1,000, 10,000, full, 10 epochs, CSV not yet parsed"

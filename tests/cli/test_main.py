@@ -847,7 +847,7 @@ def test_a_failing_report_does_not_fail_the_sweep(trainer: Harness, monkeypatch:
     monkeypatch.setattr("harness.analysis.report.write", fail)
     answer = trainer("-m", "epochs=1,2", "chunksize=full")
     assert (answer.code, answer.err) == (0, "")
-    assert "report: could not be made (OSError: no room). Try `harness report`.\n" in answer.out
+    assert "report: could not be created (OSError: no room). Try `harness report`.\n" in answer.out
 
 
 def crash(scan: object) -> None:

@@ -109,7 +109,7 @@ def test_files_are_read_as_in_training(
     kept = [["id", "b", "a", "y"], [" x", "1", '"2,0"', "0"], [" y", "?", "4", "0"], [" z", "1.005", '"6,5"', "-"]]
     lines = [[*(row if keep else []), value] for row, value in zip(kept, ["prediction", "21", "", "1070"], strict=True)]
     assert (tmp_path / "out.csv").read_text() == "".join(f"{','.join(line) or chr(34) * 2}\n" for line in lines)
-    assert capsys.readouterr().err.startswith("1 rows have empty fields, and so no prediction")
+    assert capsys.readouterr().err.startswith("1 rows have empty fields and therefore get no prediction")
 
 
 def test_the_file_may_be_written_in_another_way(

@@ -96,7 +96,7 @@ def test_files_that_are_no_images_are_skipped(folder: Path, make) -> None:
     for name in ("cat/._0.jpg", ".DS_Store", "dog/Thumbs.db", "dog/.ipynb_checkpoints/0.png", "cat/notes.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")
-    assert make(folder).notes == ("not read: 4 hidden or made by a file manager, 1 without the suffix of an image",)
+    assert make(folder).notes == ("not read: 4 hidden or made by a file manager, 1 without an image suffix",)
 
 
 GREY16 = np.full((8, 12), 257 * 100, np.uint16)
@@ -110,10 +110,10 @@ ODD = {
         "with more than 8 bits per channel, scaled to 8",
         (100, 100, 100),
     ),
-    "alpha": (encoded(Image.new("RGBA", (12, 8), (255, 0, 0, 0))), "with transparency, put on white", (255, 255, 255)),
+    "alpha": (encoded(Image.new("RGBA", (12, 8), (255, 0, 0, 0))), "with transparency, placed on white", (255,) * 3),
     "palette": (encoded(Image.new("P", (12, 8), 0)), "with a palette, converted", (0, 0, 0)),
     "1 bit": (encoded(Image.new("1", (12, 8), 1)), "with 1 bit per pixel, converted", (255, 255, 255)),
-    "grey": (encoded(Image.new("L", (12, 8), 7)), "in grey, converted to colour", (7, 7, 7)),
+    "grey": (encoded(Image.new("L", (12, 8), 7)), "in grayscale, converted to color", (7, 7, 7)),
     "CMYK JPEG": (
         encoded(Image.new("CMYK", (12, 8), (0, 255, 255, 0)), "JPEG", quality=100),
         "in CMYK, converted",
@@ -173,7 +173,7 @@ def test_extreme_shapes_by_fit(folder: Path, make) -> None:
 
 def test_an_empty_class(folder: Path, make) -> None:
     (folder / "emu").mkdir()
-    assert refusal(make, folder) == f"{folder}/emu is the folder of a class without images{REMEDY}"
+    assert refusal(make, folder) == f"{folder}/emu is a class folder without images{REMEDY}"
     sentence = refusal(make, folder, unreadable=Unreadable.drop)
     assert sentence == "The class emu has no training image: it has none."
     assert make(folder, unreadable=Unreadable.drop, classes=["cat", "dog"]).dropped == 1
@@ -205,7 +205,7 @@ def test_the_parts_of_a_split(names: tuple[str, str], tmp_path: Path, make) -> N
 
 def test_loose_files_and_a_single_class(folder: Path, make) -> None:
     (folder / "loose.PNG").write_bytes(encoded(picture(1)))
-    assert refusal(make, folder) == f"{folder}/loose.PNG is outside of the folders of the classes{REMEDY}"
+    assert refusal(make, folder) == f"{folder}/loose.PNG is outside the class folders{REMEDY}"
     assert make(folder, unreadable=Unreadable.drop).dropped == 1
     assert refusal(make, folder / "cat") == (
         f"data.path: {folder}/cat has no folders of classes; it needs a folder of images for each class."
@@ -244,8 +244,8 @@ def test_the_same_bytes_twice(folder: Path, make) -> None:
     (folder / "dog" / "0.png").write_bytes((folder / "cat" / "0.png").read_bytes())
     (folder / "dog" / "2.png").write_bytes((folder / "dog" / "1.png").read_bytes())
     assert make(folder).notes == (
-        "1 image twice with the same bytes under two labels: cat/0.png and dog/0.png",
-        "1 image twice with the same bytes",
+        "1 duplicate image under different labels: cat/0.png and dog/0.png",
+        "1 duplicate image",
     )
     seed = next(
         seed
@@ -253,7 +253,7 @@ def test_the_same_bytes_twice(folder: Path, make) -> None:
         if [split.is_held_out(f"dog/{index}.png", 0.5, seed) for index in (1, 2, 3)] == [True, False, False]
         and not split.is_held_out("cat/1.png", 0.5, seed)
     )
-    both = "1 image twice with the same bytes in both parts: dog/1.png and dog/2.png"
+    both = "1 duplicate image in both parts: dog/1.png and dog/2.png"
     assert both in make(folder, holdout=0.5, split_seed=seed).notes
 
 
@@ -265,7 +265,9 @@ def test_rows_of_a_list(folder: Path, make, tmp_path: Path) -> None:
     assert refusal(make, path) == f"{path}, row 2: pets/dog/0.png has no label{REMEDY}"
     assert make(path, unreadable=Unreadable.drop).notes[0].endswith(f"{path}, row 3: the image has no path")
     path.write_text("where,label\npets/cat/0.png,cat\n")
-    usual = f"{path}: no column has a usual name for the images. Set data.path_column to one of: where, label."
+    usual = (
+        f"{path}: no column has one of the usual names for the images. Set data.path_column to one of: where, label."
+    )
     assert refusal(make, path) == usual
     assert refusal(make, path, path_column="there") == f"{path} has no column there. Did you mean where?"
     assert refusal(make, path, path_column="where") == f"{path} has only one class, cat."
@@ -317,7 +319,7 @@ def test_labels_that_are_not_classes(folder: Path, make, tmp_path: Path) -> None
 
 def test_labels_that_are_no_numbers(folder: Path, make) -> None:
     assert refusal(make, folder, label_type=LabelType.number) == (
-        f"{folder}/cat/0.png has the label 'cat', which is no number{REMEDY}"
+        f"{folder}/cat/0.png has the label 'cat', which is not a number{REMEDY}"
     )
     path = folder / "list.csv"
     path.write_text("path,label\ncat/0.png,1\ncat/1.png,1e39\n")
@@ -373,7 +375,7 @@ def test_files_that_change_or_go_away_while_they_are_read(
 def test_links(folder: Path, make) -> None:
     (folder / "cat" / "above").symlink_to(folder)
     (folder / "dog" / "8.png").symlink_to(folder / "nothing.png")
-    assert refusal(make, folder) == f"{folder}/dog/8.png is a link to nothing{REMEDY}"
+    assert refusal(make, folder) == f"{folder}/dog/8.png is a broken link{REMEDY}"
     assert "not read: 1 a link to a folder above it" in make(folder, unreadable=Unreadable.drop).notes
 
 

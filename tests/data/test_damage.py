@@ -297,7 +297,7 @@ def test_damaged_tables_are_listed_and_verified(case: Case, damage: Callable[[Ta
     damage(case.table)
     (found,) = (each for each in list_tables(case.cache) if each.folder == case.table.folder)
     assert (found.state, found.table) == ("broken", None)
-    assert verify_table(found, print).endswith("; remove it, and it is rebuilt when needed")
+    assert verify_table(found, print).endswith("; remove it, and it will be rebuilt when needed")
 
 
 @pytest.mark.parametrize("damage", NOTICED_WHEN_READ)

@@ -45,7 +45,7 @@ class  images
 cat        12
 dog         1
 
-What they are like
+Properties of the images
 - all images are PNG
 - all images have 12 x 8 pixels
 - 13 images smaller than data.image_size, enlarged: cat/0.png, ...
@@ -69,7 +69,7 @@ def test_parts_of_a_split_are_described_together(tmp_path: Path) -> None:
     found = describe_images(str(tmp_path))
     assert (found.classes, found.held_out) == ({"cat": 3, "dog": 3}, {"cat": 1, "dog": 1})
     assert f"data.path={tmp_path}/train data.holdout_path={tmp_path}/val" in found.command
-    assert "2 images twice with the same bytes in both parts" in "\n".join(found.notes)
+    assert "2 duplicate images in both parts" in "\n".join(found.notes)
 
 
 def test_grey_images_in_parquet(tmp_path: Path) -> None:

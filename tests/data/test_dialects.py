@@ -224,7 +224,7 @@ def test_duplicate_names_matter_only_where_they_are_used(write) -> None:
         ({"names": ["a", "a"]}, "data.names has a more than once."),
         (
             {"units_row": True, "header": "none"},
-            "data.units_row is the row below a header, and data.header=none: use data.skip_rows.",
+            "data.units_row needs a header, but data.header=none is set: use data.skip_rows.",
         ),
         ({"skip_rows": -1}, "data.skip_rows must be from 0 to 100000, not -1."),
     ],

@@ -198,7 +198,7 @@ def test_held_out_images_apart(folder: Path, make, tmp_path: Path) -> None:
     table = make(folder, holdout_path=str(other))
     assert (table.train_rows, table.holdout_rows) == (50, 3)
     assert table.read("holdout", 0, 3)[1].tolist() == [1, 1, 1]
-    assert f"1 image twice with the same bytes in both parts: dog/7.png and {other}/dog/0.png" in table.notes
+    assert f"1 duplicate image in both parts: dog/7.png and {other}/dog/0.png" in table.notes
     assert "no held-out image of cat" in table.notes
 
 

@@ -68,7 +68,7 @@ def test_a_page_is_rewritten_only_if_it_is_as_it_was_written(tmp_path: Path, dam
     writer.finish()
     assert np.fromfile(path, np.float32).tolist() == [*range(1, 12)]
     damage(path)
-    with pytest.raises(OSError, match="is not as it was written"):
+    with pytest.raises(OSError, match="differs from what was written"):
         writer.rewrite(lambda values: values)
     writer.close()
 

@@ -164,7 +164,7 @@ def test_a_damaged_compressed_file_is_refused(make_table, write, start: bytes) -
 def test_an_archive_of_several_files_and_a_workbook_are_refused(make_table, write) -> None:
     path = write(zipped(b"a,y\n1,2\n", "notes.txt"))
     assert refusal(make_table, path) == (
-        f"data.path: {path} must have one file, but has inside.csv, notes.txt. Unzip it."
+        f"data.path: {path} must contain exactly one file, but contains inside.csv, notes.txt. Unzip it."
     )
     assert "is an Excel workbook. Save the sheet as CSV" in refusal(make_table, write(zipped(b"", "xl/workbook.xml")))
 

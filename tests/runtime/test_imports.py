@@ -57,7 +57,7 @@ else:
     print(config.backend(), config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy().name)
 """
 ODD = '{"floatx": "float64", "epsilon": 0.001, "image_data_format": "channels_first", "backend": "jax"}'
-REFUSED = "TensorFlow and Keras cannot be imported ({}). If it is a setting of Keras, correct or remove keras.json."
+REFUSED = "TensorFlow and Keras cannot be imported ({}). If a Keras setting is the cause, correct or remove keras.json."
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def fails_in_a_line(warm: Warm, disk: Disk, log: Path, words: list[str]) -> None
     said = log.read_text()[before:]
     assert "Traceback" not in said
     if status == 0:  # There was room for all but the report.
-        assert "report: could not be made" in said
+        assert "report: could not be created" in said
         return
     assert status in (1, 2), said
     last = said.splitlines()[-1]

@@ -119,7 +119,7 @@ def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
         (
             (RATE, SIZES),
             {"lane_epochs": 17},
-            "search.lane_epochs=17 does not pay for one trial for each of 2 choices; 18 would.",
+            "search.lane_epochs=17 is not enough for one trial for each of 2 choices; 18 would.",
         ),
         (
             (RATE, Choices("epochs", ("5", "9"))),
@@ -129,7 +129,7 @@ def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
         (
             (RATE, Choices("data.order", ("file", "shuffled"))),
             {},
-            "data.order=file,shuffled: search=halving weighs runs on the same data. Use search=sobol to search "
+            "data.order=file,shuffled: search=halving compares runs on the same data. Use search=sobol to search "
             "data.order.",
         ),
         (

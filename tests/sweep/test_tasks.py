@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -20,8 +21,11 @@ from harness.sweep.plan import Run
 from harness.sweep.run_fields import config_yaml
 from harness.sweep.runner import Sweep
 from harness.sweep.tasks import driver, worker
-from harness.sweep.tasks.files import Job, TaskFiles
+from harness.sweep.tasks.cluster import Cluster
+from harness.sweep.tasks.files import Job, Status, TaskFiles
 from harness.sweep.tasks.order import configs_of, read_order
+from harness.sweep.tasks.partition import partition
+from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 
 CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
@@ -63,7 +67,7 @@ class Store:
         return found
 
 
-class Inside:
+class Inside(Cluster):
     """A cluster whose workers run in this process, one after another; `fates` say what becomes of each in turn."""
 
     name, is_remote = "this process", False
@@ -146,10 +150,11 @@ def check(store: Store, alone: tuple[Store, list[Run]]) -> None:
 
 
 def test_as_if_one_process_had_trained_them(tmp_path: Path, alone: tuple[Store, list[Run]]) -> None:
-    store, cluster = Store(tmp_path), Inside()
+    store, cluster = Store(tmp_path), Inside("dies", "works", "dies", tasks=2)
     runs, said = sweep(store, cluster)
-    assert cluster.submitted == [1, 2, 3]
-    assert "8 runs in 3 tasks on this process" in said
+    assert cluster.submitted == [1, 2, 1, 1]
+    assert "8 runs in 2 tasks on this process" in said
+    assert said.count("task 1: killed by signal 9 (log: ") == 2
     assert [(run.name, run.cost, run.status, run.is_reused) for run in runs] == [
         (run.name, run.cost, "FINISHED", False) for run in alone[1]
     ]
@@ -159,14 +164,7 @@ def test_as_if_one_process_had_trained_them(tmp_path: Path, alone: tuple[Store, 
     assert again.submitted == []
 
 
-def test_a_worker_that_dies_is_replaced(tmp_path: Path, alone: tuple[Store, list[Run]]) -> None:
-    store, cluster = Store(tmp_path), Inside("dies", "works", "works", "dies")
-    said = sweep(store, cluster)[1]
-    assert cluster.submitted == [1, 2, 3, 1, 1]
-    assert said.count("task 1: killed by signal 9 (log: ") == 2
-    check(store, alone)
-
-
+@pytest.mark.slow
 def test_a_task_that_fails_three_times_fails_its_runs(tmp_path: Path) -> None:
     store, cluster = Store(tmp_path), Inside("dies", "works", "works", "dies", "dies")
     runs, said = sweep(store, cluster)
@@ -182,6 +180,7 @@ def test_a_task_that_fails_three_times_fails_its_runs(tmp_path: Path) -> None:
     assert all(run.status == "FINISHED" for run in sweep(store, Inside())[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fates", [["works", "driver dies"], ["works", "works, then the driver dies"], ["driver dies"]])
 def test_the_next_driver_takes_over(fates: list[str], tmp_path: Path, alone: tuple[Store, list[Run]]) -> None:
     store = Store(tmp_path)
@@ -197,6 +196,7 @@ def test_the_next_driver_takes_over(fates: list[str], tmp_path: Path, alone: tup
     check(store, alone)
 
 
+@pytest.mark.slow
 def test_a_result_that_the_store_does_not_confirm_is_not_believed(
     tmp_path: Path, alone: tuple[Store, list[Run]]
 ) -> None:
@@ -212,6 +212,7 @@ def test_a_result_that_the_store_does_not_confirm_is_not_believed(
     check(store, alone)
 
 
+@pytest.mark.slow
 def test_workers_that_differ_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     with pytest.raises(OSError, match="the driver dies"):
@@ -241,3 +242,37 @@ def test_orders_hold_configurations_exactly(tmp_path: Path) -> None:
     config = replace(store.config(50, 0.1 + 0.2), model={"_target_": "harness.models.mlp", "units": [3, 1]})
     text = json.dumps({"runs": [{"config": config_yaml(config)}]})
     assert configs_of(json.loads(text)) == [config]
+
+
+def run_of(name: str, epochs: int) -> Run:
+    table = SimpleNamespace(train_rows=100)
+    return Run(SimpleNamespace(epochs=epochs, chunk_rows=lambda rows: 10), table, name, name)  # type: ignore[arg-type]
+
+
+def test_tasks_have_whole_tiles_and_similar_loads() -> None:
+    tiles = [[run_of("a", 5), run_of("b", 1)], [run_of("c", 1)], [run_of("d", 3)], [run_of("e", 1)], [run_of("f", 2)]]
+    tasks = [[run.name for run in runs] for runs in partition(tiles, 2)]
+    assert tasks == [["a", "b", "c"], ["d", "e", "f"]]
+    assert [[run.name for run in runs] for runs in partition(tiles[:2], 5)] == [["a", "b"], ["c"]]
+
+
+def test_what_is_shown_of_tasks() -> None:
+    run, ended = run_of("a", 1), run_of("b", 1)
+    ended.status = "FINISHED"
+    rows = [
+        TaskRow(1, [ended], Status("node-1", 2, 2, 200, 200, 1e6, 1), 0),
+        TaskRow(2, [run, ended], Status("node-2", 1, 5, 150, 500, 2.5e6, 1, "val/loss 0.5"), 1),
+        TaskRow(3, [run], Status("node-1", 0, 5), 0),
+        TaskRow(4, [run], None, 2),
+    ]
+    console = Console(file=StringIO(), width=80)
+    console.print(tasks_view(rows))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert lines == [
+        "task  node        epoch  runs  rows/s  restarts  best",
+        "2     node-2        1/5   1/2     2.5M         1  val/loss 0.5",
+        "3     node-1  compiling   0/1",
+        "4                         0/1                 2  waiting",
+        "1     node-1              1/1                    ended",
+    ]
+    assert progress_of(rows, 5) == "3 tasks to go, 2/5 runs, 2.5M rows/s"

@@ -35,7 +35,7 @@ from tests.servers import Proxy, Server, running
 COLUMNS = [Column("x", False, 8, 3.0, 0.5, 1.0, 7.0), Column("y", False, 8, 1.0, 2.0, 0.0, 4.0)]
 GONE = r"store:  the tracking store is unreachable \(.*Connection refused\); records are kept in {}"
 BACK = "store:  the tracking store is reachable again; all records are delivered"
-WAITING = "store:  waiting up to 30 s for the tracking store; Ctrl-C keeps the records for later"
+WAITING = "store:  waiting up to 30 s for the tracking store; Ctrl-C stops waiting and keeps the records for later"
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def prepared(
 
 def test_a_resident_full_sample_that_does_not_fit_is_refused(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = (
-        r"^runtime.full_sample=resident: the whole sample in one update takes 6\d\dkB, and this device has 400kB "
+        r"^runtime.full_sample=resident: the whole sample in one update takes 6\d\dkB, but this device has 400kB "
         r"available. Use runtime.full_sample=streamed, which computes the same update in slices\.$"
     )
     with pytest.raises(ConfigError, match=sentence):
@@ -73,6 +73,6 @@ def test_a_resident_full_sample_that_does_not_fit_is_refused(table: Table, monke
 
 
 def test_a_chunk_that_cannot_be_cut_into_slices_has_to_fit(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"^chunksize=200: an update needs .*B, and this device has .*batch_norm"):
+    with pytest.raises(ConfigError, match=r"^chunksize=200: an update needs .*B, but this device has .*batch_norm"):
         prepared(table, monkeypatch, 100_000, 200, "with_batch_norm")
     prepared(table, monkeypatch, 10**6, 200, "with_batch_norm")

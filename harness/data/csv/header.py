@@ -35,7 +35,7 @@ def read_header(address: str, stream: io.BufferedReader, dialect: Dialect) -> He
     """Read the names of a CSV's columns from the start of its text, and skip blank lines above them.
 
     Raises:
-        ConfigError: There is no header, or it is no text.
+        ConfigError: There is no header, or it is not text.
     """
     pieces: list[bytes] = []
     is_wide = False

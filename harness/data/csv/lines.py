@@ -1,4 +1,4 @@
-"""Lines and records of a CSV's text; lines end in LF, CR LF or CR, also within one file, as in pandas."""
+"""Lines and records of a CSV's text; lines end in LF, CR LF or CR, even mixed within a file, as in pandas."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from itertools import takewhile
 import numpy as np
 
 LONGEST = 48 << 20
-"""Maximum size of a line or field in bytes; anything longer is taken for an unclosed quote."""
+"""Maximum size of a line or field in bytes; anything longer is treated as an unclosed quote."""
 
 END = "\0end of text"
-"""A line added behind the last one: if it becomes part of a field, a quote was left open."""
+"""A line added after the last one: if it becomes part of a field, a quote was left open."""
 
 csv.field_size_limit(LONGEST)
 
@@ -65,7 +65,7 @@ def records(lines: Iterable[str], delimiter: str, *, strict: bool = False) -> It
     reader, first = csv.reader(map(remember, lines), delimiter=delimiter, strict=strict), 0
     try:
         for record in reader:
-            # A quoted field of spaces is no blank line.
+            # A quoted field of spaces is not a blank line.
             if len(record) > 1 or last.strip(" \t\r\n"):
                 yield first, record
             first = reader.line_num

@@ -47,7 +47,9 @@ class CsvSource(Source):
         numbers = [name for name in self.names() if is_number(name)]
         shown = ", ".join(numbers[:3]) + (", ..." if len(numbers) > 3 else "")
         remedy = "If it is data, set data.header=none."
-        doubt = f"The first line of {self.file.address} is read as names, but has numbers ({shown}). {remedy}"
+        doubt = (
+            f"The first line of {self.file.address} is read as column names, but contains numbers ({shown}). {remedy}"
+        )
         return doubt if numbers else ""
 
     def read(self) -> Generator[Chunk]:

@@ -90,7 +90,10 @@ def _only_member(file: File, stack: contextlib.ExitStack) -> Any:
         "train on that file.",
     )
     shown = ", ".join(names[:10])
-    require(len(names) == 1, f"data.path: {address} must have one file, but has {shown or 'none'}. Unzip it.")
+    require(
+        len(names) == 1,
+        f"data.path: {address} must contain exactly one file, but contains {shown or 'none'}. Unzip it.",
+    )
     try:
         return stack.enter_context(archive.open(names[0]))
     except (RuntimeError, NotImplementedError) as error:

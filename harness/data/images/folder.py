@@ -103,15 +103,15 @@ class ImageFolder(ImageSet):
         filled = {path.partition("/")[0] for path in self._found.paths if "/" in path}
         for name in self._folders:
             if name not in filled:
-                yield Rejected(f"{self.address}/{normal(name)}", "is the folder of a class without images")
+                yield Rejected(f"{self.address}/{normal(name)}", "is a class folder without images")
         for relative, stamp, size in self._found:
             path = Path(self.address, relative)
             key = normal(relative)
             name = f"{self.address}/{key}"
             if "/" not in relative:
-                yield Rejected(name, "is outside of the folders of the classes")
+                yield Rejected(name, "is outside the class folders")
             elif not stamp:
-                yield Rejected(name, "is a link to nothing")
+                yield Rejected(name, "is a broken link")
             else:
                 load = partial(load_file, path, stamp)
                 yield Item(name, key, key.partition("/")[0], None, path.suffix.lower(), size, load)
@@ -152,7 +152,7 @@ class AnyImages(ImageSet):
                 load = partial(load_file, path, stamp)
                 yield Item(name, name, "", None, path.suffix.lower(), size, load)
             else:
-                yield Rejected(name, "is a link to nothing")
+                yield Rejected(name, "is a broken link")
 
 
 def split_of(root: Path) -> tuple[str, str | None] | None:
@@ -194,7 +194,7 @@ def list_images(root: Path, skipped: Counter[str]) -> tuple[Listing, list[str]]:
                     folders.append(entry.name)
                 search(Path(entry.path), f"{inside}{entry.name}/", above | {here})
             elif Path(entry.name).suffix.lower() not in SUFFIXES_OF_IMAGES:
-                skipped["without the suffix of an image"] += 1
+                skipped["without an image suffix"] += 1
             elif entry.is_file():
                 found.add(inside + entry.name, entry.stat())
             elif entry.is_symlink():

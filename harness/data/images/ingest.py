@@ -186,7 +186,7 @@ def _settled(result: Read | Rejected, index: dict[str, float], data: ImagesConfi
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        return Rejected(result.item.name, f"has the label {label!r}, which is no number")
+        return Rejected(result.item.name, f"has the label {label!r}, which is not a number")
     if abs(number) > float(FLOAT32_MAX):
         return Rejected(result.item.name, f"has the label {label!r}, which float32 cannot represent")
     return number, result

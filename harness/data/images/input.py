@@ -87,7 +87,7 @@ class ImageFiles(Input):
 
     def _open(self, address: str, labels: str | None, classes: int) -> ImageSet:
         if labels is not None:
-            require(Path(address).is_dir(), f"data.path: {address} is no folder, which data.labels needs.")
+            require(Path(address).is_dir(), f"data.path: {address} is not a folder, but data.labels needs one.")
             return ImageList(labels, self._data, address)
         if Path(address).is_dir():
             folder = ImageFolder(address)

@@ -63,7 +63,7 @@ class ImageList(ImageSet):
         return [*LocalFile(self.address).fingerprint(), len(self._paths), stamps]
 
     def labels(self) -> list[str]:
-        """Return the different labels, sorted; as numbers if all of them are."""
+        """Return the distinct labels, sorted, as numbers if all of them are numbers."""
         return in_order({*self._labels} - {""})
 
     @property
@@ -93,7 +93,7 @@ class ImageList(ImageSet):
 
 
 def is_parquet_file(address: str) -> bool:
-    """Return True if a file begins like Parquet."""
+    """Return True if a file starts with Parquet's magic bytes."""
     with LocalFile(address).open() as file:
         return file.read(4) == b"PAR1"
 
@@ -123,7 +123,8 @@ def columns_of(address: str, names: Sequence[str], data: ImagesConfig) -> tuple[
             what = "the images" if key == "path" else "the labels"
             require(
                 given is not None,
-                f"{address}: no column has a usual name for {what}. Set data.{key}_column to one of: {listed}.",
+                f"{address}: no column has one of the usual names for {what}. "
+                f"Set data.{key}_column to one of: {listed}.",
             )
         found.append(str(given))
     check_names(address, names, [*found, *([data.group] if data.group else [])])

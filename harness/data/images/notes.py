@@ -105,17 +105,21 @@ class Notes:
         pairs = list(zip(order[same].tolist(), order[same + 1].tolist(), strict=True))
         labels = [pair for pair in pairs if self._targets[pair[0]] != self._targets[pair[1]]]
         parts = [pair for pair in pairs if self._held_out[pair[0]] != self._held_out[pair[1]]]
-        for found, where in ((labels, "under two labels"), (parts, "in both parts")):
+        for found, where in ((labels, "under different labels"), (parts, "in both parts")):
             if found:
                 one, other = self._named(found[0])
-                yield f"{_images(len(found))} twice with the same bytes {where}: {one} and {other}"
+                yield f"{_duplicates(len(found))} {where}: {one} and {other}"
         rest = len(pairs) - len({*labels, *parts})
         if rest:
-            yield f"{_images(rest)} twice with the same bytes"
+            yield _duplicates(rest)
 
     @staticmethod
     def _example(name: str, count: int) -> str:
         return name if count == 1 else f"{name}, ..."
+
+
+def _duplicates(count: int) -> str:
+    return f"{count:,} duplicate image{'' if count == 1 else 's'}"
 
 
 def _images(count: int) -> str:

@@ -36,8 +36,8 @@ class Description:
     Attributes:
         rows: Rows that were read.
         share: The part of the bytes that was read.
-        dialect: Keys of `data` that say how the file is written, if not as a plain CSV.
-        command: A command that trains on the file; empty if it has nothing to train on.
+        dialect: Keys of `data` that describe the file's format, if it is not a plain CSV.
+        command: A command that trains on the file; empty if there is nothing to train on.
     """
 
     address: str
@@ -62,7 +62,7 @@ def describe(
         everything: Whether to read more than about `MOST_CELLS` fields.
 
     Raises:
-        ConfigError: Training would reject the files, however they were read.
+        ConfigError: Training would reject the files whatever the settings.
     """
     addresses = find_addresses(path)
     is_text = isinstance(open_source(addresses[0], Selection(())), CsvSource)
@@ -96,7 +96,7 @@ def _file_warnings(found: Profile) -> Iterator[str]:
         yield "The file has a header but no rows."
     if found.share < 1:
         yield (
-            f"Only the first {found.rows:,} rows were read, {found.share:.0%} of the file: all figures are theirs. "
+            f"Only the first {found.rows:,} rows were read, {found.share:.0%} of the file: all figures refer to these. "
             "--all reads the rest."
         )
     if found.duplicates:
@@ -117,7 +117,7 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
         more = f" {override('data.date_format', form)}" if form else ""
         yield f"Dates: {', '.join(dated)}. Use {override('data.dates', dated)}{more}."
         if form and "/" in form and form.startswith(("%m", "%d")) and _is_ambiguous(words):
-            yield f"The dates could also have day and month the other way round: data.date_format says {form}."
+            yield f"The order of day and month is ambiguous: data.date_format assumes {form}."
     text = [column.name for column in words if column.kind != "date"]
     if text:
         yield f"Text: {', '.join(text)}. Use data.categorical for categories, or leave them out."
@@ -179,7 +179,7 @@ def render(description: Description) -> RenderableType:
     parts: list[RenderableType] = [title, _table(description.columns)]
     if description.dialect:
         keys = " ".join(override(f"data.{key}", value) for key, value in description.dialect.items())
-        parts += [Text("\nHow it is written", style="bold"), Text(visible(keys), no_wrap=True, overflow="ignore")]
+        parts += [Text("\nFile format", style="bold"), Text(visible(keys), no_wrap=True, overflow="ignore")]
     parts += notes_under("What could go wrong", description.warnings)
     parts += command_to_start(description.command)
     return Group(*parts)

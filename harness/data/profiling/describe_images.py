@@ -155,7 +155,7 @@ def render(description: Description) -> RenderableType:
     size = f"{total:,} images in {len(description.classes):,} classes, {description.bytes:,} bytes"
     parts: list[RenderableType] = [Text(f"{visible(name_of(description.address))}: {size}\n", style="bold")]
     parts.append(_table(description))
-    parts += notes_under("What they are like", description.notes)
+    parts += notes_under("Properties of the images", description.notes)
     parts += command_to_start(description.command)
     return Group(*parts)
 

@@ -1,4 +1,4 @@
-"""What the descriptions of files and of images have in common in a terminal."""
+"""Terminal layout shared by the descriptions of files and of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds to a refusal how the file seems to be written, if its dialect was not given."""
+"""Adds a guess at the file's format to an error message, if no dialect was given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.overrides import override
 
 @contextlib.contextmanager
 def hints(addresses: Sequence[str], data: DataConfig) -> Iterator[None]:
-    """Add to a `ConfigError` the keys with which the files seem to be written."""
+    """Add the keys that seem to describe the files' format to a `ConfigError`."""
     try:
         yield
     except ConfigError as error:
@@ -36,7 +36,7 @@ def _missing_keys(addresses: Sequence[str], data: DataConfig, message: str) -> l
     if file.is_stream or not isinstance(open_source(addresses[0], Selection(())), CsvSource):
         return []
     plain, found = Dialect(), sniff(file)
-    # What was set is meant, and what was said is not repeated.
+    # Keep what the user set, and do not repeat what the message already says.
     return [
         override(f"data.{key}", value)
         for key, value in found.keys.items()

@@ -77,8 +77,7 @@ def sniff(file: File) -> Sniffed:
         names = ", ".join(records[0][index] for index in kept)
         keys["keep_default_na"] = False
         found.append(
-            f"NA in {names} is taken for a word of its own; if it marks missing values, leave out "
-            "data.keep_default_na=false."
+            f"NA in {names} is read as text; if it marks missing values, leave out data.keep_default_na=false."
         )
     return Sniffed(keys, found)
 

@@ -66,7 +66,8 @@ def open_table(
                     continue
                 require(
                     not (is_new and fault),
-                    f"runtime.cache: {fault} It was written just now: set runtime.cache to a folder on another disk.",
+                    f"runtime.cache: {fault} It has only just been written, so this disk may be faulty: set "
+                    "runtime.cache to a folder on another disk.",
                 )
                 if doubt := source.doubt():
                     say(doubt)

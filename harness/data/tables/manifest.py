@@ -24,7 +24,7 @@ KIND = "table 5"
 _NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path", "class_weight")
 """Keys of `data.*` that do not affect a table, or only through the fingerprint of its source."""
 _UNSET = {"test": 0.0, "folds": None, "fold": None}
-"""Keys that do not affect a table with these values."""
+"""Keys that do not affect a table if they have these values."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Facts:
         test_rows: Rows that only chosen runs are measured on.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
         weights: The column of the rows' weights, if they have any.
-        notes: Phrases on what is odd about the source, but can be used.
+        notes: Phrases about oddities in the source that do not prevent its use.
     """
 
     features: tuple[Column, ...]

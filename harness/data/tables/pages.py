@@ -94,14 +94,14 @@ class ColumnWriter:
         """Replace all values, flattened, page by page.
 
         Raises:
-            OSError: A page is not as it was written.
+            OSError: A page differs from what was written.
         """
         sums, self.sums = bytes(self.sums), bytearray()
         for page in range(len(sums) // SUM_BYTES):
             self._file.seek(page * self._page_bytes)
             data = self._file.read(self._page_bytes)
             if bytes.fromhex(checksum(data)) != sums[page * SUM_BYTES : (page + 1) * SUM_BYTES]:
-                raise OSError(errno.EIO, f"page {page + 1} is not as it was written", self._file.name)
+                raise OSError(errno.EIO, f"page {page + 1} differs from what was written", self._file.name)
             self._file.seek(page * self._page_bytes)
             self.append(change(np.frombuffer(data, self._type)))
 

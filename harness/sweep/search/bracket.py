@@ -57,7 +57,7 @@ def with_bracket(
     """
     if not bracket or not groups:
         return groups
-    require(len(groups) == 1, "search=halving weighs runs that share a scan; these have different data.")
+    require(len(groups) == 1, "search=halving compares runs that share a scan; these runs have different data.")
     (group,) = groups
     return [replace(group, plan=replace(group.plan, bracket=_bracket_plan(group.lanes, bracket, known)))]
 

@@ -1,4 +1,4 @@
-"""A search: which trials there are, which of them are weighed against each other, and which are confirmed."""
+"""A search: its trials, which of them are compared with each other, and which are confirmed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from harness.sweep.search import tpe
 from harness.sweep.search.space import Choices, Space
 
 VERSION = 2
-"""Changes whenever the same settings would give other trials."""
+"""Increment it whenever the same settings would give different trials."""
 
 TRIALS = 27
-"""Trials for each choice unless told otherwise: three rungs' worth of thirds."""
+"""Default number of trials for each choice: enough for three rungs that each keep a third."""
 
 
 MOST_TRIALS = 10**5
@@ -32,7 +32,7 @@ GENERATIONS = 4
 
 @dataclass(frozen=True)
 class Bracket:
-    """Positions of jobs that are weighed against each other at the same rungs, by group."""
+    """Positions of jobs that are compared with each other at the same rungs, by group."""
 
     eta: int
     rungs: tuple[int, ...]
@@ -45,11 +45,11 @@ class Search:
 
     Attributes:
         space: What is searched.
-        settings: How.
+        settings: How it is searched.
         epochs: Epochs of a trial that is trained to the end; the most if they are searched.
         seed: The seed of the trials.
         groups: For each choice, the positions of its trials among all proposed jobs.
-        bracket: How the last proposed jobs are weighed; None if all are trained to the end.
+        bracket: How the last proposed jobs are compared; None if all are trained to the end.
     """
 
     space: Space
@@ -65,7 +65,7 @@ class Search:
         for key in ("epochs", *(axis.key for axis in self.space.axes if axis.key.startswith("data."))):
             axis = self.space.of(key)
             many = axis in self.space.searched(())
-            reason = "decides itself how long trials train" if key == "epochs" else "weighs runs on the same data"
+            reason = "decides itself how long trials train" if key == "epochs" else "compares runs on the same data"
             require(not (halves and many), f"{key}={axis}: search=halving {reason}. Use search=sobol to search {key}.")
         is_free = self.space.of("seed") not in self.space.searched(()) or self.settings.confirm is None
         require(is_free, "search.confirm trains with other seeds; give seed one value, or set search.confirm=null.")
@@ -76,7 +76,7 @@ class Search:
             f"search.trials={required} is less than one trial for each of {count(len(self.choices), 'choice')} of "
             f"{', '.join(self.each)}."
             if self.settings.lane_epochs is None
-            else f"search.lane_epochs={self.settings.lane_epochs} does not pay for one trial for each of "
+            else f"search.lane_epochs={self.settings.lane_epochs} is not enough for one trial for each of "
             f"{count(len(self.choices), 'choice')}; {self._cost(1) * len(self.choices)} would.",
         )
         too_long = [rung for rung in self.settings.rungs or [] if rung > self.epochs]
@@ -113,7 +113,7 @@ class Search:
         return TRIALS if settings.trials is None else int(most)
 
     def rungs(self, trials: int) -> tuple[int, ...]:
-        """Return the epochs after which `trials` trials of a group are weighed."""
+        """Return the epochs after which `trials` trials of a group are compared."""
         settings = self.settings
         if settings.name is not Sampler.halving:
             return ()
@@ -254,6 +254,6 @@ def sobol(dimensions: int, points: int, seed: int) -> list[list[float]]:
         return [[] for _ in range(points)]
     from scipy.stats import qmc  # SciPy takes a second to import.
 
-    # A power of two at once: SciPy warns of others.
+    # A power of two at once: SciPy warns about other sizes.
     drawn = qmc.Sobol(dimensions, rng=seed).random_base2(max(points - 1, 0).bit_length())
     return drawn[:points].tolist()

@@ -1,0 +1,96 @@
+"""The keys that a sweep varies, and the finished runs' values of them, for figures over several keys."""
+
+# pandas declares wider types than these calls return.
+# pyright: reportArgumentType=false, reportReturnType=false
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.objective import Objective, chunksize, objective, settings
+from harness.analysis.replicates import averaged
+from harness.config.naming import REPLICATES
+from harness.escaping import figure_label
+from harness.tracking.frames import Sweep
+
+NOT_SET = "not set"
+"""Shown for runs that do not have a key, such as a setting of another optimizer."""
+
+Level = float | str
+"""A value of a key: a number, or text such as `full`."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The finished runs of a sweep by the keys in which they differ; repetitions are averaged.
+
+    Attributes:
+        levels: One column for each key that has several values, and one row for each setting.
+        runs: The same rows, with everything else that is known of them.
+        objective: The metric that decides.
+        left_out: Number of runs of the sweep that have not finished.
+    """
+
+    levels: pd.DataFrame
+    runs: pd.DataFrame
+    objective: Objective
+    left_out: int
+
+    @property
+    def values(self) -> pd.Series:
+        """The deciding metric of each row."""
+        return self.runs[self.objective.metric].astype(float)
+
+    @property
+    def costs(self) -> pd.Series:
+        """The deciding metric of each row, with a sign that makes smaller better."""
+        return self.objective.sign * self.values
+
+
+def swept(sweep: Sweep) -> Swept:
+    """Return the values that the finished runs of `sweep` have of the keys that it varies."""
+    found, means = objective(sweep.runs), averaged(sweep)
+    runs = found.finished(means.runs).reset_index(drop=True)
+    levels = {
+        key: [_level(key, run) for run in runs.to_dict("records")]
+        for key in settings(replace(means, runs=runs))
+        if key not in REPLICATES
+    }
+    frame = pd.DataFrame({key: values for key, values in levels.items() if len(set(values)) > 1}, index=runs.index)
+    return Swept(frame, runs, found, int((sweep.runs["status"] != "FINISHED").sum()))
+
+
+def ordered_levels(values: pd.Series) -> list[Level]:
+    """Return the distinct values: numbers first, then text by the numbers in it, such as `[8]` before `[64]`."""
+    return sorted(set(values), key=_order)
+
+
+def level_name(value: Level) -> str:
+    """Return a value as it is written on an axis."""
+    if isinstance(value, str):
+        return figure_label(value)
+    return f"{value:,.0f}" if value == round(value) and 1000 <= abs(value) < 1e6 else f"{value:g}"
+
+
+def key_name(key: str) -> str:
+    """Return a key as it is written on an axis."""
+    return figure_label(key.removesuffix("._target_").removesuffix(".name"))
+
+
+def _level(key: str, run: Any) -> Level:
+    value = chunksize(run) if key == "chunksize" else run[key]
+    if pd.isna(value):
+        return NOT_SET
+    try:
+        return float(value)
+    except ValueError:
+        return str(value).rpartition(".")[-1] if key.endswith("_target_") else str(value)
+
+
+def _order(value: Level) -> tuple[Any, ...]:
+    if not isinstance(value, str):
+        return (0, value)
+    return (1, value == NOT_SET, [int(digits) for digits in re.findall(r"[0-9]+", value)], value)
