@@ -23,7 +23,7 @@ from harness.cli.app import App
 from harness.cli.compose import CONF, Job, compose_jobs, fold_words, grid_axes
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder, write_job_files
 from harness.cli.search_words import search_of
-from harness.config.launchers import WorkersConfig
+from harness.config.launchers import SlurmConfig, WorkersConfig
 from harness.errors import require
 from harness.sweep.proposer import Grid, Proposer, Result
 
@@ -65,12 +65,14 @@ class FusedLauncher(Launcher):
         return ended
 
 
-class WorkersLauncher(FusedLauncher):
-    """Does the same, but divides the jobs into tasks, which processes of this machine train."""
+class TasksLauncher(FusedLauncher):
+    """Does the same, but divides the jobs into tasks, which workers train."""
+
+    keys: type
 
     def __init__(self, **keys: Any) -> None:
         """Take the keys of `hydra.launcher`."""
-        self._keys = WorkersConfig(**keys)
+        self._keys = self.keys(**keys)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Tell the app where to train, then do as the other launcher does."""
@@ -78,9 +80,30 @@ class WorkersLauncher(FusedLauncher):
         return super().launch(job_overrides, initial_job_idx)
 
     def _cluster(self, options: Sequence[str]) -> Any:
+        """Return where the workers run, given the options of their command."""
+        raise NotImplementedError
+
+
+class WorkersLauncher(TasksLauncher):
+    """Workers are processes of this machine."""
+
+    keys = WorkersConfig
+
+    def _cluster(self, options: Sequence[str]) -> Any:
         from harness.sweep.tasks.cluster import Workers
 
         return Workers(self._keys, options)
+
+
+class SlurmLauncher(TasksLauncher):
+    """Workers are jobs of a Slurm cluster."""
+
+    keys = SlurmConfig
+
+    def _cluster(self, options: Sequence[str]) -> Any:
+        from harness.sweep.tasks.slurm import Slurm
+
+        return Slurm(self._keys, options)
 
 
 class HarnessSweeper(Sweeper):
@@ -171,6 +194,7 @@ def _reporter(run: Any) -> TaskFunction:
 for group, name, node in (
     ("hydra/launcher", "fused", {"_target_": f"{__name__}.FusedLauncher"}),
     ("hydra/launcher", "workers", {"_target_": f"{__name__}.WorkersLauncher", **asdict(WorkersConfig())}),
+    ("hydra/launcher", "slurm", {"_target_": f"{__name__}.SlurmLauncher", **asdict(SlurmConfig())}),
     ("hydra/sweeper", "harness", {"_target_": f"{__name__}.HarnessSweeper", "max_batch_size": None, "params": {}}),
 ):
     ConfigStore.instance().store(name, node, group=group, provider="harness")

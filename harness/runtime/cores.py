@@ -6,8 +6,10 @@ import os
 
 
 def cores() -> list[int]:
-    """Return the numbers of the cores."""
+    """Return the numbers of the cores; in a Slurm job, at most as many as its task was given."""
     try:
-        return sorted(os.sched_getaffinity(0))
+        usable = sorted(os.sched_getaffinity(0))
     except AttributeError:  # Only Linux has it.
-        return list(range(os.cpu_count() or 1))
+        usable = list(range(os.cpu_count() or 1))
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return usable[: int(given)] if given.isdecimal() and int(given) else usable

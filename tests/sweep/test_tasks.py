@@ -107,9 +107,10 @@ class Inside(Cluster):
 
 @pytest.fixture(autouse=True, scope="module")
 def here() -> Iterator[None]:
-    """Choose the CPU, because another test may have set up TensorFlow already, and wait for nothing."""
+    """Choose the CPU, because another test may have set up TensorFlow already; make no report, and wait for nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.sweep.executor.choose_device", lambda runtime: ("/CPU:0", "CPU"))
+        patch.setattr("harness.sweep.runner.publish_report", lambda *others: None)
         patch.setattr(driver, "POLL_SECONDS", 0.0)
         patch.setattr(worker, "LOCK_SECONDS", 0.2)
         yield
@@ -145,7 +146,7 @@ def check(store: Store, alone: tuple[Store, list[Run]]) -> None:
     models = [run.info.run_name for run in runs if run.outputs and run.outputs.model_outputs]
     assert models == [min(alone[1], key=lambda run: run.cost).name]
     assert summary.data.metrics["time/train_s"] > 0
-    assert {item.path for item in client.list_artifacts(summary.info.run_id)} >= {"packages.txt", "report"}
+    assert {item.path for item in client.list_artifacts(summary.info.run_id)} >= {"packages.txt", "sample.csv"}
     assert not list((store.path / "cache").glob("checkpoints/*"))
 
 
@@ -270,7 +271,7 @@ def test_what_is_shown_of_tasks() -> None:
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     assert lines == [
         "task  node        epoch  runs  rows/s  restarts  best",
-        "2     node-2        1/5   1/2     2.5M         1  val/loss 0.5",
+        "2     node-2        1/5   1/2    2.5M         1  val/loss 0.5",
         "3     node-1  compiling   0/1",
         "4                         0/1                 2  waiting",
         "1     node-1              1/1                    ended",

@@ -44,10 +44,7 @@ class Cluster(Protocol):
         ...
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
-        """Return, by number, the state of those jobs that wait or run; what has ended is left out.
-
-        An end without a result is noted in the task's files, if the worker's machine has not noted it.
-        """
+        """Return, by number, the state of those jobs that wait or run; what has ended is left out."""
         ...
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
@@ -55,9 +52,9 @@ class Cluster(Protocol):
         ...
 
 
-def work_command(task: TaskFiles, options: Sequence[str] = ()) -> list[str]:
-    """Return the command that works on a task."""
-    return [sys.executable, "-P", "-m", "harness", "work", *options, str(task.order)]
+def work_command(options: Sequence[str] = ()) -> list[str]:
+    """Return the command that works on the task whose path follows."""
+    return [sys.executable, "-P", "-m", "harness", "work", *options]
 
 
 class Workers:
@@ -84,7 +81,7 @@ class Workers:
             log = logs / f"{task.number}.log"
             with log.open("ab") as output:
                 process = subprocess.Popen(
-                    work_command(task, self._options),
+                    [*work_command(self._options), str(task.order)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,14 +159,17 @@ class TaskBatch(Batch):
     def _look(self, open_tasks: set[int], display: Display) -> set[int]:
         """Return the tasks that have ended, after taking over their results; start or restart the others."""
         alive = self._cluster.alive(self._jobs_of(open_tasks))
+        list(self._folder.iterdir())  # On a network file system, what others have written is seen only now.
         ended, waiting = set(), []
         for number in sorted(open_tasks):
             files = self._files(number)
             if self._adopt(number):
                 ended.add(number)
             elif number not in alive:
-                failures = files.failures()
                 job = self._jobs.pop(number, None)
+                if job and len(files.exits()) <= job.exits:
+                    files.note_exit(0)  # Nothing is known of its end.
+                failures = files.failures()
                 why = reason(failures[-1], job.log) if failures and job else ""
                 self._failures[number] = len(failures)
                 if len(failures) >= MOST_FAILURES:
@@ -179,8 +183,8 @@ class TaskBatch(Batch):
         if waiting:
             jobs = self._cluster.submit(waiting, self._logs)
             for files in waiting:
-                files.write_job(jobs[files.number])
-            self._jobs |= jobs
+                job = self._jobs[files.number] = replace(jobs[files.number], exits=len(files.exits()))
+                files.write_job(job)
         return ended
 
     def _adopt(self, number: int) -> bool:

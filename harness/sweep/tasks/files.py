@@ -38,10 +38,15 @@ class Status:
 
 @dataclass(frozen=True)
 class Job:
-    """What a cluster calls a task, and the file that its worker's output goes to."""
+    """What a cluster calls a task, and the file that its worker's output goes to.
+
+    Attributes:
+        exits: How many workers had ended without a result before.
+    """
 
     id: str
     log: str
+    exits: int = 0
 
 
 _STATUS, _JOB = TypeAdapter(Status), TypeAdapter(Job)
@@ -70,11 +75,6 @@ class TaskFiles:
         """The task's number."""
         return int(self.order.stem)
 
-    @property
-    def exits(self) -> Path:
-        """Where each end of a worker without a result is noted in a line: exit code, node."""
-        return self._exits
-
     def hold(self, timeout: float) -> FileLock:
         """Keep other workers from the task for as long as this process lives.
 
@@ -96,17 +96,20 @@ class TaskFiles:
         return True
 
     def note_exit(self, code: int) -> None:
-        """Note that a worker has ended without a result."""
+        """Note in a line that a worker has ended without a result: exit code, node, time."""
         with self._exits.open("a", encoding="utf-8") as file:
             file.write(f"{code} {socket.gethostname()} {time.time():.0f}\n")
 
-    def failures(self) -> list[int]:
-        """Return the exit codes of workers that have failed; those that were asked to stop have not."""
+    def exits(self) -> list[int]:
+        """Return the exit codes of workers that have ended without a result."""
         with contextlib.suppress(FileNotFoundError):
             lines = self._exits.read_text(encoding="utf-8", errors="replace").splitlines()
-            codes = [int(line.split()[0]) for line in lines if line.partition(" ")[0].isdecimal()]
-            return [code for code in codes if code not in STOPPED]
+            return [int(line.split()[0]) for line in lines if line.partition(" ")[0].isdecimal()]
         return []
+
+    def failures(self) -> list[int]:
+        """Return the exit codes of workers that have failed; those that were asked to stop have not."""
+        return [code for code in self.exits() if code not in STOPPED]
 
     def write_status(self, status: Status) -> None:
         """Replace the status."""
