@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,9 @@ from harness.training.events import Failed
 
 MOST_FAILURES = 3
 """Workers that may fail on a task before its runs fail."""
+
+END_SECONDS = 60.0
+"""How long a worker may take to end once its result is there."""
 
 _PARTITION_KIND, _PARTITION = "partition 1", TypeAdapter(list[list[str]])
 
@@ -144,7 +148,10 @@ class TaskBatch(Batch):
                         time.sleep(POLL_SECONDS / 2)
                 is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # The terminal, not the cluster.
                 if stop and not is_gone:
-                    self._stop(open_tasks)
+                    self._cluster.stop(self._jobs_of(open_tasks))
+                    self._await_exits(open_tasks)
+            if not stop:
+                self._await_exits({*self._tasks}, END_SECONDS)
         except (KeyboardInterrupt, SystemExit):
             self._cluster.stop(self._jobs_of(open_tasks), kill=True)
             raise
@@ -162,28 +169,28 @@ class TaskBatch(Batch):
         list(self._folder.iterdir())  # On a network file system, what others have written is seen only now.
         ended, waiting = set(), []
         for number in sorted(open_tasks):
-            files = self._files(number)
+            files, job, is_alive = self._files(number), self._jobs.get(number), number in alive
             if self._adopt(number):
                 ended.add(number)
-            elif number not in alive:
-                job = self._jobs.pop(number, None)
-                if job and len(files.exits()) <= job.exits:
-                    files.note_exit(0)  # Nothing is known of its end.
-                failures = files.failures()
-                why = reason(failures[-1], job.log) if failures and job else ""
+                continue
+            if job and not is_alive and len(files.exits()) <= job.exits:
+                files.note_exit(0)  # Nothing is known of its end.
+            failures = files.failures()
+            why = reason(failures[-1], job.log) if failures and job else ""
+            if len(failures) > self._failures.get(number, 0) and why:
                 self._failures[number] = len(failures)
-                if len(failures) >= MOST_FAILURES:
-                    display.say(f"task {number}: failed {len(failures)} times: {why}")
-                    self._fail(number, f"task {number} failed {len(failures)} times: {why}", display)
-                    ended.add(number)
-                    continue
-                if why:
-                    display.say(f"task {number}: {why}; starting it again")
+                again = "starting it again" if len(failures) < MOST_FAILURES else f"it has failed {len(failures)} times"
+                display.say(f"task {number}: {why}; {again}")
+            if not is_alive and len(failures) >= MOST_FAILURES:
+                self._fail(number, f"task {number} failed {len(failures)} times: {why}", display)
+                ended.add(number)
+            elif not is_alive:
                 waiting.append(files)
         if waiting:
+            exits = {files.number: len(files.exits()) for files in waiting}
             jobs = self._cluster.submit(waiting, self._logs)
             for files in waiting:
-                job = self._jobs[files.number] = replace(jobs[files.number], exits=len(files.exits()))
+                job = self._jobs[files.number] = replace(jobs[files.number], exits=exits[files.number])
                 files.write_job(job)
         return ended
 
@@ -219,11 +226,10 @@ class TaskBatch(Batch):
         store.recorder.start(runs)
         store.recorder.failed(runs, Failed(0, why))
 
-    def _stop(self, open_tasks: set[int]) -> None:
-        """Ask the workers to stop, and wait until they have."""
-        jobs = self._jobs_of(open_tasks)
-        self._cluster.stop(jobs)
-        while jobs := {number: jobs[number] for number in self._cluster.alive(jobs)}:
+    def _await_exits(self, tasks: set[int], seconds: float = math.inf) -> None:
+        """Wait until the workers of these tasks have ended and left nothing behind, for some seconds at most."""
+        deadline, jobs = time.monotonic() + seconds, self._jobs_of(tasks)
+        while time.monotonic() < deadline and (jobs := {n: jobs[n] for n in self._cluster.alive(jobs)}):
             time.sleep(POLL_SECONDS / 4)
 
     def _show(self, todo: Sequence[Run], display: Display) -> None:
