@@ -24,7 +24,7 @@ from harness.config import (
     TrackingConfig,
 )
 from harness.config.dialect import Dialect
-from harness.config.launchers import WorkersConfig
+from harness.config.launchers import SlurmConfig, WorkersConfig
 from harness.config.meanings import default_of, keys, meanings, written
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +69,12 @@ SECTIONS = (
         "hydra.launcher.",
         WorkersConfig,
         "Divides a sweep among processes of this machine. See [scale.md](scale.md).",
+    ),
+    (
+        "hydra/launcher=slurm",
+        "hydra.launcher.",
+        SlurmConfig,
+        "Divides a sweep among jobs of a Slurm cluster. See [scale.md](scale.md#slurm).",
     ),
 )
 END = """

@@ -76,8 +76,19 @@ def until(condition: Callable[[], bool], folder: Path) -> None:
         time.sleep(0.02)
 
 
-def both_train(folder: Path) -> bool:
-    return sum(bool((status := task.status()) and status.epoch > 1) for task in tasks(folder)) == 2
+def train_until_both_pause(folder: Path) -> dict[int, int]:
+    """Let both workers train for some epochs, then pause them; return their processes by task."""
+    paused: dict[int, int] = {}
+
+    def both() -> bool:
+        for task in tasks(folder):
+            if (status := task.status()) and status.epoch > 1 and (pid := workers(folder).get(task.number)):
+                os.kill(pid, signal.SIGSTOP)
+                paused[task.number] = pid
+        return len(paused) == 2
+
+    until(both, folder)
+    return paused
 
 
 def check(folder: Path, expected: dict[tuple, float]) -> None:
@@ -92,10 +103,10 @@ def check(folder: Path, expected: dict[tuple, float]) -> None:
 
 def test_a_driver_and_a_worker_are_killed(warm: Warm, expected: dict[tuple, float], tmp_path: Path) -> None:
     with driving(tmp_path) as driver:
-        until(lambda: both_train(tmp_path), tmp_path)
-        killed = workers(tmp_path)
-        for pid in (driver.pid, killed[1]):
+        paused = train_until_both_pause(tmp_path)
+        for pid in (driver.pid, paused[1]):
             os.kill(pid, signal.SIGKILL)
+        os.kill(paused[2], signal.SIGCONT)
         assert warm.run(tmp_path, *WORDS, *WORKERS) == 0, (tmp_path / "log").read_text()
     check(tmp_path, expected)
     said = (tmp_path / "log").read_text()
@@ -107,21 +118,24 @@ def test_a_driver_and_a_worker_are_killed(warm: Warm, expected: dict[tuple, floa
 
 def test_ctrl_c(warm: Warm, expected: dict[tuple, float], tmp_path: Path) -> None:
     with driving(tmp_path) as driver:
-        until(lambda: both_train(tmp_path), tmp_path)
+        paused = train_until_both_pause(tmp_path)
         os.kill(driver.pid, signal.SIGINT)
+        for pid in paused.values():
+            os.kill(pid, signal.SIGCONT)
         assert driver.wait(timeout=120) == 130
         assert not workers(tmp_path)
     said = (tmp_path / "log").read_text()
     assert re.search(r"\nharness: interrupted\. Run the same command again to resume\.\n$", said)
-    assert rows(tmp_path, "SELECT DISTINCT status FROM runs") == [("KILLED",)]
+    assert rows(tmp_path, "SELECT DISTINCT status FROM runs WHERE status != 'FINISHED'") == [("KILLED",)]
     assert warm.run(tmp_path, *WORDS, *WORKERS) == 0, (tmp_path / "log").read_text()
     check(tmp_path, expected)
 
 
 def test_a_worker_is_killed(expected: dict[tuple, float], tmp_path: Path) -> None:
     with driving(tmp_path) as driver:
-        until(lambda: both_train(tmp_path), tmp_path)
-        os.kill(workers(tmp_path)[2], signal.SIGKILL)
+        paused = train_until_both_pause(tmp_path)
+        os.kill(paused[2], signal.SIGKILL)
+        os.kill(paused[1], signal.SIGCONT)
         assert driver.wait(timeout=300) == 0, (tmp_path / "log").read_text()
     assert "task 2: killed by signal 9 (log: " in (tmp_path / "log").read_text()
     check(tmp_path, expected)
