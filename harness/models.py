@@ -21,7 +21,7 @@ Inputs = int | tuple[int, ...]
 
 MOST_LAYERS, MOST_UNITS = 100, 1_000_000
 LARGE_IMAGE = 32
-"""Pixels from which on `cnn` halves images at once."""
+"""Height and width from which the first convolution of `cnn` halves images."""
 
 
 def linear(inputs: Inputs, outputs: int = 1, init: float | str = 0.1) -> keras.Model:
@@ -130,7 +130,7 @@ def _max_pooled(x: Any) -> Any:
 
 
 def _flat(inputs: Inputs) -> list[Any]:
-    """Return the layers that take the inputs and make `[rows, features]` of them."""
+    """Return the layers that flatten the inputs to `[rows, features]`."""
     if isinstance(inputs, int):
         return [keras.Input((inputs,))]
     return [keras.Input(inputs), keras.layers.Flatten()]

@@ -1,9 +1,10 @@
-"""Writes `KEY=VALUE` words so that the shell and then Hydra read them as intended."""
+"""Writes `KEY=VALUE` arguments so that the shell and then Hydra read them as intended."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from enum import Enum
 
 _PLAIN = re.compile(r"(?!(?i:true|false|null|nan|inf)$)(?!.*\$\{)[A-Za-z_/.%?@$-][A-Za-z0-9_/.%?@$-]*")
 """Text that Hydra reads literally, not as a number or some other value."""
@@ -11,11 +12,18 @@ _PLAIN = re.compile(r"(?!(?i:true|false|null|nan|inf)$)(?!.*\$\{)[A-Za-z_/.%?@$-
 _NAMES = {"\t": "tab", ",": "comma", " ": "space"}
 """Names for characters that are hard to type."""
 
+_MARKS = ("data.delimiter", "data.decimal", "data.thousands", "data.comment")
+"""Keys that take such a name."""
+
 
 def hydra_value(value: object) -> str:
     """Return a value in Hydra's syntax."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(hydra_value, value))}]"
+    if value is None:
+        return "null"
+    if isinstance(value, Enum):
+        return hydra_value(value.value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -28,10 +36,7 @@ def hydra_value(value: object) -> str:
 
 
 def override(key: str, value: object) -> str:
-    """Return `key=value` as an argument of a shell command."""
+    """Return `key=value` as an argument of a shell command; a character that is hard to type is named."""
+    if key in _MARKS and isinstance(value, str):
+        value = _NAMES.get(value, value)
     return shlex.quote(f"{key}={hydra_value(value)}")
-
-
-def override_mark(key: str, mark: str) -> str:
-    """Return an argument that sets a key to a character, by its name if it has one."""
-    return override(key, _NAMES.get(mark, mark))

@@ -147,20 +147,34 @@ class HarnessSweeper(Sweeper):
         jobs: list[JobReturn] = []
         results: list[Result] = []
         while batch := proposer.propose(results):
-            if not isinstance(self._launcher, FusedLauncher):  # It checks them itself.
-                self._app.check(compose_jobs(self._loader, config, batch, len(results)))
-            ended = self._launcher.launch(batch, initial_job_idx=len(results))
+            ended = self._train(batch, folder, len(results))
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
             runs = self._app.runs[len(results) :] if self._app.search else []
-            pruned = [run.pruned_at for run in runs] or [None] * len(batch)
+            facts = [(run.pruned_at, run.is_seeded) for run in runs] or [(None, True)] * len(batch)
             results += [
-                Result(tuple(words), value, epoch)
-                for words, value, epoch in zip(batch, objectives, pruned, strict=True)
+                Result(tuple(words), value, *known)
+                for words, value, known in zip(batch, objectives, facts, strict=True)
             ]
             if self._app.previews and self._app.search:
                 break  # What is confirmed depends on results.
         return jobs
+
+    def _train(self, batch: Sequence[Sequence[str]], folder: Path, number: int) -> Sequence[JobReturn]:
+        """Train a batch by the launcher; `number` is that of its first job."""
+        if isinstance(self._launcher, FusedLauncher):  # It checks the jobs itself.
+            return self._launcher.launch(batch, initial_job_idx=number)
+        config: Any = self.config
+        jobs, before = compose_jobs(self._loader, config, batch, number), len(self._app.runs)
+        if self._app.previews:
+            self._app.train(jobs, folder)
+            return []
+        self._app.check(jobs)
+        self._app.collects = True
+        ended = self._launcher.launch(batch, initial_job_idx=number)
+        if len(self._app.runs) == before and not self._app.error:  # They were trained in other processes.
+            self._app.collect(jobs, ended, folder, config.hydra.runtime.choices["hydra/launcher"])
+        return ended
 
 
 class OwnConf(SearchPathPlugin):

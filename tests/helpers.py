@@ -17,10 +17,10 @@ from harness.data.statistics import Column
 from harness.data.tables.table import Table
 from harness.models import linear
 from harness.training.events import Diverged, EpochEnd, Event, Failed, Stopped
+from harness.training.lane import Lane
 from harness.training.lanes import Recipe
 from harness.training.losses import LossPlan, make_objective
 from harness.training.objective import Objective
-from harness.training.tile import Lane
 from harness.training.trainer import Scan
 from tests.tables import table_without_files
 

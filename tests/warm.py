@@ -46,7 +46,7 @@ class Job:
     folder: str
     words: Sequence[str]
     log: str
-    seconds: float = 600
+    seconds: float = 180
     checkpoints: int = 0
     environment: Mapping[str, str | None] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)

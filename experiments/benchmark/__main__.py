@@ -94,5 +94,5 @@ def processor_name() -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ends the peer that is running, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Also ends the peer that is running.
     sys.exit(main())

@@ -24,7 +24,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The case in words."""
+        """The case as text."""
         task = self.task
         sizes = ", ".join(f"{chunk:,}" if isinstance(chunk, int) else chunk for chunk in task.chunks)
         grid = f"chunk {sizes}" if task.configurations == 1 else f"{task.configurations:,} runs, chunks {sizes}"

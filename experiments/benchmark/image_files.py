@@ -1,4 +1,4 @@
-"""Writes synthetic JPEG files, in a folder for each of ten classes."""
+"""Writes synthetic JPEG files, in one folder per class, of ten classes."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def image_folder(files: Path, count: int, size: tuple[int, int]) -> Path:
         path = staging / str(label) / f"{number:06}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         colours = rng.integers(0, 128, (6, CLASSES, 3), np.uint8)
-        colours[:, label] += 127  # Each class is bright in another place.
+        colours[:, label] += 127  # Each class is bright in a different place.
         Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC).save(path, quality=85)
     staging.rename(folder)
     return folder

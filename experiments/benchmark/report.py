@@ -12,7 +12,7 @@ from experiments.benchmark.timing import Row, ratio, three_digits
 
 
 def ratio_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Return how many times as long as the harness each peer takes, excluding start-up and compilation."""
+    """Return each peer's time divided by the harness's, excluding start-up and compilation."""
     names = [name for name in PEERS if any(name in row.peers for row in rows)]
     lines = [["case", *(PEERS[name].label for name in names)]]
     for row in rows:

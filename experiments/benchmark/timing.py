@@ -98,7 +98,7 @@ def timing(name: str, task: Task, outcomes: Sequence[Outcome]) -> Timing:
 
 
 def ratio(above: Timing | None, below: Timing | None, *, compiling: bool = False) -> float | None:
-    """Return how many times as long `above` takes, excluding start-up; None if one is missing."""
+    """Return the time of `above` divided by that of `below`, excluding start-up; None if one is missing."""
     if above is None or below is None:
         return None
     one, other = (each.work.mid + compiling * each.compile.mid for each in (above, below))

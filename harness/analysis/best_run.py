@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from harness.analysis.confirmed import confirmed_if_any, without_confirmed_trials
 from harness.analysis.objective import objective
 from harness.config.naming import SPLITS
 from harness.errors import require
-from harness.tracking.frames import datasets, frame_of
+from harness.tracking.frames import Sweep, datasets, frame_of
 from harness.tracking.ranking import ranked
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ def run_ids(records: RunReader, words: Sequence[str]) -> list[str]:
 
 
 def best_run(records: RunReader) -> str:
-    """Return the id of the run that `best` stands for; raises `ConfigError` if no run has finished."""
+    """Return the id of the run that `best` refers to; raises `ConfigError` if no run has finished."""
     sweeps = records.newest_sweeps(1)
     runs = records.named([sweeps[0].info.run_id])[0] if sweeps else _like_the_last(records.newest_runs(_NEWEST))
     found = best_of(runs, sweeps)
@@ -44,18 +47,30 @@ def best_run(records: RunReader) -> str:
 
 
 def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
-    """Return the id of the best finished run, or an empty string; `sweeps` is the summary run if they are a sweep's.
+    """Return the id of the run that represents the best setting, or an empty string.
 
-    Runs of different splits are not ranked against each other. Of several splits, the one whose best model was logged
-    counts, which is the first of the sweep.
+    Settings are ranked by the mean of their runs; those that a search has confirmed come first. A setting is
+    represented by the run whose model was logged, or else by the one with the lowest seed. Runs of different splits are
+    not ranked against each other: only the split whose best model was logged counts, which is the sweep's first.
+
+    Args:
+        runs: All runs.
+        sweeps: The summary run, if they are a sweep's.
     """
     finished = [run for run in runs if run.info.status == "FINISHED"]
+    with_model = [run for run in finished if run.outputs and run.outputs.model_outputs]
     if len({_split(run) for run in finished}) > 1:
-        with_model = [run for run in finished if run.outputs and run.outputs.model_outputs] or finished
-        finished = [run for run in with_model if _split(run) == _split(with_model[0])]
+        finished = [run for run in with_model or finished if _split(run) == _split((with_model or finished)[0])]
+    # The first run of a setting represents it.
+    models = {run.info.run_id for run in with_model}
+    finished.sort(key=lambda run: (run.info.run_id not in models, run.data.params.get("seed", "").zfill(10)))
     frame = frame_of(finished, sweeps)
-    first = next(iter(ranked(frame)), None)
-    return first["run_id"] if first and objective(frame).decides(first) else ""
+    params = tuple(dict.fromkeys(key for run in finished for key in run.data.params))
+    tags = sweeps[0].data.tags if len(sweeps) == 1 else {}
+    found, rows = objective(frame), without_confirmed_trials(Sweep(frame, params, pd.DataFrame(), tags=tags)).runs
+    rows = confirmed_if_any(rows, pd.Series("", index=rows.index))
+    first = next(iter(ranked(rows, params)), None)
+    return first["run_id"] if first and found.decides(first) else ""
 
 
 def _like_the_last(runs: Sequence[Run]) -> list[Run]:

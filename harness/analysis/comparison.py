@@ -53,7 +53,7 @@ class Comparison:
         full: The full-sample runs' value of the deciding metric; `batch` is the batch runs'.
         better: `full`, `batch` or `equal`; empty if the runs cannot be compared.
         seeds: Number of pairs of runs with equal seed and split.
-        varies: False if there are several pairs, all equal to the bit.
+        varies: False if there are several pairs, all bit-identical.
         full_std: Sample standard deviation over pairs; None for a single pair, or if nothing varies.
         difference: Mean of `batch - full` over the pairs.
         interval: 95 % confidence interval of the mean difference, adjusted for the number of comparisons; see
@@ -146,11 +146,13 @@ class _Curves:
 def curves_of(sweep: Sweep, metric: str) -> Mapping[str, Curve]:
     """Return the curve of each run by run id; runs without one get an empty curve."""
     names = ["value", *AXES.values()]
-    points = sweep.curves[sweep.curves["metric"] == metric].sort_values("step")
     curves = {run_id: dict.fromkeys(names, np.zeros(0)) for run_id in sweep.runs["run_id"]}
-    for run_id, curve in points.groupby("run_id"):
-        curves[run_id] = dict(zip(names, curve[names].to_numpy(float).T, strict=True))
-    return curves
+    points = sweep.curves[sweep.curves["metric"] == metric].sort_values(["run_id", "step"])
+    run_ids, starts = np.unique(points["run_id"].to_numpy(str), return_index=True)
+    pieces = np.split(points[names].to_numpy(float).T, starts[1:], axis=1)
+    return curves | {
+        str(run_id): dict(zip(names, piece, strict=True)) for run_id, piece in zip(run_ids, pieces, strict=False)
+    }
 
 
 def point(curve: Curve, index: int) -> Point:
@@ -187,8 +189,8 @@ def _compare(
         better="equal" if differences.mean == 0 else "batch" if sign * differences.mean < 0 else "full",
         seeds=len(common),
         varies=varies,
-        full_std=known(pd.Series(full).std()) if varies else None,
-        batch_std=known(pd.Series(batch).std()) if varies else None,
+        full_std=float(full.std(ddof=1)) if len(full) > 1 and varies else None,
+        batch_std=float(batch.std(ddof=1)) if len(batch) > 1 and varies else None,
         difference=differences.mean,
         full_updates=known(np.mean([full["updates"] for full, _, _ in common])),
         batch_updates=known(np.mean([batch["updates"] for _, batch, _ in common])),

@@ -26,10 +26,10 @@ from harness.tracking.run_colour import colour
 DASHES: Any = (0, (4, 1.5))
 """The line style of full-sample runs."""
 ACCENT = "#0072B2"
-"""For what has no chunksize; at least 3 to 1 in contrast with light and dark pages."""
+"""For anything without a chunksize; its contrast with light and dark pages is at least 3:1."""
 
 HALO = "halo_"
-"""Texts with an id that begins like this have an outline in the colour of the page."""
+"""Texts whose id begins like this have an outline in the page's color."""
 
 LEGEND_ENTRIES = 6
 LOG_RATIO = 20

@@ -1,4 +1,4 @@
-"""Figures as SVG whose text and lines follow the page's colours, light or dark."""
+"""Figures as SVG whose text and lines follow the page's colors, light or dark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STYLE = (
     "svg.figure text { fill: currentColor } svg.figure * { stroke-linejoin: round } "
     f"svg.figure g[id*={HALO}] text {{ paint-order: stroke; stroke: var(--page); stroke-width: 3px }}"
 )
-"""What a page with such elements needs, besides its `color`, `--page` and `--faint`, the colour of grids."""
+"""What a page with such elements needs, besides its `color`, `--page` and `--faint`, the color of grids."""
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -35,7 +35,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def standalone(element: str) -> str:
-    """Return a file with the element and the colours that a page would set."""
+    """Return a file with the element and the colors that a page would set."""
     style = (
         f"<style>{STYLE} "
         "svg { color: #222; --faint: #e4e4e4; --page: #fff; background: var(--page) } "

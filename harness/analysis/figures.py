@@ -43,7 +43,7 @@ def loss_curves(sweep: Sweep) -> Figure | None:
 
 
 def accuracy_curves(sweep: Sweep) -> Figure | None:
-    """Draw the accuracy of every run likewise, unless it is the deciding metric."""
+    """Draw the accuracy of every run in the same way, unless it is the deciding metric."""
     return None if objective(sweep.runs).metric == ACCURACY else _curves(sweep, ACCURACY)
 
 
@@ -135,7 +135,7 @@ def heat_map(sweep: Sweep) -> Figure | None:
 
 
 def _colour_range(costs: pd.Series) -> tuple[float, float]:
-    """Return the best value, and one beyond which colours do not change, so that they differ among good runs."""
+    """Return the best value, and one beyond which colors do not change, so that they differ among good runs."""
     low, middle, high = float(costs.min()), float(costs.median()), float(costs.max())
     return low, min(high, low + 2 * (middle - low)) if middle > low else high
 
@@ -161,7 +161,7 @@ def costs(sweep: Sweep) -> Figure | None:
     axes[0].set_title("memory", fontsize=10)
     shared = lanes_of_scans(runs.to_dict("records"))
     if is_alone:
-        label, heading = "updates x time of one, measured alone, s", "time of the updates alone"
+        label, heading = "updates x time of one update, measured alone, s", "time of the updates alone"
     elif not shared:
         label, heading = "training time, s", "time"
     else:

@@ -29,7 +29,7 @@ class Importance:
     """The importance of the swept keys.
 
     Attributes:
-        shares: For each key, the most important first, its part of the sum of all importances.
+        shares: For each key, the most important first, its share of the sum of all importances.
         explained: Coefficient of determination of the predicted ranks of runs that the forest was not fitted to.
         settings: Number of settings.
     """

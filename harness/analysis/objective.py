@@ -1,4 +1,4 @@
-"""The settings in which runs differ, and the metric that decides; see `harness.tracking.ranking`."""
+"""The settings in which runs differ, and the deciding metric; see `harness.tracking.ranking`."""
 
 # pandas declares wider types than these calls return.
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false

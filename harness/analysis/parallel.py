@@ -39,7 +39,7 @@ class _Scale(NamedTuple):
 def parallel_coordinates(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None:
     """Draw the finished settings of a sweep; None if fewer than `least_keys` keys are swept.
 
-    Lines have the colour of their chunksize and are the stronger the better the result. Where settings share a value,
+    Lines have the color of their chunksize, and those of better results are stronger. Where settings share a value,
     they pass it in the order of their results.
     """
     data = swept(sweep)

@@ -26,7 +26,7 @@ from harness.tracking.ranking import ranked
 
 FULL_STYLE = "magenta"
 MOST_ROWS = 100
-"""Number of rows that a table in the terminal has at most."""
+"""Maximum number of rows of a table in the terminal."""
 
 
 def show(sweep: Sweep, console: Console, width: int, target: float | None = None) -> None:

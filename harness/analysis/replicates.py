@@ -25,7 +25,7 @@ def averaged(sweep: Sweep) -> Sweep:
     """Return the sweep with one row for each setting, which has the means of its finished runs' metrics.
 
     A sweep in which no setting is repeated is returned as it is. If no run of a setting has finished, its first run
-    stands for it. Trials of a search that were trained again do not count; see `harness.analysis.confirmed`.
+    represents it. Trials of a search that were trained again do not count; see `harness.analysis.confirmed`.
     """
     sweep = without_confirmed_trials(sweep)
     runs = sweep.runs
@@ -54,9 +54,9 @@ def averaged(sweep: Sweep) -> Sweep:
 
 
 def best_of_each(sweep: Sweep, kind: Callable[[Any], str]) -> pd.DataFrame:
-    """Return the best finished run of each `kind`; of a setting that is repeated, the mean decides.
+    """Return the best finished run of each `kind`; repeated settings are ranked by their mean.
 
-    Its first repetition stands for it.
+    A repeated setting is represented by its first repetition.
     """
     found, sweep = objective(sweep.runs), without_confirmed_trials(sweep)
     finished = found.finished(sweep.runs)

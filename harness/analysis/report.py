@@ -18,6 +18,7 @@ from harness.analysis.whole_sample import whole_sample
 from harness.config.naming import sweep_name
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep, states
+from harness.tracking.pages import run_page
 from harness.tracking.ranking import ranked
 
 PAGE = "report.html"
@@ -115,7 +116,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
 
 
 def _class_table(sweep: Sweep) -> dict[str, Any]:
-    """Return the rows of each class by part; of many classes, the largest."""
+    """Return the rows of each class by part; if there are many classes, only the largest."""
     if sweep.classes is None or not {"class", "train", "holdout"} <= {*sweep.classes}:
         return {"rows": [], "more": 0}
     counts = sweep.classes
@@ -145,7 +146,7 @@ def title(sweep: Sweep) -> str:
 def _link(sweep: Sweep, run: Mapping[str, Any]) -> tuple[str, str]:
     """Return a run's short id and its address, where `harness ui` serves MLflow by default."""
     run_id = str(run["run_id"])
-    address = f"{SERVER}/#/experiments/{sweep.experiment_id}/runs/{run_id}" if sweep.experiment_id else ""
+    address = f"{SERVER}/{run_page(sweep.experiment_id, run_id)}" if sweep.experiment_id else ""
     return run_id[:8], address
 
 

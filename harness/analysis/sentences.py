@@ -14,7 +14,7 @@ from harness.tracking.run_tags import EFFORT, PRUNED, RESTORED_EPOCH, STOPPED
 
 _MEMORY = "memory/update_mb"
 MOST_SIZES = 4
-"""Maximum number of chunksizes that a sentence names one by one."""
+"""Maximum number of chunksizes that a sentence lists individually."""
 
 
 def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
@@ -32,7 +32,7 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
 
 
 def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
-    """Explain what it means that the best runs were chosen by the metric that is shown; `runs` are sorted."""
+    """Explain the bias if the best runs were chosen by the metric shown; `runs` are sorted."""
     finished = [run for run in runs if objective.decides(run)]
     bests = [run for sample in ("batch", "full") for run in contenders(runs, objective, sample)[:1]]
     if bests and all(has(run, TRIAL) for run in bests):
@@ -87,7 +87,7 @@ def _updates(run: Run) -> float:
 
 
 def test_key(metric: str) -> str:
-    """Return the metric of the test that corresponds to one of the holdout, or an empty string."""
+    """Return the test metric that corresponds to a holdout metric, or an empty string."""
     return metric.replace(VAL, TEST, 1) if metric.startswith(VAL) else ""
 
 
@@ -193,8 +193,8 @@ def shared_scan(runs: Sequence[Run]) -> list[str]:
         if " or " in lanes:
             together = f"The {lanes} lanes of a scan were trained together; the time of all scans is"
         return [
-            "alone s is a run's number of updates times the time of one, measured alone after training. "
-            f"{together} in the summary run."
+            "alone s is a run's number of updates times the time of one update, measured on its own after "
+            f"training. {together} in the summary run."
         ]
     return [
         f"scan s and scan rows/s are measured for a whole scan of {lanes} lanes, not for single runs. Runs that differ "

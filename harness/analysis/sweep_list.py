@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.analysis.best_run import best_of
+from harness.analysis.confirmed import confirmed_if_any
 from harness.analysis.objective import objective
 from harness.analysis.render import show_list, to_csv
 from harness.analysis.replicates import averaged
@@ -57,7 +59,9 @@ def _facts(sweeps: Iterable[tuple[Run, list[Run]]]) -> Iterator[dict[str, Any]]:
     for head, members in sweeps:
         runs = frame_of(members, [head])
         params = tuple(dict.fromkeys(key for run in members for key in run.data.params))
-        means = averaged(Sweep(runs, params, pd.DataFrame())).runs  # Splits are not ranked against each other.
+        # Splits are not ranked against each other, and trials not against what confirms them.
+        means = averaged(Sweep(runs, params, pd.DataFrame(), tags=head.data.tags)).runs
+        means = confirmed_if_any(means, pd.Series("", index=means.index))
         found, first = objective(runs), next(iter(ranked(means)), None)
         best = first if first and found.decides(first) else None
         yield {
@@ -66,7 +70,7 @@ def _facts(sweeps: Iterable[tuple[Run, list[Run]]]) -> Iterator[dict[str, Any]]:
             "started": head.info.start_time / 1000,
             "states": Counter(states(runs)),
             "best": best["name"] if best else None,
-            "best_id": best["run_id"] if best else None,
+            "best_id": best_of(members, [head]) or None,
             "metric": found.metric,
             "result": best[found.metric] if best else None,
         }

@@ -29,8 +29,8 @@ class Swept:
 
     Attributes:
         levels: One column for each key that has several values, and one row for each setting.
-        runs: The same rows, with everything else that is known of them.
-        objective: The metric that decides.
+        runs: The same rows, with everything else that is known about them.
+        objective: The deciding metric.
         left_out: Number of runs of the sweep that have not finished.
     """
 

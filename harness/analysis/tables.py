@@ -50,7 +50,7 @@ OTHERS = (
 """Columns of `harness compare` and the report after the metrics; columns without values are dropped."""
 
 _SCAN_KEYS = ("time/train_s", "rows_per_second")
-"""Equal for all runs of a scan, so that times of updates alone are shown instead if they are known."""
+"""Equal for all runs of a scan, so the times of single updates are shown instead if they are known."""
 
 _SCAN_TITLES = {"train\ns": "scan\ns", "rows\n/s": "scan\nrows/s"}
 """Titles where several runs shared a scan."""
@@ -86,7 +86,7 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
 
 
 def _metrics(sweep: Sweep) -> list[Metric]:
-    """Return the metrics to show; the one that decides comes before the others."""
+    """Return the metrics to show; the deciding one comes first."""
     deciding = objective(sweep.runs).metric
     keys = [key for key in epoch_metrics(sweep.runs) if key == deciding or key.split("/")[1] != "mae"]  # As val/rmse.
     keys.sort(key=lambda key: key not in ("train/loss", "val/loss", deciding))
@@ -201,7 +201,7 @@ def _setting_column(key: str, runs: Sequence[Run]) -> Column:
 
 
 def _what_differs(cells: Sequence[str]) -> list[str]:
-    """Shorten long settings: of lists, only the entries that not all have are shown; other text is cut."""
+    """Shorten long settings: for lists, show only the entries that differ; cut other text."""
     lists = [cell[1:-1].split(",") if cell[:1] + cell[-1:] == "[]" else [cell] for cell in cells]
     common = set.intersection(*map(set, lists))
     own = [[entry for entry in each if entry not in common] for each in lists]

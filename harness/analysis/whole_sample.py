@@ -1,4 +1,4 @@
-"""Says what an update of the whole sample would take in a plain implementation, and whether the device has it."""
+"""Compares the memory that an update of the whole sample would need in a plain implementation with the device's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.formatting import memory
 NEEDED, HERE, DEVICE = "memory/update_mb", "memory/scan_mb", "memory/device_mb"
 
 LEAST_SHARE = 0.01
-"""Share of the device's memory below which nobody needs to know."""
+"""Share of the device's memory below which nothing is reported."""
 
 
 def whole_sample(runs: Sequence[Run]) -> list[str]:

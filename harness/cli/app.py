@@ -9,11 +9,12 @@ import itertools
 import math
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
@@ -22,11 +23,12 @@ from harness.cli.compose import Job
 from harness.cli.environment import check_environment
 from harness.cli.hydra_errors import check_keys
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder
-from harness.cli.trust import OPTION, import_models
+from harness.cli.job_results import JobResult, run_ids
+from harness.cli.trust import OPTION, import_models, targets_of
 from harness.config import Config, DataConfig
 from harness.errors import ConfigError, require
 from harness.formatting import count
-from harness.runtime.secrets import masked, remember
+from harness.runtime.secrets import masked, remember, remember_environment
 
 if TYPE_CHECKING:
     from harness.cli.startup import Startup
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
-"""Words that name and describe a whole sweep."""
+"""Overrides that name and describe a whole sweep."""
 
 
 class App:
@@ -52,7 +54,7 @@ class App:
         owns_process: bool = True,
         startup: Startup | None = None,
     ) -> None:
-        """Take command-line arguments; only if the process is its own may the app tune the garbage collector."""
+        """Take command-line arguments; the app tunes the garbage collector only if the process is its own."""
         self._startup = startup
         self.folder: Path | None = None  # The sweep's folder; None for a single run.
         self.runs: list[Run] = []  # The runs that have ended.
@@ -60,6 +62,7 @@ class App:
         self.previews = previews  # If True, train nothing; `preview` prints what would be trained.
         self.error: Exception | None = None  # The error that ended training, for the caller to raise.
         remember(*arguments)
+        self._arguments = list(arguments)
         self._command = shlex.join(["harness", "train", *map(masked, arguments)])
         self._configs: list[Config] = []
         self._signatures: list[str] = []
@@ -69,7 +72,8 @@ class App:
         self.cluster: Callable[[Sequence[str]], Cluster] | None = None  # Where workers train, given their options.
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
-        self._process = os.getpid()
+        self._is_copy = False  # True in another process, to which a launcher has sent this.
+        self.collects = False  # True if the sweeper collects the runs that other processes have trained.
 
     @property
     def sweep_id(self) -> str:
@@ -86,6 +90,22 @@ class App:
         if sweep:
             sweep.__exit__(kind, error, traceback)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a launcher sends to another process, where each job is trained by itself."""
+        if not self.collects:
+            self.error = ConfigError(
+                "The launcher trains in other processes, which works only with hydra/sweeper=harness. Remove "
+                "hydra/sweeper or hydra/launcher."
+            )
+            raise self.error
+        here = {"_startup": None, "_sweep": None, "_configs": [], "runs": [], "search": None, "_is_copy": True}
+        return self.__dict__ | here
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        remember(*self._arguments)
+        remember_environment()
+
     def __call__(self, config: DictConfig) -> float:
         """Train the job that Hydra runs, and return the deciding metric such that lower is better."""
         hydra_config = HydraConfig.get()
@@ -100,14 +120,16 @@ class App:
         try:
             # With hydra.job.chdir, this is the job's folder; paths are relative to where the command was started.
             with contextlib.chdir(hydra_config.runtime.cwd):
+                if self._is_copy:
+                    return self._train_alone(Job.of(job))
                 ended = self.train([Job.of(job)], folder)
         except Exception as error:
-            if os.getpid() != self._process:
+            if self._is_copy:
                 raise
             # Hydra would print its own message and continue with the next job, so the caller raises the error.
             self.error = error
             return math.inf
-        return ended[0].cost if ended else math.inf
+        return JobResult(ended[0].cost, ended[0].run_id) if ended else math.inf
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Check jobs and their data, for a launcher that trains them one by one."""
@@ -125,26 +147,47 @@ class App:
         if self.previews:
             self._configs += configs
             return []
+        with self._open_sweep() as sweep:
+            runs = sweep.train(configs, [self._command_of(job) for job in jobs])
+            self.runs += runs
+        return runs
+
+    def collect(self, jobs: Sequence[Job], ended: Sequence[JobReturn], folder: Path, launcher: str) -> None:
+        """Add jobs that a launcher has trained in other processes to the sweep; raises the first one's error."""
+        self.folder = folder
+        ids = run_ids(ended, len(jobs), launcher)
+        configs = _with_names([to_config(job.config) for job in jobs])
+        with self._open_sweep() as sweep:
+            self.runs += sweep.collect(configs, ids)
+
+    def _train_alone(self, job: Job) -> JobResult:
+        """Train one job in a process that a launcher started; it is a sweep of its own until the runs are collected."""
+        configs = self._checked([job])
+        from harness.sweep import runner
+
+        with runner.Sweep(_display(), command=self._command, is_part=True) as sweep:
+            (run,) = sweep.train(configs, [self._command_of(job)])
+        return JobResult(run.cost, run.run_id)
+
+    @contextlib.contextmanager
+    def _open_sweep(self) -> Iterator[Sweep]:
+        """Start the sweep, or continue it; an error in the block ends it."""
         from harness.sweep import runner
 
         if self._sweep is None:
             self._sweep = runner.Sweep(
                 _display(),
                 command=self._command,
-                folder=folder,
+                folder=self.folder,
                 signatures=self._signatures,
                 search=self.search,
                 cluster=self.cluster([OPTION] if self._is_trusted else []) if self.cluster else None,
             )
         try:
-            runs = self._sweep.train(configs, [self._command_of(job) for job in jobs])
-            self.runs += runs
-            if os.getpid() != self._process:
-                self.__exit__(None, None, None)  # In another launcher's worker process, nothing else ends the sweep.
+            yield self._sweep
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
-        return runs
 
     def preview(self) -> None:
         """Print what training the jobs would do."""
@@ -173,7 +216,7 @@ class App:
         configs = _with_names(configs)
         self._check_sources(configs)
         self._show("loading TensorFlow")
-        import_models([] if self._is_trusted else dict.fromkeys(config.model["_target_"] for config in configs))
+        import_models([] if self._is_trusted else targets_of(configs))
         if self._startup:
             self._startup.end()
         if self._owns_process:

@@ -23,7 +23,7 @@ def data() -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @finishes_without_output
 def generate(path: Path, rows: float, seed: int) -> None:
-    """Write synthetic house sales modelled on King County to the CSV file PATH, in constant memory."""
+    """Write synthetic house sales modeled on King County to the CSV file PATH, in constant memory."""
     from rich.console import Console
 
     from harness.data import synthetic_houses
@@ -48,8 +48,8 @@ def generate(path: Path, rows: float, seed: int) -> None:
 def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> None:
     """Show how files are written, their columns or images, likely problems, and how to train on them.
 
-    PATH is a local or remote file, a folder with a folder of images for each class, or a Parquet file of images.
-    Several files are read as one table. Of large files of rows, only the first rows are read.
+    PATH is a local or remote file, a folder with one subfolder of images per class, or a Parquet file of images.
+    Several files are read as one table. Only the first rows of large files are read.
     """
     from rich.console import Console
 

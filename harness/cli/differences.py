@@ -29,21 +29,21 @@ def data(ready: plan.Run, run: Run) -> list[str]:
 
 def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str]:
     """Compare packages, commits, uncommitted changes, configuration and model; `recorded` holds the recorded files."""
-    target = ready.config.model["_target_"]
+    targets = [*ready.config.targets.values()]
     then, now = _versions(recorded.get("packages.txt", "")), _versions(packages())
     for name in {**then, **now}:
         yield from differ(name, then.get(name), now.get(name))
-    then, now = _versions(recorded.get("commits.txt", "")), _versions(commits([target]))
+    then, now = _versions(recorded.get("commits.txt", "")), _versions(commits(targets))
     for name in {**then, **now}:
         yield from differ(f"commit of {name}", then.get(name), now.get(name))
-    changes = {name: masked_patch(text) for name, text in patches([target]).items()}
+    changes = {name: masked_patch(text) for name, text in patches(targets).items()}
     for name in sorted({name for name in recorded if name.endswith(".patch")} | changes.keys()):
         what = name.removesuffix(".patch").replace("-", " changes of ", 1)
         if (before := recorded.get(name)) != (after := changes.get(name)):
             yield f"{what}: {_lines(before)} recorded, {_lines(after)} here"
     # If the data is the recorded one, only the configuration and the source of a user's model can differ.
     here = signature(ready.config, replace(ready.table, digest=_digest(run)))
-    yield from differ(f"signature, which covers the source of {target}", run.data.tags.get("signature"), here)
+    yield from differ(f"signature, which covers the source of {targets[0]}", run.data.tags.get("signature"), here)
 
 
 def _digest(run: Run) -> str:

@@ -15,7 +15,7 @@ def check_environment() -> None:
     """
     require(
         not os.environ.get("MLFLOW_RUN_ID"),
-        "MLFLOW_RUN_ID is set, but each configuration is recorded as a run of its own: unset MLFLOW_RUN_ID.",
+        "MLFLOW_RUN_ID is set, but each configuration is recorded as its own run: unset MLFLOW_RUN_ID.",
     )
     require(
         not os.environ.get("MLFLOW_EXPERIMENT_ID"),

@@ -19,12 +19,12 @@ from harness.data.source import Source
 
 
 def kept_rows(source: Source) -> Generator[pd.DataFrame, int]:
-    """Yield the next rows of a file with all columns as text, as many as the number sent; first none."""
+    """Yield the next rows of a file, all columns as text: as many as the number sent, and none at first."""
     return _of_text(source) if isinstance(source, CsvSource) else _of_values(source)
 
 
 def no_columns() -> Generator[pd.DataFrame, int]:
-    """Yield rows without columns, as many as the number sent; first none."""
+    """Yield rows without columns: as many as the number sent, and none at first."""
     count = 0
     while True:
         count = yield pd.DataFrame(index=range(count))
@@ -48,7 +48,7 @@ def _of_values(source: Source) -> Generator[pd.DataFrame, int]:
     """Read a file of typed values, written as categories are."""
     names = source.names()
     dialect = replace(source.selection.dialect, na_values=[])
-    texts = {"categorical": frozenset(names), "dates": frozenset(), "dialect": dialect}
+    texts = {"categorical": frozenset(names), "dates": {}, "dialect": dialect}
     selection = replace(source.selection, columns=tuple(names), **texts)
     rows = _rows(open_source(source.file.address, selection).chunks())
     count = yield next(rows)

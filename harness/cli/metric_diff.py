@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.config.metrics import is_best_value
+
 OF_THE_MACHINE = ("rows_per_second", "memory/scan_mb", "memory/device_mb")
 
 Curves = Mapping[str, Mapping[int, float]]
@@ -36,14 +38,14 @@ class Pair:
 
 
 def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
-    """Compare two runs metric by metric, except for metrics that measure the machine.
+    """Compare two runs metric by metric, except for those of the machine and those derived from curves.
 
     With `so_far`, only the points of the first run are compared, because it did not finish.
     """
     found = []
     metrics = recorded.keys() if so_far else recorded.keys() | now.keys()
     for metric in sorted(metrics):
-        if metric.startswith(("time/", "system/")) or metric in OF_THE_MACHINE:
+        if metric.startswith(("time/", "system/")) or metric in OF_THE_MACHINE or is_best_value(metric):
             continue
         one, other = recorded.get(metric, {}), now.get(metric, {})
         if so_far:

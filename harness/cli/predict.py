@@ -15,7 +15,7 @@ import pandas as pd
 from harness.cli.kept_rows import kept_rows, no_columns
 from harness.cli.output import warn
 from harness.cli.predict_images import predict_images
-from harness.cli.prediction_dialect import with_dialect
+from harness.cli.prediction_dialect import keys_in, recorded_keys, with_dialect
 from harness.cli.prediction_file import sink_of, write_rows
 from harness.cli.predictions import Predictions
 from harness.cli.saved_model import load, rows_per_batch
@@ -44,11 +44,11 @@ def predict(
 ) -> None:
     """Write a prediction for each row of a file, or each image in a folder, to a CSV file or standard output.
 
-    A file of rows is read as the run's data was. Where the run left out rows with empty fields, their prediction is
-    empty, too; where it filled them, so does the model.
+    A file of rows is read as the run's data was. If the run left out rows with empty fields, their predictions are
+    empty; if it filled them, so does the model.
 
-    The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in
-    front of the prediction. Of classes, the most probable one is written, and its probability. `display` shows the
+    The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in front
+    of the prediction. For classes, the most probable one is written, with its probability. `display` shows the
     progress.
 
     Raises:
@@ -63,7 +63,10 @@ def predict(
         predict_images(model, Predictions.of(model, metadata), data, path, output)
     elif isinstance(data, DataConfig):
         data = with_dialect(data, keys)
-        with hints([str(path.absolute())], data) if path.is_file() else contextlib.nullcontext():
+        own = keys_in(keys)
+        if path.is_file() and (recorded := recorded_keys(data, own)):
+            warn(f"Reading {path} as the run's data was read: {recorded}")
+        with hints([str(path.absolute())], data, own) if path.is_file() else contextlib.nullcontext():
             _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
 
 
@@ -78,7 +81,7 @@ def _predict_rows(
 ) -> None:
     names = tuple(model.input)
     texts = frozenset(name for name in names if model.input[name].dtype == "string") | {*data.categorical} & {*names}
-    selection = Selection(names, texts, frozenset(data.dates), data.date_format, data)
+    selection = Selection(names, texts, data.date_formats, data)
     batch_rows = rows_per_batch(model)
     require(path.is_file(), f"PATH: {path} is not a file on disk.")
     source, missing, left_out = open_source(str(path), selection), data.missing, 0
@@ -114,9 +117,8 @@ def _predict_rows(
                     named.loc[is_empty] = np.nan
                 write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
     if missing is Missing.drop and left_out:
-        warn(
-            f"{left_out:,} rows have empty fields and therefore get no prediction, as in training (data.missing=drop)."
-        )
+        rows_have = "row has" if left_out == 1 else "rows have"
+        warn(f"{left_out:,} {rows_have} empty fields and no prediction, as in training (data.missing=drop).")
 
 
 def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:
@@ -161,7 +163,7 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> A
 
 
 def _category(name: str, index: int, column: Words, chunk: Chunk) -> float:
-    """Return a category as a number, or NaN, which counts as unknown, if it is none or has more digits than float32."""
+    """Return a category as a number; NaN, which counts as unknown, if it is not a number or float32 cannot hold it."""
     word = column.values[index]
     number = plain_number(word)
     if math.isnan(number) and is_number(word) and (short := shortest_form(word)) != word:

@@ -17,12 +17,12 @@ from harness.cli.predictions import Predictions
 from harness.cli.saved_model import rows_per_batch
 from harness.config import ImagesConfig, Unreadable
 from harness.data.images.folder import AnyImages
-from harness.data.images.ingest import Read, read_images
+from harness.data.images.reading import Read, read_images
 from harness.data.images.set import Rejected
 from harness.errors import ConfigError, require
 
 BATCH_ROWS = 64
-"""Most images predicted at once."""
+"""Maximum number of images predicted at once."""
 
 PATH = "path"
 
@@ -40,7 +40,7 @@ def predict_images(model: Any, predictions: Predictions, data: ImagesConfig, pat
     images = AnyImages(str(path))
     rows = min(BATCH_ROWS, rows_per_batch(model))
     with contextlib.closing(read_images(images, data)) as found:
-        # Before the output is opened, so that it is not replaced by nothing.
+        # Before the output is opened, so that an existing file is not replaced by an empty one.
         batches = _batches(_usable(found, data), rows)
         first = next(batches, None)
         if first is None:

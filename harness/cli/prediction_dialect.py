@@ -1,9 +1,9 @@
-"""The keys after the path of `harness predict`, which say how that file is written if not as the run's data was."""
+"""The keys after the path of `harness predict`: the file's format, if it differs from that of the run's data."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -12,13 +12,14 @@ from harness.cli.words import quote_for_hydra
 from harness.config import DataConfig
 from harness.config.dialect import Dialect
 from harness.errors import ConfigError, require
+from harness.overrides import override
 
 
 def with_dialect(data: DataConfig, words: Sequence[str]) -> DataConfig:
     """Return `data` with the keys in `words`, such as `data.delimiter=tab`.
 
     Raises:
-        ConfigError: A word does not set a key about how text files are written.
+        ConfigError: An argument does not set a key of the text format.
     """
     known = {"data.date_format", *(f"data.{field.name}" for field in dataclasses.fields(Dialect))}
     values = {}
@@ -33,3 +34,16 @@ def with_dialect(data: DataConfig, words: Sequence[str]) -> DataConfig:
         return dataclasses.replace(data, **values)
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{' '.join(words)}: {error}") from error
+
+
+def keys_in(words: Sequence[str]) -> set[str]:
+    """Return the keys that `words` set, without `data.`."""
+    return {word.partition("=")[0].removeprefix("data.") for word in words}
+
+
+def recorded_keys(data: DataConfig, own: Collection[str]) -> str:
+    """Return the keys of the text format that a run has recorded, other than defaults and the user's `own`."""
+    plain = Dialect()
+    keys = [field.name for field in dataclasses.fields(Dialect) if field.name not in own]
+    changed = [key for key in keys if getattr(data, key) != getattr(plain, key)]
+    return " ".join(override(f"data.{key}", getattr(data, key)) for key in changed)

@@ -22,7 +22,7 @@ def write_rows(rows: pd.DataFrame | list[str], sink: TextIO) -> None:
     # A CR ends a line too, but Python's writer leaves it unquoted.
     has_cr = any(frame[name].str.contains("\r", regex=False).any() for name in frame.select_dtypes("str"))
     quoting: Any = csv.QUOTE_NONNUMERIC if has_cr else csv.QUOTE_MINIMAL
-    digits = 17 if (frame.dtypes == np.float64).any() else 9  # All that the type has.
+    digits = 17 if (frame.dtypes == np.float64).any() else 9  # Enough to tell all values of the type apart.
     frame.to_csv(sink, index=False, header=False, float_format=f"%.{digits}g", quoting=quoting)
 
 

@@ -1,4 +1,4 @@
-"""`harness register`: gives a run's model a name, and says how to serve it."""
+"""`harness register`: registers a run's model under a name, and shows how to serve it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from rich.table import Table as View
 from rich.text import Text
 
 from harness.cli.metric_diff import Pair, pairs, verdict
-from harness.cli.trust import import_models
+from harness.cli.trust import import_models, targets_of
 from harness.config import Device
 from harness.errors import ConfigError, require
 from harness.escaping import visible
@@ -71,7 +71,7 @@ def reproduce(records: RunReader, request: Request, display: Display) -> bool:
     add_cwd_to_path()
     kernels = run.data.tags.get(ONEDNN, onednn())
     is_restored = restore_onednn(kernels)
-    import_models([] if request.trusted else [config.model["_target_"]])
+    import_models([] if request.trusted else targets_of([config]))
     # These need TensorFlow.
     from harness.cli import differences
     from harness.sweep import runner
@@ -116,6 +116,7 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
     if not request.data:
         for key in ("path", "labels", "holdout_path"):
             _check_recorded_path(getattr(config.data, key, None), remedy)
+        _check_recorded_path(config.data.backbone.get("weights"), remedy)
     try:
         places = find_named(config.data)
     except ConfigError as error:

@@ -12,6 +12,7 @@ import psutil
 from harness.errors import ConfigError, require
 from harness.formatting import memory
 from harness.runtime.imports import import_tensorflow
+from harness.runtime.model_values import row_values
 
 if TYPE_CHECKING:
     import keras
@@ -53,8 +54,6 @@ def rows_per_batch(model: keras.Model) -> int:
     Raises:
         ConfigError: There is not enough memory for one row.
     """
-    from harness.training.model_size import row_values
-
     row_bytes, available = 4 * row_values(model), psutil.virtual_memory().available
     require(
         row_bytes <= available,

@@ -48,7 +48,7 @@ def _is_setting(override: Override) -> bool:
 
 
 def _largest(axis: Axis | None, value: int) -> int:
-    """Return the largest whole number on an axis, or `value` if there is none; the trials' own check refuses others."""
+    """Return the largest whole number on an axis, or `value` if there is none; the trials' own check rejects others."""
     if isinstance(axis, Interval):
         return int(axis.high)
     return max((int(each) for each in axis.values if each.isdecimal()), default=value) if axis else value
@@ -65,8 +65,8 @@ def _axis(override: Override, config: DictConfig) -> Axis:
     whole = isinstance(low, int) and isinstance(high, int)
     if key == "chunksize":
         raise ConfigError(
-            f"{override.input_line}: list the chunk sizes to try, as in chunksize=full,1000,100. Each compiles a loop "
-            "of its own, and gets trials of its own."
+            f"{override.input_line}: list the chunk sizes to try, as in chunksize=full,1000,100. Each compiles its own "
+            "loop, and gets its own trials."
         )
     before = OmegaConf.select(config, key.lstrip("+"))
     is_whole_key = isinstance(before, int) and not isinstance(before, bool)

@@ -1,4 +1,4 @@
-"""Shows what happens before training, so that no command is silent: a line that moves, or plain lines in a file."""
+"""Shows progress before training, so that no command is silent: a live line on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Startup:
             click.echo(f"start:  {what}")
             return
         if self._status is None:
-            click.echo(f"start:  {what} ...\r", nl=False)  # Importing rich takes a moment, too.
+            click.echo(f"start:  {what} ...\r", nl=False)  # Importing rich also takes a moment.
             from rich.console import Console
             from rich.status import Status
 
@@ -40,7 +40,7 @@ class Startup:
         self._status.update(f"{what} ...")
 
     def end(self) -> None:
-        """Remove the moving line."""
+        """Remove the live line."""
         if self._status is not None:
             self._status.stop()
             self._status = None

@@ -96,7 +96,7 @@ def register(run_id: str, name: str | None, uri: str | None) -> None:
     """Register the model of RUN as NAME, by default the name of its experiment.
 
     RUN is the beginning of an id, `last` or `best`. The best run of a sweep gets the alias `champion`. `mlflow models
-    serve` serves the model; it needs no harness.
+    serve` can then serve it without the harness.
     """
     from harness.cli.register import register
 

@@ -1,7 +1,7 @@
 """Standard output and standard error, which may be closed, full or unable to encode a character.
 
 Commands that only print end when their output does, as Unix tools do. Commands that also work, such as `train`, finish
-their work without it. An output that its reader closed is no error; one that cannot be written to is.
+their work without it. An output that its reader closed is not an error; one that cannot be written to is.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def install() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # Otherwise a database or a checkpoint could get this number, and a library's messages with it.
+            # Otherwise a database or a checkpoint could be opened under this number, and receive a library's messages.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdout is sys.__stdout__:
         sys.stdout = _wrapped(io.TextIOWrapper, sys.stdout, 1)

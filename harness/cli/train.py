@@ -76,9 +76,11 @@ def run_app(app: App, words: Sequence[str]) -> None:
     shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         with _as_hydra_wants_it(overrides(quote_for_hydra([word for word in words if word != OPTION]))), app:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(app)()
-            if app.error:
-                raise app.error
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(app)()
+            finally:
+                if app.error:  # Launchers and sweepers wrap it, or continue.
+                    raise app.error
     except (HydraException, OmegaConfBaseException) as error:
         if shows_traceback:
             raise

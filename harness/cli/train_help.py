@@ -31,7 +31,7 @@ OPTIONS = (
 )
 SECTIONS = (
     ("Settings that usually vary between runs", "", Config),
-    ("The loss, and the metric that decides", "objective.", ObjectiveConfig),
+    ("The loss, and the deciding metric", "objective.", ObjectiveConfig),
     ("When runs end", "stopping.", StoppingConfig),
     ("Searches of intervals, with -m", "search.", SearchConfig),
     ("Data: rows of files", "data.", DataConfig),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from harness.config import Config
 from harness.errors import require
 from harness.runtime.imports import find_target, import_tensorflow
 from harness.runtime.memory import tune_malloc
@@ -12,10 +13,21 @@ from harness.runtime.memory import tune_malloc
 OPTION = "--trust"
 PACKAGES = ("harness", "keras", "experiments")
 
+EMBED, APPLICATIONS = "data.embed._target_", "keras.applications."
+
 _REMEDY = f"Add {OPTION} if you trust this function."
 
 
-def import_models(targets: Iterable[str]) -> None:
+Target = tuple[str, str]
+"""The key that names a function, and the function's dotted name."""
+
+
+def targets_of(configs: Sequence[Config]) -> list[Target]:
+    """Return the functions that configurations name."""
+    return list(dict.fromkeys(target for config in configs for target in config.targets.items()))
+
+
+def import_models(targets: Iterable[Target]) -> None:
     """Import TensorFlow and the modules of the models' functions, after checking that they may run."""
     targets = list(targets)
     check_packages(targets)
@@ -24,26 +36,30 @@ def import_models(targets: Iterable[str]) -> None:
     check_functions(targets)
 
 
-def check_packages(targets: Iterable[str]) -> None:
+def check_packages(targets: Iterable[Target]) -> None:
     """Reject functions outside `PACKAGES` before anything imports their modules."""
-    for target in targets:
+    for key, target in targets:
         is_known = target.partition(".")[0] in PACKAGES
-        require(is_known, f"model._target_: {target} is not in {', '.join(PACKAGES[:-1])} or {PACKAGES[-1]}. {_REMEDY}")
+        require(is_known, f"{key}: {target} is not in {', '.join(PACKAGES[:-1])} or {PACKAGES[-1]}. {_REMEDY}")
 
 
-def check_functions(targets: Iterable[str]) -> None:
+def check_functions(targets: Iterable[Target]) -> None:
     """Reject functions whose first argument is not `inputs`; this imports their modules.
+
+    Those of `keras.applications` call it `input_shape`. They load nothing, since `data.embed.weights` is not given to
+    them.
 
     The packages also contain functions that download, run programs or write files, and the configuration would set
     their arguments.
     """
-    for target in targets:
-        function = find_target(target)
+    for key, target in targets:
+        function = find_target(target, key)
         try:
             first = next(iter(inspect.signature(function).parameters), "")
         except ValueError:  # Some functions written in C have no signature.
             first = ""
+        is_application = key == EMBED and target.startswith(APPLICATIONS) and first == "input_shape"
         require(
-            first == "inputs",
-            f"model._target_: {target} does not build a model: its first argument is not `inputs`. {_REMEDY}",
+            first == "inputs" or is_application,
+            f"{key}: {target} does not build a model: its first argument is not `inputs`. {_REMEDY}",
         )

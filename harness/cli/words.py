@@ -1,6 +1,6 @@
-"""Quotes what a shell has passed on but Hydra's grammar does not take as text, such as spaces, `~`, `#` and accents.
+"""Quotes what a shell passes on but Hydra's grammar does not read as text, such as spaces, `~`, `#` and accents.
 
-A word is changed only if Hydra cannot read it and it can mean one thing.
+An argument is changed only if Hydra cannot read it and it is unambiguous.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _quoted(word: str) -> str:
 
 
 def suggestion(word: str) -> str:
-    """Return a sentence on how to quote a word that Hydra cannot read; empty if it is no assignment."""
+    """Return a sentence on how to quote an argument that Hydra cannot read; empty if it is not an assignment."""
     found = _WORD.fullmatch(word)
     if not found:
         return ""
@@ -61,7 +61,7 @@ def _raw(key: str, value: str) -> str:
 def _can_parse(word: str) -> bool:
     key, _, value = word.partition("=")
     if value and not value.strip():
-        return False  # Hydra would take spaces for nothing.
+        return False  # Hydra would ignore spaces.
     try:
         _parser().parse_override(f"{key.lstrip('+')}={value}").value()
     except HydraException:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.app import paths
-from harness.cli.trust import import_models
+from harness.cli.trust import import_models, targets_of
 from harness.errors import ConfigError
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.secrets import remember
@@ -38,7 +38,7 @@ def work(task: Path, *, trust: bool) -> None:
         here = f"cannot enter {order['folder']}, where the sweep was started: {error.strerror}"
         raise ConfigError(f"task {order['number']}: {here}.") from error
     add_cwd_to_path()
-    import_models([] if trust else dict.fromkeys(config.model["_target_"] for config in configs))
+    import_models([] if trust else targets_of(configs))
     gc.freeze()
     from harness.sweep.tasks.files import TaskFiles
     from harness.sweep.tasks.worker import work

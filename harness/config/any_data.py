@@ -45,6 +45,11 @@ class _Keys:
 class AnyData(_Keys):
     """Where rows come from, for all kinds of data: `DataConfig` for columns of files, `ImagesConfig` for images."""
 
+    @property
+    def backbone(self) -> Mapping[str, Any]:
+        """The values of `data.embed`; empty if images or rows are trained on as they are."""
+        return getattr(self, "embed", None) or {}
+
     def for_loss(self, loss: Loss) -> Self:
         """Return these values, adjusted to the loss.
 

@@ -48,7 +48,8 @@ class DataConfig(Dialect, AnyData):
         class_weight: Weights of the target's labels, such as `{spam: 5}`; labels not listed have weight 1. `balanced`
             gives all labels the same total weight in the loss. Multiplied by `weight`.
         dates: Features or target that are dates, converted to days since 1970-01-01.
-        date_format: `strptime` format of the dates; None means ISO 8601.
+        date_format: `strptime` format of the dates, or a list with the format of each date in `dates`; None means ISO
+            8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
         holdout: Fraction of the rows to hold out, in [0, 1).
         test: Fraction of the rows, in [0, 1), that are neither trained on nor held out. Only the best runs are measured
@@ -74,7 +75,7 @@ class DataConfig(Dialect, AnyData):
     weight: str | None = None
     class_weight: Any = None
     dates: list[str] = field(default_factory=list)
-    date_format: str | None = None
+    date_format: Any = None
     scaling: Scaling = Scaling.standard
     holdout: float = HOLDOUT
     test: float = 0.0
@@ -93,6 +94,7 @@ class DataConfig(Dialect, AnyData):
         )
         self.features = [str(name) for name in self.features]
         self._check_columns()
+        self._check_dates()
         self._check_classes()
         self._check_source()
         require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
@@ -104,6 +106,12 @@ class DataConfig(Dialect, AnyData):
         self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but not the same text in a key.
         require_whole("data.rows", self.rows, 1, MOST_ROWS, optional=True)
         require_whole("data.split_seed", self.split_seed, *SEEDS)
+
+    @property
+    def date_formats(self) -> dict[str, str | None]:
+        """The `strptime` format of each date; None means ISO 8601."""
+        several = isinstance(self.date_format, list)
+        return dict(zip(self.dates, self.date_format if several else [self.date_format] * len(self.dates), strict=True))
 
     @property
     def targets(self) -> list[str]:
@@ -166,6 +174,21 @@ class DataConfig(Dialect, AnyData):
         require(
             is_other, f"data.weight must name a column that is neither a feature nor a target, not {self.weight!r}."
         )
+
+    def _check_dates(self) -> None:
+        given = self.date_format
+        formats = given if isinstance(given, list) else [given]
+        are_valid = all(form is None or isinstance(form, str) for form in formats)
+        require(are_valid, f"data.date_format must be a strptime format or a list of these, not {shown(given)}.")
+        if not isinstance(given, list):
+            return
+        counts = f"{len(given)} formats, but data.dates has {len(self.dates)}"
+        require(len(given) == len(self.dates), f"data.date_format has {counts}: give one for each, or one for all.")
+        # In one order, and a single format as one, so that the same choice is the same text in a key.
+        pairs = sorted(zip(self.dates, given, strict=True), key=lambda pair: pair[0])
+        self.dates, self.date_format = [name for name, _ in pairs], [form for _, form in pairs]
+        if len({*given}) <= 1:
+            self.date_format = given[0] if given else None
 
     def _check_classes(self) -> None:
         # Columns have booleans in lower case, whatever their format; YAML changes their case.

@@ -1,4 +1,4 @@
-"""The schema of those keys of `data.*` that say how a text file is written."""
+"""The schema of those keys of `data.*` that describe the format of a text file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.config.limits import require_whole
 from harness.errors import ConfigError, require
 
 WHITESPACE = "whitespace"
-"""The delimiter that stands for any number of spaces and tabs."""
+"""The delimiter that matches any number of spaces and tabs."""
 
 _MARKS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "point": "."}
 _MARKS |= {"\\s+": WHITESPACE}
@@ -23,7 +23,7 @@ DEFAULT_EMPTY = frozenset(
 """Texts that count as empty fields by default: the same list as in pandas."""
 
 MOST_LINES = 100_000
-"""Lines that can be left out at the start or the end of a file."""
+"""Maximum number of lines to leave out at the start or the end of a file."""
 
 
 class Header(Enum):
@@ -110,7 +110,7 @@ class Dialect:
             require(marks[key] != marks[other], f"data.{key} and data.{other} are both {marks[key]!r}.")
         require(thousands != self.decimal, f"data.thousands and data.decimal are both {thousands!r}.")
         bad = sorted({*self.strip} & {*"0123456789+-()", self.decimal})
-        require(not bad, f"data.strip must not have digits, signs, brackets or the decimal mark, but has {bad!r}.")
+        require(not bad, f"data.strip must not contain digits, signs, brackets or the decimal mark: {bad!r}.")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         require(not twice, f"data.names has {', '.join(twice)} more than once.")
 
@@ -127,7 +127,7 @@ class Dialect:
 
     @property
     def rewrites_numbers(self) -> bool:
-        """Whether numbers have characters that no parser of numbers knows."""
+        """Whether numbers have characters that number parsers do not accept."""
         return bool(self.thousands or self.strip)
 
     @property
@@ -137,7 +137,7 @@ class Dialect:
 
     @property
     def empty_numbers(self) -> list[float]:
-        """The marks among `na_values` that are numbers, which match however they are written."""
+        """The `na_values` that are numbers; they match in any notation."""
         numbers = []
         for mark in self.na_values:
             try:
@@ -148,7 +148,7 @@ class Dialect:
 
 
 def _text(mark: Any) -> str:
-    """Return a mark for missing values as it is written in a file, also if YAML took it for something else."""
+    """Return a missing-value marker as it is written in a file, even if YAML read it as something else."""
     if mark is None:
         return "null"
     is_whole = isinstance(mark, float) and mark.is_integer()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from harness.config.any_data import AnyData, Order, Scaling, class_weight, repeated
-from harness.config.limits import SEEDS, require_whole, shown
+from harness.config.limits import SEEDS, check_values, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
 from harness.errors import require
+
+TARGET, WEIGHTS = "_target_", "weights"
+"""The keys of `data.embed`; others are arguments of the function."""
 
 MOST_PIXELS = 4096
 """Maximum height or width of a prepared image."""
@@ -55,6 +59,10 @@ class ImagesConfig(AnyData):
         image_size: Height and width in pixels of the prepared images.
         channels: 3 for color, or 1 for gray.
         fit: `crop` trims what does not fit, `pad` adds black borders, and `stretch` changes proportions.
+        embed: A frozen model that each image passes through once, when it is ingested; runs train on its output instead
+            of pixels. `_target_` names a function of `keras.applications`, or one that takes `inputs`, the shape of an
+            image, and returns a Keras model; `weights` is the file with its weights; other keys are arguments of the
+            function.
         unreadable: `error` rejects images that cannot be used; `drop` leaves them out, and says how many.
         origin: Where to get the images; shown if they do not exist.
         scaling: `standard` subtracts each channel's mean over the training images and divides by its standard
@@ -84,6 +92,7 @@ class ImagesConfig(AnyData):
     split_seed: int = 0
     order: Order = Order.shuffled
     class_weight: Any = None
+    embed: Any = field(default_factory=lambda: {TARGET: None, WEIGHTS: None})
 
     def __post_init__(self) -> None:
         is_pair = len(self.image_size) == 2
@@ -101,10 +110,11 @@ class ImagesConfig(AnyData):
         require(not (self.labels and self.path is None), "data.labels needs data.path, the folder of the images.")
         require(
             not (self.group and self.holdout_path),
-            "data.group has no effect with data.holdout_path, which says what is held out. Remove one of them.",
+            "data.group has no effect with data.holdout_path, which determines the holdout. Remove one of them.",
         )
         self.class_weight = class_weight(self.class_weight)
         self._check_classes()
+        self._check_embed()
 
     def for_loss(self, loss: Loss) -> ImagesConfig:
         """See `AnyData`."""
@@ -125,6 +135,26 @@ class ImagesConfig(AnyData):
         twice = repeated(self.classes)
         require(not twice, f"data.classes names {', '.join(twice)} more than once.")
         require(len(self.classes) > 1, "data.classes must name at least two classes.")
+
+    def _check_embed(self) -> None:
+        given = {} if self.embed is None else self.embed
+        keys = "data.embed._target_, a function, and data.embed.weights, a file"
+        require(isinstance(given, Mapping), f"data.embed has its own keys: set {keys}, not {shown(given)}.")
+        given = {str(key): value for key, value in given.items()}
+        if all(value is None for value in given.values()):
+            self.embed = None
+            return
+        self.embed = {TARGET: None, WEIGHTS: None} | given
+        check_values("data.embed", self.embed)
+        target, weights = self.embed[TARGET], self.embed[WEIGHTS]
+        require(
+            isinstance(target, str) and bool(target),
+            f"data.embed._target_ must name a function that returns a Keras model, not {shown(target)}.",
+        )
+        require(
+            isinstance(weights, str) and bool(weights),
+            f"data.embed.weights must be the file with the weights of {target}, not {shown(weights)}.",
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

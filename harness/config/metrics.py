@@ -24,6 +24,8 @@ VAL, TEST = "val/", "test/"
 BY_UPDATE = "by_update/"
 """Prefix of the metrics whose step is the number of updates instead of the epoch."""
 
+_BEST = "best"
+
 RESTORED = "restored/"
 """Prefix of the metrics of the epoch whose model a run has kept, if that is not necessarily the last one."""
 
@@ -63,7 +65,7 @@ def predicts_probability(loss: Loss | str) -> bool:
 
 
 def deciding_metric(chosen: str | None = None, *, held_out: bool) -> str:
-    """Return the metric that decides which run is better; `chosen` is the configured one."""
+    """Return the deciding metric; `chosen` is the configured one."""
     return chosen or ("val/loss" if held_out else "train/loss")
 
 
@@ -71,6 +73,21 @@ def final_values(metrics: Mapping[str, float]) -> dict[str, float]:
     """Return a run's recorded metrics, those of its restored epoch in place of its last one's."""
     found = {key: value for key, value in metrics.items() if not key.startswith(RESTORED)}
     return found | {key.removeprefix(RESTORED): value for key, value in metrics.items() if key.startswith(RESTORED)}
+
+
+def best_key(metric: str) -> str:
+    """Return the name of a metric's best value, such as `val/best/loss`.
+
+    MLflow's page of a run has a section of charts for each prefix, in alphabetical order: single values come after the
+    curves.
+    """
+    part, _, kind = metric.partition("/")
+    return f"{part}/{_BEST}/{kind}"
+
+
+def is_best_value(key: str) -> bool:
+    """Return True if `key` names a best value, derived from a curve; earlier versions named it `best/METRIC`."""
+    return key.startswith(f"{_BEST}/") or _kind(key) == _BEST
 
 
 def greater_is_better(metric: str) -> bool:

@@ -13,7 +13,7 @@ REPLICATES = ("seed", *SPLITS)
 """Settings in which repetitions of a run differ."""
 
 _NOT_COMPARED = ("runtime.", "tracking.", "objective.metric", "data.path", "data.rows", "data.origin")
-"""Where runs were trained, on which file, and what they are ranked by: differences in these do not set runs apart."""
+"""Where runs were trained, on which file, and what they are ranked by: differences in these do not distinguish runs."""
 
 
 def differing(runs: Sequence[Mapping[str, object]]) -> list[str]:
@@ -26,7 +26,7 @@ def differing(runs: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def varying(runs: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return the settings that tell runs apart: chunksize, learning rate, epochs and whatever else differs."""
+    """Return the settings that distinguish runs: chunksize, learning rate, epochs and whatever else differs."""
     return [*ALWAYS, *(key for key in differing(runs) if key not in ALWAYS and not key.startswith(_NOT_COMPARED))]
 
 

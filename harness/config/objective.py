@@ -1,4 +1,4 @@
-"""The schema of `loss` and `objective.*`: what is minimized, and which metric decides."""
+"""The schema of `loss` and `objective.*`: what is minimized, and the deciding metric."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class FullSample(Enum):
 _OWN_TAGS = (
     "kind, sample, signature, sweep, command, device, rounding, host, claims, calls, failure, diverged_at, reproduces, "
     "rows_dropped, fields_filled, model_not_logged, labels, compiler, TF_ENABLE_ONEDNN_OPTS, slice_rows, "
-    "stopped_at, pruned_at, instruction_set, restored_epoch, search, search_effort, objective.metric"
+    "stopped_at, pruned_at, instruction_set, restored_epoch, search, search_effort, search_seed, objective.metric"
 )
 OWN_TAGS = frozenset(_OWN_TAGS.split(", "))
 """Tags that the harness sets itself."""
@@ -163,7 +163,7 @@ class Config:
         epochs: Passes over all training rows.
         seed: Seed of the initial weights, of the layers' random number generators, and of the order of shuffled rows.
         loss: The per-row loss.
-        objective: The loss's parameters, and which metric decides.
+        objective: The loss's parameters, and the deciding metric.
         data: Where rows come from and how they are prepared.
         model: `_target_`, a function that takes the number of inputs and returns a Keras model, and any further
             arguments of that function.
@@ -211,6 +211,14 @@ class Config:
         """Return all values of a run by dotted key; the chunksize of a full-sample run is `full`."""
         own = {key: value for key, value in vars(self).items() if key != "search"}
         return flatten(own) | {"chunksize": FULL if self.is_full else self.chunksize}
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """The functions that build models, by the key that names them."""
+        targets = {"model._target_": self.model["_target_"]}
+        if self.data.backbone:
+            targets["data.embed._target_"] = self.data.backbone["_target_"]
+        return targets
 
     @property
     def is_full(self) -> bool:

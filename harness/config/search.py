@@ -31,7 +31,7 @@ class SearchConfig:
         lane_epochs: Limit on the total epochs of all trials, not counting `confirm`.
         eta: `halving` keeps one in `eta` of the trials at each rung.
         rungs: Epochs after which `halving` compares the trials; None means `epochs` divided by `eta`, `eta`², and so
-            on, as long as trials are left to drop.
+            on, as long as trials remain to be dropped.
         seed: Seed of the trials.
         each: Keys for which each value gets its own trials and rungs.
         confirm: The best `top` trials of each choice of `each` are trained again with `seeds` other seeds; null skips

@@ -1,4 +1,4 @@
-"""The built-in data in a cache: generated once, and believed only while it has its checksum."""
+"""The built-in data in a cache: generated once, and used only while its checksum matches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTE_KIND = "generated data 1"
 
 @dataclass(frozen=True)
 class Note:
-    """What is known of a generated file.
+    """What is known about a generated file.
 
     Attributes:
         status: Size, modification and change time, and inode; while they stay the same, the file is not read again.

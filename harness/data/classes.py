@@ -104,7 +104,7 @@ def class_counts(table: Table, part: Part) -> np.ndarray:
 def class_weights(table: Table, given: Mapping[str, float] | str | None) -> list[float]:
     """Return the weight of each class, or none; the mean over the training rows, row weights included, is 1.
 
-    `balanced` weighs a class by `rows / (classes * rows of the class)` (King and Zeng, 2001).
+    `balanced` weights a class by `rows / (classes * rows of the class)` (King and Zeng, 2001).
 
     Args:
         table: A table whose only target is a label.

@@ -21,7 +21,7 @@ class FeatherSource(Source):
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
-        """Look for the magic bytes at the start, also those of the old format."""
+        """Look for the magic bytes at the start, including those of the old format."""
         return start.startswith((b"ARROW1", b"FEA1"))
 
     def names(self) -> list[str]:

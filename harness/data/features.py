@@ -19,7 +19,7 @@ from harness.errors import require
 
 
 def name_features(data: DataConfig, cache: Path, progress: ProgressCallback, say: Say) -> DataConfig:
-    """Return `data` with its features named one by one; reads the names from the first file if they are needed.
+    """Return `data` with its features listed by name; reads the names from the first file if they are needed.
 
     Raises:
         ConfigError: No column matches, or the file is a stream.
@@ -37,7 +37,7 @@ def name_features(data: DataConfig, cache: Path, progress: ProgressCallback, say
     excluded = _matching(address, names, data.exclude, "exclude")
     found = [name for name in found if name not in excluded]
     require(bool(found), "data.exclude leaves no features.")
-    left = [name for name in found if names.count(name) == 1]  # Nobody can tell which of several is meant.
+    left = [name for name in found if names.count(name) == 1]  # It is ambiguous which one is meant.
     twice = ", ".join(name for name in found if name not in left)
     require(bool(left), f"data.features: duplicate column names {twice} in {address}. Set data.names.")
     if twice:

@@ -29,7 +29,7 @@ from harness.runtime.prefetch import prefetch
 from harness.runtime.secrets import masked
 
 MUCH = 0.1
-"""The part of the rows that may be left out without a word."""
+"""Fraction of the rows that may be left out without a message."""
 
 
 class IngestProgress(NamedTuple):
@@ -249,7 +249,7 @@ def _check_weights(weights: Sequence[Column]) -> None:
 
 
 def _describe_drift(drift: Drift, target: Column, moments: Moments, rows: int) -> str:
-    """Return how a target drifts along the rows; of classes, whose codes are in order of appearance, only that."""
+    """Return how a target drifts along the rows; for classes, whose codes are arbitrary, only whether it does."""
     if target.categories:
         is_even = drift.worst(rows, moments.mean, moments.std) is None
         return "" if is_even else f"the classes of {target.name} are not spread evenly along the rows"

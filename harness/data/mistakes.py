@@ -21,7 +21,7 @@ FILE = "mistakes.json"
 MOST = 24
 """Maximum number of mistakes that are kept."""
 MOST_ROWS = 50_000
-"""Maximum number of held-out images that are looked at, in pages from all over the table."""
+"""Maximum number of held-out images that are examined, in pages from all over the table."""
 PIXELS = 96
 """Maximum height and width of a thumbnail."""
 BATCH = 64
@@ -29,7 +29,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image and what a model takes it for.
+    """An image and its predicted class.
 
     Attributes:
         label: The class it has.

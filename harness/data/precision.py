@@ -79,12 +79,12 @@ def keeps_whole_numbers(low: float, high: float) -> bool:
 
 
 def spacing(magnitude: float) -> float:
-    """Return the distance between neighbouring float32 numbers of this magnitude."""
+    """Return the distance between neighboring float32 numbers of this magnitude."""
     return float(np.spacing(np.float32(min(magnitude, float(np.finfo(np.float32).max) / 2))))
 
 
 def describe_rounding(columns: Iterable[Column], scaling: Scaling) -> Iterator[str]:
-    """Yield a message on each column of which training sees fewer than three digits."""
+    """Yield a message about each column of which training sees fewer than three digits."""
     for column in columns:
         if not column.min < column.max or column.categories:
             continue

@@ -49,7 +49,7 @@ class RowFiles(Input):
             return ingest(self.addresses, self._data, folder, progress, block_bytes)
 
     def doubt(self) -> str:
-        """Return what may be wrong with how the first doubtful file is read."""
+        """Return a warning about the first file that may be misread."""
         selection = Selection.of(self._data)
         return next(filter(None, (open_source(address, selection).doubt() for address in self.addresses)), "")
 

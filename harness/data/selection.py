@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,21 +32,20 @@ class Selection:
     """What to read from a source, and how its text is formatted; see `DataConfig` for the fields.
 
     Attributes:
+        dates: The `strptime` format of each column of dates; None means ISO 8601.
         block_bytes: Bytes of text parsed at once. Results do not depend on it.
     """
 
     columns: tuple[str, ...]
     categorical: frozenset[str] = frozenset()
-    dates: frozenset[str] = frozenset()
-    date_format: str | None = None
+    dates: Mapping[str, str | None] = field(default_factory=dict)
     dialect: Dialect = field(default_factory=Dialect)
     block_bytes: int = BLOCK_BYTES
 
     @classmethod
     def of(cls, data: DataConfig, block_bytes: int = BLOCK_BYTES) -> Selection:
         """Select the columns that `data` names."""
-        texts = frozenset(data.categorical), frozenset(data.dates), data.date_format
-        return cls(tuple(data.columns), *texts, data, block_bytes)
+        return cls(tuple(data.columns), frozenset(data.categorical), data.date_formats, data, block_bytes)
 
     def is_text(self, name: str) -> bool:
         """Return True if a column is not read as numbers."""

@@ -2,7 +2,7 @@
 
 Both use bounded memory. Rows are dealt to files (decks) at random, and each file, small enough for memory, is permuted,
 which makes all orders equally likely. In each epoch only whole pages are permuted, so that reading stays sequential; a
-run's seed permutes the rows within each page, too.
+run's seed also permutes the rows within each page.
 """
 
 from __future__ import annotations

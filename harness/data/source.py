@@ -36,7 +36,7 @@ class Source(ABC):
         """Return the names of all columns in the file."""
 
     def doubt(self) -> str:
-        """Return a sentence if the file may not mean what it is read as; empty by default."""
+        """Return a warning if the file may be misread; empty by default."""
         return ""
 
     @abstractmethod
@@ -48,7 +48,7 @@ class Source(ABC):
         """
 
     def chunks(self, booleans: Booleans | None = None) -> Generator[Chunk]:
-        """Do the same as `read`, but reject numbers that float32 cannot represent, or that follow true and false.
+        """Like `read`, but reject numbers that float32 cannot represent, or that follow true and false.
 
         Files that are read as one share `booleans`.
         """

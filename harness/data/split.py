@@ -21,7 +21,7 @@ class Split:
     Attributes:
         seed: The seed of the hashes of row numbers.
         holdout: Where the range of the holdout begins and ends.
-        test: Where the range of the test begins; it ends with the largest hash.
+        test: Where the range of the test set begins; it ends with the largest hash.
     """
 
     seed: int
@@ -55,7 +55,7 @@ def _in(hashes: np.ndarray, first: int, end: int) -> np.ndarray:
 
 
 def _hashes(first_row: int, count: int, seed: int) -> np.ndarray:
-    """Hash the numbers of rows and `seed` by the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    """Hash the numbers of rows and `seed` with the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
     with np.errstate(over="ignore"):
         z = np.arange(first_row, first_row + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z += np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95) + np.uint64(0x9E3779B97F4A7C15)

@@ -81,7 +81,7 @@ def input_keys(features: Sequence[Column]) -> list[str]:
     """Return a key for each model input: one for a number, and for a category one each, after one for all others.
 
     Keys of different inputs differ. A number's key is that of its column, even if it contains slashes, unless it could
-    be taken for a category of another column.
+    be mistaken for a category of another column.
     """
     categorical = tuple(f"{key_of(column.name, reserved='/')}/" for column in features if column.categories)
     keys = []

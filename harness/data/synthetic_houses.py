@@ -1,4 +1,4 @@
-"""Generates the built-in data: synthetic house sales modelled on King County, drawn column by column, as CSV.
+"""Generates the built-in data: synthetic house sales modeled on King County, drawn column by column, as CSV.
 
 No row is a real house. To reproduce the schema, distributions and main correlations of the published file
 (`kc_house_data.csv`: 21,613 sales, May 2014 to May 2015), the numbers below are rounded statistics of it or are fitted
@@ -33,7 +33,7 @@ VERSION = 1
 DRIFT_FROM = 0.925
 DRIFT_YEARS = (2004, 2015)
 
-# Each of the file's zip codes: latitude and longitude of its centre, and its share of the houses in thousandths.
+# Each of the file's zip codes: latitude and longitude of its center, and its share of the houses in thousandths.
 ZIPCODES = """
 98001 47.31 -122.27 17  98002 47.31 -122.21 9   98003 47.32 -122.31 13  98004 47.62 -122.21 15  98005 47.61 -122.17 8
 98006 47.56 -122.15 23  98007 47.61 -122.14 7   98008 47.61 -122.12 13  98010 47.33 -122.00 5   98011 47.76 -122.20 9
@@ -108,7 +108,7 @@ def generate(
 def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
     """Draw one house for each element of `drifted`, which is true for new houses.
 
-    Each column is drawn given the columns before it. Terms and sums are standardised where possible, so that a weight
+    Each column is drawn given the columns before it. Terms and sums are standardized where possible, so that a weight
     is roughly a correlation and noise makes up the rest. Only the sum for the price has a unit, the logarithm of
     dollars.
     """
@@ -124,7 +124,7 @@ def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
     # Proximity to Medina, the most expensive town; a degree of latitude is 111 km here, one of longitude 75 km.
     central = (2.92 - np.log(3 + np.hypot(111 * (lat - 47.64), 75 * (long + 122.23)))) / 0.486
 
-    # `era`, `size`, `quality` and `storeys` are yr_built, log sqft_living, grade and floors, standardised.
+    # `era`, `size`, `quality` and `storeys` are yr_built, log sqft_living, grade and floors, standardized.
     yr_built = _curve(0.34 * east - 0.14 * central + 0.92 * noise(), YEARS)
     yr_built = np.where(drifted, rng.integers(*DRIFT_YEARS, n, endpoint=True), yr_built)
     era = (yr_built - 1971) / 29.4

@@ -1,10 +1,10 @@
-"""Guesses from one value that does not fit how its column is written, and names the key to set."""
+"""Guesses a column's format from a value that does not fit, and names the key to set."""
 
 from __future__ import annotations
 
 import re
 
-from harness.overrides import override, override_mark
+from harness.overrides import override
 
 ISO_DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9])"
 """How a date in ISO 8601 begins."""
@@ -43,12 +43,12 @@ def hint_for(name: str, value: str) -> str:
         keys = [override("data.strip", signs)]
         number = re.sub(r"[^\d.,' ]", "", word).strip()
         if grouped := _GROUPED.fullmatch(number):
-            keys.append(override_mark("data.thousands", grouped[3]))
+            keys.append(override("data.thousands", grouped[3]))
         return f" Set {' '.join(keys)}."
     if grouped := _GROUPED.fullmatch(word):
-        return f" If {grouped[3]!r} separates thousands, set {override_mark('data.thousands', grouped[3])}."
+        return f" If {grouped[3]!r} separates thousands, set {override('data.thousands', grouped[3])}."
     if _COMMA.fullmatch(word):
-        return f" If it has a decimal comma, set {override_mark('data.decimal', ',')}."
+        return f" If it has a decimal comma, set {override('data.decimal', ',')}."
     if MARK.fullmatch(word) and word.isprintable():
         return f" If it marks a missing value, set {override('data.na_values', [word])}."
     if re.fullmatch(r"[^\W\d_].*", word):

@@ -1,4 +1,4 @@
-"""Turns fields of text into the values of a column: numbers, dates or words."""
+"""Turns fields of text into the values of a column: numbers, dates or text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def to_column(
     if numbers := dialect.empty_numbers:
         text = text.mask(pd.to_numeric(text, errors="coerce").isin(np.array(numbers)))
     if name in selection.dates:
-        return to_days(name, text, selection.date_format, locate)
+        return to_days(name, text, selection.dates[name], locate)
     codes, words = pd.factorize(text)
     return one_spelling(codes, list(words))
 
@@ -79,13 +79,13 @@ def to_numbers(name: str, text: pd.Series, dialect: Dialect, locate: Locate, boo
 
 
 def as_numbers(values: pd.Series, dialect: Dialect) -> np.ndarray:
-    """Return fields without spaces at their ends as numbers, float64 `[rows]`; NaN if a field is none, or empty."""
+    """Return fields without spaces at their ends as numbers, float64 `[rows]`; NaN unless a field is a number."""
     plain = _plain(values, dialect) if dialect.rewrites_numbers or dialect.decimal != "." else values
     return np.array(pd.to_numeric(plain.where(plain != ""), errors="coerce"), np.float64)
 
 
 def _plain(values: pd.Series, dialect: Dialect) -> pd.Series:
-    """Return numbers as Python writes them; a field that does not follow the dialect becomes no number."""
+    """Return numbers as Python writes them; a field that does not follow the dialect is left unreadable."""
     if dialect.strip:
         ends = "[" + re.escape(dialect.strip) + r"\s]"
         values = values.str.replace(rf"^([+-]?){ends}+([+-]?)", r"\1\2", regex=True)
@@ -95,11 +95,11 @@ def _plain(values: pd.Series, dialect: Dialect) -> pd.Series:
         point = re.escape(dialect.decimal)
         # Groups of two digits are usual in India.
         grouped = values.str.fullmatch(rf"[+-]?[0-9]{{1,3}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}(?:{point}[0-9]*)?")
-        # Marks elsewhere stay, and are no part of a number.
+        # Separators elsewhere stay, so the field is not a number.
         joined = values.str.replace(mark, "", regex=True)
         values = joined.where(grouped, values)
     if dialect.decimal != ".":
-        # A point is not a decimal mark then.
+        # A point is then not a decimal mark.
         values = values.str.replace(".", "?", regex=False).str.replace(dialect.decimal, ".", regex=False)
     return values
 

@@ -29,7 +29,7 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
     if name in selection.dates and pa.types.is_temporal(kind):
         return _to_milliseconds(values) / MILLISECONDS_A_DAY
     if name in selection.dates:
-        return to_days(name, values.cast(pa.string()).to_pandas(), selection.date_format, locate)
+        return to_days(name, values.cast(pa.string()).to_pandas(), selection.dates[name], locate)
     if pa.types.is_boolean(kind):
         values = values.cast(pa.int8())
     elif pa.types.is_time(kind) or pa.types.is_duration(kind):
@@ -49,7 +49,7 @@ def booleans_of(schema: pa.Schema, selection: Selection) -> dict[str, int]:
 
 
 def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
-    """Replace the marks in `data.na_values` by null; the usual marks of text files, such as `NA`, stay words."""
+    """Replace the values in `data.na_values` by null; the default markers of text files, such as `NA`, stay text."""
     kind = values.type
     if not dialect.na_values:
         return values
@@ -59,7 +59,7 @@ def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
         numbers = pd.to_numeric(text, errors="coerce").isin(np.array(dialect.empty_numbers))
         is_mark = (text.str.strip().isin(dialect.na_values) | numbers).to_numpy(bool)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        # A mark is as precise as the column: -9999.999 as a float32 is another number.
+        # A marker is rounded as the column is: -9999.999 as a float32 is another number.
         precision = kind.to_pandas_dtype() if pa.types.is_floating(kind) else np.float64
         with np.errstate(over="ignore"):
             marks = np.array(dialect.empty_numbers).astype(precision)
@@ -72,7 +72,7 @@ def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
 
 
 def _milliseconds_of(marks: Sequence[str]) -> np.ndarray:
-    """Return the marks that are dates in ISO 8601."""
+    """Return the markers that are dates in ISO 8601."""
     text = pd.Series([mark for mark in marks if re.match(r"\d{4}-\d\d-\d\d", mark)], dtype="str")
     times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True).dropna()
     return times.dt.as_unit("ms").astype("int64").to_numpy(np.float64)

@@ -74,7 +74,7 @@ def plain_number(word: str) -> float:
 
 
 def explain_text(column: Column) -> str:
-    """Return why the categories of a column are text although all of them are numbers; empty if that is not so."""
+    """Return why the categories of a column are text although all of them are numbers; otherwise empty."""
     if not column.is_text or not all(map(is_number, column.categories)):
         return ""
     first = next(word for word in column.categories if math.isnan(plain_number(str(word))))

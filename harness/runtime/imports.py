@@ -48,8 +48,8 @@ def add_cwd_to_path() -> None:
         sys.path.append(here)
 
 
-def find_target(name: str) -> Callable:
-    """Return the function that `model._target_` names.
+def find_target(name: str, key: str = "model._target_") -> Callable:
+    """Return the function that a `key` of the configuration names.
 
     Raises:
         ConfigError: There is no such function.
@@ -60,10 +60,8 @@ def find_target(name: str) -> Callable:
     except Exception as error:
         # The module is the user's and may fail in any way.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(
-            f"model._target_: cannot import {name!r} ({reason}). Give the dotted name of a function."
-        ) from error
-    require(callable(target), f"model._target_: {name} is not a function.")
+        raise ConfigError(f"{key}: cannot import {name!r} ({reason}). Give the dotted name of a function.") from error
+    require(callable(target), f"{key}: {name} is not a function.")
     return target
 
 

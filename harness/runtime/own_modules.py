@@ -61,7 +61,7 @@ def source_digest(name: str) -> str:
 
 
 def _stamps(files: Mapping[str, Path]) -> list[tuple[int, ...]]:
-    """Return what changes with the content of files."""
+    """Return a value that changes with the content of files."""
     stamps = []
     for path in files.values():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Which names are those of secrets: of keys in addresses, configurations and environments, and of files."""
+"""Recognizes the names of secrets: of keys in addresses, configurations and environments, and of files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_secret_name(name: str, *, in_url: bool) -> bool:
 
 
 def is_harmless(name: str, value: str) -> bool:
-    """Return True for values that are no secrets although their name is: `token=3`, `api_key=null`."""
+    """Return True for values that are not secrets, although their names suggest it: `token=3`, `api_key=null`."""
     is_password = re.sub("[^a-z0-9]", "", name.lower()).endswith(_PASSWORDS)
     return value in ("", "null", "None", "true", "false") or (value.isdigit() and len(value) < 8 and not is_password)
 

@@ -99,7 +99,7 @@ def forget() -> None:
 
 
 def _is_path(value: str) -> bool:
-    """Return True for the path of a file or folder that could exist; passwords may begin with a slash, too."""
+    """Return True for the path of a file or folder that could exist; passwords may also begin with a slash."""
     path = os.path.expanduser(value)  # noqa: PTH111
     folder = os.path.dirname(path)  # noqa: PTH120
     return bool(folder) and (os.path.exists(path) or (folder.strip(os.sep) != "" and os.path.isdir(folder)))  # noqa: PTH110, PTH112
@@ -111,7 +111,7 @@ def _add(secret: str, rest: str, *, parts: bool = False) -> None:
     Args:
         secret: The secret.
         rest: The text around it.
-        parts: Whether to remember its parts, too, of which an address that is split wrongly would show some.
+        parts: Whether to remember its parts as well, some of which an address that is split wrongly would show.
     """
     plain = unquote(secret)
     spellings = {secret, plain, quote(plain, safe=""), quote(plain), plain.replace("'", "''"), repr(plain)[1:-1]}

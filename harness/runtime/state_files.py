@@ -1,7 +1,7 @@
 """Reads and writes the files in which the harness keeps its state between commands.
 
 A state file begins with a line of JSON that names its kind, version and checksum; its content follows. A file is
-believed only if all of these are as expected, and if it belongs to this user.
+trusted only if all of these are as expected and it belongs to this user.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def checksum_file(path: Path) -> str:
     """Return the same for the content of a regular file of this user, in constant memory.
 
     Raises:
-        StateError: It is a link or no regular file, or belongs to another user.
+        StateError: It is not a regular file, or belongs to another user.
     """
     hasher = xxhash.xxh3_64()
     with open_own(path) as file:
@@ -85,7 +85,7 @@ def read_state(path: Path, kind: str) -> bytes:
 
     Raises:
         FileNotFoundError: There is no such file.
-        StateError: It is damaged, of another kind or version, no regular file, or belongs to another user.
+        StateError: It is damaged, of another kind or version, not a regular file, or belongs to another user.
         OSError: It cannot be read now, for a reason that may pass.
     """
     try:
@@ -132,10 +132,10 @@ def read_json(path: Path, kind: str, schema: TypeAdapter[T]) -> T:
 def open_own(path: Path) -> Any:
     """Open a regular file of this user for reading in binary.
 
-    Files of the superuser are accepted, too. Links are not followed.
+    Files of the superuser are also accepted. Links are not followed.
 
     Raises:
-        StateError: It is a link or no regular file, or belongs to another user.
+        StateError: It is not a regular file, or belongs to another user.
     """
     try:
         # Without O_NONBLOCK, opening a FIFO would wait for its writer.
@@ -157,7 +157,7 @@ def open_own(path: Path) -> Any:
 
 
 def check_own_folder(folder: Path) -> None:
-    """Check that a folder belongs to this user or the superuser, and that at most its group can write to it, too.
+    """Check that a folder belongs to this user or the superuser, and that nobody outside its group can write to it.
 
     The group is trusted: in a project's folder, all that this user creates may belong to the project's group.
 
@@ -188,7 +188,7 @@ def require_own_folders(key: str, *folders: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder, so that it can be made anew, and return its new path.
+    """Rename a damaged file or folder, so that it can be rebuilt, and return its new path.
 
     It replaces what was set aside under the same name before.
     """

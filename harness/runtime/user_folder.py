@@ -9,7 +9,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.state_files import StateError, check_own_folder
 
 PARENTS = (Path("/var/tmp"), Path("/tmp"))
-"""Fixed, because jobs may have a `TMPDIR` or a home of their own; and users may have no entry in the user database."""
+"""Fixed, because jobs may have their own `TMPDIR` or home, and users may have no entry in the user database."""
 
 
 def user_folder() -> Path:

@@ -51,7 +51,7 @@ class Batch:
     ) -> None:
         """Take runs and their `scans`; `executor` prepares new ones if only some of the runs are to be trained.
 
-        Runs of a `bracket` are trained all together or not at all, since they are weighed against each other.
+        Runs of a `bracket` are trained all together or not at all, since they are compared with each other.
         """
         self._bracket = bracket
         self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
@@ -143,7 +143,7 @@ class Batch:
         return True
 
     def _remake_table(self, error: DamagedTable, display: Display) -> None:
-        """Make a damaged table again, and go back to the last checkpoint.
+        """Rebuild a damaged table, and go back to the last checkpoint.
 
         Raises:
             DamagedTable: The table is not one of this batch, or is damaged again.

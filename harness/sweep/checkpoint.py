@@ -67,7 +67,7 @@ class Checkpoint:
         set_aside_unless_file(folder / _LOCK)
         self._lock = FileLock(folder / _LOCK)
         self._lock.acquire(blocking=False)
-        for left in folder.glob(f".{_LAST}.*"):  # Of processes that were killed as they saved.
+        for left in folder.glob(f".{_LAST}.*"):  # From processes that were killed while saving.
             left.unlink(missing_ok=True)
         for name in (_MANIFEST, _LAST, _BEFORE):
             set_aside_unless_file(folder / name)

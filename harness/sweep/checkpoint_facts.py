@@ -25,6 +25,7 @@ class RunFacts(TypedDict):
     cost: float
     stopped_at: int | None
     pruned_at: int | None
+    has_model: bool
     best: dict[str, tuple[float, int]]
     last: dict[str, float]
     test: dict[str, float]
@@ -32,10 +33,10 @@ class RunFacts(TypedDict):
 
 @with_config(ConfigDict(extra="forbid"))
 class RecorderFacts(TypedDict):
-    """The recorder's state; `kept` is the signature of the run whose weights are among the arrays."""
+    """The recorder's state; `kept` has the runs whose weights are among the arrays, and the number of these."""
 
     runs: dict[str, RunFacts]
-    kept: str | None
+    kept: dict[str, Count]
     seconds: dict[str, float]
     best: float | None
 

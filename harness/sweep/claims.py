@@ -42,7 +42,7 @@ def is_abandoned(record: Record, claimed: set[str], place: str) -> bool:
 
 
 def abandoned_runs(reader: RunReader, records: Sequence[Record]) -> set[str]:
-    """Return the ids of those runs that are marked as running, but that no process trains any more."""
+    """Return the ids of those runs that are marked as running, but that no process is training."""
     if all(record.info.status != "RUNNING" for record in records):
         return set()
     # If claims cannot be kept here, for example because the store is read-only, nothing is known.

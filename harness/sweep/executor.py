@@ -21,20 +21,21 @@ from harness.errors import require
 from harness.formatting import memory
 from harness.runtime.device import available_bytes, choose_device
 from harness.runtime.imports import find_target
+from harness.sweep.identity import source_code
 from harness.training.arrangement import Cohort
 from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.halving import BracketPlan, Halving
+from harness.training.lane import Lane
 from harness.training.lanes import Recipe
 from harness.training.losses import LossPlan, make_objective
 from harness.training.stopper import Patience, PatienceRule, Stopper
-from harness.training.tile import Lane
 from harness.training.trainer import Clocks, Scan
 
 
 @dataclass(frozen=True)
 class LanePlan:
-    """A lane as plain data: a `harness.training.tile.Lane` whose recipe and model are given by their configuration."""
+    """A lane as plain data: a `harness.training.lane.Lane` whose recipe and model are given by their configuration."""
 
     chunk: int
     model: Mapping[str, Any]
@@ -226,7 +227,10 @@ def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
 def _lane(plan: LanePlan, table: Table) -> Lane:
     identity = json.dumps([plan.model, plan.optimizer, asdict(plan.loss)], sort_keys=True)
     objective = make_objective(plan.loss, table)
-    recipe = Recipe(identity, model_builder(plan.model, objective.outputs), plan.optimizer, objective)
+    target = plan.model["_target_"]
+    code = find_target(target), source_code(target)  # Both, as a module may be imported again.
+    build = model_builder(plan.model, objective.outputs)
+    recipe = Recipe(identity, build, plan.optimizer, objective, shared_as=(identity, *code))
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
 
 

@@ -25,7 +25,8 @@ ROUNDING = "rounding"
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
 # Settings that cannot affect a run's results, or only through the table.
 _IMAGES = tuple(f"data.{key}" for key in ("labels", "holdout_path", "path_column", "label_column", "unreadable"))
-_IGNORED = ("tracking.", "runtime.", "objective.metric", "data.date_format", "data.exclude", *_FILE_FORMAT, *_IMAGES)
+_OTHERS = ("objective.metric", "data.date_format", "data.exclude", "data.embed")
+_IGNORED = ("tracking.", "runtime.", *_OTHERS, *_FILE_FORMAT, *_IMAGES)
 
 
 def signature(config: Config, table: Table) -> str:
@@ -34,11 +35,11 @@ def signature(config: Config, table: Table) -> str:
     if not config.stopping.is_on:
         settings = {key: value for key, value in settings.items() if not key.startswith("stopping.")}
     elif config.stopping.metric is None:
-        settings["stopping.metric"] = config.objective.metric  # The metric that decides is watched.
+        settings["stopping.metric"] = config.objective.metric  # The default is the deciding metric.
     for key in ("data.log_columns", "data.categorical", "data.dates"):
         if key in settings:
             settings[key] = sorted(settings[key])
-    return hash_json([sorted(settings.items()), table.digest, _source_code(config.model["_target_"])])
+    return hash_json([sorted(settings.items()), table.digest, source_code(config.model["_target_"])])
 
 
 def sweep_signature(signatures: Iterable[str]) -> str:
@@ -65,7 +66,7 @@ def hash_json(value: object) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
-def _source_code(target: str) -> str:
+def source_code(target: str) -> str:
     """Return a digest of a user's model and all modules that it needs; for built-in models, the name is enough."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""

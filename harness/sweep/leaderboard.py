@@ -1,11 +1,12 @@
-"""The latest and best metrics of a sweep's runs, and the weights of the best run."""
+"""The latest and best metrics of a sweep's runs, and the weights of the best setting's first run."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
@@ -14,10 +15,10 @@ import numpy as np
 from harness.config.metrics import comparable_metric, cost, deciding_metric, sign
 from harness.config.naming import REPLICATES, SPLITS
 from harness.sweep.plan import Run
-from harness.sweep.summary_state import RunResult
+from harness.sweep.summary_state import MEAN, RunResult
 from harness.training.events import EpochEnd
 
-_RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost", "stopped_at", "pruned_at")
+_RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost", "stopped_at", "pruned_at", "has_model")
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,39 @@ class Rules:
     Attributes:
         split: The values of `SPLITS` that a run must have for its model to be kept: those of the first run.
         has_one_loss: Whether the losses of all runs can be compared.
+        trial_seed: The seed of a search's trials, if some are trained again with others.
+        shared: Signatures of runs whose settings have runs elsewhere, so that nothing is known of their means.
     """
 
     split: list[int | None]
     has_one_loss: bool
+    trial_seed: int | None
+    shared: list[str] = field(default_factory=list)
 
 
 class Leaderboard:
-    """The runs of a sweep and their metrics so far. `best` is the best finished run, with its weights."""
+    """The runs of a sweep and their metrics so far.
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        """Start without runs; `rules` are those of the whole sweep, if these will be only some of its runs."""
+    Runs that differ only in seed and split share a setting, whose score is the mean of its finished runs. If a search
+    trains its best trials again with other seeds, these runs make up the setting, without the trial, which was chosen
+    for its result; settings without such runs come last.
+    """
+
+    def __init__(self, rules: Rules | None = None, trial_seed: int | None = None) -> None:
+        """Start.
+
+        Args:
+            rules: Those of the whole sweep, if the runs are only some of it.
+            trial_seed: The seed of a search's trials, if some are trained again with others.
+        """
         self._rules = rules
         self.runs: list[Run] = []
-        self.best: tuple[Run, list[np.ndarray]] | None = None
+        self._trial_seed = rules.trial_seed if rules else trial_seed
+        self._settings: dict[Run, str] = {}
+        self._members: dict[str, list[Run]] = {}  # By setting.
+        # Weights of the first run of settings that may be the best: of those that have ended, it is one.
+        self._kept: dict[Run, list[np.ndarray]] = {}
+        self._leader: Run | None = None  # That one.
         self._loss_spaces: set[tuple] = set()
         self._best_values: dict[Run, dict[str, tuple[float, int]]] = {}  # Keyed by metric: value and epoch.
         self._last: dict[Run, Mapping[str, float]] = {}
@@ -53,12 +73,21 @@ class Leaderboard:
             scaler = run.scaler
             space = (run.loss, run.table.weights, scaler.log_targets, scaler.target_mean, scaler.target_std)
             self._loss_spaces.add(space)
+        for run in runs:
+            if run not in self._settings:
+                self._settings[run] = setting = _setting(run)
+                self._members.setdefault(setting, []).append(run)
         self.runs = list(dict.fromkeys([*self.runs, *runs]))
 
     @property
     def rules(self) -> Rules:
         """How the best run is chosen."""
-        return self._rules or Rules(_values(self.runs[0], SPLITS), len(self._loss_spaces) == 1)
+        return self._rules or Rules(_values(self.runs[0], SPLITS), len(self._loss_spaces) == 1, self._trial_seed)
+
+    def rules_for(self, runs: Sequence[Run]) -> Rules:
+        """Return the rules for another process that trains only these runs."""
+        shared = [run.signature for run in runs if not {*self._repetitions(run)} <= {*runs}]
+        return replace(self.rules, shared=shared)
 
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
         """Add an epoch of a run, and return the epoch's metrics."""
@@ -80,14 +109,64 @@ class Leaderboard:
         return self._best_values.pop(run, {})
 
     def keep_best(self, run: Run, weights: list[np.ndarray]) -> None:
-        """Keep the weights of a finished run if it is the best so far of those with the first run's split."""
+        """Keep the weights of a run that has finished, if it represents a setting that may be the best.
+
+        That is the first run of a setting with the first run's split. Its own result does not matter: the model of the
+        best of several seeds would be that of the luckiest.
+        """
         if _values(run, SPLITS) != self.rules.split:
             return
-        if self.best is None or self.score(run) < self.score(self.best[0]):
-            self.best = run, weights
+        for other in [each for each in self._kept if self._settings[each] == self._settings[run]]:
+            if self._is_unconfirmed(run) or not (self._is_unconfirmed(other) or self._precedes(run, other)):
+                return
+            del self._kept[other]
+        self._kept[run] = weights
+        for each in [run] if self._leader else [*self._kept]:
+            self._find_leader(each)
+
+    def _find_leader(self, run: Run) -> None:
+        """Compare a run, if its setting has ended, with the leader, and drop the weights of the worse."""
+        if run.signature in self.rules.shared or not all(each.status for each in self._repetitions(run)):
+            return
+        if (before := self._leader) is None or before not in self._kept or before is run:
+            self._leader = run
+            return
+        self._leader, worse = (run, before) if self.rank(run) < self.rank(before) else (before, run)
+        del self._kept[worse]
+
+    def _precedes(self, run: Run, other: Run) -> bool:
+        members = self._members[self._settings[run]]
+        return members.index(run) < members.index(other)
+
+    @property
+    def best(self) -> tuple[Run, list[np.ndarray]] | None:
+        """The run that represents the best setting, with its weights."""
+        run = min(self._kept, key=self.rank, default=None)
+        return (run, self._kept[run]) if run else None
+
+    def improves_on(self, logged: float | None) -> bool:
+        """Return True if the best setting is better than `logged`, a score, and than reused runs with logged models."""
+        if not self.best:
+            return False
+        ranks = [self.rank(run) for run in self.runs if run.has_model]
+        earlier = (True, math.inf) if logged is None else (False, logged)
+        return self.rank(self.best[0]) < min([*ranks, earlier])
+
+    def rank(self, run: Run) -> tuple[bool, float]:
+        """Return the value by which a finished run's setting is ranked; lower is better."""
+        scores = [self.score(each) for each in self._repetitions(run) if each.status == "FINISHED"]
+        return self._is_unconfirmed(run), mean(scores) if scores else math.inf
+
+    def _repetitions(self, run: Run) -> list[Run]:
+        """Return the runs of a run's setting; a trial that has not been trained again is a setting of its own."""
+        members = self._members[self._settings[run]]
+        return [each for each in members if self._is_unconfirmed(each) == self._is_unconfirmed(run)]
+
+    def _is_unconfirmed(self, run: Run) -> bool:
+        return self._trial_seed is not None and run.config.seed == self._trial_seed
 
     def score(self, run: Run) -> float:
-        """Return the value by which the best run is chosen; lower is better."""
+        """Return the value of a run by which settings are ranked; lower is better."""
         if self.rules.has_one_loss or run.config.objective.metric:
             return run.cost
         return cost(comparable_metric(self._last[run]), self._last[run])
@@ -96,32 +175,39 @@ class Leaderboard:
         """Set the metrics of a finished run on the test set; they are not used to choose runs."""
         self._tests[run] = metrics
 
-    def tests_of_chosen(self, trial_seed: int | None = None) -> dict[Run, Mapping[str, float]]:
-        """Return the metrics on the test set of the best setting's runs, among batch and among full-sample runs.
-
-        If runs with `trial_seed` are trials, and some are confirmed with other seeds, only these others count.
-        """
+    def tests_of_chosen(self) -> dict[Run, Mapping[str, float]]:
+        """Return the metrics on the test set of the best setting's runs, among batch and among full-sample runs."""
         chosen: list[Run] = []
         for is_full in (False, True):
-            finished = [run for run in self.runs if run.status == "FINISHED" and run.config.is_full == is_full]
-            confirmed = [run for run in finished if trial_seed is not None and run.config.seed != trial_seed]
-            settings = _by_setting(confirmed or finished).values()
-            chosen += min(settings, key=lambda runs: mean(map(self.score, runs)), default=[])
+            if finished := [run for run in self.runs if run.status == "FINISHED" and run.config.is_full == is_full]:
+                repetitions = self._repetitions(min(finished, key=self.rank))
+                chosen += [run for run in repetitions if run.status == "FINISHED"]
         return {run: self._tests[run] for run in chosen if self._tests.get(run)}
 
     def results(self) -> list[RunResult]:
-        """Return the results of all runs, for the summary; a setting with several splits has the mean of its runs."""
+        """Return the results of all runs, for the summary.
+
+        The first finished run of a setting with several has their mean. Trials that nothing confirms have no score if
+        others of their kind are confirmed.
+        """
         results = {run: self._result(run) for run in self.runs if run.run_id}
-        for runs in _by_setting([run for run in self.runs if run.status == "FINISHED"]).values():
-            if len({tuple(_values(run, SPLITS)) for run in runs}) > 1:
-                first, *others = (results[run] for run in runs)
-                first.score = mean(map(self.score, runs))
-                # A split may lack one: a holdout whose rows all weigh 0 has no loss.
-                shared = [key for key in first.metrics if all(key in results[run].metrics for run in runs)]
-                first.metrics = {key: mean(results[run].metrics[key] for run in runs) for key in shared}
-                first.name += f", mean of {len(runs)}"
-                for other in others:
-                    other.score = None
+        finished = [run for run in self.runs if run.status == "FINISHED"]
+        confirmed = {run.config.is_full for run in finished if not self._is_unconfirmed(run)}
+        for run in finished:
+            if self._is_unconfirmed(run) and run.config.is_full in confirmed:
+                results[run].score = None
+                continue
+            first, *others = [each for each in self._repetitions(run) if each.status == "FINISHED"]
+            if first is not run or not others:
+                continue
+            all_of_it, result = [results[each] for each in (first, *others)], results[first]
+            result.score = self.rank(run)[1]
+            # A split may lack one: a holdout whose rows all have weight 0 has no loss.
+            shared = [key for key in result.metrics if all(key in each.metrics for each in all_of_it)]
+            result.metrics = {key: mean(each.metrics[key] for each in all_of_it) for key in shared}
+            result.name += f"{MEAN}{len(all_of_it)}"
+            for other in others:
+                results[other].score = None
         return [*results.values()]
 
     def _result(self, run: Run) -> RunResult:
@@ -147,8 +233,9 @@ class Leaderboard:
             }
             for run in self.runs
         }
-        signature, weights = (self.best[0].signature, self.best[1]) if self.best else (None, [])
-        return {"runs": runs, "kept": signature}, {str(index): value for index, value in enumerate(weights)}
+        kept = {run.signature: len(weights) for run, weights in self._kept.items()}
+        arrays = [value for weights in self._kept.values() for value in weights]
+        return {"runs": runs, "kept": kept}, {str(index): value for index, value in enumerate(arrays)}
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Restore the saved state of those `runs` that have one, without adding them."""
@@ -162,19 +249,30 @@ class Leaderboard:
                 self._best_values[run] = {key: (value, epoch) for key, (value, epoch) in values["best"].items()}
             else:
                 self._best_values.pop(run, None)
-        by_signature = {run.signature: run for run in [*self.runs, *runs]}
-        if best := by_signature.get(facts["kept"]):
-            self.best = best, [arrays[str(index)] for index in range(len(arrays))]
-        elif self.best and self.best[0] in runs:  # It ended after that state, and will end again.
-            self.best = None
+        self._kept = {run: weights for run, weights in self._kept.items() if run not in runs}
+        by_signature = {run.signature: run for run in runs}
+        for signature, weights in kept_weights(facts["kept"], arrays).items():
+            if run := by_signature.get(signature):
+                self._kept[run] = weights
+        self._leader = None
 
     def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over the state that another process has come to with `runs`, and its best weights if they are better."""
-        before = self.best
-        self.restore(runs, facts, arrays)
-        found, self.best = self.best if facts["kept"] else None, before
-        if found:
-            self.keep_best(*found)
+        """Take over the state that another process has come to with `runs`, and weights of settings that may be best."""
+        self.restore(runs, {**facts, "kept": {}}, {})
+        by_signature = {run.signature: run for run in runs}
+        for signature, weights in kept_weights(facts["kept"], arrays).items():
+            if run := by_signature.get(signature):
+                self.keep_best(run, weights)
+
+
+def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Return saved weights by the signature of their run, of which `kept` has the number of arrays.
+
+    Raises:
+        KeyError: An array is missing.
+    """
+    numbers = itertools.count()
+    return {signature: [arrays[str(next(numbers))] for _ in range(count)] for signature, count in kept.items()}
 
 
 def _values(run: Run, keys: Sequence[str]) -> list[Any]:
@@ -182,10 +280,6 @@ def _values(run: Run, keys: Sequence[str]) -> list[Any]:
     return [flat.get(key) for key in keys]
 
 
-def _by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Group runs that differ at most in seed and split."""
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        flat = {key: value for key, value in run.config.flat().items() if key not in REPLICATES}
-        found.setdefault(json.dumps(flat), []).append(run)
-    return found
+def _setting(run: Run) -> str:
+    """Return what is common to runs that differ at most in seed and split."""
+    return json.dumps({key: value for key, value in run.config.flat().items() if key not in REPLICATES})

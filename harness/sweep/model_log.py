@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from harness.config import DataConfig, ImagesConfig
-from harness.data.classes import class_names
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
@@ -40,17 +39,14 @@ class ModelLog:
             data, table = run.config.data, run.table
             dates: dict[str, str | None] = {}
             if isinstance(data, DataConfig):
-                dates = {name: data.date_format for name in data.dates if name not in data.targets}
+                dates = {name: form for name, form in data.date_formats.items() if name not in data.targets}
             exported = raw_model(model, table, run.scaler, run.objective, data.scaling)
-            classes = class_names(table.targets[0])
-            if run.objective.outputs == 1 and classes:
-                classes, outputs = [], classes[1:]  # The output is the probability of the second label.
-            else:
-                outputs = classes or [target.name for target in table.targets]
+            outputs = run.objective.output_names
+            is_classes = len(outputs) > 1 and bool(table.targets[0].categories)
             image = {}
             if isinstance(data, ImagesConfig):
                 image = {"size": list(data.image_size), "channels": data.channels, "fit": data.fit.value}
-            raw = RawModel(exported, raw_example(table, dates), outputs, dates, is_classes=bool(classes), image=image)
+            raw = RawModel(exported, raw_example(table, dates), outputs, dates, is_classes=is_classes, image=image)
             self._tracker.log_model(run.run_id, raw)
         except Exception as error:
             self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})

@@ -48,6 +48,8 @@ class Run:
     pruned_at: int | None = None  # The epoch after which a search ended it.
     search: str = ""  # Signature of the search that it is a trial of.
     is_reused: bool = False  # Whether its result comes from an earlier command.
+    is_seeded: bool = True  # Whether another seed would change its result, as far as is known.
+    has_model: bool = False  # Whether that command has logged its model.
     cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
     scan_bytes: float = 0.0  # Memory that the scan needs, computed.
     device_bytes: int = 0  # Memory of the device that trains it.
@@ -89,8 +91,8 @@ class Run:
     @functools.cached_property
     def loss(self) -> LossPlan:
         """The loss and its parameters."""
-        config, weights = self.config, class_weights(self.table, self.config.data.class_weight)
-        return LossPlan(config.loss.value, config.objective.delta, config.objective.label_smoothing, tuple(weights))
+        weights = class_weights(self.table, self.config.data.class_weight)
+        return LossPlan.configured(self.config.loss, self.config.objective, weights)
 
     @functools.cached_property
     def objective(self) -> Objective:
@@ -99,7 +101,7 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """The metric that decides which run is better."""
+        """The deciding metric."""
         return deciding_metric(self.config.objective.metric, held_out=self.table.holdout_rows > 0)
 
     def cost_of(self, metrics: Mapping[str, float]) -> float:

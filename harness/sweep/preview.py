@@ -32,6 +32,7 @@ from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.search.bracket import bracket_of
 from harness.sweep.search.search import Search
+from harness.sweep.search.seeds import mark_unseeded
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import tracking_uri
@@ -45,7 +46,7 @@ EPOCH_VALUES = 10  # Metric values recorded per epoch.
 def preview(configs: Sequence[Config], display: Display, console: Console, search: Search | None = None) -> None:
     """Print each run's state, and the scans to train with their estimated cost; sources without a table are parsed.
 
-    Of a `search`, these are the trials.
+    For a `search`, these are the trials.
     """
     executor = choose_executor(configs[0].runtime)
     proposed = prepare(configs, display.reading, display.say)
@@ -64,7 +65,7 @@ def preview(configs: Sequence[Config], display: Display, console: Console, searc
     by_state = ", ".join(f"{number} {name}" for name, number in counts.items())
     display.say(f"{count(len(runs), 'run')}: {by_state}", "")
     if search:
-        display.say(*search.describe(), "")
+        display.say(*search.describe(mark_unseeded(runs) if search.trial_seed is not None else ""), "")
     console.print(_runs_table(states))
     todo = [run for run, state in states.items() if not state.has_result and state.name != "running"]
     if has_checkpoint:
@@ -125,7 +126,7 @@ def _print_scans(
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     display.say(
         f"time:   {_duration(sum(compiling))} to compile, about {_duration(seconds)} to train and evaluate",
-        f"alone:  about {_duration(one_by_one)} if each run were trained by itself, without reading and evaluating",
+        f"alone:  about {_duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
         f"memory: {millions(memory)}B with all loops compiled",
         f"disk:   tables {millions(disk)}B, {sizes}",
     )

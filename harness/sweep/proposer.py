@@ -17,6 +17,7 @@ class Result:
     words: tuple[str, ...]
     objective: float  # `Run.cost` (lower is better); infinite if it failed or diverged.
     pruned_at: int | None = None  # The epoch after which a search ended it.
+    is_seeded: bool = True  # Whether another seed would change the result.
 
 
 class Proposer(Protocol):

@@ -12,14 +12,14 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel, TrackingConfig
-from harness.config.metrics import BY_UPDATE, RESTORED, final_values, sign
+from harness.config.metrics import BY_UPDATE, RESTORED, best_key, final_values, sign
 from harness.data.confusion import FILE as CONFUSION
 from harness.data.confusion import confusion_csv
 from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep import code_version
-from harness.sweep.leaderboard import Leaderboard, Rules
+from harness.sweep.leaderboard import Leaderboard, Rules, kept_weights
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
@@ -27,14 +27,14 @@ from harness.sweep.run_fields import ALONE, config_yaml, final_metrics, run_para
 from harness.sweep.summary import Summary, add_up
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
 from harness.tracking.tracker import Tracker
+from harness.training.curves import thinned
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
-from harness.training.tile import thinned
 from harness.training.trainer import Clocks
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some runs of a sweep: the id of its summary run, and how its best run is chosen."""
+class Membership:
+    """The sweep that runs belong to: the id of its summary run, and how its best run is chosen."""
 
     sweep_id: str
     rules: Rules
@@ -55,17 +55,18 @@ class Recorder:
         owner: Mapping[str, str] | None = None,
         labels: TrackingConfig | None = None,
         search: str = "",
-        part: Part | None = None,
+        trial_seed: int | None = None,
+        membership: Membership | None = None,
     ) -> None:
-        """Start or continue the summary run if there is a sweep `folder`; see `Summary`.
+        """Start or continue the summary run if there is a sweep `folder`; see `Summary` and `Leaderboard`.
 
-        All runs get `tags` and the tags of their `owner`, which are set again when a run is continued. With a `part`,
-        the runs are some of a sweep whose summary run another process keeps.
+        All runs get `tags` and the tags of their `owner`, which are set again when a run is continued. With a
+        `membership`, the runs are some of a sweep whose summary run another process keeps.
         """
-        self._part = part
+        self._membership = membership
         self._tracker, self._command, self._device = tracker, command, device
         self.tags, self._owner = dict(tags or {}), dict(owner or {})
-        self._leaderboard = Leaderboard(part.rules if part else None)
+        self._leaderboard = Leaderboard(membership.rules if membership else None, trial_seed)
         self._models = ModelLog(tracker)
         self._summary = (
             Summary(tracker, command, folder, signatures, summary_record, self._owner, labels, search)
@@ -73,18 +74,17 @@ class Recorder:
             else None
         )
         self._seconds: dict[str, float] = {}  # Time spent, by activity, if there is no summary run.
-        self._has_code = bool(part or (self._summary and self._summary.is_continued))
+        self._has_code = bool(membership or (self._summary and self._summary.is_continued))
         self.has_changed = not self._has_code  # Whether the sweep has other runs or results than before.
 
     @property
     def sweep_id(self) -> str:
         """The summary run's id; empty if there is no summary run."""
-        return self._summary.run_id if self._summary else self._part.sweep_id if self._part else ""
+        return self._summary.run_id if self._summary else self._membership.sweep_id if self._membership else ""
 
-    @property
-    def rules(self) -> Rules:
-        """How the best run is chosen."""
-        return self._leaderboard.rules
+    def membership(self, runs: Sequence[Run]) -> Membership:
+        """Return what another process that trains some of the sweep's runs must know of it."""
+        return Membership(self.sweep_id, self._leaderboard.rules_for(runs))
 
     def add(self, runs: Sequence[Run]) -> None:
         """Add runs, of which some may have ended, so that all of them count for what follows from a sweep's runs."""
@@ -135,7 +135,7 @@ class Recorder:
             name = Path(table.name).stem
             self._tracker.log_dataset(run.run_id, name, table.address, table.digest, table.columns, parts)
         self._log_code_once(runs)
-        logged = (LogModel.all,) if self._part else (LogModel.all, LogModel.best)
+        logged = (LogModel.all,) if self._membership else (LogModel.all, LogModel.best)
         if any(run.config.tracking.log_model in logged for run in active):
             self._tracker.prepare_models()
 
@@ -146,18 +146,16 @@ class Recorder:
             run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
             run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
             run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
+            if run.status == "FAILED":
+                run.reason = run.reason or tags.get("failure", "unknown")
             run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
             self._leaderboard.set_metrics(run, metrics)
             run.cost = math.inf if run.reason else run.cost
+            run.has_model = bool(record.outputs and record.outputs.model_outputs)
             if (name := run.config.tracking.name) and not self.sweep_id:
                 run.name = name
                 self._tracker.tag(run.run_id, {"mlflow.runName": name, **run.config.tracking.tags})
         self._add_ended(list(records))
-        if self._summary:
-            models = [run for run, record in records.items() if record.outputs and record.outputs.model_outputs]
-            best = self._summary.state.best
-            scores = [*map(self._leaderboard.score, models), math.inf if best is None else best]
-            self._summary.state.best = min(scores) if models else best
 
     def best_so_far(self) -> str:
         """Return the best latest value of the deciding metric as text; empty before the first epoch ends."""
@@ -232,7 +230,7 @@ class Recorder:
             if event.confusion is not None:
                 self._tracker.log_text(run.run_id, confusion_csv(run.table, event.confusion), CONFUSION)
             for key, (value, epoch) in self._leaderboard.pop_best_values(run).items():
-                self._tracker.log(run.run_id, {f"best/{key}": value}, epoch)
+                self._tracker.log(run.run_id, {best_key(key): value}, epoch)
             if event.restored:
                 self._leaderboard.set_metrics(run, event.restored.metrics)
                 self._tracker.tag(run.run_id, {RESTORED_EPOCH: str(event.restored.epoch)})
@@ -240,9 +238,9 @@ class Recorder:
                 self._tracker.log(run.run_id, restored, event.restored.epoch)
             if run.config.tracking.log_model is LogModel.all:
                 self._models.log(run, model)
-            elif run.config.tracking.log_model is LogModel.best:
-                self._leaderboard.keep_best(run, event.weights)
             self._end(run, "FINISHED")
+            if run.config.tracking.log_model is LogModel.best:
+                self._leaderboard.keep_best(run, event.weights)
 
     def lacks_time_alone(self, run: Run) -> bool:
         """Return True if a run finished in this sweep, but its time alone is not yet recorded."""
@@ -276,22 +274,21 @@ class Recorder:
         else:
             add_up(self._seconds, asdict(clocks))
 
-    def finish(self, trial_seed: int | None = None) -> None:
-        """Log the chosen runs' test metrics and the best model, and end the summary run.
+    def finish(self) -> None:
+        """Log the chosen runs' metrics on the test set and the best setting's model, and end the summary run.
 
-        The model is not logged if an earlier call logged a better one. See `Leaderboard.tests_of_chosen`.
+        The model is not logged if an earlier call logged one of the same setting or a better one.
         """
-        for run, metrics in self._leaderboard.tests_of_chosen(trial_seed).items():
+        for run, metrics in self._leaderboard.tests_of_chosen().items():
             if not run.is_reused:
                 self._tracker.log(run.run_id, metrics, run.config.epochs)
-        if self._leaderboard.best:
+        logged = self._summary.state.best if self._summary else None
+        if self._leaderboard.best and self._leaderboard.improves_on(logged):
             run, weights = self._leaderboard.best
-            score, logged = self._leaderboard.score(run), self._summary.state.best if self._summary else None
-            if logged is None or score < logged:
-                logged_model = self._models.log(run, self._models.build(run, weights))
-                if self._summary:
-                    self._summary.state.best = score
-                    publish_mistakes(self._tracker, self.sweep_id, run, logged_model)
+            logged_model = self._models.log(run, self._models.build(run, weights))
+            if self._summary:
+                self._summary.state.best = self._leaderboard.rank(run)[1]
+                publish_mistakes(self._tracker, self.sweep_id, run, logged_model)
         if self._summary:
             self._summary.end(self._leaderboard.results())
 
@@ -321,17 +318,18 @@ class Recorder:
                 self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
 
     def _build_kept(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Check that the weights in a state are those of the best run's model."""
+        """Check that the weights in a state are those of the runs' models."""
+        kept = kept_weights(facts["kept"], arrays)
         for run in runs:
-            if run.signature == facts["kept"]:
-                self._models.build(run, [arrays[str(index)] for index in range(len(arrays))])
+            if run.signature in kept:
+                self._models.build(run, kept[run.signature])
 
     def _log_code_once(self, runs: Sequence[Run]) -> None:
         """Log package versions, commits and uncommitted changes, unless the sweep has them."""
         if self._has_code:
             return
         self._has_code, run_id = True, self.sweep_id or runs[0].run_id
-        targets = sorted({run.config.model["_target_"] for run in self._leaderboard.runs})
+        targets = sorted({target for run in self._leaderboard.runs for target in run.config.targets.values()})
         for file, text in code_version.files(targets).items():
             self._tracker.log_text(run_id, text, file)
 

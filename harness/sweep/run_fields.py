@@ -86,10 +86,10 @@ def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: floa
 def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
     """Return the intercepts and slopes of a linear model in unscaled units; nothing for other models.
 
-    With several targets or classes, each has its own: `weight/TARGET/FEATURE`.
+    With several targets or classes, each has its own: `weight/TARGET/FEATURE`. Values of `data.embed` have no names.
     """
     found, inputs = kernel_and_bias(model), run.table.inputs
-    if found is None or found[0].size > MAX_WEIGHTS:
+    if found is None or found[0].size > MAX_WEIGHTS or run.table.features[0].shape:
         return {}
     intercepts, slopes = run.scaler.coefficients(*found, [column.inputs for column in run.table.features])
     values: dict[str, float] = {}
@@ -101,11 +101,8 @@ def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
 
 def _outputs(run: Run) -> list[str]:
     """Return what a metric's name has in it for each of the model's outputs; nothing if there is only one."""
-    if run.objective.outputs == 1:
-        return [""]
-    targets = run.table.targets
-    names = class_names(targets[0]) if targets[0].categories else [target.name for target in targets]
-    return [f"/{key_of(name, reserved='/')}" for name in names]
+    names = run.objective.output_names
+    return [f"/{key_of(name, reserved='/')}" for name in names] if len(names) > 1 else [""]
 
 
 def _plain(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:

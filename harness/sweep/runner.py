@@ -20,13 +20,14 @@ from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
-from harness.sweep.recorder import Part, Recorder
+from harness.sweep.recorder import Membership, Recorder
 from harness.sweep.resume import Store
 from harness.sweep.run_locks import locks_of, only_one
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.search.bracket import RunBracket, bracket_of
 from harness.sweep.search.record import log_search
 from harness.sweep.search.search import Search
+from harness.sweep.search.seeds import mark_unseeded
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.driver import TaskBatch
 from harness.tracking.reader import RunReader
@@ -46,8 +47,9 @@ class Sweep:
         signatures: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
         search: Search | None = None,
+        is_part: bool = False,
         cluster: Cluster | None = None,
-        part: Part | None = None,
+        membership: Membership | None = None,
     ) -> None:
         """Describe a sweep; the first batch opens the store.
 
@@ -58,12 +60,14 @@ class Sweep:
             signatures: Signatures of all runs, if they are known before the first batch.
             tags: Tags to set on each run.
             search: The search that proposes the configurations.
+            is_part: Whether it is part of another sweep, which says what data and store they have in common.
             cluster: Where workers train; None means in this process.
-            part: Which part of a sweep this is, if another process keeps the summary run.
+            membership: The sweep that these runs belong to, if another process keeps its summary run.
         """
+        self._is_part = is_part
         self._search, self._search_signature = search, ""
         self._display, self._command, self._folder = display, command, folder
-        self._cluster, self._part = cluster, part
+        self._cluster, self._membership = cluster, membership
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
         self._store: Store | None = None
@@ -95,7 +99,7 @@ class Sweep:
 
     def _finish(self, store: Store) -> None:
         """Record what follows from all runs."""
-        store.recorder.finish(self._search.trial_seed if self._search else None)
+        store.recorder.finish()
         if not (sweep_id := store.recorder.sweep_id):
             return
         if self._search:
@@ -119,9 +123,55 @@ class Sweep:
         if self._cluster and self._cluster.is_remote:
             _require_server(configs[0].tracking.uri)
         executor = choose_executor(configs[0].runtime)
-        self._say(f"device: {executor.description}")
         if "GPU" in executor.device and not self._store and not self._cluster:
             self._resources.enter_context(only_one("gpu-0", self._display.say))
+        runs = self._planned(configs, commands, executor)
+        distinct = [run for run in dict.fromkeys(runs) if not run.status]
+        if not distinct:
+            return runs
+        self._describe_data(distinct)
+        bracket = bracket_of(runs, self._search)
+        scans = prepare_scans(distinct, executor, bracket)
+        store = self._started(distinct, executor)
+        batch = self._batch(distinct, scans, executor, bracket, store)
+        self._batches.append(batch)
+        self._resources.callback(batch.close)
+        try:
+            batch.run(self._display)
+        finally:
+            self._display.clear()
+        self._ended |= {run.signature: run for run in distinct}
+        return runs
+
+    def collect(self, configs: Sequence[Config], ids: Sequence[str]) -> list[Run]:
+        """Add runs that other processes have trained and recorded.
+
+        Args:
+            configs: Configurations; `runtime` and `tracking` must be the same in all batches.
+            ids: For each configuration, the id of its run.
+
+        Returns:
+            The ended run of each configuration, in order; equal configurations share a run.
+
+        Raises:
+            ConfigError: A run is not in the store.
+        """
+        executor = choose_executor(configs[0].runtime)
+        runs = self._planned(configs, (), executor)
+        id_of = {run: run_id for run, run_id in zip(runs, ids, strict=True) if not run.status}
+        if not id_of:
+            return runs
+        store = self._started([*id_of], executor)
+        records = store.reader.by_id([*id_of.values()])
+        lost = [run.name for run, run_id in id_of.items() if run_id not in records]
+        require(not lost, f"Run {lost[0] if lost else ''} was trained, but is not in {masked(store.tracker.uri)}.")
+        store.recorder.reuse({run: records[run_id] for run, run_id in id_of.items()})
+        self._ended |= {run.signature: run for run in id_of}
+        return runs
+
+    def _planned(self, configs: Sequence[Config], commands: Sequence[str], executor: Executor) -> list[Run]:
+        """Return the runs of a batch; those of earlier batches have ended."""
+        self._say(f"device: {executor.description}")
         runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
@@ -131,28 +181,20 @@ class Sweep:
             self._search_signature = self._search_signature or search_signature(self._search.facts, own)
             for run in runs:
                 run.search = self._search_signature
+            if self._search.trial_seed is not None and (unseeded := mark_unseeded(runs)):
+                self._say(f"search: {unseeded}")
         self._prepare(runs)
         runs = [self._ended.get(run.signature, run) for run in runs]
         self._proposed.append(runs)
-        distinct = [run for run in dict.fromkeys(runs) if not run.status]
-        if not distinct:
-            return runs
-        self._describe_data(distinct)
-        bracket = bracket_of(runs, self._search)
-        scans = prepare_scans(distinct, executor, bracket)
-        is_first = self._store is None
-        store = self._store = self._store or self._open(configs[0], executor.description, distinct)
-        batch = self._batch(distinct, scans, executor, bracket, store)
-        self._batches.append(batch)
-        self._resources.callback(batch.close)
-        if is_first and self._folder:
-            publish_start(store.tracker, store.recorder.sweep_id, self._command, distinct)
-        try:
-            batch.run(self._display)
-        finally:
-            self._display.clear()
-        self._ended |= {run.signature: run for run in distinct}
         return runs
+
+    def _started(self, runs: Sequence[Run], executor: Executor) -> Store:
+        """Return the store, which is opened for the first `runs`."""
+        if self._store is None:
+            self._store = self._open(runs[0].config, executor.description, runs)
+            if self._folder:
+                publish_start(self._store.tracker, self._store.recorder.sweep_id, self._command, runs)
+        return self._store
 
     def _batch(
         self,
@@ -197,7 +239,8 @@ class Sweep:
                 owner=owner(locks.place),
                 labels=config.tracking,
                 search=self._search_signature,
-                part=self._part,
+                trial_seed=self._search.trial_seed if self._search else None,
+                membership=self._membership,
             )
             locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
         return Store(recorder, tracker, reader, locks)
@@ -222,7 +265,7 @@ class Sweep:
 
     def _say(self, line: str) -> None:
         """Print a line, but only once per sweep."""
-        if line not in self._said:
+        if line not in self._said and not self._is_part:
             self._said.add(line)
             self._display.say(line)
 

@@ -59,7 +59,7 @@ class ScanLoop:
     tracker: Tracker
     checkpoint: Checkpoint
     display: Display
-    rungs: Sequence[int] = ()  # Epochs at which a search weighs the runs.
+    rungs: Sequence[int] = ()  # Epochs at which a search compares the runs.
 
     def restore(self, saved: Saved) -> int:
         """Restore the scan that was running and return its number.

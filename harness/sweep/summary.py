@@ -1,4 +1,4 @@
-"""A sweep's summary run: its times, the machine's load, and a note on the results."""
+"""A sweep's summary run: timings, system metrics, and a note on the results."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 
 from mlflow.entities import Run as Record
 
+from harness.analysis.report import PAGE
 from harness.config import TrackingConfig
 from harness.config.naming import sweep_name
 from harness.escaping import markdown, markdown_code, visible
+from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.identity import sweep_signature
 from harness.sweep.plan import Run
-from harness.sweep.summary_state import RunResult, SummaryState
+from harness.sweep.publish import FOLDER
+from harness.sweep.summary_state import MEAN, RunResult, SummaryState
+from harness.tracking.pages import run_page
 from harness.tracking.run_tags import SEARCH
 from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
@@ -94,7 +98,7 @@ class Summary:
             self._tracker.tag(self.run_id, {"signature": sweep_signature(self.state.signatures)})
 
     def monitor(self) -> None:
-        """Record the machine's load until the end."""
+        """Record system metrics until the end."""
 
         def log(metrics: Mapping[str, float]) -> None:
             # The step is the time since the sweep started, so that no step is recorded twice.
@@ -154,27 +158,25 @@ def _describe_data(run: Run) -> str:
 
 
 def _note(state: SummaryState, command: str, experiment_id: str) -> str:
-    """Return the best runs, the data, the failures and the command as Markdown; MLflow collapses all but the start."""
+    """Return the best runs, the data, the failures and the command as Markdown; MLflow collapses all but the start.
+
+    It has no tables, which MLflow draws without space between columns.
+    """
 
     def link(run: RunResult) -> str:
-        return f"[{markdown(run.name)}](#/experiments/{experiment_id}/runs/{run.run_id})"
+        return f"[{markdown(run.name)}]({run_page(experiment_id, run.run_id)})"
 
     parts: list[str] = []
-    rows: list[str] = []
-    best: list[tuple[str, RunResult]] = []
+    best: list[str] = []
     finished = sorted((run for run in state.runs if run.score is not None), key=lambda run: run.score or 0.0)
-    for sample, title in (("batch", "chunks"), ("full", "the full sample")):
+    for sample, title in (("batch", "chunks"), ("full", "full sample")):
         if run := next((run for run in finished if run.sample == sample), None):
-            best.append((title, run))
+            values = [f"{key} {value:,.6g}" for key, value in run.metrics.items()]
+            first = " (the link leads to the first of them, whose model is logged)" if MEAN in run.name else ""
+            best.append(f"- Best of {title}: {link(run)}{first}, {', '.join([*values, count(run.updates, 'update')])}")
     if best:
-        metrics = list(dict.fromkeys(key for _, run in best for key in run.metrics))
-        names = [key.removeprefix("val/") for key in metrics]
-        header = [f"| {' | '.join(['best of', 'run', *names, 'updates'])} |"]
-        header += [f"| --- | --- |{' ---: |' * (len(metrics) + 1)}"]
-        for title, run in best:
-            values = [f"{run.metrics[key]:,.6g}" if key in run.metrics else "" for key in metrics]
-            rows.append(f"| {' | '.join([title, link(run), *values, f'{run.updates:,}'])} |")
-        parts.append("\n".join([*header, *rows]))
+        report = run_page(experiment_id, state.run_id, f"artifacts/{FOLDER}/{PAGE}")
+        parts.append("\n".join([*best, f"- [Report]({report})"]))
     parts += state.data
     failed = [f"- {link(run)}: {markdown(run.reason.partition(chr(10))[0])}" for run in state.runs if run.reason]
     if failed:

@@ -12,6 +12,9 @@ from harness.runtime.state_files import StateError, moved_aside, read_json, writ
 
 _FILE, _KIND = "summary.json", "sweep summary 2"
 
+MEAN = ", mean of "
+"""In the name of a result that is the mean of several runs."""
+
 
 @dataclass
 class RunResult:
@@ -33,7 +36,7 @@ class SummaryState:
     run_id: str = ""
     signatures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # Time spent, by activity.
-    best: float | None = None  # Score of the run whose model has been logged.
+    best: float | None = None  # Score of the setting whose model has been logged.
     runs: list[RunResult] = field(default_factory=list)
     data: list[str] = field(default_factory=list)  # Descriptions of the runs' data.
     calls: int = 0

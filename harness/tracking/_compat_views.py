@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from harness.config.metrics import BY_UPDATE, epoch_metrics, greater_is_better
+from harness.tracking.pages import view_page
 
 _FIRST_COLUMNS = ("attributes.`Run Name`",)
 
@@ -32,12 +33,12 @@ def saved_views(
         name: The views' name in the UI.
         swept: Params to show as columns.
         recorded: Metrics of the runs.
-        deciding: The metric that decides which run is better.
+        deciding: The deciding metric.
     """
     scores = [key for key in epoch_metrics(recorded) if key != "train/loss"]
     losses = list(dict.fromkeys([deciding, *scores, "train/loss"]))
     metrics = [*losses, "updates", "time/alone_s", "memory/update_mb"]
-    # The metric that decides comes first, as the window of a laptop has room for a few columns only.
+    # The deciding metric comes first, since a laptop's window has room for only a few columns.
     columns = [f"metrics.`{deciding}`", *(f"params.`{key}`" for key in swept), "tags.`sample`"]
     columns += [f"metrics.`{key}`" for key in metrics[1:]]
     state = {
@@ -64,9 +65,10 @@ def saved_views(
 
 def addresses(server: str, experiment_id: str, sweep_id: str) -> dict[str, str]:
     """Return the URLs of a sweep's views on a server, keyed by what they show: `runs` and `charts`."""
-    page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey="
-    runs, charts = (_share_id(sweep_id, kind) for kind in ("runs", "charts"))
-    return {"runs": f"{page}{runs}", "charts": f"{page}{charts}&compareRunsMode=CHART"}
+    runs, charts = (
+        f"{server.rstrip('/')}/{view_page(experiment_id, _share_id(sweep_id, kind))}" for kind in ("runs", "charts")
+    )
+    return {"runs": runs, "charts": f"{charts}&compareRunsMode=CHART"}
 
 
 def _charts(sweep_id: str, metrics: Sequence[str]) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def _charts(sweep_id: str, metrics: Sequence[str]) -> dict[str, Any]:
     sections, charts = [], []
     for title, keys in shown.items():
         section = _uuid(sweep_id, title)
-        sections.append({"uuid": section, "name": title, "display": True, "isReordered": True})
+        sections.append({"uuid": section, "name": title, "display": True, "isReordered": True, "columns": 2})
         charts += [_line(_uuid(sweep_id, title, key), section, key) for key in keys]
     return {"compareRunCharts": charts, "compareRunSections": sections}
 

@@ -34,7 +34,7 @@ class Clock:
 def newest_start(client: MlflowClient) -> int:
     """Return when the harness's newest run in a store was started, in milliseconds since 1970; 0 if unknown.
 
-    What other programs record is not believed: they may count in other units.
+    Times that other programs record are ignored: they may be in other units.
     """
     newest = 0
     with contextlib.suppress(MlflowException):  # A wrong order is better than no run.

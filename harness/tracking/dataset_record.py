@@ -21,8 +21,8 @@ def dataset_inputs(
     """Return the fields of one input per context (`training`, `holdout`, `test`) that has rows.
 
     MLflow keeps one input for each name and digest, so the name includes the context. The profile of the training input
-    holds the statistics of the columns, which are computed on the training rows. Of a very wide table, both describe
-    the first columns, as many as MLflow can keep.
+    holds the statistics of the columns, which are computed on the training rows. For a very wide table, both describe
+    only as many columns as MLflow can keep.
     """
     schema = [
         {"type": "string" if column.is_text else "float", "name": column.name, "required": True} for column in columns

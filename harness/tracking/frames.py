@@ -49,8 +49,8 @@ class Sweep:
             is empty for full-sample runs, whose `sample` is `full`.
         params: The columns of `runs` that are params.
         curves: One row per point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds`
-            of training so far. `seconds` is the time of the scan, which `time/shared_by` lanes share. Of metrics whose
-            name starts with `by_update/`, only `updates` is known, which is their step.
+            of training so far. `seconds` is the time of the scan, which `time/shared_by` lanes share. For metrics whose
+            names start with `by_update/`, only `updates`, their step, is known.
         sweep_id: The summary run's id. This and the next three are empty unless the runs are those of one sweep.
         experiment_id: The summary run's experiment.
         name: The summary run's name.
@@ -130,8 +130,8 @@ def row(run: Run) -> dict[str, object]:
 def frame_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> pd.DataFrame:
     """Return a table of `runs`, one row each.
 
-    If they are those of one sweep, given by its summary run, the metric that decides is this sweep's: runs that it
-    reused may have been trained for another one.
+    If they are those of one sweep, given by its summary run, the deciding metric is this sweep's: runs that it reused
+    may have been trained for another one.
     """
     frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
     metrics = [sweep.data.tags.get(METRIC) for sweep in sweeps]

@@ -88,7 +88,7 @@ class Outbox:
         Raises:
             filelock.Timeout: Another process is using it.
             FileNotFoundError: The file does not exist, and `create` is False.
-            StateError: It is no regular file of this user, or another user can write to its folder.
+            StateError: It is not a regular file of this user, or another user can write to its folder.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         check_own_folder(path.parent)
@@ -179,7 +179,7 @@ class Outbox:
         """Return the path of a record's file or folder.
 
         Raises:
-            StateError: It, or something in it, is a link or no regular file, or belongs to another user.
+            StateError: It, or something in it, is not a regular file, or belongs to another user.
         """
         path = self.files.absolute() / name
         for folder in (self.files, path.parent):
@@ -199,7 +199,7 @@ class Outbox:
         for path in (self._note, self.path):
             with contextlib.suppress(IsADirectoryError):
                 path.unlink(missing_ok=True)
-        for left in self.path.parent.glob(f".{self._note.name}.*"):  # Of a process that was killed as it wrote.
+        for left in self.path.parent.glob(f".{self._note.name}.*"):  # From a process that was killed while writing.
             left.unlink(missing_ok=True)
         self._release()
         with contextlib.suppress(OSError):  # The folder may hold other outboxes.

@@ -14,9 +14,7 @@ from harness.config.metrics import comparable_metric, deciding_metric, sign
 from harness.config.naming import REPLICATES
 from harness.tracking.run_tags import METRIC
 
-_LOSS_SPACE = re.compile(
-    r"loss|objective\.(delta|label_smoothing)|data\.(scaling|log_columns|target|weight|class_weight(\..*)?)"
-)
+_LOSS_SPACE = re.compile(r"loss|objective\.(?!metric$).*|data\.(scaling|log_columns|target|weight|class_weight(\..*)?)")
 """Losses of runs that differ in one of these params are not comparable."""
 
 _CHANGE_NOTHING = ("tracking.", "runtime.", METRIC)
@@ -42,7 +40,7 @@ class Objective(NamedTuple):
 
 
 def objective(runs: pd.DataFrame) -> Objective:
-    """Return the metric that decides between `runs`.
+    """Return the deciding metric for `runs`.
 
     This is the runs' `objective.metric` if they share one; else `val/loss`, or `train/loss` without a holdout, or a
     metric that can be compared (such as `val/rmse`) if the runs' losses cannot.

@@ -48,8 +48,11 @@ def _moved(data: Mapping[str, Any], path: object) -> dict[str, object]:
     if kind_of(data) is not ImagesConfig or not isinstance(path, list):
         return {"path": path}
     keys = ["path", *(key for key in ("labels", "holdout_path") if data.get(key))]
-    require(len(path) <= len(keys), f"--data: the run has only {len(keys)} data paths ({', '.join(keys)}).")
-    return dict(zip(keys, path, strict=False))
+    embed = data.get("embed")
+    names = [*keys, *(["embed.weights"] if embed else [])]
+    require(len(path) <= len(names), f"--data: the run has only {len(names)} data paths ({', '.join(names)}).")
+    moved = dict(zip(keys, path, strict=False))
+    return {**moved, "embed": {**embed, "weights": path[-1]}} if embed and len(path) == len(names) else moved
 
 
 def data_of(settings: Mapping[str, Any]) -> AnyData:

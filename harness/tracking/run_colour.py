@@ -1,24 +1,24 @@
-"""The colours of runs, the same in MLflow's charts and in figures."""
+"""The colors of runs, the same in MLflow's charts and in figures."""
 
 from __future__ import annotations
 
 import math
 
 FULL_COLOUR = "#D55E00"
-"""Full-sample runs: the vermilion of Okabe and Ito's palette, which colour-blind people can tell from any blue."""
+"""Full-sample runs: the vermilion of Okabe and Ito's palette, which color-blind people can tell from any blue."""
 
 _HUES = ("00A76F", "5796A0", "727DE8", "497EC1", "845FE4", "8935FB", "AA1ED7", "963CBD")
 """Chunks of 1, 10, 100 and so on up to 10 million rows: from green through blue to purple.
 
-All colours have a contrast of at least 3 to 1 with MLflow's light and dark pages, each is a little darker than the
-last, and the colour-blind can tell neighbours apart.
+All colors have a contrast of at least 3 to 1 with MLflow's light and dark pages, each is a little darker than the last,
+and color-blind people can tell neighbors apart.
 """
 
 
 def colour(chunksize: str) -> str:
-    """Return the colour for runs with this chunksize.
+    """Return the color for runs with this chunksize.
 
-    The colour depends only on the chunksize, on a logarithmic scale, so it is the same in all sweeps.
+    The color depends only on the chunksize, on a logarithmic scale, so it is the same in all sweeps.
     """
     if chunksize == "full":
         return FULL_COLOUR

@@ -30,7 +30,7 @@ _FEW = 100
 _IDS_PER_REQUEST = 200
 
 LAST = "last"
-"""Stands for the newest run wherever a run is named."""
+"""Refers to the newest run wherever a run is named."""
 
 _ID_PREFIX = re.compile("[0-9a-f]{1,31}")
 
@@ -82,7 +82,7 @@ class RunSearch:
         return list(found.values()), sweeps
 
     def full_id(self, word: str) -> str:
-        """Return the id that `word` stands for: the beginning of one run's id, or `last`, the newest run.
+        """Return the id that `word` refers to: the beginning of one run's id, or `last`, the newest run.
 
         A word that is not the beginning of any id is returned as it is.
 
@@ -118,7 +118,7 @@ class RunSearch:
         return runs[0]
 
     def by_id(self, ids: Sequence[str]) -> dict[str, Run]:
-        """Return the runs that exist among those with these ids, also deleted ones."""
+        """Return the runs that exist among those with these ids, including deleted ones."""
         if len(ids) == 1:
             with contextlib.suppress(MlflowException):
                 return {ids[0]: self.client.get_run(ids[0])}

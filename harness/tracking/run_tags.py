@@ -7,16 +7,16 @@ PRUNED = "pruned_at"
 """The epoch after which a search ended a run, whose status is then `KILLED`."""
 
 EFFORT = "search_effort"
-"""On a summary run: what its runs were tuned with, in words."""
+"""On a summary run: how its runs were tuned, as text."""
 
 TRIAL_SEED = "search_seed"
 """On a summary run: the seed of a search's trials, if the best of them are trained again with other seeds."""
 
 METRIC = "objective.metric"
-"""On a summary run: the configured metric that decides; empty for the default. A run has a param of this name."""
+"""On a summary run: the configured deciding metric; empty for the default. A run has a param of this name."""
 
 SEARCH = "search"
 """On a pruned run and on a summary run: the signature of the search."""
 
 RESTORED_EPOCH = "restored_epoch"
-"""The epoch whose model a run has kept, if that may not be the last."""
+"""The epoch whose model a run has kept, if that is not necessarily the last one."""

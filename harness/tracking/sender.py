@@ -150,7 +150,7 @@ class Sender:
                 self._changed.notify_all()
 
     def _search(self) -> None:
-        """Deliver all leftover outboxes if that is wanted, and hold only one of them open at a time."""
+        """Deliver all leftover outboxes if requested, and keep only one of them open at a time."""
         wanted = self._searches_wanted
         if self._searches_done < wanted:
             for outbox in self._find_leftovers():

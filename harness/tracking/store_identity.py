@@ -1,29 +1,65 @@
-"""What a tracking store is, however it is addressed."""
+"""What a tracking store is, however it is addressed and wherever it was moved."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+from typing import Any
 
-from mlflow.entities import ViewType
+from mlflow.entities import Experiment, LifecycleStage, ViewType
 from mlflow.tracking import MlflowClient
 
 from harness.tracking.uri import sqlite_path
+
+IDENTITY = "harness.store"
+"""Tag of the oldest experiment of a local store: its name, and the path and inode that it was last known by."""
+
+_NAME = re.compile("[0-9a-f]{16}")
 
 
 def store_identity(uri: str, client: MlflowClient) -> str:
     """Return a name for a store that is the same under all of its addresses; it can be used as a file's name.
 
-    A store is known by its oldest experiment: when that was created and where its artifacts are. Both stay the same,
-    and no two servers are set up in the same millisecond. A copy of a local store differs in its inode. The device's
-    number says nothing more, and may be another one after the next start of the machine.
+    A server is known by its oldest experiment: when that was created and where its artifacts are. Both stay the same,
+    and no two servers are set up in the same millisecond. A local store keeps its name in a tag. A copy of it has
+    another path and another inode, and so another name, unless its artifacts were copied with it.
     """
-    path = sqlite_path(uri)
+    return _identity(uri, _oldest(client))
+
+
+def keep_identity(uri: str, client: MlflowClient) -> str:
+    """Like `store_identity`, but also keep the name in a local store, so that it survives moving its folder."""
+    oldest = _oldest(client)
+    name, path = _identity(uri, oldest), sqlite_path(uri)
+    if path and oldest.lifecycle_stage == LifecycleStage.ACTIVE:
+        note = json.dumps({"name": name, "path": str(path), "inode": path.stat().st_ino})
+        if oldest.tags.get(IDENTITY) != note:
+            client.set_experiment_tag(oldest.experiment_id, IDENTITY, note)
+    return name
+
+
+def _oldest(client: MlflowClient) -> Experiment:
     order = ["creation_time ASC", "experiment_id ASC"]
     (oldest,) = client.search_experiments(ViewType.ALL, max_results=1, order_by=order)
-    facts = (
-        path.stat().st_ino if path else None,
-        oldest.experiment_id,
-        oldest.creation_time,
-        oldest.artifact_location,
-    )
+    return oldest
+
+
+def _identity(uri: str, oldest: Experiment) -> str:
+    path = sqlite_path(uri)
+    inode = path.stat().st_ino if path else None
+    noted = _noted(oldest.tags.get(IDENTITY, ""))
+    if path and (noted.get("path") == str(path) or noted.get("inode") == inode):
+        return noted["name"]
+    facts = inode, oldest.experiment_id, oldest.creation_time, oldest.artifact_location
     return hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
+
+
+def _noted(text: str) -> dict[str, Any]:
+    """Return what a tag says; empty if others have written it."""
+    try:
+        noted = json.loads(text)
+    except ValueError:
+        return {}
+    is_valid = isinstance(noted, dict) and isinstance(noted.get("name"), str) and _NAME.fullmatch(noted["name"])
+    return noted if is_valid else {}

@@ -1,4 +1,4 @@
-"""Samples the machine's load, with the names and units of MLflow's system metrics."""
+"""Samples the machine's system metrics, with the names and units of MLflow's system metrics."""
 
 from __future__ import annotations
 

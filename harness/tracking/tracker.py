@@ -30,7 +30,7 @@ from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.sender import Sender
 from harness.tracking.source_tags import source_tags
 from harness.tracking.store import FIRST_CONTACT, open_store
-from harness.tracking.store_identity import store_identity
+from harness.tracking.store_identity import keep_identity
 
 _PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """Timeouts for a slow or unreachable server; training does not wait for it."""
@@ -77,7 +77,7 @@ class Tracker:
         self._client, self.experiment_id = open_store(uri, experiment)
         self._resources.enter_context(default_environment(_PATIENCE))
         self._clock = Clock(newest_start(self._client))
-        self.store = store_identity(uri, self._client)
+        self.store = keep_identity(uri, self._client)
         self._folder = folder or Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
         self._folder.mkdir(parents=True, exist_ok=True)
         require_own_folders("runtime.cache", self._folder.parent, self._folder)

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
+from harness.tracking._compat_moved import follow_move
 from harness.tracking._compat_views import addresses
+from harness.tracking.pages import experiments_page
 from harness.tracking.run_search import RunSearch, require_store
-from harness.tracking.uri import mlflow_uri
+from harness.tracking.uri import mlflow_uri, sqlite_path
 
 HOST = "127.0.0.1"
-KIND = "workflowType=machine_learning"
-"""Without it, MLflow opens pages for language models, which show no runs."""
 START_SECONDS = 120
 
 
@@ -40,6 +40,8 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         return 0
     port = _free_port((port,) if port else (5000, 0))
     require_store(uri)
+    if path := sqlite_path(uri):
+        follow_move(path)
     server = _start(uri, port)
     try:
         say(f"store: {masked(uri)}")
@@ -66,7 +68,7 @@ def newest_sweep_links(uri: str, server: str) -> list[str]:
     """Return a line for each view of the store's newest sweep, with its URL on `server`."""
     newest = RunSearch(uri).newest_sweeps(1)
     if not newest:
-        return ["No sweeps yet. Run `harness train -m ...` to train one.", f"runs: {server}/#/experiments?{KIND}"]
+        return ["No sweeps yet. Run `harness train -m ...` to train one.", f"runs: {server}/{experiments_page()}"]
     info = newest[0].info
     links = addresses(server, info.experiment_id, info.run_id)
     return [f"newest sweep's {view}: {address}" for view, address in links.items()]

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
+from harness.training.lane import Lane
 from harness.training.lanes import Recipe, Stack
 from harness.training.loops import make_loop
 from harness.training.slices import DeviceBlock
-from harness.training.tile import Lane
 
 BYTES = 16 << 20
 """Size of the block that is trained on, so that a call makes many updates and its overhead is negligible."""
@@ -22,7 +22,7 @@ ENOUGH_SECONDS, REPEATS = 0.02, 5
 def time_lanes(
     kinds: Iterable[Mapping[int, Lane]], stacks: Mapping[Recipe, Stack], empty: DeviceBlock
 ) -> dict[int, float]:
-    """Return the seconds of one update of each lane, measured once for each kind.
+    """Return the seconds of one update of each lane, measured once for each kind and process.
 
     Args:
         kinds: Lanes by index; lanes of the same kind share chunk size and recipe.
@@ -32,8 +32,11 @@ def time_lanes(
     found: dict[int, float] = {}
     for kind in filter(None, kinds):
         first = next(iter(kind.values()))
+        stack = stacks[first.recipe]
         with contextlib.suppress(Exception):
-            found |= dict.fromkeys(kind, seconds_per_update(stacks[first.recipe], first.chunk, empty))
+            if first.chunk not in stack.alone:
+                stack.alone[first.chunk] = seconds_per_update(stack, first.chunk, empty)
+            found |= dict.fromkeys(kind, stack.alone[first.chunk])
     return found
 
 

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
+from harness.training.compilations import Compilation, compilation
 from harness.training.early import early_updates
 from harness.training.encoding import Encoding
 from harness.training.events import Failed
-from harness.training.gram import GramSteps
+from harness.training.lane import Lane
 from harness.training.lanes import Recipe, Stack
-from harness.training.loops import make_loop
 from harness.training.metrics import Evaluation
-from harness.training.model_size import require_memory
 from harness.training.strategy import Strategy
-from harness.training.tile import Lane, Tile
+from harness.training.tile import Tile
 from harness.training.update_memory import UpdateMemory
 
 
@@ -91,31 +90,31 @@ def arrange(
     found = Arrangement()
 
     @functools.cache
-    def parts(recipe: Recipe) -> tuple[Stack, Evaluation, int, GramSteps | None]:
-        require_memory(recipe.build_model, encoding, lanes=tile or 1)
-        stack = found.stacks[recipe] = Stack(recipe, encoding, device)
-        length = tile or stack.default_tile
-        steps = GramSteps(stack) if gram and not encoding.shape else None
-        return stack, Evaluation(stack, train.scaler, length), length, steps
+    def parts(recipe: Recipe) -> tuple[Compilation, Evaluation, int]:
+        compiled = compilation(recipe, encoding, device, lanes=tile or 1)
+        found.stacks[recipe] = compiled.stack
+        length = tile or compiled.stack.default_tile
+        return compiled, compiled.evaluation(train.scaler, length), length
 
     cohorts: dict[tuple[int, Recipe], list[int]] = {}
     for index, lane in enumerate(lanes):
         cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
     for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
         try:
-            stack, evaluation, length, steps = parts(recipe)
-            loop = make_loop(stack, chunk, train.rows, steps)
+            compiled, evaluation, length = parts(recipe)
+            stack, loop = compiled.stack, compiled.loop(chunk, train.rows, gram=gram)
             limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
             found.reach = max(found.reach, min(chunk, limit))
             members.sort(key=lambda index: -lanes[index].stops[-1])
             memory = UpdateMemory.of(stack, train.targets)
             step_rows = 0 if loop.gram_source else min(chunk, limit)
             found.cohorts.append(Cohort(members, length, stack.strategy, memory, stack.batch_layers(), step_rows))
+            cohort = {index: lanes[index] for index in members}
+            last = lanes[members[0]].stops[-1]
+            measured = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
             for start in range(0, len(members), length):
                 some = {index: lanes[index] for index in members[start : start + length]}
-                last = max(lane.stops[-1] for lane in some.values())
-                measured = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
-                found.tiles.append(Tile(some, length, stack, loop, evaluation, curve_points, measured))
+                found.tiles.append(Tile(some, length, stack, loop, evaluation, curve_points, measured, cohort))
         except ConfigError:
             raise
         except Exception as error:

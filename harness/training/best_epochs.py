@@ -27,7 +27,7 @@ class BestEpochs:
     """The best epoch so far of those lanes that want its weights; of equally good epochs, the first."""
 
     def __init__(self, metrics: Mapping[int, str]) -> None:
-        """Take the metric that decides for each lane; other lanes keep the weights of their last epoch."""
+        """Take the deciding metric of each lane; other lanes keep the weights of their last epoch."""
         self._metrics = dict(metrics)
         self._best: dict[int, _Best] = {}
 
@@ -44,6 +44,11 @@ class BestEpochs:
         """Return a lane's best epoch and its weights, or None if it keeps those of its last epoch."""
         best = self._best.get(lane)
         return (best.restored, best.weights) if best else None
+
+    def take(self, other: BestEpochs, lane: int) -> None:
+        """Take over a lane from those of another tile."""
+        if best := other._best.pop(lane, None):
+            self._best[lane] = best
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state for `restore`; empty if no lane wants its best epoch."""

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from harness.config.metrics import BINARY, TOP5_CLASSES, class_metrics
+from harness.data.classes import class_names
 from harness.data.scaler import Scaler
 from harness.data.statistics import category_text
 from harness.errors import require
@@ -22,7 +23,7 @@ from harness.training.objective import Accumulators, Holdout, Objective
 BINS = 4096
 """Number of probability bins in which rows are counted for the area under the ROC curve."""
 MATRIX_CLASSES = 256
-"""Most classes whose confusion matrix is kept; of more, only what the metrics need."""
+"""Maximum number of classes whose confusion matrix is kept; with more, only what the metrics need is kept."""
 
 
 class BinaryClassification(Objective):
@@ -30,6 +31,11 @@ class BinaryClassification(Objective):
 
     The accumulator counts rows by lane, label and probability bin, int32 `[tile * 2 * BINS]`.
     """
+
+    @property
+    def output_names(self) -> list[str]:
+        """The label whose probability is predicted, if the labels have names."""
+        return class_names(self.targets[0])[1:] or super().output_names
 
     @property
     def counts_classes(self) -> bool:
@@ -100,6 +106,11 @@ class Classification(Objective):
     def outputs(self) -> int:
         """An output for each class."""
         return len(self.targets[0].categories)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The classes."""
+        return class_names(self.targets[0])
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The updates inside the first epochs after which the holdout is measured."""
+"""The updates within the first epochs after which the holdout is measured."""
 
 from __future__ import annotations
 

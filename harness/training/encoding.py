@@ -21,7 +21,8 @@ class Encoding:
 
     Attributes:
         sizes: For each feature, 0 if it is numeric, else its number of categories; the feature's values are indices.
-        shape: Shape of the only feature, for images `(height, width, channels)`; empty if features are single values.
+        shape: Shape of the only feature: for images `(height, width, channels)`, and with `data.embed` the number of
+            values; empty if features are single values.
         means: For a feature with a shape, what is subtracted from each channel, the last axis.
         stds: Likewise, by what each channel is then divided.
     """
@@ -53,6 +54,8 @@ class Encoding:
     @property
     def inputs(self) -> Any:
         """What a model's function is given: the number of inputs, or the shape of one row's input."""
+        if len(self.shape) == 1:
+            return self.shape[0]
         return self.shape or sum(size or 1 for size in self.sizes)
 
     @property

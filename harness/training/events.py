@@ -71,9 +71,9 @@ class Stopped:
         stops: The stops that this event covers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
         weights: The weights, in the order of `keras.Model.get_weights`.
         ending: Why it stops.
-        restored: The epoch that the weights belong to, if it may not be the last.
+        restored: The epoch that the weights belong to, if it is not necessarily the last.
         confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes.
-        test: Metrics on the rows of the test, if there are any. Neither is measured of a lane that has been pruned.
+        test: Metrics on the test set, if there is one. Neither is measured for a lane that has been pruned.
     """
 
     lane: int

@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.config import Scaling
 from harness.config.keys import layer_name
+from harness.data.images.backbone import load_backbone, load_example
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
 from harness.data.tables.table import Table
@@ -24,19 +25,21 @@ EXAMPLE_ROWS = 3
 def raw_model(
     model: keras.Model, table: Table, scaler: Scaler, objective: Objective, scaling: Scaling = Scaling.standard
 ) -> keras.Model:
-    """Wrap `model` so that it takes logarithms and scales by itself; `scaling` is that of images.
+    """Wrap `model` so that it takes logarithms and scales its inputs itself; `scaling` is that of images.
 
     Returns:
         A Keras model with one input `[rows, 1]` per feature, by column name, and an output with a column for each
         of the model's: `[rows, outputs]`. It takes categories as raw text or numbers, and dates as days since
         1970-01-01. Columns that were stored with an offset, because float32 is too coarse for them, are float64. An
-        image is an input of its own type and shape, uint8 `[rows, height, width, channels]`.
+        image is an input of its own type and shape, uint8 `[rows, height, width, channels]`; with `data.embed`, the
+        frozen model is part of the returned one.
     """
     features = table.features
-    kinds = [_kind(column) for column in features]
+    kinds = ["uint8"] if table.embedding else [_kind(column) for column in features]
+    shapes = [table.embedding.shape] if table.embedding else [column.shape or (1,) for column in features]
     inputs = {
-        column.name: keras.Input(column.shape or (1,), name=layer_name(column.name), dtype=kind)
-        for column, kind in zip(features, kinds, strict=True)
+        column.name: keras.Input(shape, name=layer_name(column.name), dtype=kind)
+        for column, shape, kind in zip(features, shapes, kinds, strict=True)
     }
     # A model of its own, because no layer may have the name of another one or of an input.
     graph = _graph(model, table, scaler, objective, kinds, Encoding.of(table, scaling))
@@ -50,6 +53,10 @@ def _graph(
 ) -> tuple[list[Any], Any]:
     """Return raw features, each of one of `kinds`, in the table's order, and predictions from them."""
     features = table.features
+    if table.embedding:
+        images = keras.Input(table.embedding.shape, name="feature_0", dtype="uint8")
+        values = load_backbone(table)(images, training=False)
+        return [images], objective.predictions(model(_encoded(values, encoding)), scaler)
     raw = [
         keras.Input(column.shape or (1,), name=f"feature_{index}", dtype=kind)
         for index, (column, kind) in enumerate(zip(features, kinds, strict=True))
@@ -80,6 +87,8 @@ def raw_example(table: Table, dates: Mapping[str, str | None] | None = None) -> 
 
     `dates` has the `strptime` formats of the features that are dates; None means ISO 8601.
     """
+    if table.embedding:
+        return {table.features[0].name: load_example(table.folder)}
     rows = table.read("train", 0, min(EXAMPLE_ROWS, table.train_rows))
     raw = {column.name: _raw(column, values) for column, values in zip(table.features, rows, strict=False)}
     return raw | {name: _dates(raw[name], form) for name, form in (dates or {}).items()}

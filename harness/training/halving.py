@@ -19,13 +19,13 @@ from harness.training.stopper import Patience
 
 @dataclass(frozen=True)
 class BracketPlan:
-    """The trials that are weighed against each other, as plain data; trials are numbered from 0 across all groups.
+    """The trials that are compared with each other, as plain data; trials are numbered from 0 across all groups.
 
     Attributes:
         metric: What is compared.
         eta: One in `eta` trials of a group is kept at each rung, but at least one.
-        rungs: Epochs after which trials are weighed, in ascending order.
-        groups: The trials of each group. Trials of different groups are never weighed against each other.
+        rungs: Epochs after which trials are compared, in ascending order.
+        groups: The trials of each group. Trials of different groups are never compared.
         lanes: The trial of each lane.
         known: For a trial that is not trained here, its metric at each rung, None from where it had ended.
     """
@@ -42,7 +42,7 @@ class Halving:
     """Ends lanes that are not among the best of their group at a rung; see `Stopper`.
 
     Which trials are kept depends only on the metrics of all trials at the rungs, not on which of them are trained here.
-    A lane that has stopped improving is weighed with its last metric, one that has diverged is out.
+    A lane that has stopped improving keeps its last metric in the comparison; one that has diverged is out.
     """
 
     def __init__(self, plan: BracketPlan, patience: Patience | None = None) -> None:

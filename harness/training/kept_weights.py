@@ -22,7 +22,7 @@ ReadPart = Callable[[], Iterable[DeviceBlock]]
 def measure_kept(
     event: Stopped, stack: Stack, evaluation: Evaluation, lanes: LaneState, holdout: ReadPart, test: ReadPart | None
 ) -> Stopped:
-    """Return an event with its confusion matrix and its metrics on the test, if it lacks them and there are any.
+    """Return an event with its confusion matrix and its metrics on the test set, if it lacks them and there are any.
 
     Args:
         event: The event of a lane.
@@ -30,7 +30,7 @@ def measure_kept(
         evaluation: The evaluation of the lane's tile.
         lanes: The state of the tile, for its shapes.
         holdout: Reads the holdout.
-        test: Reads the rows of the test; None if there are none.
+        test: Reads the test set; None if there is none.
     """
     needs_confusion = event.confusion is None and stack.objective.counts_classes
     needs_test = test is not None and not event.test
@@ -49,5 +49,5 @@ def measure_kept(
 
 
 def of_test(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics under their names for the rows of the test."""
+    """Return metrics under their names for the test set."""
     return {key.replace(VAL, TEST, 1): value for key, value in metrics.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,12 +40,15 @@ class Recipe:
             `[rows, inputs]` or `[rows, *shape] -> [rows, outputs]`.
         optimizer: `name` and the other arguments of the Keras optimizer.
         objective: What is minimized.
+        shared_as: If not None, what `build_model`, `optimizer` and the objective's loss depend on: later scans of the
+            process use the same compiled loops if this is equal.
     """
 
     identity: str
     build_model: Callable[[Any], keras.Model] = field(compare=False)
     optimizer: Mapping[str, Any] = field(compare=False)
     objective: Objective = field(compare=False)
+    shared_as: Hashable = field(default=None, compare=False)
 
 
 class LaneState(NamedTuple):
@@ -69,8 +72,9 @@ class Stack:
         objective: The recipe's objective.
         encode: Turns features, `[rows, features]` or `[rows, *shape]`, into the models' inputs.
         model: The model that is shared by all lanes.
-        trace: What tracing an update of the model tells.
+        trace: What tracing an update of the model reveals.
         strategy: How its updates are compiled and cut.
+        alone: Seconds per update of a lane that has the machine to itself, by chunk, as far as known.
     """
 
     def __init__(self, recipe: Recipe, encoding: Encoding, device: str = "/CPU:0") -> None:
@@ -80,17 +84,18 @@ class Stack:
             ConfigError: The model does not map its inputs to `[rows, outputs]`.
         """
         self._recipe, self.objective, self.encode = recipe, recipe.objective, encoding
+        self.alone: dict[int, float] = {}
         self.model = self._build(seed=0)
         self._optimizer = make_optimizer(recipe.optimizer, learning_rate=0.0)
         self._schedule = make_schedule(recipe.optimizer)
         self._optimizer.build(self.model.trainable_variables)
         names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
-        self._initial_model = functools.lru_cache(SMALL_TILE)(self._build)  # Keyed by seed; a sweep has few of them.
+        self._initial_model = functools.lru_cache(SMALL_TILE)(self._build)  # Keyed by seed; a sweep has few seeds.
         paths = [variable.path for variable in self.model.non_trainable_variables]
         is_random = any(path.endswith("seed_generator_state") for path in paths)
         self.trace = trace_model(self.model, encoding.input_shape)
-        self.strategy = choose_strategy(self.trace, device, is_image=bool(encoding.shape), is_random=is_random)
+        self.strategy = choose_strategy(self.trace, device, is_image=len(encoding.shape) > 1, is_random=is_random)
 
     @property
     def default_tile(self) -> int:

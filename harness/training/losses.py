@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import keras
 
-from harness.config import Loss
+from harness.config import Loss, ObjectiveConfig
 from harness.data.tables.table import Table
 from harness.training.classification import BinaryClassification, Classification
 from harness.training.objective import Objective
@@ -18,10 +18,11 @@ from harness.training.regression import Regression
 
 @dataclass(frozen=True)
 class LossPlan:
-    """A loss as plain data; `delta` and `label_smoothing` as in `harness.config.ObjectiveConfig`.
+    """A loss as plain data.
 
     Attributes:
         name: One of `Loss`.
+        delta: As in `harness.config.ObjectiveConfig`, like all further parameters of losses.
         class_weights: As in `Objective`.
     """
 
@@ -29,6 +30,13 @@ class LossPlan:
     delta: float = 1.0
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
+
+    @classmethod
+    def configured(cls, loss: Loss, config: ObjectiveConfig, class_weights: Sequence[float] = ()) -> LossPlan:
+        """Return the plan of a configured loss; fields that `config` also has get its values."""
+        shared = {field.name for field in fields(cls)} & {field.name for field in fields(config)}
+        parameters = {name: getattr(config, name) for name in shared}
+        return cls(loss.value, class_weights=tuple(class_weights), **parameters)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> LossPlan:

@@ -20,7 +20,7 @@ class Sums(NamedTuple):
     Attributes:
         rows: `[]`.
         weight: Of all rows, `[]`; zero if the rows have no weights.
-        loss: Loss in the space trained in, `[tile]`.
+        loss: Loss in the units used for training, `[tile]`.
         objective: The objective's accumulators.
     """
 

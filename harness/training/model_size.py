@@ -1,9 +1,9 @@
-"""Measures a Keras model before it is built, so that one that cannot fit into memory is refused instead."""
+"""Measures a Keras model before it is built, so that one that cannot fit into memory is rejected."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -56,17 +56,3 @@ def require_memory(build: Callable[[Any], keras.Model], encoding: Encoding, lane
         f"model: {weights:,} weights need {memory(needed / 1e6)} of memory, but {memory(available / 1e6)} are "
         "available. Use smaller layers.",
     )
-
-
-def row_values(model: keras.Model) -> int:
-    """Return how many values all layers of a functional or sequential model together compute for one row."""
-    return sum(_row_values(model))
-
-
-def _row_values(model: Any) -> Iterator[int]:
-    for operation in getattr(model, "operations", model.layers):
-        if isinstance(operation, keras.Model):
-            yield from _row_values(operation)
-        else:
-            for tensor in keras.tree.flatten(operation.output):
-                yield math.prod(size or 1 for size in tensor.shape[1:])

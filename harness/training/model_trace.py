@@ -23,7 +23,7 @@ _NOT_IN_XLA = ("ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 
 @dataclass(frozen=True)
 class ModelTrace:
-    """What tracing an update tells.
+    """What tracing an update reveals.
 
     Attributes:
         operations: The types of all operations, forward and backward.
@@ -67,7 +67,7 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             outputs: Any = model.stateless_call(weights, extra, x, training=True)[0]
-            # A loss, too, keeps the outputs.
+            # A loss also keeps the outputs.
             total = tf.add_n([tf.reduce_sum(tf.square(each)) for each in tf.nest.flatten(outputs)])
         forward = len(tf.compat.v1.get_default_graph().get_operations())
         return [each for each in tape.gradient(total, weights) if each is not None]

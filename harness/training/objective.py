@@ -44,7 +44,7 @@ class Objective(ABC):
         loss: Returns losses `[..., rows]` for targets `[..., rows, targets]` and outputs `[..., rows, outputs]`.
         targets: The table's targets.
         is_weighted: Whether `y`, the targets of a block, ends with a column of row weights.
-        class_weights: The weight of each label; empty if all weigh the same.
+        class_weights: The weight of each label; empty if all are equal.
         is_squared_error: Whether `loss` is squared error.
     """
 
@@ -60,8 +60,13 @@ class Objective(ABC):
         return len(self.targets)
 
     @property
+    def output_names(self) -> list[str]:
+        """A name for each output, for the exported model and the metrics of a linear model's weights."""
+        return [target.name for target in self.targets]
+
+    @property
     def has_weights(self) -> bool:
-        """Whether rows have weights, of their own or of their classes."""
+        """Whether rows have weights, their own or those of their classes."""
         return self.is_weighted or bool(self.class_weights)
 
     @property

@@ -24,7 +24,7 @@ LEAST_VARIATION = 1e-12
 class Regression(Objective):
     """Predicts one or more numbers; the loss is their mean, and the metrics are in each target's own units.
 
-    The accumulators of each target are sums of squared and absolute errors `[tile]`, and of centred targets and their
+    The accumulators of each target are sums of squared and absolute errors `[tile]`, and of centered targets and their
     squares `[]`.
     """
 
@@ -76,7 +76,7 @@ def _add(sums: Sequence[tf.Tensor], holdout: Holdout, target: int) -> tuple[tf.T
     scaler, mean = holdout.scaler, holdout.scaler.target_mean[target]
     truth = _own_units(holdout.targets, scaler, target)[:, target]
     errors = tf.where(holdout.inside, _own_units(holdout.outputs, scaler, target)[..., target] - truth, 0.0)
-    # Centred, because the variance would otherwise be a small difference of large sums.
+    # Centered, because the variance would otherwise be a small difference of large sums.
     center = math.exp(mean) if scaler.log_targets[target] else mean
     centred = (truth - center) * tf.cast(holdout.inside, tf.float64)
     return (

@@ -39,7 +39,7 @@ class PatienceRule:
 
 
 class Patience:
-    """Ends each lane by a rule of its own."""
+    """Ends each lane by its own rule."""
 
     def __init__(self, rules: Mapping[int, PatienceRule]) -> None:
         """Take the rules by lane; other lanes are never ended."""
@@ -48,7 +48,7 @@ class Patience:
         self._waited = dict.fromkeys(self._rules, 0)
 
     def leaving(self, ends: Sequence[EpochEnd]) -> Mapping[int, Ending]:
-        """See `Stopper`; a metric that is not finite is no improvement."""
+        """See `Stopper`; a metric that is not finite is not an improvement."""
         for end in ends:
             if (rule := self._rules.get(end.lane)) is None:
                 continue

@@ -18,7 +18,7 @@ from harness.training.model_trace import ModelTrace
 from harness.training.xla import compiled
 
 SLICE_BYTES = 256 << 20
-"""Most bytes of the inputs and activations of one slice.
+"""Maximum bytes of the inputs and activations of one slice.
 
 It must not depend on the device's memory, as results would then too.
 """
@@ -49,8 +49,8 @@ def choose_strategy(trace: ModelTrace, device: str, *, is_image: bool, is_random
     Args:
         trace: Of the model.
         device: TensorFlow's name for the device.
-        is_image: Whether a row's features have a shape.
-        is_random: Whether layers draw random numbers from a variable of their own lane, which tf.vectorized_map cannot
+        is_image: Whether a row is an image.
+        is_random: Whether layers draw random numbers from their lane's own variable, which tf.vectorized_map cannot
             batch.
     """
     if not (is_image or trace.has_convolutions):

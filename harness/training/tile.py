@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -12,41 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from harness.training.best_epochs import BestEpochs
+from harness.training.curves import thinned
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.kept_weights import ReadPart, measure_kept, of_test
-from harness.training.lanes import Recipe, Stack
+from harness.training.lane import Lane
+from harness.training.lanes import Stack
 from harness.training.loops import Loop
 from harness.training.metrics import Evaluation, Sums
 from harness.training.saved_state import State, array, numbers, require_names
 from harness.training.slices import DeviceBlock
-
-
-@dataclass(frozen=True)
-class Lane:
-    """One run from the trainer's point of view; lanes with the same chunk and recipe form a cohort.
-
-    Attributes:
-        chunk: Rows per update, at most the number of training rows.
-        seed: Seed of the initial weights and of the layers' random number generators.
-        stops: Epochs after which a result is wanted, in ascending order; the lane trains until the last.
-        restore: Metric of whose best epoch the lane keeps the weights; None keeps those of the last epoch.
-    """
-
-    chunk: int
-    recipe: Recipe
-    seed: int
-    learning_rate: float
-    stops: tuple[int, ...]
-    restore: str | None = None
-
-
-def thinned(updates: np.ndarray, total: int, points: int) -> np.ndarray:
-    """Return a mask of the `updates` (counted from 1) to keep in a curve of at most `points` out of `total` updates.
-
-    The first and the last update are always kept.
-    """
-    stride = -(-total // (points - 2))
-    return (updates % stride == 0) | (updates == 1) | (updates == total)
 
 
 def ends_the_tile(work: Callable[..., None]) -> Callable[..., None]:
@@ -64,7 +37,11 @@ def ends_the_tile(work: Callable[..., None]) -> Callable[..., None]:
 
 
 class Tile:
-    """At most `length` lanes of one cohort, by index; unused positions hold copies of the last lane."""
+    """At most `length` lanes of one cohort, by index; unused positions hold copies of the last lane.
+
+    Attributes:
+        positions: The lanes still training in this tile.
+    """
 
     def __init__(
         self,
@@ -75,19 +52,33 @@ class Tile:
         evaluation: Evaluation,
         curve_points: int,
         early: Collection[int] = (),
+        cohort: Mapping[int, Lane] = MappingProxyType({}),
     ) -> None:
-        """Stack the lanes; `early` are the updates after which `advance` pauses for an evaluation."""
+        """Stack the lanes.
+
+        Args:
+            lanes: Those to begin with, by index.
+            length: Lanes updated by one call.
+            stack: Their stack.
+            loop: Their loop.
+            evaluation: Of the holdout.
+            curve_points: Maximum number of points in a curve of losses by update.
+            early: The updates after which `advance` pauses for an evaluation.
+            cohort: All lanes that this tile may take from others.
+        """
         padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
-        self.lanes = dict(lanes)
+        self.lanes, self.length = {**lanes, **cohort}, length
         self.error: Exception | None = None
         self._chunk, self._curve_points = padded[0].chunk, curve_points
-        self._positions = {lane: position for position, lane in enumerate(lanes)}  # Lanes still training.
+        self._home = {lane: position for position, lane in enumerate(lanes)}
+        self.positions = dict(self._home)
         self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._state = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
         self._sums = self._ended_sums = evaluation.start()
         self._updates = 0
+        self._totals = {stop * loop.updates for spec in self.lanes.values() for stop in spec.stops}
         self._diverged: dict[int, int] = {}
-        self._best = BestEpochs({lane: spec.restore for lane, spec in lanes.items() if spec.restore})
+        self._best = BestEpochs({lane: spec.restore for lane, spec in self.lanes.items() if spec.restore})
         self._curve: list[tuple[np.ndarray, np.ndarray]] = []
         self._test: list[dict[str, float]] = [{}] * length
         self._early = sorted(early)
@@ -102,7 +93,25 @@ class Tile:
         """Return the lanes that train in `epoch`."""
         if self.error:
             return []
-        return [lane for lane, spec in self.lanes.items() if spec.stops[-1] >= epoch and lane in self._positions]
+        return [lane for lane in self.positions if self.lanes[lane].stops[-1] >= epoch]
+
+    def take(self, moving: Sequence[tuple[Tile, int]], epoch: int) -> None:
+        """Take lanes of the cohort's other tiles, before `epoch`, at positions whose lanes have stopped training."""
+        self.positions = {lane: self.positions[lane] for lane in self.active(epoch)}
+        free = [position for position in range(self.length) if position not in self.positions.values()]
+        tensors = tf.nest.flatten(self._state.lanes)
+        values = [tensor.numpy().copy() for tensor in tensors]
+        for (tile, lane), position in zip(moving, free, strict=False):
+            before = tile.positions.pop(lane)
+            for mine, others in zip(values, tf.nest.flatten(tile._state.lanes), strict=True):
+                mine[position] = others[before].numpy()
+            self._best.take(tile._best, lane)
+            self.positions[lane] = position
+        for index, tensor in enumerate(tensors):
+            with tf.device(tensor.device):
+                tensors[index] = tf.constant(values[index])
+        lanes = tf.nest.pack_sequence_as(self._state.lanes, tensors)
+        self._state = self._state._replace(lanes=lanes)  # Between epochs, nothing else in it belongs to a lane.
 
     def updates_before(self, row: int, rows: int) -> int:
         """Return the number of an epoch's updates that end before `row` of `rows`."""
@@ -117,18 +126,17 @@ class Tile:
 
     @ends_the_tile
     def advance(self, block: DeviceBlock) -> None:
-        """Run the updates that end in a block, or the next ones of them up to a pause."""
+        """Run the updates that end in a block, or the next of these up to a pause."""
         start = block.start if self._paused_at is None else self._paused_at
         pause = self._next_pause(start, block.stop)
         self._paused_at, stop = pause, block.stop if pause is None else pause
         self._state, values = self.loop.advance(self._state, block.part(start, stop))
         numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
         self._updates += len(values)
-        for lane, position in self._positions.items():
+        for lane, position in self.positions.items():
             if lane not in self._diverged and not (finite := np.isfinite(values[:, position])).all():
                 self._diverged[lane] = int(numbers[finite.argmin()])
-        totals = {stop * self.loop.updates for spec in self.lanes.values() for stop in spec.stops}
-        keep = np.any([thinned(numbers, total, self._curve_points) for total in totals], axis=0)
+        keep = np.any([thinned(numbers, total, self._curve_points) for total in self._totals], axis=0)
         self._curve.append((numbers[keep], values[keep]))
 
     def _next_pause(self, start: int, stop: int) -> int | None:
@@ -150,7 +158,7 @@ class Tile:
         metrics, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
         for lane in self.active(epoch):
             if lane not in self._diverged:
-                yield Measured(lane, self._updates, metrics[self._positions[lane]])
+                yield Measured(lane, self._updates, metrics[self.positions[lane]])
 
     def stops(self, epoch: int) -> bool:
         """Return True if an active lane stops after `epoch`."""
@@ -162,21 +170,21 @@ class Tile:
 
     @ends_the_tile
     def keep_test(self) -> None:
-        """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test."""
+        """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test set."""
         found, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
         self._test = [*map(of_test, found)]
 
     def fail(self) -> Iterator[Failed]:
         """Yield the lanes ended by an error, once."""
         if self.error:
-            yield from (Failed.of(lane, self.error) for lane in self._positions)
-            self._positions = {}
+            yield from (Failed.of(lane, self.error) for lane in self.positions)
+            self.positions = {}
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state from which a tile of the same lanes can continue; incomplete during an evaluation."""
         numbers, values = self._epoch_curve()
         return {
-            "positions": np.array(list(self._positions.items()), np.int64).reshape(-1, 2),
+            "positions": np.array(list(self.positions.items()), np.int64).reshape(-1, 2),
             "diverged": np.array(list(self._diverged.items()), np.int64).reshape(-1, 2),
             "chunk": np.array(self._chunk),
             "updates": np.array(self._updates),
@@ -204,14 +212,19 @@ class Tile:
         ]
         before = (epoch - 1) * self.loop.updates
         done = int(numbers(state, "updates", [], 0, before + updates))
-        positions = numbers(state, "positions", [None, 2], 0, max(self.lanes)).tolist()
+        positions = numbers(state, "positions", [None, 2], 0, max(*self.lanes, self.length - 1)).tolist()
         diverged = dict(numbers(state, "diverged", [None, 2], 0, max(done, *self.lanes)).tolist())
         curve = numbers(state, "curve/numbers", [None], before + 1, done)
         losses = array(state, "curve/values", np.float32, [len(curve), len(self._state.epoch_loss)])
-        is_same = {tuple(pair) for pair in positions} <= set(self._positions.items())
-        if not is_same or not diverged.keys() <= self.lanes.keys() or state["chunk"] != self._chunk:
+        # A lane of this tile stays where it is; others may have come, each to its own position.
+        is_possible = all(
+            lane in self.lanes and position < self.length and self._home.get(lane, position) == position
+            for lane, position in positions
+        )
+        is_possible &= all(len({*column}) == len(positions) for column in zip(*positions, strict=True))
+        if not is_possible or not diverged.keys() <= self.lanes.keys() or state["chunk"] != self._chunk:
             raise ValueError("it belongs to other lanes")
-        self._positions, self._diverged = dict(positions), diverged
+        self.positions, self._diverged = dict(positions), diverged
         if (self.active(epoch) and done != before + updates) or (np.diff(curve) <= 0).any():
             raise ValueError("its updates do not fit its position")
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(value) for value in values])
@@ -227,11 +240,11 @@ class Tile:
         weights = [weight.numpy() for weight in self._state.lanes.weights]
         updates, curve = self._epoch_curve()
         for lane in self.active(epoch):
-            position = self._positions[lane]
+            position = self.positions[lane]
             if lane not in self._diverged and not all(np.isfinite(weight[position]).all() for weight in weights):
                 self._diverged[lane] = self._updates
             if lane in self._diverged:
-                del self._positions[lane]
+                del self.positions[lane]
                 yield Diverged(lane, self._diverged[lane])
                 continue
             end = EpochEnd(
@@ -257,7 +270,7 @@ class Tile:
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
                 yield self._stopped(lane, epoch, stops, lanes[lane], self._ended_sums)
-                del self._positions[lane]
+                del self.positions[lane]
 
     def _stopped(
         self,
@@ -269,7 +282,7 @@ class Tile:
         test: Mapping[str, float] = MappingProxyType({}),
     ) -> Stopped:
         """Return the event; `sums` and `test` belong to the weights of `epoch`, not to those of a better one."""
-        position = self._positions[lane]
+        position = self.positions[lane]
         confusion = self._evaluation.confusion(sums, position)
         if best := self._best.of(lane):
             restored, weights = best

@@ -20,10 +20,12 @@ from harness.training.clocks import Clocks
 from harness.training.encoding import Encoding
 from harness.training.events import Ending, EpochEnd, Event, Failed, Progress, Stopped
 from harness.training.feed import Feed, FeedLimits
+from harness.training.lane import Lane
+from harness.training.packing import pack, require_one_place
 from harness.training.saved_state import array, numbers, require_names
 from harness.training.slices import DeviceBlock
 from harness.training.stopper import Stopper
-from harness.training.tile import Lane, Tile
+from harness.training.tile import Tile
 
 READ_AHEAD = 4
 """Blocks in memory at once: two read ahead, and two on the device."""
@@ -68,7 +70,7 @@ class Scan:
             workers: Parallel calls; None means one per core.
             device: TensorFlow's name for the device.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
-            early: Measure the holdout inside the first epochs, too; see `harness.training.early`.
+            early: Also measure the holdout within the first epochs; see `harness.training.early`.
             test: Rows that a lane is measured on when it stops.
             stopper: Ends lanes before their last stop.
             feed_limits: Limits on joined blocks and kept Gram matrices.
@@ -137,6 +139,7 @@ class Scan:
                         yield self._measure_kept(pool, tile, event, holdout)
                     else:
                         yield event
+                pack(self._tiles, epoch + 1)
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
 
@@ -197,6 +200,7 @@ class Scan:
         require_names(state, {"position", "clocks", *known, *(f"stopper/{name}" for name in stopper)})
         for tile, arrays in zip(self._tiles, tiles, strict=True):
             tile.restore(arrays, epoch, tile.updates_before(row, self.rows))
+        require_one_place(self._tiles)
         if self._stopper:
             self._stopper.restore(stopper)
         self._epoch, self._row = epoch, row
@@ -224,7 +228,7 @@ class Scan:
     def _train_on(
         self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], block: DeviceBlock, holdout: Feed, epoch: int
     ) -> Iterator[Event]:
-        """Train on a block; tiles that pause in it are evaluated together before they go on."""
+        """Train on a block; tiles that pause in it are evaluated together before they continue."""
         while tiles:
             with self.clocks.time("train"):
                 self._each(pool, tiles, lambda tile: tile.advance(block))

@@ -13,7 +13,7 @@ class UpdateMemory:
     """What one update of a lane needs in a plain implementation, which computes all rows of a chunk at once.
 
     Attributes:
-        row_bytes: Of a row: its inputs and targets as float32, and all activations kept for its gradient.
+        row_bytes: For a row: its inputs and targets as float32, and all activations kept for its gradient.
         lane_bytes: Whatever the number of rows: weights, their gradients, and the optimizer's state.
     """
 

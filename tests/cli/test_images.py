@@ -52,7 +52,7 @@ def test_the_report_shows_classes_and_mistakes(trained: Path, warm: Warm) -> Non
     assert warm.run(trained, "report", "--output", "page") == 0
     page = (trained / "page" / "report.html").read_text()
     assert "<h2>Classes</h2>" in page
-    assert 0 < page.count("taken for") <= 24
+    assert 0 < page.count("predicted as") <= 24
 
 
 def test_a_folder_is_trained_on(trained: Path, pictures: Path, warm: Warm) -> None:

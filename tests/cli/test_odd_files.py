@@ -60,6 +60,9 @@ def zipped(content: str) -> bytes:
 
 HALVES = HOMES.assign(area=HOMES["area"] + 0.5)
 DATED = pd.DataFrame({"date": (DAYS - pd.Timestamp("1970-01-01")).days, "area": AREA, "price": PRICE})
+TWO = DATED.rename(columns={"date": "sold"}).assign(built=DATED["date"], price=PRICE)[
+    ["sold", "built", "area", "price"]
+]
 LABELS = pd.DataFrame({"area": AREA, "rooms": ROOMS, "label": (AREA > 120).astype(int)})
 GAPS = HOMES.assign(rooms=HOMES["rooms"].where(HOMES.index % 6 > 0).astype(float))
 CASES = [
@@ -93,6 +96,7 @@ CASES = [
     Case("isodate.csv", csv(DATED.assign(date=DAYS.strftime("%Y-%m-%d"))), DATED),
     Case("usdate.csv", csv(DATED.assign(date=DAYS.strftime("%m/%d/%Y"))), DATED),
     Case("dotdate.csv", csv(DATED.assign(date=DAYS.strftime("%d.%m.%Y"))), DATED),
+    Case("twodates.csv", csv(TWO.assign(sold=DAYS.strftime("%m/%d/%Y"), built=DAYS.strftime("%Y-%m-%d"))), TWO),
     Case("label12.csv", csv(LABELS.assign(label=LABELS["label"] + 1)), LABELS),
     Case("yes_target.csv", csv(LABELS.assign(label=np.where(LABELS["label"], "yes", "no"))), LABELS),
     Case("words_target.csv", csv(LABELS.assign(label=np.where(LABELS["label"], "M", "B"))), LABELS),
@@ -151,6 +155,7 @@ DIALECTS = st.fixed_dictionaries(
         "lineterminator": st.sampled_from(["\n", "\r\n", "\r"]),
         "na_rep": st.sampled_from(["", "?", "-", "NA", "n/a", "-9999"]),
         "header": st.booleans(),
+        "thousands": st.sampled_from(["", "", ",", ".", "'", " "]),
     }
 )
 
@@ -170,13 +175,18 @@ def test_a_frame_written_in_any_dialect_is_read_back(
         {
             "größe": draw.normal(100, 20, 30).round(2),
             "n": draw.integers(1, 90, 30).astype(float),
-            "price": draw.normal(5000, 900, 30).round(1),
+            "price": draw.normal(50000, 9000, 30).round(1),
         }
     )
     frame.loc[::7, "n"] = np.nan
     if form["sep"] == form["decimal"]:
         form = form | {"decimal": "."}
-    text = frame.to_csv(index=False, **form)
+    thousands = form.pop("thousands")
+    written = frame
+    if thousands not in ("", form["decimal"], form["sep"]):
+        marks = str.maketrans({",": thousands, ".": form["decimal"]})
+        written = frame.assign(price=[f"{value:,.1f}".translate(marks) for value in frame["price"]])
+    text = written.to_csv(index=False, **form)
     path = tmp_path / "file.csv"
     path.write_bytes((f"{above}{form['lineterminator']}" * bool(above) + text).encode(encoding))
     expected = frame if form["header"] else frame.set_axis(["0", "1", "2"], axis=1)

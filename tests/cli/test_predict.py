@@ -109,7 +109,11 @@ def test_files_are_read_as_in_training(
     kept = [["id", "b", "a", "y"], [" x", "1", '"2,0"', "0"], [" y", "?", "4", "0"], [" z", "1.005", '"6,5"', "-"]]
     lines = [[*(row if keep else []), value] for row, value in zip(kept, ["prediction", "21", "", "1070"], strict=True)]
     assert (tmp_path / "out.csv").read_text() == "".join(f"{','.join(line) or chr(34) * 2}\n" for line in lines)
-    assert capsys.readouterr().err.startswith("1 rows have empty fields and therefore get no prediction")
+    assert capsys.readouterr().err.splitlines() == [
+        f"Reading {path} as the run's data was read: 'data.delimiter=\";\"' data.decimal=comma data.thousands=. "
+        "'data.na_values=[?]' 'data.names=[id,b,a,y]' 'data.comment=\"#\"'",
+        "1 row has empty fields and no prediction, as in training (data.missing=drop).",
+    ]
 
 
 def test_the_file_may_be_written_in_another_way(
@@ -120,6 +124,9 @@ def test_the_file_may_be_written_in_another_way(
         predict(records, run, path, None, keep=False)
     predict(records, run, path, tmp_path / "out.csv", keep=False, keys=["data.delimiter=tab"])
     assert (tmp_path / "out.csv").read_text() == "prediction\n21\n43\n65\n"
+    keys = r"data\.delimiter=comma data\.decimal=\. data\.thousands=null"
+    with pytest.raises(ConfigError, match=rf"The file seems to need {keys};"):
+        predict(records, store["written"], write(FILE), None, keep=False)
     for word in ("data.target=b", "tab", "data.skip_rows=x"):
         with pytest.raises(ConfigError):
             predict(records, run, path, None, keep=False, keys=[word])

@@ -264,6 +264,7 @@ class FakeRun:
 
     config: Config
     name: str = "fake"
+    run_id: str = "0"
     status: str = "FINISHED"
     reason: str = ""
     is_reused: ClassVar[bool] = False

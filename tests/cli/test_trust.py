@@ -19,6 +19,7 @@ from harness.tracking import ui
 from harness.tracking.store import open_store
 from tests.servers import Server, running
 
+MODEL = "model._target_"
 PASSWORD = "5ecret-5esame"
 COMMAND = Path(sys.executable).with_name("harness")
 CSV = "x,y\n" + "".join(f"{x},{2 * x + 1}\n" for x in range(13))
@@ -28,7 +29,7 @@ DATA = ["data=csv", "data.path=small.csv", "data.features=[x]", "data.target=y",
 @pytest.mark.parametrize("name", ["os.system", "stranger.build", "harness_.build", "", ".build", "kerasx.build"])
 def test_other_packages_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="is not in harness, keras or experiments") as refusal:
-        check_packages(["harness.models.linear", name])
+        check_packages([(MODEL, "harness.models.linear"), (MODEL, name)])
     assert str(refusal.value).startswith(f"model._target_: {name} is not in")
     assert str(refusal.value).endswith("Add --trust if you trust this function.")
 
@@ -37,8 +38,8 @@ def test_other_packages_are_refused(name: str) -> None:
     "name", ["harness.models.linear", "harness.models.mlp", "experiments.house_prices.build_model"]
 )
 def test_functions_that_build_models_are_accepted(name: str) -> None:
-    check_packages([name])
-    check_functions([name])
+    check_packages([(MODEL, name)])
+    check_functions([(MODEL, name)])
 
 
 @pytest.mark.parametrize(
@@ -55,13 +56,20 @@ def test_functions_that_build_models_are_accepted(name: str) -> None:
 )
 def test_other_functions_of_the_known_packages_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="its first argument is not `inputs`"):
-        check_functions([name])
+        check_functions([(MODEL, name)])
+
+
+def test_only_frozen_models_come_from_keras_applications() -> None:
+    check_functions([("data.embed._target_", "keras.applications.MobileNetV2")])
+    for key, name in ((MODEL, "MobileNetV2"), ("data.embed._target_", "imagenet_utils.decode_predictions")):
+        with pytest.raises(ConfigError, match=f"^{key}: .* does not build a model"):
+            check_functions([(key, f"keras.applications.{name}")])
 
 
 @pytest.mark.parametrize("name", ["harness.sweep.code_version.subprocess.run", "keras.src.utils.file_utils.os.system"])
 def test_functions_that_a_module_imports_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="Give the dotted name of a function"):
-        check_functions([name])
+        check_functions([(MODEL, name)])
 
 
 @pytest.fixture

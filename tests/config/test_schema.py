@@ -165,6 +165,17 @@ def test_defaults_of_the_data() -> None:
     assert found.columns == ["a", "b", "y"]
 
 
+def test_each_date_can_have_a_format() -> None:
+    dates = {"dates": ["b", "a"], "date_format": ["%Y", None]}
+    assert data(**dates).date_formats == {"a": None, "b": "%Y"}
+    assert data(**dates) == data(dates=["a", "b"], date_format=[None, "%Y"])
+    assert data(dates=["b", "a"], date_format=["%Y", "%Y"]).date_format == "%Y"
+    with pytest.raises(ConfigError, match=r"has 1 formats, but data.dates has 2: give one for each, or one for all\."):
+        data(dates=["a", "b"], date_format=["%Y"])
+    with pytest.raises(ConfigError, match=r"must be a strptime format or a list of these, not 3\."):
+        data(dates=["a"], date_format=3)
+
+
 @pytest.mark.parametrize(
     ("chunksize", "is_full", "rows"),
     [(1, False, 1), (7, False, 7), (8, False, 8), (9, False, 8), ("full", True, 8), (None, True, 8)],

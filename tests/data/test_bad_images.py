@@ -18,7 +18,7 @@ from PIL import Image
 
 from harness.config import Fit, ImagesConfig, LabelType, Order, Unreadable
 from harness.data import split
-from harness.data.images import ingest as image_ingest
+from harness.data.images import reading
 from harness.data.images.set import load_file
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import NAMES, Table
@@ -184,7 +184,7 @@ def test_a_class_without_a_training_image(tmp_path: Path, make) -> None:
     seed = next(
         seed
         for seed in range(99)
-        if image_ingest.is_held_out("dog/0.png", 0.5, seed) and not image_ingest.is_held_out("cat/0.png", 0.5, seed)
+        if split.is_held_out("dog/0.png", 0.5, seed) and not split.is_held_out("cat/0.png", 0.5, seed)
     )
     assert refusal(make, folder, holdout=0.5, split_seed=seed) == (
         "The class dog has no training image: all 1 are held out; lower data.holdout or change data.split_seed."
@@ -208,13 +208,13 @@ def test_loose_files_and_a_single_class(folder: Path, make) -> None:
     assert refusal(make, folder) == f"{folder}/loose.PNG is outside the class folders{REMEDY}"
     assert make(folder, unreadable=Unreadable.drop).dropped == 1
     assert refusal(make, folder / "cat") == (
-        f"data.path: {folder}/cat has no folders of classes; it needs a folder of images for each class."
+        f"data.path: {folder}/cat has no folders of classes; it needs one subfolder of images per class."
     )
 
 
 def test_a_single_class_and_no_images(tmp_path: Path, make) -> None:
     one = write_folder(tmp_path / "one", {"cat": 2})
-    needs = "it needs a folder of images for each class."
+    needs = "it needs one subfolder of images per class."
     assert refusal(make, one) == f"data.path: {one} has only one class, cat; {needs}"
     (tmp_path / "none").mkdir()
     assert refusal(make, tmp_path / "none") == f"data.path: {tmp_path}/none has no images."
@@ -349,19 +349,19 @@ def test_a_damaged_list_is_named(make, tmp_path: Path) -> None:
 def test_files_that_change_or_go_away_while_they_are_read(
     change: str, folder: Path, make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, decode = folder / "dog" / "3.png", image_ingest.decode
+    path, decode = folder / "dog" / "3.png", reading.decode
 
     def disturb(*arguments: Any) -> Any:
-        monkeypatch.setattr(image_ingest, "decode", decode)
+        monkeypatch.setattr(reading, "decode", decode)
         if change == "remove":
             path.unlink()
         else:
             (path if change == "edit" else folder / "dog" / "9.png").write_bytes(encoded(picture(7)))
         return decode(*arguments)
 
-    monkeypatch.setattr(image_ingest, "BATCH", 1)
+    monkeypatch.setattr(reading, "BATCH", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
-    monkeypatch.setattr(image_ingest, "decode", disturb)
+    monkeypatch.setattr(reading, "decode", disturb)
     assert (
         refusal(make, folder)
         == {

@@ -220,7 +220,7 @@ def test_duplicate_names_matter_only_where_they_are_used(write) -> None:
     [
         ({"thousands": "."}, "data.thousands and data.decimal are both '.'."),
         ({"comment": ","}, "data.comment and data.delimiter are both ','."),
-        ({"strip": "$-"}, "data.strip must not have digits, signs, brackets or the decimal mark, but has ['-']."),
+        ({"strip": "$-"}, "data.strip must not contain digits, signs, brackets or the decimal mark: ['-']."),
         ({"names": ["a", "a"]}, "data.names has a more than once."),
         (
             {"units_row": True, "header": "none"},
@@ -301,7 +301,7 @@ def test_marks_for_missing_values_in_every_format(tmp_path: Path, name: str) -> 
     }
     written[name]()
     dialect = Dialect(na_values=["?", -999, -9999.999, "9999-12-31", "1900-99-01"])
-    selection = Selection(tuple(columns), frozenset("isk"), frozenset("t"), dialect=dialect)
+    selection = Selection(tuple(columns), frozenset("isk"), {"t": None}, dialect=dialect)
     (chunk,) = open_source(str(path), selection).chunks()
     words = [np.array([*column.values, None])[column.codes] for column in chunk.columns if isinstance(column, Words)]
     numbers = [column for column in chunk.columns if isinstance(column, np.ndarray)]

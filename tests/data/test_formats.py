@@ -260,19 +260,19 @@ def test_categories_are_text_as_written(write, block_bytes: int) -> None:
 )
 def test_dates_are_days(write, block_bytes: int, dates: list[str], form: str | None, days: list[float]) -> None:
     path = write("d,y\n" + "".join(f"{date},1\n" for date in dates))
-    found = values(path, "d", "y", dates=frozenset({"d"}), date_format=form, block_bytes=block_bytes)
+    found = values(path, "d", "y", dates={"d": form}, block_bytes=block_bytes)
     np.testing.assert_array_equal(found[:, 0], days)
 
 
 def test_an_invalid_date_is_refused(write) -> None:
     path = write("d,y\n2014-10-13,1\n13/10/2014,2\n")
-    assert refusal(path, "d", "y", dates=frozenset({"d"})) == (
+    assert refusal(path, "d", "y", dates={"d": None}) == (
         "file.csv, line 3: d is '13/10/2014', not a date in ISO 8601. Set data.date_format, for example to %d/%m/%Y."
     )
 
 
 def test_an_invalid_date_format_is_refused(write) -> None:
-    said = refusal(write("d,y\n2014,1\n"), "d", dates=frozenset({"d"}), date_format="%Q")
+    said = refusal(write("d,y\n2014,1\n"), "d", dates={"d": "%Q"})
     assert said.startswith("data.date_format: %Q is not a valid strptime format (")
 
 
@@ -299,7 +299,7 @@ def test_parquet_is_read_by_its_types(parquet, block_bytes: int) -> None:
         c=pa.array(["u", "v", "u"]).dictionary_encode(),
         z=pa.array([98101, 98102, None]),
     )
-    found = values(path, "a", "y", "n", "d", dates=frozenset({"d"}), block_bytes=block_bytes)
+    found = values(path, "a", "y", "n", "d", dates={"d": None}, block_bytes=block_bytes)
     np.testing.assert_array_equal(found, [[1, 1.5, 1, 16356], [np.nan, 2.5, 2, 0], [3, np.nan, 3, np.nan]])
     assert words(path) == ["u", "v", "u"]
 

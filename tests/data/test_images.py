@@ -260,7 +260,7 @@ def test_a_killed_ingest_leaves_nothing_half_made(folder: Path, make, tmp_path: 
         ({"classes": ["a", "a"]}, "data.classes names a more than once."),
         (
             {"path": "a", "holdout_path": "b", "group": "c"},
-            "data.group has no effect with data.holdout_path, which says what is held out. Remove one of them.",
+            "data.group has no effect with data.holdout_path, which determines the holdout. Remove one of them.",
         ),
         ({"labels": "x.csv"}, "data.labels needs data.path, the folder of the images."),
     ],

@@ -208,14 +208,20 @@ def test_an_idle_stream_can_be_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     program = PROGRAM.replace('"/dev/stdin"', "sys.argv[2]").replace("import sys", "import signal, sys", 1)
-    program = program.replace("\nprint", "\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\nprint")
-    with subprocess.Popen([sys.executable, "-c", program, tmp_path / "cache", path], stderr=-1) as process:
-        keep_open = os.open(path, os.O_RDWR)
-        os.write(keep_open, b"a,y\n1,2\n")
-        time.sleep(2)
-        process.terminate()
-        assert process.wait(timeout=30) == 143
-        os.close(keep_open)
+    ready = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\nprint('ready', flush=True)"
+    program = program.replace("\nprint", f"\n{ready}\nprint")
+    keep_open = os.open(path, os.O_RDWR)
+    os.write(keep_open, b"a,y\n1,2\n")
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path / "cache", path], stdout=-1, stderr=-1) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(2)
+            process.terminate()
+            assert process.wait(timeout=30) == 143
+        finally:
+            process.kill()
+            os.close(keep_open)
 
 
 PROGRAM = """

@@ -114,7 +114,7 @@ def check(answer: Answer, database: Path, expected: dict[tuple[str, str], float]
         assert numbers(database) == expected
 
 
-@settings(EXAMPLES, max_examples=15)
+@settings(EXAMPLES, max_examples=10)
 @given(name=NAMES, file=NAMES, is_quoted=st.booleans())
 def test_any_name_of_the_folder_and_the_file_works(
     warm: Warm, expected: dict[tuple[str, str], float], name: str, file: str, is_quoted: bool
@@ -136,7 +136,7 @@ def test_any_name_of_the_folder_and_the_file_works(
         assert run(warm, folder, "compare").code == 0
 
 
-@settings(EXAMPLES, max_examples=25)
+@settings(EXAMPLES, max_examples=15)
 @given(
     states=st.fixed_dictionaries(
         {}, optional=dict.fromkeys(("cache", "store", "TMPDIR", "HOME", "multirun", "mlartifacts"), STATES)

@@ -88,7 +88,7 @@ def test_secrets_are_masked(text: str, shown: str) -> None:
         "data.features=[a:b,c@d,key,password,token] data.target=passwords_count",
         "max_tokens=100 token=3 pad_token=x api_key=null key=value",
         "signature: 3f1c, which covers the source",
-        "val/loss 0.1 after 4 updates: best/val/loss=0.1",
+        "val/loss 0.1 after 4 updates: val/best/loss=0.1",
         "tags.signature = 'abc'",
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 from rich.console import Console
@@ -86,7 +87,7 @@ def test_every_weight_is_recorded_and_belongs_to_its_column(categorical: tuple[s
         warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)  # There are slashes.
         loaded = load(path)
     raw = {
-        column.name: data[column.name].to_numpy("str" if column.is_text else "float32")[:, None]
+        column.name: tf.constant(data[column.name].to_numpy(object if column.is_text else "float32")[:, None])
         for column in run.table.features
     }
     np.testing.assert_allclose(np.ravel(loaded.predict(raw, verbose=0)), expected, rtol=1e-4, atol=1e-4)

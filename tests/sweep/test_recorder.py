@@ -11,10 +11,12 @@ from mlflow.entities import Run as Record
 from mlflow.tracking import MlflowClient
 
 from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConfig
+from harness.config.schema import OWN_TAGS
 from harness.sweep.plan import Run, prepare
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import config_yaml
 from harness.sweep.run_state import find_states
+from harness.tracking import run_tags
 from harness.tracking.frames import row
 from harness.tracking.tracker import Tracker
 from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
@@ -86,10 +88,10 @@ def test_a_lane_that_ends_early_ends_its_runs_at_that_epoch(recording: Recording
     assert [record.info.status for record in found.values()] == ["FINISHED"] * 3
     assert [recording.steps(found[epochs], "train/loss") for epochs in ("2", "5", "9")] == [[1, 2], *[[1, 2, 3]] * 2]
     assert [recording.steps(found[epochs], "slope") for epochs in ("2", "5", "9")] == [[2], [3], [3]]
-    assert [recording.steps(found[epochs], "best/val/loss") for epochs in ("2", "5", "9")] == [[2], [2], [2]]
+    assert [recording.steps(found[epochs], "val/best/loss") for epochs in ("2", "5", "9")] == [[2], [2], [2]]
     for record in (found["5"], found["9"]):
         metrics = record.data.metrics
-        assert (metrics["updates"], metrics["val/loss"], metrics["best/val/loss"]) == (24, 2.0, 1.0)
+        assert (metrics["updates"], metrics["val/loss"], metrics["val/best/loss"]) == (24, 2.0, 1.0)
         assert metrics["rows_per_second"] == 3 * runs[0].table.train_rows
     assert [found[epochs].data.tags.get("stopped_at") for epochs in ("2", "5", "9")] == [None, "3", "3"]
 
@@ -112,12 +114,14 @@ def test_a_pruned_run_is_neither_finished_nor_interrupted(recording: Recording) 
     assert (run.status, record.info.status, tags["pruned_at"]) == ("KILLED", "KILLED", "1")
     assert record.data.params["epochs"] == "9"
     assert "slope" not in metrics
-    assert "best/val/loss" not in metrics
+    assert "val/best/loss" not in metrics
     (again,) = recording.runs(9)
     (state,) = find_states([again], {again.signature: [record]}, set(), "", "1").values()
     assert (state.name, state.has_result, state.record) == ("new", False, None)
     summary = MlflowClient(recording.uri).search_runs(["1"], "tags.kind = 'sweep'")[0]
     assert summary.info.status == "FINISHED"
+    own = {key for each in (record, summary) for key in each.data.tags if not key.startswith("mlflow.")}
+    assert own | {value for name, value in vars(run_tags).items() if name.isupper()} <= OWN_TAGS
 
 
 def test_a_lane_that_diverges_fails_its_unfinished_runs(recording: Recording) -> None:

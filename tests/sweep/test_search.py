@@ -119,7 +119,7 @@ def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
         (
             (RATE, SIZES),
             {"lane_epochs": 17},
-            "search.lane_epochs=17 is not enough for one trial for each of 2 choices; 18 would.",
+            "search.lane_epochs=17 is not enough for one trial for each of 2 choices; 18 would be.",
         ),
         (
             (RATE, Choices("epochs", ("5", "9"))),

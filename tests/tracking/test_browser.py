@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.tracking.pages import run_page
 from harness.tracking.reader import RunReader
 from harness.tracking.run_colour import colour
 
@@ -113,10 +114,23 @@ def test_the_charts_draw_full_sample_and_batch_runs(addresses: dict[str, str], p
     assert {"linear", "log"} == set(plots.evaluate_all("plots => plots.map(plot => plot.layout.xaxis.type)"))
 
 
+def test_the_page_of_a_run_leads_with_curves(addresses: dict[str, str], folder: Path, page: Any) -> None:
+    server, experiment = re.match(r"(http://[^/]+)/#/experiments/(\d+)/", addresses["runs"]).groups()  # type: ignore[union-attr]
+    run = RunReader(f"sqlite:///{folder}/mlflow.db").load().runs["run_id"].iloc[0]
+    page.goto(f"{server}/{run_page(experiment, run, 'model-metrics')}")
+    plots = page.locator(".js-plotly-plot")
+    plots.nth(3).wait_for(timeout=WAIT)
+    page.wait_for_function(
+        "[...document.querySelectorAll('.js-plotly-plot')].slice(0, 4)"
+        ".every(plot => plot.data && plot.data.length && plot.data[0].x.length > 2)",
+        timeout=WAIT,
+    )
+
+
 def test_the_report_opens_as_an_artifact(addresses: dict[str, str], folder: Path, page: Any) -> None:
     server, experiment = re.match(r"(http://[^/]+)/#/experiments/(\d+)/", addresses["runs"]).groups()  # type: ignore[union-attr]
     sweep = RunReader(f"sqlite:///{folder}/mlflow.db").newest_sweep()
-    page.goto(f"{server}/#/experiments/{experiment}/runs/{sweep}/artifacts/report/report.html")
+    page.goto(f"{server}/{run_page(experiment, sweep, 'artifacts/report/report.html')}")
     report = page.frame_locator("iframe")
     report.get_by_text("The best run is").wait_for(timeout=WAIT)
     assert report.locator("h1").inner_text().startswith("Full sample against chunks of ")

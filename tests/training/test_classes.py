@@ -20,10 +20,10 @@ from harness.data.tables.table import Table
 from harness.models import linear, mlp
 from harness.training.encoding import Encoding
 from harness.training.events import Stopped
+from harness.training.lane import Lane
 from harness.training.lanes import Recipe, Stack
 from harness.training.losses import LossPlan, make_objective
 from harness.training.metrics import Evaluation
-from harness.training.tile import Lane
 from tests.helpers import History, make_scan, note, train
 from tests.tables import stored
 

@@ -50,6 +50,20 @@ def test_errors_are_in_the_targets_own_units(frame, tmp_path, scaling, logs, blo
     np.testing.assert_allclose(list(metrics.values()), list(expected.values()), rtol=1e-4)
 
 
+def test_a_holdout_whose_target_does_not_vary_has_no_r2(frame, tmp_path):
+    def data(name):
+        frame.to_csv(tmp_path / name, index=False)
+        return DataConfig(["size"], "price", str(tmp_path / name))
+
+    held_out = rows(open_table(data("some.csv"), tmp_path), "holdout")[:, 0]
+    frame["price"] = frame["price"].where(~frame["size"].astype("float32").isin(held_out), 1234.567)
+    table = open_table(data("constant.csv"), tmp_path)
+    assert table.holdout_rows
+    metrics = train([lane(1000, stops=(1,))], table, Scaler.of(table, Scaling.standard))[0].epochs[0].metrics
+    assert list(metrics) == ["val/loss", "val/rmse", "val/mae"]
+    assert np.isfinite(list(metrics.values())).all()
+
+
 def test_labels_have_accuracy_and_auc(frame, tmp_path):
     frame.to_csv(tmp_path / "some.csv", index=False)
     data = DataConfig(["size"], "dear", str(tmp_path / "some.csv"))

@@ -16,8 +16,8 @@ from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
 from harness.models import mlp
 from harness.training.events import Ending, EpochEnd, Event, Progress, Stopped
+from harness.training.lane import Lane
 from harness.training.stopper import Patience, PatienceRule
-from harness.training.tile import Lane
 from tests.helpers import History, lane, make_scan, note, recipe, train
 
 

@@ -18,13 +18,14 @@ from harness.data.scaler import Scaler
 from harness.data.tables.builder import open_table
 from harness.errors import ConfigError
 from harness.models import linear, mlp
+from harness.training.curves import thinned
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
 from harness.training.feed import FeedLimits
 from harness.training.gram import GramChunks
+from harness.training.lane import Lane
 from harness.training.lanes import Stack
 from harness.training.loops import WholeChunks
-from harness.training.tile import Lane, thinned
 from tests.helpers import History, breaks_in_training, lane, make_scan, note, recipe, train
 from tests.reference import eager_keras
 

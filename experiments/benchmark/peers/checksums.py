@@ -1,4 +1,4 @@
-"""What the checksums of a table's pages cost, beside ingesting the CSV and beside reading and scaling the table."""
+"""The cost of the checksums of a table's pages, relative to ingesting the CSV and to reading and scaling the table."""
 
 import tempfile
 import time

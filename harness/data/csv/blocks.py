@@ -1,4 +1,4 @@
-"""Splits a CSV's text into blocks of whole lines, each small enough for memory and a valid CSV by itself."""
+"""Splits a CSV's text into blocks of whole lines, each small enough for memory and a valid CSV on its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.errors import ConfigError
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a CSV under a header of their own, which numbers the columns from 0.
+    """Whole lines of a CSV under their own header, which numbers the columns from 0.
 
     Attributes:
         names: The file's header.

@@ -40,7 +40,7 @@ class CsvSource(Source):
         return read_names(self.file, self.selection.dialect)
 
     def doubt(self) -> str:
-        """Doubt a header that has numbers."""
+        """Warn about a header that contains numbers."""
         dialect = self.selection.dialect
         if self.file.is_stream or dialect.header is Header.none or dialect.names:
             return ""

@@ -82,7 +82,7 @@ def _only_member(file: File, stack: contextlib.ExitStack) -> Any:
     require(not file.is_stream, f"data.path: {address} is a zip archive, which cannot be read from a stream.")
     archive = zipfile.ZipFile(stack.enter_context(file.open_seekable()))
     names = [each.filename for each in archive.infolist() if not each.is_dir()]
-    # macOS adds files of its own.
+    # macOS adds its own files.
     names = [name for name in names if not name.startswith("__MACOSX/") and not name.endswith(".DS_Store")]
     require(
         "xl/workbook.xml" not in names,

@@ -1,4 +1,4 @@
-"""Decodes one image file to pixels of a given size, and notes what is odd about it."""
+"""Decodes one image file to pixels of a given size, and notes anything unusual about it."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ SUFFIXES = {
 """Formats by Pillow's names, none of which runs other programs, and the suffixes of their files."""
 
 MOST_PIXELS = 150_000_000
-"""A larger image is taken for a decompression bomb: decoded, it has at most 450 MB."""
+"""A larger image is treated as a decompression bomb; decoded, one of this size takes 450 MB."""
 
 EXTREME = 4
-"""Ratio of an image's proportions to those wanted from which so much is cut off, added or distorted that it counts."""
+"""Ratio of an image's proportions to those wanted above which cropping, padding or distortion is reported."""
 
 ORIENTATION = 0x0112
 
 
 class Odd(Enum):
-    """What is odd about an image that can be used, as a phrase for several."""
+    """What is unusual about a usable image, as a phrase in the plural."""
 
     suffix = "named with another format's suffix, read by content"
     rotated = "rotated or mirrored as their EXIF data say"
@@ -103,7 +103,7 @@ def decode(data: bytes, suffix: str, shape: tuple[int, int, int], fit: Fit) -> D
         fit: How to get this height and width.
 
     Raises:
-        UnreadableImage: It is no image, damaged, or too large.
+        UnreadableImage: It is not an image, damaged, or too large.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -207,7 +207,7 @@ def _fitted(
 
 
 def _converted(image: Image, mode: str, odd: list[Odd]) -> Image:
-    """Return a loaded image in grey or colour with 8 bits per channel, without transparency."""
+    """Return a loaded image in gray or color with 8 bits per channel, without transparency."""
     from PIL import Image as images
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -229,7 +229,7 @@ def _converted(image: Image, mode: str, odd: list[Odd]) -> Image:
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Scale 16-bit grey, `[height, width]`, to 8 bits; Pillow would clip it to white."""
+    """Scale 16-bit gray, `[height, width]`, to 8 bits; Pillow would clip it to white."""
     low, high = values.min(), values.max()
     if values.dtype.kind == "f" or low < 0 or high > 65535:
         kind = "floating-point" if values.dtype.kind == "f" else "32-bit"

@@ -1,4 +1,4 @@
-"""A folder of images with a folder for each class."""
+"""A folder with one subfolder of images per class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Listing:
 
     Attributes:
         paths: Paths relative to the folder.
-        stamps: Their stamps; 0 for a link to nothing.
+        stamps: Their stamps; 0 for a broken link.
         sizes: Their sizes in bytes.
     """
 
@@ -73,7 +73,7 @@ class ImageFolder(ImageSet):
             require(False, f"data.path: {self.address} has no images.")
         what = "no folders of classes" if not names else f"only one class, {names[0]}"
         require(
-            len(names) >= least, f"data.path: {self.address} has {what}; it needs a folder of images for each class."
+            len(names) >= least, f"data.path: {self.address} has {what}; it needs one subfolder of images per class."
         )
         seen: dict[str, str] = {}
         for name in names:
@@ -169,7 +169,7 @@ def _parts(folders: list[str]) -> list[str]:
 
 
 def list_images(root: Path, skipped: Counter[str]) -> tuple[Listing, list[str]]:
-    """Return all files with the suffix of an image, and the names of the folders at the top, both sorted.
+    """Return all files with an image suffix, and the names of the folders at the top, both sorted.
 
     Args:
         root: The folder, searched at any depth; links are followed.

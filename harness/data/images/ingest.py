@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import itertools
 import math
-import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from harness.config import ImagesConfig, LabelType, Unreadable
 from harness.data.classes import spelled_like
-from harness.data.images.decode import Decoded, UnreadableImage, decode, quiet
+from harness.data.images.embedding import Embedder
 from harness.data.images.notes import Notes
+from harness.data.images.reading import Read, read_images
 from harness.data.images.set import ImageSet, Item, Rejected, normal
 from harness.data.images.writer import ImageWriter
 from harness.data.ingest import IngestProgress, ProgressCallback
@@ -32,25 +28,21 @@ from harness.data.tables.table import NAMES, Table
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
 
-BATCH = 8
-"""Images that a thread decodes at a time."""
-
 FEATURE = "image"
 TARGET = "label"
 
 
-class Read(NamedTuple):
-    """An image that was read: `content` identifies its bytes."""
-
-    item: Item
-    image: Decoded
-    content: bytes
-
-
 def ingest_images(
-    train: ImageSet, holdout: ImageSet | None, data: ImagesConfig, folder: Path, progress: ProgressCallback
+    train: ImageSet,
+    holdout: ImageSet | None,
+    data: ImagesConfig,
+    folder: Path,
+    progress: ProgressCallback,
+    weights: str | None = None,
 ) -> Table:
     """Write the pixels and labels of images into `folder`; `holdout` has the held-out ones, if they are apart.
+
+    With `data.embed`, the frozen model's output is written instead of pixels; its weights are in `weights`.
 
     Raises:
         ConfigError: An image or a label cannot be used, and none may be left out; or a class has no training image.
@@ -58,7 +50,8 @@ def ingest_images(
     """
     classes = classes_of(train, data)
     index = {name: float(number) for number, name in enumerate(classes)}
-    planned = _planned(data, classes)
+    embedder = Embedder.of(data, weights, folder) if weights else None
+    planned = _planned(data, classes, embedder)
     page_rows = page_rows_of(planned)
     total, seen, done = sum(each.total_bytes for each in (train, holdout) if each), 0, 0
     with contextlib.ExitStack() as stack:
@@ -73,7 +66,7 @@ def ingest_images(
         if holdout is not None:
             sets = [(train, "train"), (holdout, "holdout")]
         for images, fixed in sets:
-            for result in stack.enter_context(contextlib.closing(read_images(images, data))):
+            for result in stack.enter_context(contextlib.closing(_read(images, data, embedder))):
                 found = _settled(result, index, data)
                 if isinstance(found, Rejected):
                     _reject(found, data, notes)
@@ -90,6 +83,8 @@ def ingest_images(
         _check_classes(classes, parts, data)
         columns, sums = writer.finish(planned)
         sums += parts["holdout"].finish(planned)[1]
+        if embedder:
+            embedder.keep_examples(folder)
         with (folder / NAMES).open("w", encoding="utf-8") as names:
             names.writelines(f"{name}\n" for name in notes.held_out_names((holdout or train).address))
         lines = tuple(notes.lines(classes, parts["holdout"].labels.tolist()))
@@ -103,6 +98,7 @@ def ingest_images(
         filled=0,
         drift="",
         notes=lines,
+        embedding=embedder.kept if embedder else None,
     )
     return Table(
         **facts.values(),
@@ -134,45 +130,8 @@ def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
     return found
 
 
-def read_images(images: ImageSet, data: ImagesConfig) -> Generator[Read | Rejected]:
-    """Decode images in as many threads as there are cores, and return them in order."""
-    workers = len(os.sched_getaffinity(0))
-    waiting: deque[Future[list[Read | Rejected]]] = deque()
-    with quiet(), ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        try:
-            for batch in _batched(images.read(), BATCH):
-                waiting.append(pool.submit(_decode_all, batch, data))
-                if len(waiting) > 2 * workers:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _decode_all(batch: Sequence[Item | Rejected], data: ImagesConfig) -> list[Read | Rejected]:
-    return [item if isinstance(item, Rejected) else _decode(item, data) for item in batch]
-
-
-def _decode(item: Item, data: ImagesConfig) -> Read | Rejected:
-    content = item.load()
-    if isinstance(content, Rejected):
-        return content
-    try:
-        image = decode(content, item.suffix, data.shape, data.fit)
-    except UnreadableImage as error:
-        return Rejected(item.name, str(error))
-    return Read(item, image, hashlib.blake2b(content, digest_size=8).digest())
-
-
-def _batched(items: Iterable[Item | Rejected], size: int) -> Iterator[list[Item | Rejected]]:
-    rest = iter(items)
-    while batch := list(itertools.islice(rest, size)):
-        yield batch
-
-
 def _settled(result: Read | Rejected, index: dict[str, float], data: ImagesConfig) -> tuple[float, Read] | Rejected:
-    """Return an image with its target, or why it has none."""
+    """Return an image with its target, or the reason why it has none."""
     if isinstance(result, Rejected):
         return result
     label = result.item.label
@@ -212,8 +171,15 @@ def _check_classes(classes: Sequence[str], parts: dict[Part, ImageWriter], data:
         require(count > 0, f"The class {name} has no training image: {where}.")
 
 
-def _planned(data: ImagesConfig, classes: Sequence[str]) -> tuple[Column, Column]:
+def _read(images: ImageSet, data: ImagesConfig, embedder: Embedder | None) -> Generator[Read | Rejected]:
+    with contextlib.closing(read_images(images, data)) as found:
+        yield from embedder.embedded(found) if embedder else found
+
+
+def _planned(data: ImagesConfig, classes: Sequence[str], embedder: Embedder | None) -> tuple[Column, Column]:
     pixels = Column(FEATURE, False, 0, 0.0, 1.0, 0.0, 0.0, dtype="uint8", shape=data.shape)
+    if embedder:
+        pixels = replace(pixels, dtype="float32", shape=(embedder.values,))
     name = data.label_column or TARGET
     if not classes:
         return pixels, Column(name, False, 0, 0.0, 1.0, 0.0, 0.0)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.config import ImagesConfig
+from harness.config.images import WEIGHTS
 from harness.data.built_in import built_in_digits
+from harness.data.images.backbone import fingerprint_of
 from harness.data.images.decode import decoder
 from harness.data.images.folder import ImageFolder
 from harness.data.images.ingest import ingest_images
@@ -24,7 +26,8 @@ class ImageFiles(Input):
     """A set of images to train on, and perhaps one that is held out.
 
     Attributes:
-        addresses: Of the training images, of the list of their labels if they have one, and of the held-out images.
+        addresses: Of the training images, of the list of their labels if they have one, of the held-out images, and
+            of the weights of `data.embed`.
     """
 
     def __init__(self, addresses: Sequence[str], data: ImagesConfig) -> None:
@@ -38,15 +41,17 @@ class ImageFiles(Input):
         Raises:
             ConfigError: They do not exist.
         """
-        if data.path is None:
-            return cls([str(built_in_digits(cache, say))], data)
+        weights = data.backbone.get(WEIGHTS)
         given = (("path", data.path), ("labels", data.labels), ("holdout_path", data.holdout_path))
-        found = []
+        given = (*given, (f"embed.{WEIGHTS}", weights))
+        found = [] if data.path is not None else [str(built_in_digits(cache, say))]
         for key, name in given:
             if name:
                 path = Path(name) if Path(name).exists() else Path(name).expanduser()
                 origin = f" {origin_of(data)}" if origin_of(data) else ""
-                require(path.exists(), f"data.{key}: no such file or folder: {path.absolute()}.{origin}")
+                is_there = path.is_file() if name is weights else path.exists()
+                what = "file" if name is weights else "file or folder"
+                require(is_there, f"data.{key}: no such {what}: {path.absolute()}.{origin}")
                 found.append(str(path.absolute()))
         return cls(found, data)
 
@@ -57,7 +62,14 @@ class ImageFiles(Input):
         marks = [each.fingerprint() for each in sets]
         if self._data.labels:
             marks.insert(0, [self.addresses[0]])
-        return [[*mark, role, decoder()] for mark, role in zip(marks, roles, strict=True)]
+        found = [[*mark, role, decoder()] for mark, role in zip(marks, roles, strict=True)]
+        if weights := self._weights:
+            found.append([*fingerprint_of(self._data.backbone, weights), "embed"])
+        return found
+
+    @property
+    def _weights(self) -> str | None:
+        return self.addresses[-1] if self._data.backbone else None
 
     def sets(self) -> tuple[ImageSet, ImageSet | None]:
         """Return the training images, and the held-out images if they are apart.
@@ -65,7 +77,7 @@ class ImageFiles(Input):
         Raises:
             ConfigError: The layout of a folder or the columns of a file are not as they should be.
         """
-        path, *others = self.addresses
+        path, *others = self.addresses[:-1] if self._weights else self.addresses
         labels = others.pop(0) if self._data.labels else None
         if labels is None and Path(path).is_dir():
             self._refuse_columns(path)
@@ -75,7 +87,7 @@ class ImageFiles(Input):
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
         """Decode the images and write their pixels and labels."""
         train, holdout = self.sets()
-        return ingest_images(train, holdout, self._data, folder, progress)
+        return ingest_images(train, holdout, self._data, folder, progress, self._weights)
 
     def _refuse_columns(self, folder: str) -> None:
         for key in ("group", "path_column", "label_column"):

@@ -1,4 +1,4 @@
-"""Counts what is odd about images that can be used, and says it in a few lines."""
+"""Counts what is unusual about usable images, and reports it in a few lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.data.images.set import Rejected
 from harness.data.tables.pages import Part
 
 LISTED = 10
-"""Rejected images that are named."""
+"""Maximum number of rejected images to name."""
 
 
 class Notes:
@@ -22,14 +22,14 @@ class Notes:
 
     Attributes:
         rejected: What was left out, in order.
-        skipped: What was not read since it is no image, by phrase.
-        formats: Images by format.
+        skipped: Numbers of files that were not read, by phrase.
+        formats: Numbers of images by format.
         smallest: Width and height of the image with the fewest pixels; `largest` is the one with most.
-        odd: Images by what is odd about them.
+        odd: Numbers of images by what is unusual about them.
     """
 
     def __init__(self, root: str) -> None:
-        """Start to count; names are shown relative to the folder `root`."""
+        """Start counting; names are shown relative to the folder `root`."""
         self._root = f"{root}/"
         self.rejected: list[Rejected] = []
         self.skipped: Counter[str] = Counter()

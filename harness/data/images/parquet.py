@@ -47,7 +47,7 @@ class ImageParquet(ImageSet):
         return LocalFile(self.address).fingerprint()
 
     def labels(self) -> list[str]:
-        """Return the classes that the schema names, or else the different labels, sorted."""
+        """Return the classes that the schema lists, or else the distinct labels, sorted."""
         if self._names:
             return self._names
         found: set[str] = set()

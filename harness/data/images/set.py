@@ -51,11 +51,11 @@ class Item:
 
 
 class ImageSet(ABC):
-    """Images with labels, from one place.
+    """Images with labels, from one folder or file.
 
     Attributes:
         address: Absolute path of the folder or file.
-        skipped: What was not read since it is no image, by phrase; complete once the set has been found.
+        skipped: Numbers of files that were not read, by phrase; complete once the set has been found.
     """
 
     def __init__(self, address: str) -> None:
@@ -68,7 +68,7 @@ class ImageSet(ABC):
 
     @abstractmethod
     def labels(self) -> list[str]:
-        """Return the different labels, in the order that classes have by default."""
+        """Return the distinct labels, in the default order of classes."""
 
     @abstractmethod
     def read(self) -> Iterator[Item | Rejected]:
@@ -95,7 +95,7 @@ def load_file(path: Path, stamp: int) -> bytes | Rejected:
     """Return the content of a file.
 
     Raises:
-        ConfigError: It is not what it was when it was listed.
+        ConfigError: It has changed since it was listed.
     """
     try:
         with path.open("rb") as file:

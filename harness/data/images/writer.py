@@ -1,8 +1,7 @@
-"""Writes one part of a table of images page by page, computing statistics on the way."""
+"""Writes one part of a table of images, or of a model's output for them, page by page, with statistics."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from harness.config import Order
+from harness.data.images.feature_statistics import statistics_of
 from harness.data.precision import Offsets, rounding_error
 from harness.data.shuffle import Shuffle
 from harness.data.statistics import Column, Moments
 from harness.data.tables.pages import ColumnWriter, Part, column_path, in_pages
-
-COUNTED_BYTES = 1 << 18
-"""Bytes of pixels counted at once; NumPy makes 64-bit numbers of them."""
 
 
 class ImageWriter:
@@ -52,7 +49,7 @@ class ImageWriter:
         self._row_bytes = sum(column.value_bytes for column in columns)
         is_shuffled = part == "train" and order is Order.shuffled
         self._shuffle = Shuffle(folder / "shuffle", self._row_bytes, seed, kind=np.uint8) if is_shuffled else None
-        self._histograms = np.zeros((pixels.shape[-1], 256), np.int64)
+        self._features = statistics_of(pixels)
         self._moments, self._rounding = Moments(), 0.0
 
     def __enter__(self) -> ImageWriter:
@@ -63,7 +60,7 @@ class ImageWriter:
             file.close()
 
     def add(self, pixels: np.ndarray, target: float) -> None:
-        """Add an image, uint8 `[height, width, channels]`, with its class's index or its number."""
+        """Add an image, `[*shape]`, with its class's index or its number."""
         self._pixels[self._filled], self._targets[self._filled] = pixels, target
         self._filled += 1
         self.rows += 1
@@ -95,10 +92,12 @@ class ImageWriter:
             for page in in_pages(self._shuffle.rows(), len(self._pixels)):
                 rows = np.ascontiguousarray(page.T)
                 images, targets = np.split(rows, [pixels.value_bytes], axis=1)
+                images = np.ascontiguousarray(images).view(pixels.file_type)
                 self._write(images, np.ascontiguousarray(targets).view(target.file_type)[:, 0])
         for file in self._files:
             file.finish()
-        return (self._described(pixels), self._described_target(target)), b"".join(file.sums for file in self._files)
+        described = replace(self._features.describe(pixels), count=self.rows), self._described_target(target)
+        return described, b"".join(file.sums for file in self._files)
 
     def _write(self, pixels: np.ndarray, targets: np.ndarray) -> None:
         for file, values in zip(self._files, (pixels, targets), strict=True):
@@ -106,25 +105,11 @@ class ImageWriter:
 
     def _measure(self, pixels: np.ndarray, values: np.ndarray, stored: np.ndarray, offset: float) -> None:
         """Add a page's pixels and labels, float64 and as they are stored, to the statistics."""
-        colours = pixels.reshape(-1, pixels.shape[-1])
-        for start in range(0, len(colours), COUNTED_BYTES):
-            for histogram, channel in zip(self._histograms, colours[start : start + COUNTED_BYTES].T, strict=True):
-                histogram += np.bincount(channel, minlength=256)
+        self._features.add(pixels)
         self._moments.add(values)
         magnitude = max(abs(self._moments.min - offset), abs(self._moments.max - offset))
         error = rounding_error(values, stored, offset, magnitude, self._moments.std)
         self._rounding = max(self._rounding, error)
-
-    def _described(self, column: Column) -> Column:
-        """Return the column of pixels with its statistics, which whole numbers make exact."""
-        means, stds = zip(*map(_mean_and_std, self._histograms.tolist()), strict=True)
-        all_channels = self._histograms.sum(axis=0)
-        mean, std = _mean_and_std(all_channels.tolist())
-        present = np.flatnonzero(all_channels)
-        low, high = (float(present[0]), float(present[-1])) if len(present) else (0.0, 0.0)
-        return replace(
-            column, count=self.rows, mean=mean, std=std, min=low, max=high, channel_means=means, channel_stds=stds
-        )
 
     def _described_target(self, column: Column) -> Column:
         found = self._moments
@@ -137,10 +122,3 @@ class ImageWriter:
 def _bytes(values: np.ndarray) -> np.ndarray:
     """Return the bytes of each row, uint8 `[rows, bytes]`."""
     return np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
-
-
-def _mean_and_std(histogram: Sequence[int]) -> tuple[float, float]:
-    count = max(sum(histogram), 1)
-    total = sum(value * times for value, times in enumerate(histogram))
-    squares = sum(value * value * times for value, times in enumerate(histogram))
-    return total / count, math.sqrt(max(squares * count - total * total, 0)) / count

@@ -1,4 +1,4 @@
-"""A first look at a file: how it is written, its columns, what could go wrong, and a command to train on it."""
+"""A first look at a file: its format, its columns, what could go wrong, and a command to train on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.data.precision import EXACT
 from harness.data.profiling.layout import command_to_start, notes_under
 from harness.data.profiling.profile import MANY, MOST_CELLS, ColumnProfile, Profile, compare, profile
 from harness.data.profiling.sniff import Sniffed, sniff
-from harness.data.profiling.suggest import choose_target, command_for, is_label, is_varied, suggest
+from harness.data.profiling.suggest import choose_target, command_for, date_settings, is_label, is_varied, suggest
 from harness.data.selection import BLOCK_BYTES, Selection
 from harness.data.storage.addresses import find_addresses
 from harness.data.storage.files import open_file
@@ -111,13 +111,14 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
             "data.missing=drop leaves out those rows, data.missing=mean fills features with their mean."
         )
     words = [column for column in columns if column.is_words and column.kind != "boolean" and column is not target]
-    dated = [column.name for column in words if column.kind == "date"]
+    dated = [column for column in words if column.kind == "date"]
     if dated:
-        form = next((column.date_format for column in words if column.date_format), None)
-        more = f" {override('data.date_format', form)}" if form else ""
-        yield f"Dates: {', '.join(dated)}. Use {override('data.dates', dated)}{more}."
-        if form and "/" in form and form.startswith(("%m", "%d")) and _is_ambiguous(words):
-            yield f"The order of day and month is ambiguous: data.date_format assumes {form}."
+        keys = " ".join(override(key, value) for key, value in date_settings(dated).items())
+        yield f"Dates: {', '.join(column.name for column in dated)}. Use {keys}."
+    for column in dated:
+        form = column.date_format or ""
+        if "/" in form and form.startswith(("%m", "%d")) and _is_ambiguous(column):
+            yield f"{column.name}: the order of day and month is ambiguous; data.date_format assumes {form}."
     text = [column.name for column in words if column.kind != "date"]
     if text:
         yield f"Text: {', '.join(text)}. Use data.categorical for categories, or leave them out."
@@ -129,7 +130,7 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
 
 
 def _fault(column: ColumnProfile, is_target: bool) -> str:
-    """Return the main reason not to train on a column; large numbers and codes are acceptable in a target."""
+    """Return the main reason not to train on a column; a target may have large numbers and codes."""
     keep_out = f"leave {column.name} out of data.features"
     low, high = column.numbers.min, column.numbers.max
     if column.kind == "empty":
@@ -149,9 +150,9 @@ def _fault(column: ColumnProfile, is_target: bool) -> str:
     return ""
 
 
-def _is_ambiguous(columns: Sequence[ColumnProfile]) -> bool:
+def _is_ambiguous(column: ColumnProfile) -> bool:
     """Return True if no known value of a column of dates has a first or second number above 12."""
-    parts = [word.replace("-", "/").split("/")[:2] for column in columns if column.date_format for word in column.words]
+    parts = [word.replace("-", "/").split("/")[:2] for word in column.words]
     return bool(parts) and all(part.strip().isdigit() and int(part) <= 12 for pair in parts for part in pair)
 
 

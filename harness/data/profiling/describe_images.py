@@ -1,4 +1,4 @@
-"""A first look at images: how many of which class, what is odd about them, and a command to train on them."""
+"""A first look at images: how many of each class, what is unusual about them, and a command to train on them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rich.text import Text
 from harness.config import ImagesConfig, Unreadable
 from harness.data.images.decode import Odd
 from harness.data.images.folder import split_of
-from harness.data.images.ingest import Read, read_images
 from harness.data.images.input import ImageFiles
 from harness.data.images.list import is_parquet_file
 from harness.data.images.notes import Notes
 from harness.data.images.parquet import holds_images
+from harness.data.images.reading import Read, read_images
 from harness.data.images.set import ImageSet, Rejected
 from harness.data.profiling.layout import command_to_start, notes_under
 from harness.data.storage.urls import name_of
@@ -30,15 +30,15 @@ from harness.escaping import visible
 from harness.overrides import override
 
 LISTED = 40
-"""Classes that are listed; of more, the largest."""
+"""Maximum number of classes listed: the largest."""
 
 USUAL = 64
-"""Height and width of `data=images` unless told otherwise."""
+"""Default height and width of `data=images`."""
 
 START = "harness train data=images model=cnn loss=sparse_categorical_crossentropy"
 
 RARE = 10
-"""Ratio of the images of the largest and a smaller class from which this is worth a note."""
+"""A class with this many times fewer images than the largest is reported as rare."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Description:
         classes: Usable training images by class.
         held_out: Usable held-out images by class, if they are apart.
         bytes: Size of the files.
-        notes: What the usable images are like, and what is odd about them.
+        notes: Properties of the usable images, and what is unusual about them.
         command: Trains on them; empty if nothing can be trained.
     """
 
@@ -111,7 +111,7 @@ def describe_images(address: str) -> Description:
 
 
 def _count_size(sizes: Counter[tuple[int, int]], result: Read) -> None:
-    """Count sizes, but not more different ones than are of interest."""
+    """Count sizes, but no more distinct ones than are of interest."""
     if len(sizes) < 2 or result.image.size in sizes:
         sizes[result.image.size] += 1
 

@@ -3,42 +3,61 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Collection, Iterator, Sequence
 
 from harness.config import DataConfig
 from harness.config.dialect import Dialect
 from harness.data.csv.source import CsvSource
 from harness.data.formats import open_source
-from harness.data.profiling.sniff import sniff
+from harness.data.profiling.sniff import Sniffed, sniff
 from harness.data.selection import Selection
 from harness.data.storage.files import open_file
 from harness.errors import ConfigError
 from harness.overrides import override
 
+_KEYS = tuple(key.name for key in dataclasses.fields(Dialect))
+_LAYOUT = ("delimiter", "decimal", "thousands", "encoding", "header")
+_LAYOUT += ("skip_rows", "skip_footer", "units_row", "trailing_delimiter")
+"""Keys with which a file cannot be read if they are set although it has its plain form."""
+
 
 @contextlib.contextmanager
-def hints(addresses: Sequence[str], data: DataConfig) -> Iterator[None]:
-    """Add the keys that seem to describe the files' format to a `ConfigError`."""
+def hints(addresses: Sequence[str], data: DataConfig, own: Collection[str] | None = None) -> Iterator[None]:
+    """Add the keys that seem to describe the files' format to a `ConfigError`.
+
+    Args:
+        addresses: The files.
+        data: How they were read.
+        own: Keys that the user set, which are kept; by default, those without their default value.
+    """
     try:
         yield
     except ConfigError as error:
         words = []
         with contextlib.suppress(ConfigError, OSError, ValueError):
-            words = _missing_keys(addresses, data, str(error))
+            words = _missing_keys(addresses, data, str(error), own)
         if not words:
             raise
         advice = f"The file seems to need {' '.join(words)}; see `harness data describe`."
         raise ConfigError(f"{error} {advice}") from error
 
 
-def _missing_keys(addresses: Sequence[str], data: DataConfig, message: str) -> list[str]:
+def _missing_keys(addresses: Sequence[str], data: DataConfig, message: str, own: Collection[str] | None) -> list[str]:
     file = open_file(addresses[0])
     if file.is_stream or not isinstance(open_source(addresses[0], Selection(())), CsvSource):
         return []
     plain, found = Dialect(), sniff(file)
+    kept = own if own is not None else [key for key in _KEYS if getattr(data, key) != getattr(plain, key)]
     # Keep what the user set, and do not repeat what the message already says.
-    return [
-        override(f"data.{key}", value)
-        for key, value in found.keys.items()
-        if getattr(data, key) == getattr(plain, key) and f"data.{key}" not in message and key != "keep_default_na"
+    wanted = [key for key in _KEYS if key not in kept and f"data.{key}" not in message and key != "keep_default_na"]
+    words = [override(f"data.{key}", found.keys[key]) for key in wanted if _differs(key, found.dialect, data, found)]
+    return words + [
+        override(f"data.{key}", getattr(plain, key))
+        for key in _LAYOUT
+        if key in wanted and key not in found.keys and getattr(data, key) != getattr(plain, key)
     ]
+
+
+def _differs(key: str, dialect: Dialect, data: DataConfig, found: Sniffed) -> bool:
+    return key in found.keys and getattr(dialect, key) != getattr(data, key)

@@ -27,7 +27,7 @@ from harness.data.text_values import BOOLEANS, as_numbers
 
 MANY = 1000
 MOST_CELLS = 5_000_000
-"""Fields read of a file, if not all of it is wanted."""
+"""Maximum number of fields read, unless the whole file is wanted."""
 
 CODE_NAME = re.compile(r"(^|[_ ])(?i:id|code|index|zip|zipcode|postcode|fips|phone)$|[a-z]I[dD]$|^Unnamed: ")
 
@@ -37,7 +37,7 @@ class ColumnProfile:
     """One column of the file, filled in chunk by chunk; `numbers` and all fields after it are for numeric columns only.
 
     Attributes:
-        dialect: How the file is written.
+        dialect: The file's format.
         count: Rows with a value; `empty` counts the others.
         example: The first value as written.
         bad: Values that are not float32 numbers; `first_bad` is the first.

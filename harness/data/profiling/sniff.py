@@ -1,4 +1,4 @@
-"""Guesses from the first lines of a text file how it is written. It proposes; nothing is read by a guess."""
+"""Guesses the format of a text file from its first lines. Guesses are only suggested, never applied."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LINES = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True)
 class Sniffed:
-    """How a file seems to be written.
+    """A file's likely format.
 
     Attributes:
         keys: Keys of `data` that differ from their defaults.
@@ -43,7 +43,7 @@ class Sniffed:
 
 
 def sniff(file: File) -> Sniffed:
-    """Guess how the text file is written."""
+    """Guess the format of a text file."""
     with open_bytes(file) as stream:
         start = stream.read(SAMPLE_BYTES)
         is_whole = len(start) < SAMPLE_BYTES
@@ -131,7 +131,7 @@ def split(line: str, delimiter: str) -> list[str]:
 
 
 def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
-    """Return the delimiter that splits most lines into equally many fields, and that number."""
+    """Return the delimiter that splits most lines into the same number of fields, and that number."""
     # A preamble is at the start, and the names of columns may have any character.
     sample = lines[: 5 + len(lines) // 2][-2000:] if len(lines) > 50 else lines
     best, result = (0.0, 0, 0), (",", 1)
@@ -142,7 +142,7 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
             continue
         width, times = max(wide.items(), key=lambda each: (each[1], each[0]))
         share = times / len(sample)
-        # Spaces are part of many texts, so they count only if nothing else does.
+        # Many texts contain spaces, so they count only if nothing else does.
         score = (round(share - (0.3 if mark == WHITESPACE else 0), 2), min(width, 3), -order)
         if score > best and share > 0.5:
             best, result = score, (mark, width)
@@ -185,7 +185,7 @@ def _layout(
     last = next((at for at in range(len(tail) - 1, -1, -1) if len(_fields(tail[at], delimiter, keys)) == width), -1)
     below = tail[last + 1 :]
     notes = [_fields(line, delimiter, keys) for line in below if line.strip()]
-    # A row that is too short or too long is no footer.
+    # A row that is too short or too long is not a footer.
     if last >= 0 and 0 < len(notes) < 50 and all(len(note) < width and not is_value(note[0]) for note in notes):
         keys["skip_footer"] = len(below)
         if is_whole:

@@ -1,4 +1,4 @@
-"""Guesses from the values of columns how numbers and missing values are written."""
+"""Guesses the notation of numbers and missing values from the values of columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_ROWS = 5000
 
 
 class Marks(NamedTuple):
-    """How numbers and missing values seem to be written."""
+    """The likely notation of numbers and missing values."""
 
     decimal: str
     thousands: str
@@ -36,7 +36,7 @@ def is_value(word: str) -> bool:
 
 
 def marks_of(columns: Sequence[Sequence[str]], delimiter: str) -> Marks:
-    """Return the marks in the columns most of whose values look like numbers."""
+    """Return the notation in the columns most of whose values look like numbers."""
     signs: dict[str, None] = {}
     missing: dict[str, None] = {}
     numbers: list[str] = []

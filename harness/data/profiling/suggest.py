@@ -18,13 +18,13 @@ LIKELY = re.compile(
     re.IGNORECASE,
 )
 MOST_NUMBERS = 8
-"""Columns of numbers that are suggested as features, those most correlated with the target."""
+"""Maximum number of numeric columns that are suggested as features: those most correlated with the target."""
 
 MOST_WORDS = 50
-"""Distinct values of a column that is suggested as a category."""
+"""Maximum number of distinct values of a column that is suggested as a category."""
 
 MOST_EMPTY = 0.5
-"""The part of a column that may be empty if it is suggested."""
+"""Maximum share of empty fields in a column that is suggested."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Suggestion:
 def choose_target(columns: Sequence[ColumnProfile], wanted: str | None = None) -> ColumnProfile | None:
     """Return the column `wanted`, or else the one that is most likely a target.
 
-    A usual name counts most, then a part of one, then being last; codes and columns that are mostly empty come last.
+    A usual name counts most, then part of one, then being the last column; codes and mostly empty columns come last.
     Text counts only if it has few values.
     """
     if wanted is not None:
@@ -98,9 +98,6 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
     words = [column for column in others if is_category(column)]
     flags = [column for column in others if column.kind == "boolean" and column.distinct == 2]
     dates = [column for column in others if column.kind == "date"]
-    forms = [column.date_format for column in dates]
-    # Dates of a table have one format.
-    dates = [column for column in dates if column.date_format == max(forms, key=forms.count)]
     chosen = {id(column) for column in (*ranked, *words, *flags, *dates)}
     features = [column for column in columns if id(column) in chosen]
     if not features:
@@ -110,10 +107,7 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
     settings: dict[str, Any] = {"data.features": [column.name for column in features], "data.target": target.name}
     if used := [column.name for column in words if column in features]:
         settings["data.categorical"] = used
-    if dated := [column for column in dates if column in features]:
-        settings["data.dates"] = [column.name for column in dated]
-        if dated[0].date_format:
-            settings["data.date_format"] = dated[0].date_format
+    settings |= date_settings([column for column in dates if column in features])
     if target.empty:
         # Rows without a target are of no use.
         settings["data.missing"] = "drop"
@@ -124,6 +118,17 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
         if not is_zero_or_one(target):
             settings["data.categorical"] = [*settings.get("data.categorical", []), target.name]
     return Suggestion(target.name, settings)
+
+
+def date_settings(dates: Sequence[ColumnProfile]) -> dict[str, Any]:
+    """Return the keys that read columns as dates; empty if there are none."""
+    if not dates:
+        return {}
+    forms = [column.date_format for column in dates]
+    names = {"data.dates": [column.name for column in dates]}
+    if len({*forms}) > 1:
+        return names | {"data.date_format": forms}
+    return names | ({"data.date_format": forms[0]} if forms[0] else {})
 
 
 def loss_for(target: ColumnProfile) -> str:
@@ -142,7 +147,7 @@ def is_zero_or_one(target: ColumnProfile) -> bool:
 
 
 def command_for(path: str | Sequence[str], dialect: dict[str, Any], suggestion: Suggestion) -> list[str]:
-    """Return the words of the command, quoted for a shell."""
+    """Return the arguments of the command, quoted for a shell."""
     arguments = {"data.path": path if isinstance(path, str) else list(path)}
     arguments |= {f"data.{key}": value for key, value in dialect.items()} | suggestion.settings
     return ["harness", "train", "data=csv", *(override(key, value) for key, value in arguments.items())]

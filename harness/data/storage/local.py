@@ -37,10 +37,10 @@ class LocalFile:
         return 0 if self.is_stream else self._path.stat().st_size
 
     def fingerprint(self) -> list[object]:
-        """Return a fingerprint of the content: address, size, times, inode, and a hash of both ends.
+        """Return a fingerprint of the content: address, size, times, inode, and a hash of its beginning and end.
 
-        The time of the last status change shows an edit even if the modification time was set back. It also changes
-        if the file's name, owner, rights or number of hard links do. The fingerprint of a stream is valid in this
+        The time of the last status change shows an edit even if the modification time was set back. It also changes if
+        the file's name, owner, permissions or number of hard links do. The fingerprint of a stream is valid in this
         process only.
         """
         status = self._path.stat()

@@ -39,7 +39,7 @@ def open_table(
     *,
     block_bytes: int = BLOCK_BYTES,
 ) -> Table:
-    """Return the table of `data` from `cache`, or make it now if its source is new or has changed, or it is damaged.
+    """Return the table of `data` from `cache`; make it if its source is new or has changed, or if it is damaged.
 
     The table is marked as in use, so that it is not removed before this process ends.
 
@@ -51,7 +51,7 @@ def open_table(
         block_bytes: Bytes of a source parsed at once.
 
     Raises:
-        ConfigError: The source is invalid, or the cache cannot be written to or returns something else.
+        ConfigError: The source is invalid, or the cache cannot be written to or does not return what was written.
     """
     with cache_errors(cache):
         source = find_input(data, cache, progress, say)

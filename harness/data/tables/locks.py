@@ -36,7 +36,7 @@ def hold(folder: Path) -> None:
 
     Raises:
         FileNotFoundError: The table has just been removed.
-        StateError: Its manifest is no regular file, or belongs to another user.
+        StateError: Its manifest is not a regular file, or belongs to another user.
     """
     path = folder / MANIFEST
     if not _is_held(folder):

@@ -21,10 +21,25 @@ MANIFEST = "table.json"
 KIND = "table 5"
 """Format of a table: increase the number whenever tables of the previous version cannot be used."""
 
-_NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path", "class_weight")
+_NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path", "class_weight", "embed.weights")
 """Keys of `data.*` that do not affect a table, or only through the fingerprint of its source."""
-_UNSET = {"test": 0.0, "folds": None, "fold": None}
+_UNSET = {"test": 0.0, "folds": None, "fold": None, "embed": None}
 """Keys that do not affect a table if they have these values."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The frozen model that a table's images passed through; its output is the table's only feature.
+
+    Attributes:
+        digest: Digest of its architecture and its weights.
+        checksum: Checksum of the file in the table's folder that holds it.
+        shape: Height, width and channels of the images that it takes, uint8.
+    """
+
+    digest: str
+    checksum: str
+    shape: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ class Facts:
         test_rows: Rows that only chosen runs are measured on.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
         weights: The column of the rows' weights, if they have any.
+        embedding: The frozen model that images passed through before they were written, if any.
         notes: Phrases about oddities in the source that do not prevent its use.
     """
 
@@ -54,6 +70,7 @@ class Facts:
     test_rows: int = field(default=0, kw_only=True)
     weights: tuple[Column, ...] = field(default=(), kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    embedding: Embedding | None = field(default=None, kw_only=True)
 
     def values(self) -> dict[str, Any]:
         """Return these facts by name, without those that a subclass adds."""
@@ -93,7 +110,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
     """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
-    read = {name: value for name, value in flatten(vars(data)).items() if name.split(".")[0] not in _NOT_READ}
+    read = {name: value for name, value in flatten(vars(data)).items() if not {name, name.split(".")[0]} & {*_NOT_READ}}
     read = {name: value for name, value in read.items() if name not in _UNSET or value != _UNSET[name]}
     read |= {name: sorted(read[name]) for name in ("log_columns", "dates") if name in read}
     return _hash([KIND, files, sorted(read.items())])
@@ -105,7 +122,8 @@ def digest_of(facts: Facts, sums: bytes) -> str:
     rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
     rows += [len(facts.weights)] if facts.weights else []
     rows += [len(facts.weights), facts.test_rows] if facts.test_rows else []
-    return _hash([KIND, columns, rows, sums.hex()])
+    model = [facts.embedding.digest, facts.embedding.shape] if facts.embedding else []
+    return _hash([KIND, columns, rows, sums.hex(), *model])
 
 
 def _described(column: Column) -> list[object]:

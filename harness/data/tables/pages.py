@@ -16,9 +16,10 @@ from harness.runtime.state_files import StateError, checksum, may_pass, open_own
 PAGE_ROWS = 65_536
 """Rows per page, unless a page of a column or of all columns would be too large."""
 PAGE_BYTES = 4 << 20
-"""Most bytes of a page of one column."""
+"""Maximum bytes of a page of one column."""
 READ_BYTES = 16 << 20
-"""Most bytes of a page of all columns, which a reader keeps in memory, unless it has fewer than `LEAST_ROWS` rows."""
+"""Maximum bytes of a page of all columns, which a reader keeps in memory, unless it has fewer than `LEAST_ROWS`
+rows."""
 LEAST_ROWS = 4096
 SUM_BYTES = 8
 

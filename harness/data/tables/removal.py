@@ -19,7 +19,7 @@ def remove(path: Path) -> None:
 
 
 def remove_table(folder: Path) -> None:
-    """Remove a table, or what there is in its place."""
+    """Remove a table, or whatever is in its place."""
     if not folder.is_symlink() and folder.is_dir():
         remove(folder / MANIFEST)  # Without it, what remains is not a table.
     remove(folder)

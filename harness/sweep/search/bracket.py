@@ -1,4 +1,4 @@
-"""Which runs of a batch a search weighs against each other."""
+"""Which runs of a batch a search compares with each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING: Mapping[Run, Sequence[float | None]] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class RunBracket:
-    """Runs that are weighed against each other at the same rungs, by group; see `harness.training.halving`."""
+    """Runs that are compared with each other at the same rungs, by group; see `harness.training.halving`."""
 
     eta: int
     rungs: tuple[int, ...]
@@ -29,7 +29,7 @@ class RunBracket:
 
 
 def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
-    """Return which of the `runs`, in the order in which a search has proposed them, are weighed against each other.
+    """Return which of the `runs`, in the order in which a search has proposed them, are compared with each other.
 
     Raises:
         ConfigError: Their losses cannot be compared.
@@ -48,7 +48,7 @@ def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
 def with_bracket(
     groups: list[Group], bracket: RunBracket | None, known: Mapping[Run, Sequence[float | None]] = NOTHING
 ) -> list[Group]:
-    """Let the scan that trains the runs of a bracket end the worse of them.
+    """Make the scan that trains the runs of a bracket end the worse ones.
 
     Args:
         groups: The scans.

@@ -21,7 +21,7 @@ VERSION = 2
 """Increment it whenever the same settings would give different trials."""
 
 TRIALS = 27
-"""Default number of trials for each choice: enough for three rungs that each keep a third."""
+"""Default number of trials for each choice: enough for three rungs that each keep one in three."""
 
 
 MOST_TRIALS = 10**5
@@ -77,14 +77,14 @@ class Search:
             f"{', '.join(self.each)}."
             if self.settings.lane_epochs is None
             else f"search.lane_epochs={self.settings.lane_epochs} is not enough for one trial for each of "
-            f"{count(len(self.choices), 'choice')}; {self._cost(1) * len(self.choices)} would.",
+            f"{count(len(self.choices), 'choice')}; {self._cost(1) * len(self.choices)} would be.",
         )
         too_long = [rung for rung in self.settings.rungs or [] if rung > self.epochs]
         require(not too_long, f"search.rungs: {too_long} are beyond epochs={self.epochs}.")
 
     @cached_property
     def each(self) -> list[str]:
-        """The keys whose choices get trials of their own."""
+        """The keys whose choices get their own trials."""
         given = self.settings.each
         keys = [given] if isinstance(given, str) else list(given)
         listed = [key for key in keys if isinstance(self.space.of(key), Choices)]
@@ -174,12 +174,12 @@ class Search:
 
     @property
     def effort(self) -> str:
-        """What the search spends, in words."""
+        """What the search costs, as text."""
         trials = f"{self.settings.name.value}, {count(self.trials_each, 'trial')}{self._for_each}"
         return f"{trials}, at most {self.lane_epochs:,} epochs in all"
 
-    def describe(self) -> list[str]:
-        """Return sentences on the trials, the rungs and the confirmation."""
+    def describe(self, unseeded: str = "") -> list[str]:
+        """Return sentences on the trials, the rungs and the confirmation, or on why there is none (`unseeded`)."""
         size, choices, each = self.trials_each, len(self.choices), self._for_each
         at_most = "at most " if self.space.of("epochs") in self.space.searched(()) else ""
         steps = [f"{count(lanes, 'trial')} to epoch {epoch}" for lanes, epoch in self.lanes_by_rung(size)]
@@ -188,7 +188,9 @@ class Search:
             f"search: {self.effort}",
             f"        {', '.join(steps)}{each}",
         ]
-        if self.settings.confirm:
+        if unseeded:
+            lines.append(f"        {unseeded}")
+        elif self.settings.confirm:
             top, seeds = self.settings.confirm["top"], self.settings.confirm["seeds"]
             best = "the best" if top == 1 else f"the best {top}"
             runs = f"{count(top * seeds * choices, 'run')} of {at_most}{count(self.epochs, 'epoch')}"
@@ -233,7 +235,7 @@ class Search:
         jobs: list[list[str]] = []
         for group in self.groups:
             done = [results[position] for position in group if math.isfinite(results[position].objective)]
-            distinct = {result.words: result for result in done if not result.pruned_at}
+            distinct = {result.words: result for result in done if not result.pruned_at and result.is_seeded}
             best = sorted(distinct.values(), key=lambda result: result.objective)[: self.settings.confirm["top"]]
             for result in best:
                 words = [word for word in result.words if not word.startswith("seed=")]

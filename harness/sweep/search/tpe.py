@@ -1,6 +1,6 @@
 """Proposes trials from the results of earlier ones, by Optuna's tree-structured Parzen estimator.
 
-Nothing is kept between generations: a study is made anew from the results and a seed, so that the same results always
+Nothing is kept between generations: a study is rebuilt from the results and a seed, so that the same results always
 give the same proposals.
 """
 

@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from harness.sweep.run_fields import config_yaml
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import Job, TaskFiles, reason
-from harness.sweep.tasks.order import Order, RunOrder, code_digest, write_order
+from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
 from harness.sweep.tasks.partition import partition, tiles_of
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.training.events import Failed
@@ -120,17 +120,16 @@ class TaskBatch(Batch):
         )
 
     def _order(self, number: int, runs: Sequence[Run]) -> Order:
-        recorder = self._store.recorder
+        membership = self._store.recorder.membership(runs)
         return Order(
             number=number,
             folder=str(Path.cwd()),
-            sweep_id=recorder.sweep_id,
-            split=recorder.rules.split,
-            has_one_loss=recorder.rules.has_one_loss,
+            sweep_id=membership.sweep_id,
+            rules=RuleOrder(**asdict(membership.rules)),
             search=runs[0].search,
             command=self._command,
             code=code_digest(),
-            commits=code_version.commits(sorted({run.config.model["_target_"] for run in runs})),
+            commits=code_version.commits(sorted({target for run in runs for target in run.config.targets.values()})),
             runs=[_run_order(run, self._command) for run in runs],
         )
 

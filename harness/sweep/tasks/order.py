@@ -32,6 +32,15 @@ class RunOrder(TypedDict):
     config: str
 
 
+class RuleOrder(TypedDict):
+    """How the best run of the sweep is chosen."""
+
+    split: list[int | None]
+    has_one_loss: bool
+    trial_seed: int | None
+    shared: list[str]
+
+
 class Order(TypedDict):
     """A task.
 
@@ -39,8 +48,7 @@ class Order(TypedDict):
         number: Its number in the sweep, from 1.
         folder: The working folder.
         sweep_id: The id of the sweep's summary run.
-        split: See `harness.sweep.leaderboard.Rules`.
-        has_one_loss: See there.
+        rules: See `harness.sweep.leaderboard.Rules`.
         search: Signature of the search whose trials these are.
         command: The command of the sweep.
         code: `code_digest` of the process that wrote it.
@@ -50,8 +58,7 @@ class Order(TypedDict):
     number: int
     folder: str
     sweep_id: str
-    split: list[int | None]
-    has_one_loss: bool
+    rules: RuleOrder
     search: str
     command: str
     code: str

@@ -14,7 +14,7 @@ from harness.errors import ConfigError, require
 from harness.sweep.display import Display
 from harness.sweep.leaderboard import Rules
 from harness.sweep.plan import Run
-from harness.sweep.recorder import Part
+from harness.sweep.recorder import Membership
 from harness.sweep.resume import Store
 from harness.sweep.runner import Sweep
 from harness.sweep.tasks.files import Status, TaskFiles
@@ -57,8 +57,8 @@ class TaskSweep(Sweep):
 
     def __init__(self, display: Display, files: TaskFiles, order: Order) -> None:
         """Take what to train, and where to leave the result."""
-        part = Part(order["sweep_id"], Rules(order["split"], order["has_one_loss"]))
-        super().__init__(display, command=order["command"], part=part)
+        membership = Membership(order["sweep_id"], Rules(**order["rules"]))
+        super().__init__(display, command=order["command"], membership=membership)
         self._files, self._order = files, order
 
     def _prepare(self, runs: Sequence[Run]) -> None:

@@ -1,0 +1,116 @@
+"""Sends decoded images through a frozen model, in batches and in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.config import ImagesConfig
+from harness.config.images import TARGET
+from harness.data.images.backbone import build_backbone, keep_backbone, keep_example
+from harness.data.images.reading import Read
+from harness.data.images.set import Rejected
+from harness.data.tables.manifest import Embedding
+from harness.errors import ConfigError
+from harness.runtime.model_values import row_values
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH_BYTES = 64 << 20
+"""Memory for the values that the model computes at once; it must not depend on the machine, or rounding might too."""
+BATCH_ROWS = 64
+EXAMPLES = 3
+
+
+class Embedder:
+    """Replaces the pixels of images by a model's output.
+
+    Attributes:
+        values: Number of values for an image.
+        kept: What identifies the model in the table's folder.
+    """
+
+    def __init__(self, model: keras.Model, kept: Embedding) -> None:
+        """Take a model `[images, height, width, channels] -> [images, values]` of uint8, and how it is kept."""
+        import tensorflow as tf
+
+        self.kept = kept
+        outputs: Any = model.output
+        self.values: int = outputs.shape[1]
+        self._examples: list[np.ndarray] = []
+        fitting = max(min(BATCH_BYTES // (4 * row_values(model)), BATCH_ROWS), 1)
+        self._rows = 1 << fitting.bit_length() - 1
+        self._shape = model.inputs[0].shape[1:]
+        function: Any = tf.function(lambda pixels: model(pixels, training=False), autograph=False)
+        self._call: Callable[[np.ndarray], Any] = lambda pixels: function(tf.constant(pixels))
+        # An operation's own threads might change its rounding, so batches are computed side by side.
+        threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+        self._workers = max(len(os.sched_getaffinity(0)) // threads, 1)
+
+    @classmethod
+    def of(cls, data: ImagesConfig, weights: str, folder: Path) -> Embedder:
+        """Build the model of `data.embed`, whose weights are in a file, and write it into a table's folder.
+
+        Raises:
+            ConfigError: It cannot be built or saved.
+        """
+        model = build_backbone(data.backbone, weights, data.shape)
+        return cls(model, keep_backbone(model, data.backbone[TARGET], folder))
+
+    def keep_examples(self, folder: Path) -> None:
+        """Write the first images into the table's folder, as an example of what exported models take."""
+        keep_example(folder, np.stack(self._examples))
+
+    def embedded(self, images: Iterable[Read | Rejected]) -> Generator[Read | Rejected]:
+        """Yield all images, in order.
+
+        Raises:
+            ConfigError: The model returns a value that is not finite.
+        """
+        waiting: deque[Future[list[Read | Rejected]]] = deque()
+        batch: list[Read | Rejected] = []
+        count = 0
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="embed") as pool:
+            try:
+                for image in images:
+                    batch.append(image)
+                    if isinstance(image, Read):
+                        count += 1
+                        if len(self._examples) < EXAMPLES:
+                            self._examples.append(image.image.pixels)
+                    if count == self._rows or len(batch) == 4 * self._rows:
+                        waiting.append(pool.submit(self._embed, batch))
+                        batch, count = [], 0
+                    if len(waiting) > 2 * self._workers:
+                        yield from waiting.popleft().result()
+                waiting.append(pool.submit(self._embed, batch))
+                while waiting:
+                    yield from waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _embed(self, batch: list[Read | Rejected]) -> list[Read | Rejected]:
+        reads = [image for image in batch if isinstance(image, Read)]
+        if not reads:
+            return batch
+        # Always the same size, for which the model is compiled.
+        pixels = np.zeros((self._rows, *self._shape), np.uint8)
+        for row, read in enumerate(reads):
+            pixels[row] = read.image.pixels
+        values = np.asarray(self._call(pixels), np.float32)[: len(reads)]
+        for read, row in zip(reads, values, strict=True):
+            if not np.isfinite(row).all():
+                raise ConfigError(f"data.embed: the model returns NaN or infinity for {read.item.name}.")
+        found = iter(values)
+        return [
+            image._replace(image=replace(image.image, pixels=next(found))) if isinstance(image, Read) else image
+            for image in batch
+        ]

@@ -1,0 +1,94 @@
+"""Statistics of the only feature of a table of images: its pixels, or a frozen model's output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from harness.data.statistics import Column
+
+COUNTED_BYTES = 1 << 18
+"""Bytes of pixels counted at once; NumPy converts them to 64-bit numbers."""
+
+
+class FeatureStatistics(Protocol):
+    """Statistics over the rows added so far."""
+
+    def add(self, values: np.ndarray) -> None:
+        """Add rows, `[rows, *shape]`."""
+        ...
+
+    def describe(self, column: Column) -> Column:
+        """Return the column with these statistics."""
+        ...
+
+
+def statistics_of(column: Column) -> FeatureStatistics:
+    """Return empty statistics for a column of pixels, uint8, or of other values, float32."""
+    return PixelStatistics(column.shape[-1]) if column.dtype == "uint8" else ValueStatistics(column.shape[-1])
+
+
+class PixelStatistics:
+    """How often each value occurs in each channel, from which the other statistics follow exactly."""
+
+    def __init__(self, channels: int) -> None:
+        self._histograms = np.zeros((channels, 256), np.int64)
+
+    def add(self, values: np.ndarray) -> None:
+        """See `FeatureStatistics`."""
+        colours = values.reshape(-1, values.shape[-1])
+        for start in range(0, len(colours), COUNTED_BYTES):
+            for histogram, channel in zip(self._histograms, colours[start : start + COUNTED_BYTES].T, strict=True):
+                histogram += np.bincount(channel, minlength=256)
+
+    def describe(self, column: Column) -> Column:
+        """See `FeatureStatistics`."""
+        means, stds = zip(*map(_mean_and_std, self._histograms.tolist()), strict=True)
+        all_channels = self._histograms.sum(axis=0)
+        mean, std = _mean_and_std(all_channels.tolist())
+        present = np.flatnonzero(all_channels)
+        low, high = (float(present[0]), float(present[-1])) if len(present) else (0.0, 0.0)
+        return replace(column, mean=mean, std=std, min=low, max=high, channel_means=means, channel_stds=stds)
+
+
+class ValueStatistics:
+    """Moments of each value of a row, merged page by page (Chan, Golub and LeVeque, 1979)."""
+
+    def __init__(self, values: int) -> None:
+        self._rows = 0
+        self._means, self._squares = np.zeros((2, values))
+        self._low, self._high = np.full(values, np.inf), np.full(values, -np.inf)
+
+    def add(self, values: np.ndarray) -> None:
+        """See `FeatureStatistics`."""
+        wide = values.astype(np.float64)
+        rows, total = len(wide), self._rows + len(wide)
+        means = wide.mean(axis=0)
+        delta = means - self._means
+        self._squares += np.square(wide - means).sum(axis=0) + delta**2 * self._rows * rows / total
+        self._means += delta * rows / total
+        self._low, self._high = np.minimum(self._low, wide.min(axis=0)), np.maximum(self._high, wide.max(axis=0))
+        self._rows = total
+
+    def describe(self, column: Column) -> Column:
+        """See `FeatureStatistics`; `mean` and `std` are over all values of all rows."""
+        if not self._rows:
+            return column
+        # Rounding can make a standard deviation of 1e-17 of values that are all equal.
+        variances = np.where(self._high > self._low, self._squares / self._rows, 0.0)
+        mean = float(self._means.mean())
+        std = math.sqrt(float((variances + np.square(self._means - mean)).mean()))
+        means, stds = tuple(self._means.tolist()), tuple(np.sqrt(variances).tolist())
+        extremes = {"min": float(self._low.min()), "max": float(self._high.max())}
+        return replace(column, mean=mean, std=std, **extremes, channel_means=means, channel_stds=stds)
+
+
+def _mean_and_std(histogram: Sequence[int]) -> tuple[float, float]:
+    count = max(sum(histogram), 1)
+    total = sum(value * times for value, times in enumerate(histogram))
+    squares = sum(value * value * times for value, times in enumerate(histogram))
+    return total / count, math.sqrt(max(squares * count - total * total, 0)) / count

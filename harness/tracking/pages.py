@@ -1,0 +1,21 @@
+"""Addresses of pages of MLflow's UI, relative to its server."""
+
+from __future__ import annotations
+
+_KIND = "workflowType=machine_learning"
+"""Without it, MLflow opens pages for language models, which show no runs."""
+
+
+def experiments_page() -> str:
+    """Return the page with all experiments."""
+    return f"#/experiments?{_KIND}"
+
+
+def view_page(experiment_id: str, view_id: str) -> str:
+    """Return an experiment's runs, as a saved view shows them."""
+    return f"#/experiments/{experiment_id}/runs?{_KIND}&viewStateShareKey={view_id}"
+
+
+def run_page(experiment_id: str, run_id: str, part: str = "") -> str:
+    """Return the page of a run, or a `part` of it, such as `model-metrics` or `artifacts/FILE`."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}{f'/{part}' if part else ''}?{_KIND}"

@@ -1,0 +1,40 @@
+"""Moves lanes that still train into fewer tiles: an update takes as long for one lane of a tile as for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from harness.training.tile import Tile
+
+
+def pack(tiles: Iterable[Tile], epoch: int) -> None:
+    """Move the lanes that train in `epoch`, if fewer tiles can hold them; call it just before that epoch.
+
+    A lane's results do not depend on its tile or its position in it, so they stay bit-identical.
+    """
+    for cohort in _cohorts(tiles):
+        left = {tile: lanes for tile in cohort if (lanes := tile.active(epoch))}
+        lanes = sum(map(len, left.values()))
+        enough = -(-lanes // cohort[0].length)
+        fullest = sorted(left, key=lambda tile: -len(left[tile]))
+        moving = [(tile, lane) for tile in fullest[enough:] for lane in left[tile]]
+        for tile in fullest[:enough] if moving else ():
+            some = moving[: tile.length - len(left[tile])]
+            tile.take(some, epoch)
+            moving = moving[len(some) :]
+
+
+def require_one_place(tiles: Iterable[Tile]) -> None:
+    """Raise `ValueError` if a lane is in several tiles, which packing never leaves."""
+    for cohort in _cohorts(tiles):
+        lanes = [lane for tile in cohort for lane in tile.positions]
+        if len(lanes) > len(set(lanes)):
+            raise ValueError("it has a lane twice")
+
+
+def _cohorts(tiles: Iterable[Tile]) -> list[Sequence[Tile]]:
+    """Return the tiles of each cohort, which share a loop."""
+    found: dict[int, list[Tile]] = {}
+    for tile in tiles:
+        found.setdefault(id(tile.loop), []).append(tile)
+    return list(found.values())

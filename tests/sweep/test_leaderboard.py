@@ -1,0 +1,95 @@
+"""Which setting leads when settings have several runs, and whose weights stand for it; nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.config import Order
+from harness.sweep.leaderboard import Leaderboard
+from harness.sweep.plan import Run, prepare
+from harness.sweep.search.seeds import mark_unseeded
+from harness.training.events import EpochEnd
+from tests.sweep.test_recorder import Recording
+
+NOTHING = (np.zeros(0), np.zeros(0))
+SCORES = {  # By learning rate and seed; 0 is the seed of the trials.
+    (0.1, 0): 1.0,
+    (0.2, 0): 2.0,
+    (0.3, 0): 3.0,
+    (0.1, 1): 5.0,
+    (0.1, 2): 5.0,
+    (0.2, 1): 4.5,
+    (0.2, 2): 0.5,
+}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> dict[tuple[float, int], Run]:
+    config = Recording(tmp_path).config(1)
+    configs = [replace(config, learning_rate=rate, seed=seed) for rate, seed in SCORES]
+    return dict(zip(SCORES, prepare(configs, lambda state: None), strict=True))
+
+
+def end(board: Leaderboard, run: Run, score: float, status: str = "FINISHED") -> None:
+    board.update(run, EpochEnd(0, 1, 8, score, {"val/loss": score}, 0.5, NOTHING))
+    run.status = status
+    if status == "FINISHED":
+        board.keep_best(run, [np.array([run.config.learning_rate, run.config.seed])])
+
+
+def leader(board: Leaderboard) -> tuple[float, int]:
+    assert board.best
+    run, weights = board.best
+    assert weights[0].tolist() == [run.config.learning_rate, run.config.seed]
+    return run.config.learning_rate, run.config.seed
+
+
+def test_what_a_search_confirms_leads_by_its_mean_and_not_by_its_luckiest_run(runs: dict) -> None:
+    board = Leaderboard(trial_seed=0)
+    trials = [key for key in SCORES if key[1] == 0]
+    board.add([runs[key] for key in trials])
+    for key in trials:
+        end(board, runs[key], SCORES[key])
+    assert leader(board) == (0.1, 0)
+    others = [key for key in SCORES if key[1]]
+    board.add([runs[key] for key in others])
+    for key in reversed(others):
+        end(board, runs[key], SCORES[key])
+    assert leader(board) == (0.2, 1)
+    facts, arrays = board.state()
+    assert facts["kept"] == {runs[0.2, 1].signature: 1}
+    again = Leaderboard(trial_seed=0)
+    again.restore([*runs.values()], facts, arrays)
+    again.add([*runs.values()])
+    assert leader(again) == (0.2, 1)
+    scores = {result.name: result.score for result in board.results() if result.score is not None}
+    assert [*scores.values()] == [5.0, 2.5]
+    assert all(name.endswith("mean of 2") for name in scores)
+    assert board.improves_on(None)
+    assert not board.improves_on(2.5)
+    runs[0.1, 0].has_model = True  # A trial that an earlier sweep has logged is no reason not to log the best.
+    assert board.improves_on(None)
+
+
+def test_a_seed_that_fails_leaves_its_place_to_the_next(runs: dict) -> None:
+    board = Leaderboard()
+    some = [runs[key] for key in ((0.2, 1), (0.2, 2), (0.3, 0))]
+    board.add(some)
+    end(board, runs[0.3, 0], 3.0)
+    end(board, runs[0.2, 2], 0.5)
+    end(board, runs[0.2, 1], np.inf, "FAILED")
+    assert leader(board) == (0.2, 2)
+
+
+def test_seeds_change_nothing_where_weights_start_from_constants(runs: dict) -> None:
+    run = runs[0.1, 0]
+    sentence = mark_unseeded([run])
+    assert not run.is_seeded
+    assert sentence.startswith("other seeds change nothing for model=linear with data.order=file")
+    other = replace(run, config=replace(run.config, model={"_target_": "harness.models.mlp", "units": [2]}))
+    shuffled = replace(run, table=replace(run.table, order=Order.shuffled))
+    assert mark_unseeded([other, shuffled]) == ""

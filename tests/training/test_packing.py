@@ -1,0 +1,101 @@
+"""Lanes that move into other tiles do not notice, also when a scan is resumed; compiled loops serve later scans."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from harness.config import DataConfig, Scaling
+from harness.data.scaler import Scaler
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
+from harness.models import mlp
+from harness.training.events import Ending, EpochEnd, Progress
+from harness.training.lane import Lane
+from tests.helpers import History, make_scan, note, recipe, train
+
+LEAVING = dict.fromkeys([0, 1, 2, 3, 8, 9, 10, 11], 1) | {4: 2, 12: 2}
+"""Lanes and the epochs after which they end; all 18 begin in tiles of eight."""
+
+
+class Leaving:
+    """Ends lanes at given epochs."""
+
+    def leaving(self, ends: Sequence[EpochEnd]) -> dict[int, Ending]:
+        return {end.lane: Ending.pruned for end in ends if LEAVING.get(end.lane) == end.epoch}
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        assert not state
+
+
+def small(inputs: int) -> keras.Model:
+    return mlp(inputs, units=[3])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """1,203 rows."""
+    folder: Path = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(1203, 2)), columns=["a", "b"])
+    frame["y"] = frame["a"] - 2 * frame["b"] + rng.normal(size=1203)
+    frame.to_csv(folder / "some.csv", index=False)
+    return open_table(DataConfig(["a", "b"], "y", str(folder / "some.csv")), folder)
+
+
+def test_survivors_move_together_and_equal_their_runs_alone(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions: list[Any] = []
+    compile_ = tf.function
+
+    def compiling(function: Any, **options: Any) -> Any:
+        functions.append(compile_(function, **options))
+        return functions[-1]
+
+    monkeypatch.setattr(tf, "function", compiling)
+    scaler = Scaler.of(table, Scaling.standard)
+    rates = [0.01 + 0.001 * lane for lane in range(16)] + [0.9, 0.02]
+    shared = dataclasses.replace(recipe(small), shared_as=small)
+    lanes = [Lane(100, shared, seed, rate, (3,), "val/loss") for seed, rate in enumerate(rates)]
+
+    def run(state: dict[str, np.ndarray] | None = None) -> tuple[list[History], list[dict[str, np.ndarray]]]:
+        scan, found, states = make_scan(lanes, table, scaler, tile=8, stopper=Leaving()), [History() for _ in lanes], []
+        if state:
+            scan.restore(state)
+        for event in scan.run():
+            note(found, event)
+            if isinstance(event, Progress):
+                states.append(scan.state())
+        return found, states
+
+    whole, states = run()
+    ends = [state for state in states if state["position"][1] == 0]
+    used = [[state[f"tile/{tile}/positions"][:, 0].tolist() for tile in range(3)] for state in ends[:2]]
+    assert used == [[[4, 5, 6, 7, 16, 17], [12, 13, 14, 15], []], [[5, 6, 7, 16, 17, 13, 14, 15], [], []]]
+    before = len(functions), sum(function.experimental_get_tracing_count() for function in functions)
+    for lane in (5, 14, 16):
+        (alone,) = train([lanes[lane]], table, scaler, tile=8)
+        assert whole[lane].numbers == alone.numbers
+    assert len(whole[14].epochs) == 3
+    for state in ends[:2]:
+        again, _ = run(state)
+        epoch = int(state["position"][0])
+        for found, all_of_it in zip(again, whole, strict=True):
+            assert found.numbers[0] == [end for end in all_of_it.numbers[0] if end[0] >= epoch]
+            assert found.weights.keys() == {last for last in all_of_it.weights if last >= epoch}
+            assert found.numbers[2] == {last: all_of_it.numbers[2][last] for last in found.weights}
+    # All of these scans have used the first one's compiled loops.
+    assert (len(functions), sum(function.experimental_get_tracing_count() for function in functions)) == before
+    twice = dict(ends[0]) | {"tile/2/positions": np.array([[4, 1]])}
+    with pytest.raises(ValueError, match="twice"):
+        run(twice)
