@@ -257,7 +257,7 @@ class Leaderboard:
         self._leader = None
 
     def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over the state that another process has come to with `runs`, and weights of settings that may be best."""
+        """Take over the state of another process that has trained `runs`, and weights that may be the best."""
         self.restore(runs, {**facts, "kept": {}}, {})
         by_signature = {run.signature: run for run in runs}
         for signature, weights in kept_weights(facts["kept"], arrays).items():

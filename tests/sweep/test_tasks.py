@@ -47,7 +47,7 @@ class Store:
             seed=0,
             loss=Loss.mse,
             data=DataConfig(features=["x"], target="y", path=str(self.path / "some.csv"), test=0.1),
-            model={"_target_": "harness.models.linear", "init": 0.1},
+            model={"_target_": "harness.models.mlp", "units": [2]},
             optimizer={"name": "adam"},
             tracking=TrackingConfig(uri=self.uri, log_model=LogModel.best, name=name),
             runtime=RuntimeConfig(cache=str(self.path / "cache"), lane_tile=1, time_alone=False),
@@ -117,8 +117,9 @@ def here() -> Iterator[None]:
 
 
 def configs(store: Store) -> list[Config]:
-    grid = itertools.product([50, "full"], [0.01, 0.1], [1, 2])
-    return [store.config(chunk, rate, epochs, "a sweep") for chunk, rate, epochs in grid]
+    """Runs of which some share a lane, and others a setting."""
+    grid = itertools.product([50, "full"], [(0.01, 1, 0), (0.01, 2, 0), (0.1, 2, 0), (0.1, 2, 1)])
+    return [replace(store.config(chunk, rate, epochs, "a sweep"), seed=seed) for chunk, (rate, epochs, seed) in grid]
 
 
 def sweep(store: Store, cluster: Inside | None, folder: str = "sweep") -> tuple[list[Run], str]:
@@ -135,6 +136,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory, here: None) -> tuple[Store, 
     return store, sweep(store, None)[0]
 
 
+def with_models(store: Store) -> list[str | None]:
+    runs = MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")
+    names = [run.info.run_name for run in runs if run.outputs and run.outputs.model_outputs]
+    assert len(names) == 1
+    return names
+
+
 def check(store: Store, alone: tuple[Store, list[Run]]) -> None:
     """Check that the store has what one process would have recorded."""
     assert store.numbers() == alone[0].numbers()
@@ -143,8 +151,7 @@ def check(store: Store, alone: tuple[Store, list[Run]]) -> None:
     runs = client.search_runs(["1"], "tags.kind = 'run'")
     assert {run.data.tags["sweep"] for run in runs} == {summary.info.run_id}
     assert {run.info.status for run in [summary, *runs]} == {"FINISHED"}
-    models = [run.info.run_name for run in runs if run.outputs and run.outputs.model_outputs]
-    assert models == [min(alone[1], key=lambda run: run.cost).name]
+    assert with_models(store) == with_models(alone[0])
     assert summary.data.metrics["time/train_s"] > 0
     assert {item.path for item in client.list_artifacts(summary.info.run_id)} >= {"packages.txt", "sample.csv"}
     assert not list((store.path / "cache").glob("checkpoints/*"))
