@@ -38,6 +38,14 @@ class Rules:
     shared: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Membership:
+    """The sweep that runs belong to: the id of its summary run, and how its best run is chosen."""
+
+    sweep_id: str
+    rules: Rules
+
+
 class Leaderboard:
     """The runs of a sweep and their metrics so far.
 

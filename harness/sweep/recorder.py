@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep import code_version
-from harness.sweep.leaderboard import Leaderboard, Rules, kept_weights
+from harness.sweep.leaderboard import Leaderboard, Membership, kept_weights
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
@@ -30,14 +30,6 @@ from harness.tracking.tracker import Tracker
 from harness.training.curves import thinned
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.trainer import Clocks
-
-
-@dataclass(frozen=True)
-class Membership:
-    """The sweep that runs belong to: the id of its summary run, and how its best run is chosen."""
-
-    sweep_id: str
-    rules: Rules
 
 
 class Recorder:
@@ -81,35 +73,6 @@ class Recorder:
     def sweep_id(self) -> str:
         """The summary run's id; empty if there is no summary run."""
         return self._summary.run_id if self._summary else self._membership.sweep_id if self._membership else ""
-
-    def membership(self, runs: Sequence[Run]) -> Membership:
-        """Return what another process that trains some of the sweep's runs must know of it."""
-        return Membership(self.sweep_id, self._leaderboard.rules_for(runs))
-
-    def add(self, runs: Sequence[Run]) -> None:
-        """Add runs, of which some may have ended, so that all of them count for what follows from a sweep's runs."""
-        self._add(runs)
-
-    def expect(self, runs: Sequence[Run]) -> None:
-        """Record the sweep that other processes train; some of its `runs` have not ended."""
-        assert self._summary
-        self._summary.monitor()
-        self.has_changed = True
-        self._log_code_once(runs)
-        if any(run.config.tracking.log_model is LogModel.best for run in runs):
-            self._tracker.prepare_models()
-
-    def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over what another process has recorded of `runs`: its `state`.
-
-        Raises:
-            ValueError: The weights do not fit the best run's model.
-            KeyError: Something is missing.
-        """
-        self._build_kept(runs, facts, arrays)
-        self._leaderboard.adopt(runs, facts, arrays)
-        if self._summary:
-            self._summary.add_seconds(facts["seconds"])
 
     def start(self, runs: Sequence[Run]) -> None:
         """Start the runs that have not ended; those with an id are continued."""

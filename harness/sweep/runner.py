@@ -18,9 +18,10 @@ from harness.sweep.claims import claim_of, is_abandoned, owner
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
+from harness.sweep.leaderboard import Membership
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
-from harness.sweep.recorder import Membership, Recorder
+from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
 from harness.sweep.run_locks import locks_of, only_one
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
@@ -30,6 +31,7 @@ from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import mark_unseeded
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.driver import TaskBatch
+from harness.sweep.tasks.recorder import DriverRecorder
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import sqlite_path, tracking_uri
@@ -234,7 +236,7 @@ class Sweep:
             if self._folder and not config.runtime.rerun:
                 identity = self._search_signature or sweep_signature(signatures)
                 record = reader.sweep_of_signature(tracker.experiment_id, identity)
-            recorder = Recorder(
+            recorder = (DriverRecorder if self._cluster else Recorder)(
                 *(tracker, self._command, self._folder, device, signatures, record, self._tags),
                 owner=owner(locks.place),
                 labels=config.tracking,

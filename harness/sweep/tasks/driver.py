@@ -28,6 +28,7 @@ from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import Job, TaskFiles, reason
 from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
 from harness.sweep.tasks.partition import partition, tiles_of
+from harness.sweep.tasks.recorder import DriverRecorder
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.training.events import Failed
 
@@ -59,6 +60,8 @@ class TaskBatch(Batch):
     ) -> None:
         """Take what `Batch` takes, where workers run, and the folder of their logs."""
         super().__init__(runs, scans, executor, store, command)
+        assert isinstance(store.recorder, DriverRecorder)
+        self._recorder = store.recorder
         self._folder = self._folder.with_name(f"{self._folder.name}-tasks")
         self._command, self._cluster, self._logs = command, cluster, logs
         self._tasks: dict[int, list[Run]] = {}
@@ -74,7 +77,7 @@ class TaskBatch(Batch):
             is_waiting = True
             time.sleep(POLL_SECONDS)
         self._store.tracker.deliver_leftovers()
-        self._store.recorder.add(self._runs)
+        self._recorder.add(self._runs)
         divided = self._read_partition(display)
         self._tasks = dict(enumerate(divided, 1))
         for number in self._tasks:
@@ -84,7 +87,7 @@ class TaskBatch(Batch):
             run.run_id = ""  # Whoever trains it finds the record.
         self._say_reused(sum(run.is_reused for run in self._runs), len(self._runs), display)
         if todo:
-            self._store.recorder.expect(todo)
+            self._recorder.expect(todo)
             self._divide(todo, display)
             self._train(todo, display)
 
@@ -120,7 +123,7 @@ class TaskBatch(Batch):
         )
 
     def _order(self, number: int, runs: Sequence[Run]) -> Order:
-        membership = self._store.recorder.membership(runs)
+        membership = self._recorder.membership(runs)
         return Order(
             number=number,
             folder=str(Path.cwd()),
@@ -203,7 +206,7 @@ class TaskBatch(Batch):
         if not all(_agrees(run, facts["runs"], records) for run in runs):
             files.drop_result()
             return False
-        self._store.recorder.adopt(runs, facts, arrays)
+        self._recorder.adopt(runs, facts, arrays)
         for run in runs:
             set_recorded_after_the_end(records[run.run_id], self._store)
         return True

@@ -12,9 +12,8 @@ from rich.console import Console
 from harness.config import Config
 from harness.errors import ConfigError, require
 from harness.sweep.display import Display
-from harness.sweep.leaderboard import Rules
+from harness.sweep.leaderboard import Membership, Rules
 from harness.sweep.plan import Run
-from harness.sweep.recorder import Membership
 from harness.sweep.resume import Store
 from harness.sweep.runner import Sweep
 from harness.sweep.tasks.files import Status, TaskFiles
