@@ -4,7 +4,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: sweep test test-slow ui bench lint lock clean
+.PHONY: sweep test test-slow ui bench gpu lint lock clean
 
 sweep: $(READY)
 	$(BIN)/harness train experiment=house_prices sweep=full_vs_batch
@@ -20,6 +20,12 @@ ui: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m experiments.benchmark $(BENCH)
+
+# On a machine with an NVIDIA GPU: CUDA's libraries, the tests that need a GPU, and the GPU rows of the benchmark.
+gpu: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[gpu]'
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m experiments.benchmark.gpu $(BENCH)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -131,7 +131,9 @@ class HarnessSweeper(Sweeper):
             together = (
                 "search=halving compares runs while they train together. Remove hydra/launcher, or use search=sobol."
             )
-            require(fused or not search.rungs(search.trials_each), together)
+            require(fused or not search.rungs(search.generation), together)
+            clock = "search.minutes does not work with hydra/launcher. Remove one, or set search.trials instead."
+            require(fused or not search.budget, clock)
             return search
         return Grid(grid_axes(self._loader, words), self._batch)
 

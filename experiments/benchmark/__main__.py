@@ -24,6 +24,8 @@ from experiments.benchmark import report
 from experiments.benchmark.goals import goals
 from experiments.benchmark.images import image_goals, image_parts
 from experiments.benchmark.measure import Benchmark
+from experiments.benchmark.servers import lacks_postgres
+from experiments.benchmark.team import team_goals, team_parts
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
@@ -56,7 +58,12 @@ def main(words: Sequence[str] | None = None) -> int:
         if options.images:
             with benchmark.noting_failure("images"):
                 parts |= image_parts(options.images, options.most_images, options.repeats, files, benchmark.say)
-    reached = [*goals(rows, parts), *(image_goals(parts) if options.images else [])]
+        if lacking := lacks_postgres():
+            benchmark.remarks.append(f"a team's server: skipped, {lacking}")
+        else:
+            with benchmark.noting_failure("a team's server"):
+                parts |= team_parts(options.repeats, benchmark.say)
+    reached = [*goals(rows, parts), *(image_goals(parts) if options.images else []), *team_goals(parts)]
     machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
     command = f"make bench BENCH='{shlex.join(words)}'" if words else "make bench"

@@ -9,6 +9,7 @@ map is viridis.
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,14 @@ from harness.analysis.importance import importance_bars
 from harness.analysis.objective import chunksize, objective, settings
 from harness.analysis.parallel import parallel_coordinates
 from harness.analysis.replicates import best_of_each
+from harness.analysis.search_history import search_history
 from harness.analysis.sentences import lanes_of_scans
 from harness.config.metrics import BY_UPDATE, predicts_probability, sign
 from harness.config.naming import REPLICATES
 from harness.escaping import figure_label
 from harness.formatting import millions
 from harness.tracking.frames import Sweep
+from harness.tracking.run_tags import EFFORT
 
 ACCURACY = "val/accuracy"
 MAX_NUMBERS = 150
@@ -209,13 +212,22 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
     return figure
 
 
-FIGURES = {
+SEARCHED_KEYS = 2
+"""Keys of a search from which on figures over several keys are drawn: its curves end at rungs, and it has no grid."""
+
+
+def _over_keys(draw: Callable[..., Figure | None]) -> Callable[[Sweep], Figure | None]:
+    return lambda sweep: draw(sweep, SEARCHED_KEYS) if EFFORT in sweep.tags else draw(sweep)
+
+
+FIGURES: dict[str, Callable[[Sweep], Figure | None]] = {
+    "search": search_history,
     "losses": loss_curves,
     "accuracy": accuracy_curves,
     "confusion": confusion_matrices,
     "heat_map": heat_map,
-    "importance": importance_bars,
-    "parallel": parallel_coordinates,
+    "importance": _over_keys(importance_bars),
+    "parallel": _over_keys(parallel_coordinates),
     "costs": costs,
     "fit": fitted_lines,
 }

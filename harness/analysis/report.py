@@ -30,6 +30,12 @@ MOST_CLASSES = 50
 """Maximum number of classes in the page's table."""
 
 CAPTIONS = {
+    "search": (
+        "The search",
+        "Trials in the order in which they were proposed. Dots were trained to the end; crosses were pruned and show "
+        "their last result; lines are the best so far. At the right are the settings that were trained again with "
+        "other seeds: their spread is what seeds alone explain.",
+    ),
     "losses": (
         "By epoch and by update",
         "One line per run. The best run of each chunksize is bold (for repeated settings, the first "

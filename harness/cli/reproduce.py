@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -93,10 +94,15 @@ def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
 
     from harness.cli.differences import differ
     from harness.runtime.device import choose_device
+    from harness.sweep.identity import TILE
 
     recorded = run.data.tags.get("device", "")
     on_gpu = recorded.startswith("GPU") and bool(tf.config.list_physical_devices("GPU"))
-    config = replace(config, runtime=replace(config.runtime, device=Device.gpu if on_gpu else Device.cpu))
+    tile = run.data.tags.get(TILE, "")
+    # On a GPU, the tile depends on the lanes that were trained together.
+    lane_tile = int(tile) if on_gpu and re.fullmatch(r"[1-9]\d{0,3}", tile) else config.runtime.lane_tile
+    device = Device.gpu if on_gpu else Device.cpu
+    config = replace(config, runtime=replace(config.runtime, device=device, lane_tile=lane_tile))
     _, here = choose_device(config.runtime)
     return config, differ("device", *(text.removesuffix(" (TensorFlow sees no GPU)") for text in (recorded, here)))
 

@@ -120,12 +120,13 @@ class RuntimeConfig:
             means no limit.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
-        lane_tile: Lanes updated by one call; None means 8, or 1 for models of more than 1,000 weights. Changes
-            rounding: results are bit-identical only for equal values.
+        lane_tile: Lanes updated by one call; None means 8, or 1 for models of more than 1,000 weights, and on a GPU as
+            many as there are, up to 1,024 and to half of its memory. Changes rounding: results are bit-identical only
+            for equal values.
         gram: Update linear models with squared error from the Gram matrices of their chunks where that is faster; false
             trains on the rows, as for all other models. Changes rounding.
         threads: Threads per TensorFlow operation. Changes rounding.
-        workers: Tiles updated in parallel; None means one per core that the process may use.
+        workers: Tiles updated in parallel; None means one per core that the process may use, and on a GPU a single one.
         cache: Folder for tables, generated data, checkpoints and undelivered records.
         deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, all
             operations are deterministic anyway.

@@ -6,8 +6,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from harness.config.limits import MOST_EPOCHS, SEEDS, require_whole, shown
+from harness.config.limits import MOST_EPOCHS, SEEDS, require_number, require_whole, shown
 from harness.errors import require
+
+
+class Prior(Enum):
+    """What a search knows before it begins."""
+
+    experiment = "experiment"
 
 
 class Sampler(Enum):
@@ -29,26 +35,37 @@ class SearchConfig:
         trials: Number of trials; each choice of `each` gets the same number, rounded down. None means 27 for each
             choice, or as many as `lane_epochs` allows.
         lane_epochs: Limit on the total epochs of all trials, not counting `confirm`.
+        minutes: Limit on the time of all trials together, not counting `confirm`. Trials then come in generations of 27
+            for each choice (`tpe`: 7), as long as another one is expected to fit; there is always one. The decisions
+            are recorded, so that a repeated or resumed search comes to the same trials.
         eta: `halving` keeps one in `eta` of the trials at each rung.
         rungs: Epochs after which `halving` compares the trials; None means `epochs` divided by `eta`, `eta`², and so
             on, as long as trials remain to be dropped.
         seed: Seed of the trials.
         each: Keys for which each value gets its own trials and rungs.
+        prior: `experiment` lets `tpe` also learn from the finished runs of the experiment that differ from the trials
+            only in what is searched; these are recorded when the search begins. None leaves them out.
         confirm: The best `top` trials of each choice of `each` are trained again with `seeds` other seeds; null skips
             this step.
     """
 
     name: Sampler = Sampler.halving
     trials: int | None = None
+    minutes: float | None = None
     lane_epochs: int | None = None
     eta: int = 3
     rungs: list[int] | None = None
     seed: int = 0
     each: Any = "chunksize"
+    prior: Prior | None = None
     confirm: dict[str, int] | None = field(default_factory=lambda: {"top": 2, "seeds": 5})
 
     def __post_init__(self) -> None:
         require_whole("search.trials", self.trials, 1, 10**6, optional=True)
+        if self.minutes is not None:
+            require_number("search.minutes", self.minutes, 0, 10**6)
+            is_only = self.lane_epochs is None
+            require(is_only, "search.minutes and search.lane_epochs are two limits on the effort; set one of them.")
         require_whole("search.lane_epochs", self.lane_epochs, 1, 10**12, optional=True)
         require_whole("search.eta", self.eta, 2, 1000)
         require_whole("search.seed", self.seed, *SEEDS)
@@ -58,6 +75,8 @@ class SearchConfig:
         require(ascends, f"search.rungs must be epochs in ascending order, such as [1,3,9], not {shown(self.rungs)}.")
         can_prune = self.rungs is None or self.name is Sampler.halving
         require(can_prune, f"search.rungs has no effect with search={self.name.value}; use search=halving.")
+        learns = self.prior is None or self.name is Sampler.tpe
+        require(learns, f"search.prior has no effect with search={self.name.value}; use search=tpe.")
         is_keys = isinstance(self.each, str) or (
             isinstance(self.each, list) and all(isinstance(key, str) for key in self.each)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from harness.config import Device, RuntimeConfig
 from harness.errors import ConfigError, require
+from harness.runtime.gpu_facts import query
 
 
 def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
@@ -26,6 +26,10 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
     name = device_name(runtime.device, gpus)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
+        if gpus:
+            # On GPUs, TensorFlow otherwise rounds the factors of products to 10 bits, and weights then differ visibly
+            # from those of a CPU.
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         for gpu in gpus:
             # With a limit, all of it is allocated up front; without one, allocation grows as needed. TensorFlow cannot
             # combine the two.
@@ -62,6 +66,12 @@ def available_bytes(device: str, limit_mb: int | None) -> int:
     return min(free, limit) if free and limit else free or limit
 
 
+def usable_bytes(device: str, limit_mb: int | None) -> int:
+    """Return the memory of a device in bytes, whatever is free, at most `runtime.device_memory_mb`; 0 if unknown."""
+    total, limit = total_bytes(device), (limit_mb or 0) * 1_000_000
+    return min(total, limit) if total and limit else total or limit
+
+
 def total_bytes(device: str) -> int:
     """Return the memory of a device in bytes, whatever is free; 0 if unknown."""
     return _gpu_bytes("total") if "GPU" in device else psutil.virtual_memory().total
@@ -72,9 +82,5 @@ def _free_bytes(device: str) -> int:
 
 
 def _gpu_bytes(kind: str) -> int:
-    try:
-        query = ["nvidia-smi", f"--query-gpu=memory.{kind}", "--format=csv,noheader,nounits"]
-        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
-        return int(answer.split()[0]) << 20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 0
+    answer = query(f"memory.{kind}")
+    return int(answer) << 20 if answer.isdecimal() else 0

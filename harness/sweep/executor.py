@@ -19,7 +19,7 @@ from harness.data.scaler import Scaler
 from harness.data.tables.table import Table, load_table
 from harness.errors import require
 from harness.formatting import memory
-from harness.runtime.device import available_bytes, choose_device
+from harness.runtime.device import available_bytes, choose_device, usable_bytes
 from harness.runtime.imports import find_target
 from harness.sweep.identity import source_code
 from harness.training.arrangement import Cohort
@@ -164,6 +164,7 @@ class LocalExecutor:
             gram=plan.gram,
             workers=plan.workers,
             device=self.device,
+            device_bytes=usable_bytes(self.device, plan.device_memory_mb),
             curve_points=plan.curve_points,
             early=plan.early,
             test=Blocks(table, "test", scaler, block_rows=plan.block_rows),

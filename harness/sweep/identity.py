@@ -22,6 +22,9 @@ from harness.runtime.own_modules import source_digest
 ROUNDING = "rounding"
 """The tag that holds a run's `rounding`."""
 
+TILE = "tile"
+"""The tag of a run on a GPU that holds the number of lanes that its calls updated."""
+
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
 # Settings that cannot affect a run's results, or only through the table.
 _IMAGES = tuple(f"data.{key}" for key in ("labels", "holdout_path", "path_column", "label_column", "unreadable"))

@@ -14,9 +14,10 @@ from harness.config import Config
 from harness.config.keys import fitted, key_of
 from harness.data.blocks import SLICE_ROWS
 from harness.data.classes import class_names
+from harness.runtime.gpu_facts import gpu_facts
 from harness.runtime.instruction_set import INSTRUCTION_SET, instruction_set
 from harness.runtime.onednn import ONEDNN, onednn
-from harness.sweep.identity import ROUNDING, rounding
+from harness.sweep.identity import ROUNDING, TILE, rounding
 from harness.sweep.plan import Run
 from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
@@ -54,6 +55,8 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
         tags |= {"compiler": run.cohort.strategy.compiler, ONEDNN: onednn()}
     if run.cohort and run.cohort.strategy.slice_rows != SLICE_ROWS:
         tags["slice_rows"] = str(run.cohort.strategy.slice_rows)
+    if run.cohort and device.startswith("GPU"):
+        tags |= gpu_facts() | {TILE: str(run.cohort.tile)}
     if run.sweeps:
         tags["sweep"] = ",".join(run.sweeps)
     elif run.config.tracking.note:

@@ -26,7 +26,7 @@ from harness.sweep.resume import Store
 from harness.sweep.run_locks import locks_of, only_one
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.search.bracket import RunBracket, bracket_of
-from harness.sweep.search.record import log_search
+from harness.sweep.search.record import log_search, recall
 from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import mark_unseeded
 from harness.sweep.tasks.cluster import Cluster
@@ -244,6 +244,8 @@ class Sweep:
                 trial_seed=self._search.trial_seed if self._search else None,
                 membership=self._membership,
             )
+            if self._search and (sentence := recall(self._search, recorder.sweep_id, record, runs[0], tracker, reader)):
+                self._say(sentence)
             locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
         return Store(recorder, tracker, reader, locks)
 

@@ -13,11 +13,13 @@ from mlflow.tracking import MlflowClient
 
 from harness.runtime.environment import default_environment
 from harness.tracking._compat_moved import follow_move
+from harness.tracking.connections import close_after_requests
 from harness.tracking.uri import mlflow_uri, sqlite_path
 
 
 def client_of(uri: str) -> MlflowClient:
     """Connect to a store, which may have been moved, without MLflow's messages about its database."""
+    close_after_requests()
     path = sqlite_path(uri)
     if path:
         follow_move(path)

@@ -7,6 +7,7 @@ import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,17 +32,21 @@ Call = Callable[[], object]
 
 
 class Delivery(NamedTuple):
-    """The calls that deliver some records."""
+    """The calls that deliver some records; they are made anew for each attempt."""
 
     records: list[Record]
-    calls: Iterable[Call]
+    calls: Callable[[], Iterable[Call]]
 
 
 class MlflowCalls:
-    """Delivers records; if possible, those for a local store are written directly to its tables."""
+    """Delivers records; if possible, those for a local store are written directly to its tables.
 
-    def __init__(self, client: MlflowClient, local: LocalStore | None) -> None:
-        self._client, self._local = client, local
+    Attributes:
+        at_once: Number of deliveries that may be made at the same time.
+    """
+
+    def __init__(self, client: MlflowClient, local: LocalStore | None, at_once: int = 1) -> None:
+        self._client, self._local, self.at_once = client, local, at_once
 
     def start(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]], ms: int) -> list[str]:
         """Start runs with these names and tags, and return their ids.
@@ -52,14 +57,15 @@ class MlflowCalls:
             location = self._client.get_experiment(experiment_id).artifact_location
             with contextlib.suppress(Unsupported):
                 return self._local.start(experiment_id, location, runs, ms)
-        created = [
-            self._client.create_run(experiment_id, start, dict(tags), name)
-            for start, (name, tags) in enumerate(runs, ms - len(runs) + 1)
-        ]
-        return [run.info.run_id for run in created]
 
-    def deliveries(self, records: Sequence[Record], outbox: Outbox, *, is_own: bool) -> Iterator[Delivery]:
-        """Yield the deliveries of `records`; finish each one before requesting the next.
+        def create(start: int, run: tuple[str, Mapping[str, str]]) -> str:
+            return self._client.create_run(experiment_id, start, dict(run[1]), run[0]).info.run_id
+
+        with ThreadPoolExecutor(self.at_once) as pool:
+            return [*pool.map(create, range(ms - len(runs) + 1, ms + 1), runs)]
+
+    def deliveries(self, records: Sequence[Record], outbox: Outbox, *, is_own: bool) -> Iterator[list[Delivery]]:
+        """Yield lists of deliveries of `records`; finish each list, in any order, before requesting the next.
 
         A run's records keep their order, except that its end comes last.
 
@@ -70,18 +76,27 @@ class MlflowCalls:
         """
         batches: dict[str, Batch] = defaultdict(Batch)
         of_run: dict[str, list[Record]] = defaultdict(list)
+        single: dict[str, list[Record]] = defaultdict(list)
         for record in records:
             if record["kind"] in ONE_BY_ONE:
-                yield Delivery([record], [functools.partial(self._deliver, record, outbox, is_own)])
+                single[record["run"]].append(record)
             else:
                 _add(batches[record["run"]], record)
                 of_run[record["run"]].append(record)
+        if single:
+            yield [
+                Delivery(some, functools.partial(self._one_by_one, some, outbox, is_own)) for some in single.values()
+            ]
         unwritten = dict(batches)
         if self._local and batches:
             together = [record for some in of_run.values() for record in some]
-            yield Delivery(together, [functools.partial(_write, self._local, unwritten)])
-        for run_id, batch in unwritten.items():
-            yield Delivery(of_run[run_id], self._requests(run_id, batch))
+            write = functools.partial(_write, self._local, unwritten)
+            yield [Delivery(together, lambda: [write])]
+        if unwritten:
+            yield [
+                Delivery(of_run[run_id], functools.partial(self._requests, run_id, batch))
+                for run_id, batch in unwritten.items()
+            ]
 
     def stored_points(self, uri: str) -> StoredPoints:
         """Return what leaves out the points that the store at `uri` has."""
@@ -104,6 +119,10 @@ class MlflowCalls:
             yield functools.partial(self._client.log_inputs, run_id, datasets=batch.inputs)
         if batch.ending:
             yield functools.partial(self._client.set_terminated, run_id, *batch.ending)
+
+    def _one_by_one(self, records: Sequence[Record], outbox: Outbox, is_own: bool) -> Iterator[Call]:
+        for record in records:
+            yield functools.partial(self._deliver, record, outbox, is_own)
 
     def _deliver(self, record: Record, outbox: Outbox, is_own: bool) -> None:
         run_id = record["run"]

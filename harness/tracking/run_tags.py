@@ -12,6 +12,9 @@ EFFORT = "search_effort"
 TRIAL_SEED = "search_seed"
 """On a summary run: the seed of a search's trials, if the best of them are trained again with other seeds."""
 
+SPENT = "search_spent"
+"""On a summary run: the seconds that a search with `search.minutes` had spent each time it went on, then `over`."""
+
 METRIC = "objective.metric"
 """On a summary run: the configured deciding metric; empty for the default. A run has a param of this name."""
 

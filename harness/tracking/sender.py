@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 
 from harness.formatting import count
 from harness.runtime.secrets import masked
-from harness.tracking.mlflow_calls import ONE_BY_ONE, MlflowCalls
+from harness.tracking.mlflow_calls import ONE_BY_ONE, Delivery, MlflowCalls
 from harness.tracking.outbox import Outbox, RecordRejected, StoreUnreachable, Taken
 from harness.tracking.records import Record, to_line
 from harness.tracking.store_errors import attempts_at, cannot_write, is_unreachable, reason
@@ -196,9 +198,10 @@ class Sender:
     def _make(self, records: Sequence[Record], outbox: Outbox) -> None:
         """Deliver records together; if that fails, one by one."""
         records = [self._killed_if_incomplete(record, outbox) for record in records]
-        for delivery in self._calls.deliveries(records, outbox, is_own=outbox is self._outbox):
+        lists = self._calls.deliveries(records, outbox, is_own=outbox is self._outbox)
+        for delivery in (delivery for some in lists for delivery in self._failed_at_once(some)):
             try:
-                for call in delivery.calls:
+                for call in delivery.calls():
                     self._retrying(call)
             except StoreUnreachable:
                 raise
@@ -209,6 +212,26 @@ class Sender:
                     for record in delivery.records:
                         self._make([record], outbox)
             self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
+
+    def _failed_at_once(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Try deliveries at the same time until one fails; return those that are to be made one after another."""
+        if self._calls.at_once == 1 or len(deliveries) == 1 or self._is_unreachable:
+            return deliveries
+        has_failed = threading.Event()
+
+        def fails(delivery: Delivery) -> bool:
+            if not has_failed.is_set():
+                try:
+                    for call in delivery.calls():
+                        call()
+                    return False
+                except Exception:  # The next attempt handles it.
+                    has_failed.set()
+            return True
+
+        with ThreadPoolExecutor(self._calls.at_once) as pool:
+            failed = [*pool.map(fails, deliveries)]
+        return list(itertools.compress(deliveries, failed))
 
     def _killed_if_incomplete(self, record: Record, outbox: Outbox) -> Record:
         """Let a run that lacks a record end as killed, so that the next command completes it."""

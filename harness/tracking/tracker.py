@@ -21,16 +21,19 @@ from harness.runtime.secrets import masked, masked_patch, masked_value
 from harness.runtime.state_files import require_own_folders
 from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.clock import Clock, newest_start
+from harness.tracking.connections import REQUESTS_AT_ONCE
 from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.model_saver import ModelSaver, RawModel
 from harness.tracking.outbox import StoreUnreachable, leftover_outboxes, new_outbox
+from harness.tracking.own_code import OwnCode
 from harness.tracking.point_ledger import PointLedger, Steps
 from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.sender import Sender
 from harness.tracking.source_tags import source_tags
 from harness.tracking.store import FIRST_CONTACT, open_store
 from harness.tracking.store_identity import keep_identity
+from harness.tracking.uri import sqlite_path
 
 _PATIENCE = FIRST_CONTACT | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """Timeouts for a slow or unreachable server; training does not wait for it."""
@@ -85,7 +88,8 @@ class Tracker:
         self.buffer = RecordBuffer(self._outbox)
         self.points = PointLedger()
         self._recorded_params: dict[str, set[str]] = {}
-        self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None)
+        at_once = 1 if sqlite_path(uri) else REQUESTS_AT_ONCE
+        self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None, at_once)
         find_leftovers = functools.partial(leftover_outboxes, self._folder, self.store, say)
         self._sender = Sender(self._outbox, find_leftovers, self._calls, uri, wait=wait, say=say)
 
@@ -183,11 +187,12 @@ class Tracker:
         """Start the slow part of the first `log_model` in the background."""
         self._models.prepare()
 
-    def log_model(self, run_id: str, model: RawModel) -> None:
-        """Store a run's model."""
+    def log_model(self, run_id: str, model: RawModel) -> OwnCode:
+        """Store a run's model, and return the code that is stored with it."""
         folder = self._outbox.new_folder() / "model"
-        self._models.save(folder, model)
+        code = self._models.save(folder, model)
         self._put("model", run_id, path=self._outbox.own(folder))
+        return code
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""

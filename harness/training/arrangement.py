@@ -17,6 +17,7 @@ from harness.training.lanes import Recipe, Stack
 from harness.training.metrics import Evaluation
 from harness.training.strategy import Strategy
 from harness.training.tile import Tile
+from harness.training.tile_length import tile_length
 from harness.training.update_memory import UpdateMemory
 
 
@@ -75,6 +76,7 @@ def arrange(
     encoding: Encoding,
     device: str,
     *,
+    device_bytes: int,
     tile: int | None,
     gram: bool,
     curve_points: int,
@@ -89,24 +91,32 @@ def arrange(
     """
     found = Arrangement()
 
-    @functools.cache
-    def parts(recipe: Recipe) -> tuple[Compilation, Evaluation, int]:
-        compiled = compilation(recipe, encoding, device, lanes=tile or 1)
-        found.stacks[recipe] = compiled.stack
-        length = tile or compiled.stack.default_tile
-        return compiled, compiled.evaluation(train.scaler, length), length
-
     cohorts: dict[tuple[int, Recipe], list[int]] = {}
     for index, lane in enumerate(lanes):
         cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
+
+    @functools.cache
+    def parts(recipe: Recipe) -> tuple[Compilation, Evaluation, UpdateMemory, int]:
+        compiled = compilation(recipe, encoding, device, lanes=tile or 1)
+        stack = found.stacks[recipe] = compiled.stack
+        memory = UpdateMemory.of(stack, train.targets)
+        length = tile or tile_length(
+            stack,
+            memory,
+            device=device,
+            device_bytes=device_bytes,
+            lanes=max(len(members) for (_, other), members in cohorts.items() if other == recipe),
+            step_rows=min(max(chunk for chunk, other in cohorts if other == recipe), stack.whole_rows),
+        )
+        return compiled, compiled.evaluation(train.scaler, length), memory, length
+
     for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
         try:
-            compiled, evaluation, length = parts(recipe)
+            compiled, evaluation, memory, length = parts(recipe)
             stack, loop = compiled.stack, compiled.loop(chunk, train.rows, gram=gram)
             limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
             found.reach = max(found.reach, min(chunk, limit))
             members.sort(key=lambda index: -lanes[index].stops[-1])
-            memory = UpdateMemory.of(stack, train.targets)
             step_rows = 0 if loop.gram_source else min(chunk, limit)
             found.cohorts.append(Cohort(members, length, stack.strategy, memory, stack.batch_layers(), step_rows))
             cohort = {index: lanes[index] for index in members}

@@ -25,7 +25,8 @@ from harness.training.objective import Objective
 from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.strategy import choose_strategy
 
-SMALL_TILE, SMALL_WEIGHTS = 8, 1000
+INITIAL_MODELS = 8
+"""Initial models that are kept while tiles are built, by seed; a sweep has few seeds."""
 
 _OUTPUTS = ", a number that model._target_ gets as its second argument if it takes `outputs`"
 
@@ -91,17 +92,11 @@ class Stack:
         self._optimizer.build(self.model.trainable_variables)
         names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
-        self._initial_model = functools.lru_cache(SMALL_TILE)(self._build)  # Keyed by seed; a sweep has few seeds.
+        self._initial_model = functools.lru_cache(INITIAL_MODELS)(self._build)
         paths = [variable.path for variable in self.model.non_trainable_variables]
         is_random = any(path.endswith("seed_generator_state") for path in paths)
         self.trace = trace_model(self.model, encoding.input_shape)
         self.strategy = choose_strategy(self.trace, device, is_image=len(encoding.shape) > 1, is_random=is_random)
-
-    @property
-    def default_tile(self) -> int:
-        """Lanes per call: several for small models, where the overhead of a call exceeds its arithmetic."""
-        is_small = self.model.count_params() <= SMALL_WEIGHTS and not self.trace.has_convolutions
-        return SMALL_TILE if is_small else 1
 
     @property
     def whole_rows(self) -> int:

@@ -52,6 +52,7 @@ class Scan:
         gram: bool = True,
         workers: int | None = None,
         device: str = "/CPU:0",
+        device_bytes: int = 0,
         curve_points: int = 1000,
         early: bool = False,
         test: Blocks | None = None,
@@ -65,10 +66,11 @@ class Scan:
             train: The training rows.
             holdout: The other rows; there may be none.
             encoding: How the rows' features become inputs; by default, that of numbers and categories.
-            tile: Lanes updated by one call; None chooses by the size of the model.
+            tile: Lanes updated by one call; None chooses by device and model, see `harness.training.tile_length`.
             gram: Use Gram matrices of chunks where they are faster.
-            workers: Parallel calls; None means one per core.
+            workers: Parallel calls; None means one per core, and on a GPU a single one.
             device: TensorFlow's name for the device.
+            device_bytes: Usable memory of a GPU, which limits tiles; 0 if unknown.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
             early: Also measure the holdout within the first epochs; see `harness.training.early`.
             test: Rows that a lane is measured on when it stops.
@@ -82,12 +84,13 @@ class Scan:
         self.rows = train.rows
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
-        self._workers, self._device = workers or len(cores()), device
+        self._workers, self._device = workers or (1 if "GPU" in device else len(cores())), device
         self._stopper, self._feed_limits = stopper, feed_limits
         self._test = test if test and test.rows else None
         self._epoch, self._row = 1, 0  # The position where training continues.
         arranged = arrange(
             *(lanes, train, holdout, encoding or Encoding(train.category_counts), device),
+            device_bytes=device_bytes,
             tile=tile,
             gram=gram,
             curve_points=curve_points,

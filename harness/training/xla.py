@@ -19,6 +19,12 @@ FLAGS = (
     "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_DOT,-LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
 )
 
+GPU_FLAGS = (
+    # Record whole loops as graphs of kernels, which the GPU runs without the host: docs/gpu.md has the gain.
+    "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,CONDITIONAL,WHILE,DYNAMIC_SLICE_FUSION",
+    "--xla_gpu_graph_min_graph_size=1",
+)
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function`, compiled once for each combination of argument shapes; all arguments are tensors."""
@@ -34,6 +40,7 @@ def _load_flags() -> None:
     version of XLA in a child process would abort on flags that it does not know.
     """
     given = os.environ.get("XLA_FLAGS", "")
-    flags = [given, *(flag for flag in FLAGS if flag.split("=")[0] not in given)]
+    ours = FLAGS + (GPU_FLAGS if tf.config.list_physical_devices("GPU") else ())
+    flags = [given, *(flag for flag in ours if flag.split("=")[0] not in given)]
     with environment(XLA_FLAGS=" ".join(flags).strip()), tf.device("/CPU:0"):
         tf.function(lambda: tf.constant(0) + 1, jit_compile=True, autograph=False)()

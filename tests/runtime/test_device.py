@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from harness.config import Device
 from harness.errors import ConfigError
-from harness.runtime.device import available_bytes, device_name
+from harness.runtime.device import available_bytes, device_name, usable_bytes
+from harness.runtime.gpu_facts import gpu_facts
 
 GPU = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
 
@@ -68,3 +70,18 @@ def test_available_memory_is_limited() -> None:
     free = available_bytes("/CPU:0", None)
     assert free > 1_000_000
     assert available_bytes("/CPU:0", 1) == 1_000_000
+
+
+def test_facts_of_a_gpu_are_read_from_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = "case $1 in *driver_version*) echo 580.159.04;; *memory.total*) printf '143771\\n143771\\n';; esac"
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{answers}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    facts = gpu_facts.__wrapped__()
+    assert (facts["gpu_driver"], facts["gpu_memory_mib"], facts["tf32"]) == ("580.159.04", "143771", "off")
+    assert facts["cuda"][0].isdigit()
+    assert usable_bytes("/GPU:0", None) == 143771 << 20
+    assert usable_bytes("/GPU:0", 1000) == 10**9
+    monkeypatch.setenv("PATH", "")
+    assert "gpu_driver" not in gpu_facts.__wrapped__()
+    assert usable_bytes("/GPU:0", None) == 0

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.config import Order
+from harness.config import Order, SearchConfig
 from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.plan import Run, prepare
+from harness.sweep.run_fields import run_params
+from harness.sweep.search.prior import from_json, known_runs, to_json
+from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import mark_unseeded
+from harness.sweep.search.space import Interval, Space
+from harness.sweep.search.study_log import study_log
 from harness.training.events import EpochEnd
 from tests.sweep.test_recorder import Recording
 
@@ -93,3 +100,47 @@ def test_seeds_change_nothing_where_weights_start_from_constants(runs: dict) -> 
     other = replace(run, config=replace(run.config, model={"_target_": "harness.models.mlp", "units": [2]}))
     shuffled = replace(run, table=replace(run.table, order=Order.shuffled))
     assert mark_unseeded([other, shuffled]) == ""
+
+
+def test_runs_that_differ_only_in_the_space_are_known_beforehand(runs: dict) -> None:
+    def record(run: Run, cost: float, status: str = "FINISHED", digest: str = "") -> Any:
+        params = {key: str(value) for key, value in run_params(run.config).items()}
+        data = SimpleNamespace(digest=digest or run.table.digest, name="some (training)", profile="{}")
+        return SimpleNamespace(
+            info=SimpleNamespace(status=status),
+            data=SimpleNamespace(params=params, metrics={"val/loss": cost, "best/val/loss": 0.0}),
+            inputs=SimpleNamespace(dataset_inputs=[SimpleNamespace(dataset=data, tags=[])]),
+        )
+
+    run = runs[0.1, 0]
+    longer = replace(run, config=replace(run.config, epochs=2))
+    records = [
+        record(runs[0.2, 1], 2.0),
+        record(runs[0.3, 0], 3.0),
+        record(runs[0.1, 1], 1.0, "KILLED"),
+        record(runs[0.1, 2], 1.0, digest="other"),
+        record(longer, 1.0),
+    ]
+    axes = [Interval("learning_rate", 0.01, 0.25)]
+    known = known_runs(records, run, axes)
+    assert known == [({"learning_rate": "0.2"}, 2.0)]
+    assert from_json(to_json(known)) == known
+    assert from_json("[1]") is None
+
+
+def test_optuna_reads_the_study(runs: dict, tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna", reason="Optuna is not installed; the extra tpe brings it.")
+    found = Search(Space((Interval("learning_rate", 1e-4, 1.0, is_log=True),)), SearchConfig(trials=3), 9, 0)
+    jobs = found.propose([])
+    proposed = [*runs.values()][:3]
+    for run, cost in zip(proposed, (3.0, 2.0, np.inf), strict=True):
+        run.cost = cost
+    proposed[0].pruned_at = 1
+    text = study_log(found, "some", proposed)
+    assert text
+    (tmp_path / "study.log").write_text(text)
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))
+    study = optuna.load_study(study_name="some", storage=optuna.storages.JournalStorage(backend))
+    assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE", "FAIL"]
+    assert (study.best_value, study.trials[0].intermediate_values) == (2.0, {1: 3.0})
+    assert [f"learning_rate={trial.params['learning_rate']}" for trial in study.trials] == [job[0] for job in jobs]

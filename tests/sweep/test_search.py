@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from harness.config import Sampler, SearchConfig
+from harness.config.search import Prior
 from harness.errors import ConfigError
 from harness.sweep.proposer import Result
-from harness.sweep.search.search import Search, sobol
+from harness.sweep.search import time_budget
+from harness.sweep.search.search import Known, Search
+from harness.sweep.search.sobol import sobol
 from harness.sweep.search.space import Choices, Interval, Space
 
 RATE = Interval("learning_rate", 1e-4, 1.0, is_log=True)
@@ -181,6 +184,62 @@ def test_tpe_proposes_from_results_and_the_same_again() -> None:
         return [list(result.words) for result in results]
 
     assert run() == run()
+
+
+def test_a_budget_in_time_is_recorded_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time_budget.time, "monotonic", lambda: now)
+
+    def run(seconds: float, recorded: str = "") -> tuple[list[list[str]], str]:
+        """Run a search whose generations take so many seconds."""
+        nonlocal now
+        found, results, texts = search(minutes=1, confirm=None), list[Result](), [recorded]
+        assert found.budget
+        found.budget.repeat(recorded)
+        found.budget.record = texts.append
+        while jobs := found.propose(results):
+            if found.bracket:
+                assert found.bracket.groups == (tuple(range(27)), tuple(range(27, 54)))
+            results += [Result(tuple(job), 1.0) for job in jobs]
+            now += seconds
+        assert found.groups[0][26:28] in ([26, 54], [26])
+        return [list(result.words) for result in results], texts[-1]
+
+    whole, recorded = run(20)
+    assert (len(whole), recorded) == (3 * 54, "20.0 40.0 over")
+    assert [words for words in whole if words[1] == "chunksize=full"] == search(trials=162).propose([])[:81]
+    # Repeated by a faster machine, or resumed by one after the second generation has begun.
+    assert run(1, recorded) == (whole, recorded)
+    assert run(20, "20.0 ") == (whole, recorded)
+    assert len(run(100)[0]) == 54
+    assert run(100, "not a record") == (whole[:54], "over")
+
+
+def test_the_effort_of_a_budget_in_time_is_told() -> None:
+    found = search(minutes=2.5)
+    assert found.describe()[:2] == [
+        "search: halving, 27 trials at a time for each of 2 choices of chunksize, at most 2.5 minutes",
+        "        27 trials to epoch 1, 9 trials to epoch 3, 3 trials to epoch 9 for each of 2 choices of chunksize",
+    ]
+    found.propose([])
+    assert found.effort == "halving, 27 trials for each of 2 choices of chunksize, at most 2.5 minutes"
+    with pytest.raises(ConfigError, match=r"search\.minutes and search\.lane_epochs are two limits"):
+        search(minutes=1, lane_epochs=9)
+    with pytest.raises(ConfigError, match=r"search\.prior has no effect with search=halving"):
+        search(prior=Prior.experiment)
+
+
+def test_tpe_learns_from_earlier_runs() -> None:
+    pytest.importorskip("optuna", reason="Optuna is not installed; the extra tpe brings it.")
+
+    def second(known: Known) -> list[list[str]]:
+        found = search(name=Sampler.tpe, trials=16)
+        results = [Result(tuple(job), float(cost)) for cost, job in enumerate(found.propose([]))]
+        found.known = known
+        return found.propose(results)
+
+    plain, other = (second(known) for known in ([], [({"learning_rate": "0.002", "chunksize": "full"}, -1.0)] * 5))
+    assert [left == right for left, right in zip(plain, other, strict=True)] == [False] * 2 + [True] * 2
 
 
 def test_tpe_without_optuna_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

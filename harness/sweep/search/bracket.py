@@ -41,7 +41,9 @@ def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
     require(comparable, f"loss={','.join(losses)}: losses cannot be compared. Set objective.metric for the search.")
     if not (bracket := search.bracket):
         return None
-    groups = [list(dict.fromkeys(runs[position] for position in group)) for group in bracket.groups]
+    # What an earlier generation has trained is not compared again.
+    new = [[runs[position] for position in group if not runs[position].status] for group in bracket.groups]
+    groups = [list(dict.fromkeys(group)) for group in new]
     return RunBracket(bracket.eta, bracket.rungs, groups)
 
 

@@ -6,10 +6,17 @@ import json
 import math
 from collections.abc import Sequence
 
+from mlflow.entities import Run as Record
+
 from harness.config.metrics import sign
+from harness.formatting import count
 from harness.sweep.plan import Run
+from harness.sweep.search import prior
 from harness.sweep.search.search import Search
-from harness.tracking.run_tags import EFFORT, TRIAL_SEED
+from harness.sweep.search.study_log import FILE as STUDY
+from harness.sweep.search.study_log import study_log
+from harness.tracking.reader import RunReader
+from harness.tracking.run_tags import EFFORT, SPENT, TRIAL_SEED
 from harness.tracking.tracker import Tracker
 
 FILE = "search.json"
@@ -17,12 +24,12 @@ FILE = "search.json"
 
 def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequence[Sequence[Run]]) -> None:
     """Log what a search has proposed, given the runs of each batch in order, the trials first."""
-    size = search.trials_each
+    size, positions = len(search.groups[0]), {position for group in search.groups for position in group}
     proposed = [run for batch in batches for run in batch]
-    trials, others = proposed[: size * len(search.choices)], proposed[size * len(search.choices) :]
-    groups = [list(dict.fromkeys(trials[position] for position in group)) for group in search.groups]
+    others = [run for position, run in enumerate(proposed) if position not in positions]
+    groups = [list(dict.fromkeys(proposed[position] for position in group)) for group in search.groups]
     record = search.facts | {
-        "metric": trials[0].metric,
+        "metric": proposed[0].metric,
         "trials": [
             {**choice, "runs": [_result(run) for run in group]}
             for choice, group in zip(search.choices, groups, strict=True)
@@ -30,12 +37,46 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
         "confirmed": [_result(run) for run in dict.fromkeys(others)],
     }
     tracker.log_text(sweep_id, json.dumps(record, indent=1), FILE)
-    steps = [f"{lanes}x{epoch}" for lanes, epoch in search.lanes_by_rung(size)]
+    if study := study_log(search, sweep_id, proposed):
+        tracker.log_text(sweep_id, study, STUDY)
+    steps = [f"{lanes}x{epoch}" for lanes, epoch in search.lanes_by_rung(search.generation if search.budget else size)]
     params = {"search": search.facts["search"], "search.space": str(search.space), "search.seed": search.settings.seed}
     params |= {"search.trials_each": size, "search.lane_epochs": search.lane_epochs, "search.rungs": " ".join(steps)}
     tracker.log_params(sweep_id, params)
+    if search.budget:
+        params["search.minutes"] = search.settings.minutes
     seed = {} if search.trial_seed is None else {TRIAL_SEED: str(search.trial_seed)}
     tracker.tag(sweep_id, {EFFORT: search.effort, **seed})
+
+
+def recall(
+    search: Search, sweep_id: str, record: Record | None, trial: Run, tracker: Tracker, reader: RunReader
+) -> str:
+    """Let a search go on from what an earlier call has recorded, and record what it decides from now on.
+
+    Args:
+        search: The search.
+        sweep_id: Its summary run.
+        record: The summary run, if it is an earlier call's.
+        trial: Any of its trials.
+        tracker: Records.
+        reader: Of the store.
+
+    Returns:
+        A sentence on the runs that it learns from, or an empty string.
+    """
+    if search.budget:
+        search.budget.repeat(record.data.tags.get(SPENT, "") if record else "")
+        search.budget.record = lambda text: tracker.tag(sweep_id, {SPENT: text})
+    if not search.settings.prior:
+        return ""
+    known = prior.from_json(reader.artifact(sweep_id, prior.FILE)) if record else None
+    if known is None:
+        runs = reader.all([tracker.experiment_id], "tags.kind = 'run'")
+        known = prior.known_runs(runs, trial, search.space.searched(()))
+        tracker.log_text(sweep_id, prior.to_json(known), prior.FILE)
+    search.known = known
+    return f"search: from the second generation on, it also learns from {count(len(known), 'run')} of the experiment"
 
 
 def _result(run: Run) -> dict[str, object]:

@@ -15,7 +15,9 @@ from harness.errors import require
 from harness.formatting import count
 from harness.sweep.proposer import Result
 from harness.sweep.search import tpe
+from harness.sweep.search.sobol import sobol
 from harness.sweep.search.space import Choices, Space
+from harness.sweep.search.time_budget import TimeBudget
 
 VERSION = 2
 """Increment it whenever the same settings would give different trials."""
@@ -27,12 +29,15 @@ TRIALS = 27
 MOST_TRIALS = 10**5
 
 GENERATIONS = 4
-"""Generations of trials of `search=tpe`; each is a scan."""
+"""Generations of trials of `search=tpe`, or of every 27 of them if the budget is a time; each is a scan."""
+
+Known = list[tuple[dict[str, str], float]]
+"""Values of a trial's keys, and its deciding metric such that lower is better."""
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """Positions of jobs that are compared with each other at the same rungs, by group."""
+    """Positions of jobs, among those proposed together, that are compared with each other at the same rungs."""
 
     eta: int
     rungs: tuple[int, ...]
@@ -50,6 +55,8 @@ class Search:
         seed: The seed of the trials.
         groups: For each choice, the positions of its trials among all proposed jobs.
         bracket: How the last proposed jobs are compared; None if all are trained to the end.
+        known: Other runs that `tpe` learns from.
+        budget: Decides how many generations there are, if that depends on the time.
     """
 
     space: Space
@@ -58,9 +65,15 @@ class Search:
     seed: int
     bracket: Bracket | None = None
     groups: list[list[int]] = field(default_factory=list)
+    known: Known = field(default_factory=list)
+    budget: TimeBudget | None = None
+    _jobs: list[list[str]] = field(default_factory=list)
+    _generations: int = 0
     _is_confirmed: bool = False
 
     def __post_init__(self) -> None:
+        if self.settings.minutes is not None:
+            self.budget = TimeBudget(self.settings.minutes)
         halves = self.settings.name is Sampler.halving
         for key in ("epochs", *(axis.key for axis in self.space.axes if axis.key.startswith("data."))):
             axis = self.space.of(key)
@@ -103,14 +116,27 @@ class Search:
 
     @cached_property
     def trials_each(self) -> int:
-        """Trials for each choice."""
+        """Trials for each choice, at most."""
         settings, choices = self.settings, len(self.choices)
         most = math.inf if settings.trials is None else settings.trials // choices
         if settings.lane_epochs is not None:
             # More trials may cost less, since they may have an earlier rung; each takes at least an epoch.
             most = int(min(most, settings.lane_epochs // choices, MOST_TRIALS))
             return next((n for n in range(most, 0, -1) if self._cost(n) * choices <= settings.lane_epochs), 0)
-        return TRIALS if settings.trials is None else int(most)
+        if settings.trials is None:
+            return TRIALS if settings.minutes is None else MOST_TRIALS
+        return int(most)
+
+    @property
+    def generation(self) -> int:
+        """Trials that each choice gets at once, at most."""
+        size = self.trials_each if self.settings.minutes is None else min(self.trials_each, TRIALS)
+        return -(-size // GENERATIONS) if self.settings.name is Sampler.tpe else size
+
+    @property
+    def _planned(self) -> int:
+        """Trials for each choice whose training is known beforehand: all, or a generation if time decides."""
+        return self.generation if self.budget else self.trials_each
 
     def rungs(self, trials: int) -> tuple[int, ...]:
         """Return the epochs after which `trials` trials of a group are compared."""
@@ -141,8 +167,8 @@ class Search:
 
     @property
     def lane_epochs(self) -> int:
-        """The epochs of all trials together, at most."""
-        return self._cost(self.trials_each) * len(self.choices)
+        """The epochs of all trials together, at most; of those of a generation if time decides on others."""
+        return self._cost(self._planned) * len(self.choices)
 
     @property
     def trial_seed(self) -> int | None:
@@ -160,10 +186,12 @@ class Search:
             "each": self.each,
             "trials_each": self.trials_each,
             "eta": settings.eta,
-            "rungs": list(self.rungs(self.trials_each)),
+            "rungs": list(self.rungs(self._planned)),
             "epochs": self.epochs,
             "seed": settings.seed,
             "confirm": settings.confirm,
+            **({} if settings.minutes is None else {"minutes": settings.minutes}),
+            **({} if settings.prior is None else {"prior": settings.prior.value}),
             **({"optuna": tpe.version()} if settings.name is Sampler.tpe else {}),
         }
 
@@ -175,12 +203,16 @@ class Search:
     @property
     def effort(self) -> str:
         """What the search costs, as text."""
+        if self.budget:
+            done = len(self.groups[0]) if self.groups else 0
+            trials = count(done, "trial") if done else f"{count(self.generation, 'trial')} at a time"
+            return f"{self.settings.name.value}, {trials}{self._for_each}, at most {self.settings.minutes:g} minutes"
         trials = f"{self.settings.name.value}, {count(self.trials_each, 'trial')}{self._for_each}"
         return f"{trials}, at most {self.lane_epochs:,} epochs in all"
 
     def describe(self, unseeded: str = "") -> list[str]:
         """Return sentences on the trials, the rungs and the confirmation, or on why there is none (`unseeded`)."""
-        size, choices, each = self.trials_each, len(self.choices), self._for_each
+        size, choices, each = self._planned, len(self.choices), self._for_each
         at_most = "at most " if self.space.of("epochs") in self.space.searched(()) else ""
         steps = [f"{count(lanes, 'trial')} to epoch {epoch}" for lanes, epoch in self.lanes_by_rung(size)]
         steps = [f"{count(size, 'trial')} of {at_most}{count(self.epochs, 'epoch')}"] if at_most else steps
@@ -201,7 +233,9 @@ class Search:
         """Return the trials, then the runs that confirm the best of them; see `Proposer`."""
         self.bracket = None
         proposed = len(self.groups[0]) if self.groups else 0
-        if proposed < self.trials_each:
+        has_time = not (self.budget and proposed) or self.budget.goes_on(self._generations)
+        if proposed < self.trials_each and has_time:
+            self._generations += 1
             return self._trials(results, proposed)
         is_due = self.settings.confirm is not None and not self._is_confirmed
         self._is_confirmed = True
@@ -209,26 +243,31 @@ class Search:
 
     def _trials(self, results: Sequence[Result], proposed: int) -> list[list[str]]:
         """Return a generation of trials: the same number for each choice."""
-        axes, size = self.space.searched(self.each), self.trials_each
-        if self.settings.name is Sampler.tpe:
-            size = min(-(-size // GENERATIONS), size - proposed)
+        axes, size = self.space.searched(self.each), min(self.generation, self.trials_each - proposed)
         self.groups = self.groups or [[] for _ in self.choices]
         constants = {axis.key: axis.value(0) for axis in self.space.axes}
         jobs: list[list[str]] = []
         for number, (choice, group) in enumerate(zip(self.choices, self.groups, strict=True)):
-            if proposed:
+            if proposed and self.settings.name is Sampler.tpe:
                 known = [(_values(results[position].words), results[position].objective) for position in group]
+                known += [run for run in self.known if choice.items() <= run[0].items()]
                 draw = zlib.crc32(f"{self.settings.seed} {proposed} {number}".encode())
                 trials = tpe.propose(axes, known, size, draw)
             else:
-                points = sobol(len(axes), size, self.settings.seed)
+                points = sobol(len(axes), proposed + size, self.settings.seed)[proposed:]
                 trials = [{axis.key: axis.value(x) for axis, x in zip(axes, at, strict=True)} for at in points]
             start = len(results) + len(jobs)
             group += range(start, start + size)
             jobs += [self.space.words(constants | choice | trial) for trial in trials]
         if rungs := self.rungs(size):
-            self.bracket = Bracket(self.settings.eta, rungs, tuple(map(tuple, self.groups)))
+            groups = tuple(tuple(range(number * size, (number + 1) * size)) for number in range(len(self.choices)))
+            self.bracket = Bracket(self.settings.eta, rungs, groups)
+        self._jobs[len(results) :] = jobs
         return jobs
+
+    def values_of(self, position: int) -> dict[str, str]:
+        """Return the values of a trial, given its position among all proposed jobs."""
+        return _values(self._jobs[position])
 
     def _confirmations(self, results: Sequence[Result]) -> list[list[str]]:
         assert self.settings.confirm
@@ -245,17 +284,3 @@ class Search:
 
 def _values(words: Sequence[str]) -> dict[str, str]:
     return dict(tuple(word.split("=", 1)) for word in words)  # type: ignore[misc]
-
-
-def sobol(dimensions: int, points: int, seed: int) -> list[list[float]]:
-    """Return the first points of a scrambled Sobol sequence, each with a coordinate in [0, 1) per dimension.
-
-    Any number of points begins with the same ones. Source: `scipy.stats.qmc.Sobol`.
-    """
-    if not dimensions:
-        return [[] for _ in range(points)]
-    from scipy.stats import qmc  # SciPy takes a second to import.
-
-    # A power of two at once: SciPy warns about other sizes.
-    drawn = qmc.Sobol(dimensions, rng=seed).random_base2(max(points - 1, 0).bit_length())
-    return drawn[:points].tolist()

@@ -32,16 +32,22 @@ def propose(
         count: Number of trials.
         seed: Seed of the proposals.
     """
-    optuna = _optuna()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    kinds = {axis.key: _distribution(optuna, axis) for axis in axes}
+    optuna = quiet_optuna()
+    kinds = {axis.key: distribution(optuna, axis) for axis in axes}
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=1))
     for values, cost in known:
         if math.isfinite(cost):
-            params = {axis.key: _number(axis, values[axis.key]) for axis in axes}
+            params = {axis.key: number(axis, values[axis.key]) for axis in axes}
             study.add_trial(optuna.create_trial(params=params, distributions=kinds, value=cost))
     trials = [study.ask(kinds) for _ in range(count)]
     return [{axis.key: _text(axis, trial.params[axis.key]) for axis in axes} for trial in trials]
+
+
+def quiet_optuna() -> Any:
+    """Return Optuna, which then logs only warnings; raises `ConfigError` if it is not installed."""
+    optuna = _optuna()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
 
 
 def _optuna() -> Any:
@@ -52,7 +58,8 @@ def _optuna() -> Any:
     return optuna
 
 
-def _distribution(optuna: Any, axis: Axis) -> Any:
+def distribution(optuna: Any, axis: Axis) -> Any:
+    """Return an axis as Optuna describes it."""
     kinds = optuna.distributions
     if isinstance(axis, Choices):
         return kinds.CategoricalDistribution(axis.values)
@@ -61,7 +68,8 @@ def _distribution(optuna: Any, axis: Axis) -> Any:
     return kinds.FloatDistribution(axis.low, axis.high, log=axis.is_log)
 
 
-def _number(axis: Axis, text: str) -> Any:
+def number(axis: Axis, text: str) -> Any:
+    """Return a value of an axis as Optuna has it."""
     if isinstance(axis, Choices):
         return text
     return int(text) if axis.is_whole else float(text)

@@ -1,0 +1,144 @@
+"""The GPU rows of the benchmark: the trainer's loops by tile, and scans of many models over one table.
+
+    python -m experiments.benchmark.gpu
+    python -m experiments.benchmark.gpu --tiles mlp:64:1000 --scans mlp:1000:1000:10 --rows 1100000
+
+A tile is MODEL:LANES:CHUNK, a scan MODEL:LANES:CHUNK:EPOCHS, with :TILE if it is not the default. docs/gpu.md has
+results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from harness.config import DataConfig, Device, Loss, RuntimeConfig, Scaling
+from harness.data.blocks import SLICE_ROWS, Blocks
+from harness.data.scaler import Scaler
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
+from harness.models import cnn, linear, mlp
+from harness.runtime.device import choose_device, usable_bytes
+from harness.runtime.gpu_facts import gpu_facts
+from harness.training.encoding import Encoding
+from harness.training.events import EpochEnd, Failed
+from harness.training.lane import Lane
+from harness.training.lanes import Recipe, Stack
+from harness.training.loops import make_loop
+from harness.training.losses import LossPlan, make_objective
+from harness.training.slices import DeviceBlock
+from harness.training.trainer import Scan
+
+FEATURES, IMAGE = 18, (32, 32, 3)
+MODELS = {"linear": linear, "mlp": mlp, "cnn": cnn}
+TILES = "linear:8:100,linear:64:100,linear:1024:100,mlp:1:100,mlp:8:100,mlp:64:100,mlp:1024:100,mlp:64:1000,cnn:8:100"
+SCANS = "mlp:64:100:2,mlp:64:100:2:8,mlp:1000:1000:2"
+REPEATS, MOST_UPDATES = 3, 400
+
+
+def recipe(model: str, table: Table) -> Recipe:
+    """Return a model with Adam and squared errors."""
+    return Recipe(model, MODELS[model], {"name": "adam"}, make_objective(LossPlan(Loss.mse.value), table))
+
+
+def generated(folder: Path, rows: int) -> Table:
+    """Return a table of random numbers whose target is nearly linear in the features."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((rows, FEATURES), np.float32)
+    y = x @ np.linspace(-1, 1, FEATURES, dtype=np.float32) + random.standard_normal(rows, np.float32)
+    columns = {f"x{number}": column for number, column in enumerate(x.T)}
+    pq.write_table(pa.table({**columns, "y": y}), folder / "rows.parquet")
+    return open_table(DataConfig(features=[*columns], target="y", path=str(folder / "rows.parquet")), folder)
+
+
+def time_tile(model: str, lanes: int, chunk: int, table: Table, device: str) -> list[float]:
+    """Return the seconds of the first call, and the microseconds of an update in later ones."""
+    random, shape = np.random.default_rng(0), IMAGE if model == "cnn" else (FEATURES,)
+    rows = max(20 * chunk, 2_000 if model == "cnn" else 100_000)
+    pixels = random.integers(0, 256, (SLICE_ROWS + rows, *shape), np.uint8)
+    encoding = Encoding((0,), shape, (0.0,) * 3, (255.0,) * 3) if model == "cnn" else Encoding((0,) * FEATURES)
+    with tf.device(device):
+        x = tf.constant(pixels if model == "cnn" else np.float32(pixels / 128 - 1))
+        y = tf.constant(random.standard_normal((SLICE_ROWS + rows, 1), np.float32))
+        stack = Stack(recipe(model, table), encoding, device)
+        loop = make_loop(stack, chunk, rows)
+        state = loop.start(stack.start([0] * lanes, [0.001] * lanes))
+        found = []
+        for attempt in range(1 + REPEATS):
+            updates = min(rows // chunk, MOST_UPDATES) if attempt else 1
+            begun = time.perf_counter()
+            state, _ = loop.advance(state, DeviceBlock(0, updates * chunk, SLICE_ROWS, x, y))
+            found.append((time.perf_counter() - begun) / updates)
+    return [found[0], *(each * 1e6 for each in found[1:])]
+
+
+def time_scan(
+    model: str, lanes: int, chunk: int, epochs: int, tile: int | None, table: Table, device: str, workers: int | None
+) -> str:
+    """Train a scan, and return its clocks and its memory in words."""
+    scaler = Scaler.of(table, Scaling.standard)
+    each = [Lane(chunk, recipe(model, table), 0, 10 ** (-4 + 2 * lane / lanes), (epochs,)) for lane in range(lanes)]
+    train = Blocks(table, "train", scaler, overlap=SLICE_ROWS)
+    options = {"tile": tile, "workers": workers, "device": device, "device_bytes": usable_bytes(device, None)}
+    begun = time.perf_counter()
+    scan = Scan(each, train, Blocks(table, "holdout", scaler), **options)
+    built, losses = time.perf_counter() - begun, []
+    for event in scan.run():
+        if isinstance(event, Failed):
+            return f"failed: {event.reason}"
+        if isinstance(event, EpochEnd) and event.epoch == epochs:
+            losses.append(event.metrics["val/loss"])
+    took, clocks, (cohort,) = time.perf_counter() - begun, scan.clocks, scan.cohorts
+    memory = f"{scan.bytes / 1e6:.0f} MB computed"
+    if "GPU" in device:
+        memory += f", {tf.config.experimental.get_memory_info(device[1:])['peak'] / 1e6:.0f} MB at most so far"
+    return (
+        f"tile {cohort.tile}, {took:.1f} s: build {built:.1f}, compile {clocks.compile:.1f}, read {clocks.read:.1f}, "
+        f"train {clocks.train:.2f}, evaluate {clocks.evaluate:.2f}; "
+        f"{lanes * table.train_rows * epochs / clocks.train / 1e6:.0f} M lane-rows/s; {memory}; loss {min(losses):.6f}"
+    )
+
+
+def measured(tiles: list[str], scans: list[str], rows: int, device: str, workers: int | None) -> Iterator[str]:
+    """Yield a line for each tile and scan."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = generated(Path(folder), rows)
+        for words in tiles:
+            model, lanes, chunk = words.split(":")
+            first, *each = time_tile(model, int(lanes), int(chunk), table, device)
+            yield f"tile {words}: {statistics.median(each):.1f} us an update, {first:.2f} s for the first call"
+        for words in scans:
+            model, *numbers = words.split(":")
+            lanes, chunk, epochs, *tile = map(int, numbers)
+            name = f"scan {words}, {table.train_rows:,} rows"
+            length = tile[0] if tile else None
+            yield f"{name}: {time_scan(model, lanes, chunk, epochs, length, table, device, workers)}"
+
+
+def main() -> None:
+    """Print the lines for the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiles", default=TILES)
+    parser.add_argument("--scans", default=SCANS)
+    parser.add_argument("--rows", type=int, default=1_100_000)
+    parser.add_argument("--workers", type=int, help="parallel calls")
+    parser.add_argument("--device", type=Device, choices=[*Device], default=Device.gpu)
+    given = parser.parse_args()
+    device, description = choose_device(RuntimeConfig(given.device))
+    print(f"TensorFlow {tf.__version__}, {description}, {gpu_facts() if 'GPU' in device else ''}")
+    tiles, scans = ([each for each in words.split(",") if each] for words in (given.tiles, given.scans))
+    for line in measured(tiles, scans, given.rows, device, given.workers):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Chooses how many lanes one call updates, by the device and the model. This is decided only here.
+
+The length of a tile affects the last bits of results, so it follows from nothing that can change between two attempts
+at the same scan. On a CPU, it does not depend on the other lanes either.
+"""
+
+from __future__ import annotations
+
+from harness.training.lanes import Stack
+from harness.training.update_memory import UpdateMemory
+
+SMALL_TILE, SMALL_WEIGHTS = 8, 1000
+"""On a CPU, models of up to so many weights share calls, whose overhead exceeds their arithmetic."""
+
+LONGEST, LONGEST_UNROLLED = 1024, 8
+"""On a GPU. Unrolled lanes are compiled one after another: eight small convolutional networks take 16 seconds."""
+
+STEP = 8
+"""Lengths above this are multiples of it."""
+
+MEMORY_SHARE = 0.5
+"""Largest share of a GPU's memory for the lanes of one call; blocks, and what XLA adds, need the rest."""
+
+
+def tile_length(
+    stack: Stack, memory: UpdateMemory, *, device: str, device_bytes: int, lanes: int, step_rows: int
+) -> int:
+    """Return the number of lanes of a call.
+
+    On a GPU, starting a call's kernels takes longer than the arithmetic of small models, so all lanes share a call if
+    memory allows; docs/gpu.md has the measurements.
+
+    Args:
+        stack: The lanes' stack.
+        memory: What an update needs.
+        device: TensorFlow's name for the device.
+        device_bytes: Usable memory of a GPU; 0 if unknown.
+        lanes: Lanes of the largest cohort of the stack.
+        step_rows: Most rows computed at once.
+    """
+    if "GPU" not in device:
+        is_small = stack.model.count_params() <= SMALL_WEIGHTS and not stack.trace.has_convolutions
+        return SMALL_TILE if is_small else 1
+    most = LONGEST_UNROLLED if stack.strategy.is_unrolled else LONGEST
+    if device_bytes:
+        most = max(min(most, int(MEMORY_SHARE * device_bytes / memory.of_rows(step_rows))), 1)
+    calls = -(-lanes // most)
+    length = -(-lanes // calls)
+    return min(length if length <= STEP else -(-length // STEP) * STEP, most)
