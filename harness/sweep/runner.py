@@ -125,8 +125,15 @@ class Sweep:
         if self._cluster and self._cluster.is_remote:
             _require_server(configs[0].tracking.uri)
         executor = choose_executor(configs[0].runtime)
+<<<<<<< HEAD
         if "GPU" in executor.device and not self._store and not self._cluster:
             self._resources.enter_context(only_one("gpu-0", self._display.say))
+=======
+        if "GPU" in executor.device and not self._store:
+            for name in sorted([executor.device, *executor.others]):
+                number = name.rpartition(":")[2]
+                self._resources.enter_context(only_one(f"gpu-{number}", self._display.say))
+>>>>>>> main
         runs = self._planned(configs, commands, executor)
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:
@@ -173,7 +180,7 @@ class Sweep:
 
     def _planned(self, configs: Sequence[Config], commands: Sequence[str], executor: Executor) -> list[Run]:
         """Return the runs of a batch; those of earlier batches have ended."""
-        self._say(f"device: {executor.description}")
+        self._say(f"device: {executor.title}")
         runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
