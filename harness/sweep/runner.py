@@ -125,15 +125,10 @@ class Sweep:
         if self._cluster and self._cluster.is_remote:
             _require_server(configs[0].tracking.uri)
         executor = choose_executor(configs[0].runtime)
-<<<<<<< HEAD
         if "GPU" in executor.device and not self._store and not self._cluster:
-            self._resources.enter_context(only_one("gpu-0", self._display.say))
-=======
-        if "GPU" in executor.device and not self._store:
             for name in sorted([executor.device, *executor.others]):
                 number = name.rpartition(":")[2]
                 self._resources.enter_context(only_one(f"gpu-{number}", self._display.say))
->>>>>>> main
         runs = self._planned(configs, commands, executor)
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-<<<<<<< HEAD
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-=======
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
->>>>>>> main
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 
@@ -15,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from harness.data.blocks import SLICE_ROWS, Blocks
-from harness.runtime.cores import cores
 from harness.runtime.device import total_bytes
 from harness.runtime.memory import release_memory
 from harness.training.alone import time_lanes
@@ -91,11 +86,7 @@ class Scan:
         self.rows = train.rows
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
-<<<<<<< HEAD
-        self._workers, self._device = workers or (1 if "GPU" in device else len(cores())), device
-=======
         self._device, self._devices = device, Devices([device, *other_devices], workers)
->>>>>>> main
         self._stopper, self._feed_limits = stopper, feed_limits
         self._test = test if test and test.rows else None
         self._epoch, self._row = 1, 0  # The position where training continues.
@@ -174,11 +165,7 @@ class Scan:
         tiles = [each for each in self.cohorts for _ in range(0, len(each.lanes), each.tile)]
         lanes = sum(each.tile * each.memory.lane_bytes for each in tiles)
         steps = sorted(each.tile * each.step_rows * each.memory.row_bytes for each in tiles)
-<<<<<<< HEAD
-        return blocks + lanes + sum(steps[-self._workers :])
-=======
         return blocks + lanes + sum(steps[-self._devices.workers :])
->>>>>>> main
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state, as plain arrays, from which an identical scan continues bit-identically.
