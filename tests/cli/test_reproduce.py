@@ -396,7 +396,8 @@ def test_the_tile_of_a_gpu_is_restored_on_a_gpu(
     monkeypatch.setattr(device, "choose_device", lambda runtime: ("", recorded))
     run: Any = SimpleNamespace(data=SimpleNamespace(tags={"device": recorded, "tile": tile}))
     data = DataConfig(features=["a"], target="y", path="a.csv")
-    config = Config("full", 0.1, 1, 0, Loss.mse, data, {}, {}, runtime=RuntimeConfig(lane_tile=16))
+    adam, runtime = {"name": "adam"}, RuntimeConfig(lane_tile=16)
+    config = Config("full", 0.1, 1, 0, Loss.mse, data, MODELS["linear"], adam, runtime=runtime)
     config, _ = _on_its_device(config, run)
     assert config.runtime.lane_tile == expected
 
