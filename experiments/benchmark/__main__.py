@@ -24,6 +24,7 @@ from experiments.benchmark import report
 from experiments.benchmark.goals import goals
 from experiments.benchmark.images import image_goals, image_parts
 from experiments.benchmark.measure import Benchmark
+from experiments.benchmark.search import search_goals, search_parts, search_task
 from experiments.benchmark.servers import lacks_postgres
 from experiments.benchmark.team import team_goals, team_parts
 
@@ -48,6 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--most-images", type=int, default=100_000, help="images whose peak memory is measured (default: %(default)s)"
     )
+    parser.add_argument("--trials", type=int, default=64, help="trials of a search; 0 for none (default: %(default)s)")
     options = parser.parse_args(words)
     if options.rows < 20_000:
         parser.error("--rows: at least 20000 rows are needed")
@@ -58,12 +60,16 @@ def main(words: Sequence[str] | None = None) -> int:
         if options.images:
             with benchmark.noting_failure("images"):
                 parts |= image_parts(options.images, options.most_images, options.repeats, files, benchmark.say)
+        if options.trials:
+            with benchmark.noting_failure("searches"):
+                parts |= search_parts(benchmark.with_file(search_task(options.rows, options.trials)), benchmark.say)
         if lacking := lacks_postgres():
             benchmark.remarks.append(f"a team's server: skipped, {lacking}")
         else:
             with benchmark.noting_failure("a team's server"):
                 parts |= team_parts(options.repeats, benchmark.say)
     reached = [*goals(rows, parts), *(image_goals(parts) if options.images else []), *team_goals(parts)]
+    reached += search_goals(parts) if options.trials else []
     machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
     command = f"make bench BENCH='{shlex.join(words)}'" if words else "make bench"

@@ -55,7 +55,7 @@ class Benchmark:
     def parts(self) -> dict[str, Part]:
         """Measure the components."""
         found: dict[str, Part] = {}
-        outcomes = self._once("parse_pandas", [self._with_file(Task(self._rows))] * self._repeats)
+        outcomes = self._once("parse_pandas", [self.with_file(Task(self._rows))] * self._repeats)
         seconds = span(lap for outcome in outcomes for lap in outcome.laps)
         found["parse_pandas"] = Part(f"bare parse, pandas, {self._rows:,} rows, 2 of 21 columns", seconds)
         for runs, chunk in UPDATES:
@@ -73,18 +73,18 @@ class Benchmark:
             beside = span(outcome.figures["beside"] for outcome in outcomes)
             found["beside"] = Part("64 runs: composing, folders and MLflow", beside)
         with self.noting_failure("checksums"):
-            outcomes = self._once("checksums", [self._with_file(Task(self._rows))] * self._repeats)
+            outcomes = self._once("checksums", [self.with_file(Task(self._rows))] * self._repeats)
             for key, beside in (("of_ingest", "ingesting"), ("of_reading", "reading and scaling")):
                 shares = span(outcome.figures[key] for outcome in outcomes)
                 found[f"checksums/{key}"] = Part(f"checksums of pages, in the time of {beside}", shares, "%")
         with self.noting_failure("peak memory"):
-            figures = self._once("memory", [self._with_file(Task(self._rows))])[0].figures
+            figures = self._once("memory", [self.with_file(Task(self._rows))])[0].figures
             what = f"peak memory above `import tensorflow`, {figures['gigabytes']:.2g} GB of CSV"
             found["memory"] = Part(what, span([figures["memory_mb"]]), "MB")
         return found
 
     def _row(self, case: Case) -> Row:
-        task = self._with_file(case.task)
+        task = self.with_file(case.task)
         row = Row(case, timing("harness", task, self._harness(task, case.fresh, self._repeats)), {})
         for name in (name for name in case.peers if name not in self._out):
             try:
@@ -94,7 +94,7 @@ class Benchmark:
                 self._remark(f"not counted: {error}")
         return row
 
-    def _with_file(self, task: Task) -> Task:
+    def with_file(self, task: Task) -> Task:
         """Return a task with its file, written if necessary, and the columns' means and standard deviations."""
         key = (task.rows, task.columns)
         if key not in self._known:
@@ -109,7 +109,7 @@ class Benchmark:
 
     def _harness(self, task: Task, fresh: bool, repeats: int) -> list[Outcome]:
         """Run the harness in a new process each time and, if `fresh`, in a new folder; the last folder is kept."""
-        task, outcomes = self._with_file(task), []
+        task, outcomes = self.with_file(task), []
         key = (task.rows, task.columns)
         if not fresh and key not in self._tables:
             self._tables[key] = Path(tempfile.mkdtemp(dir=self._folder))

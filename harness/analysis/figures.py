@@ -225,7 +225,7 @@ FIGURES: dict[str, Callable[[Sweep], Figure | None]] = {
     "losses": loss_curves,
     "accuracy": accuracy_curves,
     "confusion": confusion_matrices,
-    "heat_map": heat_map,
+    "heat_map": lambda sweep: None if EFFORT in sweep.tags else heat_map(sweep),  # Of a search, most cells are empty.
     "importance": _over_keys(importance_bars),
     "parallel": _over_keys(parallel_coordinates),
     "costs": costs,

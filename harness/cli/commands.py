@@ -81,7 +81,10 @@ def plan(words: tuple[str, ...]) -> None:
 @uri_option
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file. Default: standard output.")
 @click.option("--keep", is_flag=True, help="Keep the input's columns before the prediction.")
-def predict(run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool) -> None:
+@click.option("--trust", is_flag=True, help="Run code of layers that is stored with the model.")
+def predict(
+    run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool, trust: bool
+) -> None:
     """Predict the rows of the file PATH with a run's model, in constant memory.
 
     PATH may be in any supported format. It is read with the run's settings; keys such as data.delimiter=tab override
@@ -97,7 +100,8 @@ def predict(run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, out
     display = Display(Console(stderr=True))
     records = reader_of(uri)
     try:
-        predict(records, full_ids(records, run_id)[0], path, output, keep=keep, keys=keys, display=display)
+        full_id = full_ids(records, run_id)[0]
+        predict(records, full_id, path, output, keep=keep, keys=keys, display=display, is_trusted=trust)
     finally:
         display.clear()
 

@@ -22,7 +22,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from harness.config import DATA_KINDS, DEFAULT_EXPERIMENT, Config
-from harness.config.data import MOST_FOLDS
+from harness.config.parts import MOST_FOLDS
 from harness.errors import require
 from harness.runtime.secrets import masked
 

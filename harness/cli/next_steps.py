@@ -20,6 +20,7 @@ def next_steps(runs: Sequence[Run], sweep_id: str) -> str:
     store = f" --uri {shlex.quote(masked(tracking.uri))}" if tracking.uri else ""
     finished = [run for run in runs if run.status == "FINISHED"]
     has_model = bool(finished) and tracking.log_model is not LogModel.none
+    has_model &= not any(run.lacks_model for run in finished)
     commands = [f"harness report {sweep_id[:SHORT]}"] if sweep_id else []
     if has_model:
         run = "best" if sweep_id else finished[0].run_id[:SHORT]

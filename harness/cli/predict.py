@@ -41,6 +41,7 @@ def predict(
     keep: bool,
     keys: Sequence[str] = (),
     display: Display | None = None,
+    is_trusted: bool = False,
 ) -> None:
     """Write a prediction for each row of a file, or each image in a folder, to a CSV file or standard output.
 
@@ -49,25 +50,27 @@ def predict(
 
     The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in front
     of the prediction. For classes, the most probable one is written, with its probability. `display` shows the
-    progress.
+    progress. Code that is stored with the model is run only if it `is_trusted`.
 
     Raises:
         ConfigError: The run has no model, or a row is invalid.
     """
+    # The folder stays until the end, as code that is stored with a model may import more of it.
     with tempfile.TemporaryDirectory() as folder:
         file = artifacts.model(records, run_id, Path(folder))
-        model, metadata = load(file), artifacts.described(file)
+        metadata = artifacts.described(file)
+        model = load(file, artifacts.places(metadata), is_trusted=is_trusted)
         data = data_of(artifacts.settings(records, run_id, Path(folder)))
-    if isinstance(data, ImagesConfig):
-        require(not keep, "--keep is for rows: images have no columns to keep.")
-        predict_images(model, Predictions.of(model, metadata), data, path, output)
-    elif isinstance(data, DataConfig):
-        data = with_dialect(data, keys)
-        own = keys_in(keys)
-        if path.is_file() and (recorded := recorded_keys(data, own)):
-            warn(f"Reading {path} as the run's data was read: {recorded}")
-        with hints([str(path.absolute())], data, own) if path.is_file() else contextlib.nullcontext():
-            _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
+        if isinstance(data, ImagesConfig):
+            require(not keep, "--keep is for rows: images have no columns to keep.")
+            predict_images(model, Predictions.of(model, metadata), data, path, output)
+        elif isinstance(data, DataConfig):
+            data = with_dialect(data, keys)
+            own = keys_in(keys)
+            if path.is_file() and (recorded := recorded_keys(data, own)):
+                warn(f"Reading {path} as the run's data was read: {recorded}")
+            with hints([str(path.absolute())], data, own) if path.is_file() else contextlib.nullcontext():
+                _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
 
 
 def _predict_rows(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -13,6 +17,7 @@ from harness.errors import ConfigError, require
 from harness.formatting import memory
 from harness.runtime.imports import import_tensorflow
 from harness.runtime.model_values import row_values
+from harness.tracking.own_code import innermost
 
 if TYPE_CHECKING:
     import keras
@@ -24,12 +29,19 @@ BATCH_BYTES = 256 << 20
 """Memory for the values that a model computes at once."""
 
 
-def load(path: Path) -> keras.Model:
-    """Load a Keras model without running code that is stored in it.
+def load(path: Path, places: Mapping[str, str] = MappingProxyType({}), *, is_trusted: bool = False) -> keras.Model:
+    """Load a Keras model, without running code that is stored with it unless that is trusted.
+
+    Args:
+        path: The `.keras` file of a downloaded model.
+        places: Where layers and functions of the user's own are, in the modules stored with the model: `MODULE:NAME`.
+        is_trusted: Whether these modules may be imported.
 
     Raises:
         ConfigError: The model contains code or an unknown layer, or is larger than its file.
     """
+    own = ", ".join(place.replace(":", ".") for place in places.values())
+    require(not own or is_trusted, f"The run's model uses code that is stored with it: {own}. Add --trust to run it.")
     import_tensorflow()
     import keras
 
@@ -37,15 +49,24 @@ def load(path: Path) -> keras.Model:
 
     try:
         configuration = _configuration(path)
+        keras.saving.get_custom_objects().update(_imported(places, path))
         weights = count_weights(lambda: keras.saving.deserialize_keras_object(configuration, safe_mode=True))
         # Otherwise its weights would be allocated, and missing in the file.
         size = path.stat().st_size
         require(weights <= size, f"its {weights:,} weights do not fit into a file of {size:,} bytes")
         model: Any = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"The run's model cannot be loaded safely: {reason}.") from error
+        raise ConfigError(f"The run's model cannot be loaded safely: {innermost(error)}.") from error
     return model
+
+
+def _imported(places: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Import layers and functions from the modules that are stored with a model."""
+    if places:
+        root = next(folder for folder in path.parents if (folder / "MLmodel").is_file())
+        sys.path.insert(0, str(root / "code"))
+    parts = {key: place.partition(":") for key, place in places.items()}
+    return {key: getattr(importlib.import_module(module), name) for key, (module, _, name) in parts.items()}
 
 
 def rows_per_batch(model: keras.Model) -> int:

@@ -36,6 +36,9 @@ class _Keys:
     origin: str | None
     scaling: Scaling
     holdout: float
+    test: float
+    folds: int | None
+    fold: int | None
     split_seed: int
     order: Order
     class_weight: Any

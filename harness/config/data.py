@@ -10,10 +10,8 @@ from harness.config.any_data import AnyData, Order, Scaling, class_weight, is_bo
 from harness.config.dialect import Dialect
 from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
+from harness.config.parts import HOLDOUT, check_parts
 from harness.errors import require
-
-HOLDOUT = 0.2
-MOST_FOLDS = 1000
 
 
 class Missing(Enum):
@@ -97,12 +95,7 @@ class DataConfig(Dialect, AnyData):
         self._check_dates()
         self._check_classes()
         self._check_source()
-        require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
-        require(0 <= self.test < 1, f"data.test must be a fraction in [0, 1), not {shown(self.test)}.")
-        self._check_folds()
-        left = self.holdout + self.test < 1
-        require(left, f"data.holdout={self.holdout:g} and data.test={self.test:g} leave no rows to train on.")
-        self.test = float(self.test)
+        check_parts(self)
         self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but not the same text in a key.
         require_whole("data.rows", self.rows, 1, MOST_ROWS, optional=True)
         require_whole("data.split_seed", self.split_seed, *SEEDS)
@@ -202,22 +195,6 @@ class DataConfig(Dialect, AnyData):
         known = {*columns}
         unknown = [name for name in getattr(self, key) if name not in known]
         require(not unknown, f"data.{key}: {', '.join(unknown)} not in {among} ({', '.join(columns)}).")
-
-    def _check_folds(self) -> None:
-        require_whole("data.folds", self.folds, 2, MOST_FOLDS, optional=True)
-        if self.folds is None:
-            require(self.fold is None, "data.fold needs data.folds, the number of folds.")
-            return
-        require(
-            self.fold is not None,
-            f"data.folds={self.folds}: add -m to train all folds, or choose one with data.fold, from 0 to "
-            f"{self.folds - 1}.",
-        )
-        require_whole("data.fold", self.fold, 0, self.folds - 1)
-        share = (1 - self.test) / self.folds
-        rest = f"data.folds={self.folds} holds out {share:.3g} each time"
-        require(self.holdout in (HOLDOUT, share), f"data.holdout={self.holdout:g}: leave it out, since {rest}.")
-        self.holdout = share
 
     def _check_source(self) -> None:
         names = self.path if isinstance(self.path, list) else [self.path]

@@ -10,6 +10,7 @@ from typing import Any
 from harness.config.any_data import AnyData, Order, Scaling, class_weight, repeated
 from harness.config.limits import SEEDS, check_values, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
+from harness.config.parts import HOLDOUT, check_parts
 from harness.errors import require
 
 TARGET, WEIGHTS = "_target_", "weights"
@@ -68,7 +69,12 @@ class ImagesConfig(AnyData):
         scaling: `standard` subtracts each channel's mean over the training images and divides by its standard
             deviation; `none` divides by 255.
         holdout: Fraction of the images to hold out, in [0, 1).
-        split_seed: Seed for choosing the held-out images, and for the order of shuffled images.
+        test: Fraction of the images, in [0, 1), that are neither trained on nor held out. Only the best runs are
+            measured on them, once, at the end.
+        folds: Split the images into this many holdouts of about equal size, instead of using one holdout of
+            `data.holdout`.
+        fold: Which of them this run holds out, from 0. With -m, `data.folds` alone trains all of them.
+        split_seed: Seed for choosing the images of the holdout and the test, and for the order of shuffled images.
         order: `shuffled` permutes images once, and pages of them in each epoch; `file` keeps the order of classes.
         class_weight: Weights of the classes, such as `{cat: 5}`; classes not listed have weight 1. `balanced` gives all
             classes the same total weight in the loss.
@@ -88,7 +94,10 @@ class ImagesConfig(AnyData):
     unreadable: Unreadable = Unreadable.error
     origin: str | None = None
     scaling: Scaling = Scaling.standard
-    holdout: float = 0.2
+    holdout: float = HOLDOUT
+    test: float = 0.0
+    folds: int | None = None
+    fold: int | None = None
     split_seed: int = 0
     order: Order = Order.shuffled
     class_weight: Any = None
@@ -102,16 +111,16 @@ class ImagesConfig(AnyData):
         for pixels in self.image_size:
             require_whole("data.image_size", pixels, 1, MOST_PIXELS)
         require(self.channels in (1, 3), f"data.channels must be 1 or 3, not {shown(self.channels)}.")
-        require(0 <= self.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(self.holdout)}.")
-        self.holdout = float(self.holdout)
+        check_parts(self)
         require_whole("data.split_seed", self.split_seed, *SEEDS)
         is_path = self.path is None or (isinstance(self.path, str) and bool(self.path))
         require(is_path, f"data.path must be one folder or file, not {shown(self.path)}.")
         require(not (self.labels and self.path is None), "data.labels needs data.path, the folder of the images.")
-        require(
-            not (self.group and self.holdout_path),
-            "data.group has no effect with data.holdout_path, which determines the holdout. Remove one of them.",
-        )
+        for key, value in (("group", None if self.test else self.group), ("folds", self.folds)):
+            require(
+                not (value and self.holdout_path),
+                f"data.{key} has no effect with data.holdout_path, which determines the holdout. Remove one of them.",
+            )
         self.class_weight = class_weight(self.class_weight)
         self._check_classes()
         self._check_embed()

@@ -116,6 +116,8 @@ class RuntimeConfig:
 
     Attributes:
         device: `auto` uses a GPU if TensorFlow sees one, else the CPU.
+        devices: Numbers of the GPUs among which runs are divided, such as `[0,1]`; None means the first one. With
+            `device=cpu`, TensorFlow divides the CPU into as many, to try this out. Affects no result.
         device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and for a resident sample on any device; None
             means no limit.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
@@ -135,6 +137,7 @@ class RuntimeConfig:
     """
 
     device: Device = Device.auto
+    devices: list[int] | None = None
     device_memory_mb: int | None = None
     block_rows: int | None = None
     full_sample: FullSample = FullSample.streamed
@@ -148,6 +151,12 @@ class RuntimeConfig:
     rerun: bool = False
 
     def __post_init__(self) -> None:
+        for number in self.devices or []:
+            require_whole("runtime.devices", number, 0, 63)
+        require(
+            self.devices is None or 0 < len(self.devices) == len(set(self.devices)),
+            f"runtime.devices must be a list of different numbers, such as [0,1], not {self.devices}.",
+        )
         limits = {"block_rows": MOST_ROWS, "device_memory_mb": MOST_BYTES // 10**6}
         limits |= {"lane_tile": 10_000, "threads": 1024, "workers": 1024}
         for name, most in limits.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.config import DataConfig
+from harness.config.any_data import AnyData
 from harness.data.tables.pages import Part
 
 _END = 2**64
@@ -19,7 +19,7 @@ class Split:
     """Which rows belong to which part: those whose 64-bit hash is in a part's range.
 
     Attributes:
-        seed: The seed of the hashes of row numbers.
+        seed: The seed of the hashes of row numbers, or of keys.
         holdout: Where the range of the holdout begins and ends.
         test: Where the range of the test set begins; it ends with the largest hash.
     """
@@ -29,9 +29,14 @@ class Split:
     test: int
 
     @classmethod
-    def of(cls, data: DataConfig) -> Split:
-        """Return the split that `data` asks for; without folds, the holdout's range is that of the first fold."""
+    def of(cls, data: AnyData, *, is_held_out_apart: bool = False) -> Split:
+        """Return the split that `data` asks for; without folds, the holdout's range is that of the first fold.
+
+        If the holdout `is_held_out_apart`, in a place of its own, its range is empty.
+        """
         test = _END - int(data.test * _END)
+        if is_held_out_apart:
+            return cls(data.split_seed, (0, 0), test)
         if data.folds is None or data.fold is None:
             return cls(data.split_seed, (0, int(data.holdout * _END)), test)
         first, last = (test * fold // data.folds for fold in (data.fold, data.fold + 1))
@@ -46,6 +51,14 @@ class Split:
         test = _in(hashes, self.test, _END)
         holdout = _in(hashes, *self.holdout) & ~test
         return {"train": ~(holdout | test), "holdout": holdout, "test": test}
+
+    def part_of(self, key: str) -> Part:
+        """Return the part of what `key` identifies, which depends on nothing but the key and the seed."""
+        digest = hashlib.blake2b(f"{self.seed}:{key}".encode(), digest_size=8).digest()
+        value = int.from_bytes(digest, "little")
+        if value >= self.test:
+            return "test"
+        return "holdout" if self.holdout[0] <= value < self.holdout[1] else "train"
 
 
 def _in(hashes: np.ndarray, first: int, end: int) -> np.ndarray:
@@ -63,9 +76,3 @@ def _hashes(first_row: int, count: int, seed: int) -> np.ndarray:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     return z
-
-
-def is_held_out(key: str, fraction: float, seed: int) -> bool:
-    """Return whether what `key` identifies is held out, which depends on nothing but the key and `seed`."""
-    digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") < int(fraction * 2**64)

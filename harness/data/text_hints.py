@@ -9,11 +9,33 @@ from harness.overrides import override
 ISO_DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9])"
 """How a date in ISO 8601 begins."""
 
-DATE_LIKE = r" *([0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}[-/. ][0-9]{1,4}|[A-Z][a-z]{2} [0-9]|[0-9]{8}T[0-9])"
+DATE_LIKE = r" *([0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}[-/. ][0-9]{1,4}|[A-Z][a-z]{2,8},? [0-9]|[0-9]{8}T[0-9])"
 """How a date in any format begins."""
 
-_DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%m-%y")
-_NAMED = ("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d %Y")
+_DAYS = (
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%d.%m.%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%m/%d/%y",
+    "%d/%m/%y",
+    "%d.%m.%y",
+    "%d-%m-%y",
+)
+_NAMED = (
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d %Y",
+    "%b %d, %Y",
+    "%B %d %Y",
+    "%B %d, %Y",
+    "%a %d %b %Y",
+)
 DATE_FORMATS = (
     tuple(day + time for day in _DAYS for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")) + _NAMED
 )
@@ -24,6 +46,7 @@ _ISO = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{8}T\d{6}.*|\d{4}/\d{1,2}/\
 _OTHER_DATE = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
 _SIGNS = re.compile(r"[+-]?\s*([$€£¥₹₩%])?\s*[+-]?\d[\d.,' ]*\s*([$€£¥₹₩%])?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(([,' ])\d{2,3})*([,' ])\d{3}(\.\d*)?")
+_NEGATIVE = re.compile(r"\(\W*\d[\d.,' ]*\W*\)|\d[\d.,' ]*-")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 MARK = re.compile(
     r"[^\w\s]{1,3}|(?i:unknown|missing|n\.a\.|nil|none|null|na|n/a|not available|#?value!?|#div/0!|tbd|-?nan.*)"
@@ -33,11 +56,15 @@ MARK = re.compile(
 def hint_for(name: str, value: str) -> str:
     """Return a sentence, after a space, about a `value` of the column `name` that is not a number; it may be empty."""
     word = value.strip()
+    if word == name:
+        return " The line repeats the header: remove it, or read joined files themselves, as a list in data.path."
     if _ISO.fullmatch(word):
         return f" If it is a date, set {override('data.dates', [name])}."
     if _OTHER_DATE.fullmatch(word):
         form = override("data.date_format", date_format(word))
         return f" If it is a date, set {override('data.dates', [name])} {form}."
+    if _NEGATIVE.fullmatch(word):
+        return " If it is negative, write it with a minus sign in front."
     if (found := _SIGNS.fullmatch(word)) and any(found.groups()):
         signs = "".join(dict.fromkeys(filter(None, found.groups())))
         keys = [override("data.strip", signs)]

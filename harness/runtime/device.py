@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from harness.config import Device, RuntimeConfig
 from harness.errors import ConfigError, require
+from harness.formatting import count
 from harness.runtime.gpu_facts import query
 
 
@@ -23,7 +24,13 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
         ConfigError: A GPU was requested but there is none, or the process already uses other settings.
     """
     gpus = tf.config.list_physical_devices("GPU")
-    name = device_name(runtime.device, gpus)
+    numbers = runtime.devices or [0]
+    name = f"{device_name(runtime.device, gpus)[:-1]}{numbers[0]}"
+    if "GPU" in name:
+        there = f"TensorFlow sees {count(len(gpus), 'GPU')}, numbered from 0"
+        require(max(numbers) < len(gpus), f"runtime.devices={numbers}: {there}.")
+    elif runtime.devices:
+        _divide_cpu(max(numbers) + 1)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
         if gpus:
@@ -44,9 +51,16 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
         raise ConfigError(
             "runtime.threads and runtime.device_memory_mb cannot change within a process. Start a new one."
         ) from None
-    if name != "/CPU:0":
-        return name, f"GPU ({tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)})"
+    if "GPU" in name:
+        gpu = gpus[numbers[0]]
+        return name, f"GPU ({tf.config.experimental.get_device_details(gpu).get('device_name', gpu.name)})"
     return name, "CPU" if gpus else "CPU (TensorFlow sees no GPU)"
+
+
+def other_devices(runtime: RuntimeConfig) -> tuple[str, ...]:
+    """Return TensorFlow's names for the devices beside the first one that `choose_device` has set up."""
+    name = device_name(runtime.device, tf.config.list_physical_devices("GPU"))
+    return tuple(f"{name[:-1]}{number}" for number in (runtime.devices or [])[1:])
 
 
 def device_name(device: Device, gpus: Sequence[Any]) -> str:
@@ -57,6 +71,16 @@ def device_name(device: Device, gpus: Sequence[Any]) -> str:
     """
     require(bool(gpus) or device is not Device.gpu, "runtime.device=gpu: TensorFlow sees no GPU.")
     return "/GPU:0" if gpus and device is not Device.cpu else "/CPU:0"
+
+
+def _divide_cpu(parts: int) -> None:
+    """Make TensorFlow divide the CPU into logical devices, which share its threads."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * parts)
+    except RuntimeError:
+        there = len(tf.config.list_logical_devices("CPU"))
+        require(parts <= there, "runtime.devices of a CPU cannot change within a process. Start a new one.")
 
 
 def available_bytes(device: str, limit_mb: int | None) -> int:

@@ -12,7 +12,7 @@ import site
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -41,6 +41,15 @@ def own_modules(name: str) -> dict[str, Path]:
             found[each] = Path(spec.origin)
             waiting += _imports(each, spec)
     return dict(sorted(found.items()))
+
+
+def imported_packages(files: Iterable[Path]) -> set[str]:
+    """Return the top-level names that source files import, other than those of the standard library."""
+    found: set[str] = set()
+    for path in files:
+        spec = importlib.util.spec_from_file_location("_", path)
+        found |= {each.partition(".")[0] for each in _imports("_", spec)} if spec else set()
+    return found - {*sys.stdlib_module_names, "_", ""}
 
 
 def source_digest(name: str) -> str:

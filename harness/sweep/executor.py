@@ -19,7 +19,7 @@ from harness.data.scaler import Scaler
 from harness.data.tables.table import Table, load_table
 from harness.errors import require
 from harness.formatting import memory
-from harness.runtime.device import available_bytes, choose_device, usable_bytes
+from harness.runtime.device import available_bytes, choose_device, other_devices, usable_bytes
 from harness.runtime.imports import find_target
 from harness.sweep.identity import source_code
 from harness.training.arrangement import Cohort
@@ -130,7 +130,13 @@ class Executor(Protocol):
     """A place to train. Rounding depends on its `device`, so checkpoints are used only on the same device."""
 
     device: str
+    others: Sequence[str]
     description: str
+
+    @property
+    def title(self) -> str:
+        """What to call its devices."""
+        ...
 
     def prepare(self, plan: ScanPlan) -> Task:
         """Build the models and run all checks that do not need training; raises `ConfigError` if one fails."""
@@ -139,15 +145,21 @@ class Executor(Protocol):
 
 def choose_executor(runtime: RuntimeConfig) -> Executor:
     """Return the executor to train with; all commands use this function."""
-    return LocalExecutor(*choose_device(runtime))
+    return LocalExecutor(*choose_device(runtime), other_devices(runtime))
 
 
 @dataclass
 class LocalExecutor:
-    """Trains in this process on one device."""
+    """Trains in this process, on one device or several of a kind."""
 
     device: str
     description: str = ""
+    others: Sequence[str] = ()
+
+    @property
+    def title(self) -> str:
+        """What to call the devices."""
+        return f"{1 + len(self.others)} x {self.description}" if self.others else self.description
 
     def prepare(self, plan: ScanPlan) -> Scan:
         """Return the scan with its models built but nothing compiled."""
@@ -164,6 +176,7 @@ class LocalExecutor:
             gram=plan.gram,
             workers=plan.workers,
             device=self.device,
+            other_devices=self.others,
             device_bytes=usable_bytes(self.device, plan.device_memory_mb),
             curve_points=plan.curve_points,
             early=plan.early,

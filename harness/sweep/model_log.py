@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from harness.config import DataConfig, ImagesConfig
+from harness.errors import ConfigError
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
@@ -46,9 +47,25 @@ class ModelLog:
             image = {}
             if isinstance(data, ImagesConfig):
                 image = {"size": list(data.image_size), "channels": data.channels, "fit": data.fit.value}
-            raw = RawModel(exported, raw_example(table, dates), outputs, dates, is_classes=is_classes, image=image)
-            self._tracker.log_model(run.run_id, raw)
+            raw = RawModel(
+                exported,
+                raw_example(table, dates),
+                outputs,
+                dates,
+                is_classes=is_classes,
+                target=run.config.model["_target_"],
+                image=image,
+            )
+            code = self._tracker.log_model(run.run_id, raw)
         except Exception as error:
-            self._tracker.tag(run.run_id, {"model_not_logged": f"{type(error).__name__}: {error}"})
+            reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+            self._tracker.tag(run.run_id, {"model_not_logged": reason})
+            run.lacks_model = True
+            self._tracker.say(f"model:  the model of {run.name} is not logged: {reason}")
             return None
+        if code.needs_harness:
+            self._tracker.say(
+                f"model:  the model of {run.name} loads only where harness is installed, because "
+                f"{' or '.join(code.modules)} imports it. Define its layers in a module that does not."
+            )
         return exported

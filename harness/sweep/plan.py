@@ -47,6 +47,7 @@ class Run:
     stopped_at: int | None = None  # The epoch after which it stopped improving, if it ended early.
     pruned_at: int | None = None  # The epoch after which a search ended it.
     search: str = ""  # Signature of the search that it is a trial of.
+    lacks_model: bool = False  # Whether its model could not be logged.
     is_reused: bool = False  # Whether its result comes from an earlier command.
     is_seeded: bool = True  # Whether another seed would change its result, as far as is known.
     has_model: bool = False  # Whether that command has logged its model.

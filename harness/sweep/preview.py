@@ -60,7 +60,7 @@ def preview(configs: Sequence[Config], display: Display, console: Console, searc
     uri = tracking_uri(configs[0].tracking.uri)
     states, has_checkpoint = _look_up(runs, uri, executor.device)
     experiment = configs[0].tracking.experiment or DEFAULT_EXPERIMENT
-    display.say(f"device: {executor.description}", f"store:  {masked(uri)}, experiment {experiment}")
+    display.say(f"device: {executor.title}", f"store:  {masked(uri)}, experiment {experiment}")
     counts = Counter(state.name for state in states.values())
     by_state = ", ".join(f"{number} {name}" for name, number in counts.items())
     display.say(f"{count(len(runs), 'run')}: {by_state}", "")

@@ -107,7 +107,9 @@ class Sweep:
         """
         executor = choose_executor(configs[0].runtime)
         if "GPU" in executor.device and not self._store:
-            self._resources.enter_context(only_one("gpu-0", self._display.say))
+            for name in sorted([executor.device, *executor.others]):
+                number = name.rpartition(":")[2]
+                self._resources.enter_context(only_one(f"gpu-{number}", self._display.say))
         runs = self._planned(configs, commands, executor)
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:
@@ -154,7 +156,7 @@ class Sweep:
 
     def _planned(self, configs: Sequence[Config], commands: Sequence[str], executor: Executor) -> list[Run]:
         """Return the runs of a batch; those of earlier batches have ended."""
-        self._say(f"device: {executor.description}")
+        self._say(f"device: {executor.title}")
         runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command

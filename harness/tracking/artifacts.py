@@ -57,6 +57,13 @@ def described(model: Path) -> dict[str, Any]:
     return metadata if isinstance(metadata, dict) else {}
 
 
+def places(metadata: dict[str, Any]) -> dict[str, str]:
+    """Return where a model's metadata says that layers and functions of the user's own are: `MODULE:NAME` by key."""
+    found = metadata.get("objects")
+    known = found if isinstance(found, dict) else {}
+    return {key: place for key, place in known.items() if isinstance(key, str) and isinstance(place, str)}
+
+
 def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
     """Download the configuration of a run into `folder` and return it as plain values.
 

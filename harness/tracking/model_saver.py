@@ -6,6 +6,7 @@ import contextlib
 import logging
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from harness.tracking.own_code import OwnCode, own_code
 
 KERAS_FILE = "model.keras"
 """The file that holds the Keras model, in the folder of a logged model."""
@@ -33,6 +36,7 @@ class RawModel:
         outputs: Names of the columns that it predicts: of its targets, or of the classes whose probabilities they are.
         dates: `strptime` formats of the features that are dates, which are text in `example`; None means ISO 8601.
         is_classes: Whether the outputs are the probabilities of classes.
+        target: The function that built the model, such as `wide.build_model`: where code of the user's own may be.
         image: How images were prepared: `size`, `channels` and `fit`; empty for rows of numbers.
     """
 
@@ -41,6 +45,7 @@ class RawModel:
     outputs: Sequence[str]
     dates: Mapping[str, str | None] = field(default_factory=dict)
     is_classes: bool = False
+    target: str = ""
     image: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -62,25 +67,37 @@ class ModelSaver:
             self._preparing = threading.Thread(target=_list_packages, name="packages", daemon=True)
             self._preparing.start()
 
-    def save(self, folder: Path, raw: RawModel) -> None:
-        """Save a model into `folder`, which is created."""
+    def save(self, folder: Path, raw: RawModel) -> OwnCode:
+        """Save a model into `folder`, which is created, and return the code of the user's own that it needs.
+
+        Raises:
+            ConfigError: The model could not be loaded again.
+        """
         if self._preparing:
             self._preparing.join()
         from mlflow import pyfunc
 
         with tempfile.TemporaryDirectory() as aside, _quiet():
             path = Path(aside) / KERAS_FILE
-            raw.model.save(path)
+            with warnings.catch_warnings():
+                # It is refused below.
+                warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
+                raw.model.save(path)
+            code = own_code(path, raw.target)
             pyfunc.save_model(
                 folder,
                 python_model=_SCORING,
                 artifacts={"model": str(path)},
-                metadata=raw.metadata,
-                model_config={"outputs": list(raw.outputs), "dates": dict(raw.dates)},
+                metadata=raw.metadata | ({"objects": dict(code.objects)} if code.objects else {}),
+                model_config={"outputs": list(raw.outputs), "dates": dict(raw.dates), "objects": dict(code.objects)},
+                code_paths=code.write(Path(aside) / "code") or None,
                 signature=_signature(raw),
                 input_example=_example(raw),
-                pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+                pip_requirements=[
+                    *dict.fromkeys([*(f"{name}=={version(name)}" for name in _REQUIREMENTS), *code.packages])
+                ],
             )
+        return code
 
 
 def _signature(raw: RawModel) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -21,15 +22,17 @@ class RawColumns(PythonModel):
     """Takes columns as they are in the source, and returns predictions in the target's own units.
 
     The model's configuration has `dates`, the `strptime` format of each feature that is a date (None means ISO 8601),
-    and `outputs`, the names of the columns to return.
+    `outputs`, the names of the columns to return, and `objects`, where the user's own layers are: `MODULE:NAME`.
     """
 
     def load_context(self, context: Any) -> None:
-        """Load the Keras model."""
+        """Load the Keras model, and the layers and functions of the user's own that it has."""
+        places = {name: place.partition(":") for name, place in context.model_config["objects"].items()}
+        objects = {name: getattr(importlib.import_module(module), own) for name, (module, _, own) in places.items()}
         with warnings.catch_warnings():
             # Of features whose names contain characters that a tensor's name cannot have.
             warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)
-            model: Any = keras.models.load_model(context.artifacts["model"], compile=False)
+            model: Any = keras.models.load_model(context.artifacts["model"], objects, compile=False)
         self._model, self._inputs = model, model.input
         self._dates: Mapping[str, str | None] = context.model_config["dates"]
         self._outputs: list[str] = context.model_config["outputs"]

@@ -26,6 +26,7 @@ from harness.tracking.dataset_record import dataset_inputs
 from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.model_saver import ModelSaver, RawModel
 from harness.tracking.outbox import StoreUnreachable, leftover_outboxes, new_outbox
+from harness.tracking.own_code import OwnCode
 from harness.tracking.point_ledger import PointLedger, Steps
 from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.sender import Sender
@@ -186,11 +187,12 @@ class Tracker:
         """Start the slow part of the first `log_model` in the background."""
         self._models.prepare()
 
-    def log_model(self, run_id: str, model: RawModel) -> None:
-        """Store a run's model."""
+    def log_model(self, run_id: str, model: RawModel) -> OwnCode:
+        """Store a run's model, and return the code that is stored with it."""
         folder = self._outbox.new_folder() / "model"
-        self._models.save(folder, model)
+        code = self._models.save(folder, model)
         self._put("model", run_id, path=self._outbox.own(folder))
+        return code
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as `FINISHED`, `FAILED` or `KILLED`."""

@@ -37,8 +37,9 @@ class FeedLimits:
 class Feed:
     """Prefetched blocks and the Gram matrices of their slices, which are kept for later epochs if they fit."""
 
-    def __init__(self, blocks: Blocks, device: str, pool: Executor, limits: FeedLimits) -> None:
-        self._blocks, self._device, self._pool, self._limits = blocks, device, pool, limits
+    def __init__(self, blocks: Blocks, devices: Sequence[str], pool: Executor, limits: FeedLimits) -> None:
+        self._blocks, self._pool, self._limits = blocks, pool, limits
+        self._device, *self._others = devices
         self._is_one = blocks.rows <= blocks.block_rows
         self._only: DeviceBlock | None = None  # The block of a part that has only one block.
         self._grams: dict[int, dict[int, Grams]] = {}  # Keyed by the block's first row, then by chunk.
@@ -63,21 +64,23 @@ class Feed:
 
     def empty(self) -> DeviceBlock:
         """Return an empty block."""
-        return self._on_device(self._blocks.empty())
+        return self._on_devices(self._blocks.empty(), self._others)
 
     def _read(self, epoch: int, sources: Sources, begin: int, *, with_rows: bool) -> Generator[DeviceBlock]:
         """Read blocks and add their matrices."""
         repeats = not self._blocks.turns and begin == 0
         size = sum(source.bytes(self._blocks.rows) for source in sources.values())
         keeps = repeats and (self._is_one or size <= self._limits.kept_bytes)
-        for block in [self._only] if self._only else map(self._on_device, self._blocks.read(epoch, begin)):
+        others = self._others if with_rows else []
+        read = (self._on_devices(block, others) for block in self._blocks.read(epoch, begin))
+        for block in [self._only] if self._only else read:
             known = self._grams.get(block.start, {}) if repeats else {}
             grams = known | self._reduced(block, {chunk: each for chunk, each in sources.items() if chunk not in known})
             if keeps:
                 self._grams[block.start] = grams
             if with_rows and repeats and self._is_one:
                 self._only = block
-            yield block._replace(grams=grams) if with_rows else block._replace(x=None, y=None, grams=grams)
+            yield block._replace(grams=grams) if with_rows else block._replace(x=None, y=None, others={}, grams=grams)
 
     def _has_all(self, sources: Sources) -> bool:
         starts = range(0, self._blocks.rows, self._blocks.block_rows)
@@ -106,10 +109,16 @@ class Feed:
         fitting = self._limits.span_bytes // sum(source.bytes(blocks.block_rows) for source in sources.values())
         return blocks.block_rows * max(min(self._limits.span_blocks, fitting, -(-blocks.rows // blocks.block_rows)), 1)
 
-    def _on_device(self, block: Block) -> DeviceBlock:
-        with tf.device(self._device):
-            x, y = tf.constant(block.x), tf.constant(block.y)
-        return DeviceBlock(block.start, block.stop, self._blocks.overlap, x, y)
+    def _on_devices(self, block: Block, others: Sequence[str]) -> DeviceBlock:
+        """Send a block to the first device and to some others; only the first one's errors are raised."""
+        x, y = _sent(block, self._device)
+        copies: dict[str, tuple[tf.Tensor, tf.Tensor] | Exception] = {}
+        for device in others:
+            try:
+                copies[device] = _sent(block, device)
+            except Exception as error:
+                copies[device] = error
+        return DeviceBlock(block.start, block.stop, self._blocks.overlap, x, y, others=copies)
 
     def _reduced(self, block: DeviceBlock, sources: Sources) -> dict[int, Grams]:
         def reduce(source: GramChunks) -> Grams:
@@ -117,6 +126,11 @@ class Feed:
                 return source.reduce(block)
 
         return dict(zip(sources, self._pool.map(reduce, sources.values()), strict=True))
+
+
+def _sent(block: Block, device: str) -> tuple[tf.Tensor, tf.Tensor]:
+    with tf.device(device):
+        return tf.constant(block.x), tf.constant(block.y)
 
 
 def _concatenated(grams: Sequence[Grams]) -> Grams:

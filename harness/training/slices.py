@@ -33,6 +33,7 @@ class DeviceBlock(NamedTuple):
         y: float32 `[capacity, 1]`; None if all loops use `grams`.
         grams: Gram matrices of the slices that end in the block, keyed by chunk.
         grams_start: Number of the first row of the block that `grams` belong to; None if it is `start`.
+        others: `x` and `y` on other devices, by name, or the error that prevented it.
     """
 
     start: int
@@ -42,6 +43,14 @@ class DeviceBlock(NamedTuple):
     y: tf.Tensor | None
     grams: Mapping[int, Grams] = MappingProxyType({})
     grams_start: int | None = None
+    others: Mapping[str, tuple[tf.Tensor, tf.Tensor] | Exception] = MappingProxyType({})
+
+    def on(self, device: str) -> DeviceBlock:
+        """Return the block with the tensors on a device; raises the error that prevented it."""
+        found = self.others.get(device, (self.x, self.y))
+        if isinstance(found, Exception):
+            raise found
+        return self._replace(x=found[0], y=found[1], others=MappingProxyType({}))
 
     def part(self, start: int, stop: int) -> DeviceBlock:
         """Return rows `[start, stop)` of the block, in the same tensors."""

@@ -69,6 +69,7 @@ class Tile:
         padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
         self.lanes, self.length = {**lanes, **cohort}, length
         self.error: Exception | None = None
+        self.device = ""  # TensorFlow's name for the device that trains it.
         self._chunk, self._curve_points = padded[0].chunk, curve_points
         self._home = {lane: position for position, lane in enumerate(lanes)}
         self.positions = dict(self._home)
@@ -120,9 +121,9 @@ class Tile:
     @ends_the_tile
     def compile(self, train: DeviceBlock, holdout: DeviceBlock | None) -> None:
         """Compile for blocks with the shapes of these empty ones."""
-        self.loop.compile(self._state, train)
+        self.loop.compile(self._state, train.on(self.device))
         if holdout is not None:
-            self._evaluation.add(self._sums, self._state.lanes, holdout)
+            self._evaluation.add(self._sums, self._state.lanes, holdout.on(self.device))
 
     @ends_the_tile
     def advance(self, block: DeviceBlock) -> None:
@@ -130,7 +131,7 @@ class Tile:
         start = block.start if self._paused_at is None else self._paused_at
         pause = self._next_pause(start, block.stop)
         self._paused_at, stop = pause, block.stop if pause is None else pause
-        self._state, values = self.loop.advance(self._state, block.part(start, stop))
+        self._state, values = self.loop.advance(self._state, block.on(self.device).part(start, stop))
         numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
         self._updates += len(values)
         for lane, position in self.positions.items():
@@ -149,7 +150,7 @@ class Tile:
     @ends_the_tile
     def evaluate(self, block: DeviceBlock) -> None:
         """Add a block of the holdout to the epoch's metrics."""
-        self._sums = self._evaluation.add(self._sums, self._state.lanes, block)
+        self._sums = self._evaluation.add(self._sums, self._state.lanes, block.on(self.device))
 
     def measure(self, epoch: int) -> Iterator[Measured]:
         """Yield each active lane's metrics over the blocks evaluated since the last call or the start of the epoch."""

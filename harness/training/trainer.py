@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 
@@ -17,6 +16,7 @@ from harness.runtime.memory import release_memory
 from harness.training.alone import time_lanes
 from harness.training.arrangement import arrange
 from harness.training.clocks import Clocks
+from harness.training.devices import Devices
 from harness.training.encoding import Encoding
 from harness.training.events import Ending, EpochEnd, Event, Failed, Progress, Stopped
 from harness.training.feed import Feed, FeedLimits
@@ -52,6 +52,7 @@ class Scan:
         gram: bool = True,
         workers: int | None = None,
         device: str = "/CPU:0",
+        other_devices: Sequence[str] = (),
         device_bytes: int = 0,
         curve_points: int = 1000,
         early: bool = False,
@@ -68,8 +69,9 @@ class Scan:
             encoding: How the rows' features become inputs; by default, that of numbers and categories.
             tile: Lanes updated by one call; None chooses by device and model, see `harness.training.tile_length`.
             gram: Use Gram matrices of chunks where they are faster.
-            workers: Parallel calls; None means one per core, and on a GPU a single one.
+            workers: Parallel calls; None means one per core, and on GPUs one each.
             device: TensorFlow's name for the device.
+            other_devices: Devices that train some of the tiles.
             device_bytes: Usable memory of a GPU, which limits tiles; 0 if unknown.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
             early: Also measure the holdout within the first epochs; see `harness.training.early`.
@@ -84,7 +86,7 @@ class Scan:
         self.rows = train.rows
         self.epochs = max(lane.stops[-1] for lane in lanes)
         self._lanes, self._train, self._holdout = lanes, train, holdout
-        self._workers, self._device = workers or (1 if "GPU" in device else os.cpu_count()), device
+        self._device, self._devices = device, Devices([device, *other_devices], workers)
         self._stopper, self._feed_limits = stopper, feed_limits
         self._test = test if test and test.rows else None
         self._epoch, self._row = 1, 0  # The position where training continues.
@@ -97,6 +99,7 @@ class Scan:
             early=early,
         )
         self.cohorts, self._tiles, self._stacks = arranged.cohorts, arranged.tiles, arranged.stacks
+        self._devices.place(self._tiles)
         self._failures, self._slice_rows = arranged.failures, arranged.slice_rows
         if (self._slice_rows, arranged.overlap) != (SLICE_ROWS, SLICE_ROWS):
             self._train = self._train.cut(self._slice_rows, arranged.overlap)
@@ -114,10 +117,8 @@ class Scan:
             else `Diverged` or `Failed` once, and then no further events.
         """
         yield from self._failures
-        with ThreadPoolExecutor(self._workers) as pool:
-            train, holdout = (
-                Feed(blocks, self._device, pool, self._feed_limits) for blocks in (self._train, self._holdout)
-            )
+        with ThreadPoolExecutor(self._devices.workers) as pool:
+            train, holdout = (self._feed(blocks, pool) for blocks in (self._train, self._holdout))
             with self.clocks.time("compile"):
                 self._compile(train, holdout, pool)
                 release_memory()
@@ -132,7 +133,7 @@ class Scan:
                     self._row = block.stop
                     yield Progress((epoch - 1) * self.rows + block.stop, epoch)
                 if self._test and (stopping := [tile for tile in active if tile.stops(epoch)]):
-                    self._evaluate(pool, stopping, Feed(self._test, self._device, pool, self._feed_limits), epoch)
+                    self._evaluate(pool, stopping, self._feed(self._test, pool), epoch)
                     for tile in stopping:
                         tile.keep_test()
                 self._evaluate(pool, active, holdout, epoch)
@@ -164,7 +165,7 @@ class Scan:
         tiles = [each for each in self.cohorts for _ in range(0, len(each.lanes), each.tile)]
         lanes = sum(each.tile * each.memory.lane_bytes for each in tiles)
         steps = sorted(each.tile * each.step_rows * each.memory.row_bytes for each in tiles)
-        return blocks + lanes + sum(steps[-int(self._workers or 1) :])
+        return blocks + lanes + sum(steps[-self._devices.workers :])
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state, as plain arrays, from which an identical scan continues bit-identically.
@@ -215,18 +216,12 @@ class Scan:
         It is measured once for each kind of update; lanes for which it cannot be are left out.
         """
         with ThreadPoolExecutor(1) as pool, tf.device(self._device):
-            block = Feed(self._train, self._device, pool, self._feed_limits).empty()
+            block = self._feed(self._train, pool).empty()
             kinds = [[lane for lane in cohort.lanes if lane in lanes] for cohort in self.cohorts]
             return time_lanes([{lane: self._lanes[lane] for lane in kind} for kind in kinds], self._stacks, block)
 
-    def _each(self, pool: ThreadPoolExecutor, tiles: Iterable[Tile], work: Callable[[Tile], None]) -> None:
-        """Run `work` for all tiles in parallel, on the scan's device."""
-
-        def on_device(tile: Tile) -> None:
-            with tf.device(self._device):
-                work(tile)
-
-        list(pool.map(on_device, tiles))
+    def _feed(self, blocks: Blocks, pool: ThreadPoolExecutor) -> Feed:
+        return Feed(blocks, self._devices.names, pool, self._feed_limits)
 
     def _train_on(
         self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], block: DeviceBlock, holdout: Feed, epoch: int
@@ -234,7 +229,7 @@ class Scan:
         """Train on a block; tiles that pause in it are evaluated together before they continue."""
         while tiles:
             with self.clocks.time("train"):
-                self._each(pool, tiles, lambda tile: tile.advance(block))
+                self._devices.each(pool, tiles, lambda tile: tile.advance(block))
             yield from self._fail()
             tiles = [tile for tile in tiles if tile.is_paused]
             if tiles:
@@ -246,14 +241,14 @@ class Scan:
     def _evaluate(self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], holdout: Feed, epoch: int) -> None:
         for block in self._timed(holdout.read(epoch)):
             with self.clocks.time("evaluate"):
-                self._each(pool, tiles, lambda tile: tile.evaluate(block))  # noqa: B023
+                self._devices.each(pool, tiles, lambda tile: tile.evaluate(block))  # noqa: B023
 
     def _fail(self) -> Iterator[Failed]:
         for tile in self._tiles:
             yield from tile.fail()
 
     def _measure_kept(self, pool: ThreadPoolExecutor, tile: Tile, event: Stopped, holdout: Feed) -> Stopped:
-        test = Feed(self._test, self._device, pool, self._feed_limits) if self._test else None
+        test = self._feed(self._test, pool) if self._test else None
         with tf.device(self._device):
             return tile.measure_kept(
                 event,
@@ -275,7 +270,7 @@ class Scan:
     def _compile(self, train: Feed, holdout: Feed, pool: ThreadPoolExecutor) -> None:
         """Compile all tiles with empty blocks, which are freed afterwards."""
         blocks = train.empty(), holdout.empty() if self._holdout.rows else None
-        self._each(pool, self._tiles, lambda tile: tile.compile(*blocks))
+        self._devices.each(pool, self._tiles, lambda tile: tile.compile(*blocks))
 
     def _timed(self, blocks: Generator[DeviceBlock]) -> Iterator[DeviceBlock]:
         """Yield `blocks`; the time spent waiting for each counts as reading."""

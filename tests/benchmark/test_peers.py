@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from experiments.benchmark.cases import NUMBERS
-from experiments.benchmark.peers import reference
+from experiments.benchmark.peers import reference, search
 from experiments.benchmark.process import PEERS, missing, run_peer
+from experiments.benchmark.search import search_task
 from experiments.benchmark.task import COLUMNS, FULL, Fit, Outcome, Task
 from harness.data import synthetic_houses
 
@@ -127,3 +128,13 @@ def test_wrong_results_are_found(task: Task) -> None:
     assert reference.fault("jax", task, Outcome(ROWS, []), known).endswith("results are missing")
     network = Outcome(ROWS, [], [Fit(100, 0.01, 3, [], 0.9)])
     assert "a linear model has" in reference.fault("keras", replace(task, units=(2,)), network, known)
+
+
+@pytest.mark.slow
+def test_searches_are_measured(task: Task, tmp_path: Path) -> None:
+    found = scaled(replace(search_task(0, 6), rows=ROWS, path=task.path, folder=str(tmp_path)))
+    figures = search.with_harness(found).figures
+    assert figures["best"] <= figures["best_halving"]
+    assert figures["trials"] == 6
+    if not missing("search_optuna"):
+        assert search.with_optuna(replace(found, rates=(0.1,) * 2)).figures["trials"] == 2

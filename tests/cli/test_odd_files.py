@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from harness.config import Config, DataConfig, Loss, Missing
 from harness.data.profiling.describe import describe
 from harness.data.tables.builder import open_table
+from harness.errors import ConfigError
 from tests.cli.test_quoting import in_bash, parsed
 from tests.tables import rows
 
@@ -60,9 +63,9 @@ def zipped(content: str) -> bytes:
 
 HALVES = HOMES.assign(area=HOMES["area"] + 0.5)
 DATED = pd.DataFrame({"date": (DAYS - pd.Timestamp("1970-01-01")).days, "area": AREA, "price": PRICE})
-TWO = DATED.rename(columns={"date": "sold"}).assign(built=DATED["date"], price=PRICE)[
-    ["sold", "built", "area", "price"]
-]
+TWO = pd.DataFrame({"sold": DATED["date"], "built": DATED["date"], "area": AREA, "price": PRICE})
+GAPDATED = DATED.assign(date=DATED["date"].where(DATED.index % 7 > 0).astype(float))
+WRITTEN = pd.Series(DAYS.strftime("%Y-%m-%d"))
 LABELS = pd.DataFrame({"area": AREA, "rooms": ROOMS, "label": (AREA > 120).astype(int)})
 GAPS = HOMES.assign(rooms=HOMES["rooms"].where(HOMES.index % 6 > 0).astype(float))
 CASES = [
@@ -97,6 +100,23 @@ CASES = [
     Case("usdate.csv", csv(DATED.assign(date=DAYS.strftime("%m/%d/%Y"))), DATED),
     Case("dotdate.csv", csv(DATED.assign(date=DAYS.strftime("%d.%m.%Y"))), DATED),
     Case("twodates.csv", csv(TWO.assign(sold=DAYS.strftime("%m/%d/%Y"), built=DAYS.strftime("%Y-%m-%d"))), TWO),
+    Case("ampm.csv", csv(DATED.assign(date=DAYS.strftime("%Y-%m-%d %I:%M:%S %p"))), DATED),
+    Case("longdate.csv", csv(DATED.assign(date=DAYS.strftime("%B %d, %Y"))), DATED),
+    Case("dashdate.csv", csv(GAPDATED.assign(date=WRITTEN.where(GAPDATED["date"].notna(), "-"))), GAPDATED),
+    Case("zerodate.csv", csv(GAPDATED.assign(date=WRITTEN.where(GAPDATED["date"].notna(), "0000-00-00"))), GAPDATED),
+    Case("apostrophe.csv", csv(HOMES.assign(price=[f"{value:,}".replace(",", "\u2019") for value in PRICE]))),
+    Case("minus.csv", csv(HOMES.assign(area=[f"\u2212{value}" for value in AREA])), HOMES.assign(area=-AREA)),
+    Case("eur.csv", csv(HOMES.assign(price=[f"{value} EUR" for value in PRICE]))),
+    Case("unit.csv", csv(HOMES.assign(area=[f"{value} m²" for value in AREA]))),
+    Case("total.csv", f"{PLAIN}Total,,{PRICE.sum()}\n"),
+    Case("excel.csv", f"sep=;\n{csv(HALVES, sep=';', decimal=',')}", HALVES),
+    Case("caret.csv", csv(HOMES, sep="^")),
+    Case("colon.csv", csv(HOMES, sep=":")),
+    Case("utf32.csv", PLAIN.encode("utf-32")),
+    Case("blank.csv", PLAIN.replace("\n", "\n\n")),
+    Case(
+        "spaced_labels.csv", csv(LABELS.assign(label=[(" yes", "no ")[value] for value in 1 - LABELS["label"]])), LABELS
+    ),
     Case("label12.csv", csv(LABELS.assign(label=LABELS["label"] + 1)), LABELS),
     Case("yes_target.csv", csv(LABELS.assign(label=np.where(LABELS["label"], "yes", "no"))), LABELS),
     Case("words_target.csv", csv(LABELS.assign(label=np.where(LABELS["label"], "M", "B"))), LABELS),
@@ -145,6 +165,43 @@ def test_a_workbook_is_refused_in_a_sentence(write: Callable[..., Path]) -> None
         archive.writestr("xl/workbook.xml", "")
     with pytest.raises(Exception, match=r"is an Excel workbook\. Save the sheet as CSV"):
         describe(str(write(sink.getvalue(), "homes.xlsx")))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"%PDF-1.4 \n1 0 obj\n", "is a PDF document. Save its table as CSV or Parquet."),
+        (b"SQLite format 3\0" + bytes(99), "is an SQLite database. Save its table as CSV or Parquet."),
+        (packed(HOMES, "pickle"), "is a Python pickle. Save its table as CSV or Parquet."),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook in the old format. Save its table as"),
+        (b"<!DOCTYPE html>\n<html>", "is a web page or XML. Download the file itself."),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "is a pointer of Git LFS, not the file itself. Run `git"),
+        (gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\0"), "is an archive. Unpack it."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_that_is_no_text_is_refused_by_name(write: Callable[..., Path], content: bytes, sentence: str) -> None:
+    path = write(content, "homes.csv")
+    with pytest.raises(ConfigError, match=re.escape(f"{path} {sentence}")):
+        describe(str(path))
+    with pytest.raises(ConfigError, match=re.escape(f"{path} {sentence}")):
+        open_table(DataConfig(["area"], "price", str(path)), path.parent / "cache")
+
+
+def test_joined_files_are_named(write: Callable[..., Path], tmp_path: Path) -> None:
+    path = str(write(PLAIN + PLAIN))
+    found = describe(path)
+    assert found.warnings[0].startswith("The header is repeated among the rows, as in joined files")
+    assert not found.command
+    with pytest.raises(ConfigError, match=r"line 42: area is 'area', not a number\. The line repeats the header: "):
+        open_table(DataConfig(["area"], "price", path), tmp_path / "cache")
+
+
+def test_negative_numbers_of_accountants_are_named(write: Callable[..., Path], tmp_path: Path) -> None:
+    for value in ("(1500)", "1500-", "($1500)"):
+        path = str(write(PLAIN + f"50,1,{value}\n"))
+        with pytest.raises(ConfigError, match=r"not a number\. If it is negative, write it with a minus sign in"):
+            open_table(DataConfig(["area"], "price", path), tmp_path / "cache")
 
 
 DIALECTS = st.fixed_dictionaries(

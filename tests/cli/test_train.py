@@ -125,6 +125,7 @@ def test_defaults_whole() -> None:
         "tracking.tags": {},
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
+        "runtime.devices": None,
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
         "runtime.lane_tile": None,

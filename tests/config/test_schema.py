@@ -250,6 +250,7 @@ def test_all_flat_values() -> None:
         "tracking.early_updates": True,
         "runtime.device": "auto",
         "runtime.device_memory_mb": None,
+        "runtime.devices": None,
         "runtime.block_rows": None,
         "runtime.full_sample": "streamed",
         "runtime.lane_tile": None,

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from harness.config import Fit, ImagesConfig, LabelType, Order, Unreadable
-from harness.data import split
 from harness.data.images import reading
 from harness.data.images.set import load_file
+from harness.data.split import Split
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import NAMES, Table
 from harness.errors import ConfigError
@@ -179,13 +179,13 @@ def test_an_empty_class(folder: Path, make) -> None:
     assert make(folder, unreadable=Unreadable.drop, classes=["cat", "dog"]).dropped == 1
 
 
+def is_held_out(key: str, seed: int) -> bool:
+    return Split.of(ImagesConfig([4, 6], holdout=0.5, split_seed=seed)).part_of(key) == "holdout"
+
+
 def test_a_class_without_a_training_image(tmp_path: Path, make) -> None:
     folder = write_folder(tmp_path / "pets", {"cat": 20, "dog": 1})
-    seed = next(
-        seed
-        for seed in range(99)
-        if split.is_held_out("dog/0.png", 0.5, seed) and not split.is_held_out("cat/0.png", 0.5, seed)
-    )
+    seed = next(seed for seed in range(99) if is_held_out("dog/0.png", seed) and not is_held_out("cat/0.png", seed))
     assert refusal(make, folder, holdout=0.5, split_seed=seed) == (
         "The class dog has no training image: all 1 are held out; lower data.holdout or change data.split_seed."
     )
@@ -250,8 +250,8 @@ def test_the_same_bytes_twice(folder: Path, make) -> None:
     seed = next(
         seed
         for seed in range(99)
-        if [split.is_held_out(f"dog/{index}.png", 0.5, seed) for index in (1, 2, 3)] == [True, False, False]
-        and not split.is_held_out("cat/1.png", 0.5, seed)
+        if [is_held_out(f"dog/{index}.png", seed) for index in (1, 2, 3)] == [True, False, False]
+        and not is_held_out("cat/1.png", seed)
     )
     both = "1 duplicate image in both parts: dog/1.png and dog/2.png"
     assert both in make(folder, holdout=0.5, split_seed=seed).notes

@@ -101,6 +101,23 @@ def test_one_more_file_moves_no_other(folder: Path, make) -> None:
     assert abs(before.holdout_rows - 10) < 7
 
 
+def test_a_test_and_folds_divide_the_images(folder: Path, make, tmp_path: Path) -> None:
+    def images(table: Table) -> dict[str, set[bytes]]:
+        return {part: {image.tobytes() for image in table.read(part, 0, table.rows(part))[0]} for part in table.parts}
+
+    plain, tested = images(make(folder)), images(make(folder, test=0.3))
+    assert 5 < len(tested["test"]) < 25
+    assert tested["holdout"] == plain["holdout"]
+    assert tested["test"] == plain["train"] - tested["train"]
+    folds = [images(make(folder, test=0.3, folds=3, fold=fold)) for fold in range(3)]
+    assert [fold["test"] for fold in folds] == [tested["test"]] * 3
+    held_out = [image for fold in folds for image in fold["holdout"]]
+    assert sorted(held_out) == sorted(tested["train"] | tested["holdout"])
+    other = write_folder(tmp_path / "other", {"dog": 3})
+    apart = make(folder, holdout_path=str(other), test=0.3)
+    assert (apart.holdout_rows, apart.test_rows) == (3, len(tested["test"]))
+
+
 def test_threads_do_not_show(folder: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
     several = make(folder)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})
@@ -262,6 +279,12 @@ def test_a_killed_ingest_leaves_nothing_half_made(folder: Path, make, tmp_path: 
             {"path": "a", "holdout_path": "b", "group": "c"},
             "data.group has no effect with data.holdout_path, which determines the holdout. Remove one of them.",
         ),
+        (
+            {"path": "a", "holdout_path": "b", "folds": 3, "fold": 0},
+            "data.folds has no effect with data.holdout_path, which determines the holdout. Remove one of them.",
+        ),
+        ({"folds": 3}, "data.folds=3: add -m to train all folds, or choose one with data.fold, from 0 to 2."),
+        ({"test": 0.9}, "data.holdout=0.2 and data.test=0.9 leave no rows to train on."),
         ({"labels": "x.csv"}, "data.labels needs data.path, the folder of the images."),
     ],
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,21 @@ def test_kills(warm: Warm, undisturbed: Path, tmp_path: Path, checkpoints: int, 
     whole = numbers(undisturbed)
     found = numbers(tmp_path)
     assert found == whole
+
+
+def test_what_the_clock_decided_is_repeated(warm: Warm, tmp_path: Path) -> None:
+    words = [*WORDS[:7], "learning_rate=tag(log,interval(1e-4,1e-1))", "search.minutes=0.00001", "search.confirm=null"]
+
+    def trials() -> int:
+        assert warm.run(tmp_path, *words) == 0, (tmp_path / "log").read_text()
+        return len({tuple(found) for found in rows(tmp_path, "SELECT run_uuid FROM tags WHERE key = 'signature'")}) - 1
+
+    assert trials() == 54
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
+        (spent,) = store.execute("SELECT value FROM tags WHERE key = 'search_spent'").fetchone()
+        assert spent == "over"
+        # As if there had been time for another generation, after which the command was killed.
+        store.execute("UPDATE tags SET value = '0.1 over' WHERE key = 'search_spent'")
+    assert trials() == 108
+    assert [len(each["runs"]) for each in record(tmp_path)["trials"]] == [54, 54]
+    assert trials() == 108

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 import venv
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,18 +43,26 @@ def test_a_python_without_harness_loads_and_serves_a_model(tmp_path: Path) -> No
     (packages / "packages.pth").write_text(sysconfig.get_path("purelib"))
     python, environment = tmp_path / "bare/bin/python", {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("PYTHONPATH", None)
-    options = {"cwd": tmp_path, "env": environment}
-    loaded = subprocess.run([python, "-c", LOAD, "model"], capture_output=True, text=True, **options)
+    options: dict[str, Any] = {"cwd": tmp_path, "env": environment}
+    options |= {"timeout": 180, "capture_output": True, "text": True}
+    loaded = subprocess.run([python, "-c", LOAD, "model"], **options)
     assert loaded.stdout == "[101.0, 2.0]\n", loaded.stderr
+    expected = {"predictions": [{"y": 101.0}, {"y": 2.0}]}
+    environment["PATH"] = f"{python.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    (tmp_path / "rows.csv").write_text("day,city,other\n02.01.1970,Ulm,1\n03.01.1970,x,2\n")
+    words = ["mlflow", "models", "predict", "-m", "model", "--env-manager", "local", "-i", "rows.csv", "-t", "csv"]
+    predicted = subprocess.run([python, "-m", *words], **options)
+    assert json.loads(predicted.stdout.splitlines()[-1]) == expected, predicted.stderr
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ["mlflow", "models", "serve", "-m", "model", "--env-manager", "local", "--host", "127.0.0.1"]
-    environment["PATH"] = f"{python.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    server = subprocess.Popen([python, "-m", *words, "--port", str(port)], start_new_session=True, **options)
+    server = subprocess.Popen(
+        [python, "-m", *words, "--port", str(port)], start_new_session=True, cwd=tmp_path, env=environment
+    )
     try:
         rows = {"dataframe_records": [{"city": "Ulm", "day": "02.01.1970"}, {"city": "x", "day": "03.01.1970"}]}
-        assert answer(f"http://127.0.0.1:{port}/invocations", rows) == {"predictions": [{"y": 101.0}, {"y": 2.0}]}
+        assert answer(f"http://127.0.0.1:{port}/invocations", rows) == expected
     finally:
         os.killpg(server.pid, 15)
         server.wait()

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from harness.config.dialect import Dialect
+from harness.data.csv.other_kinds import check_kind
 from harness.data.csv.rewrite import rewritten
 from harness.data.storage.files import File
 from harness.errors import ConfigError, require
@@ -37,7 +38,7 @@ def open_text(file: File, dialect: Dialect) -> Iterator[tuple[io.BufferedReader,
     """
     with errors_of_text(file.address, dialect.encoding), contextlib.ExitStack() as stack:
         below = stack.enter_context(file.open())
-        text = _recoded(_decompressed(file, below, stack), dialect.encoding)
+        text = _recoded(_unpacked(file, below, stack), dialect.encoding)
         yield rewritten(text, dialect) if dialect.rewrites_lines else text, below
 
 
@@ -45,7 +46,7 @@ def open_text(file: File, dialect: Dialect) -> Iterator[tuple[io.BufferedReader,
 def open_bytes(file: File) -> Iterator[io.BufferedReader]:
     """Open a file, and yield its bytes, decompressed."""
     with errors_of_text(file.address, ""), contextlib.ExitStack() as stack:
-        yield _decompressed(file, stack.enter_context(file.open()), stack)
+        yield _unpacked(file, stack.enter_context(file.open()), stack)
 
 
 @contextlib.contextmanager
@@ -62,6 +63,12 @@ def errors_of_text(address: str, encoding: str) -> Iterator[None]:
         raise ConfigError(f"data.path: {address} is truncated.") from error
     except _DAMAGE as error:
         raise ConfigError(f"data.path: {address} is damaged ({' '.join(str(error).split())}).") from error
+
+
+def _unpacked(file: File, below: io.BufferedReader, stack: contextlib.ExitStack) -> Any:
+    stream = _decompressed(file, below, stack)
+    check_kind(stream, file.address)
+    return stream
 
 
 def _decompressed(file: File, below: io.BufferedReader, stack: contextlib.ExitStack) -> Any:

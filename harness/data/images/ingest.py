@@ -20,10 +20,10 @@ from harness.data.images.writer import ImageWriter
 from harness.data.ingest import IngestProgress, ProgressCallback
 from harness.data.precision import Offsets
 from harness.data.source import FLOAT32_MAX
-from harness.data.split import is_held_out
+from harness.data.split import Split
 from harness.data.statistics import Column
 from harness.data.tables.manifest import Facts, digest_of
-from harness.data.tables.pages import PARTS, Part, page_rows_of
+from harness.data.tables.pages import ALL_PARTS, PARTS, Part, page_rows_of
 from harness.data.tables.table import NAMES, Table
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
@@ -60,19 +60,17 @@ def ingest_images(
             part: stack.enter_context(
                 ImageWriter(folder, part, planned, page_rows, data.order, data.split_seed, offsets)
             )
-            for part in PARTS
+            for part in (ALL_PARTS if data.test else PARTS)
         }
-        sets: list[tuple[ImageSet, Part | None]] = [(train, None)]
-        if holdout is not None:
-            sets = [(train, "train"), (holdout, "holdout")]
-        for images, fixed in sets:
+        split = Split.of(data, is_held_out_apart=holdout is not None)
+        for images in filter(None, (train, holdout)):
             for result in stack.enter_context(contextlib.closing(_read(images, data, embedder))):
                 found = _settled(result, index, data)
                 if isinstance(found, Rejected):
                     _reject(found, data, notes)
                     continue
                 target, read = found
-                part = fixed or _part_of(read.item, data)
+                part = "holdout" if images is holdout else split.part_of(_key(read.item))
                 offsets.add(np.array([[target]]), np.array([True]))
                 parts[part].add(read.image.pixels, target)
                 notes.add(read.item.name, read.image, read.content, target, part)
@@ -82,7 +80,7 @@ def ingest_images(
         writer = parts["train"]
         _check_classes(classes, parts, data)
         columns, sums = writer.finish(planned)
-        sums += parts["holdout"].finish(planned)[1]
+        sums += b"".join(parts[part].finish(planned)[1] for part in parts if part != "train")
         if embedder:
             embedder.keep_examples(folder)
         with (folder / NAMES).open("w", encoding="utf-8") as names:
@@ -94,6 +92,7 @@ def ingest_images(
         page_rows=page_rows,
         train_rows=writer.rows,
         holdout_rows=parts["holdout"].rows,
+        test_rows=parts["test"].rows if data.test else 0,
         dropped=len(notes.rejected),
         filled=0,
         drift="",
@@ -158,16 +157,18 @@ def _reject(found: Rejected, data: ImagesConfig, notes: Notes) -> None:
         raise ConfigError(f"{found.name} {found.reason}. {remedy}")
 
 
-def _part_of(item: Item, data: ImagesConfig) -> Part:
-    key = item.key if item.group is None else f"group {item.group}"
-    return "holdout" if is_held_out(key, data.holdout, data.split_seed) else "train"
+def _key(item: Item) -> str:
+    """Return what decides which part an image belongs to: the same for all images of a group."""
+    return item.key if item.group is None else f"group {item.group}"
 
 
 def _check_classes(classes: Sequence[str], parts: dict[Part, ImageWriter], data: ImagesConfig) -> None:
-    train, holdout = parts["train"], parts["holdout"]
+    train = parts["train"]
     require(train.rows > 0, "No images are left to train on.")
-    for name, count, others in zip(classes, train.labels.tolist(), holdout.labels.tolist(), strict=True):
-        where = f"all {others} are held out; lower data.holdout or change data.split_seed" if others else "it has none"
+    aside = sum(writer.labels for part, writer in parts.items() if part != "train")
+    shares = f"data.holdout{' or data.test' if data.test else ''}"
+    for name, count, others in zip(classes, train.labels.tolist(), np.asarray(aside).tolist(), strict=True):
+        where = f"all {others} are held out; lower {shares} or change data.split_seed" if others else "it has none"
         require(count > 0, f"The class {name} has no training image: {where}.")
 
 

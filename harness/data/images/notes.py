@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.data.images.decode import Decoded, Odd
 from harness.data.images.set import Rejected
-from harness.data.tables.pages import Part
+from harness.data.tables.pages import ALL_PARTS, Part
 
 LISTED = 10
 """Maximum number of rejected images to name."""
@@ -41,7 +41,7 @@ class Notes:
         self._names = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._contents = bytearray()
         self._targets = array("d")
-        self._held_out = bytearray()
+        self._parts = bytearray()  # The index of each image's part.
 
     def __enter__(self) -> Notes:
         return self
@@ -63,7 +63,7 @@ class Notes:
         self._names.write(" ".join(name.removeprefix(self._root).split()) + "\n")
         self._contents += content
         self._targets.append(target)
-        self._held_out.append(part == "holdout")
+        self._parts.append(ALL_PARTS.index(part))
 
     def lines(self, classes: Sequence[str] = (), held_out: Sequence[int] = ()) -> Iterator[str]:
         """Yield a phrase for each kind of oddity, with the first image that has it."""
@@ -86,8 +86,8 @@ class Notes:
 
     def held_out_names(self, root: str) -> Iterator[str]:
         """Yield the names of the held-out images in order, without `root`."""
-        for name, is_held_out in zip(self._read_names(), self._held_out, strict=True):
-            if is_held_out:
+        for name, part in zip(self._read_names(), self._parts, strict=True):
+            if ALL_PARTS[part] == "holdout":
                 yield name.removeprefix(f"{root}/")
 
     def _read_names(self) -> Iterator[str]:
@@ -104,8 +104,11 @@ class Notes:
         same = np.flatnonzero(np.diff(contents[order]) == 0)
         pairs = list(zip(order[same].tolist(), order[same + 1].tolist(), strict=True))
         labels = [pair for pair in pairs if self._targets[pair[0]] != self._targets[pair[1]]]
-        parts = [pair for pair in pairs if self._held_out[pair[0]] != self._held_out[pair[1]]]
-        for found, where in ((labels, "under different labels"), (parts, "in both parts")):
+        parts = [pair for pair in pairs if self._parts[pair[0]] != self._parts[pair[1]]]
+        for found, where in (
+            (labels, "under different labels"),
+            (parts, "in different parts" if ALL_PARTS.index("test") in self._parts else "in both parts"),
+        ):
             if found:
                 one, other = self._named(found[0])
                 yield f"{_duplicates(len(found))} {where}: {one} and {other}"

@@ -69,7 +69,8 @@ def describe(
     sniffed = sniff(open_file(addresses[0])) if is_text else Sniffed()
     found = profile(addresses, sniffed.dialect, block_bytes, most_cells=math.inf if everything else MOST_CELLS)
     columns, rows = found.columns, found.rows
-    chosen = choose_target(columns, target) if rows else None
+    is_joined = any(column.repeats_header for column in columns)
+    chosen = choose_target(columns, target) if rows and not is_joined else None
     warnings = [*sniffed.found, *_file_warnings(found), *_column_warnings(columns if rows else [], chosen)]
     command = ""
     if chosen:
@@ -104,6 +105,11 @@ def _file_warnings(found: Profile) -> Iterator[str]:
 
 
 def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | None) -> Iterator[str]:
+    if any(column.repeats_header for column in columns):
+        yield (
+            "The header is repeated among the rows, as in joined files: remove these lines, or read the files "
+            "themselves, as a list in data.path."
+        )
     gaps = [f"{column.name} ({column.empty:,})" for column in columns if column.is_numeric and column.empty]
     if gaps:
         yield (
@@ -140,6 +146,8 @@ def _fault(column: ColumnProfile, is_target: bool) -> str:
     if column.bad:
         found = f"{column.bad:,} of {column.count:,}, the first {column.first_bad[:40]!r}"
         return f"has values that are not float32 numbers ({found}): empty those fields, or {keep_out}"
+    if low == high and column.kind == "integer" and column.distinct != 1:
+        return f"has whole numbers that differ only in digits that float64 rounds away: {keep_out}"
     if low == high:
         return f"is {number(low)} in every row: {keep_out}"
     if column.is_large and not is_target:

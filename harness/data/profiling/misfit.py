@@ -10,7 +10,7 @@ from harness.config import DataConfig
 from harness.config.dialect import Dialect
 from harness.data.csv.source import CsvSource
 from harness.data.formats import open_source
-from harness.data.profiling.sniff import Sniffed, sniff
+from harness.data.profiling.sniff import sniff
 from harness.data.selection import Selection
 from harness.data.storage.files import open_file
 from harness.errors import ConfigError
@@ -51,13 +51,9 @@ def _missing_keys(addresses: Sequence[str], data: DataConfig, message: str, own:
     kept = own if own is not None else [key for key in _KEYS if getattr(data, key) != getattr(plain, key)]
     # Keep what the user set, and do not repeat what the message already says.
     wanted = [key for key in _KEYS if key not in kept and f"data.{key}" not in message and key != "keep_default_na"]
-    words = [override(f"data.{key}", found.keys[key]) for key in wanted if _differs(key, found.dialect, data, found)]
-    return words + [
-        override(f"data.{key}", getattr(plain, key))
-        for key in _LAYOUT
-        if key in wanted and key not in found.keys and getattr(data, key) != getattr(plain, key)
-    ]
-
-
-def _differs(key: str, dialect: Dialect, data: DataConfig, found: Sniffed) -> bool:
-    return key in found.keys and getattr(dialect, key) != getattr(data, key)
+    proposed = found.keys | {key: getattr(plain, key) for key in _LAYOUT if key not in found.keys}
+    form = Dialect(**proposed)
+    changes = {key: proposed[key] for key in wanted if key in proposed and getattr(form, key) != getattr(data, key)}
+    # What the user set may contradict a guess.
+    Dialect(**{key: getattr(data, key) for key in _KEYS} | changes)
+    return [override(f"data.{key}", value) for key, value in changes.items()]

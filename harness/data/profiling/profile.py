@@ -73,6 +73,11 @@ class ColumnProfile:
         return "empty" if not self.count else "integer" if self.whole else "number"
 
     @property
+    def repeats_header(self) -> bool:
+        """Whether the first value that is not a number, in a column of numbers, is the column's name."""
+        return not self.is_words and self.first_bad.strip() == self.name
+
+    @property
     def is_numeric(self) -> bool:
         """Whether every value is a number."""
         return self.kind in ("integer", "number")
@@ -190,10 +195,13 @@ def profile(
 
 
 def matches_date(text: pd.Series, form: str) -> bool:
-    """Return True if all values are dates in a format; `ISO_DATE` is a pattern, as ISO 8601 has many forms."""
-    if form == ISO_DATE:
-        return bool(text.str.match(ISO_DATE).all())
-    return all(bool(pd.to_datetime(part, format=form, errors="coerce").notna().all()) for part in (text.iloc[:5], text))
+    """Return True if all values are dates in a format; `ISO_DATE` stands for ISO 8601."""
+    is_iso = form == ISO_DATE
+    if is_iso and not text.str.match(ISO_DATE).all():
+        return False
+    form = "ISO8601" if is_iso else form
+    parts = (text.iloc[:5], text)
+    return all(bool(pd.to_datetime(part, format=form, errors="coerce", utc=True).notna().all()) for part in parts)
 
 
 def compare(addresses: Sequence[str], found: Profile, columns: Sequence[ColumnProfile], target: ColumnProfile) -> Drift:

@@ -18,8 +18,12 @@ from harness.data.storage.files import File
 
 SAMPLE_BYTES = 1 << 19
 TAIL_BYTES = 1 << 16
-DELIMITERS = ",\t;|"
+DELIMITERS = ",\t;|^~:"
+RARE = (WHITESPACE, ":")
+"""Delimiters that many texts have, so that they count only if no other one does."""
 COMMENTS = "#%"
+
+_TOTAL = re.compile(r"\s*(?i:(grand |sub-?)?total|sum|summe|gesamt|average|mean)\s*:?\s*")
 
 _LINES = re.compile(r"\r\n|\r|\n")
 
@@ -68,6 +72,11 @@ def sniff(file: File) -> Sniffed:
     if keys.get("units_row"):
         rows = rows[1:]
     columns = [[row[index] for row in rows] for index in range(len(records[0]) if records else 0)]
+    if encoding in ("latin-1", "cp1252"):
+        found.append(
+            f"The text is not UTF-8, and {encoding} is a guess: if words look wrong, set another data.encoding, such "
+            "as cp1251, gbk or shift_jis."
+        )
     marks = marks_of(columns, delimiter)
     keys |= _value_keys(marks)
     sentinels = sentinels_of(columns, Dialect(**keys))
@@ -95,9 +104,11 @@ def _value_keys(marks: Marks) -> dict[str, Any]:
 
 
 def _encoding(start: bytes) -> str:
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if b"\0" in start[:1000]:
+    if 4 * start[:1000].count(0) > len(start[:1000]):
         even, odd = start[:1000:2].count(0), start[1:1000:2].count(0)
         return "utf-16-le" if odd > even else "utf-16-be"
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -105,7 +116,9 @@ def _encoding(start: bytes) -> str:
         decoder.decode(start)
         return "utf-8"
     # Bytes that are control characters in Latin-1 are letters and quotes in Windows' code page.
-    return "cp1252" if re.search(rb"[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]", start) else "latin-1"
+    is_windows = re.search(rb"[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]", start)
+    is_other = re.search(rb"[\x81\x8d\x8f\x90\x9d]", start)  # Windows' code page does not have these.
+    return "cp1252" if is_windows and not is_other else "latin-1"
 
 
 def _without_comments(lines: Sequence[str], keys: dict[str, Any]) -> list[str]:
@@ -143,7 +156,7 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
         width, times = max(wide.items(), key=lambda each: (each[1], each[0]))
         share = times / len(sample)
         # Many texts contain spaces, so they count only if nothing else does.
-        score = (round(share - (0.3 if mark == WHITESPACE else 0), 2), min(width, 3), -order)
+        score = (round(share - (0.3 if mark in RARE else 0), 2), min(width, 3), -order)
         if score > best and share > 0.5:
             best, result = score, (mark, width)
     return result
@@ -183,10 +196,12 @@ def _layout(
     if first:
         keys["skip_rows"] = records[first][0]
     last = next((at for at in range(len(tail) - 1, -1, -1) if len(_fields(tail[at], delimiter, keys)) == width), -1)
+    last -= last > 0 and _sums_up(tail[last], delimiter, keys) and not _sums_up(tail[last - 1], delimiter, keys)
     below = tail[last + 1 :]
     notes = [_fields(line, delimiter, keys) for line in below if line.strip()]
     # A row that is too short or too long is not a footer.
-    if last >= 0 and 0 < len(notes) < 50 and all(len(note) < width and not is_value(note[0]) for note in notes):
+    is_footer = all((len(note) < width or _TOTAL.fullmatch(note[0])) and not is_value(note[0]) for note in notes)
+    if last >= 0 and 0 < len(notes) < 50 and is_footer:
         keys["skip_footer"] = len(below)
         if is_whole:
             records = [(index, record) for index, record in records if index <= last]
@@ -195,6 +210,11 @@ def _layout(
     if delimiter not in (WHITESPACE, "\t", " ") and 10 * spaced >= 9 * len(fields) > 0:
         keys["skip_initial_space"] = True
     return [record for _, record in records[first:] if len(record) == width]
+
+
+def _sums_up(line: str, delimiter: str, keys: dict[str, Any]) -> bool:
+    """Return True if a row seems to be the total of the others."""
+    return bool(_TOTAL.fullmatch(next(iter(_fields(line, delimiter, keys)), "")))
 
 
 def _fields(line: str, delimiter: str, keys: dict[str, Any]) -> list[str]:

@@ -11,14 +11,21 @@ import numpy as np
 import pandas as pd
 
 from harness.config.dialect import DEFAULT_EMPTY, Dialect
-from harness.data.text_hints import MARK
+from harness.data.text_hints import DATE_LIKE, MARK
 from harness.data.text_values import as_numbers
 
 _SIGNED = re.compile(
-    r"\s*([+-]?)\s*([$€£¥₹₩]?)\s*([+-]?[\d.,' \u00a0\u202f]*\d[\d.]*(?:[eE][+-]?\d+)?)\s*([$€£¥₹₩%]?)\s*"
+    r"\s*([+-]?)\s*([$€£¥₹₩]?)\s*([+-]?[\d.,'\u2019 \u00a0\u202f]*\d[\d.]*(?:[eE][+-]?\d+)?)\s*([$€£¥₹₩%]?)\s*"
 )
 _SENTINELS = (-9, -99, -200, -999, -9999, -99999, 99, 999, 9999, 99999)
 MOST_ROWS = 5000
+
+_WITH_UNIT = re.compile(
+    r"(EUR|USD|GBP|CHF|JPY|CNY|INR|Rs|kr)?\s*[+-]?(?:[1-9]\d*|0)(?:\.\d+)?"
+    r"(?:\s+([A-Za-zµ°²³/]{1,8})|([A-Za-zµ°²³/]{2,8}|[kmglhs°]))?"
+)
+_NO_DATES = ("0000-00-00", "00/00/0000", "00.00.0000", "0000-00-00 00:00:00")
+"""Dates that do not exist, which some databases write for a missing one."""
 
 
 class Marks(NamedTuple):
@@ -45,8 +52,14 @@ def marks_of(columns: Sequence[Sequence[str]], delimiter: str) -> Marks:
         empty = sum(times for word, times in words.items() if word in DEFAULT_EMPTY)
         found = {word: match for word in words if (match := _SIGNED.fullmatch(word))}
         others = [word for word in words if word not in found and word not in DEFAULT_EMPTY]
-        marked = [word for word in others if MARK.fullmatch(word)]
+        marked = [word for word in others if MARK.fullmatch(word) or word in _NO_DATES]
         filled = words.total() - empty - sum(words[word] for word in marked)
+        if _are_dates(others) and marked:
+            missing |= dict.fromkeys(marked)
+            continue
+        if unit := _unit_of([word for word in words if word not in DEFAULT_EMPTY]):
+            signs |= dict.fromkeys(unit)
+            continue
         if not found or 2 * sum(words[word] for word in found) <= filled:
             continue
         if all(word in marked for word in others):
@@ -56,6 +69,22 @@ def marks_of(columns: Sequence[Sequence[str]], delimiter: str) -> Marks:
             numbers.append(match[3].strip())
     decimal, thousands = _decimal_and_thousands(numbers, delimiter, is_euro="€" in signs)
     return Marks(decimal, thousands, "".join(signs), list(missing))
+
+
+def _are_dates(words: Sequence[str]) -> bool:
+    """Return True if most words look like dates, and the others are marks."""
+    dates = [word for word in words if re.match(DATE_LIKE, word) and word not in _NO_DATES]
+    others = {*words} - {*dates}
+    return len(dates) > len(others) and all(MARK.fullmatch(word) or word in _NO_DATES for word in others)
+
+
+def _unit_of(words: Sequence[str]) -> str:
+    """Return the unit or currency that all of at least five words have beside a number; empty if they have none."""
+    found = [_WITH_UNIT.fullmatch(word) for word in words]
+    units = {(match[1] or "", match[2] or match[3] or "") for match in found if match}
+    if len(words) < 5 or not all(found) or len(units) != 1:
+        return ""
+    return "".join(dict.fromkeys("".join(*units)))
 
 
 def _decimal_and_thousands(numbers: Sequence[str], delimiter: str, *, is_euro: bool) -> tuple[str, str]:
@@ -71,7 +100,8 @@ def _decimal_and_thousands(numbers: Sequence[str], delimiter: str, *, is_euro: b
     commas, points = count(r"\d{1,3}(,\d{2,3})*,\d{3}"), count(r"\d{1,3}(\.\d{3})+")
     many_points = count(r"\d{1,3}(\.\d{3}){2,}")
     spaces = count(r"\d{1,3}([ \u00a0\u202f]\d{3})+([.,]\d*)?")
-    apostrophes = count(r"\d{1,3}('\d{3})+([.,]\d*)?")
+    apostrophe = "\u2019" if any("\u2019" in number for number in marked) else "'"
+    apostrophes = count(rf"\d{{1,3}}({apostrophe}\d{{3}})+([.,]\d*)?")
     is_comma = points_comma > commas_point or (comma > point and not commas_point)
     if not (is_comma or point or commas_point or points) and commas and delimiter != ",":
         is_comma = count(r"\d{1,3}(,\d{2,3}){2,}") == 0
@@ -79,10 +109,10 @@ def _decimal_and_thousands(numbers: Sequence[str], delimiter: str, *, is_euro: b
     is_comma = is_comma or (is_euro and points > 0 and not point and delimiter != ",")
     if is_comma:
         other = "." if points_comma or many_points or points else ""
-        return ",", " " if spaces else "'" if apostrophes else other
+        return ",", " " if spaces else apostrophe if apostrophes else other
     if many_points and not point:
         return ",", "."
-    return ".", " " if spaces else "'" if apostrophes else "," if commas or commas_point else ""
+    return ".", " " if spaces else apostrophe if apostrophes else "," if commas or commas_point else ""
 
 
 def words_that_are_marks(columns: Sequence[Sequence[str]]) -> list[int]:

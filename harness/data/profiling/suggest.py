@@ -133,7 +133,9 @@ def date_settings(dates: Sequence[ColumnProfile]) -> dict[str, Any]:
 
 def loss_for(target: ColumnProfile) -> str:
     """Return the loss for a target of labels; empty for a number."""
-    if target.kind in ("text", "boolean"):
+    if target.kind == "boolean":
+        return "binary_crossentropy"
+    if target.kind == "text":
         return "binary_crossentropy" if target.distinct == 2 else "sparse_categorical_crossentropy"
     binary = target.kind == "integer" and target.distinct == 2 and target.numbers.max - target.numbers.min == 1
     return "binary_crossentropy" if binary else ""

@@ -1,0 +1,47 @@
+"""Spreads tiles over devices, which train them in parallel. Tiles are independent, so this affects no result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+
+import tensorflow as tf
+
+from harness.training.tile import Tile
+
+
+class Devices:
+    """The devices of a scan.
+
+    Attributes:
+        names: TensorFlow's names; the first one also computes what belongs to no tile.
+        workers: Calls at a time.
+    """
+
+    def __init__(self, names: Sequence[str], workers: int | None) -> None:
+        """Use `workers` parallel calls; None means one per core, and on GPUs one each."""
+        self.names = tuple(names)
+        self._takes_turns = workers is None and "GPU" in self.names[0]
+        self.workers = len(self.names) if self._takes_turns else workers or os.cpu_count() or 1
+
+    def place(self, tiles: Sequence[Tile]) -> None:
+        """Give each tile the device that has the fewest updates to do so far."""
+        updates = dict.fromkeys(self.names, 0)
+        for tile in tiles:
+            tile.device = min(updates, key=updates.__getitem__)
+            updates[tile.device] += tile.loop.updates
+
+    def each(self, pool: Executor, tiles: Iterable[Tile], work: Callable[[Tile], None]) -> None:
+        """Run `work` for all tiles, each on its device."""
+
+        def on_device(some: Sequence[Tile]) -> None:
+            for tile in some:
+                with tf.device(tile.device):
+                    work(tile)
+
+        groups = [[tile] for tile in tiles]
+        if self._takes_turns:
+            tiles = [tile for (tile,) in groups]
+            groups = [[tile for tile in tiles if tile.device == name] for name in self.names]
+        list(pool.map(on_device, groups))

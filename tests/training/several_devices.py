@@ -1,0 +1,86 @@
+"""Trains on one, two and three parts of the CPU; run by `test_devices.py`, as TensorFlow divides it only once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from harness.config import DataConfig, Device, RuntimeConfig, Scaling
+from harness.data.scaler import Scaler
+from harness.data.tables.builder import open_table
+from harness.data.tables.table import Table
+from harness.models import linear, mlp
+from harness.runtime.device import choose_device, other_devices
+from harness.training import feed
+from harness.training.events import Progress
+from harness.training.lane import Lane
+from tests.helpers import History, make_scan, note, recipe
+
+RUNTIME = RuntimeConfig(Device.cpu, devices=[0, 1, 2])
+KINDS = recipe(linear), recipe(lambda inputs: mlp(inputs, units=[3]))
+LANES = [
+    Lane(chunk, kind, 0, rate, (3,)) for kind in KINDS for chunk in (20, 1203) for rate in np.linspace(0.001, 0.05, 9)
+]
+
+
+def made(folder: Path) -> Table:
+    """Return a table of 1,203 rows."""
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame(random.normal(size=(1203, 3)), columns=["a", "b", "y"])
+    frame.to_csv(folder / "some.csv", index=False)
+    return open_table(DataConfig(features=["a", "b"], target="y", path=str(folder / "some.csv")), folder)
+
+
+def trained(table: Table, others: Sequence[str], resumed_on: Sequence[str] | None = None) -> list[History]:
+    """Return what becomes of the lanes; with `resumed_on`, these devices take over in the second epoch."""
+    found = [History() for _ in LANES]
+
+    def scan(devices: Sequence[str]):
+        return make_scan(LANES, table, Scaler.of(table, Scaling.standard), block_rows=1024, other_devices=devices)
+
+    first = scan(others)
+    for event in first.run():
+        note(found, event)
+        if resumed_on is not None and isinstance(event, Progress) and event.epoch == 2:
+            second = scan(resumed_on)
+            second.restore(first.state())
+            for later in second.run():
+                note(found, later)
+            break
+    return found
+
+
+def main() -> None:
+    """Compare all ways; raises `AssertionError` if one differs."""
+    assert choose_device(RUNTIME)[0] == "/CPU:0"
+    others = other_devices(RUNTIME)
+    assert others == ("/CPU:1", "/CPU:2")
+    with tempfile.TemporaryDirectory() as folder:
+        table = made(Path(folder))
+        known = [each.numbers for each in trained(table, [])]
+        for devices, resumed_on in ((others[:1], None), (others, None), (others, []), ([], others[:1])):
+            assert [each.numbers for each in trained(table, devices, resumed_on)] == known, (devices, resumed_on)
+
+        sent = feed._sent
+
+        def breaks(block, device):
+            if device == "/CPU:1" and block.stop > block.start:
+                raise tf.errors.InternalError(None, None, "the device is gone")
+            return sent(block, device)
+
+        feed._sent = breaks
+        found = trained(table, others)
+        ended = [index for index, each in enumerate(found) if each.error]
+        assert 0 < len(ended) < len(found)
+        assert all("the device is gone" in str(found[index].error) for index in ended)
+        assert all(found[index].numbers == known[index] for index in range(len(found)) if index not in ended)
+    print("same bits on", 1 + len(others), "devices;", len(ended), "of", len(found), "lanes ended with a device")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Lanes that are divided among devices have the results of one device, also when resumed on others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import pytest
+
+from harness.config import Device, RuntimeConfig
+from harness.errors import ConfigError
+from harness.training.devices import Devices
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_the_devices() -> None:
+    command = [sys.executable, "-m", "tests.training.several_devices"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("same bits on 3 devices; ")
+
+
+@pytest.mark.parametrize("numbers", [[], [0, 0], [-1], [1.5], [64]])
+def test_devices_are_different_numbers(numbers: list) -> None:
+    with pytest.raises(ConfigError, match=r"runtime\.devices"):
+        RuntimeConfig(Device.cpu, devices=numbers)
+
+
+class Loop(NamedTuple):
+    """Stands for a tile's loop."""
+
+    updates: int
+
+
+class Part:
+    """Stands for a tile."""
+
+    def __init__(self, updates: int) -> None:
+        self.loop, self.device = Loop(updates), ""
+
+
+def test_devices_get_about_the_same_number_of_updates() -> None:
+    tiles: list[Any] = [Part(updates) for updates in (90, 50, 30, 10, 1)]
+    Devices(["/GPU:0", "/GPU:1"], None).place(tiles)
+    assert [tile.device for tile in tiles] == ["/GPU:0", "/GPU:1", "/GPU:1", "/GPU:1", "/GPU:0"]
+
+
+def test_a_gpu_takes_one_call_at_a_time() -> None:
+    assert Devices(["/GPU:0", "/GPU:1"], None).workers == 2
+    assert Devices(["/GPU:0"], 3).workers == 3
+    assert Devices(["/CPU:0", "/CPU:1"], None).workers == os.cpu_count()
