@@ -39,8 +39,101 @@ class Team(NamedTuple):
     folder: Path
 
     def login(self, user: str, password: str) -> dict[str, str | None]:
-        names = {"https://NAME:5000": team.uri, "EXPERIMENT_ID": experiment.experiment_id}
+        names = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+        return {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_TRACKING_SERVER_CERT_PATH": str(self.authority), **names}
 
+
+def documented(pattern: str) -> list[str]:
+    """Return the lines of the page's code that match."""
+    return [line for line in DOCS.splitlines() if re.match(pattern, line)]
+
+
+def _with(command: str, names: Mapping[str, str]) -> list[str]:
+    """Return the words of a documented command that runs Python here."""
+    for name, value in names.items():
+        command = command.replace(name, value)
+    return [sys.executable, *shlex.split(command)[1:]]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Mapping[str, str]]:
+    if lacking := lacks_postgres():
+        pytest.skip(lacking)
+    with postgres(is_durable=False) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def team(database: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    if LACKING:
+        pytest.skip(f"{', '.join(LACKING)} not installed")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    folder = tmp_path_factory.mktemp("team")
+    for command in documented("openssl "):
+        words = shlex.split(command.replace("DNS:NAME", f"IP:{HOST}"))
+        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=60)
+    (ini,) = re.findall(r"```\n(\[mlflow\]\ndefault_permission.*?)```", DOCS, re.DOTALL)
+    (folder / "auth.ini").write_text(ini.replace("/srv/mlflow", str(folder)))
+    port = free_port()
+    with ExitStack() as stack:
+        s3 = ThreadedMotoServer(HOST, port, verbose=False)
+        s3.start()
+        stack.callback(s3.stop)
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://{HOST}:{port}",
+            region_name="us-east-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+        )
+        client.create_bucket(Bucket="team")
+        environment = {
+            **database,
+            **keys,
+            "MLFLOW_S3_ENDPOINT_URL": f"http://{HOST}:{port}",
+            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+            "MLFLOW_AUTH_ADMIN_USERNAME": "admin",
+            "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret",
+        }
+        words = ["--app-name", "basic-auth", "--artifacts-destination", "s3://team/artifacts", "--uvicorn-opts"]
+        words += [f"--ssl-keyfile={folder}/server.key --ssl-certfile={folder}/server.pem"]
+        uri = stack.enter_context(mlflow_server(folder, environment, words, workers=1, scheme="https"))
+        yield Team(uri, folder / "authority.pem", folder)
+        stored = client.list_objects_v2(Bucket="team")["Contents"]
+        assert any(thing["Key"].endswith("/config.yaml") for thing in stored)
+
+
+def train(warm: Warm, folder: Path, environment: Mapping[str, str | None], *words: str) -> tuple[int, str]:
+    """Run the command, and return its exit code and its last line."""
+    (folder / "rows.csv").write_text(ROWS)
+    (folder / "log").unlink(missing_ok=True)
+    code = warm.run(folder, *(words or ("train", *WORDS)), environment=environment, seconds=200)
+    return code, (folder / "log").read_text().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_passwords_tls_and_s3(team: Team, warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin = team.login("admin", ADMIN)
+    code, line = train(warm, tmp_path, admin, "train", "-m", "seed=0,1", *WORDS)
+    assert (code, line[:6]) == (0, "Sweep "), line
+    # The same from MLflow's credentials file.
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_text(
+        f"[mlflow]\nmlflow_tracking_username = admin\nmlflow_tracking_password = {ADMIN}\n"
+    )
+    stored = admin | {"MLFLOW_TRACKING_USERNAME": None, "MLFLOW_TRACKING_PASSWORD": None, "HOME": str(tmp_path)}
+    assert train(warm, tmp_path, stored)[0] == 0
+    (tmp_path / ".mlflow" / "credentials").unlink()
+
+    for name, value in admin.items():
+        monkeypatch.setenv(name, value or "")
+    experiment = MlflowClient(team.uri).get_experiment_by_name("harness")
+    assert experiment
+    names = {"https://NAME:5000": team.uri, "EXPERIMENT_ID": experiment.experiment_id}
     add_user, let_write = (_with(command, names) for command in documented("python -c"))
     subprocess.run(add_user, input=READER, text=True, check=True, capture_output=True, timeout=200)
     opening = f"harness: tracking.uri: cannot open the tracking store {team.uri} "
