@@ -12,6 +12,7 @@ from harness.data.precision import describe_rounding
 from harness.data.vocabulary import explain_text
 from harness.errors import require
 from harness.formatting import count
+from harness.runtime.cores import cores
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
 from harness.sweep.claims import claim_of, is_abandoned, owner
@@ -35,6 +36,7 @@ from harness.sweep.tasks.recorder import DriverRecorder
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import sqlite_path, tracking_uri
+from harness.training.arrangement import idle_cores
 
 
 class Sweep:
@@ -136,6 +138,9 @@ class Sweep:
         self._describe_data(distinct)
         bracket = bracket_of(runs, self._search)
         scans = prepare_scans(distinct, executor, bracket)
+        for scan in scans if "GPU" not in executor.device and not self._cluster else ():
+            if hint := idle_cores(scan.task.cohorts, configs[0].runtime.threads, len(cores())):
+                self._say(f"device: {hint}")
         store = self._started(distinct, executor)
         batch = self._batch(distinct, scans, executor, bracket, store)
         self._batches.append(batch)
