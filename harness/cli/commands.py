@@ -13,6 +13,7 @@ import click
 from harness.cli.options import age_option, cache_option, full_ids, print_wide, reader_of, show_runs, uri_option
 from harness.cli.output import say, warn
 from harness.cli.streams import finishes_without_output
+from harness.errors import require
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def predict(
 
     RUN is the beginning of an id, `last` or `best`.
     """
+    # Before TensorFlow and the model are loaded, which takes seconds.
+    require(path.exists(), f"PATH: no such file or folder: {path}.")
     from rich.console import Console
 
     from harness.cli.predict import predict

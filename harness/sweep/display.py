@@ -39,7 +39,7 @@ class Display:
         rows, size = self._rates(f"{state.what} data", state.rows, state.bytes)
         if self._bar is None and not self._is_due(first=1.0):
             return
-        parts = [f"{millions(state.rows)} rows", f"{millions(rows)} rows/s"]
+        parts = [f"{millions(state.rows)} rows", *([f"{millions(rows)} rows/s"] if rows else [])]
         if size:
             parts.append(f"{size / 1e6:.0f} MB/s")
         if size and state.total:

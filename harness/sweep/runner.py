@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from harness.sweep.search.seeds import mark_unseeded
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
+from harness.training.arrangement import idle_cores
 
 
 class Sweep:
@@ -117,6 +119,9 @@ class Sweep:
         self._describe_data(distinct)
         bracket = bracket_of(runs, self._search)
         scans = prepare_scans(distinct, executor, bracket)
+        for scan in scans if "GPU" not in executor.device else ():
+            if hint := idle_cores(scan.task.cohorts, configs[0].runtime.threads, os.cpu_count() or 1):
+                self._say(f"device: {hint}")
         store = self._started(distinct, executor)
         batch = Batch(distinct, scans, executor, store, self._command, bracket)
         self._batches.append(batch)

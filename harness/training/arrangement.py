@@ -42,6 +42,20 @@ class Cohort:
     step_rows: int
 
 
+def idle_cores(cohorts: Sequence[Cohort], threads: int, cores: int) -> str:
+    """Return a sentence if tiles that TensorFlow runs operation by operation leave cores idle, else an empty string.
+
+    Tiles are updated side by side. More threads for each operation are never chosen silently: they change rounding, so
+    that results would depend on the number of lanes and cores.
+    """
+    tiles = sum(-(-len(cohort.lanes) // cohort.tile) for cohort in cohorts)
+    is_graph = any(cohort.strategy.compiler == "graph" for cohort in cohorts)
+    if not is_graph or threads > 1 or tiles > cores // 2:
+        return ""
+    lanes = "the only lane keeps" if tiles == 1 else f"{tiles} lanes keep"
+    return f"{lanes} {tiles} of {cores} cores busy; runtime.threads={cores // tiles} uses all, and changes rounding"
+
+
 @dataclass
 class Arrangement:
     """The cohorts and tiles of a scan, and how its blocks are cut.

@@ -221,6 +221,23 @@ def test_categories_and_dates_are_read_as_in_training(write: Write, tmp_path: Pa
     assert (tmp_path / "out.csv").read_text() == "prediction\n201\n0\n2\n"
 
 
+def test_empty_fields_are_filled_as_in_training(write: Write, tmp_path: Path) -> None:
+    """The model of `data.missing=mean` fills them itself; one that cannot, since training had none, is not asked to."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    inputs = {name: keras.Input((1,), name=name) for name in "ab"}
+    filled = keras.ops.where(keras.ops.isnan(inputs["a"]), 7.0, inputs["a"])
+    with Tracker(uri, "question") as tracker:
+        run_id = tracker.start_run("run", {}, {"kind": "run", "sample": "batch"})
+        tracker.log_text(run_id, "data: {features: [a, b], target: y, missing: mean}", "config.yaml")
+        raw = RawModel(keras.Model(inputs, filled + inputs["b"]), {name: np.ones(1) for name in "ab"}, ["y"])
+        tracker.log_model(run_id, raw)
+        tracker.end_run(run_id, "FINISHED")
+    predict(RunReader(uri), run_id, write("a,b\n1,2\n,3\nNA,4\n"), tmp_path / "out.csv", keep=False)
+    assert (tmp_path / "out.csv").read_text() == "prediction\n3\n10\n11\n"
+    with pytest.raises(ConfigError, match=r"b: empty field in .*line 3, but the model's training rows had none\."):
+        predict(RunReader(uri), run_id, write("a,b\n1,2\n2,\n"), tmp_path / "out.csv", keep=False)
+
+
 def numeric(folder: Path, bytes_at_once: int, patch: pytest.MonkeyPatch) -> RunReader:
     """A run whose model has the numeric categories 1 to 4, and takes few rows at once."""
     patch.setattr(saved_model, "BATCH_BYTES", bytes_at_once)

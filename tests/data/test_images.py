@@ -20,6 +20,7 @@ from PIL import Image
 
 from harness.config import Fit, ImagesConfig, LabelType, Order, Scaling
 from harness.data.images.decode import decode, quiet
+from harness.data.images.parquet import ImageParquet
 from harness.data.profiling.first_rows import check_first_rows
 from harness.data.tables.builder import open_table
 from harness.data.tables.cache import list_tables, verify_table
@@ -292,3 +293,17 @@ def test_the_schema(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError) as error:
         ImagesConfig(**({"image_size": [8, 8]} | changes))
     assert str(error.value) == sentence
+
+
+def test_parquet_is_read_page_by_page(tmp_path: Path) -> None:
+    rows, size = 400, 50_000
+    noise = np.random.default_rng(0).bytes(size)
+    images = pa.table({"image": [noise] * rows, "label": [row % 2 for row in range(rows)]})
+    pq.write_table(images, tmp_path / "x.parquet", row_group_size=rows, write_batch_size=8, use_dictionary=False)
+    del images
+    pool, held = pa.default_memory_pool(), []
+    before = pool.bytes_allocated()
+    for _ in ImageParquet(str(tmp_path / "x.parquet"), ImagesConfig([4, 6])).read():
+        held.append(pool.bytes_allocated() - before)
+    assert len(held) == rows
+    assert max(held) < rows * size / 4

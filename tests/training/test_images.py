@@ -18,6 +18,7 @@ from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.models import linear, mlp
 from harness.training import strategy
+from harness.training.arrangement import idle_cores
 from harness.training.encoding import Encoding
 from harness.training.events import Progress
 from harness.training.lanes import Recipe, Stack
@@ -184,3 +185,13 @@ def test_batch_normalization_is_computed_over_whole_chunks_or_refused(table: Tab
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
     with pytest.raises(ConfigError, match=r"^chunksize=2000 does not work with batch_norm\w*, .* chunksize <= 1024"):
         scan_of([lane(2000, recipe_=recipe(with_batch_norm))], replace(table, train_rows=2000))
+
+
+def test_one_lane_of_convolutions_says_that_cores_are_idle(table: Table) -> None:
+    (alone,) = scan_of([lane(32)], table).cohorts
+    assert idle_cores([alone], 1, 4) == (
+        "the only lane keeps 1 of 4 cores busy; runtime.threads=4 uses all, and changes rounding"
+    )
+    assert idle_cores([alone, alone], 1, 4).startswith("2 lanes keep 2 of 4 cores busy; runtime.threads=2 uses all")
+    (rows,) = scan_of([lane(32, recipe_=recipe(mlp))], table).cohorts
+    assert idle_cores([alone], 2, 4) == idle_cores([alone], 1, 1) == idle_cores([rows], 1, 4) == ""

@@ -20,7 +20,8 @@ from harness.data.images.set import NO_GROUP, SUFFIXES_OF_IMAGES, ImageSet, Item
 from harness.data.storage.local import LocalFile
 from harness.errors import require
 
-BATCH_ROWS = 64
+BATCH_ROWS = 8
+BUFFER_BYTES = 1 << 20
 
 
 class ImageParquet(ImageSet):
@@ -89,7 +90,9 @@ class ImageParquet(ImageSet):
         return Item(name, key, label, group, known, len(data), partial(bytes, data))
 
     def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-        with named_damage(self.address), pq.ParquetFile(self.address) as file:
+        # Page by page; by default, Arrow reads a whole row group of images first.
+        options: Any = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
+        with named_damage(self.address), pq.ParquetFile(self.address, **options) as file:
             yield from file.iter_batches(rows, columns=columns)
 
 

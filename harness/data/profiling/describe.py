@@ -146,7 +146,9 @@ def _fault(column: ColumnProfile, is_target: bool) -> str:
     if column.bad:
         found = f"{column.bad:,} of {column.count:,}, the first {column.first_bad[:40]!r}"
         return f"has values that are not float32 numbers ({found}): empty those fields, or {keep_out}"
-    if low == high and not (column.is_large and column.distinct != 1):
+    if low == high and column.kind == "integer" and column.distinct != 1:
+        return f"has whole numbers that differ only in digits that float64 rounds away: {keep_out}"
+    if low == high:
         return f"is {number(low)} in every row: {keep_out}"
     if column.is_large and not is_target:
         top = f"has values up to {max(high, -low):,.0f}, but float32 is exact only up to {EXACT:,.0f}"
