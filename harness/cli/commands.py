@@ -54,6 +54,20 @@ def train(words: tuple[str, ...]) -> int:
     return 1 if failed else 0
 
 
+@click.command(hidden=True)
+@click.argument("task", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--trust", is_flag=True, help="Run models' functions even if they are in other packages.")
+def work(task: Path, trust: bool) -> None:
+    """Train the runs of a task, which a sweep with several workers has written to the file TASK.
+
+    Such a sweep starts this command itself, for example with hydra/launcher=workers. It exits with 0 once the task's
+    result lies beside TASK; runs that have failed are part of that.
+    """
+    from harness.cli.work import work
+
+    work(task, trust=trust)
+
+
 @click.command(
     context_settings={"ignore_unknown_options": True},
     epilog="Example: harness plan -m chunksize=full,1000,100 learning_rate=0.01,0.1 epochs=5,20",
