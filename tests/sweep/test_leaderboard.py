@@ -38,7 +38,10 @@ SCORES = {  # By learning rate and seed; 0 is the seed of the trials.
 def runs(tmp_path: Path) -> dict[tuple[float, int], Run]:
     config = Recording(tmp_path).config(1)
     configs = [replace(config, learning_rate=rate, seed=seed) for rate, seed in SCORES]
-    return dict(zip(SCORES, prepare(configs, lambda state: None), strict=True))
+    found = prepare(configs, lambda state: None)
+    for number, run in enumerate(found):
+        run.run_id = str(number)
+    return dict(zip(SCORES, found, strict=True))
 
 
 def end(board: Leaderboard, run: Run, score: float, status: str = "FINISHED") -> None:
