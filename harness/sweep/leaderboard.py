@@ -213,7 +213,8 @@ class Leaderboard:
             # A split may lack one: a holdout whose rows all have weight 0 has no loss.
             shared = [key for key in result.metrics if all(key in each.metrics for each in all_of_it)]
             result.metrics = {key: mean(each.metrics[key] for each in all_of_it) for key in shared}
-            result.name += f"{MEAN}{len(all_of_it)}"
+            words = [word for word in result.name.split(" ") if not word.startswith(_REPLICATE)]
+            result.name = " ".join(words) + f"{MEAN}{len(all_of_it)}"
             for other in others:
                 results[other].score = None
         return [*results.values()]
@@ -281,6 +282,9 @@ def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> d
     """
     numbers = itertools.count()
     return {signature: [arrays[str(next(numbers))] for _ in range(count)] for signature, count in kept.items()}
+
+
+_REPLICATE = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)
 
 
 def _values(run: Run, keys: Sequence[str]) -> list[Any]:
