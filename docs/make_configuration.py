@@ -24,6 +24,7 @@ from harness.config import (
     TrackingConfig,
 )
 from harness.config.dialect import Dialect
+from harness.config.launchers import SlurmConfig, WorkersConfig
 from harness.config.meanings import default_of, keys, meanings, written
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +64,18 @@ SECTIONS = (
     ("search", "search.", SearchConfig, "How a sweep with an interval searches. See [search.md](search.md)."),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
     ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
+    (
+        "hydra/launcher=workers",
+        "hydra.launcher.",
+        WorkersConfig,
+        "Divides a sweep among processes of this machine. See [scale.md](scale.md).",
+    ),
+    (
+        "hydra/launcher=slurm",
+        "hydra.launcher.",
+        SlurmConfig,
+        "Divides a sweep among jobs of a Slurm cluster. See [scale.md](scale.md#slurm).",
+    ),
 )
 END = """
 ## Groups

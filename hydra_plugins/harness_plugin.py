@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.cli.app import App
 from harness.cli.compose import CONF, Job, compose_jobs, fold_words, grid_axes
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder, write_job_files
 from harness.cli.search_words import search_of
+from harness.config.launchers import SlurmConfig, WorkersConfig
 from harness.errors import require
 from harness.sweep.proposer import Grid, Proposer, Result
 
@@ -63,6 +65,47 @@ class FusedLauncher(Launcher):
         return ended
 
 
+class TasksLauncher(FusedLauncher):
+    """Does the same, but divides the jobs into tasks, which workers train."""
+
+    keys: type
+
+    def __init__(self, **keys: Any) -> None:
+        """Take the keys of `hydra.launcher`."""
+        self._keys = self.keys(**keys)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Tell the app where to train, then do as the other launcher does."""
+        self._app.cluster = self._cluster
+        return super().launch(job_overrides, initial_job_idx)
+
+    def _cluster(self, options: Sequence[str]) -> Any:
+        """Return where the workers run, given the options of their command."""
+        raise NotImplementedError
+
+
+class WorkersLauncher(TasksLauncher):
+    """Workers are processes of this machine."""
+
+    keys = WorkersConfig
+
+    def _cluster(self, options: Sequence[str]) -> Any:
+        from harness.sweep.tasks.cluster import Workers
+
+        return Workers(self._keys, options)
+
+
+class SlurmLauncher(TasksLauncher):
+    """Workers are jobs of a Slurm cluster."""
+
+    keys = SlurmConfig
+
+    def _cluster(self, options: Sequence[str]) -> Any:
+        from harness.sweep.tasks.slurm import Slurm
+
+        return Slurm(self._keys, options)
+
+
 class HarnessSweeper(Sweeper):
     """Trains the configurations that a proposer proposes; checks all jobs of a batch before the first is trained."""
 
@@ -84,7 +127,7 @@ class HarnessSweeper(Sweeper):
         config: Any = self.config
         if search := search_of(self._loader, words, config):
             self._app.search = search
-            fused = isinstance(self._launcher, FusedLauncher)
+            fused = type(self._launcher) is FusedLauncher
             together = (
                 "search=halving compares runs while they train together. Remove hydra/launcher, or use search=sobol."
             )
@@ -166,6 +209,8 @@ def _reporter(run: Any) -> TaskFunction:
 
 for group, name, node in (
     ("hydra/launcher", "fused", {"_target_": f"{__name__}.FusedLauncher"}),
+    ("hydra/launcher", "workers", {"_target_": f"{__name__}.WorkersLauncher", **asdict(WorkersConfig())}),
+    ("hydra/launcher", "slurm", {"_target_": f"{__name__}.SlurmLauncher", **asdict(SlurmConfig())}),
     ("hydra/sweeper", "harness", {"_target_": f"{__name__}.HarnessSweeper", "max_batch_size": None, "params": {}}),
 ):
     ConfigStore.instance().store(name, node, group=group, provider="harness")

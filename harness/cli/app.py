@@ -9,7 +9,7 @@ import itertools
 import math
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from harness.sweep.plan import Run
     from harness.sweep.runner import Sweep
     from harness.sweep.search.search import Search
+    from harness.sweep.tasks.cluster import Cluster
 
 
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
@@ -68,6 +69,7 @@ class App:
         self._options = _options_of(arguments)
         self._is_trusted = OPTION in arguments
         self.search: Search | None = None  # What proposes the jobs, if that is not a grid.
+        self.cluster: Callable[[Sequence[str]], Cluster] | None = None  # Where workers train, given their options.
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
         self._is_copy = False  # True in another process, to which a launcher has sent this.
@@ -174,7 +176,12 @@ class App:
 
         if self._sweep is None:
             self._sweep = runner.Sweep(
-                _display(), command=self._command, folder=self.folder, signatures=self._signatures, search=self.search
+                _display(),
+                command=self._command,
+                folder=self.folder,
+                signatures=self._signatures,
+                search=self.search,
+                cluster=self.cluster([OPTION] if self._is_trusted else []) if self.cluster else None,
             )
         try:
             yield self._sweep
@@ -202,7 +209,7 @@ class App:
         self.composed = True
         check_environment()
         configs = [to_config(job.config) for job in jobs]
-        addresses = {address for config in configs for address in (config.tracking.uri, *_paths(config)) if address}
+        addresses = {address for config in configs for address in (config.tracking.uri, *paths(config)) if address}
         remember(*addresses)
         for cache in {config.runtime.cache for config in configs}:
             _check_folder("runtime.cache", cache)
@@ -278,7 +285,8 @@ def _options_of(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _paths(config: Config) -> Sequence[str]:
+def paths(config: Config) -> Sequence[str]:
+    """Return where the data of a configuration is."""
     path = config.data.path
     return path if isinstance(path, list) else [path or ""]
 

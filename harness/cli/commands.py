@@ -13,6 +13,7 @@ import click
 from harness.cli.options import age_option, cache_option, full_ids, print_wide, reader_of, show_runs, uri_option
 from harness.cli.output import say, warn
 from harness.cli.streams import finishes_without_output
+from harness.errors import require
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ def train(words: tuple[str, ...]) -> int:
         reason = " ... ".join(line.strip() for line in lines[:1] + lines[1:][-1:])
         warn(f"failed: {run.name}: {reason}")
     return 1 if failed else 0
+
+
+@click.command(hidden=True)
+@click.argument("task", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--trust", is_flag=True, help="Run models' functions even if they are in other packages.")
+def work(task: Path, trust: bool) -> None:
+    """Train the runs of a task, which a sweep with several workers has written to the file TASK.
+
+    Such a sweep starts this command itself, for example with hydra/launcher=workers. It exits with 0 once the task's
+    result lies beside TASK; runs that have failed are part of that.
+    """
+    from harness.cli.work import work
+
+    work(task, trust=trust)
 
 
 @click.command(
@@ -92,6 +107,8 @@ def predict(
 
     RUN is the beginning of an id, `last` or `best`.
     """
+    # Before TensorFlow and the model are loaded, which takes seconds.
+    require(path.exists(), f"PATH: no such file or folder: {path}.")
     from rich.console import Console
 
     from harness.cli.predict import predict

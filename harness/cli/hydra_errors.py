@@ -64,7 +64,7 @@ def _wrong_value(key: str, fault: str) -> str:
         return f"{key} must be {_KINDS.get(found[2], 'a whole number or `full`')}, not {found[1]}."
     if found := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", fault):
         options = found[2].split(", ")
-        choices = f"{', '.join(options[:-1])} or {options[-1]}"
+        choices = " or ".join(filter(None, (", ".join(options[:-1]), options[-1])))
         return f"{key} must be {choices}, not {found[1]}.{_guess(found[1], options)}"
     if "is not a ListConfig" in fault:
         return f"{key} must be a list, such as {key}=[a,b]."

@@ -36,7 +36,7 @@ def cli() -> None:
 
 
 for command in (
-    *(commands.train, commands.plan, store_commands.compare, store_commands.diff, store_commands.runs),
+    *(commands.train, commands.work, commands.plan, store_commands.compare, store_commands.diff, store_commands.runs),
     *(store_commands.sweeps, store_commands.report, commands.predict, store_commands.register, commands.reproduce),
     *(commands.ui, commands.clean, data),
 ):

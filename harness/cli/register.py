@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
+from pathlib import Path
 
 from harness.analysis.best_run import best_of
 from harness.runtime.secrets import masked
+from harness.tracking import artifacts
 from harness.tracking.frames import SHORT
 from harness.tracking.reader import RunReader
 from harness.tracking.registry import CHAMPION
@@ -25,7 +28,12 @@ def register(records: RunReader, run_id: str, name: str | None) -> list[str]:
     alias = f" and alias {CHAMPION}" if is_best else ""
     address = f"models:/{name}@{CHAMPION}" if is_best else f"models:/{name}/{version}"
     serve = f"mlflow models serve -m {shlex.quote(address)} --env-manager local --port {PORT}"
+    with tempfile.TemporaryDirectory() as folder:
+        request = artifacts.request(records, run_id, Path(folder))
+    content = shlex.quote(masked(request))
+    ask = f"curl http://127.0.0.1:{PORT}/invocations -H 'Content-Type: application/json' -d {content}"
     return [
         f"Run {run.info.run_id[:SHORT]} is registered as {name}, with version {version}{alias}. To serve it:",
         f"MLFLOW_TRACKING_URI={shlex.quote(masked(records.uri))} {serve}",
+        *(["To get a prediction from it, in another terminal:", ask] if request else []),
     ]

@@ -46,7 +46,8 @@ class FullSample(Enum):
 _OWN_TAGS = (
     "kind, sample, signature, sweep, command, device, rounding, host, claims, calls, failure, diverged_at, reproduces, "
     "rows_dropped, fields_filled, model_not_logged, labels, compiler, TF_ENABLE_ONEDNN_OPTS, slice_rows, "
-    "stopped_at, pruned_at, restored_epoch, search, search_effort, search_seed, objective.metric"
+    "stopped_at, pruned_at, instruction_set, restored_epoch, search, search_effort, search_seed, search_spent, "
+    "objective.metric"
 )
 OWN_TAGS = frozenset(_OWN_TAGS.split(", "))
 """Tags that the harness sets itself."""
@@ -128,7 +129,7 @@ class RuntimeConfig:
         gram: Update linear models with squared error from the Gram matrices of their chunks where that is faster; false
             trains on the rows, as for all other models. Changes rounding.
         threads: Threads per TensorFlow operation. Changes rounding.
-        workers: Tiles updated in parallel; None means one per core, and on a GPU a single one.
+        workers: Tiles updated in parallel; None means one per core that the process may use, and on a GPU a single one.
         cache: Folder for tables, generated data, checkpoints and undelivered records.
         deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, all
             operations are deterministic anyway.

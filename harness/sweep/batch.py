@@ -167,13 +167,16 @@ class Batch:
     def _train(self, runs: Sequence[Run], display: Display) -> None:
         """Train the runs that have no result in the store."""
         todo = self._reuse_results(runs, display)
-        if finished := len(runs) - len(todo):
-            are, them = ("is", "it") if finished == 1 else ("are", "them")
-            some = f"{finished} of {count(len(runs), 'run')} {are} already finished"
-            display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
+        self._say_reused(len(runs) - len(todo), len(runs), display)
         if todo:
             continue_recording(todo, self._store)
             self._loop(todo, display).run()
+
+    def _say_reused(self, finished: int, runs: int, display: Display) -> None:
+        if finished:
+            are, them = ("is", "it") if finished == 1 else ("are", "them")
+            some = f"{finished} of {count(runs, 'run')} {are} already finished"
+            display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
 
     def _reuse_results(self, runs: Sequence[Run], display: Display) -> list[Run]:
         """Take results from the store, and return the runs that have none."""

@@ -7,12 +7,8 @@ checkpoints, so that there is one left if the last one is damaged.
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import shutil
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +21,13 @@ from harness.runtime.state_files import (
     StateError,
     moved_aside,
     read_json,
-    read_state,
     require_own_folders,
     set_aside,
     set_aside_unless_file,
     write_json,
-    write_state,
 )
 from harness.sweep.checkpoint_facts import FACTS, Facts
+from harness.sweep.saved_arrays import read_arrays, write_arrays
 
 FOLDER = "checkpoints"
 FORMAT = 5
@@ -42,7 +37,6 @@ TIME_SHARE = 0.01  # Maximum share of the run time spent on writing checkpoints.
 _LAST, _BEFORE, _MANIFEST, _LOCK = "state", "state.before", "manifest.json", "lock"
 _KIND, _MANIFEST_KIND = f"checkpoint {FORMAT}", "checkpoint manifest 1"
 _ABOUT = TypeAdapter(dict[str, str])
-_FACTS = "facts"
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class Checkpoint:
         """Return the newest usable checkpoint, or None if there is none; `say` reports those that are damaged."""
         for path in (self._folder / _LAST, self._folder / _BEFORE):
             try:
-                return _parsed(path, read_state(path, _KIND))
+                return Saved(*read_arrays(path, _KIND, FACTS))
             except FileNotFoundError:
                 continue
             except StateError as error:
@@ -109,12 +103,9 @@ class Checkpoint:
     def save(self, saved: Saved) -> None:
         """Save a checkpoint; the last one is kept beside it, and the one before that is replaced."""
         start = time.monotonic()
-        facts = np.frombuffer(json.dumps(saved.facts).encode(), np.uint8)
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **{_FACTS: facts}, **saved.arrays)
         with contextlib.suppress(FileNotFoundError):
             (self._folder / _LAST).replace(self._folder / _BEFORE)
-        write_state(self._folder / _LAST, _KIND, buffer.getbuffer())  # type: ignore[arg-type]
+        write_arrays(self._folder / _LAST, _KIND, saved.facts, saved.arrays)
         now = time.monotonic()
         self._next = now + max(INTERVAL, (now - start) / TIME_SHARE)
 
@@ -150,12 +141,3 @@ def manifest(checkpoint: Path) -> dict[str, str]:
 def needed_tables(cache: Path) -> set[str]:
     """Return the folder names of tables that checkpoints need."""
     return {checkpoint.get("table", "") for checkpoint in map(manifest, checkpoints(cache))}
-
-
-def _parsed(path: Path, content: bytes) -> Saved:
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in saved.files}
-        return Saved(FACTS.validate_json(arrays.pop(_FACTS).tobytes(), strict=True), arrays)
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise StateError(f"{path} does not have the expected fields.") from error

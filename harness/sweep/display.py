@@ -8,7 +8,9 @@ from datetime import timedelta
 from importlib.util import find_spec
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
 
 from harness.data.ingest import IngestProgress
 from harness.formatting import count, millions
@@ -25,6 +27,7 @@ class Display:
         # Rich can also draw in notebooks, but only with ipywidgets.
         self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._bar: Progress | None = None
+        self._table: Live | None = None
         self._last_line = time.monotonic()
         # The first report on the current work: its name, the time, and its progress.
         self._first: tuple[str, float, tuple[int, ...]] | None = None
@@ -39,7 +42,7 @@ class Display:
         rows, size = self._rates(f"{state.what} data", state.rows, state.bytes)
         if self._bar is None and not self._is_due(first=1.0):
             return
-        parts = [f"{millions(state.rows)} rows", f"{millions(rows)} rows/s"]
+        parts = [f"{millions(state.rows)} rows", *([f"{millions(rows)} rows/s"] if rows else [])]
         if size:
             parts.append(f"{size / 1e6:.0f} MB/s")
         if size and state.total:
@@ -61,15 +64,27 @@ class Display:
             parts += [f"{millions(rate)} rows/s", _remaining((total - rows) / rate)]
         self._show("training", rows, total, parts)
 
+    def tasks(self, table: Table, words: str) -> None:
+        """Show a row for each task of a sweep; where there is no terminal, print only how far they are, in `words`."""
+        if not self._is_live:
+            if self._is_due(PLAIN_SECONDS):
+                self._last_line = time.monotonic()
+                self.say(f"tasks:  {words}")
+            return
+        if self._table is None:
+            self._table = Live(console=self.console, transient=True, auto_refresh=False)
+            self._table.start()
+        self._table.update(table, refresh=True)
+
     def timing(self) -> None:
         """Show that single updates are being timed."""
         self._show("timing", 0, None, ["one update of each kind, alone"])
 
     def clear(self) -> None:
         """Remove the live line and restart the clock."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        for shown_now in filter(None, (self._bar, self._table)):
+            shown_now.stop()
+        self._bar = self._table = None
         self._last_line = time.monotonic()
         self._first = None
 

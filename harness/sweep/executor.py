@@ -159,7 +159,7 @@ class LocalExecutor:
     @property
     def title(self) -> str:
         """What to call the devices."""
-        return f"{1 + len(self.others)} x {self.description}" if self.others else self.description
+        return f"{self.description}, {1 + len(self.others)} devices" if self.others else self.description
 
     def prepare(self, plan: ScanPlan) -> Scan:
         """Return the scan with its models built but nothing compiled."""

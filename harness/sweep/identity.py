@@ -14,6 +14,7 @@ import tensorflow as tf
 from harness.config import Config, RuntimeConfig
 from harness.config.dialect import Dialect
 from harness.data.tables.table import Table
+from harness.runtime.instruction_set import USUAL, instruction_set
 from harness.runtime.onednn import DEFAULT as ONEDNN_DEFAULT
 from harness.runtime.onednn import onednn
 from harness.runtime.own_modules import source_digest
@@ -55,10 +56,11 @@ def search_signature(facts: Mapping[str, object], signatures: Iterable[str]) -> 
 
 
 def rounding(runtime: RuntimeConfig, device: str) -> str:
-    """Hash everything else that can change the last bits of results on one machine: versions, device and settings."""
+    """Hash everything else that can change the last bits of results: versions, processor, device and settings."""
     settings = (getattr(runtime, name) for name in ("lane_tile", "gram", "threads", "deterministic"))
-    # Appended only if it is not the default, so that records without it stay comparable.
+    # Appended only if they are not the usual ones, so that records without them stay comparable.
     kernels = [onednn()] if onednn() != ONEDNN_DEFAULT else []
+    kernels += [instruction_set()] if "CPU" in device and instruction_set() != USUAL else []
     return hash_json([tf.__version__, keras.__version__, device, *settings, *kernels])
 
 

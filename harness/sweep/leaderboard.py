@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
@@ -20,6 +21,31 @@ from harness.training.events import EpochEnd
 _RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost", "stopped_at", "pruned_at", "has_model")
 
 
+@dataclass(frozen=True)
+class Rules:
+    """How the best run of a sweep is chosen, which follows from all of its runs.
+
+    Attributes:
+        split: The values of `SPLITS` that a run must have for its model to be kept: those of the first run.
+        has_one_loss: Whether the losses of all runs can be compared.
+        trial_seed: The seed of a search's trials, if some are trained again with others.
+        shared: Signatures of runs whose settings have runs elsewhere, so that nothing is known of their means.
+    """
+
+    split: list[int | None]
+    has_one_loss: bool
+    trial_seed: int | None
+    shared: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Membership:
+    """The sweep that runs belong to: the id of its summary run, and how its best run is chosen."""
+
+    sweep_id: str
+    rules: Rules
+
+
 class Leaderboard:
     """The runs of a sweep and their metrics so far.
 
@@ -28,10 +54,16 @@ class Leaderboard:
     for its result; settings without such runs come last.
     """
 
-    def __init__(self, trial_seed: int | None = None) -> None:
-        """Start; `trial_seed` is the seed of a search's trials, if some are trained again with others."""
+    def __init__(self, rules: Rules | None = None, trial_seed: int | None = None) -> None:
+        """Start.
+
+        Args:
+            rules: Those of the whole sweep, if the runs are only some of it.
+            trial_seed: The seed of a search's trials, if some are trained again with others.
+        """
+        self._rules = rules
         self.runs: list[Run] = []
-        self._trial_seed = trial_seed
+        self._trial_seed = rules.trial_seed if rules else trial_seed
         self._settings: dict[Run, str] = {}
         self._members: dict[str, list[Run]] = {}  # By setting.
         # Weights of the first run of settings that may be the best: of those that have ended, it is one.
@@ -54,6 +86,16 @@ class Leaderboard:
                 self._settings[run] = setting = _setting(run)
                 self._members.setdefault(setting, []).append(run)
         self.runs = list(dict.fromkeys([*self.runs, *runs]))
+
+    @property
+    def rules(self) -> Rules:
+        """How the best run is chosen."""
+        return self._rules or Rules(_values(self.runs[0], SPLITS), len(self._loss_spaces) == 1, self._trial_seed)
+
+    def rules_for(self, runs: Sequence[Run]) -> Rules:
+        """Return the rules for another process that trains only these runs."""
+        shared = [run.signature for run in runs if not {*self._repetitions(run)} <= {*runs}]
+        return replace(self.rules, shared=shared)
 
     def update(self, run: Run, event: EpochEnd) -> Mapping[str, float]:
         """Add an epoch of a run, and return the epoch's metrics."""
@@ -80,7 +122,7 @@ class Leaderboard:
         That is the first run of a setting with the first run's split. Its own result does not matter: the model of the
         best of several seeds would be that of the luckiest.
         """
-        if _values(run, SPLITS) != _values(self.runs[0], SPLITS):
+        if _values(run, SPLITS) != self.rules.split:
             return
         for other in [each for each in self._kept if self._settings[each] == self._settings[run]]:
             if self._is_unconfirmed(run) or not (self._is_unconfirmed(other) or self._precedes(run, other)):
@@ -92,7 +134,7 @@ class Leaderboard:
 
     def _find_leader(self, run: Run) -> None:
         """Compare a run, if its setting has ended, with the leader, and drop the weights of the worse."""
-        if not all(each.status for each in self._repetitions(run)):
+        if run.signature in self.rules.shared or not all(each.status for each in self._repetitions(run)):
             return
         if (before := self._leader) is None or before not in self._kept or before is run:
             self._leader = run
@@ -133,7 +175,7 @@ class Leaderboard:
 
     def score(self, run: Run) -> float:
         """Return the value of a run by which settings are ranked; lower is better."""
-        if len(self._loss_spaces) == 1 or run.config.objective.metric:
+        if self.rules.has_one_loss or run.config.objective.metric:
             return run.cost
         return cost(comparable_metric(self._last[run]), self._last[run])
 
@@ -156,7 +198,7 @@ class Leaderboard:
         The first finished run of a setting with several has their mean. Trials that nothing confirms have no score if
         others of their kind are confirmed.
         """
-        results = {run: self._result(run) for run in self.runs}
+        results = {run: self._result(run) for run in self.runs if run.run_id}
         finished = [run for run in self.runs if run.status == "FINISHED"]
         confirmed = {run.config.is_full for run in finished if not self._is_unconfirmed(run)}
         for run in finished:
@@ -171,7 +213,8 @@ class Leaderboard:
             # A split may lack one: a holdout whose rows all have weight 0 has no loss.
             shared = [key for key in result.metrics if all(key in each.metrics for each in all_of_it)]
             result.metrics = {key: mean(each.metrics[key] for each in all_of_it) for key in shared}
-            result.name += f"{MEAN}{len(all_of_it)}"
+            words = [word for word in result.name.split(" ") if not word.startswith(_REPLICATE)]
+            result.name = " ".join(words) + f"{MEAN}{len(all_of_it)}"
             for other in others:
                 results[other].score = None
         return [*results.values()]
@@ -222,6 +265,14 @@ class Leaderboard:
                 self._kept[run] = weights
         self._leader = None
 
+    def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over the state of another process that has trained `runs`, and weights that may be the best."""
+        self.restore(runs, {**facts, "kept": {}}, {})
+        by_signature = {run.signature: run for run in runs}
+        for signature, weights in kept_weights(facts["kept"], arrays).items():
+            if run := by_signature.get(signature):
+                self.keep_best(run, weights)
+
 
 def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
     """Return saved weights by the signature of their run, of which `kept` has the number of arrays.
@@ -233,9 +284,12 @@ def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> d
     return {signature: [arrays[str(next(numbers))] for _ in range(count)] for signature, count in kept.items()}
 
 
-def _values(run: Run, keys: Sequence[str]) -> tuple[object, ...]:
+_REPLICATE = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)
+
+
+def _values(run: Run, keys: Sequence[str]) -> list[Any]:
     flat = run.config.flat()
-    return tuple(flat.get(key) for key in keys)
+    return [flat.get(key) for key in keys]
 
 
 def _setting(run: Run) -> str:

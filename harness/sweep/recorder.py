@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep import code_version
-from harness.sweep.leaderboard import Leaderboard, kept_weights
+from harness.sweep.leaderboard import Leaderboard, Membership, kept_weights
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import ALONE, config_yaml, final_metrics, run_params, run_tags
-from harness.sweep.summary import Summary
+from harness.sweep.summary import Summary, add_up
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
 from harness.tracking.tracker import Tracker
 from harness.training.curves import thinned
@@ -47,27 +48,31 @@ class Recorder:
         labels: TrackingConfig | None = None,
         search: str = "",
         trial_seed: int | None = None,
+        membership: Membership | None = None,
     ) -> None:
         """Start or continue the summary run if there is a sweep `folder`; see `Summary` and `Leaderboard`.
 
-        All runs get `tags` and the tags of their `owner`, which are set again when a run is continued.
+        All runs get `tags` and the tags of their `owner`, which are set again when a run is continued. With a
+        `membership`, the runs are some of a sweep whose summary run another process keeps.
         """
+        self._membership = membership
         self._tracker, self._command, self._device = tracker, command, device
         self.tags, self._owner = dict(tags or {}), dict(owner or {})
-        self._leaderboard = Leaderboard(trial_seed)
+        self._leaderboard = Leaderboard(membership.rules if membership else None, trial_seed)
         self._models = ModelLog(tracker)
         self._summary = (
             Summary(tracker, command, folder, signatures, summary_record, self._owner, labels, search)
             if folder
             else None
         )
-        self._has_code = bool(self._summary and self._summary.is_continued)
+        self._seconds: dict[str, float] = {}  # Time spent, by activity, if there is no summary run.
+        self._has_code = bool(membership or (self._summary and self._summary.is_continued))
         self.has_changed = not self._has_code  # Whether the sweep has other runs or results than before.
 
     @property
     def sweep_id(self) -> str:
         """The summary run's id; empty if there is no summary run."""
-        return self._summary.run_id if self._summary else ""
+        return self._summary.run_id if self._summary else self._membership.sweep_id if self._membership else ""
 
     def start(self, runs: Sequence[Run]) -> None:
         """Start the runs that have not ended; those with an id are continued."""
@@ -81,7 +86,7 @@ class Recorder:
             self._tracker.log_params(run.run_id, run_params(run.config))
             self._tracker.tag(run.run_id, self._tags(run))
         new = [run for run in active if not run.run_id]
-        for run in [] if self._summary else new:
+        for run in [] if self.sweep_id else new:
             run.name = run.config.tracking.name or run.name
         ids = self._tracker.start_runs([(run.name, run_params(run.config), self._tags(run)) for run in new])
         for run, run_id in zip(new, ids, strict=True):
@@ -92,10 +97,9 @@ class Recorder:
             parts = {"training": table.train_rows, "holdout": table.holdout_rows, "test": table.test_rows}
             name = Path(table.name).stem
             self._tracker.log_dataset(run.run_id, name, table.address, table.digest, table.columns, parts)
-        if not self._has_code:
-            self._has_code = True
-            self._log_code(self.sweep_id or runs[0].run_id)
-        if any(run.config.tracking.log_model is not LogModel.none for run in active):
+        self._log_code_once(runs)
+        logged = (LogModel.all,) if self._membership else (LogModel.all, LogModel.best)
+        if any(run.config.tracking.log_model in logged for run in active):
             self._tracker.prepare_models()
 
     def reuse(self, records: Mapping[Run, Record]) -> None:
@@ -111,7 +115,7 @@ class Recorder:
             self._leaderboard.set_metrics(run, metrics)
             run.cost = math.inf if run.reason else run.cost
             run.has_model = bool(record.outputs and record.outputs.model_outputs)
-            if (name := run.config.tracking.name) and not self._summary:
+            if (name := run.config.tracking.name) and not self.sweep_id:
                 run.name = name
                 self._tracker.tag(run.run_id, {"mlflow.runName": name, **run.config.tracking.tags})
         self._add_ended(list(records))
@@ -124,7 +128,7 @@ class Recorder:
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the state for `restore`: JSON values and arrays."""
         facts, arrays = self._leaderboard.state()
-        seconds, best = (self._summary.seconds, self._summary.state.best) if self._summary else ({}, None)
+        seconds, best = (self._summary.seconds, self._summary.state.best) if self._summary else (self._seconds, None)
         return facts | {"seconds": seconds, "best": best}, arrays
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -134,15 +138,14 @@ class Recorder:
             ValueError: The weights do not fit the best run's model.
             KeyError: Something is missing.
         """
-        kept = kept_weights(facts["kept"], arrays)
-        for run in runs:
-            if run.signature in kept:
-                self._models.build(run, kept[run.signature])
+        self._build_kept(runs, facts, arrays)
         self._leaderboard.restore(runs, facts, arrays)
         self._add_ended([run for run in runs if run.status])
         self._add([run for run in runs if run.run_id and not run.status])
         if self._summary:
             self._summary.restore(facts["seconds"], facts["best"])
+        else:
+            self._seconds = dict(facts["seconds"])
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
         """Record an epoch for those runs of a lane that have not ended."""
@@ -230,7 +233,9 @@ class Recorder:
     def scanned(self, clocks: Clocks) -> None:
         """Record the time a scan took."""
         if self._summary:
-            self._summary.add_clocks(clocks)
+            self._summary.add_seconds(asdict(clocks))
+        else:
+            add_up(self._seconds, asdict(clocks))
 
     def finish(self) -> None:
         """Log the chosen runs' metrics on the test set and the best setting's model, and end the summary run.
@@ -253,7 +258,7 @@ class Recorder:
     def abort(self, status: str) -> None:
         """End all unfinished runs and the summary run with `status`."""
         for run in self._leaderboard.runs:
-            if not run.status or run.run_id in self._tracker.buffer.dropped_endings:
+            if run.run_id and (not run.status or run.run_id in self._tracker.buffer.dropped_endings):
                 self._end(run, status)
         if self._summary:
             self._summary.end(self._leaderboard.results(), status)
@@ -275,8 +280,18 @@ class Recorder:
                 self.has_changed = True
                 self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
 
-    def _log_code(self, run_id: str) -> None:
-        """Log package versions, commits and uncommitted changes."""
+    def _build_kept(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Check that the weights in a state are those of the runs' models."""
+        kept = kept_weights(facts["kept"], arrays)
+        for run in runs:
+            if run.signature in kept:
+                self._models.build(run, kept[run.signature])
+
+    def _log_code_once(self, runs: Sequence[Run]) -> None:
+        """Log package versions, commits and uncommitted changes, unless the sweep has them."""
+        if self._has_code:
+            return
+        self._has_code, run_id = True, self.sweep_id or runs[0].run_id
         targets = sorted({target for run in self._leaderboard.runs for target in run.config.targets.values()})
         for file, text in code_version.files(targets).items():
             self._tracker.log_text(run_id, text, file)

@@ -101,13 +101,14 @@ def _records(runs: Sequence[Run], facts: Facts, store: Store) -> Mapping[str, Re
     ids = {run.signature: facts["recorder"]["runs"][run.signature]["run_id"] for run in runs}
     found = store.reader.by_id([*ids.values()]) if ids else {}
     of_run = {signature: found[run_id] for signature, run_id in ids.items() if run_id in found}
-    records = {signature: record for signature, record in of_run.items() if _is_of(record, signature)}
+    records = {signature: record for signature, record in of_run.items() if is_of(record, signature)}
     if lost := len(ids.keys() - records.keys()):
         raise UnusableCheckpoint(f"{count(lost, 'run')} no longer in the store")
     return records
 
 
-def _is_of(record: Record, signature: str) -> bool:
+def is_of(record: Record, signature: str) -> bool:
+    """Return True if a record is of a run with this signature, and was not deleted."""
     is_deleted = record.info.lifecycle_stage != LifecycleStage.ACTIVE
     return record.data.tags.get("signature") == signature and not is_deleted
 
@@ -125,10 +126,10 @@ def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: St
     for signature, record in active.items():
         store.tracker.set_recorded(record.info.run_id, record.data.params, steps[signature])
     for record in [record for signature, record in records.items() if signature not in active]:
-        _set_recorded_after_the_end(record, store)
+        set_recorded_after_the_end(record, store)
 
 
-def _set_recorded_after_the_end(record: Record, store: Store) -> None:
+def set_recorded_after_the_end(record: Record, store: Store) -> None:
     """Leave out what is recorded of runs that have ended, and what the store has already."""
     keys = [key for key in record.data.metrics if key == ALONE or key.startswith(TEST)]
     points = store.reader.histories([record.info.run_id], keys) if keys else None

@@ -15,6 +15,7 @@ from harness.config.keys import fitted, key_of
 from harness.data.blocks import SLICE_ROWS
 from harness.data.classes import class_names
 from harness.runtime.gpu_facts import gpu_facts
+from harness.runtime.instruction_set import INSTRUCTION_SET, instruction_set
 from harness.runtime.onednn import ONEDNN, onednn
 from harness.sweep.identity import ROUNDING, TILE, rounding
 from harness.sweep.plan import Run
@@ -43,6 +44,7 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
         "command": run.command or command,
         "device": device,
         ROUNDING: rounding(run.config.runtime, device),
+        INSTRUCTION_SET: instruction_set(),
         "mlflow.runColor": colour(str(run.config.flat()["chunksize"])),
     }
     if len(labels := class_names(run.table.targets[0])) == 2:

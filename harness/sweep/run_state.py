@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
-from harness.sweep.claims import HOST, claim_of, is_owned
+from harness.sweep.claims import claim_of, is_owned
 from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
 from harness.tracking.run_tags import PRUNED, SEARCH
@@ -35,13 +35,13 @@ class RunState:
     def reusable_id(self, rounding: str) -> str:
         """Return the id of a run that is interrupted or without model, to train it again; otherwise an empty string.
 
-        If the run has metrics, training again must give the same ones, so it must be on the same machine and with the
-        same `rounding`; see `harness.sweep.identity`.
+        If the run has metrics, training again must give the same ones, so it must be with the same `rounding`; see
+        `harness.sweep.identity`.
         """
         if self.record is None or self.name not in ("interrupted", WITHOUT_MODEL):
             return ""
         tags = self.record.data.tags
-        is_alike = (tags.get(ROUNDING), tags.get("host")) == (rounding, HOST)
+        is_alike = tags.get(ROUNDING) == rounding
         return self.record.info.run_id if is_alike or not self.record.data.metrics else ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,25 +12,30 @@ from harness.data.precision import describe_rounding
 from harness.data.vocabulary import explain_text
 from harness.errors import require
 from harness.formatting import count
+from harness.runtime.cores import cores
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
 from harness.sweep.claims import claim_of, is_abandoned, owner
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
+from harness.sweep.leaderboard import Membership
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
 from harness.sweep.run_locks import locks_of, only_one
-from harness.sweep.scan_loop import prepare_scans
-from harness.sweep.search.bracket import bracket_of
+from harness.sweep.scan_loop import PreparedScan, prepare_scans
+from harness.sweep.search.bracket import RunBracket, bracket_of
 from harness.sweep.search.record import log_search, recall
 from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import mark_unseeded
+from harness.sweep.tasks.cluster import Cluster
+from harness.sweep.tasks.driver import TaskBatch
+from harness.sweep.tasks.recorder import DriverRecorder
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
-from harness.tracking.uri import tracking_uri
+from harness.tracking.uri import sqlite_path, tracking_uri
 from harness.training.arrangement import idle_cores
 
 
@@ -48,6 +52,8 @@ class Sweep:
         tags: Mapping[str, str] | None = None,
         search: Search | None = None,
         is_part: bool = False,
+        cluster: Cluster | None = None,
+        membership: Membership | None = None,
     ) -> None:
         """Describe a sweep; the first batch opens the store.
 
@@ -59,10 +65,13 @@ class Sweep:
             tags: Tags to set on each run.
             search: The search that proposes the configurations.
             is_part: Whether it is part of another sweep, which says what data and store they have in common.
+            cluster: Where workers train; None means in this process.
+            membership: The sweep that these runs belong to, if another process keeps its summary run.
         """
         self._is_part = is_part
         self._search, self._search_signature = search, ""
         self._display, self._command, self._folder = display, command, folder
+        self._cluster, self._membership = cluster, membership
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
         self._store: Store | None = None
@@ -80,12 +89,7 @@ class Sweep:
             if store and kind:
                 store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
             elif store:
-                store.recorder.finish()
-                if self._search and store.recorder.sweep_id:
-                    log_search(store.tracker, store.recorder.sweep_id, self._search, self._proposed)
-                sweep_id = store.recorder.sweep_id
-                if sweep_id and (store.recorder.has_changed or not has_report(store.reader, sweep_id)):
-                    publish_report(store.tracker, sweep_id, self._display)
+                self._finish(store)
                 for batch in self._batches:
                     batch.discard_checkpoint()
         except BaseException as own:
@@ -93,6 +97,19 @@ class Sweep:
             raise
         finally:
             self._resources.__exit__(kind, error, None)
+
+    def _prepare(self, runs: Sequence[Run]) -> None:
+        """Do what is to be done with runs before any of them is trained; for subclasses."""
+
+    def _finish(self, store: Store) -> None:
+        """Record what follows from all runs."""
+        store.recorder.finish()
+        if not (sweep_id := store.recorder.sweep_id):
+            return
+        if self._search:
+            log_search(store.tracker, sweep_id, self._search, self._proposed)
+        if store.recorder.has_changed or not has_report(store.reader, sweep_id):
+            publish_report(store.tracker, sweep_id, self._display)
 
     def train(self, configs: Sequence[Config], commands: Sequence[str] = ()) -> list[Run]:
         """Train and record configurations, except those that already have a result in the store.
@@ -107,8 +124,10 @@ class Sweep:
         Raises:
             ConfigError: A configuration cannot be trained; nothing of this batch was trained or recorded.
         """
+        if self._cluster and self._cluster.is_remote:
+            _require_server(configs[0].tracking.uri)
         executor = choose_executor(configs[0].runtime)
-        if "GPU" in executor.device and not self._store:
+        if "GPU" in executor.device and not self._store and not self._cluster:
             for name in sorted([executor.device, *executor.others]):
                 number = name.rpartition(":")[2]
                 self._resources.enter_context(only_one(f"gpu-{number}", self._display.say))
@@ -119,11 +138,11 @@ class Sweep:
         self._describe_data(distinct)
         bracket = bracket_of(runs, self._search)
         scans = prepare_scans(distinct, executor, bracket)
-        for scan in scans if "GPU" not in executor.device else ():
-            if hint := idle_cores(scan.task.cohorts, configs[0].runtime.threads, os.cpu_count() or 1):
+        for scan in scans if "GPU" not in executor.device and not self._cluster else ():
+            if hint := idle_cores(scan.task.cohorts, configs[0].runtime.threads, len(cores())):
                 self._say(f"device: {hint}")
         store = self._started(distinct, executor)
-        batch = Batch(distinct, scans, executor, store, self._command, bracket)
+        batch = self._batch(distinct, scans, executor, bracket, store)
         self._batches.append(batch)
         self._resources.callback(batch.close)
         try:
@@ -173,6 +192,7 @@ class Sweep:
                 run.search = self._search_signature
             if self._search.trial_seed is not None and (unseeded := mark_unseeded(runs)):
                 self._say(f"search: {unseeded}")
+        self._prepare(runs)
         runs = [self._ended.get(run.signature, run) for run in runs]
         self._proposed.append(runs)
         return runs
@@ -181,9 +201,22 @@ class Sweep:
         """Return the store, which is opened for the first `runs`."""
         if self._store is None:
             self._store = self._open(runs[0].config, executor.description, runs)
-            if sweep_id := self._store.recorder.sweep_id:
-                publish_start(self._store.tracker, sweep_id, self._command, runs)
+            if self._folder:
+                publish_start(self._store.tracker, self._store.recorder.sweep_id, self._command, runs)
         return self._store
+
+    def _batch(
+        self,
+        runs: Sequence[Run],
+        scans: Sequence[PreparedScan],
+        executor: Executor,
+        bracket: RunBracket | None,
+        store: Store,
+    ) -> Batch:
+        if not self._cluster:
+            return Batch(runs, scans, executor, store, self._command, bracket)
+        assert self._folder
+        return TaskBatch(runs, scans, executor, store, self._command, self._cluster, self._folder / "tasks")
 
     def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Store:
         """Open the store, and end runs that dead processes left running."""
@@ -210,12 +243,13 @@ class Sweep:
             if self._folder and not config.runtime.rerun:
                 identity = self._search_signature or sweep_signature(signatures)
                 record = reader.sweep_of_signature(tracker.experiment_id, identity)
-            recorder = Recorder(
+            recorder = (DriverRecorder if self._cluster else Recorder)(
                 *(tracker, self._command, self._folder, device, signatures, record, self._tags),
                 owner=owner(locks.place),
                 labels=config.tracking,
                 search=self._search_signature,
                 trial_seed=self._search.trial_seed if self._search else None,
+                membership=self._membership,
             )
             if self._search and (sentence := recall(self._search, recorder.sweep_id, record, runs[0], tracker, reader)):
                 self._say(sentence)
@@ -245,6 +279,16 @@ class Sweep:
         if line not in self._said and not self._is_part:
             self._said.add(line)
             self._display.say(line)
+
+
+def _require_server(uri: str | None) -> None:
+    """Reject a store in a file, which workers on other machines cannot write to safely, or at all."""
+    uri = tracking_uri(uri)
+    require(
+        sqlite_path(uri) is None,
+        f"tracking.uri: workers on other machines cannot write to the file {masked(uri)}. Start `mlflow server`, and "
+        "set tracking.uri to its address.",
+    )
 
 
 def train(

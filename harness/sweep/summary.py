@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from mlflow.entities import Run as Record
@@ -24,7 +23,6 @@ from harness.tracking.pages import run_page
 from harness.tracking.run_tags import SEARCH
 from harness.tracking.system_metrics import SystemMonitor
 from harness.tracking.tracker import Tracker
-from harness.training.trainer import Clocks
 
 MAX_FAILURES = 20  # Maximum number of failed runs to list by name.
 
@@ -109,10 +107,9 @@ class Summary:
 
         self._monitor = self._monitor or SystemMonitor(log)
 
-    def add_clocks(self, clocks: Clocks) -> None:
-        """Add the time a scan took."""
-        for name, seconds in asdict(clocks).items():
-            self.state.seconds[name] = self.state.seconds.get(name, 0.0) + seconds
+    def add_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Add the time a scan took, by activity."""
+        add_up(self.state.seconds, seconds)
 
     def end(self, results: Sequence[RunResult], status: str = "") -> None:
         """Record the times and the note, and end the run; without a `status`, it fails if any run has failed."""
@@ -130,6 +127,12 @@ class Summary:
         self._tracker.tag(self.run_id, {"mlflow.note.content": note})
         failed = any(run.reason for run in state.runs)
         self._tracker.end_run(self.run_id, status or ("FAILED" if failed else "FINISHED"))
+
+
+def add_up(total: dict[str, float], seconds: Mapping[str, float]) -> None:
+    """Add times by activity to those in `total`."""
+    for name, value in seconds.items():
+        total[name] = total.get(name, 0.0) + value
 
 
 def _state_of(record: Record) -> SummaryState:

@@ -13,6 +13,7 @@ import itertools
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from harness.tracking._compat_schema import UntestedSchema, connection
+from harness.tracking.connections import REQUESTS_AT_ONCE
 from harness.tracking.uri import sqlite_path
 
 Point = tuple[str, str, int, float]
@@ -77,13 +79,18 @@ def _from_server(
     client: MlflowClient, uri: str, run_ids: Sequence[str], metrics: Sequence[str], limit: int
 ) -> Iterator[Point]:
     server = get_default_host_creds(uri)
-    for metric, start in itertools.product(metrics, range(0, len(run_ids), _RUNS_PER_REQUEST)):
-        some = run_ids[start : start + _RUNS_PER_REQUEST]
+
+    def points_of(metric: str, some: Sequence[str]) -> list[Point]:
         query = {"run_id": list(some), "metric_key": metric, "max_results": limit}
         answer: Any = http_request(server, _ENDPOINT, "GET", params=query)
         answer.raise_for_status()
         points = answer.json()["metrics"]
         if len(points) < limit:
-            yield from ((point["run_id"], metric, int(point["step"]), float(point["value"])) for point in points)
-        else:  # The response may have been truncated.
-            yield from public_histories(client, some, [metric])
+            return [(point["run_id"], metric, int(point["step"]), float(point["value"])) for point in points]
+        return list(public_histories(client, some, [metric]))  # The response may have been truncated.
+
+    groups = [run_ids[start : start + _RUNS_PER_REQUEST] for start in range(0, len(run_ids), _RUNS_PER_REQUEST)]
+    wanted = list(itertools.product(metrics, groups))
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        for points in pool.map(points_of, *zip(*wanted, strict=True)) if wanted else ():
+            yield from points

@@ -47,8 +47,15 @@ def follow_move(path: Path) -> None:
             for table, columns in _ADDRESSES.items():
                 for column in columns:
                     _replace(store, table, column, root, here)
-        store.execute(_KNOW_AGAIN, [str(path), path.stat().st_ino, IDENTITY])
+        if not _is_copy(store):
+            store.execute(_KNOW_AGAIN, [str(path), path.stat().st_ino, IDENTITY])
         store.execute("COMMIT")
+
+
+def _is_copy(store: sqlite3.Connection) -> bool:
+    """Return True if the store that this one was made from is still at its place; then it keeps its name for itself."""
+    query = "SELECT json_extract(value, '$.path') FROM experiment_tags WHERE key = ? AND json_valid(value)"
+    return any(place and Path(str(place)).is_file() for (place,) in store.execute(query, [IDENTITY]))
 
 
 def _root(address: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from harness.tracking.uri import mlflow_uri
 MOST_BYTES = 64 << 20
 """Maximum size of a recorded text, such as a patch."""
 
+_EXAMPLE = "serving_input_example.json"
 _CODE = re.compile(r"packages\.txt|commits\.txt|uncommitted-[\w.\- ]+\.patch")
 
 
@@ -34,6 +36,20 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
     location = records.client.get_logged_model(model_id(records.run(run_id))).artifact_location
     downloaded = download_artifacts(location, dst_path=str(folder), tracking_uri=mlflow_uri(records.uri))
     return next(Path(downloaded).rglob("*.keras"))
+
+
+def request(records: RunReader, run_id: str, folder: Path) -> str:
+    """Return a request to the served model of a run, as JSON: the first row of its example.
+
+    Empty if the model has no example of columns; pixels are too long to be read.
+    """
+    location = records.client.get_logged_model(model_id(records.run(run_id))).artifact_location
+    try:
+        path = download_artifacts(f"{location}/{_EXAMPLE}", dst_path=str(folder), tracking_uri=mlflow_uri(records.uri))
+        example = json.loads(Path(path).read_text(encoding="utf-8"))["dataframe_split"]
+        return json.dumps({"dataframe_split": {"columns": example["columns"], "data": example["data"][:1]}})
+    except (MlflowException, OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def model_id(run: Run) -> str:

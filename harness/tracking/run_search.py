@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError, require
 from harness.runtime.secrets import masked
+from harness.tracking._compat_server_version import require_new_enough
 from harness.tracking.client import client_of
 from harness.tracking.foreign import fault
 from harness.tracking.store_errors import reason
@@ -54,6 +55,9 @@ class RunSearch:
         try:
             self.client = client_of(uri)
             self.client.search_experiments(max_results=1)
+            require_new_enough(uri)
+        except ConfigError:
+            raise
         except Exception as error:
             raise ConfigError(f"--uri: cannot open the tracking store {masked(uri)} ({reason(error)}).") from error
 

@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -217,20 +216,27 @@ class Sender:
         """Try deliveries at the same time until one fails; return those that are to be made one after another."""
         if self._calls.at_once == 1 or len(deliveries) == 1 or self._is_unreachable:
             return deliveries
+        failed = [True] * len(deliveries)
+        order = iter(range(len(deliveries)))  # Each thread takes the next one.
         has_failed = threading.Event()
 
-        def fails(delivery: Delivery) -> bool:
-            if not has_failed.is_set():
+        def make_some() -> None:
+            for index in order:
+                if has_failed.is_set():
+                    return
                 try:
-                    for call in delivery.calls():
+                    for call in deliveries[index].calls():
                         call()
-                    return False
+                    failed[index] = False
                 except Exception:  # The next attempt handles it.
                     has_failed.set()
-            return True
 
-        with ThreadPoolExecutor(self._calls.at_once) as pool:
-            failed = [*pool.map(fails, deliveries)]
+        # Daemons, so that a process that gives up does not wait for a server that hangs.
+        threads = [threading.Thread(target=make_some, daemon=True) for _ in range(self._calls.at_once)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         return list(itertools.compress(deliveries, failed))
 
     def _killed_if_incomplete(self, record: Record, outbox: Outbox) -> Record:

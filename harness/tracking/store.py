@@ -18,6 +18,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.environment import default_environment
 from harness.runtime.secrets import masked
 from harness.tracking._compat_default_experiment import default_artifacts
+from harness.tracking._compat_server_version import require_new_enough
 from harness.tracking.client import client_of
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path, sqlite_uri
@@ -57,7 +58,11 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     try:
         with _first_contact(uri):
             client = client_of(uri)
-            return client, _open_experiment(client, uri, experiment)
+            require_new_enough(uri)
+            experiment_id = _open_experiment(client, uri, experiment)
+            if sqlite_path(uri) is None:
+                _require_permission(client, experiment_id)
+            return client, experiment_id
     except ConfigError:
         raise
     except Exception as error:
@@ -118,6 +123,13 @@ def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:
         f"`mlflow experiments restore -x {experiment.experiment_id}`, or use another name.",
     )
     return experiment.experiment_id
+
+
+def _require_permission(client: MlflowClient, experiment_id: str) -> None:
+    """Set a tag of the experiment to the value that it has, which a user who may only read cannot do."""
+    tags = client.get_experiment(experiment_id).tags
+    for key, value in _EXPERIMENT_TAGS.items():
+        client.set_experiment_tag(experiment_id, key, tags.get(key, value))
 
 
 def _folder_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import sqlite3
+import ssl
 from collections.abc import Iterator
 
 import requests
@@ -25,6 +26,15 @@ _UNREACHABLE = (
     ConnectionError,
     TimeoutError,
 )
+_REFUSALS = {
+    401: "the user name or password is missing or wrong; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+    "or edit ~/.mlflow/credentials",
+    403: "this user may not do that; ask the server's administrator for permission",
+}
+_UNTRUSTED = (
+    "the server's certificate is not trusted; set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of its authority"
+)
+_OUTAGES = (408, 429, 502, 503, 504)
 _CANNOT_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _ATTEMPTS_AT_SERVER_ERROR = 5
@@ -33,12 +43,24 @@ _ATTEMPTS_AT_SERVER_ERROR = 5
 _ATTEMPTS_AT_CONFLICT = 3
 _CONFLICTS = ("UNIQUE constraint", "duplicate key", "Duplicate entry")
 _DAMAGED = ("malformed", "file is not a database")
-_CANNOT_WRITE = (*_DAMAGED, "disk is full", "readonly database", "No space left", "quota exceeded", "Read-only")
+_CANNOT_WRITE = (
+    *_DAMAGED,
+    *_REFUSALS.values(),
+    "disk is full",
+    "readonly database",
+    "No space left",
+    "quota exceeded",
+    "Read-only",
+)
 
 
 def reason(error: BaseException) -> str:
-    """Return the first sentence of an error's root cause, without passwords."""
+    """Return the first sentence of an error's root cause, without passwords, or how to get access to the store."""
+    if isinstance(error, MlflowException) and (refusal := _REFUSALS.get(error.get_http_status_code())):
+        return refusal
     *_, cause = _chain(error)
+    if any(isinstance(cause, requests.exceptions.SSLError | ssl.SSLError) for cause in _chain(error)):
+        return _UNTRUSTED if "CERTIFICATE_VERIFY_FAILED" in str(error) else "the server does not speak TLS"
     if isinstance(cause, OSError) and cause.strerror and cause.filename:
         return masked(f"{cause.strerror}: {cause.filename}")
     line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
@@ -47,7 +69,7 @@ def reason(error: BaseException) -> str:
 
 def is_unreachable(error: BaseException) -> bool:
     """Return True if the store is currently unreachable, so that the same call may succeed later."""
-    unavailable = isinstance(error, MlflowException) and error.get_http_status_code() in (408, 429, 502, 503, 504)
+    unavailable = isinstance(error, MlflowException) and error.get_http_status_code() in (*_REFUSALS, *_OUTAGES)
     return unavailable or is_damaged(error) or any(map(_may_pass, _chain(error)))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 
 import tensorflow as tf
 
+from harness.runtime.cores import cores
 from harness.training.tile import Tile
 
 
@@ -23,7 +23,7 @@ class Devices:
         """Use `workers` parallel calls; None means one per core, and on GPUs one each."""
         self.names = tuple(names)
         self._takes_turns = workers is None and "GPU" in self.names[0]
-        self.workers = len(self.names) if self._takes_turns else workers or os.cpu_count() or 1
+        self.workers = len(self.names) if self._takes_turns else workers or len(cores())
 
     def place(self, tiles: Sequence[Tile]) -> None:
         """Give each tile the device that has the fewest updates to do so far."""

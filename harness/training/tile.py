@@ -178,8 +178,14 @@ class Tile:
     def fail(self) -> Iterator[Failed]:
         """Yield the lanes ended by an error, once."""
         if self.error:
-            yield from (Failed.of(lane, self.error) for lane in self.positions)
+            yield from (self._failed(lane, self.error) for lane in self.positions)
             self.positions = {}
+
+    def _failed(self, lane: int, error: Exception) -> Failed:
+        if self.length > 1 and isinstance(error, tf.errors.ResourceExhaustedError):
+            remedy = f"Use runtime.lane_tile={self.length // 2}"
+            return Failed(lane, f"{self.device} ran out of memory, with {self.length} lanes a call. {remedy}.")
+        return Failed.of(lane, error)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state from which a tile of the same lanes can continue; incomplete during an evaluation."""

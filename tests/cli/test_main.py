@@ -10,6 +10,7 @@ import json
 import logging.config
 import math
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -36,10 +37,13 @@ from omegaconf import OmegaConf
 
 from harness.analysis.comparison import NOTHING_IN_COMMON
 from harness.cli import main
+from harness.cli.register import register
 from harness.config.metrics import best_key, is_best_value
+from harness.errors import ConfigError
 from harness.runtime.signals import STOPPING
 from harness.tracking._compat_views import addresses
 from harness.tracking.pages import run_page
+from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import schema_of
 from harness.tracking.run_colour import colour
 from tests.tables import held_out
@@ -427,6 +431,20 @@ def test_the_summary_has_the_clocks(left: Left) -> None:
 def test_only_the_best_run_keeps_its_model(left: Left) -> None:
     kept = [run.info.run_id for run in left.runs.values() if run.outputs.model_outputs]
     assert kept == [left.best.info.run_id]
+
+
+def test_the_best_model_is_registered_as_champion_and_can_be_asked(left: Left) -> None:
+    records = RunReader(f"sqlite:///{left.folder}/mlflow.db")
+    first, serve, _, ask = register(records, left.best.info.run_id, "lines")
+    assert first.endswith("is registered as lines, with version 1 and alias champion. To serve it:")
+    assert "mlflow models serve -m models:/lines@champion" in serve
+    request = json.loads(shlex.split(ask)[-1])["dataframe_split"]
+    assert (request["columns"], len(request["data"])) == (["x"], 1)
+    assert register(records, left.best.info.run_id, "lines")[0] == first
+    version = left.client.get_model_version_by_alias("lines", "champion")
+    assert (version.version, version.run_id) == (1, left.best.info.run_id)
+    with pytest.raises(ConfigError, match="has no model"):
+        register(records, next(iter(left.diverged.values())).info.run_id, "lines")
 
 
 def test_the_model_maps_raw_columns_to_raw_predictions(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:

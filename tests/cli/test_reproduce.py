@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +22,8 @@ from rich.console import Console
 
 from harness.cli import differences, main
 from harness.cli.metric_diff import pairs, verdict
-from harness.cli.reproduce import Request, reproduce
-from harness.config import Config, DataConfig, LogModel, Loss, TrackingConfig
+from harness.cli.reproduce import Request, _on_its_device, reproduce
+from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.errors import ConfigError
 from harness.sweep import runner
 from harness.sweep.display import Display
@@ -373,6 +374,32 @@ def test_only_settings_that_affect_numbers_are_restored() -> None:
     assert (found.runtime.cache, found.runtime.workers, found.runtime.block_rows) == (".harness", None, None)
     assert (found.runtime.rerun, found.runtime.device.value) == (True, "auto")
     assert (found.data.path, found.tracking.experiment, found.loss) == (["b.csv"], "e", Loss.mae)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "tile", "gpus", "expected"),
+    [
+        ("GPU (NVIDIA H200)", "1000", 1, 1000),
+        ("GPU (NVIDIA H200)", "1000", 0, 16),
+        ("GPU (NVIDIA H200)", "-8", 1, 16),
+        ("CPU", "8", 1, 16),
+    ],
+)
+def test_the_tile_of_a_gpu_is_restored_on_a_gpu(
+    recorded: str, tile: str, gpus: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from harness.runtime import device
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"] * gpus)
+    monkeypatch.setattr(device, "choose_device", lambda runtime: ("", recorded))
+    run: Any = SimpleNamespace(data=SimpleNamespace(tags={"device": recorded, "tile": tile}))
+    data = DataConfig(features=["a"], target="y", path="a.csv")
+    adam, runtime = {"name": "adam"}, RuntimeConfig(lane_tile=16)
+    config = Config("full", 0.1, 1, 0, Loss.mse, data, MODELS["linear"], adam, runtime=runtime)
+    config, _ = _on_its_device(config, run)
+    assert config.runtime.lane_tile == expected
 
 
 OWN_MODEL = "from harness.models import linear\ndef build(inputs):\n    return linear(inputs, init={init})\n"

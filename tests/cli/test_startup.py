@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from harness.cli.commands import predict
 from harness.cli.own_words import overrides
 from harness.cli.train_help import train_help
 from harness.config import DataConfig
@@ -48,6 +49,13 @@ def test_wrong_data_is_found_in_the_first_rows(tmp_path: Path, options: dict, se
     data = {"features": ["a"], "target": "b", "path": str(tmp_path / "file.csv")} | options
     with pytest.raises(ConfigError, match=sentence):
         check_first_rows(DataConfig(**data))
+
+
+def test_predict_looks_for_the_file_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"PATH: no such file or folder: none\.csv"):
+        predict.main(["last", "none.csv"], standalone_mode=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_data_of_which_only_the_first_rows_are_right_is_left_to_the_pass_over_all(tmp_path: Path) -> None:

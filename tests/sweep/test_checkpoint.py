@@ -24,9 +24,9 @@ from harness.sweep.checkpoint import Checkpoint, Saved
 def facts(**more: Any) -> Any:
     """Facts of a batch with one run."""
     run = {"run_id": "ab", "sweeps": ["cd"], "status": "", "reason": "", "cost": math.inf}
-    run |= {"stopped_at": None, "pruned_at": None}
+    run |= {"stopped_at": None, "pruned_at": None, "has_model": False}
     run |= {"best": {"val/loss": (0.5, 1)}, "last": {"val/loss": 0.5}, "test": {}}
-    recorder = {"runs": {"signature": run}, "kept": None, "seconds": {"wall": 1.5}, "best": None}
+    recorder = {"runs": {"signature": run}, "kept": {}, "seconds": {"wall": 1.5}, "best": None}
     record = {"kind": "metrics", "run": "ab", "values": {"val/loss": 0.5}, "step": 1, "ms": 1}
     known = {"runs": ["signature"], "scan": 0, "records": [record], "points": {"ab": {"val/loss": (1, 1)}}}
     return known | {"recorder": recorder} | more

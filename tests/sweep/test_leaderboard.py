@@ -38,7 +38,10 @@ SCORES = {  # By learning rate and seed; 0 is the seed of the trials.
 def runs(tmp_path: Path) -> dict[tuple[float, int], Run]:
     config = Recording(tmp_path).config(1)
     configs = [replace(config, learning_rate=rate, seed=seed) for rate, seed in SCORES]
-    return dict(zip(SCORES, prepare(configs, lambda state: None), strict=True))
+    found = prepare(configs, lambda state: None)
+    for number, run in enumerate(found):
+        run.run_id = str(number)
+    return dict(zip(SCORES, found, strict=True))
 
 
 def end(board: Leaderboard, run: Run, score: float, status: str = "FINISHED") -> None:
@@ -75,7 +78,7 @@ def test_what_a_search_confirms_leads_by_its_mean_and_not_by_its_luckiest_run(ru
     assert leader(again) == (0.2, 1)
     scores = {result.name: result.score for result in board.results() if result.score is not None}
     assert [*scores.values()] == [5.0, 2.5]
-    assert all(name.endswith("mean of 2") for name in scores)
+    assert [*scores] == [f"chunk=10 lr={rate} epochs=1, mean of 2" for rate in (0.1, 0.2)]
     assert board.improves_on(None)
     assert not board.improves_on(2.5)
     runs[0.1, 0].has_model = True  # A trial that an earlier sweep has logged is no reason not to log the best.
@@ -96,7 +99,7 @@ def test_seeds_change_nothing_where_weights_start_from_constants(runs: dict) -> 
     run = runs[0.1, 0]
     sentence = mark_unseeded([run])
     assert not run.is_seeded
-    assert sentence.startswith("other seeds change nothing for model=linear with data.order=file")
+    assert sentence.endswith("give the same results: model=linear starts from constants, and data.order=file")
     other = replace(run, config=replace(run.config, model={"_target_": "harness.models.mlp", "units": [2]}))
     shuffled = replace(run, table=replace(run.table, order=Order.shuffled))
     assert mark_unseeded([other, shuffled]) == ""

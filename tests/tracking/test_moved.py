@@ -88,7 +88,9 @@ def test_a_copied_folder_and_its_original_go_their_own_ways(old: Path, tmp_path:
     new = tmp_path / "new"
     first = record(old, "one")
     shutil.copytree(old, new)
+    name = identity(old)
     record(new, "two")
+    assert identity(new) != name == identity(old)
     (new / "mlartifacts/harness" / first / "artifacts/some.txt").write_text("changed")
     assert RunReader(uri(new)).artifact(first, "some.txt") == "changed"
     assert RunReader(uri(old)).artifact(first, "some.txt") == "one"

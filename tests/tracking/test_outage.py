@@ -20,6 +20,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED, UNAUTHENTICATED
 from mlflow.tracking import MlflowClient
 
 from harness.data.statistics import Column
@@ -28,7 +30,7 @@ from harness.tracking.model_saver import RawModel
 from harness.tracking.outbox import Outbox, RecordRejected, StoreUnreachable, leftover_outboxes, new_outbox
 from harness.tracking.records import from_line, to_line
 from harness.tracking.store import open_store
-from harness.tracking.store_errors import is_unreachable
+from harness.tracking.store_errors import cannot_write, is_unreachable
 from harness.tracking.tracker import Tracker
 from tests.servers import Proxy, Server, running
 
@@ -314,6 +316,14 @@ def test_a_lack_of_descriptors_is_an_outage() -> None:
     """No record is rejected because of it."""
     assert is_unreachable(OSError(errno.EMFILE, "Too many open files"))
     assert not is_unreachable(OSError(errno.ENOENT, "No such file"))
+
+
+def test_a_password_that_is_revoked_costs_no_records() -> None:
+    for code in (UNAUTHENTICATED, PERMISSION_DENIED):
+        error = MlflowException("no", error_code=code)
+        assert is_unreachable(error)
+        assert cannot_write(error)
+    assert not is_unreachable(MlflowException("no", error_code=INVALID_PARAMETER_VALUE))
 
 
 def test_many_leftover_outboxes_need_few_descriptors(tmp_path: Path) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+import tensorflow as tf
 
-from harness.config import Device, RuntimeConfig
+from harness.config import Device, RuntimeConfig, Scaling
+from harness.data.scaler import Scaler
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.training.devices import Devices
+from tests.helpers import History, lane, make_scan, note
 
 
 @pytest.mark.slow
@@ -51,3 +56,18 @@ def test_a_gpu_takes_one_call_at_a_time() -> None:
     assert Devices(["/GPU:0", "/GPU:1"], None).workers == 2
     assert Devices(["/GPU:0"], 3).workers == 3
     assert Devices(["/CPU:0", "/CPU:1"], None).workers == os.cpu_count()
+
+
+def test_a_device_without_memory_asks_for_smaller_tiles(make_table: Callable[..., Table]) -> None:
+    def fails(*_: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    table = make_table("a,y\n1,2\n2,4\n3,6\n4,9\n")
+    scan = make_scan([lane(2), lane(4)], table, Scaler.of(table, Scaling.standard), gram=False)
+    scan._tiles[0].loop.advance = fails
+    found = [History(), History()]
+    for event in scan.run():
+        note(found, event)
+    assert found[0].error == "/CPU:0 ran out of memory, with 8 lanes a call. Use runtime.lane_tile=4."
+    assert found[1].error is None
+    assert len(found[1].epochs) == 2

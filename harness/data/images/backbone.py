@@ -39,6 +39,7 @@ APPLICATIONS = {"weights": None, "include_top": False, "pooling": "avg"}
 
 def fingerprint_of(embed: Mapping[str, Any], weights: str) -> list[object]:
     """Return a fingerprint of the file `weights`, the function's source, and the libraries that compute the model."""
+    add_cwd_to_path()
     module = embed[TARGET].rpartition(".")[0]
     source = "" if module.split(".")[0] in ("keras", "harness") else source_digest(module)
     versions = f"keras {version('keras')}, tensorflow {version('tensorflow')}"

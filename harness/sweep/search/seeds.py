@@ -24,8 +24,8 @@ def mark_unseeded(runs: Sequence[Run]) -> str:
         return ""
     models = ", ".join(target.removeprefix("harness.models.") for target in targets)
     return (
-        f"other seeds change nothing for model={models} with data.order=file, as its weights start from constants: "
-        "its best trials are not trained again"
+        f"nothing is confirmed with other seeds, which would give the same results: model={models} starts from "
+        "constants, and data.order=file"
     )
 
 

@@ -1,0 +1,46 @@
+"""`harness work`: what a worker does; sweeps with several workers start it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.cli.app import paths
+from harness.cli.trust import import_models, targets_of
+from harness.errors import ConfigError
+from harness.runtime.imports import add_cwd_to_path
+from harness.runtime.secrets import remember
+from harness.sweep.tasks.order import configs_of, read_order
+
+
+def work(task: Path, *, trust: bool) -> None:
+    """Train the runs of a task, in the working folder of the sweep's command.
+
+    Raises:
+        ConfigError: There is no such task, or this worker cannot train it as the sweep wants.
+        StateError: The file is damaged, or not this user's.
+    """
+    task = task.absolute()
+    try:
+        order = read_order(task)
+    except FileNotFoundError as error:
+        raise ConfigError(f"no such task: {task}") from error
+    configs = configs_of(order)
+    for config in configs:
+        remember(*filter(None, (config.tracking.uri, *paths(config))))
+    try:
+        os.chdir(order["folder"])
+    except OSError as error:
+        here = f"cannot enter {order['folder']}, where the sweep was started: {error.strerror}"
+        raise ConfigError(f"task {order['number']}: {here}.") from error
+    add_cwd_to_path()
+    import_models([] if trust else targets_of(configs))
+    gc.freeze()
+    from harness.sweep.tasks.files import TaskFiles
+    from harness.sweep.tasks.worker import work
+
+    work(TaskFiles(task), order, configs, Console(file=sys.stdout, width=200))

@@ -1,0 +1,51 @@
+"""The keys of the launchers that train a sweep in several processes: `hydra.launcher.*`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.config.limits import require_number, require_whole
+
+
+@dataclass
+class WorkersConfig:
+    """`hydra/launcher=workers`: processes of this machine.
+
+    Attributes:
+        tasks: Tasks to divide a sweep into, at most; None means one per core.
+    """
+
+    tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        require_whole("hydra.launcher.tasks", self.tasks, 1, 10_000, optional=True)
+
+
+@dataclass
+class SlurmConfig:
+    """`hydra/launcher=slurm`: jobs of a Slurm cluster.
+
+    Attributes:
+        tasks: Tasks to divide a sweep into, at most; None means as many as the partition's nodes have room for.
+        partition: Partition of the jobs; None means the cluster's default.
+        timeout_min: Minutes after which a job is stopped; its task then continues in a new one.
+        cpus_per_task: Cores of each job.
+        mem_gb: Memory of each job in GiB; None means the partition's default.
+        array_parallelism: Jobs that run at once, at most.
+        setup: Lines of shell that each job runs first, such as `module load python`.
+    """
+
+    tasks: int | None = None
+    partition: str | None = None
+    timeout_min: int = 60
+    cpus_per_task: int = 1
+    mem_gb: float | None = None
+    array_parallelism: int = 256
+    setup: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        require_whole("hydra.launcher.tasks", self.tasks, 1, 100_000, optional=True)
+        for name, most in (("timeout_min", 10**6), ("cpus_per_task", 1024), ("array_parallelism", 100_000)):
+            require_whole(f"hydra.launcher.{name}", getattr(self, name), 1, most)
+        if self.mem_gb is not None:
+            require_number("hydra.launcher.mem_gb", self.mem_gb, 0.1, 1e5)

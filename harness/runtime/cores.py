@@ -1,0 +1,15 @@
+"""The cores that this process may use, which may be fewer than the machine has."""
+
+from __future__ import annotations
+
+import os
+
+
+def cores() -> list[int]:
+    """Return the numbers of the cores; in a Slurm job, at most as many as its task was given."""
+    try:
+        usable = sorted(os.sched_getaffinity(0))
+    except AttributeError:  # Only Linux has it.
+        usable = list(range(os.cpu_count() or 1))
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return usable[: int(given)] if given.isdecimal() and int(given) else usable

@@ -1,0 +1,140 @@
+"""Where workers run: the contract, and this machine's own processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from harness.config.launchers import WorkersConfig
+from harness.runtime.cores import cores
+from harness.sweep.tasks.files import Job, TaskFiles
+
+
+class Cluster(Protocol):
+    """Starts workers somewhere, and knows which of them are there.
+
+    Attributes:
+        name: What a message calls it.
+        is_remote: Whether workers may be on other machines.
+        tasks: How many tasks the user wants at most; None if that is up to the cluster.
+    """
+
+    name: str
+    is_remote: bool
+    tasks: int | None
+
+    def size(self) -> int:
+        """Return how many tasks can run at once."""
+        ...
+
+    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> dict[int, Job]:
+        """Start a worker for each task, with its log in the folder `logs`; return their jobs by the task's number.
+
+        Raises:
+            ConfigError: The cluster refuses them.
+        """
+        ...
+
+    def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
+        """Return, by number, the state of those jobs that wait or run; what has ended is left out."""
+        ...
+
+    def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
+        """Ask jobs to stop at the next block, or end them at once."""
+        ...
+
+
+def work_command(options: Sequence[str] = ()) -> list[str]:
+    """Return the command that works on the task whose path follows."""
+    return [sys.executable, "-P", "-m", "harness", "work", *options]
+
+
+class Workers:
+    """Processes of this machine, each with its share of the cores."""
+
+    name, is_remote = "this machine", False
+
+    def __init__(self, config: WorkersConfig, options: Sequence[str] = ()) -> None:
+        """Take the launcher's keys, and options of `harness work`."""
+        self.tasks, self._options = config.tasks, options
+        self._started: dict[int, tuple[subprocess.Popen, TaskFiles]] = {}
+        self._share = 0  # Cores of each process, once the first have been started.
+
+    def size(self) -> int:
+        """Return the number of cores."""
+        return len(cores())
+
+    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> dict[int, Job]:
+        """Start processes that do not receive the terminal's signals, so that only the driver does."""
+        logs.mkdir(parents=True, exist_ok=True)
+        self._share = self._share or max(self.size() // len(tasks), 1)
+        jobs = {}
+        for task in tasks:
+            log = logs / f"{task.number}.log"
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    [*work_command(self._options), str(task.order)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+            _give_cores(process.pid, self._share, task.number)
+            self._started[task.number] = process, task
+            jobs[task.number] = Job(_identity(process.pid), str(log.absolute()))
+        return jobs
+
+    def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
+        """Return the jobs whose processes are there; those that an earlier driver has started, too."""
+        found = {}
+        for number, job in jobs.items():
+            process, task = self._started.get(number, (None, None))
+            if process is None:
+                if _process(job):
+                    found[number] = "running"
+            elif (code := process.poll()) is None:
+                found[number] = "running"
+            elif task:
+                task.note_exit(128 - code if code < 0 else code)
+                del self._started[number]
+        return found
+
+    def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
+        """Send SIGTERM, or SIGKILL."""
+        for job in jobs.values():
+            if process := _process(job):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+
+
+def _give_cores(pid: int, share: int, number: int) -> None:
+    """Let a process that has just started use `share` cores, as its later threads will; others have others."""
+    own = cores()
+    start = (number - 1) * share % len(own)
+    with contextlib.suppress(AttributeError, OSError):  # Only Linux can.
+        os.sched_setaffinity(pid, [own[(start + offset) % len(own)] for offset in range(share)])
+
+
+def _identity(pid: int) -> str:
+    """Return a process's number and start, since numbers are used again."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return f"{pid} {psutil.Process(pid).create_time()}"
+    return f"{pid} 0"
+
+
+def _process(job: Job) -> psutil.Process | None:
+    """Return the process of a job, None if it has ended."""
+    pid, _, start = job.id.partition(" ")
+    with contextlib.suppress(psutil.NoSuchProcess, ValueError):
+        process = psutil.Process(int(pid))
+        if abs(process.create_time() - float(start)) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None

@@ -1,0 +1,260 @@
+"""A batch whose runs workers train: the driver divides it into tasks, waits for them, and takes over their results."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run as Record
+from pydantic import TypeAdapter
+
+from harness.formatting import count
+from harness.runtime.signals import defer_signals
+from harness.runtime.state_files import StateError, moved_aside, read_json, write_json
+from harness.sweep import code_version
+from harness.sweep.batch import POLL_SECONDS, Batch
+from harness.sweep.display import Display
+from harness.sweep.executor import Executor
+from harness.sweep.plan import Run
+from harness.sweep.resume import Store, is_of, set_recorded_after_the_end
+from harness.sweep.run_fields import config_yaml
+from harness.sweep.scan_loop import PreparedScan, prepare_scans
+from harness.sweep.tasks.cluster import Cluster
+from harness.sweep.tasks.files import Job, TaskFiles, reason
+from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
+from harness.sweep.tasks.partition import partition, tiles_of
+from harness.sweep.tasks.recorder import DriverRecorder
+from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
+from harness.training.events import Failed
+
+MOST_FAILURES = 3
+"""Workers that may fail on a task before its runs fail."""
+
+END_SECONDS = 60.0
+"""How long a worker may take to end once its result is there."""
+
+_PARTITION_KIND, _PARTITION = "partition 1", TypeAdapter(list[list[str]])
+
+
+class TaskBatch(Batch):
+    """Distinct runs that were requested together, and the tasks that they are divided into.
+
+    The folder of the batch holds the partition and the files of all tasks, so that a driver that dies leaves its tasks
+    to the next one.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        scans: Sequence[PreparedScan],
+        executor: Executor,
+        store: Store,
+        command: str,
+        cluster: Cluster,
+        logs: Path,
+    ) -> None:
+        """Take what `Batch` takes, where workers run, and the folder of their logs."""
+        super().__init__(runs, scans, executor, store, command)
+        assert isinstance(store.recorder, DriverRecorder)
+        self._recorder = store.recorder
+        self._folder = self._folder.with_name(f"{self._folder.name}-tasks")
+        self._command, self._cluster, self._logs = command, cluster, logs
+        self._tasks: dict[int, list[Run]] = {}
+        self._jobs: dict[int, Job] = {}
+        self._failures: dict[int, int] = {}
+
+    def run(self, display: Display) -> None:
+        """Return once every run has ended."""
+        is_waiting = False
+        while not self._hold_checkpoint():
+            if not is_waiting:
+                display.say(f"waiting: another process has divided these {len(self._runs)} runs into tasks")
+            is_waiting = True
+            time.sleep(POLL_SECONDS)
+        self._store.tracker.deliver_leftovers()
+        self._recorder.add(self._runs)
+        divided = self._read_partition(display)
+        self._tasks = dict(enumerate(divided, 1))
+        for number in self._tasks:
+            self._adopt(number)
+        todo = self._reuse_results([run for run in self._runs if not run.status], display)
+        for run in todo:
+            run.run_id = ""  # Whoever trains it finds the record.
+        self._say_reused(sum(run.is_reused for run in self._runs), len(self._runs), display)
+        if todo:
+            self._recorder.expect(todo)
+            self._divide(todo, display)
+            self._train(todo, display)
+
+    def _read_partition(self, display: Display) -> list[list[Run]]:
+        """Return the runs of each task of an earlier driver; no tasks if there was none, or it had other runs."""
+        path, by_signature = self._folder / "partition.json", {run.signature: run for run in self._runs}
+        try:
+            found = read_json(path, _PARTITION_KIND, _PARTITION)
+        except FileNotFoundError:
+            return []
+        except StateError as error:
+            display.say(f"resume: {error} {moved_aside(path)}")
+            return []
+        return [[by_signature[signature] for signature in task if signature in by_signature] for task in found]
+
+    def _divide(self, todo: Sequence[Run], display: Display) -> None:
+        """Put the runs that are in no task into new ones, and write the partition and the orders."""
+        divided = {run for runs in self._tasks.values() for run in runs}
+        if new := [run for run in todo if run not in divided]:
+            scans = self._scans if self._scans and new == self._runs else prepare_scans(new, self._executor)
+            tasks = partition(tiles_of(scans), self._cluster.tasks or self._cluster.size())
+            first = max(self._tasks, default=0) + 1
+            self._tasks |= dict(enumerate(tasks, first))
+            for number, runs in enumerate(tasks, first):
+                write_order(self._files(number).order, self._order(number, runs))
+            signatures = [[run.signature for run in runs] for runs in self._tasks.values()]
+            write_json(self._folder / "partition.json", _PARTITION_KIND, signatures)
+        self._scans = ()  # Their models are not needed any more.
+        tasks = [runs for runs in self._tasks.values() if any(not run.status for run in runs)]
+        display.say(
+            f"tasks:  {count(sum(map(len, tasks)), 'run')} in {count(len(tasks), 'task')} on {self._cluster.name}; "
+            f"logs in {self._logs}"
+        )
+
+    def _order(self, number: int, runs: Sequence[Run]) -> Order:
+        membership = self._recorder.membership(runs)
+        return Order(
+            number=number,
+            folder=str(Path.cwd()),
+            sweep_id=membership.sweep_id,
+            rules=RuleOrder(**asdict(membership.rules)),
+            search=runs[0].search,
+            command=self._command,
+            code=code_digest(),
+            commits=code_version.commits(sorted({target for run in runs for target in run.config.targets.values()})),
+            runs=[_run_order(run, self._command) for run in runs],
+        )
+
+    def _train(self, todo: Sequence[Run], display: Display) -> None:  # type: ignore[override]
+        """Wait until all tasks have ended; start those that have not been, and those whose workers have failed."""
+        open_tasks = {n for n, runs in self._tasks.items() if any(not run.status for run in runs)}
+        jobs = {number: self._files(number).job() for number in open_tasks}
+        self._jobs = {number: job for number, job in jobs.items() if job}
+        try:
+            with defer_signals() as stop:
+                while open_tasks and not stop:
+                    open_tasks -= self._look(open_tasks, display)
+                    self._show(todo, display)
+                    if open_tasks and not stop:
+                        time.sleep(POLL_SECONDS / 2)
+                is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # The terminal, not the cluster.
+                if stop and not is_gone:
+                    self._cluster.stop(self._jobs_of(open_tasks))
+                    self._await_exits(open_tasks)
+            if not stop:
+                self._await_exits({*self._tasks}, END_SECONDS)
+        except (KeyboardInterrupt, SystemExit):
+            self._cluster.stop(self._jobs_of(open_tasks), kill=True)
+            raise
+        except BaseException:
+            if not self._cluster.is_remote:  # Remote workers go on, and the next driver finds them.
+                self._cluster.stop(self._jobs_of(open_tasks))
+            raise
+        if stop:
+            stop.exit()
+        display.clear()
+
+    def _look(self, open_tasks: set[int], display: Display) -> set[int]:
+        """Return the tasks that have ended, after taking over their results; start or restart the others."""
+        alive = self._cluster.alive(self._jobs_of(open_tasks))
+        list(self._folder.iterdir())  # On a network file system, what others have written is seen only now.
+        ended, waiting = set(), []
+        for number in sorted(open_tasks):
+            files, job, is_alive = self._files(number), self._jobs.get(number), number in alive
+            if self._adopt(number):
+                ended.add(number)
+                continue
+            if job and not is_alive and len(files.exits()) <= job.exits:
+                files.note_exit(0)  # Nothing is known of its end.
+            failures = files.failures()
+            why = reason(failures[-1], job.log) if failures and job else ""
+            if len(failures) > self._failures.get(number, 0) and why:
+                self._failures[number] = len(failures)
+                again = "starting it again" if len(failures) < MOST_FAILURES else f"it has failed {len(failures)} times"
+                display.say(f"task {number}: {why}; {again}")
+            if not is_alive and len(failures) >= MOST_FAILURES:
+                self._fail(number, f"task {number} failed {len(failures)} times: {why}", display)
+                ended.add(number)
+            elif not is_alive:
+                waiting.append(files)
+        if waiting:
+            exits = {files.number: len(files.exits()) for files in waiting}
+            jobs = self._cluster.submit(waiting, self._logs)
+            for files in waiting:
+                job = self._jobs[files.number] = replace(jobs[files.number], exits=exits[files.number])
+                files.write_job(job)
+        return ended
+
+    def _adopt(self, number: int) -> bool:
+        """Take over the result of a task; return False if there is none that the store agrees with."""
+        files, runs = self._files(number), self._tasks[number]
+        if not (result := files.result()):
+            return False
+        facts, arrays = result
+        records = self._store.reader.by_id([state["run_id"] for state in facts["runs"].values()])
+        if not all(_agrees(run, facts["runs"], records) for run in runs):
+            files.drop_result()
+            return False
+        self._recorder.adopt(runs, facts, arrays)
+        for run in runs:
+            set_recorded_after_the_end(records[run.run_id], self._store)
+        return True
+
+    def _fail(self, number: int, why: str, display: Display) -> None:
+        """Record that the runs of a task have failed, in the records that its workers have begun, if any."""
+        store = self._store
+        store.tracker.deliver_leftovers()
+        runs = self._reuse_results([run for run in self._tasks[number] if not run.status], display)
+        records = store.reader.of_signatures(store.tracker.experiment_id, [run.signature for run in runs])
+        for run in runs:
+            begun = [
+                record.info.run_id
+                for record in records.get(run.signature, ())
+                if record.info.status in ("RUNNING", "KILLED")
+                and store.recorder.sweep_id in record.data.tags.get("sweep", "").split(",")
+            ]
+            run.run_id = begun[0] if begun else ""
+        store.recorder.start(runs)
+        store.recorder.failed(runs, Failed(0, why))
+
+    def _await_exits(self, tasks: set[int], seconds: float = math.inf) -> None:
+        """Wait until the workers of these tasks have ended and left nothing behind, for some seconds at most."""
+        deadline, jobs = time.monotonic() + seconds, self._jobs_of(tasks)
+        while time.monotonic() < deadline and (jobs := {n: jobs[n] for n in self._cluster.alive(jobs)}):
+            time.sleep(POLL_SECONDS / 4)
+
+    def _show(self, todo: Sequence[Run], display: Display) -> None:
+        rows = [
+            TaskRow(number, runs, self._files(number).status(), self._failures.get(number, 0))
+            for number, runs in self._tasks.items()
+        ]
+        display.tasks(tasks_view(rows), progress_of(rows, len(todo)))
+
+    def _jobs_of(self, tasks: set[int]) -> dict[int, Job]:
+        return {number: job for number, job in self._jobs.items() if number in tasks}
+
+    def _files(self, number: int) -> TaskFiles:
+        return TaskFiles.numbered(self._folder, number)
+
+
+def _agrees(run: Run, states: Mapping[str, Any], records: Mapping[str, Record]) -> bool:
+    """Return True if a worker says that a run has ended, and the store says the same."""
+    state = states.get(run.signature)
+    record = records.get(state["run_id"]) if state else None
+    return bool(state and record and is_of(record, run.signature) and state["status"] == record.info.status)
+
+
+def _run_order(run: Run, command: str) -> RunOrder:
+    own = run.command or command
+    return RunOrder(signature=run.signature, name=run.name, command=own, config=config_yaml(run.config))

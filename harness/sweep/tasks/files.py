@@ -1,0 +1,169 @@
+"""The files of a sweep's tasks, in a folder that the driver and all workers can reach."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+
+from harness.runtime.state_files import StateError, read_json, set_aside, write_json
+from harness.sweep.checkpoint_facts import RecorderFacts
+from harness.sweep.saved_arrays import read_arrays, write_arrays
+
+_STATUS_KIND, _RESULT_KIND, _JOB_KIND = "task status 1", "task result 1", "task job 1"
+_RESULT: TypeAdapter[Any] = TypeAdapter(RecorderFacts)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a task is doing, as its worker says; `rows` are counted over all epochs."""
+
+    node: str
+    epoch: int = 0
+    epochs: int = 0
+    rows: int = 0
+    total: int = 0
+    rate: float = 0.0  # Rows a second.
+    ended: int = 0  # Runs.
+    best: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a cluster calls a task, and the file that its worker's output goes to.
+
+    Attributes:
+        exits: How many workers had ended without a result before.
+    """
+
+    id: str
+    log: str
+    exits: int = 0
+
+
+_STATUS, _JOB = TypeAdapter(Status), TypeAdapter(Job)
+
+
+class TaskFiles:
+    """The files of one task, which all have its number.
+
+    Attributes:
+        order: What the worker is told.
+    """
+
+    def __init__(self, order: Path) -> None:
+        self.order = order
+        self._status, self._result, self._job, self._exits, self._lock = (
+            order.with_suffix(f".{name}") for name in ("status", "result", "job", "exits", "lock")
+        )
+
+    @classmethod
+    def numbered(cls, folder: Path, number: int) -> TaskFiles:
+        """Return the files of a task in the folder of all tasks."""
+        return cls(folder / f"{number}.json")
+
+    @property
+    def number(self) -> int:
+        """The task's number."""
+        return int(self.order.stem)
+
+    def hold(self, timeout: float) -> FileLock:
+        """Keep other workers from the task for as long as this process lives.
+
+        Raises:
+            filelock.Timeout: Another worker did not end in time.
+        """
+        lock = FileLock(self._lock)
+        lock.acquire(timeout=timeout)
+        return lock
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a worker holds the task; on another machine, that is known only if `flock` works across machines."""
+        lock = FileLock(self._lock)
+        with contextlib.suppress(Timeout):
+            lock.acquire(blocking=False)
+            lock.release()
+            return False
+        return True
+
+    def note_exit(self, code: int) -> None:
+        """Note in a line that a worker has ended without a result: exit code, node, time."""
+        with self._exits.open("a", encoding="utf-8") as file:
+            file.write(f"{code} {socket.gethostname()} {time.time():.0f}\n")
+
+    def exits(self) -> list[int]:
+        """Return the exit codes of workers that have ended without a result."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = self._exits.read_text(encoding="utf-8", errors="replace").splitlines()
+            return [int(line.split()[0]) for line in lines if line.partition(" ")[0].isdecimal()]
+        return []
+
+    def failures(self) -> list[int]:
+        """Return the exit codes of workers that have failed; those that were asked to stop have not."""
+        return [code for code in self.exits() if code not in STOPPED]
+
+    def write_status(self, status: Status) -> None:
+        """Replace the status."""
+        write_json(self._status, _STATUS_KIND, asdict(status), durable=False)
+
+    def status(self) -> Status | None:
+        """Return the status, None if there is none yet."""
+        with contextlib.suppress(OSError, StateError):
+            return read_json(self._status, _STATUS_KIND, _STATUS)
+        return None
+
+    def write_job(self, job: Job) -> None:
+        """Note what the cluster calls the task."""
+        write_json(self._job, _JOB_KIND, asdict(job))
+
+    def job(self) -> Job | None:
+        """Return the task's job, None if it was never submitted."""
+        with contextlib.suppress(OSError, StateError):
+            return read_json(self._job, _JOB_KIND, _JOB)
+        return None
+
+    def write_result(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Write what the worker's recorder has come to."""
+        write_arrays(self._result, _RESULT_KIND, facts, arrays)
+
+    def result(self) -> tuple[RecorderFacts, dict[str, np.ndarray]] | None:
+        """Return that; None if the task has not ended, or its result is damaged, which is set aside."""
+        try:
+            return read_arrays(self._result, _RESULT_KIND, _RESULT)
+        except FileNotFoundError:
+            return None
+        except StateError:
+            set_aside(self._result)
+            return None
+
+    def drop_result(self) -> None:
+        """Forget the result."""
+        self._result.unlink(missing_ok=True)
+
+
+STOPPED = (129, 130, 143)
+"""Exit codes of workers that were asked to stop: by a closed terminal, Ctrl-C, or SIGTERM."""
+
+
+def reason(code: int, log: str) -> str:
+    """Return why a worker ended: its last sentence, or the signal that killed it, and where its log is."""
+    said = ""
+    with contextlib.suppress(OSError):
+        lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()
+        said = next((line for line in reversed(lines) if line.startswith("harness: ")), "")
+    if code > 128:
+        why = f"killed by signal {code - 128}"
+    elif said:
+        why = said.removeprefix("harness: ").rstrip(".")
+    else:
+        why = f"exit code {code}" if code else "it disappeared"
+    return f"{why} (log: {log})"

@@ -1,0 +1,104 @@
+"""What a worker is told, as a file of plain values: the runs of its task, and what their sweep is.
+
+Reading it imports neither TensorFlow nor Keras, so that what it names can be checked before.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from harness.config import Config
+from harness.runtime.state_files import read_json, write_json
+from harness.sweep import code_version
+from harness.tracking.recorded_config import config_of
+from harness.tracking.recorded_yaml import load
+
+KIND = "task 1"
+
+
+class RunOrder(TypedDict):
+    """A run to train; `config` is its configuration as YAML."""
+
+    signature: str
+    name: str
+    command: str
+    config: str
+
+
+class RuleOrder(TypedDict):
+    """How the best run of the sweep is chosen."""
+
+    split: list[int | None]
+    has_one_loss: bool
+    trial_seed: int | None
+    shared: list[str]
+
+
+class Order(TypedDict):
+    """A task.
+
+    Attributes:
+        number: Its number in the sweep, from 1.
+        folder: The working folder.
+        sweep_id: The id of the sweep's summary run.
+        rules: See `harness.sweep.leaderboard.Rules`.
+        search: Signature of the search whose trials these are.
+        command: The command of the sweep.
+        code: `code_digest` of the process that wrote it.
+        commits: The commits of that code.
+    """
+
+    number: int
+    folder: str
+    sweep_id: str
+    rules: RuleOrder
+    search: str
+    command: str
+    code: str
+    commits: str
+    runs: list[RunOrder]
+
+
+_ORDER = TypeAdapter(Order)
+
+
+def write_order(path: Path, order: Order) -> None:
+    """Write an order; only this user can read it."""
+    write_json(path, KIND, order)
+
+
+def read_order(path: Path) -> Order:
+    """Return the order that `write_order` wrote.
+
+    Raises:
+        StateError: The file is damaged, of another version, or belongs to another user.
+        FileNotFoundError: There is no such file.
+    """
+    return read_json(path, KIND, _ORDER)
+
+
+def configs_of(order: Order) -> list[Config]:
+    """Return the configurations of an order's runs; raises `ConfigError` if one does not fit the schema."""
+    return [_config(load(run["config"], "the task")) for run in order["runs"]]
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return a digest of the harness's own source and of the versions of the packages that results depend on."""
+    package = Path(__file__).parents[2]
+    digest = hashlib.blake2b(code_version.packages().encode(), digest_size=8)
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _config(values: Any) -> Config:
+    settings: Mapping[str, Any] = values
+    return config_of(settings, runtime=settings["runtime"], tracking=settings["tracking"])

@@ -1,0 +1,46 @@
+"""Records a sweep whose runs workers train and record: its summary run, and what follows from all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.config import LogModel
+from harness.sweep.leaderboard import Membership
+from harness.sweep.plan import Run
+from harness.sweep.recorder import Recorder
+
+
+class DriverRecorder(Recorder):
+    """The recorder of a driver."""
+
+    def membership(self, runs: Sequence[Run]) -> Membership:
+        """Return what a worker that trains some of the sweep's runs must know of it."""
+        return Membership(self.sweep_id, self._leaderboard.rules_for(runs))
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """Add runs, of which some may have ended, so that all of them count for what follows from a sweep's runs."""
+        self._add(runs)
+
+    def expect(self, runs: Sequence[Run]) -> None:
+        """Record that workers are about to train; some of the `runs` have not ended."""
+        assert self._summary
+        self._summary.monitor()
+        self.has_changed = True
+        self._log_code_once(runs)
+        if any(run.config.tracking.log_model is LogModel.best for run in runs):
+            self._tracker.prepare_models()
+
+    def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over what a worker has recorded of `runs`: its recorder's `state`.
+
+        Raises:
+            ValueError: The weights do not fit a run's model.
+            KeyError: Something is missing.
+        """
+        assert self._summary
+        self._build_kept(runs, facts, arrays)
+        self._leaderboard.adopt(runs, facts, arrays)
+        self._summary.add_seconds(facts["seconds"])

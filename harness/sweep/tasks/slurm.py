@@ -1,0 +1,155 @@
+"""Workers as jobs of a Slurm cluster: arrays, whose jobs go back to the queue when a node or a worker is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from harness.config.launchers import SlurmConfig
+from harness.errors import ConfigError, require
+from harness.sweep.tasks.cluster import work_command
+from harness.sweep.tasks.files import STOPPED, Job, TaskFiles
+
+MOST_FAILURES = 3
+"""Failures of a task after which its job does not put itself back into the queue."""
+
+_SECONDS = 120  # How long a command of Slurm may take.
+_MAX_ARRAY = 1001  # Slurm's default of MaxArraySize: indices are below it.
+
+_SCRIPT = """#!/bin/bash
+{setup}
+orders=({orders})
+order=${{orders[$SLURM_ARRAY_TASK_ID]}}
+exits=${{order%.json}}.exits
+{command} "$order" &
+worker=$!
+trap 'kill -TERM "$worker" 2>/dev/null' TERM
+wait "$worker"; code=$?
+while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done
+trap '' TERM
+if [ "$code" -ne 0 ]; then
+  echo "$code ${{SLURMD_NODENAME:-$(hostname)}} $(date +%s)" >> "$exits"
+  failures=$(grep -cvE '^({stopped}) ' "$exits")
+  if [ "$code" -gt 128 ] && [[ " {stopped_words} " != *" $code "* ]] && [ "$failures" -lt {most} ]; then
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+  fi
+fi
+exit "$code"
+"""
+
+
+class Slurm:
+    """A Slurm cluster, through its own commands."""
+
+    name, is_remote = "Slurm", True
+
+    def __init__(self, config: SlurmConfig, options: Sequence[str] = ()) -> None:
+        """Take the launcher's keys, and options of `harness work`.
+
+        Raises:
+            ConfigError: Slurm's commands are not installed, or it refuses such jobs.
+        """
+        self.tasks, self._config, self._options = config.tasks, config, options
+        missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo", "scancel") if not shutil.which(name)]
+        require(not missing, f"hydra/launcher=slurm needs Slurm's command {', '.join(missing[:1])}, which is not here.")
+        self._run("sbatch", "--test-only", *self._resources(), "--wrap=true")
+
+    def size(self) -> int:
+        """Return how many tasks the nodes that are up have room for, whatever runs on them now."""
+        where = ["--partition", self._config.partition] if self._config.partition else []
+        lines = set(self._run("sinfo", "--noheader", "--Node", "--format=%N %C %T", *where).splitlines())
+        free = 0
+        for _, cpus, state in (line.split() for line in lines):
+            total, other = int(cpus.split("/")[3]), int(cpus.split("/")[2])
+            if not state.startswith(("down", "drain", "fail")):
+                free += max(total - other, 0) // self._config.cpus_per_task
+        return max(min(free, self._config.array_parallelism), 1)
+
+    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> dict[int, Job]:
+        """Submit an array for as many tasks as one can have, then the next."""
+        logs.mkdir(parents=True, exist_ok=True)
+        jobs: dict[int, Job] = {}
+        for number, some in enumerate(_chunks(tasks, self._longest_array())):
+            script = logs / f"array-{some[0].number}-{number}.sh"
+            script.write_text(self._script(some), encoding="utf-8")
+            answer = self._run(
+                *("sbatch", "--parsable", "--requeue", "--open-mode=append", "--signal=B:TERM@60"),
+                *("--job-name=harness", f"--chdir={Path.cwd()}", f"--output={logs.absolute()}/slurm-%A_%a.log"),
+                *(f"--array=0-{len(some) - 1}%{self._config.array_parallelism}", *self._resources(), str(script)),
+            )
+            array = answer.strip().partition(";")[0]
+            for index, task in enumerate(some):
+                jobs[task.number] = Job(f"{array}_{index}", f"{logs.absolute()}/slurm-{array}_{index}.log")
+        return jobs
+
+    def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
+        """Return the state of jobs that wait or run; if Slurm does not answer, all may."""
+        try:
+            answer = self._run("squeue", "--me", "--noheader", "--array", "--format=%F_%K|%T|%r")
+        except ConfigError:
+            return dict.fromkeys(jobs, "unknown")
+        states: dict[str, str] = {}
+        for line in answer.splitlines():
+            job, state, why = [*line.split("|"), "", ""][:3]
+            waits = state == "PENDING" and why not in (
+                "None",
+                "Resources",
+                "Priority",
+                "JobArrayTaskLimit",
+                "BeginTime",
+            )
+            states[job.strip()] = f"{state.lower()} ({why})" if waits else state.lower()
+        return {number: states[job.id] for number, job in jobs.items() if job.id in states}
+
+    def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
+        """Cancel jobs: Slurm sends SIGTERM, and SIGKILL half a minute later, or at once."""
+        ids = [job.id for job in jobs.values()]
+        if ids and kill:
+            self._run("scancel", "--quiet", "--full", "--signal=KILL", *ids)
+        if ids:
+            self._run("scancel", "--quiet", *ids)
+
+    def _script(self, tasks: Sequence[TaskFiles]) -> str:
+        return _SCRIPT.format(
+            setup="\n".join(self._config.setup),
+            orders=" ".join(shlex.quote(str(task.order.absolute())) for task in tasks),
+            command=shlex.join(work_command(self._options)),
+            stopped="|".join(map(str, STOPPED)),
+            stopped_words=" ".join(map(str, STOPPED)),
+            most=MOST_FAILURES,
+        )
+
+    def _resources(self) -> list[str]:
+        config = self._config
+        words = [f"--cpus-per-task={config.cpus_per_task}", f"--time={config.timeout_min}"]
+        words += [f"--mem={round(config.mem_gb * 1024)}M"] if config.mem_gb else []
+        return words + ([f"--partition={config.partition}"] if config.partition else [])
+
+    def _longest_array(self) -> int:
+        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", self._run("scontrol", "show", "config"), re.MULTILINE)
+        return max(int(found[1]) if found else _MAX_ARRAY, 1)
+
+    def _run(self, *words: str) -> str:
+        """Run one of Slurm's commands and return its output; raises `ConfigError` if it fails."""
+        # A sweep may be started inside a job, whose variables would describe the new ones.
+        kept = {
+            name: value for name, value in os.environ.items() if name == "SLURM_CONF" or not name.startswith("SLURM")
+        }
+        try:
+            done = subprocess.run(
+                words, capture_output=True, text=True, env=kept, timeout=_SECONDS, stdin=subprocess.DEVNULL
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ConfigError(f"Slurm: {words[0]} did not answer ({error}).") from error
+        said = " ".join((done.stderr or done.stdout).split()).removeprefix(f"{words[0]}: ").removeprefix("error: ")
+        require(done.returncode == 0, f"Slurm: {words[0]}: {said or f'exit code {done.returncode}'}")
+        return done.stdout
+
+
+def _chunks(tasks: Sequence[TaskFiles], length: int) -> Iterator[Sequence[TaskFiles]]:
+    return (tasks[start : start + length] for start in range(0, len(tasks), length))

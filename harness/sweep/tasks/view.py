@@ -1,0 +1,62 @@
+"""What people see of tasks while they run: a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.formatting import count, millions
+from harness.runtime.secrets import shown
+from harness.sweep.plan import Run
+from harness.sweep.tasks.files import Status
+
+MOST_ROWS = 20
+"""Tasks to list; of more, those that have not ended come first."""
+
+
+class TaskRow(NamedTuple):
+    """A task, its runs, what its worker says, and how many of its workers have failed."""
+
+    number: int
+    runs: Sequence[Run]
+    status: Status | None
+    failures: int
+
+    @property
+    def has_ended(self) -> bool:
+        """True once all of its runs have ended, and their results are here."""
+        return all(run.status for run in self.runs)
+
+    @property
+    def ended(self) -> int:
+        """Number of its runs that have ended."""
+        return len(self.runs) if self.has_ended else self.status.ended if self.status else 0
+
+
+def tasks_view(rows: Sequence[TaskRow]) -> Table:
+    """Return a table with a row for each task."""
+    table = Table("task", "node", box=None, padding=(0, 2, 0, 0))
+    for column in ("epoch", "runs", "rows/s", "restarts"):
+        table.add_column(column, justify="right")
+    table.add_column("best")
+    for row in sorted(rows, key=lambda row: (row.has_ended, row.number))[:MOST_ROWS]:
+        status, runs = row.status, f"{row.ended}/{len(row.runs)}"
+        if row.has_ended or not status:
+            cells = ("", runs, "", str(row.failures or ""), "ended" if row.has_ended else "waiting")
+        else:
+            epoch = f"{status.epoch}/{status.epochs}" if status.epoch else "compiling" if status.epochs else "starting"
+            cells = (epoch, runs, millions(status.rate) if status.rate else "", str(row.failures or ""), status.best)
+        table.add_row(str(row.number), Text(shown(status.node if status else "")), *cells[:-1], Text(shown(cells[-1])))
+    return table
+
+
+def progress_of(rows: Sequence[TaskRow], runs: int) -> str:
+    """Return how far tasks are in words, for an output that is not a terminal."""
+    rate = sum(row.status.rate for row in rows if row.status and not row.has_ended)
+    ended = sum(row.ended for row in rows)
+    left = sum(not row.has_ended for row in rows)
+    words = f"{count(left, 'task')} to go, {ended}/{count(runs, 'run')}"
+    return words + (f", {millions(rate)} rows/s" if rate else "")

@@ -1,0 +1,95 @@
+"""A worker: trains the runs of a task as a part of its sweep, delivers their records, and leaves a result."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+
+from filelock import Timeout
+from rich.console import Console
+
+from harness.config import Config
+from harness.errors import ConfigError, require
+from harness.sweep.display import Display
+from harness.sweep.leaderboard import Membership, Rules
+from harness.sweep.plan import Run
+from harness.sweep.resume import Store
+from harness.sweep.runner import Sweep
+from harness.sweep.tasks.files import Status, TaskFiles
+from harness.sweep.tasks.order import Order, code_digest
+
+STATUS_SECONDS = 1.0
+"""Between two statuses."""
+
+LOCK_SECONDS = 30.0
+"""How long a worker waits for the one before it to end."""
+
+
+def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Console) -> None:
+    """Train the runs of a task, given their `configs`; those that an earlier worker has begun are continued.
+
+    Raises:
+        ConfigError: This worker's code or data is not that of the process that has divided the sweep, or another worker
+            holds the task.
+    """
+    commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
+    require(
+        order["code"] == code_digest(),
+        f"task {order['number']}: harness or its packages are not those that have divided the sweep{commits}. Install "
+        "the same here, or start the sweep again.",
+    )
+    try:
+        lock = files.hold(LOCK_SECONDS)
+    except Timeout as error:
+        raise ConfigError(f"task {order['number']}: another worker holds it.") from error
+    display = TaskDisplay(console, files)
+    try:
+        with TaskSweep(display, files, order) as sweep:
+            sweep.train(configs, [run["command"] for run in order["runs"]])
+    finally:
+        lock.release()
+
+
+class TaskSweep(Sweep):
+    """The part of a sweep that one worker trains."""
+
+    def __init__(self, display: Display, files: TaskFiles, order: Order) -> None:
+        """Take what to train, and where to leave the result."""
+        membership = Membership(order["sweep_id"], Rules(**order["rules"]))
+        super().__init__(display, command=order["command"], membership=membership)
+        self._files, self._order = files, order
+
+    def _prepare(self, runs: Sequence[Run]) -> None:
+        """Give runs the names that they have among all runs of the sweep."""
+        for run, ordered in zip(runs, self._order["runs"], strict=True):
+            require(
+                run.signature == ordered["signature"],
+                f"task {self._order['number']}: {ordered['name']} is another run here: its data, or the source of its "
+                "model, is not that of the process that has divided the sweep.",
+            )
+            run.name, run.sweeps, run.search = ordered["name"], [self._order["sweep_id"]], self._order["search"]
+
+    def _finish(self, store: Store) -> None:
+        """Leave the result once the store has all records."""
+        store.tracker.flush()
+        self._files.write_result(*store.recorder.state())
+
+
+class TaskDisplay(Display):
+    """Prints to the worker's log, and writes the task's status for the driver."""
+
+    def __init__(self, console: Console, files: TaskFiles) -> None:
+        super().__init__(console)
+        self._files, self._node, self._next = files, socket.gethostname(), 0.0
+        files.write_status(Status(self._node))
+
+    def training(
+        self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int, best: str = "", note: str = ""
+    ) -> None:
+        """Print and write how a scan is doing."""
+        super().training(epoch, epochs, rows, total, ended, runs, best, note)
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + STATUS_SECONDS
+            (rate,) = self._rates("training", rows)
+            self._files.write_status(Status(self._node, epoch, epochs, rows, total, rate, ended, best))
