@@ -16,7 +16,7 @@ import psutil
 from harness.errors import ConfigError, require
 from harness.formatting import memory
 from harness.runtime.imports import import_tensorflow
-from harness.runtime.model_values import row_values
+from harness.runtime.model_values import count_weights, row_values
 from harness.tracking.own_code import innermost
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ def load(path: Path, places: Mapping[str, str] = MappingProxyType({}), *, is_tru
     require(not own or is_trusted, f"The run's model uses code that is stored with it: {own}. Add --trust to run it.")
     import_tensorflow()
     import keras
-
-    from harness.training.model_size import count_weights
 
     try:
         configuration = _configuration(path)

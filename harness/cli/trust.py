@@ -46,8 +46,8 @@ def check_packages(targets: Iterable[Target]) -> None:
 def check_functions(targets: Iterable[Target]) -> None:
     """Reject functions whose first argument is not `inputs`; this imports their modules.
 
-    Those of `keras.applications` call it `input_shape`. They load nothing, since `data.embed.weights` is not given to
-    them.
+    Functions of `keras.applications` have an argument `input_shape` instead. They load nothing, since
+    `data.embed.weights` is not given to them.
 
     The packages also contain functions that download, run programs or write files, and the configuration would set
     their arguments.
@@ -55,11 +55,11 @@ def check_functions(targets: Iterable[Target]) -> None:
     for key, target in targets:
         function = find_target(target, key)
         try:
-            first = next(iter(inspect.signature(function).parameters), "")
+            names = [*inspect.signature(function).parameters]
         except ValueError:  # Some functions written in C have no signature.
-            first = ""
-        is_application = key == EMBED and target.startswith(APPLICATIONS) and first == "input_shape"
+            names = []
+        is_application = key == EMBED and target.startswith(APPLICATIONS) and "input_shape" in names
         require(
-            first == "inputs" or is_application,
+            names[:1] == ["inputs"] or is_application,
             f"{key}: {target} does not build a model: its first argument is not `inputs`. {_REMEDY}",
         )

@@ -1,13 +1,66 @@
-"""Counts the values that a Keras model computes, which determines how many rows fit into memory."""
+"""Counts a Keras model's weights, before they are allocated, and the values that it computes for each row."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from harness.errors import require
+from harness.formatting import memory
 
 if TYPE_CHECKING:
     import keras
+
+
+def count_weights(build: Callable[[], keras.Model], shape: tuple[int, ...] | None = None) -> int:
+    """Return the number of weights of the model that `build` returns, without allocating them.
+
+    Keras creates no values in a stateless scope; the scope leaves thread-local state behind, so it gets a thread of its
+    own.
+
+    Args:
+        build: Returns the model; its errors are raised here.
+        shape: Shape of one row's input, for models that are only built when they are called.
+
+    Returns:
+        The number of weights, including those that are not trained.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_count, build, shape).result()
+
+
+def _count(build: Callable[[], keras.Model], shape: tuple[int, ...] | None) -> int:
+    import keras
+
+    with keras.StatelessScope(initialize_variables=False):
+        model = build()
+        if shape:
+            model(keras.KerasTensor((2, *shape)))
+        return sum(math.prod(variable.shape) for variable in model.variables)
+
+
+def require_memory_for(weights: int, copies: int, name: str, remedy: str) -> None:
+    """Reject a model if `copies` of its weights, float32, do not fit into the available memory.
+
+    Args:
+        weights: How many it has.
+        copies: How many are needed at once.
+        name: What to call it.
+        remedy: What to do, as a sentence.
+
+    Raises:
+        ConfigError: They do not fit.
+    """
+    needed, available = 4 * weights * copies, psutil.virtual_memory().available
+    require(
+        needed <= available,
+        f"{name}: {weights:,} weights need {memory(needed / 1e6)} of memory, but {memory(available / 1e6)} are "
+        f"available. {remedy}",
+    )
 
 
 def row_values(model: keras.Model) -> int:

@@ -125,6 +125,24 @@ def test_an_application_gets_its_own_preprocessing_and_loads_nothing(tmp_path: P
     np.testing.assert_allclose(model(pixels), plain(pixels / 127.5 - 1, training=False), rtol=1e-4, atol=1e-5)
 
 
+def test_an_application_may_name_its_shape_anywhere_among_its_arguments(tmp_path: Path) -> None:
+    shape, path = (32, 32, 3), tmp_path / "vgg.weights.h5"
+    plain = keras.applications.VGG16(input_shape=shape, include_top=False, pooling="max", weights=None)
+    plain.save_weights(path)
+    model = build_backbone({"_target_": "keras.applications.VGG16", "pooling": "max"}, str(path), shape)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+    prepared = pixels[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32)
+    np.testing.assert_allclose(model(pixels), plain(prepared, training=False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"include_top": True, "classes": 10**9}, {"alpha": 10**6}], ids=["classes", "filters"]
+)
+def test_weights_that_do_not_fit_into_memory_are_not_allocated(options: dict[str, Any], weights: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^data.embed: [\d,]+ weights need .*B of memory, but .* Use a smaller"):
+        build_backbone({"_target_": "keras.applications.MobileNet", **options}, str(weights), (32, 32, 3))
+
+
 @pytest.mark.slow
 def test_heads_are_swept_used_and_reproduced(weights: Path, warm: Warm, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

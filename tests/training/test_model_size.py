@@ -12,9 +12,9 @@ from harness.config import Scaling
 from harness.data.scaler import Scaler
 from harness.errors import ConfigError
 from harness.models import linear, mlp
-from harness.runtime.model_values import row_values
+from harness.runtime.model_values import count_weights, row_values
 from harness.training.encoding import Encoding
-from harness.training.model_size import count_weights, require_memory
+from harness.training.model_size import require_memory
 from tests.helpers import lane, make_scan, recipe
 
 

@@ -20,6 +20,7 @@ from harness.data.tables.manifest import Embedding
 from harness.data.tables.pages import DamagedTable
 from harness.errors import ConfigError, require
 from harness.runtime.imports import add_cwd_to_path, find_target, import_tensorflow
+from harness.runtime.model_values import count_weights, require_memory_for
 from harness.runtime.own_modules import source_digest
 from harness.runtime.state_files import StateError, checksum_file, read_state, write_state
 
@@ -49,8 +50,8 @@ def build_backbone(embed: Mapping[str, Any], weights: str, shape: tuple[int, int
     """Build the model, load its weights, and let it take pixels, uint8 `[images, *shape]`.
 
     Raises:
-        ConfigError: It cannot be built or saved, its weights are those of another model, or it does not return
-            `[images, values]`.
+        ConfigError: It cannot be built, its weights do not fit into memory or are those of another model, or it does
+            not return `[images, values]`.
     """
     import_tensorflow()
     add_cwd_to_path()
@@ -63,7 +64,12 @@ def build_backbone(embed: Mapping[str, Any], weights: str, shape: tuple[int, int
     if is_application:
         known = inspect.signature(function).parameters
         arguments = {key: value for key, value in APPLICATIONS.items() if key in known} | arguments
-    model = _called(target, lambda: function(shape, **arguments))
+
+    def built() -> Any:
+        return function(input_shape=shape, **arguments) if is_application else function(shape, **arguments)
+
+    _require_memory(built)
+    model = _called(target, built)
     require(isinstance(model, keras.Model), f"{KEY}: {target} must return a Keras model, not {type(model).__name__}.")
     _load_weights(model, target, weights)
     model.trainable = False
@@ -144,6 +150,15 @@ def load_example(folder: Path) -> np.ndarray:
         return np.load(io.BytesIO(read_state(folder / EXAMPLE, EXAMPLE_KIND)), allow_pickle=False)
     except (FileNotFoundError, StateError) as error:
         raise DamagedTable(folder, f"{EXAMPLE} is missing or was changed") from error
+
+
+def _require_memory(build: Callable[[], keras.Model]) -> None:
+    try:
+        weights = count_weights(build)
+    except Exception:
+        return  # Building the model raises the same error again, where it is handled.
+    # It is loaded once more when it is kept.
+    require_memory_for(weights, 2, "data.embed", "Use a smaller model.")
 
 
 def _called(target: str, build: Callable[[], Any]) -> Any:
