@@ -38,9 +38,10 @@ def markdown(text: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """Return a code block, whatever backticks the text has."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}\n{visible(text)}\n{fence}"
+    """Return text as inline code, whatever backticks it has; a block would not wrap, and would widen the page."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{visible(text)}{pad}{fence}"
 
 
 def figure_label(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ class HarnessSweeper(Sweeper):
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
             runs = self._app.runs[len(results) :] if self._app.search else []
-            facts = [(run.pruned_at, run.is_seeded) for run in runs] or [(None, True)] * len(batch)
+            facts = [(run.pruned_at, partial(_is_seeded, run)) for run in runs] or [()] * len(batch)
             results += [
                 Result(tuple(words), value, *known)
                 for words, value, known in zip(batch, objectives, facts, strict=True)
@@ -194,6 +195,12 @@ def _app(task_function: TaskFunction) -> App:
     if not isinstance(task_function, App):
         raise TypeError("The launcher `fused` and the sweeper `harness` are for `harness train` only.")
     return task_function
+
+
+def _is_seeded(run: Any) -> bool:
+    from harness.sweep.search.seeds import is_seeded  # It imports TensorFlow.
+
+    return is_seeded(run)
 
 
 def _reporter(run: Any) -> TaskFunction:

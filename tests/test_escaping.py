@@ -66,7 +66,8 @@ def test_markdown_shows_words_as_they_are() -> None:
     assert markdown("a|b *c* [d](e) <f> `g` _h_ $i$\n# j") == (
         r"a\|b \*c\* \[d\](e) \<f\> \`g\` \_h\_ \$i\$\\n\# j"
     )  # fmt: skip
-    assert markdown_code("a ``` b\n```") == "````\na ``` b\\n```\n````"
+    assert markdown_code("a ``` b\n```") == "```` a ``` b\\n``` ````"
+    assert markdown_code("a b") == "`a b`"
 
 
 @pytest.mark.parametrize(

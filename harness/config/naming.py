@@ -12,6 +12,9 @@ SPLITS = ("data.split_seed", "data.fold")
 REPLICATES = ("seed", *SPLITS)
 """Settings in which repetitions of a run differ."""
 
+LONGEST_WORD = 40
+"""Maximum number of characters of an argument in a sweep's name."""
+
 _NOT_COMPARED = ("runtime.", "tracking.", "objective.metric", "data.path", "data.rows", "data.origin")
 """Where runs were trained, on which file, and what they are ranked by: differences in these do not distinguish runs."""
 
@@ -31,5 +34,9 @@ def varying(runs: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def sweep_name(command: str) -> str:
-    """Return the name of the sweep that `command` trains, which is the command's arguments."""
-    return command.removeprefix("harness train ").removeprefix("-m ")[:200]
+    """Return the name of the sweep that `command` trains: the command's arguments, of which long ones are cut.
+
+    MLflow breaks the title of a page between words only.
+    """
+    words = command.removeprefix("harness train ").removeprefix("-m ").split(" ")
+    return " ".join(word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD - 1]}…" for word in words)[:200]

@@ -49,7 +49,6 @@ class Run:
     search: str = ""  # Signature of the search that it is a trial of.
     lacks_model: bool = False  # Whether its model could not be logged.
     is_reused: bool = False  # Whether its result comes from an earlier command.
-    is_seeded: bool = True  # Whether another seed would change its result, as far as is known.
     has_model: bool = False  # Whether that command has logged its model.
     cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
     scan_bytes: float = 0.0  # Memory that the scan needs, computed.

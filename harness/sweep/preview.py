@@ -33,7 +33,7 @@ from harness.sweep.run_state import RunState, find_states
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.search.bracket import bracket_of
 from harness.sweep.search.search import Search
-from harness.sweep.search.seeds import mark_unseeded
+from harness.sweep.search.seeds import describe_unseeded
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import tracking_uri
@@ -67,7 +67,7 @@ def preview(configs: Sequence[Config], display: Display, console: Console, searc
     by_state = ", ".join(f"{number} {name}" for name, number in counts.items())
     display.say(f"{count(len(runs), 'run')}: {by_state}", "")
     if search:
-        display.say(*search.describe(mark_unseeded(runs) if search.trial_seed is not None else ""), "")
+        display.say(*search.describe(describe_unseeded(runs) if search.trial_seed is not None else ""), "")
     console.print(_runs_table(states))
     todo = [run for run, state in states.items() if not state.has_result and state.name != "running"]
     if has_checkpoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ class Result:
     words: tuple[str, ...]
     objective: float  # `Run.cost` (lower is better); infinite if it failed or diverged.
     pruned_at: int | None = None  # The epoch after which a search ended it.
-    is_seeded: bool = True  # Whether another seed would change the result.
+    is_seeded: Callable[[], bool] = lambda: True  # Whether another seed would change the result; may take a while.
 
 
 class Proposer(Protocol):

@@ -30,7 +30,7 @@ from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.search.bracket import RunBracket, bracket_of
 from harness.sweep.search.record import log_search, recall
 from harness.sweep.search.search import Search
-from harness.sweep.search.seeds import mark_unseeded
+from harness.sweep.search.seeds import describe_unseeded
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.driver import TaskBatch
 from harness.sweep.tasks.recorder import DriverRecorder
@@ -193,7 +193,7 @@ class Sweep:
             self._search_signature = self._search_signature or search_signature(self._search.facts, own)
             for run in runs:
                 run.search = self._search_signature
-            if self._search.trial_seed is not None and (unseeded := mark_unseeded(runs)):
+            if self._search.trial_seed is not None and (unseeded := describe_unseeded(runs)):
                 self._say(f"search: {unseeded}")
         self._prepare(runs)
         runs = [self._ended.get(run.signature, run) for run in runs]

@@ -108,6 +108,7 @@ def test_results_are_tables_a_page_a_figure_and_runs(
     monkeypatch.setattr(Benchmark, "rows", lambda self: rows)
     monkeypatch.setattr(Benchmark, "parts", lambda self: PARTS)
     monkeypatch.setattr(measure, "missing", lambda name: "no JAX" if name == "jax" else "")
+    monkeypatch.setattr(command, "lacks_postgres", lambda: "PostgreSQL is not tried")
     assert command.main(["--results", "results", "--images", "0", "--trials", "0"]) == 0
     assert "no JAX" in capsys.readouterr().out
     (page,) = Path("results").glob("*.md")

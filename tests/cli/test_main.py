@@ -403,9 +403,7 @@ def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
         "",
         *[f"- {link(run)}: diverged at update 2" for run in sorted(left.diverged.values(), key=left.order)],
         "",
-        "```",
-        left.summary.data.tags["command"],
-        "```",
+        f"`{left.summary.data.tags['command']}`",
     ]
 
 

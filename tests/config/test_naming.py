@@ -20,4 +20,9 @@ def test_the_settings_in_which_runs_differ() -> None:
 def test_a_sweep_is_named_after_its_arguments() -> None:
     assert sweep_name("harness train -m chunksize=1,2") == "chunksize=1,2"
     assert sweep_name("make bench") == "make bench"
-    assert len(sweep_name("harness train " + "x" * 300)) == 200
+    assert len(sweep_name("harness train " + "x " * 300)) == 200
+
+
+def test_long_arguments_are_cut_in_the_name_of_a_sweep() -> None:
+    command = f"harness train -m 'data.features=[{','.join(['column'] * 9)}]' epochs=1,2"
+    assert sweep_name(command) == "'data.features=[column,column,column,co… epochs=1,2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from harness.sweep.leaderboard import Leaderboard
 from harness.sweep.plan import Run, prepare
 from harness.sweep.run_fields import run_params
 from harness.sweep.search.prior import from_json, known_runs, to_json
+from harness.sweep.search.record import _log_study
 from harness.sweep.search.search import Search
-from harness.sweep.search.seeds import mark_unseeded
+from harness.sweep.search.seeds import describe_unseeded, is_seeded
 from harness.sweep.search.space import Interval, Space
 from harness.sweep.search.study_log import study_log
 from harness.training.events import EpochEnd
@@ -97,12 +98,19 @@ def test_a_seed_that_fails_leaves_its_place_to_the_next(runs: dict) -> None:
 
 def test_seeds_change_nothing_where_weights_start_from_constants(runs: dict) -> None:
     run = runs[0.1, 0]
-    sentence = mark_unseeded([run])
-    assert not run.is_seeded
+    sentence = describe_unseeded([run])
+    assert not is_seeded(run)
     assert sentence.endswith("give the same results: model=linear starts from constants, and data.order=file")
     other = replace(run, config=replace(run.config, model={"_target_": "harness.models.mlp", "units": [2]}))
     shuffled = replace(run, table=replace(run.table, order=Order.shuffled))
-    assert mark_unseeded([other, shuffled]) == ""
+    assert describe_unseeded([other, shuffled]) == ""
+    assert describe_unseeded([run, shuffled]) == ""  # Others of this model depend on the seed.
+
+
+def test_a_model_that_does_not_fit_into_memory_is_not_built_to_learn_whether_seeds_matter(runs: dict) -> None:
+    run = runs[0.1, 0]
+    large = replace(run, config=replace(run.config, model={"_target_": "harness.models.mlp", "units": [10**7] * 2}))
+    assert is_seeded(large)
 
 
 def test_runs_that_differ_only_in_the_space_are_known_beforehand(runs: dict) -> None:
@@ -124,6 +132,7 @@ def test_runs_that_differ_only_in_the_space_are_known_beforehand(runs: dict) -> 
         record(runs[0.1, 2], 1.0, digest="other"),
         record(longer, 1.0),
     ]
+    assert known_runs(records, run, [Interval("learning_rate", 0, 2, is_whole=True)]) == []
     axes = [Interval("learning_rate", 0.01, 0.25)]
     known = known_runs(records, run, axes)
     assert known == [({"learning_rate": "0.2"}, 2.0)]
@@ -142,6 +151,10 @@ def test_optuna_reads_the_study(runs: dict, tmp_path: Path) -> None:
     text = study_log(found, "some", proposed)
     assert text
     (tmp_path / "study.log").write_text(text)
+    said: list[str] = []
+    found.groups[0].append(10**6)  # No such run.
+    _log_study(cast("Any", SimpleNamespace(say=said.append)), "some", found, proposed)
+    assert said == ["search: study.log is missing (IndexError: list index out of range)."]
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))
     study = optuna.load_study(study_name="some", storage=optuna.storages.JournalStorage(backend))
     assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE", "FAIL"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from harness.config import Sampler, SearchConfig
 from harness.config.search import Prior
 from harness.errors import ConfigError
 from harness.sweep.proposer import Result
-from harness.sweep.search import time_budget
+from harness.sweep.search import time_budget, tpe
 from harness.sweep.search.search import Known, Search
 from harness.sweep.search.sobol import sobol
 from harness.sweep.search.space import Choices, Interval, Space
@@ -104,13 +105,15 @@ def test_rungs(epochs: int, trials: int, settings: dict, rungs: tuple[int, ...])
 def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
     found = search(trials=6, confirm={"top": 1, "seeds": 2})
     values = [3.0, 1.0, 2.0, math.inf, 0.5, 0.7]
+    asked: list[int] = []
     results = [
-        Result(tuple(words), value, 1 if value == 0.5 else None)
+        Result(tuple(words), value, 1 if value == 0.5 else None, lambda: asked.append(0) is None)
         for words, value in zip(found.propose([]), values, strict=True)
     ]
     best = [[*results[1].words, f"seed={seed}"] for seed in (1, 2)]
     best += [[*results[5].words, f"seed={seed}"] for seed in (1, 2)]
     assert found.propose(results) == best
+    assert len(asked) == 2  # Only of those that are confirmed: a model is built for each answer.
     assert found.bracket is None
     assert found.propose(results) == []
 
@@ -240,6 +243,22 @@ def test_tpe_learns_from_earlier_runs() -> None:
 
     plain, other = (second(known) for known in ([], [({"learning_rate": "0.002", "chunksize": "full"}, -1.0)] * 5))
     assert [left == right for left, right in zip(plain, other, strict=True)] == [False] * 2 + [True] * 2
+
+
+def test_tpe_learns_from_earlier_runs_if_a_listed_key_has_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[Sequence[object]] = []
+
+    def propose(axes: object, known: Sequence[object], count: int, seed: int) -> list[dict[str, str]]:
+        learned.append(known)
+        return [{"learning_rate": "0.1"}] * count
+
+    monkeypatch.setattr(tpe, "propose", propose)
+    found = search(RATE, Choices("chunksize", ("100",)), name=Sampler.tpe, trials=8)
+    results = [Result(tuple(job), 1.0) for job in found.propose([])]
+    found.known = [({"learning_rate": "0.002"}, -1.0)]
+    found.propose(results)
+    assert learned[0][-1] == found.known[0]
+    assert tpe.number(Interval("objective.delta", 1, 5, is_whole=True), "3.0") == 3
 
 
 def test_tpe_without_optuna_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

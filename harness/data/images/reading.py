@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
+
+import xxhash
 
 from harness.config import ImagesConfig
 from harness.data.images.decode import Decoded, UnreadableImage, decode, quiet
@@ -54,7 +55,7 @@ def _decode(item: Item, data: ImagesConfig) -> Read | Rejected:
         image = decode(content, item.suffix, data.shape, data.fit)
     except UnreadableImage as error:
         return Rejected(item.name, str(error))
-    return Read(item, image, hashlib.blake2b(content, digest_size=8).digest())
+    return Read(item, image, xxhash.xxh3_64_digest(content))
 
 
 def _batched(items: Iterable[Item | Rejected], size: int) -> Iterator[list[Item | Rejected]]:

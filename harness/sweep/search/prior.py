@@ -68,6 +68,7 @@ def _holds(axis: Axis, value: str | None) -> bool:
     if value is None or isinstance(axis, Choices):
         return isinstance(axis, Choices) and value in axis.values
     try:
-        return axis.low <= float(value) <= axis.high
+        number = float(value)
     except ValueError:
         return False
+    return axis.low <= number <= axis.high and not (axis.is_whole and number % 1)

@@ -37,8 +37,7 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
         "confirmed": [_result(run) for run in dict.fromkeys(others)],
     }
     tracker.log_text(sweep_id, json.dumps(record, indent=1), FILE)
-    if study := study_log(search, sweep_id, proposed):
-        tracker.log_text(sweep_id, study, STUDY)
+    _log_study(tracker, sweep_id, search, proposed)
     steps = [f"{lanes}x{epoch}" for lanes, epoch in search.lanes_by_rung(search.generation if search.budget else size)]
     params = {"search": search.facts["search"], "search.space": str(search.space), "search.seed": search.settings.seed}
     params |= {"search.trials_each": size, "search.lane_epochs": search.lane_epochs, "search.rungs": " ".join(steps)}
@@ -47,6 +46,17 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
         params["search.minutes"] = search.settings.minutes
     seed = {} if search.trial_seed is None else {TRIAL_SEED: str(search.trial_seed)}
     tracker.tag(sweep_id, {EFFORT: search.effort, **seed})
+
+
+def _log_study(tracker: Tracker, sweep_id: str, search: Search, proposed: Sequence[Run]) -> None:
+    """Log the search for Optuna's dashboard; failures only print a message, since nothing else depends on it."""
+    try:
+        study = study_log(search, sweep_id, proposed)
+    except Exception as error:
+        tracker.say(f"search: {STUDY} is missing ({type(error).__name__}: {error}).")
+        return
+    if study:
+        tracker.log_text(sweep_id, study, STUDY)
 
 
 def recall(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -250,7 +250,7 @@ class Search:
         for number, (choice, group) in enumerate(zip(self.choices, self.groups, strict=True)):
             if proposed and self.settings.name is Sampler.tpe:
                 known = [(_values(results[position].words), results[position].objective) for position in group]
-                known += [run for run in self.known if choice.items() <= run[0].items()]
+                known += [run for run in self.known if _agree(choice, run[0])]
                 draw = zlib.crc32(f"{self.settings.seed} {proposed} {number}".encode())
                 trials = tpe.propose(axes, known, size, draw)
             else:
@@ -274,12 +274,18 @@ class Search:
         jobs: list[list[str]] = []
         for group in self.groups:
             done = [results[position] for position in group if math.isfinite(results[position].objective)]
-            distinct = {result.words: result for result in done if not result.pruned_at and result.is_seeded}
-            best = sorted(distinct.values(), key=lambda result: result.objective)[: self.settings.confirm["top"]]
-            for result in best:
+            distinct = {result.words: result for result in done if not result.pruned_at}
+            ranked = sorted(distinct.values(), key=lambda result: result.objective)
+            seeded = (result for result in ranked if result.is_seeded())
+            for result in itertools.islice(seeded, self.settings.confirm["top"]):
                 words = [word for word in result.words if not word.startswith("seed=")]
                 jobs += [[*words, f"seed={self.seed + 1 + number}"] for number in range(self.settings.confirm["seeds"])]
         return jobs
+
+
+def _agree(choice: Mapping[str, str], values: Mapping[str, str]) -> bool:
+    """Return True if `values`, which have no constants, could be of a trial of a choice."""
+    return all(values.get(key, value) == value for key, value in choice.items())
 
 
 def _values(words: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Sequence
 
@@ -13,13 +14,16 @@ from harness.config import Order
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.training.encoding import Encoding
+from harness.training.model_size import require_memory
 
 
-def mark_unseeded(runs: Sequence[Run]) -> str:
-    """Mark the runs whose results are the same with any seed, and return a sentence on them, or an empty string."""
+def describe_unseeded(runs: Sequence[Run]) -> str:
+    """Return a sentence on the models whose results are the same with any seed in all `runs`, or an empty string."""
+    by_target: dict[str, list[Run]] = {}
     for run in runs:
-        run.is_seeded = _is_seeded(run)
-    targets = dict.fromkeys(run.config.model["_target_"] for run in runs if not run.is_seeded)
+        by_target.setdefault(run.config.model["_target_"], []).append(run)
+    # A model is built for each answer, so the first run that depends on the seed is enough.
+    targets = [target for target, some in by_target.items() if not any(map(is_seeded, some))]
     if not targets:
         return ""
     models = ", ".join(target.removeprefix("harness.models.") for target in targets)
@@ -29,25 +33,28 @@ def mark_unseeded(runs: Sequence[Run]) -> str:
     )
 
 
-def _is_seeded(run: Run) -> bool:
+def is_seeded(run: Run) -> bool:
+    """Return True if another seed would change a run's result, as far as is known."""
     if run.table.order is Order.shuffled:
         return True
     encoding, outputs = Encoding.of(run.table, run.config.data.scaling), run.objective.outputs
     return _differs(json.dumps(run.config.model, sort_keys=True), encoding, outputs)
 
 
-@functools.lru_cache(64)
+@functools.lru_cache(1024)
 def _differs(model: str, encoding: Encoding, outputs: int) -> bool:
     """Return True if two seeds give a model different variables, including the states of random number generators."""
     try:
-        first, second = (_variables(json.loads(model), encoding, outputs, seed) for seed in (0, 1))
+        require_memory(model_builder(json.loads(model), outputs), encoding, lanes=2)
+        first, second = (_digests(json.loads(model), encoding, outputs, seed) for seed in (0, 1))
     except Exception:
-        return True  # Training it raises the same error, where it is handled.
-    return not all(map(np.array_equal, first, second))
+        return True  # Training raises the same error, or there is no memory to spare.
+    return first != second
 
 
-def _variables(model: dict, encoding: Encoding, outputs: int, seed: int) -> list[np.ndarray]:
+def _digests(model: dict, encoding: Encoding, outputs: int, seed: int) -> list[bytes]:
+    """Return digests of the variables of a new model, which need less memory than their values."""
     keras.utils.set_random_seed(seed)
     built = model_builder(model, outputs)(encoding.inputs)
     built(np.zeros((2, *encoding.input_shape), np.float32))
-    return [variable.numpy() for variable in built.variables]
+    return [hashlib.sha256(variable.numpy().tobytes()).digest() for variable in built.variables]

@@ -72,7 +72,8 @@ def number(axis: Axis, text: str) -> Any:
     """Return a value of an axis as Optuna has it."""
     if isinstance(axis, Choices):
         return text
-    return int(text) if axis.is_whole else float(text)
+    # Runs record whole values of a key that also takes fractions as `3.0`.
+    return int(float(text)) if axis.is_whole else float(text)
 
 
 def _text(axis: Axis, value: Any) -> str:
