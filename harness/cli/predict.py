@@ -50,7 +50,7 @@ def predict(
 
     The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in front
     of the prediction. For classes, the most probable one is written, with its probability. `display` shows the
-    progress. Code that is stored with the model is run only if it `is_trusted`.
+    progress. Code that is not part of Keras is run only if it `is_trusted`.
 
     Raises:
         ConfigError: The run has no model, or a row is invalid.

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 RUNS = 24
 WORDS = [
     *("train", "-m", "data.rows=300000", "chunksize=full,1000,100", "learning_rate=0.003,0.01,0.03,0.1"),
-    *("epochs=5,60", "runtime.gram=false", "runtime.time_alone=false"),
+    *("epochs=5,200", "runtime.gram=false", "runtime.time_alone=false"),
 ]
 WORKERS = ["hydra/launcher=workers", "hydra.launcher.tasks=2"]
 
@@ -82,7 +82,7 @@ def train_until_both_pause(folder: Path) -> dict[int, int]:
 
     def both() -> bool:
         for task in tasks(folder):
-            if (status := task.status()) and status.epoch > 1 and (pid := workers(folder).get(task.number)):
+            if (status := task.status()) and status.epoch and (pid := workers(folder).get(task.number)):
                 os.kill(pid, signal.SIGSTOP)
                 paused[task.number] = pid
         return len(paused) == 2

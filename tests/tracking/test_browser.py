@@ -118,11 +118,10 @@ def test_the_page_of_a_run_leads_with_curves(addresses: dict[str, str], folder: 
     server, experiment = re.match(r"(http://[^/]+)/#/experiments/(\d+)/", addresses["runs"]).groups()  # type: ignore[union-attr]
     run = RunReader(f"sqlite:///{folder}/mlflow.db").load().runs["run_id"].iloc[0]
     page.goto(f"{server}/{run_page(experiment, run, 'model-metrics')}")
-    plots = page.locator(".js-plotly-plot")
-    plots.nth(3).wait_for(timeout=WAIT)
+    page.locator(".js-plotly-plot").nth(1).wait_for(timeout=WAIT)
     page.wait_for_function(
-        "[...document.querySelectorAll('.js-plotly-plot')].slice(0, 4)"
-        ".every(plot => plot.data && plot.data.length && plot.data[0].x.length > 2)",
+        "[...document.querySelectorAll('.js-plotly-plot')].slice(0, 2)"
+        ".every(plot => plot.data && plot.data.some(line => line.x && line.x.length > 1))",
         timeout=WAIT,
     )
 
@@ -136,7 +135,7 @@ def test_the_report_opens_as_an_artifact(addresses: dict[str, str], folder: Path
     assert report.locator("h1").inner_text().startswith("Full sample against chunks of ")
     assert "3,000 rows" in report.locator("dl").inner_text()
     images = report.locator("svg.figure").evaluate_all("images => images.map(image => image.clientWidth)")
-    assert len(images) == 4
+    assert len(images) >= 5
     assert min(images) > 300  # All are drawn.
 
 

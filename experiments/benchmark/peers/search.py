@@ -31,8 +31,9 @@ SPACE = f"learning_rate=tag(log,interval({LOW},{HIGH}))"
 def with_harness(task: Task) -> Outcome:
     """Train as many trials as the task has rates, first to the end and then with halving, after compiling.
 
-    `all` and `halving` are seconds, `best` and `best_halving` the losses found, and `proposals` the seconds that it
-    takes to propose 256 trials, by TPE if Optuna is installed.
+    `all` and `halving` are seconds, `all_training` and `halving_training` those of them that train. `best` and
+    `best_halving` are the losses found; `proposals` are the seconds that 256 of them take, by TPE if Optuna is
+    installed.
     """
     trials = len(task.rates)
     common = ["-m", *_without_rates(task), SPACE, "search.confirm=null"]
@@ -43,6 +44,7 @@ def with_harness(task: Task) -> Outcome:
             start = time.perf_counter()
             found = harness.train([*common, f"search={sampler}", f"search.trials={trials}"])
             figures[key] = time.perf_counter() - start
+            figures[f"{key}_training"] = float(found.curves["seconds"].max())
             finished = found.runs[found.runs["status"] == "FINISHED"]
             figures["best" if key == "all" else "best_halving"] = float(finished["train/loss"].min())
     start = time.perf_counter()
