@@ -19,7 +19,7 @@ from harness.sweep.claims import claim_of, is_abandoned, owner
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
-from harness.sweep.leaderboard import Membership
+from harness.sweep.membership import Membership
 from harness.sweep.model_log import describe_unloggable
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
