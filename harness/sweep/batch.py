@@ -59,6 +59,7 @@ class Batch:
         self._may_resume = True
         self._remade: set[Path] = set()
         self._rounding = rounding(runs[0].config.runtime, executor.description)
+        store.recorder.plan(self._runs)
         tracker = store.tracker
         self._folder = checkpoint_folder(
             runs, executor.device, tracker.experiment_id, tracker.store, store.recorder.tags

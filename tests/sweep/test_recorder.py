@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import yaml
 from mlflow.entities import Run as Record
 from mlflow.tracking import MlflowClient
 
-from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConfig
+from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.config.schema import OWN_TAGS
+from harness.sweep.model_log import describe_unloggable
 from harness.sweep.plan import Run, prepare
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import config_yaml
@@ -20,6 +23,14 @@ from harness.tracking import run_tags
 from harness.tracking.frames import row
 from harness.tracking.tracker import Tracker
 from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
+
+
+def build_local(inputs: int) -> keras.Model:
+    class Local(keras.layers.Dense):
+        pass
+
+    return keras.Sequential([keras.Input((inputs,)), Local(1)])
+
 
 WEIGHTS = [np.array([[2.0]], np.float32), np.array([0.5], np.float32)]
 
@@ -143,3 +154,14 @@ def test_a_configuration_is_read_back_from_its_yaml(recording: Recording, awkwar
     assert values["optimizer"] == config.optimizer
     assert (values["loss"], values["data"]["scaling"], values["tracking"]["experiment"]) == ("mse", "standard", None)
     assert [*values][:5] == ["chunksize", "learning_rate", "epochs", "seed", "loss"]
+
+
+def test_models_that_cannot_be_logged_are_named_before_training(recording: Recording) -> None:
+    plain = recording.config(2)
+    own = replace(plain, model={"_target_": f"{__name__}.build_local"})
+    (sentence,) = describe_unloggable(prepare([plain, own, replace(own, seed=1)], lambda state: None))
+    assert sentence.startswith(
+        f"{__name__}.build_local builds models that will not be logged: it could not be loaded again, as it uses Local"
+    )
+    unlogged = replace(own, tracking=replace(own.tracking, log_model=LogModel.none))
+    assert not [*describe_unloggable(prepare([unlogged], lambda state: None))]

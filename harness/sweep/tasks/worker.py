@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.config import Config
 from harness.errors import require
 from harness.sweep.display import Display
-from harness.sweep.leaderboard import Membership, Rules
+from harness.sweep.membership import Membership, Rules
 from harness.sweep.plan import Run
 from harness.sweep.resume import Store
 from harness.sweep.runner import Sweep
