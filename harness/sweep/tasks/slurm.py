@@ -56,7 +56,7 @@ class Slurm:
         """
         self.tasks, self._config, self._options = config.tasks, config, options
         missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo", "scancel") if not shutil.which(name)]
-        require(not missing, f"hydra/launcher=slurm needs Slurm's {missing[:1][0]} command, which was not found.")
+        require(not missing, f"hydra/launcher=slurm needs Slurm's {''.join(missing[:1])} command, which was not found.")
         self._run("sbatch", "--test-only", *self._resources(), "--wrap=true")
 
     def size(self) -> int:
