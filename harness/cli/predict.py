@@ -67,8 +67,10 @@ def predict(
         elif isinstance(data, DataConfig):
             data = with_dialect(data, keys)
             own = keys_in(keys)
-            if path.is_file() and (recorded := recorded_keys(data, own)):
-                warn(f"Reading {path} as the run's data was read: {recorded}")
+            if path.is_file():
+                heeded = open_source(str(path), Selection((), dialect=data)).keys
+                if recorded := recorded_keys(data, heeded, own):
+                    warn(f"Reading {path} as the run's data was read: {recorded}")
             with hints([str(path.absolute())], data, own) if path.is_file() else contextlib.nullcontext():
                 _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
 
