@@ -36,8 +36,8 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
     commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
     require(
         order["code"] == code_digest(),
-        f"task {order['number']}: harness or its packages are not those that have divided the sweep{commits}. Install "
-        "the same here, or start the sweep again.",
+        f"task {order['number']}: harness or its packages differ from those of the process that divided the "
+        f"sweep{commits}. Install the same versions here, or start the sweep again.",
     )
     try:
         lock = files.hold(LOCK_SECONDS)
