@@ -122,8 +122,11 @@ def _predict_rows(
                     named.loc[is_empty] = np.nan
                 write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
     if missing is Missing.drop and left_out:
-        rows_have = "row has" if left_out == 1 else "rows have"
-        warn(f"{left_out:,} {rows_have} empty fields and no prediction, as in training (data.missing=drop).")
+        rows_have, were = ("row has", "was") if left_out == 1 else ("rows have", "were")
+        warn(
+            f"{left_out:,} {rows_have} empty fields and {were} not predicted; training dropped such rows too "
+            "(data.missing=drop)."
+        )
 
 
 def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:

@@ -77,7 +77,8 @@ def rows_per_batch(model: keras.Model) -> int:
     row_bytes, available = 4 * row_values(model), psutil.virtual_memory().available
     require(
         row_bytes <= available,
-        f"The run's model needs {memory(row_bytes / 1e6)} for one row, but {memory(available / 1e6)} are available.",
+        f"The run's model needs {memory(row_bytes / 1e6)} for one row, but only "
+        f"{memory(available / 1e6)} is available.",
     )
     return max(1, BATCH_BYTES // row_bytes)
 

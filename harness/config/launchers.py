@@ -9,10 +9,10 @@ from harness.config.limits import require_number, require_whole
 
 @dataclass
 class WorkersConfig:
-    """`hydra/launcher=workers`: processes of this machine.
+    """`hydra/launcher=workers`: processes on this machine.
 
     Attributes:
-        tasks: Tasks to divide a sweep into, at most; None means one per core.
+        tasks: Maximum number of tasks to divide a sweep into; None means one per core.
     """
 
     tasks: int | None = None
@@ -23,16 +23,16 @@ class WorkersConfig:
 
 @dataclass
 class SlurmConfig:
-    """`hydra/launcher=slurm`: jobs of a Slurm cluster.
+    """`hydra/launcher=slurm`: jobs on a Slurm cluster.
 
     Attributes:
-        tasks: Tasks to divide a sweep into, at most; None means as many as the partition's nodes have room for.
+        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the partition's nodes.
         partition: Partition of the jobs; None means the cluster's default.
         timeout_min: Minutes after which a job is stopped, 5 or more; its task then continues in a new one.
         cpus_per_task: Cores of each job.
         mem_gb: Memory of each job in GiB; None means the partition's default.
-        array_parallelism: Jobs that run at once, at most.
-        setup: Lines of shell that each job runs first, such as `module load python`.
+        array_parallelism: Maximum number of jobs that run at once.
+        setup: Shell commands that each job runs first, such as `module load python`.
     """
 
     tasks: int | None = None

@@ -195,7 +195,8 @@ class Batch:
         }
         self._store.recorder.reuse(known)
         if lacking := sum(state.name == WITHOUT_MODEL for state in states.values()):
-            display.say(f"{count(lacking, 'finished run')} to be trained again, because the model was not logged")
+            because = "its model was" if lacking == 1 else "their models were"
+            display.say(f"retraining {count(lacking, 'finished run')}, because {because} not logged")
         for run, state in states.items():
             if not (run.status or run.run_id) and state.record:
                 run.run_id = state.reusable_id(self._rounding)

@@ -130,8 +130,8 @@ def require_same(model: keras.Model, path: Path, objects: Mapping[str, str], exa
     names = " or ".join(place.replace(":", ".") for place in objects.values())
     require(
         is_random or np.allclose(first, loaded, rtol=1e-4, equal_nan=True),
-        "it would compute other values once it is loaded again, as it uses something else that has the name of "
-        f"{names}. Rename it.",
+        "it would compute different values after being reloaded, because something else that it uses has the same "
+        f"name as {names}. Rename one of them.",
     )
 
 

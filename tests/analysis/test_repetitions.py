@@ -124,6 +124,7 @@ def test_a_setting_that_lost_repetitions_comes_after_the_others() -> None:
     assert best_of_each(sweep, chunksize)["val/loss"].tolist() == [0.25]
     assert sweep.table["val/loss"].tolist()[:4] == [0.25, 0.25, 0.25, 0.1]
     means = ranked(averaged(sweep).runs)
+    assert ["runs", "3", "1 of 3"] in run_columns(averaged(sweep), means)
     assert [each["val/loss"] for each in means] == [0.25, 0.1]
     assert "val/loss 0.1 (2 other runs did not finish)" in best_runs(means[1:], objective(sweep.runs))[0]
     alone = averaged(sweep_of(*rows[:3], run(10, [0.25], rate="0.2"))).runs

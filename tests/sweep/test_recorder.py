@@ -14,6 +14,8 @@ from mlflow.tracking import MlflowClient
 
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.config.schema import OWN_TAGS
+from harness.runtime import gpu_facts
+from harness.sweep import run_fields
 from harness.sweep.model_log import describe_unloggable
 from harness.sweep.plan import Run, prepare
 from harness.sweep.recorder import Recorder
@@ -22,7 +24,10 @@ from harness.sweep.run_state import find_states
 from harness.tracking import run_tags
 from harness.tracking.frames import row
 from harness.tracking.tracker import Tracker
+from harness.training.arrangement import Cohort
 from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
+from harness.training.strategy import Strategy
+from harness.training.update_memory import UpdateMemory
 
 
 def build_local(inputs: int) -> keras.Model:
@@ -133,6 +138,15 @@ def test_a_pruned_run_is_neither_finished_nor_interrupted(recording: Recording) 
     assert summary.info.status == "FINISHED"
     own = {key for each in (record, summary) for key in each.data.tags if not key.startswith("mlflow.")}
     assert own | {value for name, value in vars(run_tags).items() if name.isupper()} <= OWN_TAGS
+
+
+def test_users_cannot_set_the_tags_of_a_run_on_a_gpu(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_facts, "query", lambda name: "1")
+    monkeypatch.setattr(run_fields, "gpu_facts", gpu_facts.gpu_facts.__wrapped__)
+    (run,) = recording.runs(2)
+    run.cohort = Cohort([0], 8, Strategy("graph", False, 64), UpdateMemory(0, 0), [], 10)
+    own = {key for key in run_fields.run_tags(run, "harness train", "GPU") if not key.startswith("mlflow.")}
+    assert {"tile", "cuda", "cudnn", "tf32", "gpu_driver", "gpu_memory_mib", "slice_rows"} <= own <= OWN_TAGS
 
 
 def test_a_lane_that_diverges_fails_its_unfinished_runs(recording: Recording) -> None:

@@ -130,7 +130,7 @@ def test_a_name_that_two_of_them_have_is_refused_or_told_apart(tmp_path: Path, l
     with pytest.raises(ConfigError, match=r"as Times may be own_package\.layers\.Times or own_package\.others\.Times"):
         saved(tmp_path / "class", others, both=True, activation=None)
     with pytest.raises(
-        ConfigError, match=r"would compute other values .* has the name of .*own_package\.layers\.doubled"
+        ConfigError, match=r"would compute different values .* has the same name as .*own_package\.layers\.doubled"
     ):
         saved(tmp_path / "nested", layers, activation=layers.nested())
     assert saved(tmp_path / "registered", others).objects["others>doubled"] == "own_package.others:doubled"

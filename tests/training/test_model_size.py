@@ -69,7 +69,7 @@ def test_counting_leaves_no_trace() -> None:
     ids=["units", "layers", "lazy", "lanes"],
 )
 def test_a_model_that_does_not_fit_into_memory_is_refused(build, lanes: int) -> None:
-    with pytest.raises(ConfigError, match=r"^model: [\d,]+ weights need .*B of memory, but .*B are available"):
+    with pytest.raises(ConfigError, match=r"^model: [\d,]+ weights need .*B of memory, but only .*B is available"):
         require_memory(build, Encoding((0,) * 3), lanes)
 
 

@@ -24,21 +24,21 @@ _RESULT: TypeAdapter[Any] = TypeAdapter(RecorderFacts)
 
 @dataclass(frozen=True)
 class Status:
-    """How a task is doing, as its worker says; `rows` are counted over all epochs."""
+    """A task's progress as reported by its worker; `rows` are counted over all epochs."""
 
     node: str
     epoch: int = 0
     epochs: int = 0
     rows: int = 0
     total: int = 0
-    rate: float = 0.0  # Rows a second.
+    rate: float = 0.0  # Rows per second.
     ended: int = 0  # Runs.
     best: str = ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a cluster calls a task, and the file that its worker's output goes to."""
+    """The cluster's id for a task, and the file that receives its worker's output."""
 
     id: str
     log: str
@@ -51,7 +51,7 @@ class TaskFiles:
     """The files of one task, which all have its number.
 
     Attributes:
-        order: What the worker is told.
+        order: The file that tells the worker what to train.
     """
 
     def __init__(self, order: Path) -> None:
@@ -71,7 +71,7 @@ class TaskFiles:
         return int(self.order.stem)
 
     def hold(self, timeout: float) -> FileLock:
-        """Keep other workers from the task for as long as this process lives.
+        """Keep other workers from taking the task while this process is alive.
 
         Raises:
             filelock.Timeout: Another worker did not end in time.
@@ -82,7 +82,7 @@ class TaskFiles:
 
     @property
     def is_held(self) -> bool:
-        """Whether a worker holds the task; on another machine, that is known only if `flock` works across machines."""
+        """Whether a worker holds the task; one on another machine is seen only if `flock` works across machines."""
         lock = FileLock(self._lock)
         with contextlib.suppress(Timeout):
             lock.acquire(blocking=False)
@@ -91,7 +91,7 @@ class TaskFiles:
         return True
 
     def note_exit(self, code: int) -> None:
-        """Note in a line that a worker has ended without a result: exit code, node, time."""
+        """Append a line for a worker that ended without a result: exit code, node, time."""
         with self._exits.open("a", encoding="utf-8") as file:
             file.write(f"{code} {socket.gethostname()} {time.time():.0f}\n")
 
@@ -103,7 +103,7 @@ class TaskFiles:
         return []
 
     def forget_exits(self) -> None:
-        """Forget them, as whoever watches the task from now on knows nothing of them."""
+        """Forget them."""
         self._exits.unlink(missing_ok=True)
 
     def write_status(self, status: Status) -> None:
@@ -117,7 +117,7 @@ class TaskFiles:
         return None
 
     def write_job(self, job: Job) -> None:
-        """Note what the cluster calls the task."""
+        """Write the task's job."""
         write_json(self._job, _JOB_KIND, asdict(job))
 
     def job(self) -> Job | None:
@@ -127,11 +127,11 @@ class TaskFiles:
         return None
 
     def write_result(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Write what the worker's recorder has come to."""
+        """Write the final state of the worker's recorder."""
         write_arrays(self._result, _RESULT_KIND, facts, arrays)
 
     def result(self) -> tuple[RecorderFacts, dict[str, np.ndarray]] | None:
-        """Return that; None if the task has not ended, or its result is damaged, which is set aside."""
+        """Return what `write_result` wrote; None if the task has not ended. A damaged result is set aside."""
         try:
             return read_arrays(self._result, _RESULT_KIND, _RESULT)
         except FileNotFoundError:
@@ -141,7 +141,7 @@ class TaskFiles:
             return None
 
     def drop_result(self) -> None:
-        """Forget the result."""
+        """Delete the result."""
         self._result.unlink(missing_ok=True)
 
 
@@ -153,7 +153,7 @@ TRY_AGAIN = 75
 
 
 def reason(code: int, log: str) -> str:
-    """Return why a worker ended: its last sentence, or the signal that killed it, and where its log is."""
+    """Return why a worker ended, from its last error or the signal that killed it, and the path of its log."""
     said = ""
     with contextlib.suppress(OSError):
         lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()

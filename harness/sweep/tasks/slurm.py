@@ -1,4 +1,4 @@
-"""Workers as jobs of a Slurm cluster: arrays, whose jobs go back to the queue when a node or a worker is lost."""
+"""Workers as jobs on a Slurm cluster: arrays, whose jobs are requeued when a node or a worker is lost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.sweep.tasks.cluster import work_command
 from harness.sweep.tasks.files import STOPPED, TRY_AGAIN, Job, TaskFiles
 
 MOST_FAILURES = 3
-"""Failures of a task after which its job does not put itself back into the queue."""
+"""Number of a task's failures after which its job no longer requeues itself."""
 
-_SECONDS = 120  # How long a command of Slurm may take.
+_SECONDS = 120  # How long a Slurm command may take.
 _MAX_ARRAY = 1001  # Slurm's default of MaxArraySize: indices are below it.
 
 _SCRIPT = """#!/bin/bash
@@ -49,18 +49,18 @@ class Slurm:
     name, is_remote = "Slurm", True
 
     def __init__(self, config: SlurmConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's keys, and options of `harness work`.
+        """Take the launcher's keys, and options for `harness work`.
 
         Raises:
             ConfigError: Slurm's commands are not installed, or it refuses such jobs.
         """
         self.tasks, self._config, self._options = config.tasks, config, options
         missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo", "scancel") if not shutil.which(name)]
-        require(not missing, f"hydra/launcher=slurm needs Slurm's command {', '.join(missing[:1])}, which is not here.")
+        require(not missing, f"hydra/launcher=slurm needs Slurm's {''.join(missing[:1])} command, which was not found.")
         self._run("sbatch", "--test-only", *self._resources(), "--wrap=true")
 
     def size(self) -> int:
-        """Return how many tasks the nodes that are up have room for, whatever runs on them now."""
+        """Return how many tasks the nodes that are up have room for, regardless of what is running on them now."""
         where = ["--partition", self._config.partition] if self._config.partition else []
         lines = set(self._run("sinfo", "--noheader", "--Node", "--format=%N %C %T", *where).splitlines())
         free = 0
@@ -71,7 +71,7 @@ class Slurm:
         return max(min(free, self._config.array_parallelism), 1)
 
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
-        """Submit an array for as many tasks as one can have, then the next."""
+        """Submit the tasks in as few arrays as the cluster allows."""
         logs.mkdir(parents=True, exist_ok=True)
         for number, some in enumerate(_chunks(tasks, self._longest_array())):
             script = logs / f"array-{some[0].number}-{number}.sh"
@@ -88,7 +88,7 @@ class Slurm:
                 yield task, Job(f"{array}_{index}", f"{logs.absolute()}/slurm-{array}_{index}.log")
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
-        """Return the state of jobs that wait or run; if Slurm does not answer, all may."""
+        """Return the state of pending and running jobs; all are "unknown" while Slurm does not respond."""
         try:
             answer = self._run("squeue", "--me", "--noheader", "--array", "--format=%F_%K|%T|%r")
         except ConfigError:
@@ -136,7 +136,7 @@ class Slurm:
 
     def _run(self, *words: str) -> str:
         """Run one of Slurm's commands and return its output; raises `ConfigError` if it fails."""
-        # A sweep may be started inside a job, whose variables would describe the new ones.
+        # A sweep may be started inside a job, whose variables would also be applied to the new jobs.
         kept = {
             name: value for name, value in os.environ.items() if name == "SLURM_CONF" or not name.startswith("SLURM")
         }
