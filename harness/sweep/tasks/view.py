@@ -18,7 +18,7 @@ MOST_ROWS = 20
 
 
 class TaskRow(NamedTuple):
-    """A task's number, its runs, its worker's status, the number of its workers that have failed, and its job's state."""
+    """A task's number, runs, worker's status, number of failed workers, and what its cluster says of its job."""
 
     number: int
     runs: Sequence[Run]

@@ -30,7 +30,7 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
     """Train the runs of a task, given their `configs`; continue those that an earlier worker started.
 
     Raises:
-            ConfigError: This worker's code or data is not that of the process that has divided the sweep.
+        ConfigError: This worker's code or data differs from that of the process that divided the sweep.
         TaskHeld: Another worker holds the task.
     """
     commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
