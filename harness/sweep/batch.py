@@ -169,8 +169,9 @@ class Batch:
         todo = self._reuse_results(runs, display)
         self._say_reused(len(runs) - len(todo), len(runs), display)
         if todo:
+            loop = self._loop(todo, display)  # It knows the tiles, which may follow from the runs that are left.
             continue_recording(todo, self._store)
-            self._loop(todo, display).run()
+            loop.run()
 
     def _say_reused(self, finished: int, runs: int, display: Display) -> None:
         if finished:

@@ -32,10 +32,11 @@ from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import describe_unseeded
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.driver import TaskBatch
+from harness.sweep.tasks.preconditions import require_same_tiles, require_server
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
-from harness.tracking.uri import sqlite_path, tracking_uri
+from harness.tracking.uri import tracking_uri
 from harness.training.arrangement import idle_cores
 
 
@@ -125,8 +126,10 @@ class Sweep:
             ConfigError: A configuration cannot be trained; nothing of this batch was trained or recorded.
         """
         if self._cluster and self._cluster.is_remote:
-            _require_server(configs[0].tracking.uri)
+            require_server(configs[0].tracking.uri)
         executor = choose_executor(configs[0].runtime)
+        if "GPU" in executor.device and (self._cluster or self._membership):
+            require_same_tiles(self._cluster, configs[0])
         if "GPU" in executor.device and not self._store and not self._cluster:
             for name in sorted([executor.device, *executor.others]):
                 number = name.rpartition(":")[2]
@@ -279,16 +282,6 @@ class Sweep:
         if line not in self._said and not self._is_part:
             self._said.add(line)
             self._display.say(line)
-
-
-def _require_server(uri: str | None) -> None:
-    """Reject a store in a file, which workers on other machines cannot write to safely, or at all."""
-    uri = tracking_uri(uri)
-    require(
-        sqlite_path(uri) is None,
-        f"tracking.uri: workers on other machines cannot write to the file {masked(uri)}. Start `mlflow server`, and "
-        "set tracking.uri to its address.",
-    )
 
 
 def train(
