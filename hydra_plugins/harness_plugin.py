@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -154,11 +154,13 @@ class HarnessSweeper(Sweeper):
             jobs += ended
             objectives = [job.return_value for job in ended] if ended else [float("inf")] * len(batch)
             runs = self._app.runs[len(results) :] if self._app.search else []
-            facts = [(run.pruned_at, partial(_is_seeded, run)) for run in runs] or [()] * len(batch)
-            results += [
-                Result(tuple(words), value, *known)
-                for words, value, known in zip(batch, objectives, facts, strict=True)
-            ]
+            new = [Result(tuple(words), value) for words, value in zip(batch, objectives, strict=True)]
+            if runs:
+                known = zip(new, runs, strict=True)
+                new = [
+                    replace(each, pruned_at=run.pruned_at, is_seeded=partial(_is_seeded, run)) for each, run in known
+                ]
+            results += new
             if self._app.previews and self._app.search:
                 break  # What is confirmed depends on results.
         return jobs

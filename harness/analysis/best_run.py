@@ -12,7 +12,7 @@ from harness.analysis.objective import objective
 from harness.config.naming import SPLITS
 from harness.errors import require
 from harness.tracking.frames import Sweep, datasets, frame_of
-from harness.tracking.ranking import ranked
+from harness.tracking.ranking import LOST, lost, ranked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -49,7 +49,8 @@ def best_run(records: RunReader) -> str:
 def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
     """Return the id of the run that represents the best setting, or an empty string.
 
-    Settings are ranked by the mean of their runs; those that a search has confirmed come first. A setting is
+    Settings are ranked by the mean of their runs; those that a search has confirmed come first, and those of which a
+    run failed come last. A setting is
     represented by the run whose model was logged, or else by the one with the lowest seed. Runs of different splits are
     not ranked against each other: only the split whose best model was logged counts, which is the sweep's first.
 
@@ -60,12 +61,16 @@ def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
     finished = [run for run in runs if run.info.status == "FINISHED"]
     with_model = [run for run in finished if run.outputs and run.outputs.model_outputs]
     if len({_split(run) for run in finished}) > 1:
-        finished = [run for run in with_model or finished if _split(run) == _split((with_model or finished)[0])]
+        split = _split((with_model or finished)[0])
+        finished = [run for run in with_model or finished if _split(run) == split]
+        runs = [run for run in runs if _split(run) == split]
     # The first run of a setting represents it.
     models = {run.info.run_id for run in with_model}
     finished.sort(key=lambda run: (run.info.run_id not in models, run.data.params.get("seed", "").zfill(10)))
-    frame = frame_of(finished, sweeps)
+    frame, all_runs = frame_of(finished, sweeps), frame_of(runs, sweeps)
     params = tuple(dict.fromkeys(key for run in finished for key in run.data.params))
+    lacks = dict(zip(all_runs["run_id"], lost(all_runs, params), strict=True))
+    frame = frame.assign(**{LOST: frame["run_id"].map(lacks.get)})
     tags = sweeps[0].data.tags if len(sweeps) == 1 else {}
     found, rows = objective(frame), without_confirmed_trials(Sweep(frame, params, pd.DataFrame(), tags=tags)).runs
     rows = confirmed_if_any(rows, pd.Series("", index=rows.index))

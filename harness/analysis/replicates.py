@@ -15,7 +15,7 @@ from harness.analysis.confirmed import confirmed_if_any, without_confirmed_trial
 from harness.analysis.objective import objective
 from harness.config.naming import REPLICATES
 from harness.tracking.frames import Sweep
-from harness.tracking.ranking import group_numbers
+from harness.tracking.ranking import LOST, group_numbers, lost
 
 COUNT, SPREAD = "repetitions", "spread"
 """Columns of an averaged table: the number of runs, and the standard deviation of the deciding metric."""
@@ -31,8 +31,8 @@ def averaged(sweep: Sweep) -> Sweep:
     runs = sweep.runs
     repeated = [key for key in REPLICATES if key in runs and runs[key].nunique() > 1]
     groups = group_numbers(runs, sweep.params)
-    finished = groups[runs["status"] == "FINISHED"]
-    if not repeated or finished.is_unique:
+    is_finished, lacks = runs["status"] == "FINISHED", lost(runs, sweep.params)
+    if not repeated or (groups[is_finished].is_unique and not lacks[is_finished].any()):
         return sweep
     metric = objective(runs).metric
     metrics = [key for key in runs.select_dtypes("number") if key not in sweep.params]
@@ -44,11 +44,11 @@ def averaged(sweep: Sweep) -> Sweep:
         if len(some):
             row |= some[metrics].mean().to_dict()
             varies = len(some) > 1 and metric in some and some[metric].nunique() > 1
-            row |= {COUNT: len(some), SPREAD: some[metric].std() if varies else None}
+            row |= {LOST: lacks[members.index[0]], COUNT: len(some), SPREAD: some[metric].std() if varies else None}
         name = row["name"] or ""
         row["name"] = " ".join(word for word in name.split(" ") if not word.startswith(_NAMES))
         rows.append(row)
-    frame = pd.DataFrame(rows, columns=[*runs.columns, COUNT, SPREAD]).drop(columns=repeated)
+    frame = pd.DataFrame(rows, columns=[*runs.columns, COUNT, SPREAD, LOST]).drop(columns=repeated)
     params = tuple(key for key in sweep.params if key not in repeated)
     return replace(sweep, runs=frame.astype({"chunksize": runs["chunksize"].dtype}), params=params)
 
@@ -56,15 +56,17 @@ def averaged(sweep: Sweep) -> Sweep:
 def best_of_each(sweep: Sweep, kind: Callable[[Any], str]) -> pd.DataFrame:
     """Return the best finished run of each `kind`; repeated settings are ranked by their mean.
 
-    A repeated setting is represented by its first repetition.
+    A repeated setting is represented by its first repetition; one that lost repetitions comes after the others.
     """
     found, sweep = objective(sweep.runs), without_confirmed_trials(sweep)
-    finished = found.finished(sweep.runs)
+    finished = found.finished(sweep.runs.assign(**{LOST: lost(sweep.runs, sweep.params)}))
     if finished.empty:
         return finished
     finished = confirmed_if_any(finished, finished.apply(kind, axis=1))
     costs = (found.sign * finished[found.metric]).groupby(group_numbers(finished, sweep.params)).transform("mean")
-    return finished.loc[costs.groupby(finished.apply(kind, axis=1)).idxmin()]
+    order = pd.DataFrame({"lacks": finished[LOST] > 0, "cost": costs}).sort_values(["lacks", "cost"], kind="stable")
+    places = pd.Series(range(len(order)), index=order.index).reindex(finished.index)
+    return finished.loc[places.groupby(finished.apply(kind, axis=1)).idxmin()]
 
 
 _NAMES = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)

@@ -10,6 +10,7 @@ from harness.analysis.objective import Objective, Run, has
 from harness.analysis.replicates import COUNT, SPREAD
 from harness.config.metrics import TEST, VAL
 from harness.formatting import count, memory, number
+from harness.tracking.ranking import LOST
 from harness.tracking.run_tags import EFFORT, PRUNED, RESTORED_EPOCH, STOPPED
 
 _MEMORY = "memory/update_mb"
@@ -96,8 +97,10 @@ def _of_several(run: Run) -> str:
     several = has(run, COUNT) and run[COUNT] > 1
     how = "mean of {:.0f} runs" if has(run, SPREAD) else "equal in {:.0f} repetitions"
     mean = how.format(run[COUNT]) if several else ""
+    lost = f"{count(run[LOST], 'other run')} did not finish" if has(run, LOST) and run[LOST] else ""
     trial = f"{number(run[TRIAL])} as a trial" if has(run, TRIAL) else ""
-    return f" ({', '.join(filter(None, (mean, trial)))})" if mean or trial else ""
+    told = ", ".join(filter(None, (mean, lost, trial)))
+    return f" ({told})" if told else ""
 
 
 def _test(run: Run, objective: Objective) -> str:

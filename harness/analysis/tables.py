@@ -16,6 +16,7 @@ from harness.config.metrics import epoch_metrics, greater_is_better, test_metric
 from harness.formatting import memory, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, Sweep, state_of
+from harness.tracking.ranking import LOST
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
 
 Column = list[str]
@@ -61,6 +62,12 @@ def one_line(title: str) -> str:
     return " ".join(title.replace("-\n", "").replace("/\n", "/").replace("_\n", "_").split())
 
 
+def _repetitions(run: Run) -> str:
+    """Return how many repetitions of a setting finished, and of how many if some failed or were pruned."""
+    of = f" of {run[COUNT] + run[LOST]:.0f}" if has(run, LOST) and run[LOST] else ""
+    return f"{run[COUNT]:.0f}{of}" if has(run, COUNT) else ""
+
+
 def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     """Return the table of `runs`: first the settings that vary, then the metrics, the least important last."""
     columns = [["run", *(str(run["run_id"])[:SHORT] for run in runs)]]
@@ -74,7 +81,7 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
     # For runs that did not finish, the first metric's column shows how they ended.
     first = metrics.pop(0) if metrics else ["", *("" for _ in runs)]
     if any(has(run, COUNT) for run in runs):
-        columns += [["runs", *(f"{run[COUNT]:.0f}" if has(run, COUNT) else "" for run in runs)]]
+        columns += [["runs", *map(_repetitions, runs)]]
     if any(has(run, TRIAL) for run in runs):
         columns += [["as\ntrial", *(number(run[TRIAL]) if has(run, TRIAL) else "" for run in runs)]]
     if any(has(run, STOPPED) for run in runs):

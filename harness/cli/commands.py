@@ -96,7 +96,7 @@ def plan(words: tuple[str, ...]) -> None:
 @uri_option
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file. Default: standard output.")
 @click.option("--keep", is_flag=True, help="Keep the input's columns before the prediction.")
-@click.option("--trust", is_flag=True, help="Run code of layers that is stored with the model.")
+@click.option("--trust", is_flag=True, help="Run the code of layers that are not part of Keras.")
 def predict(
     run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool, trust: bool
 ) -> None:

@@ -50,7 +50,7 @@ def predict(
 
     The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in front
     of the prediction. For classes, the most probable one is written, with its probability. `display` shows the
-    progress. Code that is stored with the model is run only if it `is_trusted`.
+    progress. Code that is not part of Keras is run only if it `is_trusted`.
 
     Raises:
         ConfigError: The run has no model, or a row is invalid.
@@ -67,8 +67,10 @@ def predict(
         elif isinstance(data, DataConfig):
             data = with_dialect(data, keys)
             own = keys_in(keys)
-            if path.is_file() and (recorded := recorded_keys(data, own)):
-                warn(f"Reading {path} as the run's data was read: {recorded}")
+            if path.is_file():
+                heeded = open_source(str(path), Selection((), dialect=data)).keys
+                if recorded := recorded_keys(data, heeded, own):
+                    warn(f"Reading {path} as the run's data was read: {recorded}")
             with hints([str(path.absolute())], data, own) if path.is_file() else contextlib.nullcontext():
                 _predict_rows(model, Predictions.of(model, metadata), data, path, output, keep, display)
 
@@ -120,8 +122,11 @@ def _predict_rows(
                     named.loc[is_empty] = np.nan
                 write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
     if missing is Missing.drop and left_out:
-        rows_have = "row has" if left_out == 1 else "rows have"
-        warn(f"{left_out:,} {rows_have} empty fields and no prediction, as in training (data.missing=drop).")
+        rows_have, were = ("row has", "was") if left_out == 1 else ("rows have", "were")
+        warn(
+            f"{left_out:,} {rows_have} empty fields and {were} not predicted; training dropped such rows too "
+            "(data.missing=drop)."
+        )
 
 
 def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:

@@ -30,7 +30,7 @@ class Predictions:
 
     @classmethod
     def of(cls, model: keras.Model, metadata: Mapping[str, Any]) -> Predictions:
-        """Return what a model predicts, given its recorded metadata; models of one output may have none.
+        """Return what a model predicts, given its recorded metadata; models with one output may have none.
 
         Raises:
             ConfigError: The metadata does not fit the model.

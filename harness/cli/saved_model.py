@@ -30,18 +30,19 @@ BATCH_BYTES = 256 << 20
 
 
 def load(path: Path, places: Mapping[str, str] = MappingProxyType({}), *, is_trusted: bool = False) -> keras.Model:
-    """Load a Keras model, without running code that is stored with it unless that is trusted.
+    """Load a Keras model, without running code that is not part of Keras unless that is trusted.
 
     Args:
         path: The `.keras` file of a downloaded model.
-        places: Where layers and functions of the user's own are, in the modules stored with the model: `MODULE:NAME`.
+        places: Where other layers and functions are, in the modules stored with the model or installed: `MODULE:NAME`.
         is_trusted: Whether these modules may be imported.
 
     Raises:
         ConfigError: The model contains code or an unknown layer, or is larger than its file.
     """
     own = ", ".join(place.replace(":", ".") for place in places.values())
-    require(not own or is_trusted, f"The run's model uses code that is stored with it: {own}. Add --trust to run it.")
+    sentence = f"The run's model uses code that is not part of Keras: {own}. Add --trust to run it."
+    require(not places or is_trusted, sentence)
     import_tensorflow()
     import keras
 
@@ -59,7 +60,7 @@ def load(path: Path, places: Mapping[str, str] = MappingProxyType({}), *, is_tru
 
 
 def _imported(places: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Import layers and functions from the modules that are stored with a model."""
+    """Import layers and functions from the modules that are stored with a model, or are installed."""
     if places:
         root = next(folder for folder in path.parents if (folder / "MLmodel").is_file())
         sys.path.insert(0, str(root / "code"))
@@ -76,7 +77,8 @@ def rows_per_batch(model: keras.Model) -> int:
     row_bytes, available = 4 * row_values(model), psutil.virtual_memory().available
     require(
         row_bytes <= available,
-        f"The run's model needs {memory(row_bytes / 1e6)} for one row, but {memory(available / 1e6)} are available.",
+        f"The run's model needs {memory(row_bytes / 1e6)} for one row, but only "
+        f"{memory(available / 1e6)} is available.",
     )
     return max(1, BATCH_BYTES // row_bytes)
 

@@ -65,8 +65,8 @@ def _axis(override: Override, config: DictConfig) -> Axis:
     whole = isinstance(low, int) and isinstance(high, int)
     if key == "chunksize":
         raise ConfigError(
-            f"{override.input_line}: list the chunk sizes to try, as in chunksize=full,1000,100. Each compiles its own "
-            "loop, and gets its own trials."
+            f"{override.input_line}: list the chunk sizes to try, as in chunksize=full,1000,100. Each needs its own "
+            "compiled loop, and gets its own trials."
         )
     before = OmegaConf.select(config, key.lstrip("+"))
     is_whole_key = isinstance(before, int) and not isinstance(before, bool)

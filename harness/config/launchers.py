@@ -12,7 +12,7 @@ class WorkersConfig:
     """`hydra/launcher=workers`: processes of this machine.
 
     Attributes:
-        tasks: Tasks to divide a sweep into, at most; None means one per core.
+        tasks: Maximum number of tasks to divide a sweep into; None means one per core.
     """
 
     tasks: int | None = None
@@ -26,13 +26,13 @@ class SlurmConfig:
     """`hydra/launcher=slurm`: jobs of a Slurm cluster.
 
     Attributes:
-        tasks: Tasks to divide a sweep into, at most; None means as many as the partition's nodes have room for.
+        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the partition's nodes.
         partition: Partition of the jobs; None means the cluster's default.
         timeout_min: Minutes after which a job is stopped; its task then continues in a new one.
         cpus_per_task: Cores of each job.
         mem_gb: Memory of each job in GiB; None means the partition's default.
-        array_parallelism: Jobs that run at once, at most.
-        setup: Lines of shell that each job runs first, such as `module load python`.
+        array_parallelism: Maximum number of jobs that run at once.
+        setup: Shell commands that each job runs first, such as `module load python`.
     """
 
     tasks: int | None = None

@@ -47,7 +47,7 @@ _OWN_TAGS = (
     "kind, sample, signature, sweep, command, device, rounding, host, claims, calls, failure, diverged_at, reproduces, "
     "rows_dropped, fields_filled, model_not_logged, labels, compiler, TF_ENABLE_ONEDNN_OPTS, slice_rows, "
     "stopped_at, pruned_at, instruction_set, restored_epoch, search, search_effort, search_seed, search_spent, "
-    "objective.metric"
+    "objective.metric, tile, cuda, cudnn, tf32, gpu_driver, gpu_memory_mib"
 )
 OWN_TAGS = frozenset(_OWN_TAGS.split(", "))
 """Tags that the harness sets itself."""
@@ -117,19 +117,19 @@ class RuntimeConfig:
 
     Attributes:
         device: `auto` uses a GPU if TensorFlow sees one, else the CPU.
-        devices: Numbers of the GPUs among which runs are divided, such as `[0,1]`; None means the first one. With
-            `device=cpu`, TensorFlow divides the CPU into as many, to try this out. Affects no result.
+        devices: Indices of the GPUs to divide the runs among, such as `[0,1]`; None means the first one. With
+            `device=cpu`, TensorFlow divides the CPU into as many devices, to try this out. Does not affect results.
         device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and for a resident sample on any device; None
             means no limit.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
-        lane_tile: Lanes updated by one call; None means 8, or 1 for models of more than 1,000 weights, and on a GPU as
-            many as there are, up to 1,024 and to half of its memory. Changes rounding: results are bit-identical only
-            for equal values.
+        lane_tile: Lanes updated by one call; None means 8, or 1 for models of more than 1,000 weights, or, on a GPU, as
+            many as there are, up to 1,024 or as many as fit in half of its memory. Changes rounding: results are
+            bit-identical only for equal values.
         gram: Update linear models with squared error from the Gram matrices of their chunks where that is faster; false
             trains on the rows, as for all other models. Changes rounding.
         threads: Threads per TensorFlow operation. Changes rounding.
-        workers: Tiles updated in parallel; None means one per core that the process may use, and on a GPU a single one.
+        workers: Tiles updated in parallel; None means one per core that the process may use, or a single one on a GPU.
         cache: Folder for tables, generated data, checkpoints and undelivered records.
         deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, all
             operations are deterministic anyway.

@@ -29,15 +29,16 @@ class SearchConfig:
     """How a sweep with an interval, such as `learning_rate=tag(log,interval(1e-4,1))`, chooses its trials.
 
     Attributes:
-        name: `sobol` spreads trials evenly over the intervals and trains all to the end; `halving` trains the better of
-            these for longer; `tpe` proposes trials in four generations, each from the results of those before, and
-            trains all to the end. `tpe` needs the extra of that name (`pip install 'harness[tpe]'`).
+        name: `sobol` spreads trials evenly over the intervals and trains all of them to completion; `halving` trains
+            the better of these for longer; `tpe` proposes trials in four generations, each from the results of those
+            before, and trains all of them to completion. `tpe` needs the extra of that name (`pip install
+            'harness[tpe]'`).
         trials: Number of trials; each choice of `each` gets the same number, rounded down. None means 27 for each
             choice, or as many as `lane_epochs` allows.
         lane_epochs: Limit on the total epochs of all trials, not counting `confirm`.
         minutes: Limit on the time of all trials together, not counting `confirm`. Trials then come in generations of 27
             for each choice (`tpe`: 7), as long as another one is expected to fit; there is always one. The decisions
-            are recorded, so that a repeated or resumed search comes to the same trials.
+            are recorded, so that a repeated or resumed search arrives at the same trials.
         eta: `halving` keeps one in `eta` of the trials at each rung.
         rungs: Epochs after which `halving` compares the trials; None means `epochs` divided by `eta`, `eta`², and so
             on, as long as trials remain to be dropped.

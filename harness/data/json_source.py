@@ -31,6 +31,8 @@ _LINE_BYTES = 1 << 10
 class JsonLinesSource(Source):
     """A file with one JSON object per line, plain or compressed."""
 
+    keys = frozenset({"encoding", "decimal", "thousands", "strip", "na_values", "keep_default_na"})
+
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
         """Check the name, or whether the file starts with an object."""

@@ -9,6 +9,7 @@ import contextlib
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,7 +21,13 @@ FLOAT32_MAX = np.finfo(np.float32).max
 
 
 class Source(ABC):
-    """The rows of one local or remote file; each format has a subclass."""
+    """The rows of one local or remote file; each format has a subclass.
+
+    Attributes:
+        keys: The keys of `Dialect` that the format heeds.
+    """
+
+    keys: ClassVar[frozenset[str]] = frozenset({"na_values"})
 
     def __init__(self, file: File, selection: Selection) -> None:
         self.file = file

@@ -37,7 +37,8 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
     else:
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
         require(
-            number or pa.types.is_null(kind), f"{locate(0)}: {name} has type {kind}, not numbers.{_remedy(name, kind)}"
+            number or pa.types.is_null(kind),
+            f"{locate(0)}: {name} has type {kind}, which is not numeric.{_remedy(name, kind)}",
         )
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 

@@ -58,7 +58,7 @@ def require_memory_for(weights: int, copies: int, name: str, remedy: str) -> Non
     needed, available = 4 * weights * copies, psutil.virtual_memory().available
     require(
         needed <= available,
-        f"{name}: {weights:,} weights need {memory(needed / 1e6)} of memory, but {memory(available / 1e6)} are "
+        f"{name}: {weights:,} weights need {memory(needed / 1e6)} of memory, but only {memory(available / 1e6)} is "
         f"available. {remedy}",
     )
 

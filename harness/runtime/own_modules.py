@@ -43,6 +43,12 @@ def own_modules(name: str) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def is_installed(name: str) -> bool:
+    """Return True if a module is in the standard library or in an installed package that is not editable."""
+    spec = _find(name)
+    return spec is not None and spec.origin is not None and _is_installed(Path(spec.origin))
+
+
 def imported_packages(files: Iterable[Path]) -> set[str]:
     """Return the top-level names that source files import, other than those of the standard library."""
     found: set[str] = set()
@@ -147,9 +153,12 @@ def _is_own(name: str, path: Path, first: str) -> bool:
     package = name.partition(".")[0]
     if package in _NOT_OWN or not path.is_file():
         return False
+    return not _is_installed(path) or package == first.partition(".")[0]
+
+
+def _is_installed(path: Path) -> bool:
     resolved = path.resolve()
-    is_installed = any(resolved.is_relative_to(folder) for folder in _installed())
-    return not is_installed or package == first.partition(".")[0]
+    return any(resolved.is_relative_to(folder) for folder in _installed())
 
 
 @functools.cache

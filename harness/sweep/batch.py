@@ -59,6 +59,7 @@ class Batch:
         self._may_resume = True
         self._remade: set[Path] = set()
         self._rounding = rounding(runs[0].config.runtime, executor.description)
+        store.recorder.plan(self._runs)
         tracker = store.tracker
         self._folder = checkpoint_folder(
             runs, executor.device, tracker.experiment_id, tracker.store, store.recorder.tags
@@ -195,7 +196,8 @@ class Batch:
         }
         self._store.recorder.reuse(known)
         if lacking := sum(state.name == WITHOUT_MODEL for state in states.values()):
-            display.say(f"{count(lacking, 'finished run')} to be trained again, because the model was not logged")
+            because = "its model was" if lacking == 1 else "their models were"
+            display.say(f"retraining {count(lacking, 'finished run')}, because {because} not logged")
         for run, state in states.items():
             if not (run.status or run.run_id) and state.record:
                 run.run_id = state.reusable_id(self._rounding)

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from statistics import mean
 from typing import Any
 
@@ -14,36 +14,12 @@ import numpy as np
 
 from harness.config.metrics import comparable_metric, cost, deciding_metric, sign
 from harness.config.naming import REPLICATES, SPLITS
+from harness.sweep.membership import Rank, Rules
 from harness.sweep.plan import Run
 from harness.sweep.summary_state import MEAN, RunResult
 from harness.training.events import EpochEnd
 
 _RUN_FIELDS = ("run_id", "sweeps", "status", "reason", "cost", "stopped_at", "pruned_at", "has_model")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How the best run of a sweep is chosen, which follows from all of its runs.
-
-    Attributes:
-        split: The values of `SPLITS` that a run must have for its model to be kept: those of the first run.
-        has_one_loss: Whether the losses of all runs can be compared.
-        trial_seed: The seed of a search's trials, if some are trained again with others.
-        shared: Signatures of runs whose settings have runs elsewhere, so that nothing is known of their means.
-    """
-
-    split: list[int | None]
-    has_one_loss: bool
-    trial_seed: int | None
-    shared: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Membership:
-    """The sweep that runs belong to: the id of its summary run, and how its best run is chosen."""
-
-    sweep_id: str
-    rules: Rules
 
 
 class Leaderboard:
@@ -66,7 +42,8 @@ class Leaderboard:
         self._trial_seed = rules.trial_seed if rules else trial_seed
         self._settings: dict[Run, str] = {}
         self._members: dict[str, list[Run]] = {}  # By setting.
-        # Weights of the first run of settings that may be the best: of those that have ended, it is one.
+        # Weights of the first run of settings that may be the best: of those that have ended, it is one. If each split
+        # is trained by a scan of its own, settings only end in the last one.
         self._kept: dict[Run, list[np.ndarray]] = {}
         self._leader: Run | None = None  # That one.
         self._loss_spaces: set[tuple] = set()
@@ -74,8 +51,8 @@ class Leaderboard:
         self._last: dict[Run, Mapping[str, float]] = {}
         self._tests: dict[Run, Mapping[str, float]] = {}  # Metrics on the test set.
 
-    def add(self, runs: Sequence[Run]) -> None:
-        """Add runs; runs that were already added keep their place."""
+    def plan(self, runs: Sequence[Run]) -> None:
+        """Set the order of runs, some of which will be added; runs of earlier calls come first."""
         for run in runs:
             # Losses are comparable if their kind, weights and scaling agree; otherwise only some metrics are.
             scaler = run.scaler
@@ -85,12 +62,19 @@ class Leaderboard:
             if run not in self._settings:
                 self._settings[run] = setting = _setting(run)
                 self._members.setdefault(setting, []).append(run)
-        self.runs = list(dict.fromkeys([*self.runs, *runs]))
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """Add runs, in their planned order whenever they are added: the first run of a setting represents it."""
+        self.plan(runs)
+        added = {*self.runs, *runs}
+        self.runs = [run for run in self._settings if run in added]
 
     @property
     def rules(self) -> Rules:
         """How the best run is chosen."""
-        return self._rules or Rules(_values(self.runs[0], SPLITS), len(self._loss_spaces) == 1, self._trial_seed)
+        if self._rules:
+            return self._rules
+        return Rules(_values(next(iter(self._settings)), SPLITS), len(self._loss_spaces) == 1, self._trial_seed)
 
     def rules_for(self, runs: Sequence[Run]) -> Rules:
         """Return the rules for another process that trains only these runs."""
@@ -129,8 +113,14 @@ class Leaderboard:
                 return
             del self._kept[other]
         self._kept[run] = weights
-        for each in [run] if self._leader else [*self._kept]:
-            self._find_leader(each)
+        self.settle(run)
+
+    def settle(self, run: Run) -> None:
+        """Drop the weights of the worse setting if a run that has ended, in whatever way, was the last of its own."""
+        is_led = self._leader in self._kept
+        for each in self._repetitions(run) if is_led else [*self._kept]:
+            if each in self._kept:
+                self._find_leader(each)
 
     def _find_leader(self, run: Run) -> None:
         """Compare a run, if its setting has ended, with the leader, and drop the weights of the worse."""
@@ -152,18 +142,28 @@ class Leaderboard:
         run = min(self._kept, key=self.rank, default=None)
         return (run, self._kept[run]) if run else None
 
-    def improves_on(self, logged: float | None) -> bool:
-        """Return True if the best setting is better than `logged`, a score, and than reused runs with logged models."""
+    def improves_on(self, logged: float | None, run_id: str = "") -> bool:
+        """Return True if the best setting is better than what an earlier call has logged, and than reused models.
+
+        Args:
+            logged: The score of the setting whose model that call has logged, when it did.
+            run_id: That model's run. If it is one of these runs, its setting's score may have changed since.
+        """
         if not self.best:
             return False
         ranks = [self.rank(run) for run in self.runs if run.has_model]
-        earlier = (True, math.inf) if logged is None else (False, logged)
-        return self.rank(self.best[0]) < min([*ranks, earlier])
+        if logged is not None and not any(run.run_id == run_id for run in self.runs):
+            ranks.append(Rank(False, False, logged))
+        return self.rank(self.best[0]) < min(ranks, default=Rank(True, True, math.inf))
 
-    def rank(self, run: Run) -> tuple[bool, float]:
-        """Return the value by which a finished run's setting is ranked; lower is better."""
+    def rank(self, run: Run) -> Rank:
+        """Return the value by which a finished run's setting is ranked."""
         scores = [self.score(each) for each in self._repetitions(run) if each.status == "FINISHED"]
-        return self._is_unconfirmed(run), mean(scores) if scores else math.inf
+        return Rank(self._is_unconfirmed(run), self._lost(run) > 0, mean(scores) if scores else math.inf)
+
+    def _lost(self, run: Run) -> int:
+        """Return how many runs of a run's setting failed or were pruned."""
+        return sum(each.status == "FAILED" or each.pruned_at is not None for each in self._repetitions(run))
 
     def _repetitions(self, run: Run) -> list[Run]:
         """Return the runs of a run's setting; a trial that has not been trained again is a setting of its own."""
@@ -205,11 +205,12 @@ class Leaderboard:
             if self._is_unconfirmed(run) and run.config.is_full in confirmed:
                 results[run].score = None
                 continue
+            results[run].lost = self._lost(run)
             first, *others = [each for each in self._repetitions(run) if each.status == "FINISHED"]
             if first is not run or not others:
                 continue
             all_of_it, result = [results[each] for each in (first, *others)], results[first]
-            result.score = self.rank(run)[1]
+            result.score = self.rank(run).score
             # A split may lack one: a holdout whose rows all have weight 0 has no loss.
             shared = [key for key in result.metrics if all(key in each.metrics for each in all_of_it)]
             result.metrics = {key: mean(each.metrics[key] for each in all_of_it) for key in shared}
@@ -272,6 +273,8 @@ class Leaderboard:
         for signature, weights in kept_weights(facts["kept"], arrays).items():
             if run := by_signature.get(signature):
                 self.keep_best(run, weights)
+        for run in runs:
+            self.settle(run)
 
 
 def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:

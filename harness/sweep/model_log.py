@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 
-from harness.config import DataConfig, ImagesConfig
+from harness.config import DataConfig, ImagesConfig, LogModel
 from harness.errors import ConfigError
 from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
+from harness.tracking.own_code import check_own_code
 from harness.tracking.tracker import Tracker
 from harness.training.encoding import Encoding
 from harness.training.export import raw_example, raw_model
+
+
+def describe_unloggable(runs: Sequence[Run]) -> Iterator[str]:
+    """Yield a sentence for each function whose models will not be logged, from the first run that has one."""
+    logged = [run for run in runs if run.config.tracking.log_model is not LogModel.none]
+    by_target = {run.config.model["_target_"]: run for run in reversed(logged)}
+    for target, run in by_target.items():
+        if target.partition(".")[0] == "harness":
+            continue
+        inputs = Encoding.of(run.table, run.config.data.scaling).inputs
+        build = model_builder(run.config.model, run.objective.outputs)
+        try:
+            check_own_code(functools.partial(build, inputs), target)
+        except Exception as error:
+            yield f"{target} builds models that will not be logged: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
 
 
 class ModelLog:
@@ -58,7 +79,7 @@ class ModelLog:
             )
             code = self._tracker.log_model(run.run_id, raw)
         except Exception as error:
-            reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+            reason = _reason(error)
             self._tracker.tag(run.run_id, {"model_not_logged": reason})
             run.lacks_model = True
             self._tracker.say(f"model:  the model of {run.name} is not logged: {reason}")

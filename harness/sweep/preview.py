@@ -26,6 +26,7 @@ from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature
+from harness.sweep.model_log import describe_unloggable
 from harness.sweep.plan import Run, prepare, rebuild_table
 from harness.sweep.run_locks import locks_of
 from harness.sweep.run_state import RunState, find_states
@@ -62,6 +63,7 @@ def preview(configs: Sequence[Config], display: Display, console: Console, searc
     experiment = configs[0].tracking.experiment or DEFAULT_EXPERIMENT
     display.say(f"device: {executor.title}", f"store:  {masked(uri)}, experiment {experiment}")
     counts = Counter(state.name for state in states.values())
+    display.say(*(f"model:  {sentence}" for sentence in describe_unloggable(runs)))
     by_state = ", ".join(f"{number} {name}" for name, number in counts.items())
     display.say(f"{count(len(runs), 'run')}: {by_state}", "")
     if search:

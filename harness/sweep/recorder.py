@@ -19,7 +19,8 @@ from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep import code_version
-from harness.sweep.leaderboard import Leaderboard, Membership, kept_weights
+from harness.sweep.leaderboard import Leaderboard, kept_weights
+from harness.sweep.membership import Membership
 from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
@@ -73,6 +74,10 @@ class Recorder:
     def sweep_id(self) -> str:
         """The summary run's id; empty if there is no summary run."""
         return self._summary.run_id if self._summary else self._membership.sweep_id if self._membership else ""
+
+    def plan(self, runs: Sequence[Run]) -> None:
+        """Set the order of the runs that will be added, whichever of them end first or have already ended."""
+        self._leaderboard.plan(runs)
 
     def start(self, runs: Sequence[Run]) -> None:
         """Start the runs that have not ended; those with an id are continued."""
@@ -245,12 +250,13 @@ class Recorder:
         for run, metrics in self._leaderboard.tests_of_chosen().items():
             if not run.is_reused:
                 self._tracker.log(run.run_id, metrics, run.config.epochs)
-        logged = self._summary.state.best if self._summary else None
-        if self._leaderboard.best and self._leaderboard.improves_on(logged):
+        logged, of_run = (self._summary.state.best, self._summary.state.best_run) if self._summary else (None, "")
+        if self._leaderboard.best and self._leaderboard.improves_on(logged, of_run):
             run, weights = self._leaderboard.best
             logged_model = self._models.log(run, self._models.build(run, weights))
             if self._summary:
-                self._summary.state.best = self._leaderboard.rank(run)[1]
+                state = self._summary.state
+                state.best, state.best_run = self._leaderboard.rank(run).score, run.run_id
                 publish_mistakes(self._tracker, self.sweep_id, run, logged_model)
         if self._summary:
             self._summary.end(self._leaderboard.results())
@@ -307,6 +313,7 @@ class Recorder:
 
     def _end(self, run: Run, status: str) -> None:
         run.status = status
+        self._leaderboard.settle(run)
         self._tracker.end_run(run.run_id, status)
 
 

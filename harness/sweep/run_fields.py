@@ -23,7 +23,7 @@ from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
 
 ALONE = "time/alone_s"
-"""The metric of a run's time if it were trained alone, which is recorded after its end."""
+"""The metric for the time that a run would take if trained alone; it is recorded after the run has ended."""
 
 MAX_WEIGHTS = 200  # Maximum number of inputs for which a linear model's weights are recorded as metrics.
 
@@ -103,7 +103,7 @@ def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
 
 
 def _outputs(run: Run) -> list[str]:
-    """Return what a metric's name has in it for each of the model's outputs; nothing if there is only one."""
+    """Return the part of a metric's name that stands for each of the model's outputs; empty if there is only one."""
     names = run.objective.output_names
     return [f"/{key_of(name, reserved='/')}" for name in names] if len(names) > 1 else [""]
 

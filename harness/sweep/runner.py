@@ -19,7 +19,8 @@ from harness.sweep.claims import claim_of, is_abandoned, owner
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
-from harness.sweep.leaderboard import Membership
+from harness.sweep.membership import Membership
+from harness.sweep.model_log import describe_unloggable
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
@@ -144,6 +145,8 @@ class Sweep:
         for scan in scans if "GPU" not in executor.device and not self._cluster else ():
             if hint := idle_cores(scan.task.cohorts, configs[0].runtime.threads, len(cores())):
                 self._say(f"device: {hint}")
+        for sentence in describe_unloggable(distinct):
+            self._say(f"model:  {sentence}")
         store = self._started(distinct, executor)
         batch = self._batch(distinct, scans, executor, bracket, store)
         self._batches.append(batch)

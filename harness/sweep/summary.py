@@ -85,6 +85,8 @@ class Summary:
 
     def restore(self, seconds: Mapping[str, float], best: float | None) -> None:
         """Return to an earlier state: the time spent by then, and the score of the best run logged by then."""
+        if best != self.state.best:
+            self.state.best_run = ""
         self.state.seconds, self.state.best = dict(seconds), best
         self._start = time.monotonic()
 
@@ -168,12 +170,15 @@ def _note(state: SummaryState, command: str, experiment_id: str) -> str:
 
     parts: list[str] = []
     best: list[str] = []
-    finished = sorted((run for run in state.runs if run.score is not None), key=lambda run: run.score or 0.0)
+    finished = [run for run in state.runs if run.score is not None]
+    finished.sort(key=lambda run: (run.lost > 0, run.score))
     for sample, title in (("batch", "chunks"), ("full", "full sample")):
         if run := next((run for run in finished if run.sample == sample), None):
             values = [f"{key} {value:,.6g}" for key, value in run.metrics.items()]
             first = " (the link leads to the first of them, whose model is logged)" if MEAN in run.name else ""
-            best.append(f"- Best of {title}: {link(run)}{first}, {', '.join([*values, count(run.updates, 'update')])}")
+            facts = [*values, count(run.updates, "update")]
+            facts += [f"{count(run.lost, 'other run')} of this setting did not finish"] if run.lost else []
+            best.append(f"- Best of {title}: {link(run)}{first}, {', '.join(facts)}")
     if best:
         report = run_page(experiment_id, state.run_id, f"artifacts/{FOLDER}/{PAGE}")
         parts.append("\n".join([*best, f"- [Report]({report})"]))

@@ -27,6 +27,7 @@ class RunResult:
     score: float | None  # Lower is better; None if the run failed.
     metrics: dict[str, float]  # The final loss, and the metrics that can decide.
     updates: int
+    lost: int = 0  # Runs of the same setting that failed or were pruned.
 
 
 @dataclass
@@ -36,7 +37,8 @@ class SummaryState:
     run_id: str = ""
     signatures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # Time spent, by activity.
-    best: float | None = None  # Score of the setting whose model has been logged.
+    best: float | None = None  # Score of the setting whose model has been logged, at that time.
+    best_run: str = ""  # The run of that model.
     runs: list[RunResult] = field(default_factory=list)
     data: list[str] = field(default_factory=list)  # Descriptions of the runs' data.
     calls: int = 0

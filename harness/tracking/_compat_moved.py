@@ -1,4 +1,4 @@
-"""Lets a local store follow its folder when that was moved, renamed or copied together with its artifacts.
+"""Lets a local store follow its folder when the folder is moved, renamed or copied together with its artifacts.
 
 Reason: MLflow keeps absolute addresses of artifacts in its tables, and has no public way to change them.
 Gain: a moved folder keeps working, including in MLflow's own pages, and nothing is written to the old location.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.tracking.own_code import OwnCode, own_code
+from harness.tracking.own_code import OwnCode, own_code, require_same
 
 KERAS_FILE = "model.keras"
 """The file that holds the Keras model, in the folder of a logged model."""
@@ -71,7 +71,7 @@ class ModelSaver:
         """Save a model into `folder`, which is created, and return the code of the user's own that it needs.
 
         Raises:
-            ConfigError: The model could not be loaded again.
+            ConfigError: The model could not be loaded again, or would be another one.
         """
         if self._preparing:
             self._preparing.join()
@@ -84,6 +84,8 @@ class ModelSaver:
                 warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
                 raw.model.save(path)
             code = own_code(path, raw.target)
+            if code.objects:
+                require_same(raw.model, path, code.objects, raw.example)
             pyfunc.save_model(
                 folder,
                 python_model=_SCORING,

@@ -258,7 +258,7 @@ def leftover_outboxes(folder: Path, store: str, say: Callable[[str], None]) -> I
             continue
         except (StateError, OSError) as error:
             if isinstance(error, OSError) and may_pass(error):
-                say(f"store:  {path} cannot be opened now ({error.strerror}); it is kept.")
+                say(f"store:  {path} cannot be opened at the moment ({error.strerror}); keeping it.")
                 continue
             reason = error if isinstance(error, StateError) else f"{path} cannot be read: {error.strerror}."
             say(f"store:  {reason} {moved_aside(path)} Its records were not delivered.")

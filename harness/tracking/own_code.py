@@ -6,14 +6,21 @@ import importlib.metadata
 import json
 import shutil
 import sys
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import ConfigError
-from harness.runtime.own_modules import imported_packages, own_modules
+import numpy as np
+
+from harness.errors import ConfigError, require
+from harness.runtime.model_values import count_weights
+from harness.runtime.own_modules import imported_packages, is_installed, own_modules
+
+if TYPE_CHECKING:
+    import keras
 
 _LONGEST = 400
 """Maximum number of characters of Keras's reasons."""
@@ -21,12 +28,13 @@ _LONGEST = 400
 
 @dataclass(frozen=True)
 class OwnCode:
-    """Code that is stored with a model.
+    """Code that a model needs.
 
     Attributes:
         objects: Layers and functions by the name under which Keras looks them up, as `MODULE:NAME`.
-        modules: The files of their modules, and of all modules of the user's own that these import, by module name.
-        packages: Installed packages that the modules import, as requirements.
+        modules: The files to store with the model: of their modules, except those of installed packages, and of all
+            modules of the user's own that these import, by module name.
+        packages: Installed packages that have layers of the model, or that the modules import, as requirements.
         needs_harness: Whether they import the harness, so that the model cannot be loaded without it.
     """
 
@@ -55,32 +63,128 @@ def own_code(model: Path, target: str) -> OwnCode:
             the name.
 
     Raises:
-        ConfigError: The model could not be loaded again: a layer or function is not at the top level of a module.
+        ConfigError: The model could not be loaded again, as a layer or function is not at the top level of a module, or
+            shares its name with another one.
     """
     with zipfile.ZipFile(model) as file:
-        configuration = json.loads(file.read("config.json"))
-    around = own_modules(target.rpartition(".")[0])
-    objects = dict(_located(each, around) for each in _described(configuration))
-    if target.partition(".")[0] not in ("harness", ""):
-        _require_loadable(configuration, objects)
+        objects = _objects(json.loads(file.read("config.json")), target)
     if not objects:
         return OwnCode()
+    names = {place.partition(":")[0] for place in objects.values()}
+    distributions = importlib.metadata.packages_distributions()
+    installed = {each for each in names if is_installed(each) and each.partition(".")[0] in distributions}
     modules: dict[str, Path] = {}
-    for place in objects.values():
-        modules |= own_modules(place.partition(":")[0])
-    packages = imported_packages(modules.values())
-    return OwnCode(objects, modules, tuple(_pinned(packages)), "harness" in packages)
+    for each in names - installed:
+        modules |= own_modules(each)
+    packages = imported_packages(modules.values()) | {each.partition(".")[0] for each in installed}
+    required = {name for package in packages for name in distributions.get(package, ())} - {"harness"}
+    pinned = tuple(f"{name}=={importlib.metadata.version(name)}" for name in sorted(required))
+    return OwnCode(objects, modules, pinned, "harness" in packages)
+
+
+def check_own_code(build: Callable[[], keras.Model], target: str) -> None:
+    """Reject a model that could not be loaded again, before its weights are allocated.
+
+    Args:
+        build: Returns the model; its errors are raised here.
+        target: As in `own_code`.
+
+    Raises:
+        ConfigError: See `own_code`.
+    """
+    import keras
+
+    configurations: list[Any] = []
+
+    def described() -> keras.Model:
+        model = build()
+        with warnings.catch_warnings(action="ignore"):  # What Keras warns of is refused.
+            configurations.append(keras.saving.serialize_keras_object(model))
+        return model
+
+    count_weights(described)
+    _objects(configurations[0], target)
+
+
+def require_same(model: keras.Model, path: Path, objects: Mapping[str, str], example: Mapping[str, np.ndarray]) -> None:
+    """Reject a model that computes other values once it is loaded again, since it finds its functions by their names.
+
+    Models that return random values are not compared.
+
+    Args:
+        model: Takes a dictionary of features.
+        path: The file that it was saved to.
+        objects: As in `OwnCode`.
+        example: Rows of each feature, for those that are numbers or text as the model takes them.
+
+    Raises:
+        ConfigError: A value differs.
+    """
+    import keras
+
+    with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
+        again: Any = keras.models.load_model(path, _imported(objects), compile=False, safe_mode=True)
+        inputs = _inputs(model, example)
+        first, second, loaded = (np.asarray(each(inputs, training=False)) for each in (model, model, again))
+    is_random = not np.array_equal(first, second, equal_nan=True)
+    names = " or ".join(place.replace(":", ".") for place in objects.values())
+    require(
+        is_random or np.allclose(first, loaded, rtol=1e-4, equal_nan=True),
+        "it would compute different values after being reloaded, because something else that it uses has the same "
+        f"name as {names}. Rename one of them.",
+    )
+
+
+def _inputs(model: Any, example: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return rows in the form that a model takes, `[rows, *shape]`; features without an example are 1 or empty text."""
+    import tensorflow as tf
+
+    rows = max(map(len, example.values()), default=1)
+
+    def tensor(name: str, feature: Any) -> Any:
+        is_text = feature.dtype == "string"
+        values = example.get(name)
+        if values is None or (values.dtype.kind in "UO") != is_text:
+            values = np.full((rows, *feature.shape[1:]), "" if is_text else 1)
+        return tf.cast(tf.constant(values.reshape(rows, *feature.shape[1:])), feature.dtype)
+
+    return {name: tensor(name, feature) for name, feature in model.input.items()}
+
+
+def _objects(configuration: Any, target: str) -> dict[str, str]:
+    """Return `OwnCode.objects` of a model with this configuration."""
+    around = own_modules(target.rpartition(".")[0])
+    objects: dict[str, str] = {}
+    for key, module, name in _described(configuration):
+        place = _place(key, module, name, around)
+        _require_one(name, {objects.setdefault(key, place), place})
+    if target.partition(".")[0] not in ("harness", ""):
+        _require_loadable(configuration, objects)
+    return objects
 
 
 def _require_loadable(configuration: Any, objects: Mapping[str, str]) -> None:
     import keras
 
-    parts = {key: place.partition(":") for key, place in objects.items()}
-    own = {key: getattr(sys.modules[module], name) for key, (module, _, name) in parts.items()}
+    own = _imported(objects)
     try:
-        keras.saving.deserialize_keras_object(configuration, own, safe_mode=True)
+        count_weights(lambda: keras.saving.deserialize_keras_object(configuration, own, safe_mode=True))
     except Exception as error:
         raise ConfigError(f"it could not be loaded again: {innermost(error)}.") from error
+
+
+def _require_one(name: str, places: Collection[str]) -> None:
+    several = " or ".join(place.replace(":", ".") for place in sorted(places))
+    require(
+        len(places) < 2,
+        f"it could not be loaded again, as {name} may be {several}. Rename one of them, or register the one that the "
+        "model uses with keras.saving.register_keras_serializable(PACKAGE).",
+    )
+
+
+def _imported(objects: Mapping[str, str]) -> dict[str, Any]:
+    parts = {key: place.partition(":") for key, place in objects.items()}
+    return {key: getattr(sys.modules[module], name) for key, (module, _, name) in parts.items()}
 
 
 def innermost(error: Exception) -> str:
@@ -108,23 +212,24 @@ def _described(values: Any) -> Iterator[tuple[str, str, str]]:
             yield from _described(each)
 
 
-def _located(described: tuple[str, str, str], around: Mapping[str, Path]) -> tuple[str, str]:
-    """Return an object's key and its place, `MODULE:NAME`."""
-    key, module, name = described
-    for each in [module] if module else around:
-        found = getattr(sys.modules.get(each), name, None) if each != "__main__" else None
-        if getattr(found, "__module__", "") == each:
-            return key, f"{each}:{name}"
+def _place(key: str, module: str, name: str, around: Iterable[str]) -> str:
+    """Return where the object of a key is, `MODULE:NAME`: in its module, or for functions in one of those `around`."""
+    import keras
+
+    registered = keras.saving.get_registered_object(key) if ">" in key else None
+    if registered:
+        module, name = registered.__module__, registered.__name__
+    places = [f"{each}:{name}" for each in ([module] if module else around) if _defines(each, name)]
     what = f"{name}{f' of {module}' if module else ''}"
-    raise ConfigError(
+    require(
+        bool(places),
         f"it could not be loaded again, as it uses {what}. Use classes and functions from the top level of a module "
-        "that can be imported."
+        "that can be imported.",
     )
+    _require_one(name, places)
+    return places[0]
 
 
-def _pinned(packages: set[str]) -> Iterator[str]:
-    """Yield requirements for imported packages, if they are installed."""
-    distributions = importlib.metadata.packages_distributions()
-    names = {name for package in packages for name in distributions.get(package, ())}
-    for name in sorted(names - {"harness"}):
-        yield f"{name}=={importlib.metadata.version(name)}"
+def _defines(module: str, name: str) -> bool:
+    found = getattr(sys.modules.get(module), name, None) if module != "__main__" else None
+    return getattr(found, "__module__", "") == module

@@ -6,19 +6,23 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from harness.config.metrics import comparable_metric, deciding_metric, sign
 from harness.config.naming import REPLICATES
-from harness.tracking.run_tags import METRIC
+from harness.tracking.run_tags import METRIC, PRUNED
 
 _LOSS_SPACE = re.compile(r"loss|objective\.(?!metric$).*|data\.(scaling|log_columns|target|weight|class_weight(\..*)?)")
 """Losses of runs that differ in one of these params are not comparable."""
 
 _CHANGE_NOTHING = ("tracking.", "runtime.", METRIC)
 """Runs that differ only in these params have the same setting."""
+
+LOST = "lost"
+"""Column of settings: how many of their repetitions failed or were pruned."""
 
 Run = dict[Any, Any]
 """A row of `Sweep.runs`."""
@@ -68,18 +72,22 @@ def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
     """Return the finished runs, best first, then all others.
 
     With the `params` that runs have, runs that differ only in seed and split are grouped, and ordered by their mean.
+    Settings that lost repetitions come after the others, since a mean of those that survive favors them.
     """
     found = objective(runs)
     rows = runs.to_dict("records")
     costs = [found.sign * run[found.metric] if found.decides(run) else math.inf for run in rows]
+    lacks = (runs[LOST] if LOST in runs else lost(runs, params) if params else pd.Series(0, runs.index)) > 0
     if not params:
-        return [rows[index] for index in sorted(range(len(rows)), key=costs.__getitem__)]
+        order = sorted(range(len(rows)), key=lambda index: (costs[index] == math.inf, lacks.iloc[index], costs[index]))
+        return [rows[index] for index in order]
     groups = group_numbers(runs, params)
     means = (
         pd.Series(costs, index=runs.index, dtype=float).replace(math.inf, math.nan).groupby(groups).transform("mean")
     )
     order = sorted(
-        range(len(rows)), key=lambda index: (costs[index] == math.inf, means.iloc[index], groups.iloc[index])
+        range(len(rows)),
+        key=lambda index: (costs[index] == math.inf, lacks.iloc[index], means.iloc[index], groups.iloc[index]),
     )
     return [rows[index] for index in order]
 
@@ -89,6 +97,21 @@ def group_numbers(runs: pd.DataFrame, params: tuple[str, ...]) -> pd.Series:
     keys = [key for key in params if key not in REPLICATES and not key.startswith(_CHANGE_NOTHING)]
     texts = ["\n".join(map(str, values)) for values in runs[["sample", *keys]].itertuples(index=False)]
     return pd.Series(pd.factorize(pd.Series(texts, dtype=str))[0], index=runs.index)
+
+
+def lost(runs: pd.DataFrame, params: tuple[str, ...]) -> pd.Series:
+    """Return for each run how many repetitions of its setting failed or were pruned, and did not finish later."""
+    groups, nothing = group_numbers(runs, params), [None] * len(runs)
+    repetitions = list(zip(groups, *(runs[key].map(str) for key in REPLICATES if key in runs), strict=True))
+    finished: set[tuple[Any, ...]] = set()
+    ended: set[tuple[Any, ...]] = set()
+    for repetition, status, pruned in zip(repetitions, runs["status"], runs.get(PRUNED, nothing), strict=True):
+        if status == "FINISHED":
+            finished.add(repetition)
+        elif status == "FAILED" or not pd.isna(pruned):
+            ended.add(repetition)
+    counts = Counter(group for group, *_ in ended - finished)
+    return groups.map(lambda group: counts[group]).astype(int)
 
 
 def has(run: Run, key: str) -> bool:

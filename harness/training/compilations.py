@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 from collections.abc import Hashable
 
 from harness.data.scaler import Scaler
+from harness.errors import ConfigError
 from harness.training.encoding import Encoding
 from harness.training.gram import GramSteps
 from harness.training.lanes import Recipe, Stack
@@ -60,13 +62,25 @@ def compilation(recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> 
         ConfigError: The model cannot be built as configured.
     """
     if recipe.shared_as is None:
-        return Compilation(recipe, encoding, device, lanes)
+        return _built(recipe, encoding, device, lanes)
     objective = recipe.objective
     targets = tuple((column.name, column.categories) for column in objective.targets)
     key = recipe.shared_as, targets, objective.is_weighted, objective.class_weights, encoding, device
     if key not in _kept:
-        _kept[key] = Compilation(recipe, encoding, device, lanes)
+        _kept[key] = _built(recipe, encoding, device, lanes)
     _kept.move_to_end(key)
     while len(_kept) > KEPT:
         _kept.popitem(last=False)
     return _kept[key]
+
+
+def _built(recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> Compilation:
+    """Return a new compilation; all others are given up if it is refused, since they may take the memory it needs."""
+    try:
+        return Compilation(recipe, encoding, device, lanes)
+    except ConfigError:
+        if not _kept:
+            raise
+        _kept.clear()
+    gc.collect()  # Keras's models are part of cycles.
+    return Compilation(recipe, encoding, device, lanes)

@@ -148,7 +148,7 @@ class Stack:
         return state._replace(weights=trained, extra=others)
 
     def update(self, state: LaneState, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, LaneState]:
-        """Take one optimizer step per lane with the mean loss of a chunk, given features `x` and `y [rows, columns]`.
+        """Take one optimizer step per lane on the mean loss of a chunk, given features `x` and `y [rows, columns]`.
 
         Returns:
             Each lane's loss before the step, float32 `[tile]`, and the state after it.

@@ -30,9 +30,16 @@ LUCKY = [
 """Chunks of 250 have the best mean, the full sample the best split, and chunks of 500 the best first split."""
 
 
-def recorded(number: int, params: Mapping[str, str], metrics: Mapping[str, float], *, model: bool = False) -> Run:
-    """A finished run as MLflow returns it."""
-    info = RunInfo(str(number) * 32, "0", "me", "FINISHED", number, number, "active", run_name=f"run {number}")
+def recorded(
+    number: int,
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+    *,
+    model: bool = False,
+    status: str = "FINISHED",
+) -> Run:
+    """A run that has ended, as MLflow returns it."""
+    info = RunInfo(str(number) * 32, "0", "me", status, number, number, "active", run_name=f"run {number}")
     kept = "0" if "restored/val/r2" in metrics else ""
     tags = {"kind": "run", "sample": "batch"} | ({"restored_epoch": "2", "stopped_at": "4"} if kept else {})
     data = RunData(
@@ -106,6 +113,33 @@ def test_repetitions_that_are_equal_are_no_mean() -> None:
     for losses, told in (((0.5, 0.5), "val/loss 0.5 (equal in 2 repetitions)"), ((0.5, 0.7), "0.6 (mean of 2 runs)")):
         sweep = averaged(sweep_of(*(run(10, [loss], seed=seed) for seed, loss in zip("01", losses, strict=True))))
         assert told in best_runs(ranked(sweep.runs), objective(sweep.runs))[0]
+
+
+def test_a_setting_that_lost_repetitions_comes_after_the_others() -> None:
+    rows = [run(10, [0.1], seed="0")]
+    rows += [run(10, [], seed=seed, status="FAILED", diverged_at="3", epochs="1") for seed in "12"]
+    rows += [run(10, [0.25], rate="0.2", seed=seed) for seed in "012"]
+    rows += [run(10, [], rate="0.2", seed="1", status="FAILED", epochs="1")]  # It has finished since.
+    sweep = sweep_of(*rows)
+    assert best_of_each(sweep, chunksize)["val/loss"].tolist() == [0.25]
+    assert sweep.table["val/loss"].tolist()[:4] == [0.25, 0.25, 0.25, 0.1]
+    means = ranked(averaged(sweep).runs)
+    assert ["runs", "3", "1 of 3"] in run_columns(averaged(sweep), means)
+    assert [each["val/loss"] for each in means] == [0.25, 0.1]
+    assert "val/loss 0.1 (2 other runs did not finish)" in best_runs(means[1:], objective(sweep.runs))[0]
+    alone = averaged(sweep_of(*rows[:3], run(10, [0.25], rate="0.2"))).runs
+    assert [each["val/loss"] for each in ranked(alone)] == [0.25, 0.1]
+    cases = [("1", "0", 0.1), ("1", "1", 9.0), ("2", "0", 0.2), ("2", "1", 0.2)]
+    stored = [
+        recorded(
+            number,
+            {"learning_rate": rate, "seed": seed},
+            {"val/loss": loss},
+            status="FAILED" if loss > 1 else "FINISHED",
+        )
+        for number, (rate, seed, loss) in enumerate(cases)
+    ]
+    assert best_of(stored) == "2" * 32
 
 
 def test_the_metric_is_no_setting() -> None:

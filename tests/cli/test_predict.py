@@ -112,7 +112,7 @@ def test_files_are_read_as_in_training(
     assert capsys.readouterr().err.splitlines() == [
         f"Reading {path} as the run's data was read: 'data.delimiter=\";\"' data.decimal=comma data.thousands=. "
         "'data.na_values=[?]' 'data.names=[id,b,a,y]' 'data.comment=\"#\"'",
-        "1 row has empty fields and no prediction, as in training (data.missing=drop).",
+        "1 row has empty fields and was not predicted; training dropped such rows too (data.missing=drop).",
     ]
 
 

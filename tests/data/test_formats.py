@@ -309,7 +309,7 @@ def test_parquet_is_read_by_its_types(parquet, block_bytes: int) -> None:
     [
         (
             {"a": ["1", "2"], "y": [1, 2]},
-            "file.csv, row 1: a has type string, not numbers. Set 'data.categorical=[a]' for categories or "
+            "file.csv, row 1: a has type string, which is not numeric. Set 'data.categorical=[a]' for categories or "
             "'data.dates=[a]' for dates.",
         ),
         (

@@ -48,6 +48,7 @@ def runs(tmp_path: Path) -> dict[tuple[float, int], Run]:
 def end(board: Leaderboard, run: Run, score: float, status: str = "FINISHED") -> None:
     board.update(run, EpochEnd(0, 1, 8, score, {"val/loss": score}, 0.5, NOTHING))
     run.status = status
+    board.settle(run)
     if status == "FINISHED":
         board.keep_best(run, [np.array([run.config.learning_rate, run.config.seed])])
 
@@ -86,14 +87,50 @@ def test_what_a_search_confirms_leads_by_its_mean_and_not_by_its_luckiest_run(ru
     assert board.improves_on(None)
 
 
-def test_a_seed_that_fails_leaves_its_place_to_the_next(runs: dict) -> None:
+def test_a_seed_that_fails_leaves_its_place_to_the_next_but_its_setting_does_not_lead(runs: dict) -> None:
     board = Leaderboard()
     some = [runs[key] for key in ((0.2, 1), (0.2, 2), (0.3, 0))]
     board.add(some)
-    end(board, runs[0.3, 0], 3.0)
     end(board, runs[0.2, 2], 0.5)
     end(board, runs[0.2, 1], np.inf, "FAILED")
     assert leader(board) == (0.2, 2)
+    assert [result.lost for result in board.results()] == [0, 1, 0]
+    end(board, runs[0.3, 0], 3.0)
+    assert leader(board) == (0.3, 0)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_only_the_weights_of_the_best_setting_are_kept(runs: dict, order: int) -> None:
+    board = Leaderboard()
+    some = [runs[rate, seed] for rate in (0.1, 0.2) for seed in (0, 1, 2)]
+    board.add(some)
+    for run in some[::order]:
+        end(board, run, SCORES[run.config.learning_rate, run.config.seed])
+    assert leader(board) == (0.2, 0)
+    assert [*board.state()[0]["kept"]] == [runs[0.2, 0].signature]
+
+
+def test_a_sweep_that_is_resumed_has_the_same_first_run(runs: dict) -> None:
+    some = [runs[0.1, seed] for seed in (0, 1, 2)]
+    board = Leaderboard()
+    board.plan(some)
+    board.add(some[1:2])  # It has ended before.
+    board.add([some[2], some[0]])
+    for run in (some[1], some[0], some[2]):
+        end(board, run, 1.0)
+    assert board.runs == some
+    assert leader(board) == (0.1, 0)
+
+
+def test_a_model_that_was_logged_for_its_first_seed_is_ranked_by_all_of_them(runs: dict) -> None:
+    board = Leaderboard()
+    board.add([*runs.values()])
+    runs[0.1, 0].has_model = True
+    for key, run in runs.items():
+        end(board, run, SCORES[key])
+    assert board.rank(runs[0.1, 0]).score > board.rank(runs[0.2, 0]).score > SCORES[0.1, 0]
+    assert board.improves_on(SCORES[0.1, 0], runs[0.1, 0].run_id)
+    assert not board.improves_on(SCORES[0.1, 0], "another")
 
 
 def test_seeds_change_nothing_where_weights_start_from_constants(runs: dict) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import yaml
 from mlflow.entities import Run as Record
 from mlflow.tracking import MlflowClient
 
-from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConfig
+from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.config.schema import OWN_TAGS
+from harness.runtime import gpu_facts
+from harness.sweep import run_fields
+from harness.sweep.model_log import describe_unloggable
 from harness.sweep.plan import Run, prepare
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import config_yaml
@@ -19,7 +24,18 @@ from harness.sweep.run_state import find_states
 from harness.tracking import run_tags
 from harness.tracking.frames import row
 from harness.tracking.tracker import Tracker
+from harness.training.arrangement import Cohort
 from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
+from harness.training.strategy import Strategy
+from harness.training.update_memory import UpdateMemory
+
+
+def build_local(inputs: int) -> keras.Model:
+    class Local(keras.layers.Dense):
+        pass
+
+    return keras.Sequential([keras.Input((inputs,)), Local(1)])
+
 
 WEIGHTS = [np.array([[2.0]], np.float32), np.array([0.5], np.float32)]
 
@@ -124,6 +140,15 @@ def test_a_pruned_run_is_neither_finished_nor_interrupted(recording: Recording) 
     assert own | {value for name, value in vars(run_tags).items() if name.isupper()} <= OWN_TAGS
 
 
+def test_users_cannot_set_the_tags_of_a_run_on_a_gpu(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_facts, "query", lambda name: "1")
+    monkeypatch.setattr(run_fields, "gpu_facts", gpu_facts.gpu_facts.__wrapped__)
+    (run,) = recording.runs(2)
+    run.cohort = Cohort([0], 8, Strategy("graph", False, 64), UpdateMemory(0, 0), [], 10)
+    own = {key for key in run_fields.run_tags(run, "harness train", "GPU") if not key.startswith("mlflow.")}
+    assert {"tile", "cuda", "cudnn", "tf32", "gpu_driver", "gpu_memory_mib", "slice_rows"} <= own <= OWN_TAGS
+
+
 def test_a_lane_that_diverges_fails_its_unfinished_runs(recording: Recording) -> None:
     runs = recording.runs(1, 3)
     found = recording.record(runs, [epoch(1, 3.0), Stopped(0, 1, (1,), WEIGHTS), Diverged(0, 11)])
@@ -143,3 +168,14 @@ def test_a_configuration_is_read_back_from_its_yaml(recording: Recording, awkwar
     assert values["optimizer"] == config.optimizer
     assert (values["loss"], values["data"]["scaling"], values["tracking"]["experiment"]) == ("mse", "standard", None)
     assert [*values][:5] == ["chunksize", "learning_rate", "epochs", "seed", "loss"]
+
+
+def test_models_that_cannot_be_logged_are_named_before_training(recording: Recording) -> None:
+    plain = recording.config(2)
+    own = replace(plain, model={"_target_": f"{__name__}.build_local"})
+    (sentence,) = describe_unloggable(prepare([plain, own, replace(own, seed=1)], lambda state: None))
+    assert sentence.startswith(
+        f"{__name__}.build_local builds models that will not be logged: it could not be loaded again, as it uses Local"
+    )
+    unlogged = replace(own, tracking=replace(own.tracking, log_model=LogModel.none))
+    assert not [*describe_unloggable(prepare([unlogged], lambda state: None))]

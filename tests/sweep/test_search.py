@@ -239,7 +239,7 @@ def test_tpe_learns_from_earlier_runs() -> None:
         found = search(name=Sampler.tpe, trials=16)
         results = [Result(tuple(job), float(cost)) for cost, job in enumerate(found.propose([]))]
         found.known = known
-        return found.propose(results)
+        return [list(job) for job in found.propose(results)]
 
     plain, other = (second(known) for known in ([], [({"learning_rate": "0.002", "chunksize": "full"}, -1.0)] * 5))
     assert [left == right for left, right in zip(plain, other, strict=True)] == [False] * 2 + [True] * 2

@@ -78,7 +78,9 @@ def test_what_is_refused_before_anything_is_done(calls: Path, monkeypatch: pytes
     with pytest.raises(ConfigError, match=r"^Slurm: sbatch: invalid partition: x$"):
         Slurm(SlurmConfig(partition="x"))
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ConfigError, match=r"^hydra/launcher=slurm needs Slurm's command sbatch, which is not here\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^hydra/launcher=slurm needs Slurm's sbatch command, which was not found\.$"
+    ):
         Slurm(SlurmConfig())
 
 

@@ -227,7 +227,7 @@ def test_workers_that_differ_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         sweep(store, Inside("driver dies"))
     (path, *_) = store.path.glob("cache/checkpoints/*-tasks/1.json")
     files, order, console = TaskFiles(path), read_order(path), Console(file=StringIO())
-    with pytest.raises(ConfigError, match="harness or its packages are not those that have divided the sweep"):
+    with pytest.raises(ConfigError, match="harness or its packages differ from those of the process"):
         worker.work(files, {**order, "code": "another"}, configs_of(order), console)
     other = {**order, "runs": [{**run, "signature": "another"} for run in order["runs"]]}
     with pytest.raises(ConfigError, match="is another run here: its data, or the source of its model, is not that"):

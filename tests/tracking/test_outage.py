@@ -306,7 +306,7 @@ def test_an_outbox_that_cannot_be_opened_now_is_kept(tmp_path: Path) -> None:
     said: list[str] = []
     with descriptors(1):
         assert list(leftover_outboxes(tmp_path, "store", said.append)) == []
-    assert said == [f"store:  {left.path} cannot be opened now (Too many open files); it is kept."]
+    assert said == [f"store:  {left.path} cannot be opened at the moment (Too many open files); keeping it."]
     (found,) = leftover_outboxes(tmp_path, "store", said.append)
     assert numbers(found) == [1]
     found.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,7 +14,9 @@ from harness.config import Scaling
 from harness.data.scaler import Scaler
 from harness.errors import ConfigError
 from harness.models import linear, mlp
+from harness.runtime import model_values
 from harness.runtime.model_values import count_weights, row_values
+from harness.training import compilations
 from harness.training.encoding import Encoding
 from harness.training.model_size import require_memory
 from tests.helpers import lane, make_scan, recipe
@@ -65,8 +69,16 @@ def test_counting_leaves_no_trace() -> None:
     ids=["units", "layers", "lazy", "lanes"],
 )
 def test_a_model_that_does_not_fit_into_memory_is_refused(build, lanes: int) -> None:
-    with pytest.raises(ConfigError, match=r"^model: [\d,]+ weights need .*B of memory, but .*B are available"):
+    with pytest.raises(ConfigError, match=r"^model: [\d,]+ weights need .*B of memory, but only .*B is available"):
         require_memory(build, Encoding((0,) * 3), lanes)
+
+
+def test_models_that_are_kept_make_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: OrderedDict = OrderedDict({"some": None})
+    monkeypatch.setattr(compilations, "_kept", kept)
+    monkeypatch.setattr(model_values.psutil, "virtual_memory", lambda: SimpleNamespace(available=0 if kept else 10**9))
+    assert compilations.compilation(recipe(linear), Encoding((0,)), "CPU:0", 1).stack
+    assert "some" not in kept
 
 
 def test_a_scan_measures_its_models(make_table) -> None:

@@ -7,6 +7,7 @@ is wrong and in which line.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Generator
 from functools import partial
@@ -17,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow.csv import ConvertOptions, ParseOptions, read_csv
 
-from harness.config.dialect import Header
+from harness.config.dialect import Dialect, Header
 from harness.data.csv import fallback as csv_fallback
 from harness.data.csv.blocks import Block, read_blocks, read_names
 from harness.data.selection import Chunk, Selection
@@ -29,6 +30,8 @@ from harness.runtime.prefetch import map_ahead
 
 class CsvSource(Source):
     """Delimited text with a header, plain or compressed, in a file or a stream."""
+
+    keys = frozenset(key.name for key in dataclasses.fields(Dialect))
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:

@@ -107,7 +107,7 @@ def keep_backbone(model: keras.Model, target: str, folder: Path) -> Embedding:
         raise
     except Exception as error:
         raise ConfigError(
-            f"{KEY}: {target} cannot be saved and loaded without its own code ({_short(error)}). Use layers of Keras."
+            f"{KEY}: {target} cannot be saved and loaded without its own code ({_short(error)}). Use Keras layers."
         ) from error
     shape: Any = tuple(model.inputs[0].shape[1:])
     return Embedding(_digest(model), checksum_file(path), shape)

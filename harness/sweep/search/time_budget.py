@@ -12,8 +12,8 @@ _RECORD = re.compile(r"(\d+\.\d )*(over)?")
 class TimeBudget:
     """Decides at the end of each generation of trials whether there is time for another one.
 
-    Decisions are recorded. A later call for the same search repeats them, so that it comes to the same trials, and goes
-    on to decide by the time that had been spent by then.
+    Decisions are recorded. A later call for the same search repeats them, so that it arrives at the same trials, and
+    counts the time already spent in its further decisions.
     """
 
     def __init__(self, minutes: float) -> None:

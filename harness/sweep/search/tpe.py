@@ -69,7 +69,7 @@ def distribution(optuna: Any, axis: Axis) -> Any:
 
 
 def number(axis: Axis, text: str) -> Any:
-    """Return a value of an axis as Optuna has it."""
+    """Return a value of an axis as Optuna represents it."""
     if isinstance(axis, Choices):
         return text
     # Runs record whole values of a key that also takes fractions as `3.0`.

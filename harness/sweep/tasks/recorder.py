@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import LogModel
-from harness.sweep.leaderboard import Membership
+from harness.sweep.membership import Membership
 from harness.sweep.plan import Run
 from harness.sweep.recorder import Recorder
 

@@ -56,11 +56,11 @@ class Slurm:
         """
         self.tasks, self._config, self._options = config.tasks, config, options
         missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo", "scancel") if not shutil.which(name)]
-        require(not missing, f"hydra/launcher=slurm needs Slurm's command {', '.join(missing[:1])}, which is not here.")
+        require(not missing, f"hydra/launcher=slurm needs Slurm's {''.join(missing[:1])} command, which was not found.")
         self._run("sbatch", "--test-only", *self._resources(), "--wrap=true")
 
     def size(self) -> int:
-        """Return how many tasks the nodes that are up have room for, whatever runs on them now."""
+        """Return how many tasks the nodes that are up have room for, regardless of what is running on them now."""
         where = ["--partition", self._config.partition] if self._config.partition else []
         lines = set(self._run("sinfo", "--noheader", "--Node", "--format=%N %C %T", *where).splitlines())
         free = 0

@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.config import Config
 from harness.errors import ConfigError, require
 from harness.sweep.display import Display
-from harness.sweep.leaderboard import Membership, Rules
+from harness.sweep.membership import Membership, Rules
 from harness.sweep.plan import Run
 from harness.sweep.resume import Store
 from harness.sweep.runner import Sweep
@@ -36,8 +36,8 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
     commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
     require(
         order["code"] == code_digest(),
-        f"task {order['number']}: harness or its packages are not those that have divided the sweep{commits}. Install "
-        "the same here, or start the sweep again.",
+        f"task {order['number']}: harness or its packages differ from those of the process that divided the "
+        f"sweep{commits}. Install the same versions here, or start the sweep again.",
     )
     try:
         lock = files.hold(LOCK_SECONDS)
