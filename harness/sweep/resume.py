@@ -79,7 +79,7 @@ def restore(saved: Saved, loop: ScanLoop, runs: Sequence[Run], store: Store) -> 
 def continue_recording(runs: Sequence[Run], store: Store) -> None:
     """Record from the beginning those of `runs` that have been started, but skip what the store already has of them.
 
-    Runs that are now to be trained in another tile than then get new records, as their numbers would differ.
+    Runs whose tile now has another length get new records, as their numbers would differ.
     """
     ids = [run.run_id for run in runs if run.run_id]
     store.tracker.flush()  # This process may have recorded some of it.
