@@ -68,13 +68,13 @@ SECTIONS = (
         "hydra/launcher=workers",
         "hydra.launcher.",
         WorkersConfig,
-        "Divides a sweep among processes of this machine. See [scale.md](scale.md).",
+        "Divides a sweep among processes on this machine. See [scale.md](scale.md).",
     ),
     (
         "hydra/launcher=slurm",
         "hydra.launcher.",
         SlurmConfig,
-        "Divides a sweep among jobs of a Slurm cluster. See [scale.md](scale.md#slurm).",
+        "Divides a sweep among jobs on a Slurm cluster. See [scale.md](scale.md#slurm).",
     ),
 )
 END = """

@@ -86,7 +86,7 @@ class TasksLauncher(FusedLauncher):
 
 
 class WorkersLauncher(TasksLauncher):
-    """Workers are processes of this machine."""
+    """Workers are processes on this machine."""
 
     keys = WorkersConfig
 
@@ -97,7 +97,7 @@ class WorkersLauncher(TasksLauncher):
 
 
 class SlurmLauncher(TasksLauncher):
-    """Workers are jobs of a Slurm cluster."""
+    """Workers are jobs on a Slurm cluster."""
 
     keys = SlurmConfig
 

@@ -9,7 +9,7 @@ from harness.config.limits import require_number, require_whole
 
 @dataclass
 class WorkersConfig:
-    """`hydra/launcher=workers`: processes of this machine.
+    """`hydra/launcher=workers`: processes on this machine.
 
     Attributes:
         tasks: Maximum number of tasks to divide a sweep into; None means one per core.
@@ -23,7 +23,7 @@ class WorkersConfig:
 
 @dataclass
 class SlurmConfig:
-    """`hydra/launcher=slurm`: jobs of a Slurm cluster.
+    """`hydra/launcher=slurm`: jobs on a Slurm cluster.
 
     Attributes:
         tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the partition's nodes.

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from harness.errors import require
+from harness.errors import ConfigError, require
 from harness.training._compat_keras import stateless
 
 OPTIMIZERS = {
@@ -50,19 +50,25 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Check the settings of the optimizer `settings["name"]`.
 
     Raises:
-        ConfigError: The optimizer does not have one of these settings.
+        ConfigError: The optimizer does not have one of these settings, or Keras rejects a value.
     """
     _check("optimizer", OPTIMIZERS, settings, refused=(*_REFUSED, "learning_rate"), extra=("schedule",))
     if schedule := settings.get("schedule"):
         example = "{name: cosine_decay, decay_steps: 1000}"
         require(isinstance(schedule, Mapping), f"optimizer.schedule: write {schedule} in the form {example}.")
         _check("optimizer.schedule", SCHEDULES, schedule, refused=("initial_learning_rate",))
+    try:
+        make_optimizer(settings, 1e-3)
+        make_schedule(settings)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"optimizer: Keras rejects the settings of {settings['name']} ({reason}).") from error
 
 
 def make_optimizer(settings: Mapping[str, Any], learning_rate: float) -> keras.optimizers.Optimizer:
     """Make the optimizer `settings["name"]` with the other settings as arguments; its `stateless_apply` works."""
-    arguments = {key: value for key, value in settings.items() if key not in ("name", "schedule")}
-    return stateless(OPTIMIZERS[settings["name"]])(learning_rate=learning_rate, **arguments)
+    kind = OPTIMIZERS[settings["name"]]
+    return stateless(kind)(learning_rate=learning_rate, **_arguments(kind, settings))
 
 
 def make_schedule(settings: Mapping[str, Any]) -> keras.optimizers.schedules.LearningRateSchedule | None:
@@ -70,8 +76,18 @@ def make_schedule(settings: Mapping[str, Any]) -> keras.optimizers.schedules.Lea
     schedule = settings.get("schedule")
     if not schedule:
         return None
-    arguments = {key: value for key, value in schedule.items() if key != "name"}
-    return SCHEDULES[schedule["name"]](1.0, **arguments)
+    kind = SCHEDULES[schedule["name"]]
+    return kind(1.0, **_arguments(kind, schedule))
+
+
+def _arguments(kind: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments in `settings`; whole numbers become floats where Keras's own default is one."""
+    parameters = inspect.signature(kind).parameters
+    arguments = {key: value for key, value in settings.items() if key not in ("name", "schedule")}
+    return {
+        key: float(value) if type(value) is int and isinstance(parameters[key].default, float) else value
+        for key, value in arguments.items()
+    }
 
 
 def _check(

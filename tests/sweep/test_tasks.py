@@ -230,7 +230,7 @@ def test_workers_that_differ_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError, match="harness or its packages differ from those of the process"):
         worker.work(files, {**order, "code": "another"}, configs_of(order), console)
     other = {**order, "runs": [{**run, "signature": "another"} for run in order["runs"]]}
-    with pytest.raises(ConfigError, match="is another run here: its data, or the source of its model, is not that"):
+    with pytest.raises(ConfigError, match="is a different run here: its data or its model's source differs"):
         worker.work(files, other, configs_of(order), console)  # type: ignore[arg-type]
     with files.hold(0), pytest.raises(ConfigError, match="task 1: another worker holds it"):
         worker.work(files, order, configs_of(order), console)

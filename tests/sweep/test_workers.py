@@ -1,4 +1,4 @@
-"""Sweeps that processes of this machine train: equal to one process's, although some of them are killed."""
+"""Sweeps that processes on this machine train: equal to one process's, although some of them are killed."""
 
 from __future__ import annotations
 

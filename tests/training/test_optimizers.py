@@ -126,6 +126,14 @@ def test_unknown_settings_are_refused(key):
         check_settings({"name": "sgd", key: 2})
 
 
+def test_a_whole_number_is_a_float_and_values_that_keras_rejects_are_refused():
+    check_settings({"name": "sgd", "momentum": 0})
+    with pytest.raises(ConfigError, match=r"^optimizer: Keras rejects the settings of sgd \(.*momentum.*\)\.$"):
+        check_settings({"name": "sgd", "momentum": 2})
+    with pytest.raises(ConfigError, match=r"Keras rejects the settings of sgd"):
+        check_settings({"name": "sgd", "schedule": {"name": "cosine_decay", "decay_steps": 0}})
+
+
 @pytest.mark.parametrize("settings", [{"name": "adem"}, {"name": "loss_scale"}, {}])
 def test_unknown_optimizers_are_refused(settings):
     name = settings.get("name")

@@ -1,4 +1,4 @@
-"""Where workers run: the contract, and this machine's own processes."""
+"""Where workers run: the contract, and its implementation with processes on this machine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from harness.sweep.tasks.files import Job, TaskFiles
 
 
 class Cluster(Protocol):
-    """Starts workers somewhere, and knows which of them are there.
+    """Starts workers somewhere, and knows which of them are still running.
 
     Attributes:
-        name: What a message calls it.
+        name: Its name in messages.
         is_remote: Whether workers may be on other machines.
-        tasks: How many tasks the user wants at most; None if that is up to the cluster.
+        tasks: Maximum number of tasks that the user wants; None leaves it to the cluster.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Cluster(Protocol):
         """Start a worker for each task, with its log in the folder `logs`; return their jobs by the task's number.
 
         Raises:
-            ConfigError: The cluster refuses them.
+            ConfigError: The cluster rejects them.
         """
         ...
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
-        """Return, by number, the state of those jobs that wait or run; what has ended is left out."""
+        """Return the states of pending and running jobs by number, without those that have ended."""
         ...
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
@@ -53,17 +53,17 @@ class Cluster(Protocol):
 
 
 def work_command(options: Sequence[str] = ()) -> list[str]:
-    """Return the command that works on the task whose path follows."""
+    """Return the command that trains a task, to which the task's path must be added."""
     return [sys.executable, "-P", "-m", "harness", "work", *options]
 
 
 class Workers:
-    """Processes of this machine, each with its share of the cores."""
+    """Processes on this machine, each with its share of the cores."""
 
     name, is_remote = "this machine", False
 
     def __init__(self, config: WorkersConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's keys, and options of `harness work`."""
+        """Take the launcher's keys, and options for `harness work`."""
         self.tasks, self._options = config.tasks, options
         self._started: dict[int, tuple[subprocess.Popen, TaskFiles]] = {}
         self._share = 0  # Cores of each process, once the first have been started.
@@ -93,7 +93,7 @@ class Workers:
         return jobs
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
-        """Return the jobs whose processes are there; those that an earlier driver has started, too."""
+        """Return the jobs whose processes are running, including those that an earlier driver started."""
         found = {}
         for number, job in jobs.items():
             process, task = self._started.get(number, (None, None))
@@ -116,22 +116,22 @@ class Workers:
 
 
 def _give_cores(pid: int, share: int, number: int) -> None:
-    """Let a process that has just started use `share` cores, as its later threads will; others have others."""
+    """Pin a process that has just started, and its later threads, to `share` cores, which differ between tasks."""
     own = cores()
     start = (number - 1) * share % len(own)
-    with contextlib.suppress(AttributeError, OSError):  # Only Linux can.
+    with contextlib.suppress(AttributeError, OSError):  # Only Linux supports this.
         os.sched_setaffinity(pid, [own[(start + offset) % len(own)] for offset in range(share)])
 
 
 def _identity(pid: int) -> str:
-    """Return a process's number and start, since numbers are used again."""
+    """Return a process's id and start time, since ids are reused."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return f"{pid} {psutil.Process(pid).create_time()}"
     return f"{pid} 0"
 
 
 def _process(job: Job) -> psutil.Process | None:
-    """Return the process of a job, None if it has ended."""
+    """Return a job's process, or None if it has ended."""
     pid, _, start = job.id.partition(" ")
     with contextlib.suppress(psutil.NoSuchProcess, ValueError):
         process = psutil.Process(int(pid))

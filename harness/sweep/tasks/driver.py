@@ -1,4 +1,4 @@
-"""A batch whose runs workers train: the driver divides it into tasks, waits for them, and takes over their results."""
+"""A batch trained by workers: the driver divides it into tasks, waits for them, and takes over their results."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.training.events import Failed
 
 MOST_FAILURES = 3
-"""Workers that may fail on a task before its runs fail."""
+"""Number of workers that may fail on a task before its runs fail."""
 
 END_SECONDS = 60.0
-"""How long a worker may take to end once its result is there."""
+"""How long a worker may take to exit after it has written its result."""
 
 _PARTITION_KIND, _PARTITION = "partition 1", TypeAdapter(list[list[str]])
 
@@ -58,7 +58,7 @@ class TaskBatch(Batch):
         cluster: Cluster,
         logs: Path,
     ) -> None:
-        """Take what `Batch` takes, where workers run, and the folder of their logs."""
+        """Take what `Batch` takes, the cluster that runs the workers, and the folder for their logs."""
         super().__init__(runs, scans, executor, store, command)
         assert isinstance(store.recorder, DriverRecorder)
         self._recorder = store.recorder
@@ -84,7 +84,7 @@ class TaskBatch(Batch):
             self._adopt(number)
         todo = self._reuse_results([run for run in self._runs if not run.status], display)
         for run in todo:
-            run.run_id = ""  # Whoever trains it finds the record.
+            run.run_id = ""  # The worker that trains it finds the record.
         self._say_reused(sum(run.is_reused for run in self._runs), len(self._runs), display)
         if todo:
             self._recorder.expect(todo)
@@ -92,7 +92,7 @@ class TaskBatch(Batch):
             self._train(todo, display)
 
     def _read_partition(self, display: Display) -> list[list[Run]]:
-        """Return the runs of each task of an earlier driver; no tasks if there was none, or it had other runs."""
+        """Return the runs of each task of an earlier driver that belong to this batch; empty if there was none."""
         path, by_signature = self._folder / "partition.json", {run.signature: run for run in self._runs}
         try:
             found = read_json(path, _PARTITION_KIND, _PARTITION)
@@ -104,7 +104,7 @@ class TaskBatch(Batch):
         return [[by_signature[signature] for signature in task if signature in by_signature] for task in found]
 
     def _divide(self, todo: Sequence[Run], display: Display) -> None:
-        """Put the runs that are in no task into new ones, and write the partition and the orders."""
+        """Put runs that do not belong to a task yet into new tasks, and write the partition and the orders."""
         divided = {run for runs in self._tasks.values() for run in runs}
         if new := [run for run in todo if run not in divided]:
             scans = self._scans if self._scans and new == self._runs else prepare_scans(new, self._executor)
@@ -115,7 +115,7 @@ class TaskBatch(Batch):
                 write_order(self._files(number).order, self._order(number, runs))
             signatures = [[run.signature for run in runs] for runs in self._tasks.values()]
             write_json(self._folder / "partition.json", _PARTITION_KIND, signatures)
-        self._scans = ()  # Their models are not needed any more.
+        self._scans = ()  # Their models are no longer needed.
         tasks = [runs for runs in self._tasks.values() if any(not run.status for run in runs)]
         display.say(
             f"tasks:  {count(sum(map(len, tasks)), 'run')} in {count(len(tasks), 'task')} on {self._cluster.name}; "
@@ -137,7 +137,7 @@ class TaskBatch(Batch):
         )
 
     def _train(self, todo: Sequence[Run], display: Display) -> None:  # type: ignore[override]
-        """Wait until all tasks have ended; start those that have not been, and those whose workers have failed."""
+        """Start the tasks that are not running, restart those whose workers failed, and wait until all have ended."""
         open_tasks = {n for n, runs in self._tasks.items() if any(not run.status for run in runs)}
         jobs = {number: self._files(number).job() for number in open_tasks}
         self._jobs = {number: job for number, job in jobs.items() if job}
@@ -158,7 +158,7 @@ class TaskBatch(Batch):
             self._cluster.stop(self._jobs_of(open_tasks), kill=True)
             raise
         except BaseException:
-            if not self._cluster.is_remote:  # Remote workers go on, and the next driver finds them.
+            if not self._cluster.is_remote:  # Remote workers keep running, and the next driver finds them.
                 self._cluster.stop(self._jobs_of(open_tasks))
             raise
         if stop:
@@ -168,7 +168,7 @@ class TaskBatch(Batch):
     def _look(self, open_tasks: set[int], display: Display) -> set[int]:
         """Return the tasks that have ended, after taking over their results; start or restart the others."""
         alive = self._cluster.alive(self._jobs_of(open_tasks))
-        list(self._folder.iterdir())  # On a network file system, what others have written is seen only now.
+        list(self._folder.iterdir())  # On a network file system, this makes the files of other machines visible.
         ended, waiting = set(), []
         for number in sorted(open_tasks):
             files, job, is_alive = self._files(number), self._jobs.get(number), number in alive
@@ -176,7 +176,7 @@ class TaskBatch(Batch):
                 ended.add(number)
                 continue
             if job and not is_alive and len(files.exits()) <= job.exits:
-                files.note_exit(0)  # Nothing is known of its end.
+                files.note_exit(0)  # Its exit code is unknown.
             failures = files.failures()
             why = reason(failures[-1], job.log) if failures and job else ""
             if len(failures) > self._failures.get(number, 0) and why:
@@ -197,7 +197,7 @@ class TaskBatch(Batch):
         return ended
 
     def _adopt(self, number: int) -> bool:
-        """Take over the result of a task; return False if there is none that the store agrees with."""
+        """Take over the result of a task; return False if it has none, or the store does not confirm it."""
         files, runs = self._files(number), self._tasks[number]
         if not (result := files.result()):
             return False
@@ -212,7 +212,7 @@ class TaskBatch(Batch):
         return True
 
     def _fail(self, number: int, why: str, display: Display) -> None:
-        """Record that the runs of a task have failed, in the records that its workers have begun, if any."""
+        """Record that the runs of a task have failed, in the records that its workers started, if any."""
         store = self._store
         store.tracker.deliver_leftovers()
         runs = self._reuse_results([run for run in self._tasks[number] if not run.status], display)
@@ -229,7 +229,7 @@ class TaskBatch(Batch):
         store.recorder.failed(runs, Failed(0, why))
 
     def _await_exits(self, tasks: set[int], seconds: float = math.inf) -> None:
-        """Wait until the workers of these tasks have ended and left nothing behind, for some seconds at most."""
+        """Wait for the workers of these tasks to exit, for at most `seconds`."""
         deadline, jobs = time.monotonic() + seconds, self._jobs_of(tasks)
         while time.monotonic() < deadline and (jobs := {n: jobs[n] for n in self._cluster.alive(jobs)}):
             time.sleep(POLL_SECONDS / 4)
@@ -249,7 +249,7 @@ class TaskBatch(Batch):
 
 
 def _agrees(run: Run, states: Mapping[str, Any], records: Mapping[str, Record]) -> bool:
-    """Return True if a worker says that a run has ended, and the store says the same."""
+    """Return True if a run has ended according to both its worker and the store."""
     state = states.get(run.signature)
     record = records.get(state["run_id"]) if state else None
     return bool(state and record and is_of(record, run.signature) and state["status"] == record.info.status)

@@ -24,24 +24,24 @@ _RESULT: TypeAdapter[Any] = TypeAdapter(RecorderFacts)
 
 @dataclass(frozen=True)
 class Status:
-    """How a task is doing, as its worker says; `rows` are counted over all epochs."""
+    """A task's progress as reported by its worker; `rows` are counted over all epochs."""
 
     node: str
     epoch: int = 0
     epochs: int = 0
     rows: int = 0
     total: int = 0
-    rate: float = 0.0  # Rows a second.
+    rate: float = 0.0  # Rows per second.
     ended: int = 0  # Runs.
     best: str = ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a cluster calls a task, and the file that its worker's output goes to.
+    """The cluster's id for a task, and the file that receives its worker's output.
 
     Attributes:
-        exits: How many workers had ended without a result before.
+        exits: Number of workers that had already ended without a result when the job started.
     """
 
     id: str
@@ -56,7 +56,7 @@ class TaskFiles:
     """The files of one task, which all have its number.
 
     Attributes:
-        order: What the worker is told.
+        order: The file that tells the worker what to train.
     """
 
     def __init__(self, order: Path) -> None:
@@ -76,7 +76,7 @@ class TaskFiles:
         return int(self.order.stem)
 
     def hold(self, timeout: float) -> FileLock:
-        """Keep other workers from the task for as long as this process lives.
+        """Keep other workers from taking the task while this process is alive.
 
         Raises:
             filelock.Timeout: Another worker did not end in time.
@@ -87,7 +87,7 @@ class TaskFiles:
 
     @property
     def is_held(self) -> bool:
-        """Whether a worker holds the task; on another machine, that is known only if `flock` works across machines."""
+        """Whether a worker holds the task; one on another machine is seen only if `flock` works across machines."""
         lock = FileLock(self._lock)
         with contextlib.suppress(Timeout):
             lock.acquire(blocking=False)
@@ -96,7 +96,7 @@ class TaskFiles:
         return True
 
     def note_exit(self, code: int) -> None:
-        """Note in a line that a worker has ended without a result: exit code, node, time."""
+        """Append a line for a worker that ended without a result: exit code, node, time."""
         with self._exits.open("a", encoding="utf-8") as file:
             file.write(f"{code} {socket.gethostname()} {time.time():.0f}\n")
 
@@ -108,7 +108,7 @@ class TaskFiles:
         return []
 
     def failures(self) -> list[int]:
-        """Return the exit codes of workers that have failed; those that were asked to stop have not."""
+        """Return the exit codes of workers that failed, without those that were asked to stop."""
         return [code for code in self.exits() if code not in STOPPED]
 
     def write_status(self, status: Status) -> None:
@@ -122,7 +122,7 @@ class TaskFiles:
         return None
 
     def write_job(self, job: Job) -> None:
-        """Note what the cluster calls the task."""
+        """Write the task's job."""
         write_json(self._job, _JOB_KIND, asdict(job))
 
     def job(self) -> Job | None:
@@ -132,11 +132,11 @@ class TaskFiles:
         return None
 
     def write_result(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Write what the worker's recorder has come to."""
+        """Write the final state of the worker's recorder."""
         write_arrays(self._result, _RESULT_KIND, facts, arrays)
 
     def result(self) -> tuple[RecorderFacts, dict[str, np.ndarray]] | None:
-        """Return that; None if the task has not ended, or its result is damaged, which is set aside."""
+        """Return what `write_result` wrote; None if the task has not ended. A damaged result is set aside."""
         try:
             return read_arrays(self._result, _RESULT_KIND, _RESULT)
         except FileNotFoundError:
@@ -146,7 +146,7 @@ class TaskFiles:
             return None
 
     def drop_result(self) -> None:
-        """Forget the result."""
+        """Delete the result."""
         self._result.unlink(missing_ok=True)
 
 
@@ -155,7 +155,7 @@ STOPPED = (129, 130, 143)
 
 
 def reason(code: int, log: str) -> str:
-    """Return why a worker ended: its last sentence, or the signal that killed it, and where its log is."""
+    """Return why a worker ended, from its last error or the signal that killed it, and the path of its log."""
     said = ""
     with contextlib.suppress(OSError):
         lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()

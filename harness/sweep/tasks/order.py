@@ -1,6 +1,6 @@
-"""What a worker is told, as a file of plain values: the runs of its task, and what their sweep is.
+"""A task as a file of plain values: its runs, and what a worker must know about their sweep.
 
-Reading it imports neither TensorFlow nor Keras, so that what it names can be checked before.
+Reading it imports neither TensorFlow nor Keras, so that the functions it names can be checked first.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Order(TypedDict):
         rules: See `harness.sweep.leaderboard.Rules`.
         search: Signature of the search whose trials these are.
         command: The command of the sweep.
-        code: `code_digest` of the process that wrote it.
+        code: `code_digest` of the process that wrote the order.
         commits: The commits of that code.
     """
 

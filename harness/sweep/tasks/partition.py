@@ -1,4 +1,4 @@
-"""Divides the lanes of a sweep into tasks; whole tiles go out, since a tile costs the same however full it is."""
+"""Divides the lanes of a sweep into tasks, in whole tiles, since a tile costs the same however full it is."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from harness.sweep.plan import Run
 from harness.sweep.scan_loop import PreparedScan
 
 ROWS_OF_AN_UPDATE = 200
-"""An update costs about as much as so many rows, apart from its own; it only decides how evenly tasks are loaded."""
+"""The fixed cost of an update, in rows; it only affects how evenly tasks are loaded."""
 
 
 def tiles_of(scans: Sequence[PreparedScan]) -> list[list[Run]]:
-    """Return the runs of each tile of prepared scans; runs whose models could not be built are tiles of their own."""
+    """Return the runs of each tile of prepared scans; each lane whose model could not be built is a tile of its own."""
     tiles: list[list[Run]] = []
     for scan in scans:
         placed: set[int] = set()
@@ -26,9 +26,9 @@ def tiles_of(scans: Sequence[PreparedScan]) -> list[list[Run]]:
 
 
 def partition(tiles: Sequence[Sequence[Run]], tasks: int) -> list[list[Run]]:
-    """Return the runs of each of at most `tasks` tasks: the most expensive tile goes first, to the least loaded task.
+    """Return the runs of at most `tasks` tasks, assigning the most expensive tile first, to the least loaded task.
 
-    It depends only on the runs and their order.
+    The result depends only on the runs and their order.
     """
     found: list[list[Run]] = [[] for _ in range(min(tasks, len(tiles)))]
     loads = [0.0] * len(found)
@@ -41,5 +41,5 @@ def partition(tiles: Sequence[Sequence[Run]], tasks: int) -> list[list[Run]]:
 
 
 def _cost(tile: Sequence[Run]) -> float:
-    """Return what it costs to train a tile until its last run ends, in rows."""
+    """Return the cost of training a tile until its last run ends, in rows."""
     return max(run.config.epochs * run.table.train_rows + run.updates * ROWS_OF_AN_UPDATE for run in tile)

@@ -1,4 +1,4 @@
-"""Records a sweep whose runs workers train and record: its summary run, and what follows from all runs."""
+"""Records a sweep whose runs are trained and recorded by workers: its summary run, report and best model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class DriverRecorder(Recorder):
     """The recorder of a driver."""
 
     def membership(self, runs: Sequence[Run]) -> Membership:
-        """Return what a worker that trains some of the sweep's runs must know of it."""
+        """Return what a worker that trains some of the sweep's runs must know about the sweep."""
         return Membership(self.sweep_id, self._leaderboard.rules_for(runs))
 
     def add(self, runs: Sequence[Run]) -> None:
-        """Add runs, of which some may have ended, so that all of them count for what follows from a sweep's runs."""
+        """Add runs, some of which may have ended, so that all of them count in the sweep's results."""
         self._add(runs)
 
     def expect(self, runs: Sequence[Run]) -> None:
-        """Record that workers are about to train; some of the `runs` have not ended."""
+        """Record that workers are about to train those of the `runs` that have not ended."""
         assert self._summary
         self._summary.monitor()
         self.has_changed = True
@@ -34,7 +34,7 @@ class DriverRecorder(Recorder):
             self._tracker.prepare_models()
 
     def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over what a worker has recorded of `runs`: its recorder's `state`.
+        """Take over a worker's results for `runs`: the state of its recorder.
 
         Raises:
             ValueError: The weights do not fit a run's model.

@@ -1,4 +1,4 @@
-"""Workers as jobs of a Slurm cluster: arrays, whose jobs go back to the queue when a node or a worker is lost."""
+"""Workers as jobs on a Slurm cluster: arrays, whose jobs are requeued when a node or a worker is lost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.sweep.tasks.cluster import work_command
 from harness.sweep.tasks.files import STOPPED, Job, TaskFiles
 
 MOST_FAILURES = 3
-"""Failures of a task after which its job does not put itself back into the queue."""
+"""Number of a task's failures after which its job no longer requeues itself."""
 
-_SECONDS = 120  # How long a command of Slurm may take.
+_SECONDS = 120  # How long a Slurm command may take.
 _MAX_ARRAY = 1001  # Slurm's default of MaxArraySize: indices are below it.
 
 _SCRIPT = """#!/bin/bash
@@ -49,7 +49,7 @@ class Slurm:
     name, is_remote = "Slurm", True
 
     def __init__(self, config: SlurmConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's keys, and options of `harness work`.
+        """Take the launcher's keys, and options for `harness work`.
 
         Raises:
             ConfigError: Slurm's commands are not installed, or it refuses such jobs.
@@ -71,7 +71,7 @@ class Slurm:
         return max(min(free, self._config.array_parallelism), 1)
 
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> dict[int, Job]:
-        """Submit an array for as many tasks as one can have, then the next."""
+        """Submit the tasks in as few arrays as the cluster allows."""
         logs.mkdir(parents=True, exist_ok=True)
         jobs: dict[int, Job] = {}
         for number, some in enumerate(_chunks(tasks, self._longest_array())):
@@ -88,7 +88,7 @@ class Slurm:
         return jobs
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
-        """Return the state of jobs that wait or run; if Slurm does not answer, all may."""
+        """Return the state of pending and running jobs; all are "unknown" while Slurm does not respond."""
         try:
             answer = self._run("squeue", "--me", "--noheader", "--array", "--format=%F_%K|%T|%r")
         except ConfigError:
@@ -136,7 +136,7 @@ class Slurm:
 
     def _run(self, *words: str) -> str:
         """Run one of Slurm's commands and return its output; raises `ConfigError` if it fails."""
-        # A sweep may be started inside a job, whose variables would describe the new ones.
+        # A sweep may be started inside a job, whose variables would also be applied to the new jobs.
         kept = {
             name: value for name, value in os.environ.items() if name == "SLURM_CONF" or not name.startswith("SLURM")
         }

@@ -1,4 +1,4 @@
-"""What people see of tasks while they run: a row for each."""
+"""Shows the progress of tasks: a row for each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from harness.sweep.plan import Run
 from harness.sweep.tasks.files import Status
 
 MOST_ROWS = 20
-"""Tasks to list; of more, those that have not ended come first."""
+"""Maximum number of tasks to list; those that have not ended come first."""
 
 
 class TaskRow(NamedTuple):
-    """A task, its runs, what its worker says, and how many of its workers have failed."""
+    """A task's number, its runs, its worker's status, and the number of its workers that have failed."""
 
     number: int
     runs: Sequence[Run]
@@ -27,7 +27,7 @@ class TaskRow(NamedTuple):
 
     @property
     def has_ended(self) -> bool:
-        """True once all of its runs have ended, and their results are here."""
+        """True once all of its runs have ended and their results have been taken over."""
         return all(run.status for run in self.runs)
 
     @property
@@ -54,7 +54,7 @@ def tasks_view(rows: Sequence[TaskRow]) -> Table:
 
 
 def progress_of(rows: Sequence[TaskRow], runs: int) -> str:
-    """Return how far tasks are in words, for an output that is not a terminal."""
+    """Return the progress of tasks in words, for output that is not a terminal."""
     rate = sum(row.status.rate for row in rows if row.status and not row.has_ended)
     ended = sum(row.ended for row in rows)
     left = sum(not row.has_ended for row in rows)

@@ -1,4 +1,4 @@
-"""A worker: trains the runs of a task as a part of its sweep, delivers their records, and leaves a result."""
+"""A worker: trains the runs of a task as part of its sweep, delivers their records, and writes a result."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from harness.sweep.tasks.files import Status, TaskFiles
 from harness.sweep.tasks.order import Order, code_digest
 
 STATUS_SECONDS = 1.0
-"""Between two statuses."""
+"""Time between two statuses."""
 
 LOCK_SECONDS = 30.0
-"""How long a worker waits for the one before it to end."""
+"""How long a worker waits for its predecessor to end."""
 
 
 def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Console) -> None:
-    """Train the runs of a task, given their `configs`; those that an earlier worker has begun are continued.
+    """Train the runs of a task, given their `configs`; continue those that an earlier worker started.
 
     Raises:
-        ConfigError: This worker's code or data is not that of the process that has divided the sweep, or another worker
-            holds the task.
+        ConfigError: This worker's code or data differs from that of the process that divided the sweep, or another
+            worker holds the task.
     """
     commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
     require(
@@ -55,23 +55,23 @@ class TaskSweep(Sweep):
     """The part of a sweep that one worker trains."""
 
     def __init__(self, display: Display, files: TaskFiles, order: Order) -> None:
-        """Take what to train, and where to leave the result."""
+        """Take what to train, and where to write the result."""
         membership = Membership(order["sweep_id"], Rules(**order["rules"]))
         super().__init__(display, command=order["command"], membership=membership)
         self._files, self._order = files, order
 
     def _prepare(self, runs: Sequence[Run]) -> None:
-        """Give runs the names that they have among all runs of the sweep."""
+        """Give runs the names that they have in the sweep."""
         for run, ordered in zip(runs, self._order["runs"], strict=True):
             require(
                 run.signature == ordered["signature"],
-                f"task {self._order['number']}: {ordered['name']} is another run here: its data, or the source of its "
-                "model, is not that of the process that has divided the sweep.",
+                f"task {self._order['number']}: {ordered['name']} is a different run here: its data or its model's "
+                "source differs from that of the process that divided the sweep.",
             )
             run.name, run.sweeps, run.search = ordered["name"], [self._order["sweep_id"]], self._order["search"]
 
     def _finish(self, store: Store) -> None:
-        """Leave the result once the store has all records."""
+        """Write the result once the store has all records."""
         store.tracker.flush()
         self._files.write_result(*store.recorder.state())
 
@@ -87,7 +87,7 @@ class TaskDisplay(Display):
     def training(
         self, epoch: int, epochs: int, rows: int, total: int, ended: int, runs: int, best: str = "", note: str = ""
     ) -> None:
-        """Print and write how a scan is doing."""
+        """Print a scan's progress, and write it for the driver."""
         super().training(epoch, epochs, rows, total, ended, runs, best, note)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + STATUS_SECONDS
