@@ -188,7 +188,7 @@ class Batch:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
         states = find_states(runs, records, claimed, locks.place, tracker.experiment_id)
-        # A run that continues from an older checkpoint trains to its end again, for the sake of its weights.
+        # A run that continues from an older checkpoint trains to its end again, since its weights are needed.
         known = {
             run: state.record
             for run, state in states.items()
