@@ -32,8 +32,8 @@ MOST_CLASSES = 50
 CAPTIONS = {
     "search": (
         "The search",
-        "Trials in the order in which they were proposed. Dots were trained to the end; crosses were pruned and show "
-        "their last result; lines are the best so far. At the right are the settings that were trained again with "
+        "Trials in the order in which they were proposed. Dots were trained to completion; crosses were pruned and "
+        "show their last result; lines are the best so far. At the right are the settings that were trained again with "
         "other seeds: their spread is what seeds alone explain.",
     ),
     "losses": (

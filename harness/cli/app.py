@@ -91,7 +91,7 @@ class App:
             sweep.__exit__(kind, error, traceback)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a launcher sends to another process, where each job is trained by itself."""
+        """Return what a launcher sends to another process, where each job is trained on its own."""
         if not self.collects:
             self.error = ConfigError(
                 "The launcher trains in other processes, which works only with hydra/sweeper=harness. Remove "

@@ -60,8 +60,8 @@ def train(words: tuple[str, ...]) -> int:
 def work(task: Path, trust: bool) -> None:
     """Train the runs of a task, which a sweep with several workers has written to the file TASK.
 
-    Such a sweep starts this command itself, for example with hydra/launcher=workers. It exits with 0 once the task's
-    result lies beside TASK; runs that have failed are part of that.
+    Such a sweep starts this command itself, for example with hydra/launcher=workers. The exit code is 0 if the task's
+    result was written next to TASK, even if runs have failed.
     """
     from harness.cli.work import work
 

@@ -10,18 +10,18 @@ from harness.errors import require
 
 
 class JobResult(float):
-    """The cost of a job's run, which has the run's id, so that it can be found in the store."""
+    """The cost of a job's run, with the run's id, by which the run can be found in the store."""
 
     run_id: str
 
     def __new__(cls, cost: float, run_id: str) -> JobResult:
-        """Join the two."""
+        """Create a result with both."""
         result = super().__new__(cls, cost)
         result.run_id = run_id
         return result
 
     def __getnewargs__(self) -> tuple[float, str]:  # type: ignore[override]
-        """Return the arguments that copies in other processes are made with."""
+        """Return the arguments with which pickle creates a copy."""
         return float(self), self.run_id
 
 

@@ -23,9 +23,9 @@ def work(task: Path, *, trust: bool) -> None:
     """Train the runs of a task, in the working folder of the sweep's command.
 
     Raises:
-        ConfigError: There is no such task, or this worker cannot train it as the sweep wants.
-        StateError: The file is damaged, or not this user's.
-        SystemExit: It cannot be trained now.
+        ConfigError: There is no such task, or this worker cannot train it as the sweep requires.
+        StateError: The file is damaged, or belongs to another user.
+        SystemExit: It cannot be trained now, but perhaps later.
     """
     task = task.absolute()
     try:

@@ -27,10 +27,10 @@ class SlurmConfig:
 
     Attributes:
         tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the partition's nodes.
-        partition: Partition of the jobs; None means the cluster's default.
-        timeout_min: Minutes after which a job is stopped, 5 or more; its task then continues in a new one.
-        cpus_per_task: Cores of each job.
-        mem_gb: Memory of each job in GiB; None means the partition's default.
+        partition: Partition to submit the jobs to; None means the cluster's default.
+        timeout_min: Minutes after which a job is stopped, at least 5; its task then continues in a new one.
+        cpus_per_task: Cores per job.
+        mem_gb: Memory per job in GiB; None means the partition's default.
         array_parallelism: Maximum number of jobs that run at once.
         setup: Shell commands that each job runs first, such as `module load python`.
     """

@@ -1,4 +1,4 @@
-"""The parts into which rows are split: what of `data.holdout`, `data.test` and `data.folds` fits together."""
+"""The parts into which rows are split: which `data.holdout`, `data.test` and `data.folds` can be combined."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class SearchConfig:
         if self.minutes is not None:
             require_number("search.minutes", self.minutes, 0, 10**6)
             is_only = self.lane_epochs is None
-            require(is_only, "search.minutes and search.lane_epochs are two limits on the effort; set one of them.")
+            require(is_only, "search.minutes and search.lane_epochs both limit the effort; set only one of them.")
         require_whole("search.lane_epochs", self.lane_epochs, 1, 10**12, optional=True)
         require_whole("search.eta", self.eta, 2, 1000)
         require_whole("search.seed", self.seed, *SEEDS)

@@ -91,13 +91,13 @@ def available_bytes(device: str, limit_mb: int | None) -> int:
 
 
 def usable_bytes(device: str, limit_mb: int | None) -> int:
-    """Return the memory of a device in bytes, whatever is free, at most `runtime.device_memory_mb`; 0 if unknown."""
+    """Return a device's total memory in bytes, limited to `runtime.device_memory_mb`; 0 if unknown."""
     total, limit = total_bytes(device), (limit_mb or 0) * 1_000_000
     return min(total, limit) if total and limit else total or limit
 
 
 def total_bytes(device: str) -> int:
-    """Return the memory of a device in bytes, whatever is free; 0 if unknown."""
+    """Return a device's total memory in bytes; 0 if unknown."""
     return _gpu_bytes("total") if "GPU" in device else psutil.virtual_memory().total
 
 

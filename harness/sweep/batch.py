@@ -170,8 +170,9 @@ class Batch:
         todo = self._reuse_results(runs, display)
         self._say_reused(len(runs) - len(todo), len(runs), display)
         if todo:
+            loop = self._loop(todo, display)  # It knows the tiles, which may follow from the runs that are left.
             continue_recording(todo, self._store)
-            self._loop(todo, display).run()
+            loop.run()
 
     def _say_reused(self, finished: int, runs: int, display: Display) -> None:
         if finished:
@@ -187,7 +188,7 @@ class Batch:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
         states = find_states(runs, records, claimed, locks.place, tracker.experiment_id)
-        # A run that continues from an older checkpoint trains to its end again, for the sake of its weights.
+        # A run that continues from an older checkpoint trains to its end again, since its weights are needed.
         known = {
             run: state.record
             for run, state in states.items()

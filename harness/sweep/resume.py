@@ -14,6 +14,7 @@ from harness.errors import ConfigError
 from harness.formatting import count
 from harness.sweep.checkpoint import Saved
 from harness.sweep.checkpoint_facts import Facts
+from harness.sweep.identity import TILE
 from harness.sweep.plan import Run
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import ALONE
@@ -76,13 +77,28 @@ def restore(saved: Saved, loop: ScanLoop, runs: Sequence[Run], store: Store) -> 
 
 
 def continue_recording(runs: Sequence[Run], store: Store) -> None:
-    """Record from the beginning those of `runs` that have been started, but skip what the store already has of them."""
+    """Record from the beginning those of `runs` that have been started, but skip what the store already has of them.
+
+    Runs whose tile now has another length get new records, as their numbers would differ.
+    """
     ids = [run.run_id for run in runs if run.run_id]
     store.tracker.flush()  # This process may have recorded some of it.
-    records = [*store.reader.by_id(ids).values()] if ids else []
+    found = store.reader.by_id(ids) if ids else {}
+    for run in runs:
+        if run.run_id in found and not _has_tile(found[run.run_id], run):
+            del found[run.run_id]
+            run.run_id = ""
+    ids = [run.run_id for run in runs if run.run_id]
+    records = [*found.values()]
     store.tracker.points.restore(ids, {})
     for record, steps in zip(records, store.reader.steps(records), strict=True):
         store.tracker.set_recorded(record.info.run_id, record.data.params, steps)
+
+
+def _has_tile(record: Record, run: Run) -> bool:
+    """Return True unless a record has numbers of a tile of another length; only those of GPUs have one."""
+    tile = record.data.tags.get(TILE)
+    return not (tile and run.cohort and record.data.metrics) or tile == str(run.cohort.tile)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import describe_unseeded
 from harness.sweep.tasks.cluster import Cluster, require_server
 from harness.sweep.tasks.driver import TaskBatch
+from harness.sweep.tasks.preconditions import require_same_tiles, require_server
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
@@ -128,6 +129,8 @@ class Sweep:
         if self._cluster and self._cluster.is_remote:
             require_server(configs[0].tracking.uri)
         executor = choose_executor(configs[0].runtime)
+        if "GPU" in executor.device and (self._cluster or self._membership):
+            require_same_tiles(self._cluster, configs[0])
         if "GPU" in executor.device and not self._store and not self._cluster:
             for name in sorted([executor.device, *executor.others]):
                 number = name.rpartition(":")[2]

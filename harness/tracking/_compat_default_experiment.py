@@ -4,7 +4,7 @@ Reason: MLflow writes the path of the working folder into SQL as Python prints i
 an apostrophe or `/:`, and has no public setting for another folder.
 Gain: a store can be created in such a folder.
 Test: `tests/tracking/test_places.py` creates stores in such folders.
-Otherwise: if MLflow ignores the variable, such folders are refused when the store is created, and others work.
+Otherwise: if MLflow ignores the variable, such folders are rejected when the store is created; others work.
 """
 
 from __future__ import annotations

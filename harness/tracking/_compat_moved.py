@@ -30,7 +30,7 @@ _KNOW_AGAIN = """
     UPDATE experiment_tags SET value = json_set(value, '$.path', ?, '$.inode', ?) WHERE key = ? AND json_valid(value)"""
 
 _MOST_RUNS = 1000
-"""Maximum number of runs that are looked for at the present location."""
+"""Maximum number of runs that are looked for at the current location."""
 
 
 def follow_move(path: Path) -> None:
@@ -53,7 +53,7 @@ def follow_move(path: Path) -> None:
 
 
 def _is_copy(store: sqlite3.Connection) -> bool:
-    """Return True if the store that this one was made from is still at its place; then it keeps its name for itself."""
+    """Return True if the store that this one was copied from still exists, and therefore keeps its name."""
     query = "SELECT json_extract(value, '$.path') FROM experiment_tags WHERE key = ? AND json_valid(value)"
     return any(place and Path(str(place)).is_file() for (place,) in store.execute(query, [IDENTITY]))
 

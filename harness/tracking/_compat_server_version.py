@@ -24,7 +24,7 @@ OLDEST = 3
 
 
 def server_version(uri: str) -> str:
-    """Return a server's version; empty for other stores, and if the server does not tell it."""
+    """Return a server's version; empty for other stores, and if the server does not report it."""
     if not uri.startswith(("http://", "https://")):
         return ""
     try:

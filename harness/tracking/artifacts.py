@@ -41,7 +41,7 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
 def request(records: RunReader, run_id: str, folder: Path) -> str:
     """Return a request to the served model of a run, as JSON: the first row of its example.
 
-    Empty if the model has no example of columns; pixels are too long to be read.
+    Empty if the model has no example of columns; pixels would be too long to read.
     """
     location = records.client.get_logged_model(model_id(records.run(run_id))).artifact_location
     try:
@@ -74,7 +74,7 @@ def described(model: Path) -> dict[str, Any]:
 
 
 def places(metadata: dict[str, Any]) -> dict[str, str]:
-    """Return where a model's metadata says that layers and functions of the user's own are: `MODULE:NAME` by key."""
+    """Return where the user's own layers and functions are, according to a model's metadata: `MODULE:NAME` by key."""
     found = metadata.get("objects")
     known = found if isinstance(found, dict) else {}
     return {key: place for key, place in known.items() if isinstance(key, str) and isinstance(place, str)}

@@ -21,11 +21,11 @@ class Clock:
         self._lock = threading.Lock()
 
     def now(self) -> int:
-        """Return the time, or if it is earlier than one returned before, the latest of those."""
+        """Return the time, but never one earlier than those returned before."""
         return self.after(0)
 
     def after(self, milliseconds: int) -> int:
-        """Return the time, but at least so much later than all times returned before."""
+        """Return the time, but at least this much later than all times returned before."""
         with self._lock:
             self._latest = min(max(int(time.time() * 1000), self._latest + milliseconds), LATEST)
             return self._latest

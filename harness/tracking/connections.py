@@ -1,7 +1,7 @@
-"""An MLflow plugin that closes the connection to a tracking server after each request, and how many run at once.
+"""An MLflow plugin that closes the connection to a tracking server after each request, and limits how many run at once.
 
 A server with several worker processes sends an answer in two segments, and on an open connection the second one waits
-for the client's delayed acknowledgement: 44 ms a request.
+for the client's delayed acknowledgement: 44 ms per request.
 """
 
 from __future__ import annotations

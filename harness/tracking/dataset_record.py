@@ -48,7 +48,7 @@ def dataset_inputs(
 
 
 def _first(items: Sequence[Any], longest: int) -> list[Any]:
-    """Return the first items, as many as fit in so many characters of JSON."""
+    """Return as many of the first items as fit in `longest` characters of JSON."""
     sizes = itertools.accumulate(len(json.dumps(item)) + 2 for item in items)
     return [item for item, size in zip(items, sizes, strict=True) if size <= longest - _FRAME]
 

@@ -31,7 +31,7 @@ SHORT = 8
 """Number of characters of an id that are shown; commands accept the beginning of an id."""
 
 MOST_SHOWN = 10
-"""Number of runs that a notebook shows of a sweep."""
+"""Number of a sweep's runs that a notebook shows."""
 
 EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
 CHUNK_METRIC = "train/chunk_loss"
@@ -149,7 +149,7 @@ def state_of(status: str, *, diverged: bool, pruned: bool = False) -> str:
 
 def typed(runs: Any) -> pd.DataFrame:
     """Return a table of rows made by `row`; columns that hold only numbers get numeric types."""
-    # Built at once: pandas warns of frames to which many columns are added.
+    # Built at once: pandas warns about frames to which many columns are added.
     return pd.DataFrame({key: _typed(str(key), runs[key]) for key in runs.columns})
 
 

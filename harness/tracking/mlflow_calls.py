@@ -32,7 +32,7 @@ Call = Callable[[], object]
 
 
 class Delivery(NamedTuple):
-    """The calls that deliver some records; they are made anew for each attempt."""
+    """The calls that deliver some records; they are created anew for each attempt."""
 
     records: list[Record]
     calls: Callable[[], Iterable[Call]]
@@ -99,7 +99,7 @@ class MlflowCalls:
             ]
 
     def stored_points(self, uri: str) -> StoredPoints:
-        """Return what leaves out the points that the store at `uri` has."""
+        """Return an object that leaves out points that the store at `uri` already has."""
         return StoredPoints(self._client, uri)
 
     def end(self) -> None:

@@ -36,7 +36,8 @@ class RawModel:
         outputs: Names of the columns that it predicts: of its targets, or of the classes whose probabilities they are.
         dates: `strptime` formats of the features that are dates, which are text in `example`; None means ISO 8601.
         is_classes: Whether the outputs are the probabilities of classes.
-        target: The function that built the model, such as `wide.build_model`: where code of the user's own may be.
+        target: The function that built the model, such as `wide.build_model`; the user's own code may be in its
+            modules.
         image: How images were prepared: `size`, `channels` and `fit`; empty for rows of numbers.
     """
 
@@ -68,10 +69,10 @@ class ModelSaver:
             self._preparing.start()
 
     def save(self, folder: Path, raw: RawModel) -> OwnCode:
-        """Save a model into `folder`, which is created, and return the code of the user's own that it needs.
+        """Save a model into `folder`, which is created, and return the user's own code that it needs.
 
         Raises:
-            ConfigError: The model could not be loaded again, or would be another one.
+            ConfigError: The model could not be loaded again, or would then compute different values.
         """
         if self._preparing:
             self._preparing.join()
@@ -80,7 +81,7 @@ class ModelSaver:
         with tempfile.TemporaryDirectory() as aside, _quiet():
             path = Path(aside) / KERAS_FILE
             with warnings.catch_warnings():
-                # It is refused below.
+                # It is rejected below.
                 warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
                 raw.model.save(path)
             code = own_code(path, raw.target)
@@ -105,7 +106,7 @@ class ModelSaver:
 def _signature(raw: RawModel) -> Any:
     """Return the kinds of a model's columns.
 
-    A number may be whole or not, and a date text or a time, which MLflow's own types do not allow: it refuses whole
+    A number may be whole or not, and a date text or a time, which MLflow's own types do not allow: it rejects whole
     numbers where it expects `double`.
     """
     from mlflow.models import ModelSignature

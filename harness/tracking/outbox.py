@@ -72,7 +72,7 @@ class Outbox:
         path: The file.
         files: The folder for records' files.
         rejected: Where lines that are not records, and records that the store rejects, are kept.
-        is_damaged: Whether a line was damaged or rejected, maybe by an earlier process; any run may lack a record.
+        is_damaged: Whether a line was damaged or rejected, possibly in an earlier process; any run may lack a record.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class Outbox:
             return [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
 
     def _noted(self) -> int:
-        """Return how much is delivered; delivering records again is harmless if that is unknown."""
+        """Return how much has been delivered; if that is unknown, delivering records again is harmless."""
         try:
             name, delivered = read_json(self._note, _NOTE_KIND, _NOTE)
         except (OSError, StateError):

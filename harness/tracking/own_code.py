@@ -1,4 +1,4 @@
-"""Finds what a saved Keras model needs besides Keras: classes and functions of the user's own, and their modules."""
+"""Finds what a saved Keras model needs besides Keras: the user's own classes and functions, and their modules."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class OwnCode:
 
     Attributes:
         objects: Layers and functions by the name under which Keras looks them up, as `MODULE:NAME`.
-        modules: The files to store with the model: of their modules, except those of installed packages, and of all
-            modules of the user's own that these import, by module name.
-        packages: Installed packages that have layers of the model, or that the modules import, as requirements.
+        modules: The files to store with the model: of their modules, except those of installed packages, and of all the
+            user's own modules that these import, by module name.
+        packages: Installed packages that define layers of the model, or that the modules import, as requirements.
         needs_harness: Whether they import the harness, so that the model cannot be loaded without it.
     """
 
@@ -59,8 +59,8 @@ def own_code(model: Path, target: str) -> OwnCode:
 
     Args:
         model: The `.keras` file.
-        target: The function that built the model: in its modules, functions are looked up, of which Keras records only
-            the name.
+        target: The function that built the model; functions of which Keras records only the name are looked up in its
+            modules.
 
     Raises:
         ConfigError: The model could not be loaded again, as a layer or function is not at the top level of a module, or
@@ -98,7 +98,7 @@ def check_own_code(build: Callable[[], keras.Model], target: str) -> None:
 
     def described() -> keras.Model:
         model = build()
-        with warnings.catch_warnings(action="ignore"):  # What Keras warns of is refused.
+        with warnings.catch_warnings(action="ignore"):  # What Keras warns about is rejected.
             configurations.append(keras.saving.serialize_keras_object(model))
         return model
 
@@ -107,7 +107,7 @@ def check_own_code(build: Callable[[], keras.Model], target: str) -> None:
 
 
 def require_same(model: keras.Model, path: Path, objects: Mapping[str, str], example: Mapping[str, np.ndarray]) -> None:
-    """Reject a model that computes other values once it is loaded again, since it finds its functions by their names.
+    """Reject a model that computes different values after being reloaded, since Keras finds its functions by name.
 
     Models that return random values are not compared.
 
@@ -115,14 +115,14 @@ def require_same(model: keras.Model, path: Path, objects: Mapping[str, str], exa
         model: Takes a dictionary of features.
         path: The file that it was saved to.
         objects: As in `OwnCode`.
-        example: Rows of each feature, for those that are numbers or text as the model takes them.
+        example: Rows of each feature that is a number or text in the form that the model takes.
 
     Raises:
         ConfigError: A value differs.
     """
     import keras
 
-    with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
+    with warnings.catch_warnings(action="ignore"):  # About inputs whose names differ from their columns' names.
         again: Any = keras.models.load_model(path, _imported(objects), compile=False, safe_mode=True)
         inputs = _inputs(model, example)
         first, second, loaded = (np.asarray(each(inputs, training=False)) for each in (model, model, again))

@@ -36,7 +36,7 @@ class PointLedger:
         return {run_id: dict(self._counts[run_id]) for run_id in run_ids if run_id in self._counts}
 
     def restore(self, run_ids: Iterable[str], counts: Mapping[str, Counts]) -> None:
-        """Return to earlier `counts` of some runs; those that are not in there had no points."""
+        """Return to earlier `counts` of some runs; runs without counts had no points."""
         for run_id in run_ids:
             self._counts[run_id] = dict(counts.get(run_id, {}))
 

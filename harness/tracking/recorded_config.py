@@ -44,7 +44,7 @@ def config_of(
 
 
 def _moved(data: Mapping[str, Any], path: object) -> dict[str, object]:
-    """Return the keys that say where the data is now: of images, one for each path that was recorded."""
+    """Return the keys that say where the data is now: for images, one for each recorded path."""
     if kind_of(data) is not ImagesConfig or not isinstance(path, list):
         return {"path": path}
     keys = ["path", *(key for key in ("labels", "holdout_path") if data.get(key))]
@@ -63,7 +63,7 @@ def data_of(settings: Mapping[str, Any]) -> AnyData:
 
 
 def schema_of(data: Mapping[str, Any]) -> Any:
-    """Return the schema of a configuration with such values of `data.*`."""
+    """Return the schema of a configuration with these values of `data.*`."""
     schema: Any = OmegaConf.structured(Config)
     schema.data = OmegaConf.structured(kind_of(data))
     return schema

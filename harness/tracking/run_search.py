@@ -102,7 +102,7 @@ class RunSearch:
         experiments = [each.experiment_id for each in self.client.search_experiments()]
         found = self.client.search_runs(experiments, f"attributes.run_id LIKE '{word}%'", max_results=4)
         names = [f"{run.info.run_id[: len(word) + 4]} ({run.info.run_name})" for run in found]
-        require(len(found) < 2, f"{word} begins several ids: {', '.join(names[:3])}{', ...' if names[3:] else ''}.")
+        require(len(found) < 2, f"Several ids begin with {word}: {', '.join(names[:3])}{', ...' if names[3:] else ''}.")
         return found[0].info.run_id if found else word
 
     def newest_runs(self, limit: int) -> list[Run]:

@@ -1,4 +1,4 @@
-"""Tags that tell how a run ended, for those who write and those who read them."""
+"""Tags that record how a run ended, shared by the modules that write and read them."""
 
 STOPPED = "stopped_at"
 """The epoch after which a run had stopped improving and ended early."""
@@ -13,7 +13,7 @@ TRIAL_SEED = "search_seed"
 """On a summary run: the seed of a search's trials, if the best of them are trained again with other seeds."""
 
 SPENT = "search_spent"
-"""On a summary run: the seconds that a search with `search.minutes` had spent each time it went on, then `over`."""
+"""On a summary run: the seconds that a search with `search.minutes` had spent each time it continued, then `over`."""
 
 METRIC = "objective.metric"
 """On a summary run: the configured deciding metric; empty for the default. A run has a param of this name."""

@@ -1,4 +1,4 @@
-"""Scores raw rows with a logged model. MLflow keeps this file with each model, so it imports nothing of harness."""
+"""Scores raw rows with a logged model. MLflow keeps this file with each model, so it imports nothing from harness."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class RawColumns(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        """Load the Keras model, and the layers and functions of the user's own that it has."""
+        """Load the Keras model, and the user's own layers and functions that it uses."""
         places = {name: place.partition(":") for name, place in context.model_config["objects"].items()}
         objects = {name: getattr(importlib.import_module(module), own) for name, (module, _, own) in places.items()}
         with warnings.catch_warnings():
-            # Of features whose names contain characters that a tensor's name cannot have.
+            # About features whose names contain characters that a tensor's name cannot have.
             warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)
             model: Any = keras.models.load_model(context.artifacts["model"], objects, compile=False)
         self._model, self._inputs = model, model.input

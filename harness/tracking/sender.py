@@ -213,7 +213,7 @@ class Sender:
             self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
 
     def _failed_at_once(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Try deliveries at the same time until one fails; return those that are to be made one after another."""
+        """Try deliveries concurrently until one fails; return those that must then be made one after another."""
         if self._calls.at_once == 1 or len(deliveries) == 1 or self._is_unreachable:
             return deliveries
         failed = [True] * len(deliveries)

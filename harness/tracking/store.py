@@ -126,7 +126,7 @@ def _open_experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def _require_permission(client: MlflowClient, experiment_id: str) -> None:
-    """Set a tag of the experiment to the value that it has, which a user who may only read cannot do."""
+    """Set a tag of the experiment to its current value, which a user with read-only access cannot do."""
     tags = client.get_experiment(experiment_id).tags
     for key, value in _EXPERIMENT_TAGS.items():
         client.set_experiment_tag(experiment_id, key, tags.get(key, value))

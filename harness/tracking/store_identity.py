@@ -56,7 +56,7 @@ def _identity(uri: str, oldest: Experiment) -> str:
 
 
 def _noted(text: str) -> dict[str, Any]:
-    """Return what a tag says; empty if others have written it."""
+    """Return the content of a tag; empty if the harness cannot have written it."""
     try:
         noted = json.loads(text)
     except ValueError:

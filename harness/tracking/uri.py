@@ -17,8 +17,8 @@ _LOCAL = re.compile(r"sqlite(?:\+\w+)?://(/?)([^?]*)(\?.*)?", re.DOTALL)
 def tracking_uri(uri: str | None = None) -> str:
     """Return the tracking URI in use: `uri`, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
 
-    All URIs of a local file become the same: its path is made absolute, and links are resolved. A password in the URI
-    is masked from now on.
+    All URIs of a local file are normalized to one: its path is made absolute, and links are resolved. A password in the
+    URI is masked from now on.
 
     Raises:
         ConfigError: It names a database in memory, or has options.

@@ -50,7 +50,7 @@ _kept: OrderedDict[Hashable, Compilation] = OrderedDict()
 
 
 def compilation(recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> Compilation:
-    """Return the compilation of a recipe, which is that of an earlier scan if the recipe may be shared.
+    """Return the compilation of a recipe, reusing that of an earlier scan if the recipe may be shared.
 
     Args:
         recipe: What the lanes have in common.

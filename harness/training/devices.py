@@ -1,4 +1,4 @@
-"""Spreads tiles over devices, which train them in parallel. Tiles are independent, so this affects no result."""
+"""Spreads tiles over devices, which train them in parallel. Tiles are independent, so this does not affect results."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Devices:
     """The devices of a scan.
 
     Attributes:
-        names: TensorFlow's names; the first one also computes what belongs to no tile.
-        workers: Calls at a time.
+        names: TensorFlow's names; the first device also computes everything outside tiles.
+        workers: Number of calls that run at the same time.
     """
 
     def __init__(self, names: Sequence[str], workers: int | None) -> None:
-        """Use `workers` parallel calls; None means one per core, and on GPUs one each."""
+        """Use `workers` parallel calls; None means one per core, or one per GPU."""
         self.names = tuple(names)
         self._takes_turns = workers is None and "GPU" in self.names[0]
         self.workers = len(self.names) if self._takes_turns else workers or len(cores())
 
     def place(self, tiles: Sequence[Tile]) -> None:
-        """Give each tile the device that has the fewest updates to do so far."""
+        """Assign each tile to the device with the fewest updates so far."""
         updates = dict.fromkeys(self.names, 0)
         for tile in tiles:
             tile.device = min(updates, key=updates.__getitem__)

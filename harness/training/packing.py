@@ -1,4 +1,4 @@
-"""Moves lanes that still train into fewer tiles: an update takes as long for one lane of a tile as for all of them."""
+"""Moves lanes that still train into fewer tiles, since an update of a tile takes the same time however full it is."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def pack(tiles: Iterable[Tile], epoch: int) -> None:
 
 
 def require_one_place(tiles: Iterable[Tile]) -> None:
-    """Raise `ValueError` if a lane is in several tiles, which packing never leaves."""
+    """Raise `ValueError` if a lane is in several tiles, which packing never causes."""
     for cohort in _cohorts(tiles):
         lanes = [lane for tile in cohort for lane in tile.positions]
         if len(lanes) > len(set(lanes)):
-            raise ValueError("it has a lane twice")
+            raise ValueError("it contains a lane twice")
 
 
 def _cohorts(tiles: Iterable[Tile]) -> list[Sequence[Tile]]:

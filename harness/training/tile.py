@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,20 +18,7 @@ from harness.training.loops import Loop
 from harness.training.metrics import Evaluation, Sums
 from harness.training.saved_state import State, array, numbers, require_names
 from harness.training.slices import DeviceBlock
-
-
-def ends_the_tile(work: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a tile's method so that an error in it ends only this tile; afterwards the method does nothing."""
-
-    @functools.wraps(work)
-    def attempt(tile: Tile, *arguments: Any) -> None:
-        if tile.error is None:
-            try:
-                work(tile, *arguments)
-            except Exception as error:
-                tile.error = error
-
-    return attempt
+from harness.training.tile_errors import ends_the_tile, events_end_the_tile
 
 
 class Tile:
@@ -96,16 +81,22 @@ class Tile:
             return []
         return [lane for lane in self.positions if self.lanes[lane].stops[-1] >= epoch]
 
+    @ends_the_tile
     def take(self, moving: Sequence[tuple[Tile, int]], epoch: int) -> None:
-        """Take lanes of the cohort's other tiles, before `epoch`, at positions whose lanes have stopped training."""
+        """Take lanes of the cohort's other tiles, before `epoch`, at positions whose lanes have stopped training.
+
+        A lane of a tile that turns out to have failed stays there.
+        """
         self.positions = {lane: self.positions[lane] for lane in self.active(epoch)}
         free = [position for position in range(self.length) if position not in self.positions.values()]
         tensors = tf.nest.flatten(self._state.lanes)
         values = [tensor.numpy().copy() for tensor in tensors]
         for (tile, lane), position in zip(moving, free, strict=False):
-            before = tile.positions.pop(lane)
-            for mine, others in zip(values, tf.nest.flatten(tile._state.lanes), strict=True):
-                mine[position] = others[before].numpy()
+            if not (arriving := tile._values_of(lane)):
+                continue
+            for mine, value in zip(values, arriving, strict=True):
+                mine[position] = value
+            del tile.positions[lane]
             self._best.take(tile._best, lane)
             self.positions[lane] = position
         for index, tensor in enumerate(tensors):
@@ -113,6 +104,16 @@ class Tile:
                 tensors[index] = tf.constant(values[index])
         lanes = tf.nest.pack_sequence_as(self._state.lanes, tensors)
         self._state = self._state._replace(lanes=lanes)  # Between epochs, nothing else in it belongs to a lane.
+
+    def _values_of(self, lane: int) -> list[np.ndarray]:
+        """Return a lane's weights and optimizer state; nothing if the tile has failed."""
+        found: list[np.ndarray] = []
+        if self.error is None:
+            try:
+                found = [tensor[self.positions[lane]].numpy() for tensor in tf.nest.flatten(self._state.lanes)]
+            except Exception as error:
+                self.error = error
+        return found
 
     def updates_before(self, row: int, rows: int) -> int:
         """Return the number of an epoch's updates that end before `row` of `rows`."""
@@ -152,10 +153,9 @@ class Tile:
         """Add a block of the holdout to the epoch's metrics."""
         self._sums = self._evaluation.add(self._sums, self._state.lanes, block.on(self.device))
 
+    @events_end_the_tile
     def measure(self, epoch: int) -> Iterator[Measured]:
         """Yield each active lane's metrics over the blocks evaluated since the last call or the start of the epoch."""
-        if self.error:
-            return
         metrics, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
         for lane in self.active(epoch):
             if lane not in self._diverged:
@@ -188,7 +188,19 @@ class Tile:
         return Failed.of(lane, error)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the state from which a tile of the same lanes can continue; incomplete during an evaluation."""
+        """Return the state from which a tile of the same lanes can continue; incomplete during an evaluation.
+
+        Of a tile that has failed, or turns out to have, these are only the lanes whose failure is yet to be said: its
+        tensors may be on a device that is gone.
+        """
+        try:
+            if self.error is None:
+                return self._whole_state()
+        except tf.errors.OpError as error:
+            self.error = error
+        return {"failed": np.array(list(self.positions), np.int64)}
+
+    def _whole_state(self) -> dict[str, np.ndarray]:
         numbers, values = self._epoch_curve()
         return {
             "positions": np.array(list(self.positions.items()), np.int64).reshape(-1, 2),
@@ -207,6 +219,9 @@ class Tile:
         Raises:
             ValueError: The state belongs to other lanes or another moment.
         """
+        if "failed" in state:
+            self._restore_failed(state)
+            return
         tensors = tf.nest.flatten(self._state)
         loop = [f"loop/{index}" for index in range(len(tensors))]
         shapes = [(weight.dtype, weight.shape) for weight in self._stack.model.get_weights()]
@@ -238,10 +253,17 @@ class Tile:
         self._updates = done
         self._curve = [(curve, losses)]
 
+    def _restore_failed(self, state: State) -> None:
+        require_names(state, ["failed"])
+        lanes = numbers(state, "failed", [None], 0, max(self.lanes)).tolist()
+        if not self.lanes.keys() >= {*lanes}:
+            raise ValueError("it belongs to other lanes")
+        self.positions = dict.fromkeys(lanes, 0)
+        self.error = RuntimeError("its device had failed when the last checkpoint was written")
+
+    @events_end_the_tile
     def end_epoch(self, epoch: int, rows: int, train_seconds: float) -> Iterator[EpochEnd | Stopped | Diverged]:
         """Yield the results of an epoch over `rows` training rows for each active lane, and prepare the next epoch."""
-        if self.error:
-            return
         losses = self._state.epoch_loss.numpy() / rows
         metrics = self._evaluation.metrics(self._sums)
         weights = [weight.numpy() for weight in self._state.lanes.weights]
@@ -271,6 +293,7 @@ class Tile:
         self._ended_sums, self._sums = self._sums, self._evaluation.start()
         self._curve = []
 
+    @events_end_the_tile
     def leave(self, lanes: Mapping[int, Ending], epoch: int) -> Iterator[Stopped]:
         """End those of `lanes` that would train beyond `epoch`."""
         for lane in self.active(epoch + 1):

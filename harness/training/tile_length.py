@@ -1,7 +1,7 @@
-"""Chooses how many lanes one call updates, by the device and the model. This is decided only here.
+"""Chooses how many lanes one call updates, depending on the device and the model. Nothing else decides this.
 
-The length of a tile affects the last bits of results, so it follows from nothing that can change between two attempts
-at the same scan. On a CPU, it does not depend on the other lanes either.
+The length of a tile affects the last bits of results, so it does not depend on anything that can change between two
+attempts at the same scan. On a CPU, it does not depend on the other lanes either.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from harness.training.lanes import Stack
 from harness.training.update_memory import UpdateMemory
 
 SMALL_TILE, SMALL_WEIGHTS = 8, 1000
-"""On a CPU, models of up to so many weights share calls, whose overhead exceeds their arithmetic."""
+"""On a CPU, models with at most this many weights share calls, because a call's overhead exceeds their arithmetic."""
 
 LONGEST, LONGEST_UNROLLED = 1024, 8
 """On a GPU. Unrolled lanes are compiled one after another: eight small convolutional networks take 16 seconds."""
@@ -35,8 +35,8 @@ def tile_length(
         memory: What an update needs.
         device: TensorFlow's name for the device.
         device_bytes: Usable memory of a GPU; 0 if unknown.
-        lanes: Lanes of the largest cohort of the stack.
-        step_rows: Most rows computed at once.
+        lanes: Number of lanes in the stack's largest cohort.
+        step_rows: Maximum number of rows computed at once.
     """
     if "GPU" not in device:
         is_small = stack.model.count_params() <= SMALL_WEIGHTS and not stack.trace.has_convolutions

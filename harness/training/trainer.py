@@ -143,7 +143,9 @@ class Scan:
                         yield self._measure_kept(pool, tile, event, holdout)
                     else:
                         yield event
+                yield from self._fail()
                 pack(self._tiles, epoch + 1)
+                yield from self._fail()
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
 

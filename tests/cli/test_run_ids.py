@@ -80,7 +80,7 @@ def test_a_beginning_of_several_ids_is_refused(tmp_path: Path) -> None:
     with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "question") as tracker:
         runs = tracker.start_runs([(f"run {n}", {}, {"kind": "run", "sample": "batch"}) for n in range(17)])
     first = next(each[0] for each in runs if sum(other[0] == each[0] for other in runs) > 1)
-    with pytest.raises(ConfigError, match=rf"{first} begins several ids: {first}.* \(run \d+\), "):
+    with pytest.raises(ConfigError, match=rf"Several ids begin with {first}: {first}.* \(run \d+\), "):
         RunReader(tracker.uri).run(first)
 
 

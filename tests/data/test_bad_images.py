@@ -102,7 +102,7 @@ def test_files_that_are_no_images_are_skipped(folder: Path, make) -> None:
 GREY16 = np.full((8, 12), 257 * 100, np.uint16)
 ODD = {
     "suffix": (JPEG, "named with another format's suffix, read by content", None),
-    "rotated": (turned(6, picture(1)), "rotated or mirrored as their EXIF data say", None),
+    "rotated": (turned(6, picture(1)), "rotated or mirrored according to their EXIF data", None),
     "orientation": (turned(99, picture(1)), "with broken EXIF data, kept as they are", None),
     "exif": (encoded(picture(1), exif=b"Exif\0\0nonsense"), "with broken EXIF data, kept as they are", None),
     "16-bit grey": (

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import itertools
+import shutil
 import sqlite3
 import threading
 from collections import Counter
@@ -274,6 +275,28 @@ def test_a_failed_run_fails_alone_and_is_retrained_alone(folder: Folder) -> None
         assert "not in training" in tags[runs[13].run_id]["failure"]
     assert "23 of 24 runs are already finished" in folder.said
     assert folder.statuses("sweep") == ["FAILED"]
+
+
+@pytest.mark.parametrize(("tile", "statuses"), [(8, ["FINISHED"]), (4, ["FINISHED", "KILLED"])])
+@pytest.mark.slow
+def test_a_run_on_a_gpu_is_continued_only_in_a_tile_of_the_same_length(
+    folder: Folder,
+    stop_after: Callable[[int | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tile: int,
+    statuses: list[str],
+) -> None:
+    monkeypatch.setattr("harness.sweep.executor.choose_device", lambda runtime: ("/CPU:0", "GPU (a card)"))
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train([folder.config()], alone=True)
+    assert [(run.data.tags["tile"], bool(run.data.metrics)) for run in folder.records()] == [("8", True)]
+    shutil.rmtree(folder.path / "cache" / "checkpoints")
+    stop_after(None)
+    monkeypatch.setattr("harness.training.arrangement.tile_length", lambda *_, **__: tile)
+    folder.train([folder.config()], alone=True)
+    assert folder.statuses() == statuses
+    assert [run.data.tags["tile"] for run in folder.records() if run.info.status == "FINISHED"] == [str(tile)]
 
 
 def test_a_run_without_its_model_is_trained_again_if_the_model_is_wanted(folder: Folder) -> None:

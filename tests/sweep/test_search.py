@@ -226,7 +226,7 @@ def test_the_effort_of_a_budget_in_time_is_told() -> None:
     ]
     found.propose([])
     assert found.effort == "halving, 27 trials for each of 2 choices of chunksize, at most 2.5 minutes"
-    with pytest.raises(ConfigError, match=r"search\.minutes and search\.lane_epochs are two limits"):
+    with pytest.raises(ConfigError, match=r"search\.minutes and search\.lane_epochs both limit the effort"):
         search(minutes=1, lane_epochs=9)
     with pytest.raises(ConfigError, match=r"search\.prior has no effect with search=halving"):
         search(prior=Prior.experiment)

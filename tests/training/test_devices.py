@@ -16,13 +16,15 @@ from harness.data.scaler import Scaler
 from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.training.devices import Devices
+from harness.training.events import Progress
+from harness.training.trainer import Scan
 from tests.helpers import History, lane, make_scan, note
 
 
 @pytest.mark.slow
 def test_results_do_not_depend_on_the_devices() -> None:
     command = [sys.executable, "-m", "tests.training.several_devices"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=540)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("same bits on 3 devices; ")
 
@@ -71,3 +73,72 @@ def test_a_device_without_memory_asks_for_smaller_tiles(make_table: Callable[...
     assert found[0].error == "/CPU:0 ran out of memory, with 8 lanes a call. Use runtime.lane_tile=4."
     assert found[1].error is None
     assert len(found[1].epochs) == 2
+
+
+class Gone:
+    """Stands for a tensor whose device has failed."""
+
+    def __init__(self, tensor: tf.Tensor) -> None:
+        self.shape: Any = tensor.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def fails(self, *_: Any) -> Any:
+        raise tf.errors.InternalError(None, None, "the device is gone")
+
+    numpy = __getitem__ = __mul__ = __truediv__ = fails
+
+
+def lose(tile: Any) -> None:
+    """Let the device of a tile fail."""
+    tile._state = tf.nest.map_structure(Gone, tile._state)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoint(
+    make_table: Callable[..., Table], epochs: int
+) -> None:
+    """It goes before the results of the first epoch are read, or before the checkpoint after them is written."""
+    table = make_table("a,y\n1,2\n2,4\n3,6\n4,9\n5,9\n")
+
+    def made() -> Scan:
+        return make_scan([lane(2), lane(4)], table, Scaler.of(table, Scaling.standard), gram=False)
+
+    known, found, resumed = ([History(), History()] for _ in range(3))
+    for event in made().run():
+        note(known, event)
+    scan, state = made(), {}
+    after_an_epoch = (event for event in scan.run() if note(found, event) or event == Progress(scan.rows, 1))
+    for number, _ in enumerate(after_an_epoch):  # Before and after its results.
+        if number == epochs:
+            lose(scan._tiles[0])
+        if number == 1:
+            state = scan.state()
+    second = made()
+    second.restore(state)
+    for event in second.run():
+        note(resumed, event)
+
+    assert "the device is gone" in str(found[0].error)
+    assert len(found[0].epochs) == epochs
+    assert found[1].numbers == known[1].numbers
+    assert (resumed[0].error is not None, resumed[0].epochs) == (epochs == 1, [])  # Otherwise it was said before.
+    assert [end.loss for end in resumed[1].epochs] == [end.loss for end in known[1].epochs[1:]]
+    assert resumed[1].weights[2][0].tolist() == known[1].weights[2][0].tolist()
+
+
+def test_lanes_are_not_moved_from_or_to_a_device_that_is_gone(make_table: Callable[..., Table]) -> None:
+    table = make_table("a,y\n1,2\n2,4\n3,6\n4,9\n")
+    scan = make_scan([lane(2, seed=seed) for seed in range(3)], table, Scaler.of(table, Scaling.standard), tile=2)
+    full, other = scan._tiles
+    del full.positions[0]
+    lose(other)
+    full.take([(other, 2)], 1)
+    assert (full.positions, other.positions) == ({1: 1}, {2: 0})
+    assert [str(event.reason) for event in other.fail()] == ["InternalError: the device is gone"]
+    other.error = None
+    other.take([(full, 1)], 1)
+    assert full.positions == {1: 1}
+    assert other.error
+    assert full.error is None

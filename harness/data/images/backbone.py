@@ -157,7 +157,7 @@ def _require_memory(build: Callable[[], keras.Model]) -> None:
         weights = count_weights(build)
     except Exception:
         return  # Building the model raises the same error again, where it is handled.
-    # It is loaded once more when it is kept.
+    # It is loaded again when it is saved.
     require_memory_for(weights, 2, "data.embed", "Use a smaller model.")
 
 

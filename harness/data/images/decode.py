@@ -35,7 +35,7 @@ MOST_PIXELS = 150_000_000
 """A larger image is treated as a decompression bomb; decoded, one of this size takes 450 MB."""
 
 EXTREME = 4
-"""Ratio of an image's proportions to those wanted above which cropping, padding or distortion is reported."""
+"""Ratio of an image's proportions to the requested ones above which cropping, padding or distortion is reported."""
 
 ORIENTATION = 0x0112
 
@@ -44,7 +44,7 @@ class Odd(Enum):
     """What is unusual about a usable image, as a phrase in the plural."""
 
     suffix = "named with another format's suffix, read by content"
-    rotated = "rotated or mirrored as their EXIF data say"
+    rotated = "rotated or mirrored according to their EXIF data"
     exif = "with broken EXIF data, kept as they are"
     deep = "with more than 8 bits per channel, scaled to 8"
     alpha = "with transparency, placed on white"
@@ -87,7 +87,7 @@ def decoder() -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore Pillow's warnings; for the whole process, as warning filters are."""
+    """Ignore Pillow's warnings in the whole process, since warning filters are global."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
@@ -144,7 +144,7 @@ def _what_instead(data: bytes) -> str:
 
 
 def _orientation(image: Image, odd: list[Odd]) -> Transpose | None:
-    """Return how to turn an image as its EXIF data say."""
+    """Return how to turn an image according to its EXIF data."""
     from PIL.Image import Transpose
 
     turns = {

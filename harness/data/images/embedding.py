@@ -34,7 +34,7 @@ class Embedder:
     """Replaces the pixels of images by a model's output.
 
     Attributes:
-        values: Number of values for an image.
+        values: Number of values per image.
         kept: What identifies the model in the table's folder.
     """
 
@@ -51,7 +51,7 @@ class Embedder:
         self._shape = model.inputs[0].shape[1:]
         function: Any = tf.function(lambda pixels: model(pixels, training=False), autograph=False)
         self._call: Callable[[np.ndarray], Any] = lambda pixels: function(tf.constant(pixels))
-        # An operation's own threads might change its rounding, so batches are computed side by side.
+        # An operation's own threads might change its rounding, so batches are computed in parallel.
         threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
         self._workers = max(len(os.sched_getaffinity(0)) // threads, 1)
 

@@ -58,7 +58,7 @@ class ImageFolder(ImageSet):
         self._found, self._folders = list_images(Path(address), self.skipped)
 
     def check(self, least: int) -> None:
-        """Check that the folder is one of at least so many classes.
+        """Check that the folder has at least `least` classes.
 
         Raises:
             ConfigError: It holds the parts of a split, too few classes, or two whose names look the same.
@@ -162,7 +162,7 @@ def split_of(root: Path) -> tuple[str, str | None] | None:
 
 
 def _parts(folders: list[str]) -> list[str]:
-    """Return the folders, that of training images first, if all of them are parts of a split."""
+    """Return the folders, with that of the training images first, if all of them are parts of a split."""
     if not folders or any(name.casefold() not in PARTS for name in folders):
         return []
     return sorted(folders, key=lambda name: not name.casefold().startswith("train"))

@@ -26,8 +26,8 @@ class ImageFiles(Input):
     """A set of images to train on, and perhaps one that is held out.
 
     Attributes:
-        addresses: Of the training images, of the list of their labels if they have one, of the held-out images, and
-            of the weights of `data.embed`.
+        addresses: Those of the training images, of the list of their labels if they have one, of the held-out images,
+            and of the weights of `data.embed`.
     """
 
     def __init__(self, addresses: Sequence[str], data: ImagesConfig) -> None:
@@ -72,10 +72,10 @@ class ImageFiles(Input):
         return self.addresses[-1] if self._data.backbone else None
 
     def sets(self) -> tuple[ImageSet, ImageSet | None]:
-        """Return the training images, and the held-out images if they are apart.
+        """Return the training images, and the held-out images if they are separate.
 
         Raises:
-            ConfigError: The layout of a folder or the columns of a file are not as they should be.
+            ConfigError: A folder's layout or a file's columns are wrong.
         """
         path, *others = self.addresses[:-1] if self._weights else self.addresses
         labels = others.pop(0) if self._data.labels else None

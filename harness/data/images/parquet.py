@@ -28,7 +28,7 @@ class ImageParquet(ImageSet):
     """Images in a column of bytes, or of `struct<bytes, path>`, in the order of the rows."""
 
     def __init__(self, address: str, data: ImagesConfig) -> None:
-        """Look at the schema.
+        """Read the schema.
 
         Raises:
             ConfigError: It has no such columns.

@@ -33,7 +33,8 @@ class Item:
 
     Attributes:
         name: What it is called in messages.
-        key: Decides about the split: its path relative to the set, or, without a file of its own, its content's digest.
+        key: Decides its part of the split: its path relative to the set, or, without a file of its own, its content's
+            digest.
         label: Its label as text.
         group: Value of the group column; None without one.
         suffix: Suffix of its file, in lower case.

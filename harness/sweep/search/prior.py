@@ -1,6 +1,6 @@
 """What a search knows before it begins: finished runs of its experiment that differ from its trials only in the space.
 
-They are frozen in the search's record, so that a later call for the same search comes to the same trials.
+They are frozen in the search's record, so that a later call for the same search arrives at the same trials.
 """
 
 from __future__ import annotations

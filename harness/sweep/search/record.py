@@ -62,7 +62,7 @@ def _log_study(tracker: Tracker, sweep_id: str, search: Search, proposed: Sequen
 def recall(
     search: Search, sweep_id: str, record: Record | None, trial: Run, tracker: Tracker, reader: RunReader
 ) -> str:
-    """Let a search go on from what an earlier call has recorded, and record what it decides from now on.
+    """Let a search continue from what an earlier call recorded, and record its decisions from now on.
 
     Args:
         search: The search.

@@ -51,10 +51,10 @@ class Search:
     Attributes:
         space: What is searched.
         settings: How it is searched.
-        epochs: Epochs of a trial that is trained to the end; the most if they are searched.
+        epochs: Epochs of a trial that is trained to completion; the maximum if they are searched.
         seed: The seed of the trials.
         groups: For each choice, the positions of its trials among all proposed jobs.
-        bracket: How the last proposed jobs are compared; None if all are trained to the end.
+        bracket: How the last proposed jobs are compared; None if all are trained to completion.
         known: Other runs that `tpe` learns from.
         budget: Decides how many generations there are, if that depends on the time.
     """
@@ -116,7 +116,7 @@ class Search:
 
     @cached_property
     def trials_each(self) -> int:
-        """Trials for each choice, at most."""
+        """Maximum number of trials for each choice."""
         settings, choices = self.settings, len(self.choices)
         most = math.inf if settings.trials is None else settings.trials // choices
         if settings.lane_epochs is not None:
@@ -129,7 +129,7 @@ class Search:
 
     @property
     def generation(self) -> int:
-        """Trials that each choice gets at once, at most."""
+        """Maximum number of trials that each choice gets at once."""
         size = self.trials_each if self.settings.minutes is None else min(self.trials_each, TRIALS)
         return -(-size // GENERATIONS) if self.settings.name is Sampler.tpe else size
 
@@ -152,7 +152,7 @@ class Search:
         return tuple(found)
 
     def lanes_by_rung(self, trials: int) -> list[tuple[int, int]]:
-        """Return how many of a group's trials train to each rung, and to the end, as pairs of lanes and epoch."""
+        """Return how many of a group's trials train to each rung, and to completion, as pairs of lanes and epoch."""
         found, lanes = [], trials
         for number, rung in enumerate(self.rungs(trials), 1):
             found.append((lanes, rung))
@@ -167,7 +167,7 @@ class Search:
 
     @property
     def lane_epochs(self) -> int:
-        """The epochs of all trials together, at most; of those of a generation if time decides on others."""
+        """Maximum number of epochs of all trials together, or of one generation if time decides on the others."""
         return self._cost(self._planned) * len(self.choices)
 
     @property

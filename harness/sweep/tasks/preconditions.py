@@ -1,0 +1,38 @@
+"""What workers need of a sweep, checked before anything is trained or recorded."""
+
+from __future__ import annotations
+
+from harness.config import Config
+from harness.errors import require
+from harness.runtime.secrets import masked
+from harness.sweep.tasks.cluster import Cluster
+from harness.tracking.uri import sqlite_path, tracking_uri
+
+
+def require_server(uri: str | None) -> None:
+    """Reject a store in a file, which workers on other machines cannot write to safely, or at all."""
+    uri = tracking_uri(uri)
+    require(
+        sqlite_path(uri) is None,
+        f"tracking.uri: workers on other machines cannot write to the file {masked(uri)}. Start `mlflow server`, and "
+        "set tracking.uri to its address.",
+    )
+
+
+def require_same_tiles(cluster: Cluster | None, config: Config) -> None:
+    """Reject workers on a GPU if they cannot train at once, or would choose other tiles than a single process.
+
+    Args:
+        cluster: Where the workers are; None if this process is one of them.
+        config: The configuration of one of the runs.
+    """
+    require(
+        cluster is None or cluster.is_remote,
+        "hydra/launcher=workers divides this machine's cores; on a GPU, its workers would only wait for each other. "
+        "Use the default launcher or runtime.device=cpu.",
+    )
+    require(
+        config.runtime.lane_tile is not None,
+        "On GPUs, workers need runtime.lane_tile: each would otherwise choose it by the lanes of its own task, and "
+        "numbers would depend on the number of tasks.",
+    )

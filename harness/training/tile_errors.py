@@ -1,0 +1,43 @@
+"""Decorators for methods of a tile: an error in one ends only this tile; afterwards the method does nothing."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+Event = TypeVar("Event")
+
+
+class HasError(Protocol):
+    """What a tile has for these decorators; `error` is None until it fails."""
+
+    error: Exception | None
+
+
+def ends_the_tile(work: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a method that returns nothing."""
+
+    @functools.wraps(work)
+    def attempt(tile: HasError, *arguments: Any) -> None:
+        if tile.error is None:
+            try:
+                work(tile, *arguments)
+            except Exception as error:
+                tile.error = error
+
+    return attempt
+
+
+def events_end_the_tile(work: Callable[..., Iterator[Event]]) -> Callable[..., Iterator[Event]]:
+    """Decorate a method that yields events; those before the error count."""
+
+    @functools.wraps(work)
+    def attempt(tile: HasError, *arguments: Any) -> Iterator[Event]:
+        if tile.error is None:
+            try:
+                yield from work(tile, *arguments)
+            except Exception as error:
+                tile.error = error
+
+    return attempt

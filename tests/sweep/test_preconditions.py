@@ -1,0 +1,55 @@
+"""On a GPU, workers are refused where they would wait for each other, or where their numbers would differ."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.config import Config, DataConfig, Loss, RuntimeConfig, TrackingConfig
+from harness.config.launchers import WorkersConfig
+from harness.errors import ConfigError
+from harness.sweep.display import Display
+from harness.sweep.executor import LocalExecutor
+from harness.sweep.runner import Sweep
+from harness.sweep.tasks.cluster import Workers
+
+ELSEWHERE: Any = SimpleNamespace(is_remote=True)
+WORKER = {"membership": SimpleNamespace(sweep_id="a sweep")}
+
+
+@pytest.mark.parametrize(
+    ("place", "lane_tile", "refusal"),
+    [
+        ({"cluster": Workers(WorkersConfig())}, 8, "Use the default launcher or runtime.device=cpu"),
+        ({"cluster": ELSEWHERE}, None, "On GPUs, workers need runtime.lane_tile"),
+        (WORKER, None, "On GPUs, workers need runtime.lane_tile"),
+        ({"cluster": ELSEWHERE}, 8, "no such file"),
+    ],
+)
+def test_workers_on_gpus(
+    place: dict[str, Any], lane_tile: int | None, refusal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = LocalExecutor("/GPU:0", "GPU (a card)")
+    monkeypatch.setattr("harness.sweep.runner.choose_executor", lambda runtime: gpu)
+    config = Config(
+        chunksize=100,
+        learning_rate=0.1,
+        epochs=1,
+        seed=0,
+        loss=Loss.mse,
+        model={"_target_": "harness.models.linear"},
+        optimizer={"name": "adam"},
+        data=DataConfig(features=["x"], target="y", path=str(tmp_path / "none.csv")),
+        runtime=RuntimeConfig(cache=str(tmp_path), lane_tile=lane_tile),
+        tracking=TrackingConfig(uri="http://127.0.0.1:9"),
+    )
+    with (
+        pytest.raises(ConfigError, match=refusal),
+        Sweep(Display(Console(file=StringIO())), command="harness train -m ...", folder=tmp_path, **place) as sweep,
+    ):
+        sweep.train([config])
