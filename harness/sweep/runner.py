@@ -31,7 +31,7 @@ from harness.sweep.search.bracket import RunBracket, bracket_of
 from harness.sweep.search.record import log_search, recall
 from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import describe_unseeded
-from harness.sweep.tasks.cluster import Cluster, require_server
+from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.driver import TaskBatch
 from harness.sweep.tasks.preconditions import require_same_tiles, require_server
 from harness.sweep.tasks.recorder import DriverRecorder

@@ -14,11 +14,8 @@ from typing import Protocol
 import psutil
 
 from harness.config.launchers import WorkersConfig
-from harness.errors import require
 from harness.runtime.cores import cores
-from harness.runtime.secrets import masked
 from harness.sweep.tasks.files import Job, TaskFiles
-from harness.tracking.uri import sqlite_path, tracking_uri
 
 
 class Cluster(Protocol):
@@ -114,16 +111,6 @@ class Workers:
             if process := _process(job):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-
-
-def require_server(uri: str | None) -> None:
-    """Reject a store in a file, which workers on other machines cannot write to safely, or at all."""
-    uri = tracking_uri(uri)
-    require(
-        sqlite_path(uri) is None,
-        f"tracking.uri: workers on other machines cannot write to the file {masked(uri)}. Start `mlflow server`, and "
-        "set tracking.uri to its address.",
-    )
 
 
 def _give_cores(pid: int, share: int, number: int) -> None:
