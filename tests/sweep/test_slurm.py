@@ -80,11 +80,11 @@ def test_preemption_kills_and_a_lost_node(
             time.sleep(0.2)
 
     def training() -> dict[str, Path]:
-        """Return the orders of tasks that train, by node."""
+        """Return the orders of tasks that compile or train, by node; they have a checkpoint."""
         nodes, found = cluster.nodes(), {}
         for task in tasks(tmp_path):
             job, status = task.job(), task.status()
-            if job and job.id in nodes and status and status.epoch and worker_of(task.order):
+            if job and job.id in nodes and status and status.epochs and worker_of(task.order):
                 found[nodes[job.id]] = task.order
         return found
 

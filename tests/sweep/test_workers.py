@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 RUNS = 24
 WORDS = [
     *("train", "-m", "data.rows=300000", "chunksize=full,1000,100", "learning_rate=0.003,0.01,0.03,0.1"),
-    *("epochs=5,200", "data.test=0.1", "runtime.gram=false", "runtime.time_alone=false"),
+    *("epochs=5,400", "data.test=0.1", "runtime.gram=false", "runtime.time_alone=false"),
 ]
 WORKERS = ["hydra/launcher=workers", "hydra.launcher.tasks=2"]
 
