@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -21,6 +22,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
+
+
+def dying_with_parent(words: Sequence[str]) -> list[str]:
+    """Return a command that gets SIGKILL when the thread that starts it ends, however that happens, where it can be."""
+    return [*(["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []), *words]
 
 
 class Server:
@@ -35,7 +41,7 @@ class Server:
         words = ["server", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--host", HOST]
         words += ["--artifacts-destination", str(self.folder / "artifacts"), "--port", str(self.port), "--workers", "1"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words],
+            dying_with_parent([sys.executable, "-m", "mlflow", *words]),
             env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -46,6 +52,7 @@ class Server:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):
                 return
             time.sleep(0.1)
+        self.kill()
         raise TimeoutError(self.uri)
 
     def kill(self) -> None:

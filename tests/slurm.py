@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.servers import free_port
+from tests.servers import dying_with_parent, free_port
 
 DAEMONS = ("slurmctld", "slurmd", "munged", "sbatch")
 ENOUGH_MB = 1000  # Memory that Slurm believes a node to have.
@@ -40,6 +40,14 @@ class Slurm:
         folder.chmod(0o711)
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
         (folder / "slurm.conf").write_text(self._configuration())
+        try:
+            self._start_all()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_all(self) -> None:
+        folder = self._folder
         own = [f"--{name}={folder}/munge/{file}" for name, file in (("socket", "socket"), ("pid-file", "pid"))]
         own += [f"--{name}={folder}/munge/{name}" for name in ("log-file", "seed-file")]
         self._start("munged", "munged", "--force", "--foreground", f"--key-file={folder}/munge/key", *own)
@@ -74,7 +82,11 @@ class Slurm:
     def _start(self, name: str, *words: str) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
-                words, env=os.environ | self.environment, stdout=log, stderr=log, start_new_session=True
+                dying_with_parent(words),
+                env=os.environ | self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def _kill(self, daemon: subprocess.Popen) -> None:
@@ -133,11 +145,8 @@ PartitionName=urgent Nodes=n[1-2] MaxTime=INFINITE PriorityTier=10
 
 @contextlib.contextmanager
 def running() -> Iterator[Slurm]:
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # Paths of sockets are short.
-        slurm = None
-        try:
-            slurm = Slurm(Path(folder))
-            yield slurm
-        finally:
-            if slurm:
-                slurm.close()
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as folder,  # Paths of sockets are short.
+        contextlib.closing(Slurm(Path(folder))) as slurm,
+    ):
+        yield slurm

@@ -10,11 +10,13 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.app import paths
+from harness.cli.output import print_error
 from harness.cli.trust import import_models, targets_of
 from harness.errors import ConfigError
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.secrets import remember
 from harness.sweep.tasks.order import configs_of, read_order
+from harness.tracking.outbox import StoreUnreachable
 
 
 def work(task: Path, *, trust: bool) -> None:
@@ -23,6 +25,7 @@ def work(task: Path, *, trust: bool) -> None:
     Raises:
         ConfigError: There is no such task, or this worker cannot train it as the sweep requires.
         StateError: The file is damaged, or belongs to another user.
+        SystemExit: It cannot be trained now, but perhaps later.
     """
     task = task.absolute()
     try:
@@ -40,7 +43,17 @@ def work(task: Path, *, trust: bool) -> None:
     add_cwd_to_path()
     import_models([] if trust else targets_of(configs))
     gc.freeze()
-    from harness.sweep.tasks.files import TaskFiles
-    from harness.sweep.tasks.worker import work
+    from mlflow.exceptions import MlflowException
 
-    work(TaskFiles(task), order, configs, Console(file=sys.stdout, width=200))
+    from harness.sweep.tasks.files import TRY_AGAIN, TaskFiles
+    from harness.sweep.tasks.worker import TaskHeld, work
+    from harness.tracking.store_errors import cannot_write, is_unreachable
+
+    try:
+        work(TaskFiles(task), order, configs, Console(file=sys.stdout, width=200))
+    except (TaskHeld, StoreUnreachable, ConfigError, MlflowException) as error:
+        is_store = is_unreachable(error) and not cannot_write(error)
+        if not (is_store or isinstance(error, TaskHeld | StoreUnreachable)):
+            raise
+        print_error(str(error))
+        raise SystemExit(TRY_AGAIN) from error

@@ -28,7 +28,7 @@ class SlurmConfig:
     Attributes:
         tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the partition's nodes.
         partition: Partition to submit the jobs to; None means the cluster's default.
-        timeout_min: Minutes after which a job is stopped; its task then continues in a new one.
+        timeout_min: Minutes after which a job is stopped, at least 5; its task then continues in a new one.
         cpus_per_task: Cores per job.
         mem_gb: Memory per job in GiB; None means the partition's default.
         array_parallelism: Maximum number of jobs that run at once.
@@ -45,7 +45,9 @@ class SlurmConfig:
 
     def __post_init__(self) -> None:
         require_whole("hydra.launcher.tasks", self.tasks, 1, 100_000, optional=True)
-        for name, most in (("timeout_min", 10**6), ("cpus_per_task", 1024), ("array_parallelism", 100_000)):
+        # Slurm may send its signal up to two minutes before the end, and a worker takes a while to start.
+        require_whole("hydra.launcher.timeout_min", self.timeout_min, 5, 10**6)
+        for name, most in (("cpus_per_task", 1024), ("array_parallelism", 100_000)):
             require_whole(f"hydra.launcher.{name}", getattr(self, name), 1, most)
         if self.mem_gb is not None:
             require_number("hydra.launcher.mem_gb", self.mem_gb, 0.1, 1e5)

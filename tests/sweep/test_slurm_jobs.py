@@ -47,7 +47,7 @@ def files(folder: Path, count: int) -> list[TaskFiles]:
 def test_arrays_are_as_long_as_the_cluster_allows(calls: Path, tmp_path: Path) -> None:
     slurm = Slurm(SlurmConfig(partition="short", mem_gb=1.5, cpus_per_task=2, array_parallelism=5, setup=["umask 7"]))
     jobs = slurm.submit(files(tmp_path, 3), tmp_path / "logs")
-    assert [(number, job.id, Path(job.log).name) for number, job in jobs.items()] == [
+    assert [(task.number, job.id, Path(job.log).name) for task, job in jobs] == [
         (1, "17_0", "slurm-17_0.log"),
         (2, "17_1", "slurm-17_1.log"),
         (3, "17_0", "slurm-17_0.log"),
@@ -59,7 +59,17 @@ def test_arrays_are_as_long_as_the_cluster_allows(calls: Path, tmp_path: Path) -
     assert f"--array=0-0%5 {resources} " in second
     environment = dict(line.partition("=")[::2] for line in (tmp_path / "environment").read_text().splitlines())
     assert {name for name in environment if name.startswith("SLURM")} == {"SLURM_CONF"}
-    assert "\numask 7\n" in Path(first.split()[-1]).read_text()
+    script = Path(first.split()[-1])
+    assert "\numask 7\n" in script.read_text()
+    assert script.stat().st_mode & 0o777 == 0o600  # It may have passwords.
+
+
+def test_jobs_are_known_as_soon_as_they_are_there(calls: Path, tmp_path: Path) -> None:
+    jobs = Slurm(SlurmConfig()).submit(files(tmp_path, 3), tmp_path / "logs")
+    assert [next(jobs)[0].number, next(jobs)[0].number] == [1, 2]
+    (calls.parent / "bin/sbatch").write_text("#!/bin/sh\necho the limit is reached >&2\nexit 1\n")
+    with pytest.raises(ConfigError, match="the limit is reached"):
+        next(jobs)
 
 
 def test_what_slurm_says_of_jobs(calls: Path) -> None:
@@ -77,6 +87,8 @@ def test_what_is_refused_before_anything_is_done(calls: Path, monkeypatch: pytes
     (calls.parent / "bin/sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: x' >&2\nexit 1\n")
     with pytest.raises(ConfigError, match=r"^Slurm: sbatch: invalid partition: x$"):
         Slurm(SlurmConfig(partition="x"))
+    with pytest.raises(ConfigError, match=r"^hydra\.launcher\.timeout_min must be from 5 "):
+        SlurmConfig(timeout_min=4)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(
         ConfigError, match=r"^hydra/launcher=slurm needs Slurm's sbatch command, which was not found\.$"
@@ -91,6 +103,7 @@ def test_what_is_refused_before_anything_is_done(calls: Path, monkeypatch: pytes
         ([2], [[2], 2, False]),
         ([143], [[143], 143, False]),
         ([137], [[137], 137, True]),
+        ([75, 137, 137], [[75, 137, 137], 137, True]),
         ([137, 143, 139, 137], [[137, 143, 139, 137], 137, False]),
     ],
 )
@@ -100,7 +113,7 @@ def test_which_ends_of_a_worker_put_its_job_back(
     code = "import sys, os; os._exit(int(open(sys.argv[-1]).read()))"
     monkeypatch.setattr("harness.sweep.tasks.slurm.work_command", lambda options: [sys.executable, "-S", "-c", code])
     slurm, (task,) = Slurm(SlurmConfig()), files(tmp_path, 1)
-    slurm.submit([task], tmp_path / "logs")
+    list(slurm.submit([task], tmp_path / "logs"))
     script = calls.read_text().splitlines()[-1].split()[-1]
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "17"}
     for end in ends:

@@ -11,9 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+from harness.cli.work import work
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.errors import ConfigError
 from harness.sweep.display import Display
@@ -21,11 +24,13 @@ from harness.sweep.plan import Run
 from harness.sweep.run_fields import config_yaml
 from harness.sweep.runner import Sweep
 from harness.sweep.tasks import driver, worker
+from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
-from harness.sweep.tasks.files import Job, Status, TaskFiles
-from harness.sweep.tasks.order import configs_of, read_order
+from harness.sweep.tasks.files import TRY_AGAIN, Job, Status, TaskFiles
+from harness.sweep.tasks.order import configs_of, read_order, write_order
 from harness.sweep.tasks.partition import partition
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
+from harness.tracking.outbox import StoreUnreachable
 
 CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
@@ -79,30 +84,47 @@ class Inside(Cluster):
     def size(self) -> int:
         return 2
 
-    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> dict[int, Job]:
+    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         for task in tasks:
             self.submitted.append(task.number)
             fate = next(self._fates)
-            if fate == "dies":
-                task.note_exit(137)
+            if fate.isdecimal():
+                task.note_exit(int(fate))
+            elif fate == "disappears":
+                pass
+            elif fate == "dies before its result":
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(TaskFiles, "write_result", _die)
+                    with pytest.raises(RuntimeError, match="the worker dies"):
+                        self._work(task)
+                raise OSError("the driver dies")
             elif fate == "driver dies":
                 raise OSError("the driver dies")
             else:
-                console = Console(file=StringIO(), width=200)
-                order = read_order(task.order)
-                try:
-                    worker.work(task, order, configs_of(order), console)
-                except ConfigError:
-                    task.note_exit(2)
+                self._work(task)
                 if fate == "works, then the driver dies":
                     raise OSError("the driver dies")
-        return {task.number: Job(str(task.number), str(logs / f"{task.number}.log")) for task in tasks}
+            yield task, Job(str(task.number), str(logs / f"{task.number}.log"))
+
+    @staticmethod
+    def _work(task: TaskFiles) -> None:
+        order = read_order(task.order)
+        try:
+            worker.work(task, order, configs_of(order), Console(file=StringIO(), width=200))
+        except ConfigError:
+            task.note_exit(2)
+        except worker.TaskHeld:
+            task.note_exit(TRY_AGAIN)
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
         return {}
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
         pass
+
+
+def _die(*others: object) -> None:
+    raise RuntimeError("the worker dies")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -158,7 +180,7 @@ def check(store: Store, alone: tuple[Store, list[Run]]) -> None:
 
 
 def test_as_if_one_process_had_trained_them(tmp_path: Path, alone: tuple[Store, list[Run]]) -> None:
-    store, cluster = Store(tmp_path), Inside("dies", "works", "dies", tasks=2)
+    store, cluster = Store(tmp_path), Inside("137", "works", "137", tasks=2)
     runs, said = sweep(store, cluster)
     assert cluster.submitted == [1, 2, 1, 1]
     assert "8 runs in 2 tasks on this process" in said
@@ -174,7 +196,7 @@ def test_as_if_one_process_had_trained_them(tmp_path: Path, alone: tuple[Store, 
 
 @pytest.mark.slow
 def test_a_task_that_fails_three_times_fails_its_runs(tmp_path: Path) -> None:
-    store, cluster = Store(tmp_path), Inside("dies", "works", "works", "dies", "dies")
+    store, cluster = Store(tmp_path), Inside("137", "works", "works", "137", "137")
     runs, said = sweep(store, cluster)
     assert cluster.submitted == [1, 2, 3, 1, 1]
     assert "; it has failed 3 times" in said
@@ -205,6 +227,109 @@ def test_the_next_driver_takes_over(fates: list[str], tmp_path: Path, alone: tup
 
 
 @pytest.mark.slow
+def test_a_worker_that_dies_before_its_result_leaves_all_to_the_next(
+    tmp_path: Path, alone: tuple[Store, list[Run]]
+) -> None:
+    """The store has all runs, but only the worker's checkpoint has the best model and the metrics on the test set."""
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match="the driver dies"):
+        sweep(store, Inside("dies before its result", tasks=1), "before")
+    states = {run.info.status for run in MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")}
+    assert states == {"FINISHED"}
+    cluster = Inside(tasks=1)
+    runs, said = sweep(store, cluster)
+    assert cluster.submitted == [1]
+    assert not any(run.is_reused for run in runs)
+    assert "already finished" not in said
+    check(store, alone)
+
+
+@pytest.mark.slow
+def test_the_next_driver_has_other_code_and_another_summary(
+    tmp_path: Path, alone: tuple[Store, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match="the driver dies"):
+        sweep(store, Inside("works", "driver dies"), "before")
+    client = MlflowClient(store.uri)
+    (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
+    client.delete_run(summary.info.run_id)
+    for module in (driver, worker):
+        monkeypatch.setattr(module, "code_digest", lambda: "newer")
+    sweep(store, Inside())
+    (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
+    runs = client.search_runs(["1"], "tags.kind = 'run'")
+    assert all(summary.info.run_id in run.data.tags["sweep"].split(",") for run in runs)
+    assert {run.info.status for run in [summary, *runs]} == {"FINISHED"}
+    assert store.numbers() == alone[0].numbers()
+
+
+@pytest.mark.slow
+def test_a_worker_that_only_its_lock_shows_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match="the driver dies"):
+        sweep(store, Inside("driver dies"), "before")
+    (path, *_) = store.path.glob("cache/checkpoints/*-tasks/1.json")
+    lock, looks, cluster = TaskFiles(path).hold(0), itertools.count(), Inside()
+
+    def alive(jobs: Mapping[int, Job]) -> dict[int, str]:
+        if next(looks) == 4:
+            assert 1 not in cluster.submitted
+            lock.release()
+        return {}
+
+    monkeypatch.setattr(cluster, "alive", alive)
+    runs = sweep(store, cluster)[0]
+    assert cluster.submitted == [2, 3, 1]
+    assert {run.status for run in runs} == {"FINISHED"}
+
+
+def job(number: int = 1) -> Job:
+    return Job(str(number), "some.log")
+
+
+def test_what_counts_as_a_failure(tmp_path: Path) -> None:
+    files = TaskFiles.numbered(tmp_path, 1)
+    for code in (137, 137, 137):
+        files.note_exit(code)
+    attempts, said = Attempts(files), []  # Those before it do not count.
+    assert attempts.look(None, is_alive=False) == ""
+    for code in (137, TRY_AGAIN, None, 143):
+        attempts.started()
+        assert attempts.look(job(), is_alive=True) == ""
+        if code:
+            files.note_exit(code)
+        said.append(attempts.look(job(), is_alive=False))
+        assert not attempts.defeat
+    assert said == [
+        "task 1: killed by signal 9 (log: some.log); starting it again",
+        "task 1: exit code 75 (log: some.log); starting it again",
+        "task 1: it disappeared (log: some.log); starting it again",
+        "task 1: stopped by signal 15 (log: some.log); starting it again",
+    ]
+    assert attempts.failures == 2
+    files.note_exit(1)
+    attempts.look(job(), is_alive=False)
+    assert attempts.defeat == "task 1: exit code 1 (log: some.log); it has failed 3 times"
+
+
+def test_workers_that_are_stopped_before_they_get_further(tmp_path: Path) -> None:
+    files = TaskFiles.numbered(tmp_path, 1)
+    attempts = Attempts(files)
+
+    def stop(rows: int, *, is_alive: bool = False) -> str:
+        attempts.started()
+        files.write_status(Status("node", 1, 5, rows, 500))
+        files.note_exit(143)
+        attempts.look(job(), is_alive=is_alive)
+        return attempts.defeat
+
+    assert not any([stop(0), stop(0), stop(100), stop(50), stop(200), stop(200)])
+    assert not any(stop(200, is_alive=True) for _ in range(5))  # Their cluster has put them back into the queue.
+    assert stop(200) == "task 1: stopped by signal 15 (log: some.log); it was stopped 3 times and got no further"
+
+
+@pytest.mark.slow
 def test_a_result_that_the_store_does_not_confirm_is_not_believed(
     tmp_path: Path, alone: tuple[Store, list[Run]]
 ) -> None:
@@ -221,7 +346,7 @@ def test_a_result_that_the_store_does_not_confirm_is_not_believed(
 
 
 @pytest.mark.slow
-def test_workers_that_differ_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_differ_refuse(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     store = Store(tmp_path)
     with pytest.raises(OSError, match="the driver dies"):
         sweep(store, Inside("driver dies"))
@@ -232,9 +357,47 @@ def test_workers_that_differ_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     other = {**order, "runs": [{**run, "signature": "another"} for run in order["runs"]]}
     with pytest.raises(ConfigError, match="is a different run here: its data or its model's source differs"):
         worker.work(files, other, configs_of(order), console)  # type: ignore[arg-type]
-    with files.hold(0), pytest.raises(ConfigError, match="task 1: another worker holds it"):
-        worker.work(files, order, configs_of(order), console)
+    with files.hold(0), pytest.raises(SystemExit, match=r"^75$"):
+        work(path, trust=False)
+    assert capsys.readouterr().err == "harness: task 1: another worker holds it.\n"
     assert not MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StoreUnreachable("no answer"), SystemExit),
+        (MlflowException("failed after retries: ConnectionError"), MlflowException),
+        (MlflowException("no answer"), SystemExit),
+        (ConfigError("bad data"), ConfigError),
+    ],
+)
+def test_a_store_that_is_away_is_no_failure(
+    error: Exception, code: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if code is SystemExit:
+        error.__cause__ = requests.exceptions.ConnectionError("no answer")
+
+    def fail(*others: object) -> None:
+        raise error
+
+    config = Store(tmp_path).config(50, 0.1)
+    order = {
+        "number": 1,
+        "folder": str(tmp_path),
+        "sweep_id": "",
+        "search": "",
+        "command": "",
+        "code": "",
+        "commits": "",
+    }
+    rules = {"split": [], "has_one_loss": True, "trial_seed": None, "shared": []}
+    run = {"signature": "", "name": "", "command": "", "config": config_yaml(config)}
+    write_order(tmp_path / "1.json", {**order, "rules": rules, "runs": [run]})  # type: ignore[typeddict-item]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(worker, "work", fail)
+    with pytest.raises(code, match="75" if code is SystemExit else str(error)):
+        work(tmp_path / "1.json", trust=False)
 
 
 def test_a_store_in_a_file_is_refused_with_remote_workers(tmp_path: Path) -> None:
@@ -248,8 +411,13 @@ def test_a_store_in_a_file_is_refused_with_remote_workers(tmp_path: Path) -> Non
 def test_orders_hold_configurations_exactly(tmp_path: Path) -> None:
     store = Store(tmp_path)
     config = replace(store.config(50, 0.1 + 0.2), model={"_target_": "harness.models.mlp", "units": [3, 1]})
-    text = json.dumps({"runs": [{"config": config_yaml(config)}]})
+    text = json.dumps({"number": 1, "runs": [{"config": config_yaml(config)}]})
     assert configs_of(json.loads(text)) == [config]
+    with pytest.raises(ConfigError, match=r"^task 1: it has no runs\.$"):
+        configs_of({**json.loads(text), "runs": []})
+    for damaged in ("", "[1]", "epochs: 1", "data: {}\nruntime: {}\ntracking: 1"):
+        with pytest.raises(ConfigError):
+            configs_of({**json.loads(text), "runs": [{"config": damaged}]})
 
 
 def run_of(name: str, epochs: int) -> Run:
@@ -272,6 +440,7 @@ def test_what_is_shown_of_tasks() -> None:
         TaskRow(2, [run, ended], Status("node-2", 1, 5, 150, 500, 2.5e6, 1, "val/loss 0.5"), 1),
         TaskRow(3, [run], Status("node-1", 0, 5), 0),
         TaskRow(4, [run], None, 2),
+        TaskRow(5, [run], Status("node-1", 1, 5, 150, 500, 2.5e6), 0, "pending (JobHeldUser)"),
     ]
     console = Console(file=StringIO(), width=80)
     console.print(tasks_view(rows))
@@ -281,6 +450,7 @@ def test_what_is_shown_of_tasks() -> None:
         "2     node-2        1/5   1/2    2.5M         1  val/loss 0.5",
         "3     node-1  compiling   0/1",
         "4                         0/1                 2  waiting",
+        "5     node-1              0/1                    pending (JobHeldUser)",
         "1     node-1              1/1                    ended",
     ]
-    assert progress_of(rows, 5) == "3 tasks to go, 2/5 runs, 2.5M rows/s"
+    assert progress_of(rows, 5) == "4 tasks to go, 2/5 runs, 2.5M rows/s"

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -35,8 +35,8 @@ class Cluster(Protocol):
         """Return how many tasks can run at once."""
         ...
 
-    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> dict[int, Job]:
-        """Start a worker for each task, with its log in the folder `logs`; return their jobs by the task's number.
+    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
+        """Start a worker for each task, with its log in the folder `logs`; yield each job as soon as it is there.
 
         Raises:
             ConfigError: The cluster rejects them.
@@ -72,11 +72,10 @@ class Workers:
         """Return the number of cores."""
         return len(cores())
 
-    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> dict[int, Job]:
+    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Start processes that do not receive the terminal's signals, so that only the driver does."""
         logs.mkdir(parents=True, exist_ok=True)
         self._share = self._share or max(self.size() // len(tasks), 1)
-        jobs = {}
         for task in tasks:
             log = logs / f"{task.number}.log"
             with log.open("ab") as output:
@@ -89,8 +88,7 @@ class Workers:
                 )
             _give_cores(process.pid, self._share, task.number)
             self._started[task.number] = process, task
-            jobs[task.number] = Job(_identity(process.pid), str(log.absolute()))
-        return jobs
+            yield task, Job(_identity(process.pid), str(log.absolute()))
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
         """Return the jobs whose processes are running, including those that an earlier driver started."""

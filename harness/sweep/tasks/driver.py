@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,17 @@ from harness.sweep.plan import Run
 from harness.sweep.resume import Store, is_of, set_recorded_after_the_end
 from harness.sweep.run_fields import config_yaml
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
+from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
-from harness.sweep.tasks.files import Job, TaskFiles, reason
+from harness.sweep.tasks.files import Job, TaskFiles
 from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
 from harness.sweep.tasks.partition import partition, tiles_of
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.training.events import Failed
 
-MOST_FAILURES = 3
-"""Number of workers that may fail on a task before its runs fail."""
+REMOTE_SECONDS = 10.0
+"""Between looks at a cluster and at the files of its tasks, which other users need, too."""
 
 END_SECONDS = 60.0
 """How long a worker may take to exit after it has written its result."""
@@ -66,7 +67,9 @@ class TaskBatch(Batch):
         self._command, self._cluster, self._logs = command, cluster, logs
         self._tasks: dict[int, list[Run]] = {}
         self._jobs: dict[int, Job] = {}
-        self._failures: dict[int, int] = {}
+        self._attempts: dict[int, Attempts] = {}
+        self._states: dict[int, str] = {}
+        self._seconds = REMOTE_SECONDS if cluster.is_remote else POLL_SECONDS / 2
 
     def run(self, display: Display) -> None:
         """Return once every run has ended."""
@@ -78,15 +81,16 @@ class TaskBatch(Batch):
             time.sleep(POLL_SECONDS)
         self._store.tracker.deliver_leftovers()
         self._recorder.add(self._runs)
-        divided = self._read_partition(display)
-        self._tasks = dict(enumerate(divided, 1))
+        self._tasks = dict(enumerate(self._read_partition(display), 1))
+        divided = {run for runs in self._tasks.values() for run in runs}
         for number in self._tasks:
             self._adopt(number)
-        todo = self._reuse_results([run for run in self._runs if not run.status], display)
-        for run in todo:
+        # A task without a result is opened even if the store has all of its runs: their test metrics and models may be
+        # in its worker's checkpoint only.
+        for run in self._reuse_results([run for run in self._runs if run not in divided], display):
             run.run_id = ""  # The worker that trains it finds the record.
         self._say_reused(sum(run.is_reused for run in self._runs), len(self._runs), display)
-        if todo:
+        if todo := [run for run in self._runs if not run.status]:
             self._recorder.expect(todo)
             self._divide(todo, display)
             self._train(todo, display)
@@ -109,14 +113,14 @@ class TaskBatch(Batch):
         if new := [run for run in todo if run not in divided]:
             scans = self._scans if self._scans and new == self._runs else prepare_scans(new, self._executor)
             tasks = partition(tiles_of(scans), self._cluster.tasks or self._cluster.size())
-            first = max(self._tasks, default=0) + 1
-            self._tasks |= dict(enumerate(tasks, first))
-            for number, runs in enumerate(tasks, first):
-                write_order(self._files(number).order, self._order(number, runs))
+            self._tasks |= dict(enumerate(tasks, max(self._tasks, default=0) + 1))
             signatures = [[run.signature for run in runs] for runs in self._tasks.values()]
             write_json(self._folder / "partition.json", _PARTITION_KIND, signatures)
         self._scans = ()  # Their models are no longer needed.
-        tasks = [runs for runs in self._tasks.values() if any(not run.status for run in runs)]
+        # Orders of an earlier driver may name other code, another folder or another summary run.
+        for number in self._open_tasks():
+            write_order(self._files(number).order, self._order(number, self._tasks[number]))
+        tasks = [self._tasks[number] for number in self._open_tasks()]
         display.say(
             f"tasks:  {count(sum(map(len, tasks)), 'run')} in {count(len(tasks), 'task')} on {self._cluster.name}; "
             f"logs in {self._logs}"
@@ -138,16 +142,21 @@ class TaskBatch(Batch):
 
     def _train(self, todo: Sequence[Run], display: Display) -> None:  # type: ignore[override]
         """Start the tasks that are not running, restart those whose workers failed, and wait until all have ended."""
-        open_tasks = {n for n, runs in self._tasks.items() if any(not run.status for run in runs)}
-        jobs = {number: self._files(number).job() for number in open_tasks}
-        self._jobs = {number: job for number, job in jobs.items() if job}
+        open_tasks = self._open_tasks()
+        found = {number: job for number in open_tasks if (job := self._files(number).job())}
+        alive = self._cluster.alive(found)
+        self._jobs = {number: job for number, job in found.items() if number in alive}
+        self._attempts = {number: Attempts(self._files(number)) for number in open_tasks}
         try:
             with defer_signals() as stop:
+                next_look = -math.inf
                 while open_tasks and not stop:
-                    open_tasks -= self._look(open_tasks, display)
-                    self._show(todo, display)
+                    if time.monotonic() >= next_look:
+                        open_tasks -= self._look(open_tasks, display)
+                        self._show(todo, display)
+                        next_look = time.monotonic() + self._seconds
                     if open_tasks and not stop:
-                        time.sleep(POLL_SECONDS / 2)
+                        time.sleep(POLL_SECONDS / 2)  # A signal does not end it.
                 is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # The terminal, not the cluster.
                 if stop and not is_gone:
                     self._cluster.stop(self._jobs_of(open_tasks))
@@ -167,33 +176,27 @@ class TaskBatch(Batch):
 
     def _look(self, open_tasks: set[int], display: Display) -> set[int]:
         """Return the tasks that have ended, after taking over their results; start or restart the others."""
-        alive = self._cluster.alive(self._jobs_of(open_tasks))
+        alive = self._states = self._cluster.alive(self._jobs_of(open_tasks))
         list(self._folder.iterdir())  # On a network file system, this makes the files of other machines visible.
         ended, waiting = set(), []
         for number in sorted(open_tasks):
-            files, job, is_alive = self._files(number), self._jobs.get(number), number in alive
+            files, attempts = self._files(number), self._attempts[number]
+            # A worker whose job is not known, or that the cluster has given up, may still be there.
+            is_alive = number in alive or files.is_held
             if self._adopt(number):
                 ended.add(number)
                 continue
-            if job and not is_alive and len(files.exits()) <= job.exits:
-                files.note_exit(0)  # Its exit code is unknown.
-            failures = files.failures()
-            why = reason(failures[-1], job.log) if failures and job else ""
-            if len(failures) > self._failures.get(number, 0) and why:
-                self._failures[number] = len(failures)
-                again = "starting it again" if len(failures) < MOST_FAILURES else f"it has failed {len(failures)} times"
-                display.say(f"task {number}: {why}; {again}")
-            if not is_alive and len(failures) >= MOST_FAILURES:
-                self._fail(number, f"task {number} failed {len(failures)} times: {why}", display)
+            if said := attempts.look(self._jobs.get(number), is_alive):
+                display.say(said)
+            if not is_alive and attempts.defeat:
+                self._fail(number, attempts.defeat, display)
                 ended.add(number)
             elif not is_alive:
                 waiting.append(files)
-        if waiting:
-            exits = {files.number: len(files.exits()) for files in waiting}
-            jobs = self._cluster.submit(waiting, self._logs)
-            for files in waiting:
-                job = self._jobs[files.number] = replace(jobs[files.number], exits=exits[files.number])
-                files.write_job(job)
+        for files, job in self._cluster.submit(waiting, self._logs) if waiting else ():
+            files.write_job(job)
+            self._jobs[files.number] = job
+            self._attempts[files.number].started()
         return ended
 
     def _adopt(self, number: int) -> bool:
@@ -230,16 +233,21 @@ class TaskBatch(Batch):
 
     def _await_exits(self, tasks: set[int], seconds: float = math.inf) -> None:
         """Wait for the workers of these tasks to exit, for at most `seconds`."""
-        deadline, jobs = time.monotonic() + seconds, self._jobs_of(tasks)
+        deadline, jobs, pause = time.monotonic() + seconds, self._jobs_of(tasks), POLL_SECONDS / 4
         while time.monotonic() < deadline and (jobs := {n: jobs[n] for n in self._cluster.alive(jobs)}):
-            time.sleep(POLL_SECONDS / 4)
+            time.sleep(pause)
+            pause = min(2 * pause, self._seconds)
 
     def _show(self, todo: Sequence[Run], display: Display) -> None:
+        failures = {number: attempts.failures for number, attempts in self._attempts.items()}
         rows = [
-            TaskRow(number, runs, self._files(number).status(), self._failures.get(number, 0))
+            TaskRow(number, runs, self._files(number).status(), failures.get(number, 0), self._states.get(number, ""))
             for number, runs in self._tasks.items()
         ]
         display.tasks(tasks_view(rows), progress_of(rows, len(todo)))
+
+    def _open_tasks(self) -> set[int]:
+        return {number for number, runs in self._tasks.items() if any(not run.status for run in runs)}
 
     def _jobs_of(self, tasks: set[int]) -> dict[int, Job]:
         return {number: job for number, job in self._jobs.items() if number in tasks}

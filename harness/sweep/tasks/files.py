@@ -38,15 +38,10 @@ class Status:
 
 @dataclass(frozen=True)
 class Job:
-    """The cluster's id for a task, and the file that receives its worker's output.
-
-    Attributes:
-        exits: Number of workers that had already ended without a result when the job started.
-    """
+    """The cluster's id for a task, and the file that receives its worker's output."""
 
     id: str
     log: str
-    exits: int = 0
 
 
 _STATUS, _JOB = TypeAdapter(Status), TypeAdapter(Job)
@@ -107,9 +102,9 @@ class TaskFiles:
             return [int(line.split()[0]) for line in lines if line.partition(" ")[0].isdecimal()]
         return []
 
-    def failures(self) -> list[int]:
-        """Return the exit codes of workers that failed, without those that were asked to stop."""
-        return [code for code in self.exits() if code not in STOPPED]
+    def forget_exits(self) -> None:
+        """Forget them."""
+        self._exits.unlink(missing_ok=True)
 
     def write_status(self, status: Status) -> None:
         """Replace the status."""
@@ -153,6 +148,9 @@ class TaskFiles:
 STOPPED = (129, 130, 143)
 """Exit codes of workers that were asked to stop: by a closed terminal, Ctrl-C, or SIGTERM."""
 
+TRY_AGAIN = 75
+"""Exit code of workers that could not train now: another one holds the task, or the store cannot be reached."""
+
 
 def reason(code: int, log: str) -> str:
     """Return why a worker ended, from its last error or the signal that killed it, and the path of its log."""
@@ -161,7 +159,7 @@ def reason(code: int, log: str) -> str:
         lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()
         said = next((line for line in reversed(lines) if line.startswith("harness: ")), "")
     if code > 128:
-        why = f"killed by signal {code - 128}"
+        why = f"{'stopped' if code in STOPPED else 'killed'} by signal {code - 128}"
     elif said:
         why = said.removeprefix("harness: ").rstrip(".")
     else:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from harness.config import Config
+from harness.errors import require
 from harness.runtime.state_files import read_json, write_json
 from harness.sweep import code_version
 from harness.tracking.recorded_config import config_of
@@ -85,7 +86,8 @@ def read_order(path: Path) -> Order:
 
 
 def configs_of(order: Order) -> list[Config]:
-    """Return the configurations of an order's runs; raises `ConfigError` if one does not fit the schema."""
+    """Return the configurations of an order's runs; raises `ConfigError` if one does not fit the schema, or none is."""
+    require(bool(order["runs"]), f"task {order['number']}: it has no runs.")
     return [_config(load(run["config"], "the task")) for run in order["runs"]]
 
 
@@ -100,5 +102,8 @@ def code_digest() -> str:
 
 
 def _config(values: Any) -> Config:
-    settings: Mapping[str, Any] = values
-    return config_of(settings, runtime=settings["runtime"], tracking=settings["tracking"])
+    parts: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
+    tracking = parts.get("tracking")
+    return config_of(
+        values, runtime=parts.get("runtime", {}), tracking=tracking if isinstance(tracking, Mapping) else {}
+    )

@@ -43,4 +43,5 @@ class DriverRecorder(Recorder):
         assert self._summary
         self._build_kept(runs, facts, arrays)
         self._leaderboard.adopt(runs, facts, arrays)
+        self._add_ended(runs)  # An earlier driver may have had another summary run.
         self._summary.add_seconds(facts["seconds"])

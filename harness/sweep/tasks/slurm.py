@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.config.launchers import SlurmConfig
 from harness.errors import ConfigError, require
 from harness.sweep.tasks.cluster import work_command
-from harness.sweep.tasks.files import STOPPED, Job, TaskFiles
+from harness.sweep.tasks.files import STOPPED, TRY_AGAIN, Job, TaskFiles
 
 MOST_FAILURES = 3
 """Number of a task's failures after which its job no longer requeues itself."""
@@ -34,7 +34,7 @@ while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done
 trap '' TERM
 if [ "$code" -ne 0 ]; then
   echo "$code ${{SLURMD_NODENAME:-$(hostname)}} $(date +%s)" >> "$exits"
-  failures=$(grep -cvE '^({stopped}) ' "$exits")
+  failures=$(grep -cvE '^({no_failures}) ' "$exits")
   if [ "$code" -gt 128 ] && [[ " {stopped_words} " != *" $code "* ]] && [ "$failures" -lt {most} ]; then
     scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
   fi
@@ -70,12 +70,13 @@ class Slurm:
                 free += max(total - other, 0) // self._config.cpus_per_task
         return max(min(free, self._config.array_parallelism), 1)
 
-    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> dict[int, Job]:
+    def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Submit the tasks in as few arrays as the cluster allows."""
         logs.mkdir(parents=True, exist_ok=True)
-        jobs: dict[int, Job] = {}
         for number, some in enumerate(_chunks(tasks, self._longest_array())):
             script = logs / f"array-{some[0].number}-{number}.sh"
+            script.touch(mode=0o600)  # The user's lines of shell may have passwords.
+            script.chmod(0o600)
             script.write_text(self._script(some), encoding="utf-8")
             answer = self._run(
                 *("sbatch", "--parsable", "--requeue", "--open-mode=append", "--signal=B:TERM@60"),
@@ -84,8 +85,7 @@ class Slurm:
             )
             array = answer.strip().partition(";")[0]
             for index, task in enumerate(some):
-                jobs[task.number] = Job(f"{array}_{index}", f"{logs.absolute()}/slurm-{array}_{index}.log")
-        return jobs
+                yield task, Job(f"{array}_{index}", f"{logs.absolute()}/slurm-{array}_{index}.log")
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
         """Return the state of pending and running jobs; all are "unknown" while Slurm does not respond."""
@@ -119,7 +119,7 @@ class Slurm:
             setup="\n".join(self._config.setup),
             orders=" ".join(shlex.quote(str(task.order.absolute())) for task in tasks),
             command=shlex.join(work_command(self._options)),
-            stopped="|".join(map(str, STOPPED)),
+            no_failures="|".join(map(str, (*STOPPED, TRY_AGAIN))),
             stopped_words=" ".join(map(str, STOPPED)),
             most=MOST_FAILURES,
         )

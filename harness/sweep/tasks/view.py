@@ -18,17 +18,23 @@ MOST_ROWS = 20
 
 
 class TaskRow(NamedTuple):
-    """A task's number, its runs, its worker's status, and the number of its workers that have failed."""
+    """A task's number, runs, worker's status, number of failed workers, and what its cluster says of its job."""
 
     number: int
     runs: Sequence[Run]
     status: Status | None
     failures: int
+    state: str = ""
 
     @property
     def has_ended(self) -> bool:
         """True once all of its runs have ended and their results have been taken over."""
         return all(run.status for run in self.runs)
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if no worker trains it now; what one said earlier may still be there."""
+        return not self.status or self.state.startswith("pending")
 
     @property
     def ended(self) -> int:
@@ -44,8 +50,9 @@ def tasks_view(rows: Sequence[TaskRow]) -> Table:
     table.add_column("best")
     for row in sorted(rows, key=lambda row: (row.has_ended, row.number))[:MOST_ROWS]:
         status, runs = row.status, f"{row.ended}/{len(row.runs)}"
-        if row.has_ended or not status:
-            cells = ("", runs, "", str(row.failures or ""), "ended" if row.has_ended else "waiting")
+        if row.has_ended or not status or row.is_waiting:
+            waits = row.state if row.state not in ("", "pending", "running") else "waiting"
+            cells = ("", runs, "", str(row.failures or ""), "ended" if row.has_ended else waits)
         else:
             epoch = f"{status.epoch}/{status.epochs}" if status.epoch else "compiling" if status.epochs else "starting"
             cells = (epoch, runs, millions(status.rate) if status.rate else "", str(row.failures or ""), status.best)
@@ -55,7 +62,7 @@ def tasks_view(rows: Sequence[TaskRow]) -> Table:
 
 def progress_of(rows: Sequence[TaskRow], runs: int) -> str:
     """Return the progress of tasks in words, for output that is not a terminal."""
-    rate = sum(row.status.rate for row in rows if row.status and not row.has_ended)
+    rate = sum(row.status.rate for row in rows if row.status and not (row.has_ended or row.is_waiting))
     ended = sum(row.ended for row in rows)
     left = sum(not row.has_ended for row in rows)
     words = f"{count(left, 'task')} to go, {ended}/{count(runs, 'run')}"

@@ -10,7 +10,7 @@ from filelock import Timeout
 from rich.console import Console
 
 from harness.config import Config
-from harness.errors import ConfigError, require
+from harness.errors import require
 from harness.sweep.display import Display
 from harness.sweep.membership import Membership, Rules
 from harness.sweep.plan import Run
@@ -30,8 +30,8 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
     """Train the runs of a task, given their `configs`; continue those that an earlier worker started.
 
     Raises:
-        ConfigError: This worker's code or data differs from that of the process that divided the sweep, or another
-            worker holds the task.
+        ConfigError: This worker's code or data differs from that of the process that divided the sweep.
+        TaskHeld: Another worker holds the task.
     """
     commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
     require(
@@ -42,13 +42,19 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
     try:
         lock = files.hold(LOCK_SECONDS)
     except Timeout as error:
-        raise ConfigError(f"task {order['number']}: another worker holds it.") from error
-    display = TaskDisplay(console, files)
+        raise TaskHeld(f"task {order['number']}: another worker holds it.") from error
     try:
+        if files.result():  # A job that was submitted twice must not replace it by what the store still has.
+            return
+        display = TaskDisplay(console, files)
         with TaskSweep(display, files, order) as sweep:
             sweep.train(configs, [run["command"] for run in order["runs"]])
     finally:
         lock.release()
+
+
+class TaskHeld(Exception):
+    """Another worker holds the task; the message is a sentence."""
 
 
 class TaskSweep(Sweep):
