@@ -33,6 +33,6 @@ def require_same_tiles(cluster: Cluster | None, config: Config) -> None:
     )
     require(
         config.runtime.lane_tile is not None,
-        "On GPUs, workers need runtime.lane_tile: each would otherwise choose it by the lanes of its own task, and "
-        "numbers would depend on the number of tasks.",
+        "On GPUs, workers need runtime.lane_tile: otherwise, each would choose it from the lanes of its own task, "
+        "and results would depend on the number of tasks.",
     )
