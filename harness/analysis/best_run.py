@@ -49,10 +49,10 @@ def best_run(records: RunReader) -> str:
 def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
     """Return the id of the run that represents the best setting, or an empty string.
 
-    Settings are ranked by the mean of their runs; those that a search has confirmed come first, and those of which a
-    run failed come last. A setting is
-    represented by the run whose model was logged, or else by the one with the lowest seed. Runs of different splits are
-    not ranked against each other: only the split whose best model was logged counts, which is the sweep's first.
+    Settings are ranked by the mean of their runs; those that a search has confirmed come first, and those with a failed
+    run come last. A setting is represented by the run whose model was logged, or else by the one with the lowest seed.
+    Runs of different splits are not ranked against each other: only the split whose best model was logged counts, which
+    is the sweep's first.
 
     Args:
         runs: All runs.

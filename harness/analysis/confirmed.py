@@ -42,7 +42,7 @@ def without_confirmed_trials(sweep: Sweep) -> Sweep:
 
 
 def confirmed_if_any(runs: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
-    """Return, of each kind of runs, those that are confirmed, or all if none is."""
+    """Return the confirmed runs of each kind, or all runs of a kind that has none."""
     if TRIAL not in runs:
         return runs
     is_confirmed = runs[TRIAL].notna()
@@ -50,6 +50,6 @@ def confirmed_if_any(runs: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
 
 
 def contenders(runs: Sequence[Run], found: Objective, sample: str) -> list[Run]:
-    """Return those of the rows `runs` among which the best of a sample is: the confirmed ones, or all if none is."""
+    """Return the rows of `runs` among which to look for the best: the confirmed ones, or all if there are none."""
     finished = [run for run in runs if found.decides(run) and run["sample"] == sample]
     return [run for run in finished if has(run, TRIAL)] or finished

@@ -213,7 +213,7 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
 
 
 SEARCHED_KEYS = 2
-"""Keys of a search from which on figures over several keys are drawn: its curves end at rungs, and it has no grid."""
+"""Minimum number of a search's keys for figures over several keys: its curves end at rungs, and it has no grid."""
 
 
 def _over_keys(draw: Callable[..., Figure | None]) -> Callable[[Sweep], Figure | None]:
@@ -225,7 +225,7 @@ FIGURES: dict[str, Callable[[Sweep], Figure | None]] = {
     "losses": loss_curves,
     "accuracy": accuracy_curves,
     "confusion": confusion_matrices,
-    "heat_map": lambda sweep: None if EFFORT in sweep.tags else heat_map(sweep),  # Of a search, most cells are empty.
+    "heat_map": lambda sweep: None if EFFORT in sweep.tags else heat_map(sweep),  # In a search, most cells are empty.
     "importance": _over_keys(importance_bars),
     "parallel": _over_keys(parallel_coordinates),
     "costs": costs,

@@ -1,4 +1,4 @@
-"""What a damaged Parquet or Feather file raises, as a sentence that names the file."""
+"""Turns errors about damaged Parquet and Feather files into sentences that name the file."""
 
 from __future__ import annotations
 

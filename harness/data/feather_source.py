@@ -17,7 +17,7 @@ from harness.errors import require
 
 
 class FeatherSource(Source):
-    """A Feather file, whatever its name."""
+    """A Feather file of any name."""
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:

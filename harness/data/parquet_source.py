@@ -17,7 +17,7 @@ BYTES_A_VALUE = 8
 
 
 class ParquetSource(Source):
-    """An Apache Parquet file, whatever its name."""
+    """An Apache Parquet file of any name."""
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:

@@ -103,7 +103,7 @@ def _check_range(name: str, values: np.ndarray, locate: Callable[[int], str]) ->
 
 
 class Booleans:
-    """Checks that columns in which words stand for 1 and 0 have no other numbers, whatever the chunks."""
+    """Checks that columns in which words stand for 1 and 0 have no other numbers, in this chunk or another."""
 
     def __init__(self) -> None:
         self._with_numbers: set[str] = set()
@@ -118,7 +118,7 @@ class Booleans:
             return
         others = _other_than_0_and_1(values)
         if name in self._with_numbers or others.any():
-            # The first row at which it shows, whatever the chunks.
+            # The first row at which it shows, however rows are divided into chunks.
             rows = [] if name in self._with_numbers or not others.any() else [int(others.argmax())]
             rows += [] if name in self._with_words or word is None else [word]
             row = max(rows)

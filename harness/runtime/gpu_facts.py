@@ -1,4 +1,4 @@
-"""What is recorded about a GPU: results of two GPUs, drivers or libraries can differ in their last bits."""
+"""What is recorded about a GPU: results on different GPUs, drivers or libraries can differ in their last bits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gpu_facts() -> dict[str, str]:
 
 
 def query(name: str) -> str:
-    """Return what `nvidia-smi` answers for the first GPU, without its unit; empty if it cannot be asked."""
+    """Return what `nvidia-smi` answers for the first GPU, without its unit; empty if it fails."""
     command = ["nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout

@@ -65,7 +65,7 @@ def write_state(path: Path, kind: str, content: bytes, *, durable: bool = True) 
     header = json.dumps({"kind": kind, "checksum": checksum(content)}).encode() + b"\n"
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        aside.unlink(missing_ok=True)  # A process of the same number may have been killed here.
+        aside.unlink(missing_ok=True)  # A process with the same id may have been killed here.
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(header)
             file.write(content)

@@ -21,12 +21,12 @@ def claim_of(signature: str, experiment_id: str) -> str:
 
 
 def owner(place: str) -> dict[str, str]:
-    """Return the tags of a run that a process of this machine trains; `place` is where it keeps its claims."""
+    """Return the tags of a run that a process on this machine trains; `place` is where it keeps its claims."""
     return {"host": HOST, "claims": place}
 
 
 def is_owned(record: Record, place: str) -> bool:
-    """Return True if a run was claimed in `place` by a process of this machine."""
+    """Return True if a run was claimed in `place` by a process on this machine."""
     return owner(place).items() <= record.data.tags.items()
 
 

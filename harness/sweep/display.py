@@ -65,7 +65,7 @@ class Display:
         self._show("training", rows, total, parts)
 
     def tasks(self, table: Table, words: str) -> None:
-        """Show a row for each task of a sweep; where there is no terminal, print only how far they are, in `words`."""
+        """Show a row for each task of a sweep; where there is no terminal, print only their progress, in `words`."""
         if not self._is_live:
             if self._is_due(PLAIN_SECONDS):
                 self._last_line = time.monotonic()

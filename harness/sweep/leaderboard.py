@@ -34,7 +34,7 @@ class Leaderboard:
         """Start.
 
         Args:
-            rules: Those of the whole sweep, if the runs are only some of it.
+            rules: Those of the whole sweep, if the runs are only part of it.
             trial_seed: The seed of a search's trials, if some are trained again with others.
         """
         self._rules = rules

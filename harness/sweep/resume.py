@@ -96,7 +96,7 @@ def continue_recording(runs: Sequence[Run], store: Store) -> None:
 
 
 def _has_tile(record: Record, run: Run) -> bool:
-    """Return True unless a record has numbers of a tile of another length; only those of GPUs have one."""
+    """Return True unless a record's numbers come from a tile of another length, which only runs on a GPU record."""
     tile = record.data.tags.get(TILE)
     return not (tile and run.cohort and record.data.metrics) or tile == str(run.cohort.tile)
 

@@ -52,7 +52,7 @@ class RunLocks:
     """This process's claims on runs of a store; a context manager that releases them.
 
     Attributes:
-        place: Identifies where claims are kept: beside the store, or in a folder of this machine.
+        place: Identifies where claims are kept: beside the store, or in a folder on this machine.
     """
 
     def __init__(self, folder: Path, *, is_beside_store: bool = False) -> None:

@@ -101,10 +101,10 @@ class Sweep:
             self._resources.__exit__(kind, error, None)
 
     def _prepare(self, runs: Sequence[Run]) -> None:
-        """Do what is to be done with runs before any of them is trained; for subclasses."""
+        """Prepare runs before any of them is trained; for subclasses."""
 
     def _finish(self, store: Store) -> None:
-        """Record what follows from all runs."""
+        """Record the results of the sweep as a whole."""
         store.recorder.finish()
         if not (sweep_id := store.recorder.sweep_id):
             return

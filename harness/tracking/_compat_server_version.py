@@ -1,9 +1,9 @@
 """Asks a tracking server for its version.
 
 Reason: MLflow's public client has no call for it.
-Gain: A server without logged models and dataset inputs is refused before training, not when a record fails.
+Gain: A server without logged models and dataset inputs is rejected before training, not when a record fails.
 Test: `tests/tracking/test_team_server.py` asks a server.
-Otherwise: No version is known, and nothing is refused.
+Otherwise: No version is known, and nothing is rejected.
 """
 
 from __future__ import annotations

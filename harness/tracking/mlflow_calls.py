@@ -26,7 +26,7 @@ METRICS, PARAMS, TAGS = 800, 100, 100
 """Entries per request; MLflow accepts a thousand in total."""
 
 ONE_BY_ONE = ("text", "artifact", "model", "experiment")
-"""Kinds of records that need a call each; all others are sent in batches."""
+"""Kinds of records that each need their own call; all others are sent in batches."""
 
 Call = Callable[[], object]
 

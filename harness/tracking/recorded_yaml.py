@@ -13,7 +13,7 @@ MOST_BYTES = 1 << 20
 def load(text: str, name: str) -> object:
     """Return the plain values in `text`.
 
-    Aliases are refused: the harness writes none, and a few lines of them can expand to billions of values.
+    Aliases are rejected: the harness writes none, and a few lines of them can expand to billions of values.
 
     Raises:
         ConfigError: The text is too large or too deep, or has aliases; the message begins with `name`.

@@ -75,7 +75,7 @@ def compilation(recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> 
 
 
 def _built(recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> Compilation:
-    """Return a new compilation; all others are given up if it is refused, since they may take the memory it needs."""
+    """Return a new compilation; if it is rejected, drop all others to free memory, and try again."""
     try:
         return Compilation(recipe, encoding, device, lanes)
     except ConfigError:

@@ -184,14 +184,14 @@ class Tile:
     def _failed(self, lane: int, error: Exception) -> Failed:
         if self.length > 1 and isinstance(error, tf.errors.ResourceExhaustedError):
             remedy = f"Use runtime.lane_tile={self.length // 2}"
-            return Failed(lane, f"{self.device} ran out of memory, with {self.length} lanes a call. {remedy}.")
+            return Failed(lane, f"{self.device} ran out of memory, with {self.length} lanes per call. {remedy}.")
         return Failed.of(lane, error)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state from which a tile of the same lanes can continue; incomplete during an evaluation.
 
-        Of a tile that has failed, or turns out to have, these are only the lanes whose failure is yet to be said: its
-        tensors may be on a device that is gone.
+        For a tile that has failed, or turns out to have failed, it contains only the lanes whose failure has not been
+        reported yet: the tensors may be on a device that is gone.
         """
         try:
             if self.error is None:

@@ -70,7 +70,7 @@ def test_a_device_without_memory_asks_for_smaller_tiles(make_table: Callable[...
     found = [History(), History()]
     for event in scan.run():
         note(found, event)
-    assert found[0].error == "/CPU:0 ran out of memory, with 8 lanes a call. Use runtime.lane_tile=4."
+    assert found[0].error == "/CPU:0 ran out of memory, with 8 lanes per call. Use runtime.lane_tile=4."
     assert found[1].error is None
     assert len(found[1].epochs) == 2
 

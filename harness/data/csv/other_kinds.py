@@ -1,4 +1,4 @@
-"""Recognizes files that are no text, or no data, by how they begin, so that they are refused by name."""
+"""Recognizes files that are not text or not data by how they begin, so that messages can say what they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search's budget in time: what has been decided by the clock is recorded, so that the search can be repeated."""
+"""A search's time budget: decisions that depend on the clock are recorded, so that the search can be repeated."""
 
 from __future__ import annotations
 

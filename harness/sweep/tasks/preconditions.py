@@ -1,4 +1,4 @@
-"""What workers need of a sweep, checked before anything is trained or recorded."""
+"""Checks whether workers can train a sweep, before anything is trained or recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def require_server(uri: str | None) -> None:
 
 
 def require_same_tiles(cluster: Cluster | None, config: Config) -> None:
-    """Reject workers on a GPU if they cannot train at once, or would choose other tiles than a single process.
+    """Reject workers on a GPU if they cannot train in parallel, or would choose different tiles than a single process.
 
     Args:
         cluster: Where the workers are; None if this process is one of them.
@@ -33,6 +33,6 @@ def require_same_tiles(cluster: Cluster | None, config: Config) -> None:
     )
     require(
         config.runtime.lane_tile is not None,
-        "On GPUs, workers need runtime.lane_tile: each would otherwise choose it by the lanes of its own task, and "
-        "numbers would depend on the number of tasks.",
+        "On GPUs, workers need runtime.lane_tile: otherwise, each would choose it from the lanes of its own task, "
+        "and results would depend on the number of tasks.",
     )

@@ -145,7 +145,7 @@ class Slurm:
                 words, capture_output=True, text=True, env=kept, timeout=_SECONDS, stdin=subprocess.DEVNULL
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ConfigError(f"Slurm: {words[0]} did not answer ({error}).") from error
+            raise ConfigError(f"Slurm: {words[0]} did not respond ({error}).") from error
         said = " ".join((done.stderr or done.stdout).split()).removeprefix(f"{words[0]}: ").removeprefix("error: ")
         require(done.returncode == 0, f"Slurm: {words[0]}: {said or f'exit code {done.returncode}'}")
         return done.stdout
