@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -54,6 +54,12 @@ class ModelLog:
             self._models[key] = model_builder(run.config.model, outputs)(inputs)
         self._models[key].set_weights(weights)
         return self._models[key]
+
+    def check(self, runs: Sequence[Run], kept: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """Raise `ValueError` unless weights, by signature, fit the models of those `runs` that have some."""
+        for run in runs:
+            if run.signature in kept:
+                self.build(run, kept[run.signature])
 
     def log(self, run: Run, model: keras.Model) -> keras.Model | None:
         """Log a run's model and return it; if it cannot be saved, tag the run with the reason instead of failing it."""

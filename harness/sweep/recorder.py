@@ -12,10 +12,9 @@ import numpy as np
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel, TrackingConfig
-from harness.config.metrics import BY_UPDATE, RESTORED, best_key, final_values, sign
+from harness.config.metrics import RESTORED, best_key, final_values, sign
 from harness.data.confusion import FILE as CONFUSION
 from harness.data.confusion import confusion_csv
-from harness.escaping import markdown
 from harness.formatting import number
 from harness.runtime.secrets import masked
 from harness.sweep import code_version
@@ -25,6 +24,7 @@ from harness.sweep.model_log import ModelLog
 from harness.sweep.plan import Run
 from harness.sweep.publish import publish_mistakes
 from harness.sweep.run_fields import ALONE, config_yaml, final_metrics, run_params, run_tags
+from harness.sweep.run_records import by_update, dataset_of, failure_tags, set_ended
 from harness.sweep.summary import Summary, add_up
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, SEARCH, STOPPED
 from harness.tracking.tracker import Tracker
@@ -98,10 +98,7 @@ class Recorder:
             run.run_id = run_id
         for run in active:
             self._tracker.log_text(run.run_id, config_yaml(run.config), "config.yaml")
-            table = run.table
-            parts = {"training": table.train_rows, "holdout": table.holdout_rows, "test": table.test_rows}
-            name = Path(table.name).stem
-            self._tracker.log_dataset(run.run_id, name, table.address, table.digest, table.columns, parts)
+            self._tracker.log_dataset(run.run_id, *dataset_of(run.table))
         self._log_code_once(runs)
         logged = (LogModel.all,) if self._membership else (LogModel.all, LogModel.best)
         if any(run.config.tracking.log_model in logged for run in active):
@@ -110,16 +107,9 @@ class Recorder:
     def reuse(self, records: Mapping[Run, Record]) -> None:
         """Read runs' results from their records, and add the runs to this sweep."""
         for run, record in records.items():
-            metrics, tags = final_values(record.data.metrics), record.data.tags
-            run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
-            run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
-            run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
-            if run.status == "FAILED":
-                run.reason = run.reason or tags.get("failure", "unknown")
-            run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
-            self._leaderboard.set_metrics(run, metrics)
+            set_ended(run, record)
+            self._leaderboard.set_metrics(run, final_values(record.data.metrics))
             run.cost = math.inf if run.reason else run.cost
-            run.has_model = bool(record.outputs and record.outputs.model_outputs)
             if (name := run.config.tracking.name) and not self.sweep_id:
                 run.name = name
                 self._tracker.tag(run.run_id, {"mlflow.runName": name, **run.config.tracking.tags})
@@ -143,7 +133,7 @@ class Recorder:
             ValueError: The weights do not fit the best run's model.
             KeyError: Something is missing.
         """
-        self._build_kept(runs, facts, arrays)
+        self._models.check(runs, kept_weights(facts["kept"], arrays))
         self._leaderboard.restore(runs, facts, arrays)
         self._add_ended([run for run in runs if run.status])
         self._add([run for run in runs if run.run_id and not run.status])
@@ -165,8 +155,8 @@ class Recorder:
                 "time/train_s": event.train_seconds,
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
-            by_update = {key: value for key, value in measured.items() if key.endswith("/loss") or key == run.metric}
-            self._tracker.log(run.run_id, _by_update(by_update), event.updates)
+            selected = {key: value for key, value in measured.items() if key.endswith("/loss") or key == run.metric}
+            self._tracker.log(run.run_id, by_update(selected), event.updates)
             updates, losses = event.curve
             keep = thinned(updates, run.updates, run.config.tracking.curve_points)
             self._tracker.log_curve(run.run_id, "train/chunk_loss", updates[keep], losses[keep])
@@ -175,7 +165,7 @@ class Recorder:
         """Record metrics inside an epoch for those runs of a lane that have not ended."""
         for run in runs:
             if not run.status and event.updates in run.early_updates:
-                self._tracker.log(run.run_id, _by_update(event.metrics), event.updates)
+                self._tracker.log(run.run_id, by_update(event.metrics), event.updates)
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
         """Record the end of those runs of a lane that stop with this event."""
@@ -286,13 +276,6 @@ class Recorder:
                 self.has_changed = True
                 self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
 
-    def _build_kept(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Check that the weights in a state are those of the runs' models."""
-        kept = kept_weights(facts["kept"], arrays)
-        for run in runs:
-            if run.signature in kept:
-                self._models.build(run, kept[run.signature])
-
     def _log_code_once(self, runs: Sequence[Run]) -> None:
         """Log package versions, commits and uncommitted changes, unless the sweep has them."""
         if self._has_code:
@@ -307,15 +290,10 @@ class Recorder:
 
     def _fail(self, run: Run, reason: str) -> None:
         run.reason, run.cost = masked(reason), math.inf
-        note = markdown(" ".join(run.reason.split()))
-        self._tracker.tag(run.run_id, {"failure": run.reason, "mlflow.note.content": f"**Failed**: {note}"})
+        self._tracker.tag(run.run_id, failure_tags(run.reason))
         self._end(run, "FAILED")
 
     def _end(self, run: Run, status: str) -> None:
         run.status = status
         self._leaderboard.settle(run)
         self._tracker.end_run(run.run_id, status)
-
-
-def _by_update(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {f"{BY_UPDATE}{key}": value for key, value in metrics.items()}

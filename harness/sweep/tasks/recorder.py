@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import LogModel
+from harness.sweep.leaderboard import kept_weights
 from harness.sweep.membership import Membership
 from harness.sweep.plan import Run
 from harness.sweep.recorder import Recorder
@@ -41,7 +42,7 @@ class DriverRecorder(Recorder):
             KeyError: Something is missing.
         """
         assert self._summary
-        self._build_kept(runs, facts, arrays)
+        self._models.check(runs, kept_weights(facts["kept"], arrays))
         self._leaderboard.adopt(runs, facts, arrays)
         self._add_ended(runs)  # An earlier driver may have had another summary run.
         self._summary.add_seconds(facts["seconds"])

@@ -1,0 +1,43 @@
+"""What a run's record says of its end and its data, and names of metrics by update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mlflow.entities import Run as Record
+
+from harness.config.metrics import BY_UPDATE
+from harness.data.statistics import Column
+from harness.data.tables.table import Table
+from harness.escaping import markdown
+from harness.sweep.plan import Run
+from harness.tracking.run_tags import PRUNED, STOPPED
+
+
+def set_ended(run: Run, record: Record) -> None:
+    """Set what a run's record says of its end, apart from metrics."""
+    tags = record.data.tags
+    run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
+    run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
+    run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
+    if run.status == "FAILED":
+        run.reason = run.reason or tags.get("failure", "unknown")
+    run.stopped_at, run.pruned_at = (int(tags[key]) if key in tags else None for key in (STOPPED, PRUNED))
+    run.has_model = bool(record.outputs and record.outputs.model_outputs)
+
+
+def failure_tags(reason: str) -> dict[str, str]:
+    """Return the tags of a run that has failed for a `reason`."""
+    return {"failure": reason, "mlflow.note.content": f"**Failed**: {markdown(' '.join(reason.split()))}"}
+
+
+def dataset_of(table: Table) -> tuple[str, str, str, Sequence[Column], dict[str, int]]:
+    """Return what is logged of a run's data: name, address, digest, columns, and rows by part."""
+    parts = {"training": table.train_rows, "holdout": table.holdout_rows, "test": table.test_rows}
+    return Path(table.name).stem, table.address, table.digest, table.columns, parts
+
+
+def by_update(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics under the names that they have by update."""
+    return {f"{BY_UPDATE}{key}": value for key, value in metrics.items()}
