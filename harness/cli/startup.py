@@ -40,7 +40,8 @@ class Startup:
         self._status.update(f"{what} ...")
 
     def end(self) -> None:
-        """Remove the live line."""
+        """Remove the live line; plain lines are not printed again, as the batches of a search all start alike."""
+        self._is_silent |= not self._is_live
         if self._status is not None:
             self._status.stop()
             self._status = None
