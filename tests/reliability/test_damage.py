@@ -19,7 +19,7 @@ import pytest
 
 from tests.warm import Warm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 RUNS = 4
 SECONDS = 60

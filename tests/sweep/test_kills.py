@@ -75,6 +75,7 @@ def check(folder: Path, expected: Path, caches: Sequence[str] = ("houses", "lock
     assert sorted(left) == list(caches)
 
 
+@pytest.mark.timeout(1800)
 def test_kills_at_random_moments(warm: Warm, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
     expected, whole = undisturbed
     draw = random.Random(0)
