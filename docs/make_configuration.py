@@ -80,8 +80,8 @@ SECTIONS = (
 END = """
 ## Groups
 
-`data=NAME`, `model=NAME` and `optimizer=NAME` choose a file of `conf/`; the first of each kind is the default. Keys of
-the chosen file can be set too, for example `harness train optimizer=sgd optimizer.momentum=0.5`.
+`data=NAME`, `model=NAME` and `optimizer=NAME` each select a file in `conf/`; the first of each kind is the default.
+Keys of the selected file can be set too, for example `harness train optimizer=sgd optimizer.momentum=0.5`.
 
 | choice | values |
 | --- | --- |

@@ -41,7 +41,7 @@ class _Record(BaseModel):
 
 
 def search_history(sweep: Sweep) -> Figure | None:
-    """Draw the trials of a search; None if the sweep is none, or its record cannot be read."""
+    """Draw the trials of a search; None if the sweep is not a search, or its record cannot be read."""
     groups = _groups(sweep)
     found, means = objective(sweep.runs), averaged(sweep).runs
     values = pd.Series([run.value for _, runs in groups for run in runs if run.value is not None], dtype=float)

@@ -1,4 +1,4 @@
-"""The keys that a sweep varies, and the finished runs' values of them, for figures over several keys."""
+"""The keys that a sweep varies, and their values in the finished runs, for figures over several keys."""
 
 # pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false, reportReturnType=false

@@ -70,7 +70,7 @@ def deciding_metric(chosen: str | None = None, *, held_out: bool) -> str:
 
 
 def final_values(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return a run's recorded metrics, those of its restored epoch in place of its last one's."""
+    """Return a run's recorded metrics, with those of the restored epoch in place of the last epoch's."""
     found = {key: value for key, value in metrics.items() if not key.startswith(RESTORED)}
     return found | {key.removeprefix(RESTORED): value for key, value in metrics.items() if key.startswith(RESTORED)}
 
@@ -108,7 +108,7 @@ def cost(metric: str, metrics: Mapping[str, float]) -> float:
 def comparable_metric(keys: Collection[str]) -> str:
     """Return the metric among `keys` that can be compared where losses cannot; by default the root mean square error.
 
-    Several targets have different units, so that only their mean R² can be compared.
+    Different targets may have different units, so only their mean R² can be compared.
     """
     return next((metric for metric in ("val/rmse", "val/r2", "val/accuracy") if metric in keys), "val/rmse")
 

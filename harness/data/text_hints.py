@@ -54,7 +54,10 @@ MARK = re.compile(
 
 
 def hint_for(name: str, value: str) -> str:
-    """Return a sentence, after a space, about a `value` of the column `name` that is not a number; it may be empty."""
+    """Return a hint about a `value` of the column `name` that is not a number.
+
+    It is a sentence with a leading space, or an empty string.
+    """
     word = value.strip()
     if word == name:
         return " The line repeats the header: remove it, or read joined files themselves, as a list in data.path."

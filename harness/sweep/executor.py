@@ -201,8 +201,9 @@ def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
     is_sliced = cohort.step_rows <= cohort.strategy.slice_rows
     require(
         is_sliced or needed <= free,
-        f"chunksize={chunk}: an update needs {memory(needed / 1e6)}, but {has}. It cannot be computed in slices, as "
-        f"{', '.join(cohort.batch_layers)} normalizes over the whole batch. Use a smaller chunksize, or another layer.",
+        f"chunksize={chunk}: an update needs {memory(needed / 1e6)}, but {has}. It cannot be computed in slices, "
+        f"because these layers normalize over the whole batch: {', '.join(cohort.batch_layers)}. Use a smaller "
+        "chunksize, or other layers.",
     )
     require(
         not (plan.resident and chunk == rows and cohort.strategy.slice_rows < SLICE_ROWS) or needed <= free,

@@ -33,11 +33,11 @@ def failure_tags(reason: str) -> dict[str, str]:
 
 
 def dataset_of(table: Table) -> tuple[str, str, str, Sequence[Column], dict[str, int]]:
-    """Return what is logged of a run's data: name, address, digest, columns, and rows by part."""
+    """Return what is logged about a run's data: name, address, digest, columns, and rows by part."""
     parts = {"training": table.train_rows, "holdout": table.holdout_rows, "test": table.test_rows}
     return Path(table.name).stem, table.address, table.digest, table.columns, parts
 
 
 def by_update(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics under the names that they have by update."""
+    """Return metrics under their per-update names."""
     return {f"{BY_UPDATE}{key}": value for key, value in metrics.items()}

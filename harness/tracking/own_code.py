@@ -177,8 +177,8 @@ def _require_one(name: str, places: Collection[str]) -> None:
     several = " or ".join(place.replace(":", ".") for place in sorted(places))
     require(
         len(places) < 2,
-        f"it could not be loaded again, as {name} may be {several}. Rename one of them, or register the one that the "
-        "model uses with keras.saving.register_keras_serializable(PACKAGE).",
+        f"it could not be loaded again, as {name} could refer to {several}. Rename one of them, or register "
+        "the one that the model uses with keras.saving.register_keras_serializable(PACKAGE).",
     )
 
 

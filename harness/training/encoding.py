@@ -36,8 +36,8 @@ class Encoding:
     def of(cls, table: Table, scaling: Scaling) -> Encoding:
         """Return the encoding of a table's features.
 
-        Pixels are scaled by the mean and the standard deviation of their channel over all training rows, or with
-        `scaling=none` to 0 to 1. Single numbers have been scaled before.
+        Pixels are scaled by the mean and the standard deviation of their channel over all training rows or, with
+        `scaling=none`, to the range 0 to 1. Scalar features are already scaled.
         """
         first, *others = table.features
         sizes = tuple(column.inputs if column.categories else 0 for column in table.features)

@@ -42,7 +42,7 @@ class Patience:
     """Ends each lane by its own rule."""
 
     def __init__(self, rules: Mapping[int, PatienceRule]) -> None:
-        """Take the rules by lane; other lanes are never ended."""
+        """Take one rule per lane; other lanes are never ended."""
         self._rules = dict(sorted(rules.items()))
         self._best = dict.fromkeys(self._rules, np.inf)  # Lower is better, whatever the metric.
         self._waited = dict.fromkeys(self._rules, 0)

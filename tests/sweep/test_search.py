@@ -144,7 +144,7 @@ def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
             "search.confirm trains with other seeds; give seed one value, or set search.confirm=null.",
         ),
         ((RATE,), {"each": "model"}, "search.each: model has no choices in this sweep. List some, as in KEY=1,2."),
-        ((RATE,), {"rungs": [1, 30]}, "search.rungs: [30] are beyond epochs=9."),
+        ((RATE,), {"rungs": [1, 30]}, "search.rungs must not exceed epochs=9; too large: 30."),
     ],
 )
 def test_refused(axes: tuple, settings: dict, sentence: str) -> None:

@@ -413,7 +413,7 @@ def test_orders_hold_configurations_exactly(tmp_path: Path) -> None:
     config = replace(store.config(50, 0.1 + 0.2), model={"_target_": "harness.models.mlp", "units": [3, 1]})
     text = json.dumps({"number": 1, "runs": [{"config": config_yaml(config)}]})
     assert configs_of(json.loads(text)) == [config]
-    with pytest.raises(ConfigError, match=r"^task 1: it has no runs\.$"):
+    with pytest.raises(ConfigError, match=r"^Task 1 has no runs\.$"):
         configs_of({**json.loads(text), "runs": []})
     for damaged in ("", "[1]", "epochs: 1", "data: {}\nruntime: {}\ntracking: 1"):
         with pytest.raises(ConfigError):

@@ -1,8 +1,8 @@
 """CSV files as typed chunks.
 
 A file is read in blocks of whole lines, parsed by Arrow (the parser behind pandas' `engine="pyarrow"`, which counts the
-fields of every line). Blocks that it cannot parse go to `csv_fallback`, which returns the same numbers or reports what
-is wrong and in which line.
+fields of every line). Blocks that it cannot parse go to `csv_fallback`, which returns the same numbers, or reports what
+is wrong and on which line.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ class Search:
             f"{count(len(self.choices), 'choice')}; {self._cost(1) * len(self.choices)} would be.",
         )
         too_long = [rung for rung in self.settings.rungs or [] if rung > self.epochs]
-        require(not too_long, f"search.rungs: {too_long} are beyond epochs={self.epochs}.")
+        excess = ", ".join(map(str, too_long))
+        require(not too_long, f"search.rungs must not exceed epochs={self.epochs}; too large: {excess}.")
 
     @cached_property
     def each(self) -> list[str]:

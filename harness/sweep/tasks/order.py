@@ -87,7 +87,7 @@ def read_order(path: Path) -> Order:
 
 def configs_of(order: Order) -> list[Config]:
     """Return the configurations of an order's runs; raises `ConfigError` if one does not fit the schema, or none is."""
-    require(bool(order["runs"]), f"task {order['number']}: it has no runs.")
+    require(bool(order["runs"]), f"Task {order['number']} has no runs.")
     return [_config(load(run["config"], "the task")) for run in order["runs"]]
 
 
