@@ -130,6 +130,7 @@ def test_the_manifest_is_plain_json(make_table) -> None:
         "filled": 0,
         "drift": "",
         "notes": [],
+        "embedding": None,
     }
 
 

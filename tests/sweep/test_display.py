@@ -126,6 +126,8 @@ def test_on_a_terminal_the_live_line_is_erased_at_the_end(clock: Clock) -> None:
     clock.now += 2
     display.reading(IngestProgress("reading", 1000, 10_000))
     display.training(2, 3, 500, 1000, 1, 8)
+    clock.now += 2
+    display.training(2, 3, 900, 1000, 1, 8)
     display.clear()
     assert "epoch 2/3, 1/8 runs" in text(display)
     assert "rows/s" in text(display)

@@ -289,10 +289,11 @@ def test_points_made_again_by_another_command_are_not_delivered_again(tmp_path: 
 @contextmanager
 def descriptors(number: int) -> Iterator[None]:
     """Let this process open only so many more files in the block."""
-    handle = os.open("/dev/null", os.O_RDONLY)
-    os.close(handle)
+    handles = [os.open("/dev/null", os.O_RDONLY) for _ in range(number)]  # Those in between may be in use.
+    for handle in handles:
+        os.close(handle)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (handle + number, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(handles) + 1, limits[1]))
     try:
         yield
     finally:
