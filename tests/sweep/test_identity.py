@@ -64,7 +64,7 @@ def test_a_signature_is_sixteen_hexadecimal_digits() -> None:
     "other",
     [
         config(tracking=TrackingConfig("sqlite:///other.db", "other", LogModel.none)),
-        config(runtime=RuntimeConfig(Device.cpu, device_memory_mb=2048, lane_tile=16, threads=2, workers=1, cache="elsewhere")),
+        config(runtime=RuntimeConfig(Device.cpu, lane_tile=16, threads=2, workers=1, cache="elsewhere")),
         config(data={"path": "moved.csv"}),
         config(data={"rows": 21613}),
         config(data={"origin": "a shop"}),

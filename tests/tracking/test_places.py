@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,7 +89,8 @@ def test_the_ui_shows_artifacts_from_any_folder(tmp_path: Path, monkeypatch: pyt
     process = subprocess.Popen([COMMAND, "ui"], cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
-        address = next(line for line in process.stdout if line.startswith("http")).split()[0]
+        lines = itertools.islice(process.stdout, 20)
+        address = next(found[0] for line in lines if (found := re.search(r"http://[\d.:]+", line)))
         query = urllib.parse.urlencode({"path": "some.txt", "run_uuid": run_id})
         with urllib.request.urlopen(f"{address}/get-artifact?{query}", timeout=30) as answer:
             assert answer.read() == b"text"
