@@ -94,7 +94,8 @@ def test_perceptrons_have_a_smaller_loss_than_the_linear_model(name: str, fits: 
 
 @pytest.mark.slow
 def test_jax_slices_long_chunks(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("jax")
+    for package in ("jax", "polars"):
+        pytest.importorskip(package)
     from experiments.benchmark.peers import jax_scan
 
     monkeypatch.setattr(jax_scan, "SLICE_ROWS", 64)
