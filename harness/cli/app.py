@@ -134,8 +134,10 @@ class App:
     def check(self, jobs: Sequence[Job]) -> None:
         """Check jobs and their data, for a launcher that trains them one by one."""
         settings = self._checked(jobs)
+        from harness.runtime.device import choose_device
         from harness.sweep.plan import prepare
 
+        choose_device(settings[0].runtime)  # Checking an optimizer starts TensorFlow, whose settings are then fixed.
         display = _display()
         self._signatures = [run.signature for run in prepare(settings, display.reading, display.say)]
         display.clear()

@@ -134,7 +134,8 @@ def test_wrong_results_are_found(task: Task) -> None:
 @pytest.mark.slow
 def test_searches_are_measured(task: Task, tmp_path: Path) -> None:
     found = scaled(replace(search_task(0, 6), rows=ROWS, path=task.path, folder=str(tmp_path)))
-    figures = search.with_harness(found).figures
+    (outcome,) = run_peer("search", [found])
+    figures = outcome.figures
     assert figures["best"] <= figures["best_halving"]
     assert figures["trials"] == 6
     if not missing("search_optuna"):
