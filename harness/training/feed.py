@@ -72,8 +72,7 @@ class Feed:
         size = sum(source.bytes(self._blocks.rows) for source in sources.values())
         keeps = repeats and (self._is_one or size <= self._limits.kept_bytes)
         others = self._others if with_rows else []
-        read = (self._on_devices(block, others) for block in self._blocks.read(epoch, begin))
-        for block in [self._only] if self._only else read:
+        for block in [self._only] if self._only else self._read_blocks(epoch, begin, others):
             known = self._grams.get(block.start, {}) if repeats else {}
             grams = known | self._reduced(block, {chunk: each for chunk, each in sources.items() if chunk not in known})
             if keeps:
@@ -81,6 +80,10 @@ class Feed:
             if with_rows and repeats and self._is_one:
                 self._only = block
             yield block._replace(grams=grams) if with_rows else block._replace(x=None, y=None, others={}, grams=grams)
+
+    def _read_blocks(self, epoch: int, begin: int, others: Sequence[str]) -> Generator[DeviceBlock]:
+        for block in self._blocks.read(epoch, begin):
+            yield self._on_devices(block, others)
 
     def _has_all(self, sources: Sources) -> bool:
         starts = range(0, self._blocks.rows, self._blocks.block_rows)
