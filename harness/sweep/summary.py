@@ -59,6 +59,7 @@ class Summary:
             self.state = _state_of(record)
         self.is_continued = bool(self.state.run_id)
         if self.is_continued:
+            self._last_sample = int(time.time() - self.state.started)  # An earlier call may have sampled this second.
             tracker.resume_run(self.state.run_id, owner)
             tracker.tag(self.state.run_id, labels.tags | ({"mlflow.runName": labels.name} if labels.name else {}))
         else:
