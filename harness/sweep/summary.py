@@ -53,13 +53,11 @@ class Summary:
         self._tracker, self._command, self._folder = tracker, command, folder
         self._start = time.monotonic()
         self._monitor: SystemMonitor | None = None
-        self._last_sample = -1
         self.state = SummaryState.read(folder, tracker.say)
         if not self.state.run_id and record:
             self.state = _state_of(record)
         self.is_continued = bool(self.state.run_id)
         if self.is_continued:
-            self._last_sample = int(time.time() - self.state.started)  # An earlier call may have sampled this second.
             tracker.resume_run(self.state.run_id, owner)
             tracker.tag(self.state.run_id, labels.tags | ({"mlflow.runName": labels.name} if labels.name else {}))
         else:
@@ -105,8 +103,8 @@ class Summary:
 
         def log(metrics: Mapping[str, float]) -> None:
             # The step is the time since the sweep started, so that no step is recorded twice.
-            self._last_sample = max(self._last_sample + 1, int(time.time() - self.state.started))
-            self._tracker.log(self.run_id, metrics, self._last_sample)
+            self.state.sampled = max(self.state.sampled + 1, int(time.time() - self.state.started))
+            self._tracker.log(self.run_id, metrics, self.state.sampled)
 
         self._monitor = self._monitor or SystemMonitor(log)
 

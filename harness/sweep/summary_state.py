@@ -43,6 +43,7 @@ class SummaryState:
     data: list[str] = field(default_factory=list)  # Descriptions of the runs' data.
     calls: int = 0
     started: float = 0.0  # When the first call started, in seconds since 1970.
+    sampled: int = -1  # Step of the last system metrics.
 
     @classmethod
     def read(cls, folder: Path, say: Callable[[str], None]) -> SummaryState:
