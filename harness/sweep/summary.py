@@ -143,7 +143,9 @@ def _state_of(record: Record) -> SummaryState:
         if key.startswith("time/")
     }
     calls = int(record.data.tags.get("calls", 1))
-    return SummaryState(record.info.run_id, seconds=seconds, calls=calls, started=record.info.start_time / 1000)
+    started = record.info.start_time / 1000
+    sampled = int(time.time() - started) + calls  # Calls shorter than a second have a sample each.
+    return SummaryState(record.info.run_id, seconds=seconds, calls=calls, started=started, sampled=sampled)
 
 
 def _describe_data(run: Run) -> str:
