@@ -128,10 +128,13 @@ def prepare(
     tables: dict[str, Table] = {}
     runs: dict[str, Run] = {}
     checked: set[tuple[str, Loss]] = set()
+    optimizers: set[str] = set()  # Those that have been checked.
     order = []
     for config in configs:
         _check_model(config)
-        check_settings(config.optimizer)
+        if (settings := repr(config.optimizer)) not in optimizers:
+            optimizers.add(settings)
+            check_settings(config.optimizer)
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
         cache = Path(config.runtime.cache).absolute()
         if key not in tables:
