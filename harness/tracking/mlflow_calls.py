@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,31 @@ class MlflowCalls:
 
         with ThreadPoolExecutor(self.at_once) as pool:
             return [*pool.map(create, range(ms - len(runs) + 1, ms + 1), runs)]
+
+    def make_at_once(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Make deliveries concurrently until one fails; return those that have failed or not been tried."""
+        failed = [True] * len(deliveries)
+        order = iter(range(len(deliveries)))  # Each thread takes the next one.
+        has_failed = threading.Event()
+
+        def make_some() -> None:
+            for index in order:
+                if has_failed.is_set():
+                    return
+                try:
+                    for call in deliveries[index].calls():
+                        call()
+                    failed[index] = False
+                except Exception:  # The next attempt handles it.
+                    has_failed.set()
+
+        # Daemons, so that a process that gives up does not wait for a server that hangs.
+        threads = [threading.Thread(target=make_some, daemon=True) for _ in range(self.at_once)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return list(itertools.compress(deliveries, failed))
 
     def deliveries(self, records: Sequence[Record], outbox: Outbox, *, is_own: bool) -> Iterator[list[Delivery]]:
         """Yield lists of deliveries of `records`; finish each list, in any order, before requesting the next.

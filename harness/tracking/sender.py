@@ -198,7 +198,7 @@ class Sender:
         """Deliver records together; if that fails, one by one."""
         records = [self._killed_if_incomplete(record, outbox) for record in records]
         lists = self._calls.deliveries(records, outbox, is_own=outbox is self._outbox)
-        for delivery in (delivery for some in lists for delivery in self._failed_at_once(some)):
+        for delivery in itertools.chain.from_iterable(map(self._left_of, lists)):
             try:
                 for call in delivery.calls():
                     self._retrying(call)
@@ -212,32 +212,10 @@ class Sender:
                         self._make([record], outbox)
             self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
 
-    def _failed_at_once(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Try deliveries concurrently until one fails; return those that must then be made one after another."""
-        if self._calls.at_once == 1 or len(deliveries) == 1 or self._is_unreachable:
-            return deliveries
-        failed = [True] * len(deliveries)
-        order = iter(range(len(deliveries)))  # Each thread takes the next one.
-        has_failed = threading.Event()
-
-        def make_some() -> None:
-            for index in order:
-                if has_failed.is_set():
-                    return
-                try:
-                    for call in deliveries[index].calls():
-                        call()
-                    failed[index] = False
-                except Exception:  # The next attempt handles it.
-                    has_failed.set()
-
-        # Daemons, so that a process that gives up does not wait for a server that hangs.
-        threads = [threading.Thread(target=make_some, daemon=True) for _ in range(self._calls.at_once)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return list(itertools.compress(deliveries, failed))
+    def _left_of(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Make deliveries at once where that is possible; return those to make one after another."""
+        is_possible = self._calls.at_once > 1 and len(deliveries) > 1 and not self._is_unreachable
+        return self._calls.make_at_once(deliveries) if is_possible else deliveries
 
     def _killed_if_incomplete(self, record: Record, outbox: Outbox) -> Record:
         """Let a run that lacks a record end as killed, so that the next command completes it."""
