@@ -1,6 +1,8 @@
-"""Which points of a curve are kept."""
+"""The losses of a tile's updates, and which of them are kept."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 
@@ -12,3 +14,38 @@ def thinned(updates: np.ndarray, total: int, points: int) -> np.ndarray:
     """
     stride = -(-total // (points - 2))
     return (updates % stride == 0) | (updates == 1) | (updates == total)
+
+
+class TileCurve:
+    """The losses of a tile's updates in the current epoch, thinned for each of its stops."""
+
+    def __init__(self, tile: int, totals: Collection[int], points: int) -> None:
+        """Begin an epoch.
+
+        Args:
+            tile: Number of lanes.
+            totals: Updates of the lanes' stops.
+            points: Maximum number of points that one stop keeps.
+        """
+        self._tile, self._totals, self._points = tile, {*totals}, points
+        self._pieces: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, updates: np.ndarray, losses: np.ndarray) -> None:
+        """Keep points of consecutive `updates`, with losses `[updates, tile]`."""
+        keep = np.any([thinned(updates, total, self._points) for total in self._totals], axis=0)
+        self._pieces.append((updates[keep], losses[keep]))
+
+    def kept(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of the updates that are kept, and their losses, float32 `[updates, tile]`."""
+        if not self._pieces:
+            return np.zeros(0, np.int64), np.zeros((0, self._tile), np.float32)
+        updates, losses = zip(*self._pieces, strict=True)
+        return np.concatenate(updates), np.concatenate(losses)
+
+    def restore(self, updates: np.ndarray, losses: np.ndarray) -> None:
+        """Continue with what `kept` returned."""
+        self._pieces = [(updates, losses)]
+
+    def clear(self) -> None:
+        """Begin the next epoch."""
+        self._pieces = []

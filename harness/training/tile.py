@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from harness.training.best_epochs import BestEpochs
-from harness.training.curves import thinned
+from harness.training.curves import TileCurve
 from harness.training.events import Diverged, Ending, EpochEnd, Failed, Measured, Stopped
 from harness.training.kept_weights import ReadPart, measure_kept, of_test
 from harness.training.lane import Lane
@@ -55,17 +55,17 @@ class Tile:
         self.lanes, self.length = {**lanes, **cohort}, length
         self.error: Exception | None = None
         self.device = ""  # TensorFlow's name for the device that trains it.
-        self._chunk, self._curve_points = padded[0].chunk, curve_points
+        self._chunk = padded[0].chunk
         self._home = {lane: position for position, lane in enumerate(lanes)}
         self.positions = dict(self._home)
         self._stack, self.loop, self._evaluation = stack, loop, evaluation
         self._state = loop.start(stack.start([lane.seed for lane in padded], [lane.learning_rate for lane in padded]))
         self._sums = self._ended_sums = evaluation.start()
         self._updates = 0
-        self._totals = {stop * loop.updates for spec in self.lanes.values() for stop in spec.stops}
+        totals = {stop * loop.updates for spec in self.lanes.values() for stop in spec.stops}
+        self._curve = TileCurve(length, totals, curve_points)
         self._diverged: dict[int, int] = {}
         self._best = BestEpochs({lane: spec.restore for lane, spec in self.lanes.items() if spec.restore})
-        self._curve: list[tuple[np.ndarray, np.ndarray]] = []
         self._test: list[dict[str, float]] = [{}] * length
         self._early = sorted(early)
         self._paused_at: int | None = None  # The row inside a block up to which it has been trained on.
@@ -138,8 +138,7 @@ class Tile:
         for lane, position in self.positions.items():
             if lane not in self._diverged and not (finite := np.isfinite(values[:, position])).all():
                 self._diverged[lane] = int(numbers[finite.argmin()])
-        keep = np.any([thinned(numbers, total, self._curve_points) for total in self._totals], axis=0)
-        self._curve.append((numbers[keep], values[keep]))
+        self._curve.add(numbers, values)
 
     def _next_pause(self, start: int, stop: int) -> int | None:
         """Return the row of an epoch, in `(start, stop]`, at which the next early update ends, if it ends there."""
@@ -201,7 +200,7 @@ class Tile:
         return {"failed": np.array(list(self.positions), np.int64)}
 
     def _whole_state(self) -> dict[str, np.ndarray]:
-        numbers, values = self._epoch_curve()
+        numbers, values = self._curve.kept()
         return {
             "positions": np.array(list(self.positions.items()), np.int64).reshape(-1, 2),
             "diverged": np.array(list(self._diverged.items()), np.int64).reshape(-1, 2),
@@ -251,7 +250,7 @@ class Tile:
             raise ValueError("its updates do not fit its position")
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(value) for value in values])
         self._updates = done
-        self._curve = [(curve, losses)]
+        self._curve.restore(curve, losses)
 
     def _restore_failed(self, state: State) -> None:
         require_names(state, ["failed"])
@@ -267,7 +266,7 @@ class Tile:
         losses = self._state.epoch_loss.numpy() / rows
         metrics = self._evaluation.metrics(self._sums)
         weights = [weight.numpy() for weight in self._state.lanes.weights]
-        updates, curve = self._epoch_curve()
+        updates, curve = self._curve.kept()
         for lane in self.active(epoch):
             position = self.positions[lane]
             if lane not in self._diverged and not all(np.isfinite(weight[position]).all() for weight in weights):
@@ -291,7 +290,7 @@ class Tile:
                 yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._sums, self._test[position])
         self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
         self._ended_sums, self._sums = self._sums, self._evaluation.start()
-        self._curve = []
+        self._curve.clear()
 
     @events_end_the_tile
     def leave(self, lanes: Mapping[int, Ending], epoch: int) -> Iterator[Stopped]:
@@ -321,9 +320,3 @@ class Tile:
             return Stopped(lane, epoch, stops, weights, ending, restored, *measured)
         weights = self._stack.weights(self._state.lanes, position)
         return Stopped(lane, epoch, stops, weights, ending, None, confusion, dict(test))
-
-    def _epoch_curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return numbers and losses `[updates, tile]` of the epoch's updates that are kept."""
-        if not self._curve:
-            return np.zeros(0, np.int64), np.zeros((0, len(self._state.epoch_loss)), np.float32)
-        return np.concatenate([numbers for numbers, _ in self._curve]), np.concatenate([v for _, v in self._curve])
