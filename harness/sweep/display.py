@@ -67,9 +67,7 @@ class Display:
     def tasks(self, table: Table, words: str) -> None:
         """Show a row for each task of a sweep; where there is no terminal, print only their progress, in `words`."""
         if not self._is_live:
-            if self._is_due(PLAIN_SECONDS):
-                self._last_line = time.monotonic()
-                self.say(f"tasks:  {words}")
+            self._say_if_due(f"tasks:  {words}")
             return
         if self._table is None:
             self._table = Live(console=self.console, transient=True, auto_refresh=False)
@@ -91,9 +89,7 @@ class Display:
     def _show(self, what: str, done: int, total: int | None, parts: Sequence[str]) -> None:
         state = ", ".join(parts)
         if not self._is_live:
-            if self._is_due(PLAIN_SECONDS):
-                self._last_line = time.monotonic()
-                self.say(f"{what}: {state}")
+            self._say_if_due(f"{what}: {state}")
             return
         if self._bar is None:
             self._bar = Progress(
@@ -108,6 +104,12 @@ class Display:
             self._bar.start()
         task = self._bar.task_ids[0]
         self._bar.update(task, description=what, total=total, completed=done, state=state)
+
+    def _say_if_due(self, line: str) -> None:
+        """Print progress where there is no terminal."""
+        if self._is_due(PLAIN_SECONDS):
+            self._last_line = time.monotonic()
+            self.say(line)
 
     def _rates(self, what: str, *done: int) -> list[float]:
         """Return the rates since the first report on this work, so that compilation is excluded."""
