@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 
-from harness.config import Loss
+from harness.config import DataConfig, Loss
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.statistics import Column
+from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
 from harness.models import linear
 from harness.training.events import Diverged, EpochEnd, Event, Failed, Stopped
@@ -62,6 +65,15 @@ def lane(
     chunk: int, rate: float = 0.01, stops: tuple[int, ...] = (2,), seed: int = 0, recipe_: Recipe | None = None
 ) -> Lane:
     return Lane(chunk, recipe_ or recipe(), seed, rate, stops)
+
+
+def noisy_table(folder: Path, rows: int) -> Table:
+    """Return a table of `a` and `b`, and a target `y` that depends on both."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(rows, 2)), columns=["a", "b"])
+    frame["y"] = frame["a"] - 2 * frame["b"] + rng.normal(size=rows)
+    frame.to_csv(folder / "some.csv", index=False)
+    return open_table(DataConfig(["a", "b"], "y", str(folder / "some.csv")), folder)
 
 
 def breaks_in_training(inputs: int) -> keras.Model:

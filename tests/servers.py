@@ -1,9 +1,11 @@
-"""A real MLflow server to test against, and a proxy in front of it whose connections can be cut."""
+"""Real servers to test against, and a proxy whose connections can be cut."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import shutil
 import signal
 import socket
@@ -58,6 +60,20 @@ class Server:
     def kill(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+@contextlib.contextmanager
+def running_ui(folder: Path) -> Iterator[str]:
+    """Run `harness ui` in a folder; return the address that it prints."""
+    command = [Path(sys.executable).with_name("harness"), "ui"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        lines = itertools.islice(process.stdout, 20)
+        yield next(found[0] for line in lines if (found := re.search(r"http://[\d.:]+", line)))
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
 
 
 class Proxy:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +14,7 @@ import pytest
 
 from harness.tracking.reader import RunReader
 from harness.tracking.uri import file_path
+from tests.servers import running_ui
 from tests.warm import Warm
 
 ROWS = "area,rooms,price\n" + "".join(
@@ -99,15 +97,7 @@ def test_the_ui_shows_artifacts(moved: tuple[Path, Path]) -> None:
     new, _ = moved
     reader = RunReader(f"sqlite:///{new}/mlflow.db")
     run_id = reader.newest_runs(9)[-1].info.run_id
-    command = [Path(sys.executable).with_name("harness"), "ui"]
-    process = subprocess.Popen(command, cwd=new, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        lines = itertools.islice(process.stdout, 20)
-        address = next(found[0] for line in lines if (found := re.findall(r"http://[\d.:]+", line)))
+    with running_ui(new) as address:
         query = urllib.parse.urlencode({"path": "config.yaml", "run_uuid": run_id})
         with urllib.request.urlopen(f"{address}/get-artifact?{query}", timeout=60) as answer:
             assert b"chunksize" in answer.read()
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 import urllib.parse
@@ -27,6 +24,7 @@ from harness.tracking.reader import RunReader
 from harness.tracking.store import open_store
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import file_path, mlflow_uri, sqlite_path, tracking_uri
+from tests.servers import running_ui
 
 # As the command does, which another test may run after something was computed here.
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -86,20 +84,13 @@ def test_the_ui_shows_artifacts_from_any_folder(tmp_path: Path, monkeypatch: pyt
     with Tracker(tracking_uri(), "harness", folder / "outbox") as tracker:
         run_id = tracker.start_run("a", {}, {})
         tracker.log_text(run_id, "text", "some.txt")
-    process = subprocess.Popen([COMMAND, "ui"], cwd=folder, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        lines = itertools.islice(process.stdout, 20)
-        address = next(found[0] for line in lines if (found := re.search(r"http://[\d.:]+", line)))
+    with running_ui(folder) as address:
         query = urllib.parse.urlencode({"path": "some.txt", "run_uuid": run_id})
         with urllib.request.urlopen(f"{address}/get-artifact?{query}", timeout=30) as answer:
             assert answer.read() == b"text"
         query = urllib.parse.urlencode({"experiment_id": "1"})
         with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/get?{query}", timeout=30) as answer:
             assert json.load(answer)["experiment"]["name"] == "harness"
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 
-from harness.config import DataConfig, Scaling
+from harness.config import Scaling
 from harness.data.scaler import Scaler
-from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
 from harness.models import mlp
 from harness.training.events import Ending, EpochEnd, Progress
 from harness.training.lane import Lane
-from tests.helpers import History, make_scan, note, recipe, train
+from tests.helpers import History, make_scan, noisy_table, note, recipe, train
 
 LEAVING = dict.fromkeys([0, 1, 2, 3, 8, 9, 10, 11], 1) | {4: 2, 12: 2}
 """Lanes and the epochs after which they end; all 18 begin in tiles of eight."""
@@ -45,13 +42,7 @@ def small(inputs: int) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """1,203 rows."""
-    folder: Path = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(1)
-    frame = pd.DataFrame(rng.normal(size=(1203, 2)), columns=["a", "b"])
-    frame["y"] = frame["a"] - 2 * frame["b"] + rng.normal(size=1203)
-    frame.to_csv(folder / "some.csv", index=False)
-    return open_table(DataConfig(["a", "b"], "y", str(folder / "some.csv")), folder)
+    return noisy_table(tmp_path_factory.mktemp("data"), 1203)
 
 
 def test_survivors_move_together_and_equal_their_runs_alone(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from harness.models import mlp
 from harness.training.events import Ending, EpochEnd, Event, Progress, Stopped
 from harness.training.lane import Lane
 from harness.training.stopper import Patience, PatienceRule
-from tests.helpers import History, lane, make_scan, note, recipe, train
+from tests.helpers import History, lane, make_scan, noisy_table, note, recipe, train
 
 
 class AtEpoch:
@@ -40,13 +40,7 @@ class AtEpoch:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """3,003 rows."""
-    folder: Path = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(1)
-    frame = pd.DataFrame(rng.normal(size=(3003, 2)), columns=["a", "b"])
-    frame["y"] = frame["a"] - 2 * frame["b"] + rng.normal(size=3003)
-    frame.to_csv(folder / "some.csv", index=False)
-    return open_table(DataConfig(["a", "b"], "y", str(folder / "some.csv")), folder)
+    return noisy_table(tmp_path_factory.mktemp("data"), 3003)
 
 
 def lanes(first: tuple[int, ...]) -> list[Lane]:
