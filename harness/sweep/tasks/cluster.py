@@ -24,11 +24,13 @@ class Cluster(Protocol):
     Attributes:
         name: Its name in messages.
         is_remote: Whether workers may be on other machines.
+        seconds: Time between looks at it and at the files of its tasks, which other users need, too.
         tasks: Maximum number of tasks that the user wants; None leaves it to the cluster.
     """
 
     name: str
     is_remote: bool
+    seconds: float
     tasks: int | None
 
     def size(self) -> int:
@@ -60,7 +62,7 @@ def work_command(options: Sequence[str] = ()) -> list[str]:
 class Workers:
     """Processes on this machine, each with its share of the cores."""
 
-    name, is_remote = "this machine", False
+    name, is_remote, seconds = "this machine", False, 0.5
 
     def __init__(self, config: WorkersConfig, options: Sequence[str] = ()) -> None:
         """Take the launcher's keys, and options for `harness work`."""

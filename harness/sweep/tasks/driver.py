@@ -33,9 +33,6 @@ from harness.sweep.tasks.recorder import DriverRecorder
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.training.events import Failed
 
-REMOTE_SECONDS = 10.0
-"""Between looks at a cluster and at the files of its tasks, which other users need, too."""
-
 END_SECONDS = 60.0
 """How long a worker may take to exit after it has written its result."""
 
@@ -69,7 +66,6 @@ class TaskBatch(Batch):
         self._jobs: dict[int, Job] = {}
         self._attempts: dict[int, Attempts] = {}
         self._states: dict[int, str] = {}
-        self._seconds = REMOTE_SECONDS if cluster.is_remote else POLL_SECONDS / 2
 
     def run(self, display: Display) -> None:
         """Return once every run has ended."""
@@ -154,7 +150,7 @@ class TaskBatch(Batch):
                     if time.monotonic() >= next_look:
                         open_tasks -= self._look(open_tasks, display)
                         self._show(todo, display)
-                        next_look = time.monotonic() + self._seconds
+                        next_look = time.monotonic() + self._cluster.seconds
                     if open_tasks and not stop:
                         time.sleep(POLL_SECONDS / 2)  # A signal does not end it.
                 is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # The terminal, not the cluster.
@@ -236,7 +232,7 @@ class TaskBatch(Batch):
         deadline, jobs, pause = time.monotonic() + seconds, self._jobs_of(tasks), POLL_SECONDS / 4
         while time.monotonic() < deadline and (jobs := {n: jobs[n] for n in self._cluster.alive(jobs)}):
             time.sleep(pause)
-            pause = min(2 * pause, self._seconds)
+            pause = min(2 * pause, self._cluster.seconds)
 
     def _show(self, todo: Sequence[Run], display: Display) -> None:
         failures = {number: attempts.failures for number, attempts in self._attempts.items()}

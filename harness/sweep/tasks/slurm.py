@@ -46,7 +46,7 @@ exit "$code"
 class Slurm:
     """A Slurm cluster, through its own commands."""
 
-    name, is_remote = "Slurm", True
+    name, is_remote, seconds = "Slurm", True, 10.0
 
     def __init__(self, config: SlurmConfig, options: Sequence[str] = ()) -> None:
         """Take the launcher's keys, and options for `harness work`.
