@@ -56,7 +56,7 @@ class Comparison:
         varies: False if there are several pairs, all bit-identical.
         full_std: Sample standard deviation over pairs; None for a single pair, or if nothing varies.
         difference: Mean of `batch - full` over the pairs.
-        interval: 95 % confidence interval of the mean difference, adjusted for the number of comparisons; see
+        interval: 95% confidence interval of the mean difference, adjusted for the number of comparisons; see
             `harness.analysis.intervals`.
         adjusted_for: Number of intervals that this one is adjusted for, itself included.
         full_updates: Updates at the point of comparison.

@@ -39,9 +39,9 @@ class Differences:
 
 
 def intervals(differences: Sequence[Differences]) -> list[tuple[float, float] | None]:
-    """Return 95 % confidence intervals of the means by Student's t, adjusted for their number.
+    """Return 95% confidence intervals of the means by Student's t, adjusted for their number.
 
-    The probability that at least one of them excludes 0 although there is no difference is at most 5 %. Differences
+    The probability that at least one of them excludes 0 although there is no difference is at most 5%. Differences
     that do not vary have no interval.
     """
     from scipy.stats import t  # SciPy takes a second to import and is only needed with several seeds or splits.

@@ -176,7 +176,7 @@ def _intervals(comparisons: Sequence[Comparison]) -> list[Column]:
         return []
     columns = [["pairs", *(str(each.seeds) for each in comparisons)]]
     if any(each.interval for each in comparisons):
-        columns += [["batch - full,\nmean [95 % interval]", *(_interval(each) for each in comparisons)]]
+        columns += [["batch - full,\nmean [95% interval]", *(_interval(each) for each in comparisons)]]
     return columns
 
 
