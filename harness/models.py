@@ -1,6 +1,6 @@
-"""Models that come with harness. Any function that takes the number of inputs and returns a Keras model works too.
+"""The built-in models. Any function that takes the number of inputs and returns a Keras model works too.
 
-A function whose second argument is `outputs` also gets the number of outputs: of targets or classes.
+A function whose second argument is `outputs` also receives the number of targets or classes.
 """
 
 from __future__ import annotations
