@@ -82,8 +82,13 @@ def _run() -> tuple[int, str]:
         if is_damaged(error):
             remedy = "Restore it from a backup, or try sqlite3's command .recover on it."
             return 2, f"The tracking store is damaged ({reason(error)}). {remedy}"
-        sentence = explain(error) or f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
-        return 1, sentence
+        if sentence := explain(error):
+            return 1, sentence
+        if isinstance(error, OSError) and error.filename is not None:
+            name = f"Cannot use {os.fsdecode(error.filename)}: {error.strerror}."
+        else:
+            name = f"{type(error).__name__}: {error}"
+        return 1, f"{name} (HYDRA_FULL_ERROR=1 shows the traceback)"
 
 
 def _tune_process() -> None:
