@@ -54,8 +54,7 @@ class Leaderboard:
     def plan(self, runs: Sequence[Run]) -> None:
         """Set the order of runs, not all of which need to be added; runs of earlier calls come first."""
         for run in runs:
-            # Losses are comparable if their kind, weights and scaling agree; otherwise, only some metrics are
-            # comparable.
+            # Losses can be compared if their kind, weights and scaling agree; otherwise, only some metrics can.
             scaler = run.scaler
             space = (run.loss, run.table.weights, scaler.log_targets, scaler.target_mean, scaler.target_std)
             self._loss_spaces.add(space)

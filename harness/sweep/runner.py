@@ -118,8 +118,7 @@ class Sweep:
 
         Args:
             configs: Configurations; `runtime` and `tracking` must be the same in all batches.
-            commands: For each configuration, the command that trains only this configuration; by default, the sweep's
-                command.
+            commands: The command that trains each configuration alone; by default, the sweep's command.
 
         Returns:
             The ended run of each configuration, in order; equal configurations share a run.
@@ -234,8 +233,7 @@ class Sweep:
             tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
             opened.enter_context(tracker)
             reader = RunReader(uri)
-            # Claims are released after the tracker is closed, so that no run appears abandoned before its end is
-            # delivered.
+            # Released after the tracker is closed, so that no run appears abandoned before its end is delivered.
             locks = self._resources.enter_context(locks_of(uri, reader.client))
             self._resources.push(opened.pop_all())
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
@@ -272,8 +270,7 @@ class Sweep:
         for table in {run.table.folder: run.table for run in runs}.values():
             for note in table.notes:
                 self._say(f"data:   {note}")
-            # Notes report images that were left out.
-            if (table.dropped or table.filled) and not table.features[0].shape:
+            if (table.dropped or table.filled) and not table.features[0].shape:  # Notes cover images left out.
                 filled = count(table.filled, "empty field")
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
             for note in filter(None, map(explain_text, table.features)):
