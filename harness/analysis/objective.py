@@ -25,7 +25,8 @@ def settings(sweep: Sweep) -> list[str]:
 
     Runs without a param are ignored for that param, unless it may be null: null is not recorded.
     """
-    rows = sweep.runs[list(sweep.params)].to_dict("records")
+    runs = sweep.runs[list(sweep.params)]
+    rows = runs.loc[:, runs.nunique(dropna=False) > 1].to_dict("records")
     return varying(
         [{key: str(row[key]) for key in row if pd.notna(row[key]) or key.startswith(_MAY_BE_NULL)} for row in rows]
     )
