@@ -77,7 +77,7 @@ class TasksLauncher(FusedLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Tell the app where to train, then do as the other launcher does."""
-        self._app.cluster = self._cluster
+        self._app.cluster = partial(self._cluster, self._app.worker_options)
         return super().launch(job_overrides, initial_job_idx)
 
     def _cluster(self, options: Sequence[str]) -> Any:

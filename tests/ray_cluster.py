@@ -87,21 +87,26 @@ class RayCluster:
     def start_node(self) -> None:
         self._start(f"--address={ADDRESS}")
 
-    def lose_node(self) -> None:
-        """Kill the second node's daemon with all that it runs."""
+    def lose_node(self) -> set[str]:
+        """Kill the second node's daemon with all that it runs; return the names of its actors."""
         (raylet,) = (pid for pid in self.raylets() if pid != self._first)
+        lost = {name for name, (_, node) in self.workers().items() if node == raylet}
         family = [psutil.Process(raylet), *psutil.Process(raylet).children(recursive=True)]
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(family, timeout=30)
+        return lost
 
-    def nodes(self) -> dict[str, bool]:
-        """Return the running tasks' actors, and whether they are on the node that can be lost."""
+    def workers(self) -> dict[str, tuple[psutil.Process, int]]:
+        """Return the processes of all tasks' actors, and their node's daemon, by name."""
         found = {}
-        for pid in self.raylets():
-            for name in workers(pid):
-                found[name] = pid != self._first
+        for raylet in self.raylets():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in psutil.Process(raylet).children(recursive=True):
+                    title = " ".join(process.cmdline())
+                    if title.startswith("ray::harness-"):
+                        found[title.removeprefix("ray::").partition(":")[0]] = process, raylet
         return found
 
     def close(self) -> None:
@@ -123,17 +128,6 @@ class RayCluster:
             assert process.poll() is None, output.read_text()
             assert time.monotonic() < deadline, output.read_text()
             time.sleep(0.1)
-
-
-def workers(raylet: int) -> dict[str, psutil.Process]:
-    """Return the actors of tasks that a node runs, by name."""
-    found = {}
-    for process in psutil.Process(raylet).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            title = " ".join(process.cmdline())
-            if title.startswith("ray::harness-"):
-                found[title.removeprefix("ray::").partition(":")[0]] = process
-    return found
 
 
 @contextlib.contextmanager

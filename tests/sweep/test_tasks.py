@@ -84,6 +84,9 @@ class Inside(Cluster):
     def size(self) -> int:
         return 2
 
+    def cores(self, tasks: int) -> int:
+        return 1
+
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         for task in tasks:
             self.submitted.append(task.number)

@@ -37,6 +37,10 @@ class Cluster(Protocol):
         """Return how many tasks can run at once."""
         ...
 
+    def cores(self, tasks: int) -> int:
+        """Return the number of cores of each worker if there are so many tasks."""
+        ...
+
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Start a worker for each task, with its log in the folder `logs`; yield each job as soon as it is submitted.
 
@@ -74,10 +78,14 @@ class Workers:
         """Return the number of cores."""
         return len(cores())
 
+    def cores(self, tasks: int) -> int:
+        """Return each worker's share of the cores."""
+        return max(self.size() // tasks, 1)
+
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Start processes that do not receive the terminal's signals, so that only the driver does."""
         logs.mkdir(parents=True, exist_ok=True)
-        self._share = self._share or max(self.size() // len(tasks), 1)
+        self._share = self._share or self.cores(len(tasks))
         for task in tasks:
             log = logs / f"{task.number}.log"
             with log.open("ab") as output:

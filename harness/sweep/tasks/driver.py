@@ -30,6 +30,7 @@ from harness.sweep.tasks.files import Job, TaskFiles
 from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
 from harness.sweep.tasks.partition import partition, tiles_of
 from harness.sweep.tasks.recorder import DriverRecorder
+from harness.sweep.tasks.scaling import default_tasks
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.training.events import Failed
 
@@ -108,7 +109,8 @@ class TaskBatch(Batch):
         divided = {run for runs in self._tasks.values() for run in runs}
         if new := [run for run in todo if run not in divided]:
             scans = self._scans if self._scans and new == self._runs else prepare_scans(new, self._executor)
-            tasks = partition(tiles_of(scans), self._cluster.tasks or self._cluster.size())
+            tiles = tiles_of(scans)
+            tasks = partition(tiles, self._cluster.tasks or default_tasks(tiles, self._cluster))
             self._tasks |= dict(enumerate(tasks, max(self._tasks, default=0) + 1))
             signatures = [[run.signature for run in runs] for runs in self._tasks.values()]
             write_json(self._folder / "partition.json", _PARTITION_KIND, signatures)

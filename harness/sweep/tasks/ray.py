@@ -46,6 +46,10 @@ class Ray:
         """Return how many tasks the nodes have room for, regardless of what is running on them now."""
         return max(self._room(), 1)
 
+    def cores(self, tasks: int) -> int:
+        """Return the number of cores of each worker."""
+        return self._config.cpus_per_task
+
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Create an actor for each task; Ray starts it as soon as a node has room."""
         logs.mkdir(parents=True, exist_ok=True)

@@ -70,6 +70,10 @@ class Slurm:
                 free += max(total - other, 0) // self._config.cpus_per_task
         return max(min(free, self._config.array_parallelism), 1)
 
+    def cores(self, tasks: int) -> int:
+        """Return the number of cores of each worker."""
+        return self._config.cpus_per_task
+
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Submit the tasks in as few arrays as the cluster allows."""
         logs.mkdir(parents=True, exist_ok=True)
