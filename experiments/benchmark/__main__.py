@@ -27,6 +27,7 @@ from experiments.benchmark.measure import Benchmark
 from experiments.benchmark.search import search_goals, search_parts, search_task
 from experiments.benchmark.servers import lacks_postgres
 from experiments.benchmark.team import team_goals, team_parts
+from experiments.benchmark.workers import worker_goals, worker_parts
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
@@ -68,7 +69,10 @@ def main(words: Sequence[str] | None = None) -> int:
         else:
             with benchmark.noting_failure("a team's server"):
                 parts |= team_parts(options.repeats, benchmark.say)
+        with benchmark.noting_failure("workers"):
+            parts |= worker_parts(benchmark.say)
     reached = [*goals(rows, parts), *(image_goals(parts) if options.images else []), *team_goals(parts)]
+    reached += worker_goals(parts)
     reached += search_goals(parts) if options.trials else []
     machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
     page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"

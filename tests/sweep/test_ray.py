@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.skipif(bool(ray_cluster.why_not()), reason=ray_cluster.why_not()),
 ]
 
-WORDS = [word.replace("epochs=5,400", "epochs=5,600") for word in WORDS]
 RAY = ["hydra/launcher=ray", f"hydra.launcher.address={ray_cluster.ADDRESS}", "hydra.launcher.tasks=3"]
 SECONDS = 400
 """How long all waits of the test may take together."""
