@@ -1,7 +1,7 @@
 """Shuffles training rows: individually while a table is written, and page by page in each epoch.
 
-Both use bounded memory. Rows are dealt to files (decks) at random, and each file, small enough for memory, is permuted,
-which makes all orders equally likely. In each epoch only whole pages are permuted, so that reading stays sequential; a
+Both use bounded memory. Rows are dealt to decks at random, which are files if memory does not hold all rows, and each
+deck, small enough for memory, is permuted, which makes all orders equally likely. In each epoch only whole pages are permuted, so that reading stays sequential; a
 run's seed also permutes the rows within each page.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 DECKS = 256
 DECK_BYTES = 16 << 20
 """Maximum bytes of rows permuted at once; a longer deck is dealt again."""
-HELD_BYTES = 8 << 20
-"""Bytes of rows held in memory until they are appended to their decks, of which only one is open at a time."""
+HELD_BYTES = 16 << 20
+"""Bytes of rows held in memory until they are appended to the files of their decks, of which one is open at a time."""
 
 
 class Shuffle:
@@ -49,7 +49,22 @@ class Shuffle:
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yield all rows, `[columns, rows]`, and remove the decks."""
-        self._append()
+        if self._held_bytes <= min(self._deck_bytes, HELD_BYTES) and not any(self._folder.iterdir()):
+            yield from self._held_rows()
+        else:
+            self._append()
+            yield from self._filed_rows()
+        shutil.rmtree(self._folder)
+
+    def _held_rows(self) -> Iterator[np.ndarray]:
+        """Yield all rows, none of which have been written to files."""
+        for held in self._held:
+            if held:
+                yield self._random.permutation(np.concatenate(held)).T
+                held.clear()
+
+    def _filed_rows(self) -> Iterator[np.ndarray]:
+        """Yield all rows, none of which are held in memory."""
         for deck in range(DECKS):
             path = self._path(deck)
             size = path.stat().st_size if path.exists() else 0
@@ -66,7 +81,6 @@ class Shuffle:
                     values = self._read(file, size)
                 path.unlink()
                 yield self._random.permutation(values).T
-        shutil.rmtree(self._folder)
 
     def _append(self) -> None:
         """Append the rows held in memory to their decks."""
