@@ -114,6 +114,7 @@ class _Curves:
     def __init__(self, sweep: Sweep, metric: str) -> None:
         self._by_epoch = curves_of(sweep, metric)
         self._by_update = curves_of(sweep, f"{BY_UPDATE}{metric}")
+        self._joined: dict[str, Curve] = {}
 
     def of(self, axis: str, pairs: Sequence[tuple[Run, Run]]) -> tuple[list[list[Curve]], bool]:
         """Return both curves of each pair, and whether their times are of updates timed alone.
@@ -134,13 +135,15 @@ class _Curves:
 
     def _fine(self, run: Run, seconds: float) -> Curve:
         """Return a run's curve with the points inside epochs, and with times of `seconds` for each update."""
-        ends, early = self._by_epoch[run["run_id"]], self._by_update[run["run_id"]]
-        new = ~np.isin(early["updates"], ends["updates"])
-        joined = {name: np.concatenate([early[name][new], values]) for name, values in ends.items()}
-        order = np.argsort(joined["updates"], kind="stable")
-        return {name: values[order] for name, values in joined.items()} | {
-            "seconds": joined["updates"][order] * seconds
-        }
+        run_id = run["run_id"]
+        if run_id not in self._joined:
+            ends, early = self._by_epoch[run_id], self._by_update[run_id]
+            new = ~np.isin(early["updates"], ends["updates"])
+            joined = {name: np.concatenate([early[name][new], values]) for name, values in ends.items()}
+            order = np.argsort(joined["updates"], kind="stable")
+            self._joined[run_id] = {name: values[order] for name, values in joined.items()}
+        curve = self._joined[run_id]
+        return curve | {"seconds": curve["updates"] * seconds}
 
 
 def curves_of(sweep: Sweep, metric: str) -> Mapping[str, Curve]:
@@ -165,6 +168,10 @@ def known(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
+def _mean(values: Any) -> float:
+    return float(values[0] if len(values) == 1 else np.mean(values))  # Of a single value, `np.mean` takes 5 us.
+
+
 def _compare(
     blank: Comparison, pairs: Sequence[tuple[Run, Run]], curves: _Curves, sign: int
 ) -> tuple[Comparison, Differences]:
@@ -182,18 +189,18 @@ def _compare(
     varies = len(common) == 1 or bool((full != full[0]).any() or (batch != batch[0]).any())
     comparison = replace(
         blank,
-        at=float(np.mean([at for _, _, at in common])),
+        at=_mean([at for _, _, at in common]),
         is_alone=is_alone,
-        full=float(full.mean()),
-        batch=float(batch.mean()),
+        full=_mean(full),
+        batch=_mean(batch),
         better="equal" if differences.mean == 0 else "batch" if sign * differences.mean < 0 else "full",
         seeds=len(common),
         varies=varies,
         full_std=float(full.std(ddof=1)) if len(full) > 1 and varies else None,
         batch_std=float(batch.std(ddof=1)) if len(batch) > 1 and varies else None,
         difference=differences.mean,
-        full_updates=known(np.mean([full["updates"] for full, _, _ in common])),
-        batch_updates=known(np.mean([batch["updates"] for _, batch, _ in common])),
+        full_updates=known(_mean([full["updates"] for full, _, _ in common])),
+        batch_updates=known(_mean([batch["updates"] for _, batch, _ in common])),
         full_memory_mb=known(pairs[0][0].get("memory/update_mb", math.nan)),
         batch_memory_mb=known(pairs[0][1].get("memory/update_mb", math.nan)),
     )
@@ -228,8 +235,9 @@ def _last_common_points(axis: str, full: Curve, batch: Curve) -> tuple[Point, Po
         if min(indices) < 0:
             return None
     else:
-        common, *found = np.intersect1d(*sides, return_indices=True)
-        if not common.size or not np.isfinite(common[-1]):
+        full_side, batch_side = (side.tolist() for side in sides)  # For a few points, lists are faster than arrays.
+        at = max({*full_side} & {*batch_side}, default=math.nan)
+        if not math.isfinite(at):
             return None
-        at, indices = common[-1], [int(side[-1]) for side in found]
+        indices = [full_side.index(at), batch_side.index(at)]
     return point(full, indices[0]), point(batch, indices[1]), float(at)

@@ -25,7 +25,8 @@ def settings(sweep: Sweep) -> list[str]:
 
     A run without a param is ignored for it, unless the param may be null, in which case it is not recorded.
     """
-    rows = sweep.runs[list(sweep.params)].to_dict("records")
+    runs = sweep.runs[list(sweep.params)]
+    rows = runs.loc[:, runs.nunique(dropna=False) > 1].to_dict("records")
     return varying(
         [{key: str(row[key]) for key in row if pd.notna(row[key]) or key.startswith(_MAY_BE_NULL)} for row in rows]
     )

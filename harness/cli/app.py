@@ -158,7 +158,7 @@ class App:
         """Add jobs that a launcher has trained in other processes to the sweep; raises the first one's error."""
         self.folder = folder
         ids = run_ids(ended, len(jobs), launcher)
-        configs = _with_names([to_config(job.config) for job in jobs])
+        configs = _with_names([to_config(job) for job in jobs])
         with self._open_sweep() as sweep:
             self.runs += sweep.collect(configs, ids)
 
@@ -210,7 +210,7 @@ class App:
     def _checked(self, jobs: Sequence[Job]) -> list[Config]:
         self.composed = True
         check_environment()
-        configs = [to_config(job.config) for job in jobs]
+        configs = [to_config(job) for job in jobs]
         addresses = {address for config in configs for address in (config.tracking.uri, *paths(config)) if address}
         remember(*addresses)
         for cache in {config.runtime.cache for config in configs}:
@@ -257,12 +257,12 @@ def _with_names(configs: Sequence[Config]) -> list[Config]:
     return found
 
 
-def to_config(config: DictConfig) -> Config:
-    """Convert a composed configuration to the library's dataclass, and check it."""
+def to_config(job: Job) -> Config:
+    """Convert a job's configuration to the library's dataclass, and check it."""
     try:
-        settings: Any = OmegaConf.to_object(config)
+        settings = job.settings()
     except MissingMandatoryValue as error:
-        origin = OmegaConf.select(config, "data.origin") if error.full_key == "data.path" else None
+        origin = OmegaConf.select(job.config, "data.origin") if error.full_key == "data.path" else None
         source = f" Get the file from {origin}." if origin else ""
         raise ConfigError(f"{error.full_key} is not set.{source} Add {error.full_key}=VALUE.") from error
     check_keys(settings)

@@ -6,12 +6,13 @@ on. So Hydra composes only the first of them, and the others are copies with the
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import pickle
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue
 
 from harness.config import DATA_KINDS, DEFAULT_EXPERIMENT, Config
 from harness.config.parts import MOST_FOLDS
@@ -80,12 +82,25 @@ class Job:
         words: Its own overrides.
         choices: The chosen option of each group.
         whole: Returns the configuration with the `hydra` node, as Hydra's own functions take it.
+        shared: Parts of the configuration, as `OmegaConf.to_object` returns them, that the job shares with others.
     """
 
     config: DictConfig
     words: Sequence[str]
     choices: Mapping[str, Any]
     whole: Callable[[], DictConfig]
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> Any:
+        """Return the configuration as an object, without the checks that `App` makes.
+
+        Raises:
+            MissingMandatoryValue: A value is missing.
+        """
+        if not self.shared:
+            return OmegaConf.to_object(self.config)
+        own = {str(key): _object(self.config, str(key)) for key in self.config if key not in self.shared}
+        return Config(**self.shared, **own)
 
     @classmethod
     def of(cls, whole: DictConfig) -> Job:
@@ -119,7 +134,8 @@ def compose_jobs(
         template = templates[kind]
         own = {str(each.input_line): each.key_or_group for each in overrides if not each.is_hydra_override()}
         whole = functools.partial(template.whole, values, own, number)
-        composed.append(Job(template.task(values), list(own), template.choices, whole))
+        shared = template.shared({key.partition(".")[0] for key in values})
+        composed.append(Job(template.task(values), list(own), template.choices, whole, shared))
     return composed
 
 
@@ -131,17 +147,28 @@ class _Template:
         pickled: The configuration with the `hydra` node.
         pickled_task: The configuration without it.
         choices: The chosen option of each group.
+        parts: The parts of the configuration without the `hydra` node, as objects; empty if a value is missing, or
+            depends on another one.
     """
 
     pickled: bytes
     pickled_task: bytes
     choices: Mapping[str, Any]
+    parts: Mapping[str, Any]
 
     @classmethod
     def of(cls, whole: DictConfig) -> _Template:
         """Return the template made of a composed configuration."""
         pickled, choices = pickle.dumps(whole), dict(whole.hydra.runtime.choices)
-        return cls(pickled, pickle.dumps(_task(whole)), choices)
+        task, parts = _task(whole), {}
+        if "${" not in OmegaConf.to_yaml(task):
+            with contextlib.suppress(MissingMandatoryValue):
+                parts = {str(key): _object(task, str(key)) for key in task}
+        return cls(pickled, pickle.dumps(task), choices, parts)
+
+    def shared(self, own: Collection[str]) -> dict[str, Any]:
+        """Return the parts of the configuration in which a job sets no values, given those in which it does."""
+        return {key: part for key, part in self.parts.items() if key not in own}
 
     def task(self, values: Mapping[str, Any]) -> DictConfig:
         """Return a copy without the `hydra` node and with these values."""
@@ -163,6 +190,11 @@ class _Template:
             config.hydra.job.override_dirname = _as_folder(dirname)
             config.hydra.job.id = config.hydra.job.num = number
         return config
+
+
+def _object(config: DictConfig, key: str) -> Any:
+    value = config[key]
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
 def _as_folder(name: str) -> str:

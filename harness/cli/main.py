@@ -82,8 +82,13 @@ def _run() -> tuple[int, str]:
         if is_damaged(error):
             remedy = "Restore it from a backup, or try sqlite3's command .recover on it."
             return 2, f"The tracking store is damaged ({reason(error)}). {remedy}"
-        sentence = explain(error) or f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
-        return 1, sentence
+        if sentence := explain(error):
+            return 1, sentence
+        if isinstance(error, OSError) and error.filename is not None:
+            name = f"Cannot use {os.fsdecode(error.filename)}: {error.strerror}."
+        else:
+            name = f"{type(error).__name__}: {error}"
+        return 1, f"{name} (HYDRA_FULL_ERROR=1 shows the traceback)"
 
 
 def _tune_process() -> None:
@@ -91,8 +96,9 @@ def _tune_process() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP.
             signal.signal(number, _terminate)
-    # The garbage collector takes a quarter of MLflow's import time, and two seconds when the interpreter exits.
-    gc.set_threshold(50_000, 20, 50)
+    # The garbage collector takes a quarter of MLflow's import time, a tenth of the time to read thousands of runs, and
+    # two seconds when the interpreter exits.
+    gc.set_threshold(1_000_000, 20, 50)
     atexit.register(gc.freeze)
 
 

@@ -6,8 +6,9 @@ because Hydra cannot compose frozen classes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -220,7 +221,11 @@ class Config:
 
     def flat(self) -> dict[str, Any]:
         """Return all values of a run by dotted key; the chunksize of a full-sample run is `full`."""
-        own = {key: value for key, value in vars(self).items() if key != "search"}
+        return dict(self._flat)
+
+    @functools.cached_property
+    def _flat(self) -> dict[str, Any]:
+        own = {key.name: getattr(self, key.name) for key in fields(self) if key.name != "search"}
         return flatten(own) | {"chunksize": FULL if self.is_full else self.chunksize}
 
     @property

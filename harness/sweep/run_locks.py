@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from pydantic import TypeAdapter
 
 from harness.errors import ConfigError
-from harness.runtime.state_files import StateError, read_json, write_json
+from harness.runtime.state_files import StateError, read_json, set_aside_unless_file, write_json
 from harness.runtime.user_folder import user_folder
 from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import sqlite_path
@@ -117,7 +117,8 @@ class RunLocks:
             for path in self._folder.glob("*.json"):
                 if path == self._claims:
                     continue
-                lock = FileLock(path.with_suffix(".lock"))
+                set_aside_unless_file(name := path.with_suffix(".lock"))
+                lock = FileLock(name)
                 with contextlib.suppress(Timeout):
                     lock.acquire(blocking=False)
                     _remove(path, lock)  # Its process has ended.
@@ -162,6 +163,7 @@ def _place(path: Path) -> str:
 
 
 def _remove(claims: Path, lock: BaseFileLock) -> None:
+    set_aside_unless_file(claims)
     claims.unlink(missing_ok=True)
     Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
