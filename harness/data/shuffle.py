@@ -17,8 +17,11 @@ import numpy as np
 DECKS = 256
 DECK_BYTES = 16 << 20
 """Maximum bytes of rows permuted at once; a longer deck is dealt again."""
-HELD_BYTES = 16 << 20
-"""Bytes of rows held in memory until they are appended to the files of their decks, of which one is open at a time."""
+HELD_BYTES = 32 << 20
+"""Bytes of rows held in memory until they are appended to the files of their decks, of which one is open at a time.
+
+Permuting a deck takes as much.
+"""
 
 
 class Shuffle:
@@ -49,7 +52,8 @@ class Shuffle:
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yield all rows, `[columns, rows]`, and remove the decks."""
-        if self._held_bytes <= min(self._deck_bytes, HELD_BYTES) and not any(self._folder.iterdir()):
+        longest = max(sum(rows.nbytes for rows in held) for held in self._held)
+        if longest <= max(self._deck_bytes, self._row_bytes) and not any(self._folder.iterdir()):
             yield from self._held_rows()
         else:
             self._append()

@@ -71,7 +71,7 @@ def test_a_write_that_stops_half_way_is_an_error(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            shuffled(tmp_path, 5000, grain=5000, deck_bytes=1000)
+            shuffled(tmp_path, 5000, grain=5000, deck_bytes=100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
