@@ -19,10 +19,10 @@ def photos(files: Path, count: int) -> Path:
     rng = np.random.default_rng(1)
     coarse, fine = (rng.normal(0, GRAIN, (PHOTO[1] // scale, PHOTO[0] // scale, 3)) for scale in (4, 1))
     wide = [Image.fromarray(each.astype(np.float32)).resize(PHOTO) for each in np.moveaxis(coarse, 2, 0)]
-    texture = np.stack(wide, axis=-1) + fine / 2
+    texture = np.stack([np.asarray(each) for each in wide], axis=-1) + fine / 2
 
     def textured(image: Image.Image, number: int) -> Image.Image:
-        # Moved in each image, so that no two are the same.
+        # Moved, so that each image has its own.
         moved = np.roll(texture, (number * 37 % PHOTO[1], number * 101 % PHOTO[0]), (0, 1))
         return Image.fromarray(np.clip(np.asarray(image) + moved, 0, 255).astype(np.uint8))
 
@@ -34,9 +34,7 @@ def thumbnails(files: Path, count: int) -> Path:
     return _folder(files / f"harness-bench-{count}-thumbnails", count, THUMBNAIL, lambda image, number: image)
 
 
-def _folder(
-    folder: Path, count: int, size: tuple[int, int], change: Callable[[Image.Image, int], Image.Image]
-) -> Path:
+def _folder(folder: Path, count: int, size: tuple[int, int], change: Callable[[Image.Image, int], Image.Image]) -> Path:
     if folder.exists():
         return folder
     staging = folder.with_suffix(".part")

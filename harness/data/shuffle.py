@@ -1,8 +1,8 @@
 """Shuffles training rows: individually while a table is written, and page by page in each epoch.
 
-Both use bounded memory. Rows are dealt to decks at random, which are files if memory does not hold all rows, and each
-deck, small enough for memory, is permuted, which makes all orders equally likely. In each epoch only whole pages are permuted, so that reading stays sequential; a
-run's seed also permutes the rows within each page.
+Both use bounded memory. Rows are dealt to decks at random, which are files if there are many rows, and each deck, small
+enough for memory, is permuted, which makes all orders equally likely. In each epoch only whole pages are permuted, so
+that reading stays sequential; a run's seed also permutes the rows within each page.
 """
 
 from __future__ import annotations

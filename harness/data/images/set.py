@@ -113,7 +113,5 @@ def load_file(path: str, stamp: int) -> bytes | Rejected:
     except OSError as error:
         return Rejected(normal(path), f"cannot be opened ({error.strerror})")
     if not is_same:
-        raise ConfigError(
-            f"{normal(path)} changed while the images were being read. Train again once it is complete."
-        )
+        raise ConfigError(f"{normal(path)} changed while the images were being read. Train again once it is complete.")
     return data
