@@ -115,7 +115,7 @@ def test_it_loads_where_the_modules_are_not(tmp_path: Path, layers: Any) -> None
 
 
 def test_models_that_could_not_be_loaded_again_are_refused(tmp_path: Path, layers: Any) -> None:
-    with pytest.raises(ConfigError, match="could not be loaded again, as it uses Inner of own_package"):
+    with pytest.raises(ConfigError, match="could not be loaded again, because it uses Inner of own_package"):
         saved(tmp_path / "inner", layers, layer=layers.inner)
     with pytest.raises(ConfigError, match="could not be loaded again: Could not interpret activation function"):
         saved(tmp_path / "lambda", layers, activation=lambda values: values)
@@ -158,7 +158,7 @@ def test_a_model_is_checked_before_its_weights_are_allocated(layers: Any) -> Non
         return keras.Sequential([keras.Input((10**6,)), keras.layers.Dense(10**6), layer])
 
     check_own_code(lambda: wide(layers.Times()), "own_package.layers.build_model")
-    with pytest.raises(ConfigError, match="could not be loaded again, as it uses Inner of own_package"):
+    with pytest.raises(ConfigError, match="could not be loaded again, because it uses Inner of own_package"):
         check_own_code(lambda: wide(layers.inner()), "own_package.layers.build_model")
     with pytest.raises(ConfigError, match="could not be loaded again: "):
         check_own_code(lambda: wide(keras.layers.Lambda(lambda values: values)), "own_package.layers.build_model")
