@@ -124,11 +124,11 @@ def test_models_that_could_not_be_loaded_again_are_refused(tmp_path: Path, layer
 def test_a_name_that_two_of_them_have_is_refused_or_told_apart(tmp_path: Path, layers: Any) -> None:
     others = importlib.import_module("own_package.others")
     with pytest.raises(
-        ConfigError, match=r"as doubled could refer to own_package\.layers\.doubled or own_package\.others\.dou"
+        ConfigError, match=r"because doubled could refer to own_package\.layers\.doubled or own_package\.others\.dou"
     ):
         saved(tmp_path / "function", others, activation=layers.doubled)
     with pytest.raises(
-        ConfigError, match=r"as Times could refer to own_package\.layers\.Times or own_package\.others\.Times"
+        ConfigError, match=r"because Times could refer to own_package\.layers\.Times or own_package\.others\.Times"
     ):
         saved(tmp_path / "class", others, both=True, activation=None)
     with pytest.raises(

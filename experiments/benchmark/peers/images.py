@@ -109,7 +109,7 @@ def _consume(data: Any) -> None:
 
 
 def _cpu_time(task: Task, work: Callable[[], None]) -> Outcome:
-    """Do the work twice, since the first time includes imports and compilation; the lap is the CPU time of the second."""
+    """Do the work twice, since the first includes imports and compilation; the lap is the CPU time of the second."""
     work()
     start = time.process_time()
     work()
