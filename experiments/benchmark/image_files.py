@@ -1,4 +1,4 @@
-"""Writes synthetic JPEG files, in one folder per class, of ten classes."""
+"""Writes synthetic JPEG files in ten classes, with one folder per class."""
 
 import shutil
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from PIL import Image
 
 CLASSES = 10
 PHOTO, THUMBNAIL = (500, 375), (160, 120)
-"""Widths and heights: of images that are decoded against the clock, and of many images."""
+"""Widths and heights of the images whose decoding is timed, and of the images for measuring memory."""
 GRAIN = 12.0
-"""Standard deviation of a photo's texture, with which a file is as long as one from a camera: 41 kB."""
+"""Standard deviation of the texture of a photo, which makes its file as large as a real one: 41 kB."""
 
 
 def photos(files: Path, count: int) -> Path:
-    """Return a folder below `files` with `count` images with as much detail as photos, written if necessary."""
+    """Return a folder in `files` with `count` images with as much detail as photos; write it if necessary."""
     rng = np.random.default_rng(1)
     coarse, fine = (rng.normal(0, GRAIN, (PHOTO[1] // scale, PHOTO[0] // scale, 3)) for scale in (4, 1))
     wide = [Image.fromarray(each.astype(np.float32)).resize(PHOTO) for each in np.moveaxis(coarse, 2, 0)]
@@ -30,7 +30,7 @@ def photos(files: Path, count: int) -> Path:
 
 
 def thumbnails(files: Path, count: int) -> Path:
-    """Return a folder below `files` with `count` small and smooth images, written if necessary."""
+    """Return a folder in `files` with `count` small and smooth images; write it if necessary."""
     return _folder(files / f"harness-bench-{count}-thumbnails", count, THUMBNAIL, lambda image, number: image)
 
 
@@ -45,7 +45,7 @@ def _folder(folder: Path, count: int, size: tuple[int, int], change: Callable[[I
         path = staging / str(label) / f"{number:06}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         colours = rng.integers(0, 128, (6, CLASSES, 3), np.uint8)
-        colours[:, label] += 127  # Each class is bright in a different place.
+        colours[:, label] += 127  # Each class has its bright area in a different position.
         image = Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC)
         change(image, number).save(path, quality=85)
     staging.rename(folder)

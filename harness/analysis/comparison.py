@@ -25,12 +25,12 @@ SHARED_SCAN = (
     "runtime.time_alone=true, or with hydra/launcher=basic, which trains each run on its own."
 )
 NO_COMMON_UPDATES = (
-    "The runs cannot be compared at the same number of updates: the first measurement of a batch run comes after more "
-    "updates than the full-sample run makes. tracking.early_updates=true measures the holdout earlier."
+    "The runs cannot be compared at the same number of updates: batch runs are first evaluated after more updates than "
+    "the full-sample run makes. Set tracking.early_updates=true to evaluate them earlier."
 )
 NOTHING_IN_COMMON = "The runs cannot be compared: their curves have no point in common."
 AXES = {"epochs": "epoch", "rows": "rows", "updates": "updates", "time": "seconds"}
-"""The quantities at which two runs can be compared, and the column of `Sweep.curves` that holds each."""
+"""The quantities at which two runs can be compared, each with its column in `Sweep.curves`."""
 
 Replicate = tuple[Any, ...]
 """Values of `REPLICATES`."""
@@ -47,20 +47,21 @@ class Comparison:
         setting: The settings that both share: learning rate, epochs, ...
         axis: The quantity at which both are compared: `epochs`, `rows`, `updates` or `time`.
         chunksize: Rows of the batch runs' chunks.
-        at: The value of that quantity; None if the runs cannot be compared.
+        at: The value of that quantity at which they are compared; None if the runs cannot be compared.
         reason: Why the runs cannot be compared.
-        is_alone: Whether times are those of updates timed alone, scaled; otherwise the runs were trained alone.
-        full: The full-sample runs' value of the deciding metric; `batch` is the batch runs'.
+        is_alone: Whether times are computed from the time of one update, measured alone; otherwise the runs were
+            trained alone.
+        full: The deciding metric of the full-sample runs; `batch` is that of the batch runs.
         better: `full`, `batch` or `equal`; empty if the runs cannot be compared.
         seeds: Number of pairs of runs with equal seed and split.
         varies: False if there are several pairs, all bit-identical.
         full_std: Sample standard deviation over pairs; None for a single pair, or if nothing varies.
         difference: Mean of `batch - full` over the pairs.
-        interval: 95 % confidence interval of the mean difference, adjusted for the number of comparisons; see
+        interval: 95% confidence interval of the mean difference, adjusted for the number of comparisons; see
             `harness.analysis.intervals`.
         adjusted_for: Number of intervals that this one is adjusted for, itself included.
         full_updates: Updates at the point of comparison.
-        full_memory_mb: Memory taken by one update.
+        full_memory_mb: Memory needed for one update.
     """
 
     setting: dict[str, Any]
@@ -89,7 +90,8 @@ def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
     """Compare full-sample runs with the batch runs of each chunksize that differ from them only in chunksize.
 
     Only finished runs are compared, at the last point that both have. There is one comparison per setting, chunksize
-    and axis. Runs that differ only in seed and split are paired; a search's trials do not count beside confirmed runs.
+    and axis. Runs that differ only in seed and split are averaged in pairs; trials of a search are ignored if they were
+    confirmed.
     """
     metric, sign = objective(sweep.runs)
     keys = [key for key in settings(sweep) if key not in ("chunksize", *REPLICATES)]
@@ -109,7 +111,7 @@ def compare_full_to_batch(sweep: Sweep) -> list[Comparison]:
 
 
 class _Curves:
-    """The curves of a sweep's runs: by epoch, and with what was measured inside epochs."""
+    """The curves of a sweep's runs: by epoch, and with the evaluations within epochs."""
 
     def __init__(self, sweep: Sweep, metric: str) -> None:
         self._by_epoch = curves_of(sweep, metric)
@@ -119,7 +121,7 @@ class _Curves:
     def of(self, axis: str, pairs: Sequence[tuple[Run, Run]]) -> tuple[list[list[Curve]], bool]:
         """Return both curves of each pair, and whether their times are of updates timed alone.
 
-        All pairs have times of one kind; those without such times are left out.
+        All pairs use the same kind of times; pairs without such times are left out.
         """
         if axis in ("epochs", "rows"):
             return [[self._by_epoch[run["run_id"]] for run in pair] for pair in pairs], False
@@ -134,7 +136,7 @@ class _Curves:
         return [[self._by_epoch[run["run_id"]] for run in pair] for pair in trained_alone], False
 
     def _fine(self, run: Run, seconds: float) -> Curve:
-        """Return a run's curve with the points inside epochs, and with times of `seconds` for each update."""
+        """Return a run's curve with the points within epochs, and with times based on `seconds` per update."""
         run_id = run["run_id"]
         if run_id not in self._joined:
             ends, early = self._by_epoch[run_id], self._by_update[run_id]
@@ -143,7 +145,7 @@ class _Curves:
             order = np.argsort(joined["updates"], kind="stable")
             self._joined[run_id] = {name: values[order] for name, values in joined.items()}
         curve = self._joined[run_id]
-        return curve | {"seconds": curve["updates"] * seconds}
+        return {**curve, "seconds": curve["updates"] * seconds}
 
 
 def curves_of(sweep: Sweep, metric: str) -> Mapping[str, Curve]:

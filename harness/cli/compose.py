@@ -1,7 +1,7 @@
 """Composes configurations from overrides: locates `conf`, and composes the jobs of a sweep.
 
-Jobs that choose the same groups and set the same keys differ only in plain values, which no defaults list can depend
-on. So Hydra composes only the first of them, and the others are copies with their own values.
+Jobs that choose the same groups and set the same keys differ only in plain values, which cannot affect a defaults list.
+So Hydra composes only the first of them; the others are copies with their own values.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from harness.runtime.secrets import masked
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 LONGEST_FOLDER = 200
-"""Bytes in the name of a folder; most file systems accept 255."""
+"""Maximum bytes in the name of a folder; most file systems accept 255."""
 
 # In a wheel the folder is inside the package, in a checkout next to it.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
 def register_schema() -> None:
-    """Tell Hydra which keys there are; `data.*` has those of the kind that a file of `conf/data` chooses."""
+    """Register the schema with Hydra; a file in `conf/data` chooses the kind that determines the keys of `data.*`."""
     store = ConfigStore.instance()
     store.store("schema", Config)
     for name, kind in DATA_KINDS.items():
@@ -46,10 +46,10 @@ def register_schema() -> None:
 
 
 def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
-    """Return, for each key, one override per value; if a key is given more than once, the last one counts.
+    """Return, for each key, one override per value; if a key is given more than once, the last override counts.
 
     Raises:
-        ConfigError: An override is an interval, which does not define grid points.
+        ConfigError: An override is an interval, which has no grid points.
     """
     axes = {}
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
@@ -65,7 +65,7 @@ def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
 
 
 def fold_words(config: DictConfig, words: Sequence[str]) -> list[str]:
-    """Return the override that trains all folds, if a sweep asks for folds but does not choose among them."""
+    """Return the override that trains all folds, if a sweep sets `data.folds` but does not choose among the folds."""
     folds, fold = (OmegaConf.select(config, f"data.{key}") for key in ("folds", "fold"))
     is_chosen = fold is not None or any(word.lstrip("+").startswith("data.fold=") for word in words)
     if is_chosen or not isinstance(folds, int) or folds < 2:
@@ -81,7 +81,7 @@ class Job:
         config: Its configuration without the `hydra` node, and with its MLflow experiment's name filled in.
         words: Its own overrides.
         choices: The chosen option of each group.
-        whole: Returns the configuration with the `hydra` node, as Hydra's own functions take it.
+        whole: Returns the configuration with the `hydra` node, as Hydra's own functions expect it.
         shared: Parts of the configuration, as `OmegaConf.to_object` returns them, that the job shares with others.
     """
 
@@ -104,7 +104,7 @@ class Job:
 
     @classmethod
     def of(cls, whole: DictConfig) -> Job:
-        """Return the job of a configuration that Hydra composed, the `hydra` node included."""
+        """Return the job for a configuration composed by Hydra, which includes the `hydra` node."""
         config, hydra = whole.copy(), whole.hydra
         words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
         return cls(_task(config), words, dict(hydra.runtime.choices), lambda: whole)
@@ -113,7 +113,7 @@ class Job:
 def compose_jobs(
     loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]], first_number: int
 ) -> list[Job]:
-    """Return the jobs; their `whole` configurations are those of `loader.load_sweep_config`."""
+    """Return the jobs; their `whole` configurations equal those of `loader.load_sweep_config`."""
     parser = OverridesParser.create(config_loader=loader)
     parse = functools.cache(lambda word: parser.parse_overrides([word])[0])
     is_group = functools.cache(lambda key: bool(loader.get_group_options(key.replace(".", "/"))))
@@ -141,7 +141,7 @@ def compose_jobs(
 
 @dataclass(frozen=True)
 class _Template:
-    """A composed job, of which others are copies with their own values; a deep copy would take six times as long.
+    """A composed job from which others are copied with their own values; deep copies would take six times as long.
 
     Attributes:
         pickled: The configuration with the `hydra` node.
@@ -158,7 +158,7 @@ class _Template:
 
     @classmethod
     def of(cls, whole: DictConfig) -> _Template:
-        """Return the template made of a composed configuration."""
+        """Return the template for a composed configuration."""
         pickled, choices = pickle.dumps(whole), dict(whole.hydra.runtime.choices)
         task, parts = _task(whole), {}
         if "${" not in OmegaConf.to_yaml(task):
@@ -171,14 +171,14 @@ class _Template:
         return {key: part for key, part in self.parts.items() if key not in own}
 
     def task(self, values: Mapping[str, Any]) -> DictConfig:
-        """Return a copy without the `hydra` node and with these values."""
+        """Return a copy with these values and without the `hydra` node."""
         config = pickle.loads(self.pickled_task)
         for key, value in values.items():
             OmegaConf.update(config, key, value)
         return config
 
     def whole(self, values: Mapping[str, Any], own: Mapping[str, str], number: int) -> DictConfig:
-        """Return a copy with the `hydra` node, for the job with this number and its own overrides, by key."""
+        """Return a copy with the `hydra` node, for the job with this number and these overrides, by key."""
         config = pickle.loads(self.pickled)
         for key, value in values.items():
             OmegaConf.update(config, key, value)
@@ -198,7 +198,7 @@ def _object(config: DictConfig, key: str) -> Any:
 
 
 def _as_folder(name: str) -> str:
-    """Return a name for a folder, shortened to a hash at its end if file systems would not accept it."""
+    """Return a folder name; if it is too long for file systems, its end is replaced by a hash."""
     content = name.encode(errors="surrogateescape")
     if len(content) <= LONGEST_FOLDER:
         return name
