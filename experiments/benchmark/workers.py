@@ -1,6 +1,6 @@
 """Measures sweeps with several workers: the gain of a second one, the cost of a kill, and the requests to a server.
 
-`python -m experiments.benchmark.workers` measures only these.
+`make bench BENCH="--only workers"` measures only these.
 """
 
 import contextlib
@@ -124,11 +124,3 @@ def _on_cores(own: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-if __name__ == "__main__":
-    measured = worker_parts(lambda line: print(line, flush=True))
-    for part in measured.values():
-        print(f"{part[0]}: {part[1]} {part[2]}")
-    for goal in worker_goals(measured):
-        print(*goal.cells, sep=" | ")
