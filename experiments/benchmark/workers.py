@@ -19,7 +19,7 @@ from experiments.benchmark.goals import Goal
 from experiments.benchmark.servers import mlflow_server
 from experiments.benchmark.timing import Part, span
 
-RUNS, ROWS, EPOCHS = 64, 200_000, 4
+RUNS, ROWS, EPOCHS = 64, 200_000, 8
 SECONDS = 900
 KILL_AFTER = 15.0  # Seconds after a worker's start, once it trains.
 SWEEP = [
@@ -37,6 +37,11 @@ SWEEP = [
 ]
 SMALL = ["train", "-m", "chunksize=full,1000,100", "learning_rate=0.003,0.01,0.03,0.1", "epochs=5,20"]
 SMALL_RUNS = 24
+# The summary run has the sum over all workers.
+LONGEST = """
+SELECT max(metrics.value) FROM metrics JOIN tags USING (run_uuid)
+WHERE metrics.key = 'time/train_s' AND tags.key = 'kind' AND tags.value = 'run'
+"""
 COUNT = """
 import requests, sys
 from harness.cli.main import main
@@ -103,7 +108,7 @@ def _with_workers(folder: Path, tasks: int, own: Sequence[int], *, kill: bool) -
         driver.kill()
     whole = time.monotonic() - started
     with contextlib.closing(sqlite3.connect(store)) as connection:
-        ((trained,),) = connection.execute("SELECT max(value) FROM metrics WHERE key = 'time/train_s'")
+        ((trained,),) = connection.execute(LONGEST)
     return trained, whole
 
 
