@@ -71,17 +71,16 @@ class Leases(RunLocks):
         return won
 
     def keep(self, name: str) -> None:
-        """Claim the run that `name` is for until this object is closed, even if another process has claimed it."""
+        """Claim `name` until this object is closed, even if another process has claimed it."""
         super().keep(name)
         self.session.announce(name)
-        self.session.parent = name.rpartition("/")[2]
 
     def drop(self, names: Iterable[str] | None = None) -> None:
         """Release the claims on `names`, or by default all claims."""
         dropped = set(self._names if names is None else names)
         self.session.drop(dropped)
         self._names -= dropped
-        super().drop(names)
+        super().drop(None if names is None else dropped)
 
     def others(self) -> set[str]:
         """Return the claims of other live processes."""

@@ -122,14 +122,15 @@ class LeaseCells:
             if is_unreachable(error):
                 raise
 
-    def end(self, session_id: str, status: str, parent: str = "") -> None:
-        """End a session, for good, and delete it. If this user may not do that, show it below the run `parent`."""
+    def end(self, session_id: str, status: str) -> None:
+        """End a session, for good, and delete it. If this user may not do that, show it below one of its runs."""
         self._client.set_terminated(session_id, status)
         try:
             self._client.delete_run(session_id)
         except MlflowException:
-            if parent:
-                self._client.set_tag(session_id, "mlflow.parentRunId", parent)
+            found = self._search(f"tags.{LEASE} = '{session_id}'")
+            for record in sorted(found, key=lambda record: record.data.tags.get("kind") == "sweep")[-1:]:
+                self._client.set_tag(session_id, "mlflow.parentRunId", record.info.run_id)
 
     def close(self, session_id: str) -> None:
         """Tell a process that its session is about to be ended."""

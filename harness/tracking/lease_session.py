@@ -28,7 +28,7 @@ _BEATS = 6
 """Number of heartbeats in the time after which a process without any is considered dead."""
 
 _PAUSE = 5.0
-"""Maximum seconds that training waits for the lease to be renewed after this process was suspended."""
+"""Maximum seconds to wait for the thread, after this process was suspended and at its end."""
 
 _Result = TypeVar("_Result")
 
@@ -42,7 +42,6 @@ class LeaseSession:
 
     Attributes:
         id: The id of the session's run.
-        parent: The run below which the session is shown if this user may not delete it.
     """
 
     def __init__(
@@ -66,11 +65,11 @@ class LeaseSession:
             wait: Seconds to wait for an unreachable store.
         """
         self._cells, self._seconds, self._wait = LeaseCells(client, experiment_id), seconds, wait
-        self._has_ended, self.parent = has_ended, ""
+        self._has_ended = has_ended
         self._lock, self._tried = threading.RLock(), threading.Condition()
         self._wake, self._is_over, self._is_lost = threading.Event(), False, False
         self._renewed = self._last_try = self._last_read = _clock()
-        self._waited_for = 0.0
+        self._waited_for, self._is_reachable = 0.0, True
         self._leased: dict[str, int] = {}  # By name: the number of the last value in this session's cell.
         self._known: set[str] = set()
         self._heartbeats: dict[str, tuple[str, float]] = {}  # By session: the last one, and when it was first read.
@@ -134,9 +133,14 @@ class LeaseSession:
         """Release all leases and end the session; if the store is unreachable, they expire."""
         self._is_over = True
         self._wake.set()
-        if not (self._is_lost or self._is_uncertain()):
-            with default_environment(FIRST_CONTACT), contextlib.suppress(Exception), self._lock:
-                self._cells.end(self.id, "FINISHED", self.parent)
+        if not self._lock.acquire(timeout=_PAUSE):
+            return  # The thread is waiting for an answer of the store.
+        try:
+            if self._is_reachable and not self._is_lost and not self._is_uncertain():
+                with default_environment(FIRST_CONTACT), contextlib.suppress(Exception):
+                    self._cells.end(self.id, "FINISHED")
+        finally:
+            self._lock.release()
 
     def _take(self, names: set[str]) -> None:
         with self._lock:
@@ -173,9 +177,11 @@ class LeaseSession:
         """Show a heartbeat, then make sure that the session had not been ended before."""
         start = _clock()
         try:
+            self._is_reachable = False
             if not self._is_lost:
                 self._cells.show_heartbeat(self.id, next(self._beats))
                 self._read()
+            self._is_reachable = True
         finally:
             with self._tried:
                 self._last_try = _clock()

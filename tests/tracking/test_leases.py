@@ -17,6 +17,7 @@ from harness.tracking.lease_cells import FREE, LEASE, LeaseCells
 from harness.tracking.lease_session import LeaseSession
 from harness.tracking.outbox import LeaseLost
 from harness.tracking.store import open_store
+from harness.tracking.stored_points import StoredPoints
 
 NAMES = {f"1/{number:016x}" for number in range(5)}
 LONG = 600.0
@@ -147,3 +148,16 @@ def test_a_process_that_was_taken_for_dead_has_lost_its_leases(
 def closing_session(session: LeaseSession) -> closing:
     session.close = session.end  # type: ignore[attr-defined]
     return closing(session)  # type: ignore[type-var]
+
+
+def test_a_late_failure_does_not_undo_what_another_process_has_finished(client: MlflowClient, uri: str) -> None:
+    finished, running = (client.create_run(client.experiment).info.run_id for _ in range(2))  # type: ignore
+    client.set_terminated(finished)
+    ends = [
+        {"kind": "end", "run": run_id, "status": status, "ms": 1}
+        for run_id in (finished, running, "missing")
+        for status in ("KILLED", "FINISHED")
+    ]
+    stored = StoredPoints(client, uri)
+    stored.read(iter(ends))
+    assert stored.without(ends) == ends[1:]
