@@ -207,7 +207,7 @@ def table(found: dict[str, list[list[float]]]) -> str:
     rows = []
     for way, values in best.items():
         low, middle, high = np.percentile((values / lowest - 1) * 100, [25, 50, 75])
-        rows.append([way, str(len(found[way][0])), f"{middle:.1f} %", f"{low:.1f} to {high:.1f} %"])
+        rows.append([way, str(len(found[way][0])), f"{middle:.1f}%", f"{low:.1f} to {high:.1f}%"])
     cells = [["search", "trials", "median excess", "quartiles"], ["---", "---:", "---:", "---:"], *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
@@ -216,7 +216,7 @@ def noise(results: list[list[float]]) -> str:
     """Return the spread over seeds of the setting of a grid that is the best on average."""
     values = np.array(results)
     best = values[:, values.mean(axis=0).argmin()]
-    return f"Seeds alone change the grid's best setting by {best.std(ddof=1) / best.mean() * 100:.1f} %."
+    return f"Seeds alone change the grid's best setting by {best.std(ddof=1) / best.mean() * 100:.1f}%."
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ MOST_ROWS = 100
 def show(sweep: Sweep, console: Console, width: int, target: float | None = None) -> None:
     """Print the tables and sentences of a sweep; trailing columns are left out if they do not fit `width` characters.
 
-    `target` is a value of the deciding metric; if given, another table shows when runs reach it.
+    `target` is a value of the deciding metric; if it is given, another table shows when runs reach it.
     """
     for heading, columns, sentences in _sections(sweep, target):
         if heading:

@@ -1,4 +1,4 @@
-"""The figure of a search: its trials in the order in which they were proposed, and what was confirmed."""
+"""The figure of a search: its trials in the order in which they were proposed, and the confirmed settings."""
 
 # pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false
@@ -88,7 +88,7 @@ def _draw_trials(axis: Axes, size: str, runs: list[_Run], sign: int) -> None:
 
 
 def _draw_means(axis: Axes, settings: pd.DataFrame, metric: str, most: int) -> float:
-    """Draw confirmed settings to the right of `most` trials, and return the width that they take."""
+    """Draw confirmed settings to the right of `most` trials, and return the width that they take up."""
     if settings.empty:
         return 0.0
     step = max(most * 0.03, 0.5)

@@ -1,4 +1,4 @@
-"""Names of the claims on runs, and which runs were claimed by processes that are gone."""
+"""The names of claims on runs, and the runs that were claimed by processes that have since died."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def is_abandoned(record: Record, claimed: set[str], locks: RunLocks) -> bool:
 
 
 def abandoned_runs(reader: RunReader, records: Sequence[Record]) -> set[str]:
-    """Return the ids of those runs that are marked as running, but that no process is training."""
+    """Return the ids of runs that are marked as running although no process is training them."""
     if all(record.info.status != "RUNNING" for record in records):
         return set()
     # If claims cannot be kept here, for example because the store is read-only, nothing is known.

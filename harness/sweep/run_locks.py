@@ -1,4 +1,4 @@
-"""Tracks which process trains which runs: each lists its claims in a file, next to a lock held while the process lives.
+"""Tracks which process trains which runs: each lists its claims in a file, next to a lock that it holds while alive.
 
 The kernel releases `flock` locks however a process ends. They work between the processes of one machine, and between
 machines on network file systems that forward `flock`, as NFS on Linux does unless mounted with `nolock` or
@@ -37,7 +37,7 @@ _PROCESS = re.compile(r"[0-9]+-[0-9a-f]+")
 def claims_folder(uri: str, client: MlflowClient) -> Path:
     """Return the folder for the claims on a store's runs; it does not depend on how the store is addressed.
 
-    It is next to a database file, or for any other store, in this user's folder on this machine.
+    It is next to the database file or, for any other store, in this user's folder on this machine.
     """
     path = sqlite_path(uri)
     parent = path.parent / ".harness" / "locks" if path else user_folder()
@@ -45,7 +45,7 @@ def claims_folder(uri: str, client: MlflowClient) -> Path:
 
 
 def locks_of(uri: str, client: MlflowClient) -> RunLocks:
-    """Return this process's claims on the runs of a store, however that is addressed.
+    """Return this process's claims on the runs of a store, however the store is addressed.
 
     Raises:
         ConfigError: The folder of the claims cannot be written to.
@@ -54,19 +54,19 @@ def locks_of(uri: str, client: MlflowClient) -> RunLocks:
 
 
 class RunLocks:
-    """This process's claims on runs of a store; a context manager that releases them.
+    """This process's claims on runs of a store; as a context manager, it releases them on exit.
 
     Attributes:
-        place: Identifies where claims are kept: beside the store, or in a folder on this machine.
+        place: Identifies where claims are kept: next to the store, or in a folder on this machine.
     """
 
     def __init__(self, folder: Path, *, is_beside_store: bool = False) -> None:
-        """Create the folder if it does not exist, and claim nothing.
+        """Create the folder if it does not exist, without claiming anything.
 
         Args:
             folder: See `claims_folder`.
-            is_beside_store: Whether it belongs to a database file. All processes that use the file, or a copy of it,
-                then keep their claims in the same place.
+            is_beside_store: Whether it belongs to a database file. If so, all processes that use the file or a copy of
+                it keep their claims in the same place.
 
         Raises:
             ConfigError: The folder cannot be written to.
@@ -107,7 +107,7 @@ class RunLocks:
             self._write(self._taken)
 
     def drop(self, names: Iterable[str] | None = None) -> None:
-        """Release the claims on `names`, or by default all claims."""
+        """Release the claims on `names`, by default all claims."""
         with self.exclusive():
             self._write(set() if names is None else self._taken - set(names))
 
@@ -161,7 +161,7 @@ class RunLocks:
         return self.exclusive()
 
     def exclusive(self) -> contextlib.AbstractContextManager[object]:
-        """Keep other processes from making or reading claims during the block; blocks may be nested."""
+        """Keep other processes from creating or reading claims during the block; blocks may be nested."""
         return self._everyone.acquire()
 
     @property
@@ -192,7 +192,7 @@ class RunLocks:
 
 @contextlib.contextmanager
 def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Let only one of this user's processes at a time run the block called `name`; `say` reports having to wait."""
+    """Let only one of this user's processes at a time run the block called `name`; `say` reports a wait."""
     lock = FileLock(user_folder() / f"{name}.lock")
     try:
         lock.acquire(blocking=False)
@@ -206,7 +206,7 @@ def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _place(path: Path) -> str:
-    """Return the random text in a file, which is created if it does not exist or is damaged."""
+    """Return the random text in a file; the file is created if it does not exist or is damaged."""
     with contextlib.suppress(FileNotFoundError, StateError):
         return read_json(path, _FOLDER, _ID)
     write_json(path, _FOLDER, place := uuid.uuid4().hex)

@@ -36,7 +36,7 @@ def prepare_scans(
     bracket: RunBracket | None = None,
     known: Mapping[Run, Sequence[float | None]] = NOTHING,
 ) -> list[PreparedScan]:
-    """Check and build the scans of `runs`, see `with_bracket`; raises `ConfigError` if one cannot be trained."""
+    """Check and build the scans of `runs` (see `with_bracket`); raises `ConfigError` if one cannot be trained."""
     groups = with_bracket(arrange(runs), bracket, known)
     return [_prepared(group, executor.prepare(group.plan)) for group in groups]
 
@@ -51,7 +51,7 @@ def _prepared(group: Group, task: Task) -> PreparedScan:
 
 @dataclass(frozen=True)
 class ScanLoop:
-    """The scans of some runs, and where their events go."""
+    """The scans of some runs, and the recorder of their events."""
 
     runs: Sequence[Run]
     scans: Sequence[PreparedScan]
@@ -62,11 +62,11 @@ class ScanLoop:
     rungs: Sequence[int] = ()  # Epochs at which a search compares the runs.
 
     def restore(self, saved: Saved) -> int:
-        """Restore the scan that was running and return its number.
+        """Restore the scan that was running, and return its number.
 
         Raises:
             ValueError: The checkpoint is for different scans.
-            KeyError: Something is missing in it.
+            KeyError: Something is missing from the checkpoint.
         """
         number = saved.facts["scan"]
         if number > len(self.scans):
@@ -85,7 +85,7 @@ class ScanLoop:
                 self.recorder.scanned(scan.task.clocks)
             self._save(len(self.scans))
         if self.runs[0].config.runtime.time_alone:
-            for scan in self.scans:  # Also those that an earlier process has trained, but may not have timed.
+            for scan in self.scans:  # Includes scans that an earlier process trained, but may not have timed.
                 self._time_alone(scan)
         self.display.clear()
 
@@ -106,7 +106,7 @@ class ScanLoop:
         self.display.clear()
 
     def _time_alone(self, scan: PreparedScan) -> None:
-        """Time single updates of the runs that shared a scan, whose own times are unknown."""
+        """Time single updates of the runs that shared a scan, since these have no times of their own."""
         lanes = [index for index, runs in enumerate(scan.lanes) if any(map(self.recorder.lacks_time_alone, runs))]
         if len(scan.lanes) == 1 or not lanes:
             return
@@ -134,13 +134,13 @@ class ScanLoop:
         self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs), best, note)
 
     def _standing(self, epoch: int) -> str:
-        """Return how a search is doing: the rung ahead, and trials left."""
+        """Return the progress of a search: the next rung, and the number of trials left."""
         rung = sum(end < epoch for end in self.rungs) + 1
         left = sum(not run.status for run in self.runs)
         return f"rung {rung}/{len(self.rungs) + 1}, {count(left, 'trial')} left"
 
     def _save(self, number: int) -> None:
-        """Write a checkpoint, then release the records made since the last one; raises `LeaseLost`."""
+        """Write a checkpoint, then release the records made since the previous one; raises `LeaseLost`."""
         self.tracker.check_lease()
         records = self.tracker.buffer.take()
         try:
@@ -151,7 +151,7 @@ class ScanLoop:
             raise
 
     def _state(self, number: int, records: list[Record]) -> Saved:
-        """Return what a checkpoint holds, with `records` in case this process dies before it releases them."""
+        """Return the content of a checkpoint, including `records` in case this process dies before it releases them."""
         facts, weights = self.recorder.state()
         state = self.scans[number].task.state() if number < len(self.scans) else {}
         arrays = {f"scan/{name}": values for name, values in state.items()}
@@ -167,5 +167,5 @@ class ScanLoop:
 
 
 def arrays_under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays whose names start with `prefix`, which is removed."""
+    """Return the arrays whose names start with `prefix`, without the prefix."""
     return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}

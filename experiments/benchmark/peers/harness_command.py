@@ -14,7 +14,7 @@ from experiments.benchmark.task import FULL, Fit, Outcome, Task
 from harness.cli import train as command
 from harness.runtime.imports import import_tensorflow
 
-gc.set_threshold(50_000, 20, 50)  # The command does the same.
+gc.set_threshold(1_000_000, 20, 50)  # The command does the same.
 import_tensorflow()
 # The command imports these only when it needs them; here, all imports count as start-up.
 for _module in pkgutil.walk_packages(harness.__path__, "harness."):

@@ -1,4 +1,4 @@
-"""Statistics of the only feature of a table of images: its pixels, or a frozen model's output."""
+"""Statistics of the only feature of a table of images: pixels, or a frozen model's output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def statistics_of(column: Column) -> FeatureStatistics:
 
 
 class PixelStatistics:
-    """How often each value occurs in each channel, from which the other statistics follow exactly."""
+    """Counts of each value in each channel, from which the other statistics are computed exactly."""
 
     def __init__(self, channels: int) -> None:
         self._histograms = np.zeros((channels, 256), np.int64)
@@ -78,7 +78,7 @@ class ValueStatistics:
         """See `FeatureStatistics`; `mean` and `std` are over all values of all rows."""
         if not self._rows:
             return column
-        # Rounding can make a standard deviation of 1e-17 of values that are all equal.
+        # Rounding can turn the standard deviation of equal values into 1e-17.
         variances = np.where(self._high > self._low, self._squares / self._rows, 0.0)
         mean = float(self._means.mean())
         std = math.sqrt(float((variances + np.square(self._means - mean)).mean()))

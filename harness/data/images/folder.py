@@ -18,7 +18,7 @@ PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "te
 
 
 class Listing:
-    """Image files in order, in few bytes each, as there may be millions.
+    """Image files in order, stored compactly, as there may be millions.
 
     Attributes:
         paths: Paths relative to the folder.
@@ -50,7 +50,7 @@ class Listing:
 
 
 class ImageFolder(ImageSet):
-    """Images in folders named after their classes, at any depth, in the order of their paths."""
+    """Images at any depth in folders named after their classes, ordered by path."""
 
     def __init__(self, address: str) -> None:
         """List the folder."""
@@ -61,7 +61,8 @@ class ImageFolder(ImageSet):
         """Check that the folder has at least `least` classes.
 
         Raises:
-            ConfigError: It holds the parts of a split, too few classes, or two whose names look the same.
+            ConfigError: The folder holds the parts of a split, too few classes, or two classes whose names look the
+                same.
         """
         names = self._folders
         if parts := _parts(names):
@@ -118,10 +119,10 @@ class ImageFolder(ImageSet):
 
 
 class AnyImages(ImageSet):
-    """Images without labels: one file, or those in a folder at any depth, in the order of their paths."""
+    """Images without labels: one file, or all images at any depth in a folder, ordered by path."""
 
     def __init__(self, address: str) -> None:
-        """List the images; names are as `address` is given."""
+        """List the images; their names start with `address` as given."""
         super().__init__(address)
         path = Path(address)
         if path.is_file():
@@ -156,13 +157,13 @@ class AnyImages(ImageSet):
 
 
 def split_of(root: Path) -> tuple[str, str | None] | None:
-    """Return the folders of the training and of held-out images if a folder holds the parts of a split, else None."""
+    """Return the folders of the training and the held-out images if a folder holds the parts of a split, else None."""
     parts = _parts(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
     return (str(root / parts[0]), str(root / parts[1]) if len(parts) > 1 else None) if parts else None
 
 
 def _parts(folders: list[str]) -> list[str]:
-    """Return the folders, with that of the training images first, if all of them are parts of a split."""
+    """Return the folders, the training images' first, if all of them are parts of a split."""
     if not folders or any(name.casefold() not in PARTS for name in folders):
         return []
     return sorted(folders, key=lambda name: not name.casefold().startswith("train"))
@@ -173,7 +174,7 @@ def list_images(root: Path, skipped: Counter[str]) -> tuple[Listing, list[str]]:
 
     Args:
         root: The folder, searched at any depth; links are followed.
-        skipped: Counts what is left out.
+        skipped: Counts the files that are left out.
     """
     found = Listing()
     folders: list[str] = []

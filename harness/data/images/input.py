@@ -23,11 +23,11 @@ from harness.errors import require
 
 
 class ImageFiles(Input):
-    """A set of images to train on, and perhaps one that is held out.
+    """A set of images to train on and, optionally, a set to hold out.
 
     Attributes:
-        addresses: Those of the training images, of the list of their labels if they have one, of the held-out images,
-            and of the weights of `data.embed`.
+        addresses: The addresses of the training images, of the list of their labels, of the held-out images and of the
+            weights of `data.embed`, as far as they are set.
     """
 
     def __init__(self, addresses: Sequence[str], data: ImagesConfig) -> None:
@@ -36,10 +36,10 @@ class ImageFiles(Input):
 
     @classmethod
     def find(cls, data: ImagesConfig, cache: Path, say: Say) -> ImageFiles:
-        """Resolve the paths of the configuration; without one, write the built-in digits first if necessary.
+        """Resolve the paths in the configuration; without a path, write the built-in digits first if necessary.
 
         Raises:
-            ConfigError: They do not exist.
+            ConfigError: A path does not exist.
         """
         weights = data.backbone.get(WEIGHTS)
         given = (("path", data.path), ("labels", data.labels), ("holdout_path", data.holdout_path))
@@ -72,7 +72,7 @@ class ImageFiles(Input):
         return self.addresses[-1] if self._data.backbone else None
 
     def sets(self) -> tuple[ImageSet, ImageSet | None]:
-        """Return the training images, and the held-out images if they are separate.
+        """Return the training images and, if they are separate, the held-out images.
 
         Raises:
             ConfigError: A folder's layout or a file's columns are wrong.
