@@ -145,7 +145,7 @@ class _Curves:
             order = np.argsort(joined["updates"], kind="stable")
             self._joined[run_id] = {name: values[order] for name, values in joined.items()}
         curve = self._joined[run_id]
-        return curve | {"seconds": curve["updates"] * seconds}
+        return {**curve, "seconds": curve["updates"] * seconds}
 
 
 def curves_of(sweep: Sweep, metric: str) -> Mapping[str, Curve]:

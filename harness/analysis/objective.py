@@ -39,7 +39,7 @@ def setting(run: Run, keys: Sequence[str]) -> Setting:
 
 def finished_runs(sweep: Sweep) -> list[Run]:
     """Return the finished runs."""
-    return sweep.runs[sweep.runs["status"] == "FINISHED"].to_dict("records")
+    return [run for run in sweep.rows if run["status"] == "FINISHED"]
 
 
 def chunksize(run: Any) -> str:

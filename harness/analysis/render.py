@@ -83,7 +83,7 @@ def as_markdown(sweep: Sweep, target: float | None = None) -> str:
 def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Column], list[str]]]:
     """Yield the heading, the table and the sentences of each section."""
     found, comparisons, means = objective(sweep.runs), compare_full_to_batch(sweep), averaged(sweep)
-    runs, all_runs = ranked(means.runs), sweep.runs.to_dict("records")
+    runs, all_runs = ranked(means.runs), sweep.rows
     sentences = [
         *best_runs(runs, found),
         *tuned(sweep.tags),

@@ -97,7 +97,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
         return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     means, comparisons = averaged(sweep), compare_full_to_batch(sweep)
-    runs, all_runs = ranked(means.runs), sweep.runs.to_dict("records")
+    runs, all_runs = ranked(means.runs), sweep.rows
     found = objective(sweep.runs)
     best, sentences = runs[:TABLE_ROWS], verdict(comparisons)
     environment = Environment(autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True)
@@ -137,7 +137,7 @@ def title(sweep: Sweep) -> str:
     """Return the name that the sweep was given, or else say what was compared, and on which data."""
     if sweep.name and sweep.name != sweep_name(sweep.tags.get("command", "")):
         return sweep.name
-    sizes = [size for size in dict.fromkeys(map(chunksize, sweep.runs.to_dict("records"))) if size != "full"]
+    sizes = [size for size in dict.fromkeys(map(chunksize, sweep.rows)) if size != "full"]
     chunks = f"chunks of {', '.join(f'{size:,}' for size in sorted(map(int, sizes)))} rows" if sizes else ""
     has_full = bool((sweep.runs["sample"] == "full").any()) if len(sweep.runs) else False
     kinds = [kind for kind in ("full sample" if has_full else "", chunks) if kind]

@@ -68,7 +68,7 @@ def _groups(sweep: Sweep) -> list[tuple[str, list[_Run]]]:
         record = _Record.model_validate_json(text or "")
     except ValidationError:
         return []
-    sizes = {run["run_id"]: chunksize(run) for run in sweep.runs.to_dict("records")}
+    sizes = {run["run_id"]: chunksize(run) for run in sweep.rows}
     known = [(group, [run for run in group.runs if run.run_id in sizes]) for group in record.trials]
     return [(sizes[runs[0].run_id], group.runs) for group, runs in known if runs]
 

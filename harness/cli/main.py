@@ -43,6 +43,10 @@ for command in (
     cli.add_command(command)
 
 
+_READERS = ("compare", "diff", "report", "runs", "sweeps")
+"""Commands that only read runs, and end soon."""
+
+
 def main() -> None:
     """Run the command and exit with its code."""
     streams.install()
@@ -99,6 +103,8 @@ def _tune_process() -> None:
     # The garbage collector takes a quarter of MLflow's import time, a tenth of the time to read thousands of runs, and
     # two seconds when the interpreter exits.
     gc.set_threshold(1_000_000, 20, 50)
+    if len(sys.argv) > 1 and sys.argv[1] in _READERS:
+        gc.disable()
     atexit.register(gc.freeze)
 
 

@@ -4,6 +4,7 @@
 # pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
+import functools
 import html
 import json
 from collections import Counter
@@ -76,6 +77,11 @@ class Sweep:
     classes: pd.DataFrame | None = None
     mistakes: Sequence[Mistake] = ()
     left_out: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def rows(self) -> list[dict[Any, Any]]:
+        """The rows of `runs`, to read."""
+        return self.runs.to_dict("records")
 
     @property
     def table(self) -> Any:
