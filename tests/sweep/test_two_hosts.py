@@ -24,7 +24,7 @@ from experiments.benchmark.servers import lacks_postgres, mlflow_server, postgre
 
 pytestmark = pytest.mark.slow
 
-WORDS = ["train", "-m", "model=mlp", "data.rows=60000", "chunksize=full,100", "learning_rate=0.001,0.01", "epochs=150"]
+WORDS = ["train", "-m", "model=mlp", "data.rows=60000", "chunksize=full,100", "learning_rate=0.001,0.01", "epochs=100"]
 RUNS = 4
 SECONDS = 4
 """`tracking.lease_seconds`; these machines are slow now and then."""
