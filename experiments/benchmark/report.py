@@ -24,7 +24,7 @@ def ratio_table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def time_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Return the times of the harness and all peers, and the number of rows they were measured on."""
+    """Return the times of the harness and all peers, and the number of rows on which they were measured."""
     times = ("wall s", "start-up s", "compile s", "the rest s", "configuration-rows/s", "peak MB", "timed on")
     lines = [["case", "peer", *times]]
     for row in rows:

@@ -24,7 +24,7 @@ class ClosedConnections(RequestHeaderProvider):
     """The plugin; other programs in the same environment keep their connections open."""
 
     def in_context(self) -> bool:  # type: ignore[override]
-        """Return True if this process is the harness."""
+        """Return True if this process runs the harness."""
         return _is_in_use
 
     def request_headers(self) -> dict[str, str]:  # type: ignore[override]

@@ -1,6 +1,6 @@
 """Removes what is out of date from records that an earlier process could not deliver.
 
-Another process may have trained the same runs since, and MLflow keeps a separate point for each timestamp.
+Another process may have trained the same runs since then, and MLflow keeps a separate point for each timestamp.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.tracking.store_errors import is_unreachable
 
 
 class StoredPoints:
-    """The steps at which a store had points when they were first asked for, and which runs had finished by then."""
+    """The steps at which a store had points when first asked, and which runs had finished by then."""
 
     def __init__(self, client: MlflowClient, uri: str) -> None:
         self._client, self._uri = client, uri
@@ -24,7 +24,7 @@ class StoredPoints:
         self._has_finished: dict[str, bool] = {}
 
     def read(self, records: Iterable[Record]) -> None:
-        """Read the metrics that `records` add to, and the runs that they end, unless they are known already."""
+        """Read the metrics to which `records` add points, and the runs that they end, unless they are already known."""
         records = list(records)
         for run_id in {record["run"] for record in records if _is_unfinished_end(record)} - self._has_finished.keys():
             self._has_finished[run_id] = self._finished(run_id)
@@ -71,7 +71,7 @@ class StoredPoints:
             if is_unreachable(error):
                 raise
             if len(run_ids) == 1:
-                return []  # There is no such run, so the store will reject its records.
+                return []  # The run does not exist, so the store will reject its records.
             return [point for run_id in run_ids for point in self._histories([run_id], keys)]
 
 
@@ -80,5 +80,5 @@ def _is_unfinished_end(record: Record) -> bool:
 
 
 def _keys(record: Record) -> Iterable[str]:
-    """Return the metrics that a record adds to."""
+    """Return the metrics to which a record adds points."""
     return [record["key"]] if record["kind"] == "curve" else record["values"] if record["kind"] == "metrics" else ()

@@ -1,4 +1,4 @@
-"""Sorts lanes into cohorts, which share compiled loops, and cohorts into tiles, which one call updates."""
+"""Groups lanes into cohorts, which share compiled loops, and divides cohorts into tiles, each updated by one call."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Cohort:
     """Lanes that share compiled loops.
 
     Attributes:
-        lanes: By index.
+        lanes: Lanes by index.
         tile: Lanes updated by one call.
-        strategy: How their updates are compiled and cut.
-        memory: What an update of one of them needs in a plain implementation.
-        batch_layers: Layers that normalize over a whole chunk, which is then never cut into slices.
+        strategy: How their updates are compiled and divided into slices.
+        memory: The memory that an update of one lane needs in a plain implementation.
+        batch_layers: Layers that normalize over a whole chunk, which is then never divided into slices.
         step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
     """
 
@@ -43,25 +43,28 @@ class Cohort:
 
 
 def idle_cores(cohorts: Sequence[Cohort], threads: int, cores: int) -> str:
-    """Return a sentence if tiles that TensorFlow runs operation by operation leave cores idle, else an empty string.
+    """Return a sentence if cores are idle while TensorFlow runs tiles operation by operation, else an empty string.
 
-    Tiles are updated side by side. More threads for each operation are never chosen silently: they change rounding, so
-    that results would depend on the number of lanes and cores.
+    Tiles are updated in parallel. More threads per operation are never chosen automatically, because they change
+    rounding, and results would then depend on the number of lanes and cores.
     """
     tiles = sum(-(-len(cohort.lanes) // cohort.tile) for cohort in cohorts)
     is_graph = any(cohort.strategy.compiler == "graph" for cohort in cohorts)
     if not is_graph or threads > 1 or tiles > cores // 2:
         return ""
     lanes = "the only lane keeps" if tiles == 1 else f"{tiles} lanes keep"
-    return f"{lanes} {tiles} of {cores} cores busy; runtime.threads={cores // tiles} uses all, and changes rounding"
+    return (
+        f"{lanes} {tiles} of {cores} cores busy; runtime.threads={cores // tiles} uses all of them, and changes "
+        f"rounding"
+    )
 
 
 @dataclass
 class Arrangement:
-    """The cohorts and tiles of a scan, and how its blocks are cut.
+    """The cohorts and tiles of a scan, and the layout of its blocks.
 
     Attributes:
-        stacks: By recipe.
+        stacks: The stacks by recipe.
         failures: Lanes whose models could not be built.
         reach: Rows of the longest chunk computed in one step.
     """
@@ -74,12 +77,12 @@ class Arrangement:
 
     @property
     def slice_rows(self) -> int:
-        """Rows of the longest slice; blocks have whole ones."""
+        """Rows of the longest slice; blocks consist of whole slices."""
         return max([stack.strategy.slice_rows for stack in self.stacks.values()], default=SLICE_ROWS)
 
     @property
     def overlap(self) -> int:
-        """Rows of the previous block in which every slice, and every chunk computed in one step, can begin."""
+        """Rows of the previous block to repeat, so that every slice and single-step chunk is complete."""
         return max(self.slice_rows, self.reach)
 
 
@@ -96,7 +99,7 @@ def arrange(
     curve_points: int,
     early: bool,
 ) -> Arrangement:
-    """Build the models: small chunks first, as they are slowest, and long-lived lanes together.
+    """Build the models: small chunks come first, since they are slowest, and long-lived lanes share tiles.
 
     The arguments are those of `harness.training.trainer.Scan`.
 

@@ -15,8 +15,8 @@ class Devices:
     """The devices of a scan.
 
     Attributes:
-        names: TensorFlow's names; the first device also computes everything outside tiles.
-        workers: Number of calls that run at the same time.
+        names: TensorFlow's names for the devices; the first one also computes everything outside tiles.
+        workers: Number of parallel calls.
     """
 
     def __init__(self, names: Sequence[str], workers: int | None) -> None:

@@ -25,7 +25,7 @@ class Tile:
     """At most `length` lanes of one cohort, by index; unused positions hold copies of the last lane.
 
     Attributes:
-        positions: The lanes still training in this tile.
+        positions: The lanes that are still training in this tile.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class Tile:
         """Stack the lanes.
 
         Args:
-            lanes: Those to begin with, by index.
+            lanes: The initial lanes, by index.
             length: Lanes updated by one call.
-            stack: Their stack.
-            loop: Their loop.
-            evaluation: Of the holdout.
+            stack: The lanes' stack.
+            loop: The lanes' loop.
+            evaluation: The evaluation on the holdout.
             curve_points: Maximum number of points in a curve of losses by update.
             early: The updates after which `advance` pauses for an evaluation.
-            cohort: All lanes that this tile may take from others.
+            cohort: All lanes that this tile may take over from others.
         """
         padded = [*lanes.values()] + [[*lanes.values()][-1]] * (length - len(lanes))
         self.lanes, self.length = {**lanes, **cohort}, length
@@ -68,11 +68,11 @@ class Tile:
         self._best = BestEpochs({lane: spec.restore for lane, spec in self.lanes.items() if spec.restore})
         self._test: list[dict[str, float]] = [{}] * length
         self._early = sorted(early)
-        self._paused_at: int | None = None  # The row inside a block up to which it has been trained on.
+        self._paused_at: int | None = None  # The row up to which the current block has been trained on.
 
     @property
     def is_paused(self) -> bool:
-        """Whether `advance` stopped inside the block, for an evaluation; the rest of the block is still to be done."""
+        """Whether `advance` has paused within the block for an evaluation, and must be called again for the rest."""
         return self._paused_at is not None and self.error is None
 
     def active(self, epoch: int) -> list[int]:
@@ -83,9 +83,9 @@ class Tile:
 
     @ends_the_tile
     def take(self, moving: Sequence[tuple[Tile, int]], epoch: int) -> None:
-        """Take lanes of the cohort's other tiles, before `epoch`, at positions whose lanes have stopped training.
+        """Before `epoch`, take over lanes of the cohort's other tiles at positions whose lanes have stopped training.
 
-        A lane of a tile that turns out to have failed stays there.
+        If a tile turns out to have failed, its lanes stay there.
         """
         self.positions = {lane: self.positions[lane] for lane in self.active(epoch)}
         free = [position for position in range(self.length) if position not in self.positions.values()]
@@ -103,10 +103,10 @@ class Tile:
             with tf.device(tensor.device):
                 tensors[index] = tf.constant(values[index])
         lanes = tf.nest.pack_sequence_as(self._state.lanes, tensors)
-        self._state = self._state._replace(lanes=lanes)  # Between epochs, nothing else in it belongs to a lane.
+        self._state = self._state._replace(lanes=lanes)  # Between epochs, nothing else in the state belongs to a lane.
 
     def _values_of(self, lane: int) -> list[np.ndarray]:
-        """Return a lane's weights and optimizer state; nothing if the tile has failed."""
+        """Return a lane's weights and optimizer state; None if the tile has failed."""
         found: list[np.ndarray] = []
         if self.error is None:
             try:
@@ -128,7 +128,7 @@ class Tile:
 
     @ends_the_tile
     def advance(self, block: DeviceBlock) -> None:
-        """Run the updates that end in a block, or the next of these up to a pause."""
+        """Run the updates that end in a block, up to the next pause."""
         start = block.start if self._paused_at is None else self._paused_at
         pause = self._next_pause(start, block.stop)
         self._paused_at, stop = pause, block.stop if pause is None else pause
@@ -141,7 +141,7 @@ class Tile:
         self._curve.add(numbers, values)
 
     def _next_pause(self, start: int, stop: int) -> int | None:
-        """Return the row of an epoch, in `(start, stop]`, at which the next early update ends, if it ends there."""
+        """Return the row of an epoch at which the next early update ends, if it is in `(start, stop]`."""
         before = self._updates - start // self._chunk
         rows = ((update - before) * self._chunk for update in self._early if update > self._updates)
         row = next(rows, None)
@@ -170,7 +170,7 @@ class Tile:
 
     @ends_the_tile
     def keep_test(self) -> None:
-        """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test set."""
+        """Keep the metrics over the blocks evaluated since the start of the epoch as test metrics."""
         found, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
         self._test = [*map(of_test, found)]
 
@@ -189,8 +189,8 @@ class Tile:
     def state(self) -> dict[str, np.ndarray]:
         """Return the state from which a tile of the same lanes can continue; incomplete during an evaluation.
 
-        For a tile that has failed, or turns out to have failed, it contains only the lanes whose failure has not been
-        reported yet: the tensors may be on a device that is gone.
+        If the tile has failed, possibly unnoticed, the state contains only the lanes whose failure has not been
+        reported yet, since the tensors may be on a device that is gone.
         """
         try:
             if self.error is None:
@@ -216,7 +216,7 @@ class Tile:
         """Continue from a state that was saved in `epoch`, after `updates` of its updates.
 
         Raises:
-            ValueError: The state belongs to other lanes or another moment.
+            ValueError: The state belongs to other lanes or to another position.
         """
         if "failed" in state:
             self._restore_failed(state)
@@ -237,7 +237,7 @@ class Tile:
         diverged = dict(numbers(state, "diverged", [None, 2], 0, max(done, *self.lanes)).tolist())
         curve = numbers(state, "curve/numbers", [None], before + 1, done)
         losses = array(state, "curve/values", np.float32, [len(curve), len(self._state.epoch_loss)])
-        # A lane of this tile stays where it is; others may have come, each to its own position.
+        # Lanes of this tile keep their positions; other lanes may have been added.
         is_possible = all(
             lane in self.lanes and position < self.length and self._home.get(lane, position) == position
             for lane, position in positions
@@ -310,7 +310,7 @@ class Tile:
         sums: Sums,
         test: Mapping[str, float] = MappingProxyType({}),
     ) -> Stopped:
-        """Return the event; `sums` and `test` belong to the weights of `epoch`, not to those of a better one."""
+        """Return the event; `sums` and `test` belong to the weights of `epoch`, not to those of a better epoch."""
         position = self.positions[lane]
         confusion = self._evaluation.confusion(sums, position)
         if best := self._best.of(lane):

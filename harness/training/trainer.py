@@ -32,7 +32,7 @@ READ_AHEAD = 4
 
 
 class Scan:
-    """Lanes that are trained by the same passes over the same rows.
+    """Lanes that are trained in the same passes over the same rows.
 
     Attributes:
         clocks: Time spent so far.
@@ -65,17 +65,17 @@ class Scan:
         Args:
             lanes: Events refer to them by index.
             train: The training rows.
-            holdout: The other rows; there may be none.
-            encoding: How the rows' features become inputs; by default, that of numbers and categories.
+            holdout: The held-out rows; there may be none.
+            encoding: How features become inputs; by default, as numbers and categories.
             tile: Lanes updated by one call; None chooses by device and model, see `harness.training.tile_length`.
-            gram: Use Gram matrices of chunks where they are faster.
-            workers: Parallel calls; None means one per core, and on GPUs one each.
+            gram: Whether to use Gram matrices of chunks where they are faster.
+            workers: Number of parallel calls; None means one per core, or one per GPU.
             device: TensorFlow's name for the device.
             other_devices: Devices that train some of the tiles.
             device_bytes: Usable memory of a GPU, which limits tiles; 0 if unknown.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
-            early: Also measure the holdout within the first epochs; see `harness.training.early`.
-            test: Rows that a lane is measured on when it stops.
+            early: Whether to also evaluate lanes within the first epochs; see `harness.training.early`.
+            test: Rows on which a lane is evaluated when it stops.
             stopper: Ends lanes before their last stop.
             feed_limits: Limits on joined blocks and kept Gram matrices.
 
@@ -89,7 +89,7 @@ class Scan:
         self._device, self._devices = device, Devices([device, *other_devices], workers)
         self._stopper, self._feed_limits = stopper, feed_limits
         self._test = test if test and test.rows else None
-        self._epoch, self._row = 1, 0  # The position where training continues.
+        self._epoch, self._row = 1, 0  # The position at which training continues.
         arranged = arrange(
             *(lanes, train, holdout, encoding or Encoding(train.category_counts), device),
             device_bytes=device_bytes,
@@ -112,9 +112,9 @@ class Scan:
         The time that the consumer spends between events is not counted by any clock.
 
         Yields:
-            `Progress` after each block (or group of joined blocks) and after each epoch. If wanted, `Measured` inside
-            the first epochs. After each epoch, each lane emits `EpochEnd`, followed by `Stopped` if it stops there; or
-            else `Diverged` or `Failed` once, and then no further events.
+            `Progress` after each block (or group of joined blocks) and after each epoch. `Measured` within the first
+            epochs, if requested. After each epoch, each lane emits `EpochEnd`, followed by `Stopped` if it stops there;
+            or else `Diverged` or `Failed` once, and then no further events.
         """
         yield from self._failures
         with ThreadPoolExecutor(self._devices.workers) as pool:
@@ -161,7 +161,7 @@ class Scan:
 
     @property
     def bytes(self) -> float:
-        """Bytes that the scan needs at once: blocks, the state of all lanes, and the updates that run in parallel."""
+        """Bytes that the scan needs for blocks, the state of all lanes, and the updates that run in parallel."""
         parts = (self._train, self._holdout)
         blocks = max(part.bytes * (READ_AHEAD if part.rows > part.block_rows else 1) for part in parts)
         tiles = [each for each in self.cohorts for _ in range(0, len(each.lanes), each.tile)]
@@ -187,7 +187,7 @@ class Scan:
         }
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from the state of an identical scan: `run` then yields what followed that state.
+        """Continue from the state of an identical scan; `run` then yields the events that followed that state.
 
         Raises:
             ValueError: The state does not belong to this scan, or has been changed.
@@ -213,9 +213,9 @@ class Scan:
         self.clocks = Clocks(*map(float, clocks))
 
     def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
-        """Return the seconds that one update of each of these lanes takes if it is trained alone.
+        """Return the seconds that one update of each of these lanes takes when trained alone.
 
-        It is measured once for each kind of update; lanes for which it cannot be are left out.
+        This is measured once for each kind of update; lanes for which it cannot be measured are left out.
         """
         with ThreadPoolExecutor(1) as pool, tf.device(self._device):
             block = self._feed(self._train, pool).empty()
@@ -228,7 +228,7 @@ class Scan:
     def _train_on(
         self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], block: DeviceBlock, holdout: Feed, epoch: int
     ) -> Iterator[Event]:
-        """Train on a block; tiles that pause in it are evaluated together before they continue."""
+        """Train on a block; tiles that pause are evaluated together before they continue."""
         while tiles:
             with self.clocks.time("train"):
                 self._devices.each(pool, tiles, lambda tile: tile.advance(block))

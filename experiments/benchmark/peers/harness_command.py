@@ -36,7 +36,7 @@ def train(task: Task) -> Outcome:
         clocks: list[trainer.Clocks] = []
 
         class Clocks(trainer.Clocks):
-            """Kept in a list, since a single run has no summary run that records them."""
+            """Kept in a list, since a single run has no summary run to record them."""
 
             def __init__(self) -> None:
                 super().__init__()
