@@ -85,6 +85,6 @@ def record(
             tracker.end_run(run, "FINISHED")
         measured = {re.sub(r"[,/() ]+", " ", goal.what): goal.measured for goal in goals if goal.measured is not None}
         tracker.log(sweep, {f"goal/{what.strip()}": value for what, value in measured.items()})
-        for file in (page, page.with_suffix(".png")):
+        for file in filter(Path.exists, (page, page.with_suffix(".png"))):
             tracker.log_artifact(sweep, file)
         tracker.end_run(sweep, "FINISHED")

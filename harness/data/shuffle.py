@@ -1,8 +1,8 @@
 """Shuffles training rows: individually while a table is written, and page by page in each epoch.
 
-Both use bounded memory. Rows are dealt at random to files (decks), and each deck, which fits in memory, is permuted, so
-all orders are equally likely. In each epoch, only whole pages are permuted, so that reading stays sequential; a run's
-seed also permutes the rows within each page.
+Both use bounded memory. Rows are dealt at random to decks, which are files if there are many rows, and each deck, which
+fits in memory, is permuted, so all orders are equally likely. In each epoch, only whole pages are permuted, so that
+reading stays sequential; a run's seed also permutes the rows within each page.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 DECKS = 256
 DECK_BYTES = 16 << 20
 """Maximum size in bytes of rows permuted at once; a larger deck is dealt again."""
-HELD_BYTES = 8 << 20
-"""Size in bytes of rows to hold in memory before they are appended to their decks; only one deck is open at a time."""
+HELD_BYTES = 32 << 20
+"""Size in bytes of rows to hold in memory, as much as permuting a deck takes, before they are appended to their decks'
+files; only one file is open at a time."""
 
 
 class Shuffle:
@@ -49,7 +50,23 @@ class Shuffle:
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yield all rows, `[columns, rows]`, and remove the decks."""
-        self._append()
+        longest = max(sum(rows.nbytes for rows in held) for held in self._held)
+        if longest <= max(self._deck_bytes, self._row_bytes) and not any(self._folder.iterdir()):
+            yield from self._held_rows()
+        else:
+            self._append()
+            yield from self._filed_rows()
+        shutil.rmtree(self._folder)
+
+    def _held_rows(self) -> Iterator[np.ndarray]:
+        """Yield all rows, none of which have been written to files."""
+        for held in self._held:
+            if held:
+                yield self._random.permutation(np.concatenate(held)).T
+                held.clear()
+
+    def _filed_rows(self) -> Iterator[np.ndarray]:
+        """Yield all rows, none of which are held in memory."""
         for deck in range(DECKS):
             path = self._path(deck)
             size = path.stat().st_size if path.exists() else 0
@@ -66,7 +83,6 @@ class Shuffle:
                     values = self._read(file, size)
                 path.unlink()
                 yield self._random.permutation(values).T
-        shutil.rmtree(self._folder)
 
     def _append(self) -> None:
         """Append the rows held in memory to their decks."""

@@ -380,4 +380,4 @@ def test_links(folder: Path, make) -> None:
 
 
 def test_a_file_that_may_not_be_read(folder: Path) -> None:
-    assert load_file(folder, ()) == (str(folder), "cannot be opened (Is a directory)")
+    assert load_file(str(folder), 0) == (str(folder), "cannot be opened (Is a directory)")

@@ -11,8 +11,8 @@ import numpy as np
 
 from harness.data.statistics import Column
 
-COUNTED_BYTES = 1 << 18
-"""Bytes of pixels counted at once; NumPy converts them to 64-bit numbers."""
+COUNTED_BYTES = 3 << 19
+"""Bytes of pixels counted at once, a multiple of 2 pixels; NumPy converts them to 64-bit numbers."""
 
 
 class FeatureStatistics(Protocol):
@@ -40,10 +40,17 @@ class PixelStatistics:
 
     def add(self, values: np.ndarray) -> None:
         """See `FeatureStatistics`."""
-        colours = values.reshape(-1, values.shape[-1])
-        for start in range(0, len(colours), COUNTED_BYTES):
-            for histogram, channel in zip(self._histograms, colours[start : start + COUNTED_BYTES].T, strict=True):
-                histogram += np.bincount(channel, minlength=256)
+        pixels, channels = values.reshape(-1), len(self._histograms)
+        odd = pixels.size % (2 * channels)
+        # Two bytes at a time, which takes half as long; each is the first or second value of a pair.
+        pairs = pixels[: pixels.size - odd].view("<u2").reshape(-1, channels)
+        for start in range(0, len(pairs), COUNTED_BYTES // 2 // channels):
+            for index, column in enumerate(pairs[start : start + COUNTED_BYTES // 2 // channels].T):
+                counts = np.bincount(column, minlength=1 << 16).reshape(256, 256)
+                self._histograms[2 * index % channels] += counts.sum(axis=0)
+                self._histograms[(2 * index + 1) % channels] += counts.sum(axis=1)
+        for index, value in enumerate(pixels[pixels.size - odd :]):
+            self._histograms[index % channels, value] += 1
 
     def describe(self, column: Column) -> Column:
         """See `FeatureStatistics`."""

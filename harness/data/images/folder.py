@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, load_file, normal, stamp_of, suffix_of
 from harness.errors import require
 
 JUNK = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
@@ -106,7 +106,6 @@ class ImageFolder(ImageSet):
             if name not in filled:
                 yield Rejected(f"{self.address}/{normal(name)}", "is a class folder without images")
         for relative, stamp, size in self._found:
-            path = Path(self.address, relative)
             key = normal(relative)
             name = f"{self.address}/{key}"
             if "/" not in relative:
@@ -114,8 +113,8 @@ class ImageFolder(ImageSet):
             elif not stamp:
                 yield Rejected(name, "is a broken link")
             else:
-                load = partial(load_file, path, stamp)
-                yield Item(name, key, key.partition("/")[0], None, path.suffix.lower(), size, load)
+                load = partial(load_file, f"{self.address}/{relative}", stamp)
+                yield Item(name, key, key.partition("/")[0], None, suffix_of(relative), size, load)
 
 
 class AnyImages(ImageSet):
@@ -147,11 +146,11 @@ class AnyImages(ImageSet):
     def read(self) -> Iterator[Item | Rejected]:
         """Return the images."""
         for relative, stamp, size in self._found:
-            path = Path(self.address, relative)
-            name = normal(str(path))
+            path = str(Path(self.address, relative))
+            name = normal(path)
             if stamp:
                 load = partial(load_file, path, stamp)
-                yield Item(name, name, "", None, path.suffix.lower(), size, load)
+                yield Item(name, name, "", None, suffix_of(path), size, load)
             else:
                 yield Rejected(name, "is a broken link")
 
@@ -194,7 +193,7 @@ def list_images(root: Path, skipped: Counter[str]) -> tuple[Listing, list[str]]:
                 if not inside:
                     folders.append(entry.name)
                 search(Path(entry.path), f"{inside}{entry.name}/", above | {here})
-            elif Path(entry.name).suffix.lower() not in SUFFIXES_OF_IMAGES:
+            elif suffix_of(entry.name) not in SUFFIXES_OF_IMAGES:
                 skipped["without an image suffix"] += 1
             elif entry.is_file():
                 found.add(inside + entry.name, entry.stat())

@@ -71,7 +71,8 @@ def ingest_images(
                     continue
                 target, read = found
                 part = "holdout" if images is holdout else split.part_of(_key(read.item))
-                offsets.add(np.array([[target]]), np.array([True]))
+                if not classes:
+                    offsets.add(np.array([[target]]), np.array([True]))
                 parts[part].add(read.image.pixels, target)
                 notes.add(read.item.name, read.image, read.content, target, part)
                 seen, done = seen + 1, done + read.item.size

@@ -33,6 +33,7 @@ class ImageFiles(Input):
     def __init__(self, addresses: Sequence[str], data: ImagesConfig) -> None:
         super().__init__(addresses)
         self._data = data
+        self._listed: tuple[ImageSet, ImageSet | None] | None = None
 
     @classmethod
     def find(cls, data: ImagesConfig, cache: Path, say: Say) -> ImageFiles:
@@ -58,7 +59,8 @@ class ImageFiles(Input):
     def fingerprints(self) -> list[Fingerprint]:
         """Return the fingerprint of each set, with the versions of the decoders."""
         roles = ["path", *(["labels"] if self._data.labels else []), *(["holdout"] if self._data.holdout_path else [])]
-        sets = [each for each in self.sets() if each is not None]
+        self._listed = self.sets()
+        sets = [each for each in self._listed if each is not None]
         marks = [each.fingerprint() for each in sets]
         if self._data.labels:
             marks.insert(0, [self.addresses[0]])
@@ -85,8 +87,9 @@ class ImageFiles(Input):
         return train, self._open(others[0], None, classes=1) if others else None
 
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
-        """Decode the images and write their pixels and labels."""
-        train, holdout = self.sets()
+        """Decode the images that were last listed, if any, and write their pixels and labels."""
+        train, holdout = self._listed or self.sets()
+        self._listed = None  # Reading changes a set's counts.
         return ingest_images(train, holdout, self._data, folder, progress, self._weights)
 
     def _refuse_columns(self, folder: str) -> None:

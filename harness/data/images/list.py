@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from harness.config import ImagesConfig
 from harness.data.arrow_errors import named_damage
-from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of, suffix_of
 from harness.data.source import check_names
 from harness.data.storage.local import LocalFile
 from harness.data.vocabulary import plain_number
@@ -84,12 +84,10 @@ class ImageList(ImageSet):
             elif self._groups is not None and not self._groups[row - 1]:
                 yield Rejected(name, NO_GROUP)
             else:
-                file = self._base / path
+                load = partial(load_file, str(self._base / path), stamp)
                 key = normal(PurePosixPath(path).as_posix())
                 group = self._groups[row - 1] if self._groups is not None else None
-                yield Item(
-                    name, key, label, group, file.suffix.lower(), self._sizes[row - 1], partial(load_file, file, stamp)
-                )
+                yield Item(name, key, label, group, suffix_of(path), self._sizes[row - 1], load)
 
 
 def is_parquet_file(address: str) -> bool:

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from harness.data.images.decode import SUFFIXES
@@ -83,6 +82,8 @@ class ImageSet(ABC):
 
 def normal(name: str) -> str:
     """Return a name in a form that does not depend on the file system: NFC, without invalid characters."""
+    if name.isascii():
+        return name
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
@@ -92,22 +93,25 @@ def stamp_of(status: os.stat_result) -> int:
     return int.from_bytes(hashlib.blake2b(repr(seen).encode(), digest_size=8).digest(), "little") or 1
 
 
-def load_file(path: Path, stamp: int) -> bytes | Rejected:
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file's name or path, in lower case; much faster than `Path.suffix`."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def load_file(path: str, stamp: int) -> bytes | Rejected:
     """Return the content of a file.
 
     Raises:
         ConfigError: The file has changed since it was listed.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             data = file.read()
             is_same = stamp_of(os.fstat(file.fileno())) == stamp
     except FileNotFoundError:
-        raise ConfigError(f"{normal(str(path))} was removed while the images were being read.") from None
+        raise ConfigError(f"{normal(path)} was removed while the images were being read.") from None
     except OSError as error:
-        return Rejected(normal(str(path)), f"cannot be opened ({error.strerror})")
+        return Rejected(normal(path), f"cannot be opened ({error.strerror})")
     if not is_same:
-        raise ConfigError(
-            f"{normal(str(path))} changed while the images were being read. Train again once it is complete."
-        )
+        raise ConfigError(f"{normal(path)} changed while the images were being read. Train again once it is complete.")
     return data
