@@ -77,7 +77,7 @@ class Sender:
         self._thread.start()
 
     def flush(self) -> None:
-        """Wait until all records so far are delivered.
+        """Wait until all records added so far are delivered.
 
         Raises:
             StoreUnreachable: The store stays unreachable.

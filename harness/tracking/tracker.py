@@ -221,7 +221,7 @@ class Tracker:
         self._sender.deliver_leftovers()
 
     def flush(self) -> None:
-        """Wait until all records so far are delivered.
+        """Wait until all records added so far are delivered.
 
         Raises:
             StoreUnreachable: The store stays unreachable.
