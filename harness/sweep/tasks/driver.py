@@ -152,7 +152,7 @@ class TaskBatch(Batch):
                 while open_tasks and not stop:
                     if time.monotonic() >= next_look:
                         open_tasks -= self._look(open_tasks, display)
-                        self._show(todo, display)
+                        self._show(display)
                         next_look = time.monotonic() + self._cluster.seconds
                     if open_tasks and not stop:
                         time.sleep(POLL_SECONDS / 2)  # A signal does not interrupt it.
@@ -238,13 +238,13 @@ class TaskBatch(Batch):
             time.sleep(pause)
             pause = min(2 * pause, self._cluster.seconds)
 
-    def _show(self, todo: Sequence[Run], display: Display) -> None:
+    def _show(self, display: Display) -> None:
         failures = {number: attempts.failures for number, attempts in self._attempts.items()}
         rows = [
             TaskRow(number, runs, self._files(number).status(), failures.get(number, 0), self._states.get(number, ""))
             for number, runs in self._tasks.items()
         ]
-        display.tasks(tasks_view(rows), progress_of(rows, len(todo)))
+        display.tasks(tasks_view(rows), progress_of(rows, sum(map(len, self._tasks.values()))))
 
     def _open_tasks(self) -> set[int]:
         return {number for number, runs in self._tasks.items() if any(not run.status for run in runs)}
