@@ -1,7 +1,7 @@
 """Does a sweep over a table of 100 GB scale to 1,000 workers? A simulation from the times of its parts.
 
-`python -m experiments.scale_simulation` prints the table in docs/scale.md. `--rate`, `--start` and `--compile` are
-measured with `harness plan` and `make bench`; `--shared`, `--node` and `--disk` describe a cluster, and are assumed.
+`python -m experiments.scale_simulation` prints the table in docs/scale.md. The defaults of `--rate` and `--compile` are
+measured; `--start`, `--shared`, `--node` and `--disk` are assumed.
 """
 
 import argparse
