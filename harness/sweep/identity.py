@@ -23,7 +23,7 @@ ROUNDING = "rounding"
 """The tag that holds a run's `rounding`."""
 
 TILE = "tile"
-"""The tag of a run on a GPU that holds the number of lanes that its calls updated."""
+"""The tag that holds the number of lanes that a run's calls updated; if memory ran out, `8, then 4`."""
 
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
 # Settings that cannot affect a run's results, or only through the table.

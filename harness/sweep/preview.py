@@ -118,18 +118,21 @@ def _print_scans(
         rows = f"{count(data.train_rows, 'training row')}, {count(data.holdout_rows, 'holdout row')}"
         rows += f", {count(data.test_rows, 'test row')}" if data.test_rows else ""
         display.say(f"scan {number}: {data.name}, {rows}, {count(scan.task.epochs, 'epoch')}")
+        if scan.task.reduction:
+            display.say(f"memory: {scan.task.reduction}")
         console.print(_cohorts_table(scan, alone := scan.task.time_alone(range(len(scan.lanes)))), "")
         one_by_one += sum(run.updates * alone[lane] for lane in alone for run in scan.lanes[lane])
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
     compiling, training, checkpoints, records = map(list, zip(*estimates, strict=True))
     seconds = sum(training) * share
+    needed = max(scan.task.bytes for scan in scans)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     display.say(
         f"time:   {_duration(sum(compiling))} to compile, about {_duration(seconds)} to train and evaluate",
         f"alone:  about {_duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
-        f"memory: {millions(memory)}B with all loops compiled",
+        f"memory: {millions(memory)}B with all loops compiled, {millions(needed)}B of rows, lanes and calls computed",
         f"disk:   tables {millions(disk)}B, {sizes}",
     )
 
