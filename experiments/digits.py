@@ -2,8 +2,8 @@
 
     harness train experiment=digits sweep=full_vs_batch
 
-This trains 24 runs on 1,797 images of 8 x 8 pixels. After 20 epochs a full-sample run has taken 20 steps; with chunks
-of 100 images it has taken 300, and classifies more than 95 % of the held-out images correctly.
+This trains 24 runs on 1,797 images of 8 x 8 pixels. After 20 epochs, a full-sample run has made 20 updates; with chunks
+of 100 images, a run has made 300 and classifies more than 95% of the held-out images correctly.
 """
 
 import keras

@@ -3,7 +3,7 @@
     harness train experiment=house_prices sweep=full_vs_batch
 
 This trains 24 runs in half a minute on two cores. A full-sample run makes one update per epoch, so after 20 epochs it
-has taken 20 steps and is still far off; with chunks of 100 rows, one epoch already takes 173 steps and is nearly there.
+has made only 20 updates and is still far off; with chunks of 100 rows, a single epoch makes 173 updates and gets close.
 """
 
 import keras

@@ -1,11 +1,11 @@
-"""How much better does a search do than a grid, if both train for the same number of epochs?
+"""How much better is a search than a grid that trains for the same number of epochs?
 
     python -m experiments.search_value kc_house_data.csv --results search_value.json
 
 For each of 20 seeds, a grid, random points, Sobol points, TPE and halving train for 270 epochs in all, on King County
-(eight features, a linear model and MLPs) and on handwritten digits (MLPs). The tables have the excess of each one's
-best `val/loss` over the best that any of them found. A second call goes on where the first ended. It takes about
-five minutes of one core.
+(eight features, a linear model and MLPs) and on handwritten digits (MLPs). The tables show by how much the best
+`val/loss` of each method exceeds the best of all methods. A second call continues where the first ended. This takes
+about five minutes on one core.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from harness.training.losses import LossPlan
 
 EPOCHS, BUDGET = 9, 270
 TOGETHER = 4
-"""Seeds that train in the same scans."""
+"""Number of seeds that train in the same scans."""
 
 RATE = Interval("learning_rate", 1e-4, 1.0, is_log=True)
 UNITS = ("[8]", "[16]", "[16,16]")
@@ -48,7 +48,7 @@ Trial = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Task:
-    """What is searched, on which data."""
+    """A search problem: the data, and the searched keys."""
 
     name: str
     table: Table
@@ -66,7 +66,7 @@ class Task:
 
 
 def train(task: Task, trials: Sequence[tuple[int, Trial]], bracket: BracketPlan | None = None) -> list[float]:
-    """Train trials, given with their seeds, in one scan; return their last val/loss, infinite if they did not end."""
+    """Train trials with these seeds in one scan; return the last val/loss of each, infinite if it did not finish."""
     scaler = Scaler.of(task.table, Scaling.standard, scale_target=task.loss == "mse")
     plan = ScanPlan(
         table=str(task.table.folder),
@@ -95,7 +95,7 @@ def train(task: Task, trials: Sequence[tuple[int, Trial]], bracket: BracketPlan 
 
 
 def grid(task: Task) -> list[Trial]:
-    """Return all combinations of the choices and as many learning rates as the budget pays for."""
+    """Return all combinations of the choices and of as many learning rates as the budget allows."""
     choices = [axis.values for axis in task.space.axes if isinstance(axis, Choices)]
     rates = BUDGET // EPOCHS // int(np.prod([len(values) for values in choices]))
     found = [(RATE.value(step / (rates - 1)),) for step in range(rates)]
@@ -105,7 +105,7 @@ def grid(task: Task) -> list[Trial]:
 
 
 def random(task: Task, seed: int) -> list[Trial]:
-    """Return independent points."""
+    """Return independent random points."""
     shares = np.random.default_rng(seed).random((BUDGET // EPOCHS, len(task.space.axes)))
     points = [[axis.value(x) for axis, x in zip(task.space.axes, row, strict=True)] for row in shares]
     return [tuple(task.space.words(_named(task.space, values))) for values in points]
@@ -116,7 +116,7 @@ def _named(space: Space, values: Sequence[str]) -> dict[str, str]:
 
 
 def searched(task: Task, seeds: Sequence[int], sampler: Sampler) -> list[list[float]]:
-    """Return the results of a search of each seed; the trials of all searches train together."""
+    """Return the results of a search for each seed; the trials of all searches train together."""
     settings = [SearchConfig(name=sampler, lane_epochs=BUDGET, seed=seed, confirm=None) for seed in seeds]
     searches = [Search(task.space, each, EPOCHS, seed) for each, seed in zip(settings, seeds, strict=True)]
     results: list[list[Result]] = [[] for _ in seeds]
@@ -143,7 +143,7 @@ def _joined(brackets: Sequence, starts: Sequence[int]) -> BracketPlan | None:
 
 
 def fixed(task: Task, propose: Callable[[int], list[Trial]], seeds: Sequence[int]) -> list[list[float]]:
-    """Return the results of trials that do not depend on results, for each seed; all train together."""
+    """Return, for each seed, the results of trials that do not depend on earlier results; all train together."""
     trials = [(seed, trial) for seed in seeds for trial in propose(seed)]
     return np.reshape(train(task, trials), (len(seeds), -1)).tolist()
 
@@ -175,7 +175,7 @@ def tasks(path: Path, folder: Path) -> list[Task]:
 
 
 def main() -> None:
-    """Train what is not yet in the results, and print the table."""
+    """Train everything that is not yet in the results, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("path", type=Path, help="the King County file")
     parser.add_argument("--seeds", type=int, default=20)
@@ -201,22 +201,22 @@ def main() -> None:
 
 
 def table(found: dict[str, list[list[float]]]) -> str:
-    """Return the excess over the best known val/loss by way to search, as Markdown."""
+    """Return the excess over the best known val/loss by search method, as Markdown."""
     best = {way: np.array([min(values) for values in results]) for way, results in found.items()}
     lowest = min(values.min() for values in best.values())
     rows = []
     for way, values in best.items():
         low, middle, high = np.percentile((values / lowest - 1) * 100, [25, 50, 75])
-        rows.append([way, str(len(found[way][0])), f"{middle:.1f} %", f"{low:.1f} to {high:.1f} %"])
+        rows.append([way, str(len(found[way][0])), f"{middle:.1f}%", f"{low:.1f} to {high:.1f}%"])
     cells = [["search", "trials", "median excess", "quartiles"], ["---", "---:", "---:", "---:"], *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def noise(results: list[list[float]]) -> str:
-    """Return the spread over seeds of the setting of a grid that is the best on average."""
+    """Return the spread over seeds of the grid's best setting on average."""
     values = np.array(results)
     best = values[:, values.mean(axis=0).argmin()]
-    return f"Seeds alone change the grid's best setting by {best.std(ddof=1) / best.mean() * 100:.1f} %."
+    return f"Seeds alone change the grid's best setting by {best.std(ddof=1) / best.mean() * 100:.1f}%."
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def train(words: Sequence[str]) -> Sweep:
     """Run `harness train` with these arguments, and return the sweep as `load_sweep` does.
 
-    It can be called repeatedly from scripts and notebooks, and changes nothing in the process except what is imported.
+    It can be called repeatedly from scripts and notebooks, and leaves the process unchanged apart from imports.
 
     Args:
         words: Arguments as on the command line: `["-m", "chunksize=full,100", "epochs=5"]`. Without -m, a single run is
@@ -36,8 +36,8 @@ def load_sweep(sweep: str | None = None, uri: str | None = None, metrics: Sequen
     Args:
         sweep: Id of a sweep's summary run, or of a single run; None means the newest sweep.
         uri: Tracking URI; None means `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
-        metrics: Metrics to read curves of; None means all that are recorded each epoch. `train/chunk_loss`, the loss of
-            every chunk, is read only on request.
+        metrics: Metrics whose curves to read; None means all metrics recorded once per epoch. `train/chunk_loss`, the
+            loss of every chunk, is read only on request.
 
     Raises:
         ConfigError: The store or sweep does not exist.

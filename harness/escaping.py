@@ -1,6 +1,6 @@
-"""Untrusted text, such as names of runs and columns, for a terminal, CSV, Markdown and figures.
+"""Escapes untrusted text, such as names of runs and columns, for a terminal, CSV, Markdown and figures.
 
-HTML is escaped by Jinja, JSON by `json`. For a secret in the text, see `runtime.secrets`.
+HTML is escaped by Jinja, JSON by `json`. For secrets in text, see `runtime.secrets`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LABEL_LENGTH = 60
 
 
 def visible(text: str) -> str:
-    r"""Return one line in which no character moves the cursor, changes colors or reverses text: ESC becomes `\x1b`."""
+    r"""Return one line without characters that move the cursor, change colors or reverse text: ESC becomes `\x1b`."""
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
@@ -33,19 +33,19 @@ def csv_cell(value: object) -> object:
 
 
 def markdown(text: str) -> str:
-    """Return text that Markdown shows as it is."""
+    """Return text that Markdown shows unchanged."""
     return _MARKDOWN.sub(r"\\\g<0>", visible(text))
 
 
 def markdown_code(text: str) -> str:
-    """Return text as inline code, whatever backticks it has; a block would not wrap, and would widen the page."""
+    """Return text, which may contain backticks, as inline code; a block would not wrap, and would widen the page."""
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     pad = " " if "`" in text else ""
     return f"{fence}{pad}{visible(text)}{pad}{fence}"
 
 
 def figure_label(text: str) -> str:
-    """Return a label that Matplotlib draws as it is, or its start if it is long."""
+    """Return a label that Matplotlib draws unchanged, shortened if it is long."""
     shown = visible(text)
     shown = shown if len(shown) <= _LABEL_LENGTH else f"{shown[: _LABEL_LENGTH - 1]}…"
     return shown.replace("$", r"\$")

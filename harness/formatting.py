@@ -6,7 +6,7 @@ from __future__ import annotations
 def millions(value: float) -> str:
     """Format a count with three digits and a unit: 950, 21.6k, 3.2M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 0.9995 * size:  # Rounds to at least 1 in this unit.
+        if value >= 0.9995 * size:  # The smallest unit in which the number rounds to at least 1.
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
 
@@ -22,7 +22,7 @@ def score(value: float) -> str:
 
 
 def count(quantity: float, noun: str) -> str:
-    """Format a quantity with its noun, pluralized if necessary."""
+    """Format a quantity with its noun, in the plural if necessary."""
     return f"{quantity:,.0f} {noun}{'' if quantity == 1 else 's'}"
 
 

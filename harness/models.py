@@ -1,6 +1,6 @@
-"""Models that come with harness. Any function that takes the number of inputs and returns a Keras model works too.
+"""The built-in models. Any function that takes the number of inputs and returns a Keras model works too.
 
-A function whose second argument is `outputs` also gets the number of outputs: of targets or classes.
+A function whose second argument is `outputs` also receives the number of targets or classes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def linear(inputs: Inputs, outputs: int = 1, init: float | str = 0.1) -> keras.M
     Args:
         inputs: Number of features, or the shape of one row's input, which is flattened.
         outputs: Number of targets or classes.
-        init: Initial value of intercept and slopes, or `random`: slopes are drawn as Keras draws those of any dense
-            layer (Glorot and Bengio, 2010), and the intercept is 0.
+        init: Initial value of intercept and slopes, or `random`: slopes are initialized like any dense layer in Keras
+            (Glorot and Bengio, 2010), and the intercept is 0.
 
     Returns:
         A model `[rows, inputs] -> [rows, outputs]`.
@@ -75,14 +75,14 @@ def cnn(
 ) -> keras.Model:
     """Build a small convolutional network: convolutions that halve the image, and a hidden layer.
 
-    Images of 32 pixels and more are also halved by the first convolution, which saves most of the arithmetic.
+    Images of at least 32 pixels are also halved by the first convolution, which saves most of the arithmetic.
 
     Args:
         inputs: Shape of an image, `(height, width, channels)`.
         outputs: Number of targets or classes.
         filters: Channels of each convolution.
-        units: Width of the hidden layer before the last; 0 leaves it out.
-        dropout: Fraction of the values before the hidden layer that are dropped in training.
+        units: Width of the hidden layer before the output; 0 leaves it out.
+        dropout: Fraction of the hidden layer's inputs that are dropped during training.
 
     Returns:
         A model `[rows, height, width, channels] -> [rows, outputs]`.
@@ -114,10 +114,9 @@ def cnn(
 
 
 def _max_pooled(x: Any) -> Any:
-    """Return the maxima of squares of four pixels; an odd last row or column is left out.
+    """Return the maximum of each square of four pixels; an odd last row or column is left out.
 
-    MaxPooling2D would do, but TensorFlow has no deterministic gradient of it for GPUs under XLA. A maximum along an
-    axis has one.
+    This replaces MaxPooling2D, which has no deterministic gradient on GPUs under XLA. A maximum along an axis does.
     """
     height, width, channels = x.shape[1:]
     if min(height, width) < 2:

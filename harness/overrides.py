@@ -1,4 +1,4 @@
-"""Writes `KEY=VALUE` arguments so that the shell and then Hydra read them as intended."""
+"""Quotes `KEY=VALUE` arguments so that first the shell and then Hydra read them as intended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 from enum import Enum
 
 _PLAIN = re.compile(r"(?!(?i:true|false|null|nan|inf)$)(?!.*\$\{)[A-Za-z_/.%?@$-][A-Za-z0-9_/.%?@$-]*")
-"""Text that Hydra reads literally, not as a number or some other value."""
+"""Text that Hydra reads literally, not as a number or another kind of value."""
 
 _NAMES = {"\t": "tab", ",": "comma", " ": "space"}
 """Names for characters that are hard to type."""
@@ -31,12 +31,12 @@ def hydra_value(value: object) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and not re.fullmatch(r"-?\.?[0-9].*|-?(?i:inf|nan)", text):
         return text
-    # Only backslashes before a quote or the end need another one.
+    # Only backslashes before a quote or the end must be doubled.
     return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text) + '"'
 
 
 def override(key: str, value: object) -> str:
-    """Return `key=value` as an argument of a shell command; a character that is hard to type is named."""
+    """Return `key=value` as a shell argument; a character that is hard to type is replaced with its name."""
     if key in _MARKS and isinstance(value, str):
         value = _NAMES.get(value, value)
     return shlex.quote(f"{key}={hydra_value(value)}")

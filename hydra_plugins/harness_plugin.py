@@ -50,7 +50,7 @@ class FusedLauncher(Launcher):
         return [self._run_job(job, run) for job, run in zip(jobs, runs, strict=True)]
 
     def _run_job(self, job: Job, run: Any) -> JobReturn:
-        """End a job whose run has ended. Hydra does so if callbacks or a logging of the user's need it."""
+        """End a job whose run has ended; Hydra does this if there are callbacks or a custom logging configuration."""
         if self._config.hydra.callbacks or job.choices.get("hydra/job_logging") != "harness":
             return run_job(
                 hydra_context=self._context,
@@ -67,16 +67,16 @@ class FusedLauncher(Launcher):
 
 
 class TasksLauncher(FusedLauncher):
-    """Does the same, but divides the jobs into tasks, which workers train."""
+    """Does the same, but divides the jobs into tasks for workers."""
 
     keys: type
 
     def __init__(self, **keys: Any) -> None:
-        """Take the keys of `hydra.launcher`."""
+        """Take the configuration in `hydra.launcher`."""
         self._keys = self.keys(**keys)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Tell the app where to train, then do as the other launcher does."""
+        """Tell the app where to train, then do the same as the other launcher."""
         self._app.cluster = self._cluster
         return super().launch(job_overrides, initial_job_idx)
 
@@ -108,7 +108,7 @@ class SlurmLauncher(TasksLauncher):
 
 
 class HarnessSweeper(Sweeper):
-    """Trains the configurations that a proposer proposes; checks all jobs of a batch before the first is trained."""
+    """Trains a proposer's configurations; checks all jobs of a batch before training the first."""
 
     def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
         """Take the options of Hydra's basic sweeper."""
@@ -130,7 +130,7 @@ class HarnessSweeper(Sweeper):
             self._app.search = search
             fused = type(self._launcher) is FusedLauncher
             together = (
-                "search=halving compares runs while they train together. Remove hydra/launcher, or use search=sobol."
+                "search=halving compares runs that are trained together. Remove hydra/launcher, or use search=sobol."
             )
             require(fused or not search.rungs(search.generation), together)
             clock = "search.minutes does not work with hydra/launcher. Remove one, or set search.trials instead."
@@ -162,12 +162,12 @@ class HarnessSweeper(Sweeper):
                 ]
             results += new
             if self._app.previews and self._app.search:
-                break  # What is confirmed depends on results.
+                break  # Which trials are confirmed depends on results.
         return jobs
 
     def _train(self, batch: Sequence[Sequence[str]], folder: Path, number: int) -> Sequence[JobReturn]:
-        """Train a batch by the launcher; `number` is that of its first job."""
-        if isinstance(self._launcher, FusedLauncher):  # It checks the jobs itself.
+        """Train a batch with the launcher; `number` is that of its first job."""
+        if isinstance(self._launcher, FusedLauncher):  # The launcher checks the jobs itself.
             return self._launcher.launch(batch, initial_job_idx=number)
         config: Any = self.config
         jobs, before = compose_jobs(self._loader, config, batch, number), len(self._app.runs)
@@ -177,7 +177,7 @@ class HarnessSweeper(Sweeper):
         self._app.check(jobs)
         self._app.collects = True
         ended = self._launcher.launch(batch, initial_job_idx=number)
-        if len(self._app.runs) == before and not self._app.error:  # They were trained in other processes.
+        if len(self._app.runs) == before and not self._app.error:  # The jobs were trained in other processes.
             self._app.collect(jobs, ended, folder, config.hydra.runtime.choices["hydra/launcher"])
         return ended
 

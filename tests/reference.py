@@ -51,13 +51,13 @@ def adam_in_numpy(chunks: Chunks, features: int, rates: Sequence[float], epochs:
 def eager_keras(
     chunks: Chunks, model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Callable, epochs: int
 ) -> Trained:
-    """Train `model` with one eager gradient tape and one `apply` per chunk."""
-    result = Trained([], [], [])
+    """Train `model`, in its own type, with one eager gradient tape and one `apply` per chunk."""
+    result, kind = Trained([], [], []), model.compute_dtype
     for _ in range(epochs):
         total = rows = 0.0
         for x, y in chunks():
             with tf.GradientTape() as tape:
-                rows_loss = loss(tf.constant(y[:, None], tf.float32), model(tf.constant(x, tf.float32), training=True))
+                rows_loss = loss(tf.constant(y[:, None], kind), model(tf.constant(x, kind), training=True))
                 mean = tf.reduce_mean(rows_loss)
                 objective = tf.add_n([mean, *model.losses])
             gradients = tape.gradient(objective, model.trainable_variables)

@@ -1,1 +1,1 @@
-"""`make bench`: compares the harness with tools its users could choose instead, each in its own process."""
+"""`make bench`: compares the harness with tools that users could choose instead, each in its own process."""

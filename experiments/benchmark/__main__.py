@@ -30,6 +30,7 @@ from experiments.benchmark.team import team_goals, team_parts
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
+SECTIONS = ("rows", "images", "searches", "team")
 NOTES = "Times are seconds, medians with their range. docs/benchmark.md explains what is measured and how to read it."
 PACKAGES = ("tensorflow", "keras", "pandas", "numpy", "polars", "jax", "scikit-learn", "vowpalwabbit")
 
@@ -44,34 +45,38 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--repeats", type=int, default=3, help="number of repetitions (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the page and the figure")
-    words = sys.argv[1:] if words is None else words
-    parser.add_argument("--images", type=int, default=2000, help="images to decode; 0 for none (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure (default: all)")
+    parser.add_argument("--images", type=int, default=2000, help="images to decode (default: %(default)s)")
     parser.add_argument(
         "--most-images", type=int, default=100_000, help="images whose peak memory is measured (default: %(default)s)"
     )
-    parser.add_argument("--trials", type=int, default=64, help="trials of a search; 0 for none (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=64, help="trials of a search (default: %(default)s)")
+    words = sys.argv[1:] if words is None else words
     options = parser.parse_args(words)
     if options.rows < 20_000:
         parser.error("--rows: at least 20000 rows are needed")
     with tempfile.TemporaryDirectory() as folder:
         files = Path(tempfile.gettempdir())
         benchmark = Benchmark(options.rows, options.repeats, Path(folder), files, lambda line: print(line, flush=True))
-        rows, parts = benchmark.rows(), benchmark.parts()
-        if options.images:
+        rows, parts = (benchmark.rows(), benchmark.parts()) if "rows" in options.only else ([], {})
+        if "images" in options.only:
             with benchmark.noting_failure("images"):
                 parts |= image_parts(options.images, options.most_images, options.repeats, files, benchmark.say)
-        if options.trials:
+        if "searches" in options.only:
             with benchmark.noting_failure("searches"):
                 parts |= search_parts(benchmark.with_file(search_task(options.rows, options.trials)), benchmark.say)
-        if lacking := lacks_postgres():
-            benchmark.remarks.append(f"a team's server: skipped, {lacking}")
-        else:
-            with benchmark.noting_failure("a team's server"):
-                parts |= team_parts(options.repeats, benchmark.say)
-    reached = [*goals(rows, parts), *(image_goals(parts) if options.images else []), *team_goals(parts)]
-    reached += search_goals(parts) if options.trials else []
+        if "team" in options.only:
+            if lacking := lacks_postgres():
+                benchmark.remarks.append(f"a team's server: skipped, {lacking}")
+            else:
+                with benchmark.noting_failure("a team's server"):
+                    parts |= team_parts(options.repeats, benchmark.say)
+    reached = goals(rows, parts) if "rows" in options.only else []
+    for section, goals_of in (("images", image_goals), ("team", team_goals), ("searches", search_goals)):
+        reached += goals_of(parts) if section in options.only else []
     machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
-    page = options.results / f"{re.sub('[^a-z0-9]+', '-', f'{machine} {date}'.lower())}.md"
+    name = " ".join([machine, date, *([] if options.only is SECTIONS else options.only)])
+    page = options.results / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.md"
     command = f"make bench BENCH='{shlex.join(words)}'" if words else "make bench"
     installed = {package.name: package.version for package in distributions()}
     versions = {"python": platform.python_version()}
@@ -87,14 +92,16 @@ def main(words: Sequence[str] | None = None) -> int:
         f"`{command}`, {', '.join(f'{name} {number}' for name, number in versions.items())}.",
         NOTES,
         *(f"- {remark}" for remark in benchmark.remarks),
-        *(f"## {title}\n\n{report.markdown(cells)}" for title, cells in tables.items()),
-        f"![Configuration-rows per second]({page.stem}.png)\n",
+        *(f"## {title}\n\n{report.markdown(cells)}" for title, cells in tables.items() if len(cells) > 1),
     ]
+    shown = "\n\n".join(paragraphs)
     options.results.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n\n".join(paragraphs))
-    report.draw(rows).savefig(page.with_suffix(".png"))
+    if rows:
+        report.draw(rows).savefig(page.with_suffix(".png"))
+        paragraphs.append(f"![Configuration-rows per second]({page.stem}.png)")
+    page.write_text("\n\n".join(paragraphs) + "\n")
     report.record({"command": command, "device": machine}, versions, rows, reached, page)
-    Console(width=max(150, Console().width)).print(Markdown("\n\n".join(paragraphs[:-1])))
+    Console(width=max(150, Console().width)).print(Markdown(shown))
     print(f"written: {page}")
     return int(benchmark.failed)
 

@@ -61,7 +61,7 @@ def generated(folder: Path, rows: int) -> Table:
 
 
 def time_tile(model: str, lanes: int, chunk: int, table: Table, device: str) -> list[float]:
-    """Return the seconds of the first call, and the microseconds of an update in later ones."""
+    """Return the seconds of the first call, and the microseconds per update in later calls."""
     random, shape = np.random.default_rng(0), IMAGE if model == "cnn" else (FEATURES,)
     rows = max(20 * chunk, 2_000 if model == "cnn" else 100_000)
     pixels = random.integers(0, 256, (SLICE_ROWS + rows, *shape), np.uint8)
@@ -84,7 +84,7 @@ def time_tile(model: str, lanes: int, chunk: int, table: Table, device: str) -> 
 def time_scan(
     model: str, lanes: int, chunk: int, epochs: int, tile: int | None, table: Table, device: str, workers: int | None
 ) -> str:
-    """Train a scan, and return its clocks and its memory in words."""
+    """Train a scan, and describe its clocks and memory."""
     scaler = Scaler.of(table, Scaling.standard)
     each = [Lane(chunk, recipe(model, table), 0, 10 ** (-4 + 2 * lane / lanes), (epochs,)) for lane in range(lanes)]
     train = Blocks(table, "train", scaler, overlap=SLICE_ROWS)

@@ -1,4 +1,4 @@
-"""Compares the harness with Keras' pipeline on images: decoding, later epochs, several lanes, and peak memory."""
+"""Compares the harness with Keras' image pipeline: decoding, later epochs, several lanes, and peak memory."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,13 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from experiments.benchmark.goals import Goal
-from experiments.benchmark.image_files import PHOTO, THUMBNAIL, image_folder
+from experiments.benchmark.image_files import photos, thumbnails
 from experiments.benchmark.process import run_peer
 from experiments.benchmark.task import Task
 from experiments.benchmark.timing import Part, Span, span
 
 LANES = 8
-EPOCHS = 4
+EPOCHS = 6
 FEW = 2000
 """Number of images in the smaller of the two sets whose peak memory is compared."""
 
@@ -20,19 +20,21 @@ FEW = 2000
 def image_parts(images: int, most: int, repeats: int, files: Path, say: Callable[[str], None]) -> dict[str, Part]:
     """Measure everything on `images` images, and peak memory on up to `most`; the images stay in `files`."""
     say(f"{images:,} images")
-    task = Task(images, (32,), (0.001,), (EPOCHS,), path=str(image_folder(files, images, PHOTO)))
+    task = Task(images, (32,), (0.001,), (EPOCHS,), path=str(photos(files, images)))
     found: dict[str, Part] = {}
     for key, what in (
         ("decode", "harness"),
         ("decode_keras", "image_dataset_from_directory"),
         ("decode_antialiased", "tf.data, antialiased"),
     ):
+        say(f"    decoding, {what}")
         laps = [outcome.laps[0] for outcome in run_peer(f"images_{key}", [task] * repeats)]
         found[f"images/{key}"] = Part(f"images decoded a CPU second, {what}", _inverse(images, span(laps)), "")
     for options in ((), ("cache",), ("cache_file",)):
-        (outcome,) = run_peer("images_fit", [replace(task, options=options)])
         name = "_".join(["images/fit", *options])
         what = f"a later epoch, Keras fit{''.join(f', {option}' for option in options)}"
+        say(f"    {what}")
+        (outcome,) = run_peer("images_fit", [replace(task, options=options)])
         found[name] = Part(what, span(outcome.laps))
     with TemporaryDirectory() as folder:
         one = replace(task, folder=folder)
@@ -41,12 +43,13 @@ def image_parts(images: int, most: int, repeats: int, files: Path, say: Callable
             ([one], "images/epoch", "a later epoch, harness, one lane"),
             ([replace(one, rates=rates)], "images/lanes", f"a later epoch, harness, {LANES} lanes"),
         ):
+            say(f"    {what}")
             (outcome,) = run_peer("images_train", tasks)
             found[name] = Part(what, span(outcome.laps))
     for count in dict.fromkeys((min(FEW, most), most)):
-        say(f"peak memory, {count:,} images")
+        say(f"    peak memory, {count:,} images")
         with TemporaryDirectory() as folder:
-            path = str(image_folder(files, count, THUMBNAIL))
+            path = str(thumbnails(files, count))
             (outcome,) = run_peer("images_memory", [Task(count, path=path, folder=folder)])
         what = f"peak memory above `import tensorflow`, {count:,} images"
         found[f"images/memory/{'few' if count < most else 'many'}"] = Part(

@@ -1,4 +1,4 @@
-"""The trainer's compiled loops, written in JAX, so that XLA can be measured on machines that have no TensorFlow.
+"""The trainer's compiled loops, written in JAX, so that XLA can be measured on machines without TensorFlow.
 
 JAX and TensorFlow compile with the same XLA. The loops have the same steps, types and order of operations as those of
 `harness.training`; this module needs only JAX and NumPy.
@@ -29,8 +29,8 @@ class Model(NamedTuple):
 
     Attributes:
         apply: Takes the weights, in the order of Keras's `trainable_variables`, and features; returns `[rows, 1]`.
-        shapes: Of the weights.
-        input_shape: Of one row's features.
+        shapes: Shapes of the weights.
+        input_shape: Shape of one row's features.
     """
 
     apply: Callable[[Sequence[Array], Array], Array]
@@ -44,7 +44,7 @@ class Model(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a loop carries from block to block, stacked over lanes.
+    """The state that a loop carries from block to block, stacked over lanes.
 
     Attributes:
         weights: `[lanes, ...]` each.
@@ -131,7 +131,7 @@ def start(weights: Sequence[Array], rates: Sequence[float], *, is_sliced: bool =
 
 
 def random_state(model: Model, lanes: int, *, is_sliced: bool, seed: int = 0) -> State:
-    """Return lanes with random weights of the size that Glorot and Bengio (2010) propose."""
+    """Return lanes with random weights, scaled as proposed by Glorot and Bengio (2010)."""
     random = np.random.default_rng(seed)
     fans = [max(int(np.prod(shape[:-1])), 1) + shape[-1] for shape in model.shapes]
     weights = [
@@ -142,7 +142,7 @@ def random_state(model: Model, lanes: int, *, is_sliced: bool, seed: int = 0) ->
 
 
 def _map(function: Callable, is_unrolled: bool) -> Callable:
-    """Return `function` over lanes: as one batch, or one after another."""
+    """Return `function` applied to lanes as one batch, or one after another."""
     if not is_unrolled:
         return jax.vmap(function)
 
@@ -164,7 +164,7 @@ def _sums(model: Model, state: State, x: Array, y: Array, mask: Array, is_unroll
 
 
 def _step(state: State, gradients: list[Array], is_unrolled: bool) -> State:
-    """Take a step of Adam, as Keras writes it, in each lane."""
+    """Take one step of Adam in each lane, as implemented by Keras."""
 
     def one(weights: list, first: list, second: list, count: Array, rate: Array, slopes: list) -> tuple:
         step = (count + 1).astype(jnp.float32)
@@ -241,6 +241,6 @@ def _kept(values: Array, mine: Array) -> Array:
 
 
 def make_loop(model: Model, chunk: int, *, is_unrolled: bool = False) -> Callable:
-    """Return the compiled loop for a chunk size; the state that it is given is used up."""
+    """Return the compiled loop for a chunk size; the loop consumes the state that is passed to it."""
     kind = whole_chunks if chunk <= SLICE_ROWS else sliced_chunks
     return functools.partial(jax.jit, donate_argnums=0)(kind(model, chunk, is_unrolled=is_unrolled))

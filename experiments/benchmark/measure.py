@@ -18,15 +18,15 @@ from experiments.benchmark.task import FULL, Outcome, Task
 from experiments.benchmark.timing import Part, Row, Timing, span, timing
 from harness.data import synthetic_houses
 
-TIMED_EPOCHS = 4  # Scaled peers: the first may compile, the others are repeated measurements.
-TIMED_ROWS = 1_000_000  # Maximum rows that scaled peers are timed on.
-REFERENCE_UPDATES = 600_000  # The reference takes 20 microseconds for each; longer tasks are not compared with it.
+TIMED_EPOCHS = 4  # For scaled peers: the first may include compilation, the others are repeated measurements.
+TIMED_ROWS = 1_000_000  # Maximum number of rows on which scaled peers are timed.
+REFERENCE_UPDATES = 600_000  # The reference takes 20 microseconds per update; longer tasks are not compared with it.
 UPDATES = ((1, 100), (1, 1000), (64, 100), (64, 1000), (1024, 100))  # Lanes and chunk size.
 ONE_THREAD_FROM_ROWS = ("runtime.gram=false", "runtime.workers=1", "tracking.log_model=none")
 
 
 class Benchmark:
-    """The measurements of one call. Outcomes are kept because cases share them.
+    """The measurements of one call. Outcomes are kept because several cases use them.
 
     `remarks` lists skipped peers, wrong results and failed cases; `failed` means that the harness failed.
     """
@@ -95,7 +95,7 @@ class Benchmark:
         return row
 
     def with_file(self, task: Task) -> Task:
-        """Return a task with its file, written if necessary, and the columns' means and standard deviations."""
+        """Return a task with its file, which is created if necessary, and the means and standard deviations."""
         key = (task.rows, task.columns)
         if key not in self._known:
             path = self._files / f"harness-bench-{task.rows}.csv"
@@ -143,7 +143,7 @@ class Benchmark:
         return self._kept[key]
 
     def _check(self, name: str, tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> None:
-        """Compare results with the reference where there is one: for the first stop, and for eight rates.
+        """Compare results with the reference where it exists: for the first stop, and for eight rates.
 
         Raises:
             RuntimeError: A result is wrong.
@@ -157,7 +157,7 @@ class Benchmark:
 
     @contextlib.contextmanager
     def noting_failure(self, what: str) -> Iterator[None]:
-        """Remark that `what` failed, instead of ending the benchmark."""
+        """Add a remark that `what` failed, instead of ending the benchmark."""
         try:
             yield
         except RuntimeError as error:

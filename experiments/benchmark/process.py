@@ -1,4 +1,4 @@
-"""The peers, and how each is run in its own process.
+"""The peers, and the code that runs each in its own process.
 
 This module is also the child: `python -m experiments.benchmark.process NAME STARTED RESULT < tasks`.
 """
@@ -21,7 +21,7 @@ from experiments.benchmark.task import Outcome, Task
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to train, or something else to time: a function in `peers/`, and the packages it needs.
+    """A way to train, or something else to time: a function in `peers/`, and the packages that it needs.
 
     A peer with `updates` is timed on that many updates, from the start of the file, and scaled. `by_chunk` means one
     update per chunk, otherwise one per row; `adam` means that its weights must agree with the reference's.
@@ -78,7 +78,7 @@ def run_peer(name: str, tasks: Sequence[Task]) -> list[Outcome]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "outcomes"
         command = [sys.executable, "-m", "experiments.benchmark.process", name, repr(time.monotonic()), str(result)]
-        # Convolutions take several times as long without it, for the harness as for Keras.
+        # Without it, convolutions take several times as long, both in the harness and in Keras.
         environment = os.environ | ({"TF_ENABLE_ONEDNN_OPTS": "1"} if PEERS[name].onednn else {})
         done = subprocess.run(
             command, input=pickle.dumps(list(tasks)), capture_output=True, timeout=3600, env=environment
@@ -113,7 +113,7 @@ def _child(name: str, started: str, result: str) -> None:
 
 
 def _read_once(path: Path) -> None:
-    """Read a file, or the images in a folder, so that disks are not measured."""
+    """Read a file, or the images in a folder, so that disk access is not measured."""
     if path.is_file():
         subprocess.run(["cat", path], stdout=subprocess.DEVNULL, check=True)
     for image in path.rglob("*.jpg"):

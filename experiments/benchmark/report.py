@@ -24,7 +24,7 @@ def ratio_table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def time_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Return the times of the harness and all peers, and the number of rows they were measured on."""
+    """Return the times of the harness and all peers, and the number of rows on which they were measured."""
     times = ("wall s", "start-up s", "compile s", "the rest s", "configuration-rows/s", "peak MB", "timed on")
     lines = [["case", "peer", *times]]
     for row in rows:
@@ -85,6 +85,6 @@ def record(
             tracker.end_run(run, "FINISHED")
         measured = {re.sub(r"[,/() ]+", " ", goal.what): goal.measured for goal in goals if goal.measured is not None}
         tracker.log(sweep, {f"goal/{what.strip()}": value for what, value in measured.items()})
-        for file in (page, page.with_suffix(".png")):
+        for file in filter(Path.exists, (page, page.with_suffix(".png"))):
             tracker.log_artifact(sweep, file)
         tracker.end_run(sweep, "FINISHED")

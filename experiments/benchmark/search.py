@@ -21,7 +21,7 @@ def search_task(rows: int, trials: int) -> Task:
 
 
 def search_parts(task: Task, say: Callable[[str], None]) -> dict[str, Part]:
-    """Measure all searches of a task with its file; those whose packages are missing are left out."""
+    """Measure all searches of a task with its file; searches with missing packages are left out."""
     trials = len(task.rates)
     say(f"searches of {trials} trials, {task.rows:,} rows")
     with TemporaryDirectory() as folder:

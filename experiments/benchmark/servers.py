@@ -22,14 +22,14 @@ _START_SECONDS = 120.0
 
 
 def free_port() -> int:
-    """Return a port on which nothing listens."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
 
 
 def lacks_postgres() -> str:
-    """Return why PostgreSQL cannot be started here; an empty string if it can."""
+    """Return why PostgreSQL cannot be started here; empty if it can."""
     if _programs() is None:
         return "PostgreSQL is not installed"
     try:
@@ -41,7 +41,7 @@ def lacks_postgres() -> str:
 
 @contextlib.contextmanager
 def postgres(*, is_durable: bool = True) -> Iterator[Mapping[str, str]]:
-    """Run PostgreSQL with a folder, a port and a password of its own.
+    """Run PostgreSQL with its own folder, port and password.
 
     Yields:
         The environment in which `mlflow server` stores its records there; the password is in a variable that only
@@ -73,14 +73,14 @@ def postgres(*, is_durable: bool = True) -> Iterator[Mapping[str, str]]:
 def mlflow_server(
     folder: Path, environment: Mapping[str, str], words: Sequence[str] = (), *, workers: int = 2, scheme: str = "http"
 ) -> Iterator[str]:
-    """Run `mlflow server`, which passes artifacts on, and yield its address; its log is `folder`/server.log.
+    """Run `mlflow server`, which proxies artifacts, and yield its address; its log is `folder`/server.log.
 
     Args:
-        folder: For artifacts, unless `words` say otherwise, and for the log.
-        environment: More variables, such as those of `postgres`.
-        words: More arguments.
-        workers: Number of its processes.
-        scheme: How it is spoken to.
+        folder: Folder for the log and, unless `words` say otherwise, for artifacts.
+        environment: Additional variables, such as those of `postgres`.
+        words: Additional arguments.
+        workers: Number of server processes.
+        scheme: `http` or `https`.
     """
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", str(workers)]
@@ -98,7 +98,7 @@ def mlflow_server(
 
 @contextlib.contextmanager
 def _running(command: Sequence[object], end: signal.Signals, **options: object) -> Iterator[subprocess.Popen]:
-    """Run a process and end it with all of its children."""
+    """Run a process, and end it along with all of its children."""
     process = subprocess.Popen([*map(str, command)], start_new_session=True, **options)  # type: ignore[call-overload]
     try:
         yield process
@@ -122,14 +122,14 @@ def _wait_for(attempt: object, name: str, process: subprocess.Popen | None = Non
 
 
 def _programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs; Debian's is not on the path."""
+    """Return the folder of PostgreSQL's programs, which is not on the path in Debian."""
     on_path = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
     found = [*on_path, *sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
     return next((folder for folder in found if (folder / "initdb").is_file() and (folder / "postgres").is_file()), None)
 
 
 def _user() -> str | None:
-    """Return the user to run PostgreSQL as, which refuses to run as root; None means the current one."""
+    """Return the user to run PostgreSQL as, since it refuses to run as root; None means the current user."""
     if os.getuid():
         return None
     with contextlib.suppress(KeyError):

@@ -1,4 +1,4 @@
-"""Tasks and outcomes: what the benchmark's processes send each other."""
+"""Tasks and outcomes, which the benchmark's processes send each other."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,8 +13,8 @@ class Task:
 
     They are the grid of `chunks` (rows of one update, or `full`), Adam's learning `rates` and `stops` (epochs,
     ascending). The model is linear, or a multilayer perceptron with hidden `units`. `columns` are the features and the
-    target, scaled by `mean` and `std`, so that all train on the same values. The harness works in `folder`, and
-    gets `options` as extra arguments.
+    target, scaled by `mean` and `std`, so that all peers train on the same values. The harness works in `folder`, and
+    gets `options` as additional arguments.
     """
 
     rows: int
@@ -44,7 +44,7 @@ class Task:
 
     @property
     def configuration_rows(self) -> int:
-        """Rows that all configurations train on together, over all epochs."""
+        """Number of rows on which all configurations together train, over all epochs."""
         return len(self.chunks) * len(self.rates) * sum(self.stops) * self.rows
 
 

@@ -17,11 +17,11 @@ RUNS = 24
 
 
 def team_parts(repeats: int, say: Callable[[str], None]) -> dict[str, Part]:
-    """Time the command with both stores, in turns."""
+    """Time the command with each store in turn."""
     say(f"{RUNS} runs on a server")
     seconds: dict[str, list[float]] = {"sqlite": [], "server": []}
     with TemporaryDirectory() as folder, postgres() as environment, mlflow_server(Path(folder), environment) as address:
-        for number in range(repeats + 1):  # The first one makes the table.
+        for number in range(repeats + 1):  # The first call creates the table.
             for store, uri in (("sqlite", "sqlite:///mlflow.db"), ("server", address)):
                 started = time.monotonic()
                 _sweep(Path(folder), f"tracking.uri={uri}", f"tracking.experiment=repetition {number}")

@@ -42,7 +42,7 @@ def three_digits(value: float) -> str:
 class Timing:
     """How long the peer `name` takes for a task, in seconds; `work` is everything except start-up and compilation.
 
-    `measured_rows` is the number of rows it was timed on, if the times were scaled to the task; else 0.
+    `measured_rows` is the number of rows on which it was timed, if the times were scaled to the task; else 0.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Timing:
 
     @property
     def wall(self) -> Span:
-        """Everything."""
+        """The total time."""
         return total((self.work, self.startup, self.compile))
 
     def rate(self, task: Task) -> float:
@@ -79,10 +79,10 @@ class Part(NamedTuple):
 
 
 def timing(name: str, task: Task, outcomes: Sequence[Outcome]) -> Timing:
-    """Return how long a peer takes for a task, from repetitions or, for a scaled peer, from the task's first rows.
+    """Return how long a peer takes for a task, based on repetitions or, for a scaled peer, on the task's first rows.
 
     A scaled peer has one outcome per chunk size, or a single one if it updates after each row. It is assumed to read
-    once, then go through all epochs, one configuration after another.
+    once, then to train all configurations one after another, for all epochs.
     """
     peak, startup = max(outcome.peak_mb for outcome in outcomes), span(outcome.startup for outcome in outcomes)
     if PEERS[name].updates is None:

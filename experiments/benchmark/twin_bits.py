@@ -2,8 +2,8 @@
 
     python -m experiments.benchmark.twin_bits
 
-Prints, for each model and precision, how far losses and weights are from those of the CPU after 200 updates, whether
-a second run has the same bits, and whether a lane's bits depend on its companions or on the size of the tile.
+Prints, for each model and precision, how far losses and weights are from the CPU's after 200 updates, whether a second
+run is bit-identical, and whether a lane's results depend on its companions or on the size of the tile.
 """
 
 # An optional package.
@@ -26,7 +26,7 @@ LANES, CHUNK, ROWS, UPDATES = 8, 100, 20_000, 200
 def trained(
     model: str, precision: str, platform: str, lanes: tuple[int, ...], attempt: int = 0
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the losses `[updates, lanes]` and weights of lanes, each numbered among those of one random draw."""
+    """Return the losses `[updates, lanes]` and weights of lanes, which are given by number within one random draw."""
     every = jax_twin.random_state(MODELS[model], 64, is_sliced=False)
     weights = [np.asarray(each)[list(lanes)] for each in every.weights]
     with jax.default_device(jax.devices(platform)[0]), jax.default_matmul_precision(PRECISIONS[precision]):
@@ -37,7 +37,7 @@ def trained(
 
 
 def distance(found: tuple[np.ndarray, list[np.ndarray]], known: tuple[np.ndarray, list[np.ndarray]]) -> str:
-    """Return the relative distance of losses and weights from the known ones."""
+    """Return the relative distance of losses and weights from the known values."""
     pairs = [(found[0], known[0]), tuple(np.concatenate([w.ravel() for w in each[1]]) for each in (found, known))]
     parts = (np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in pairs)
     return "losses {:.1e}, weights {:.1e}".format(*parts)

@@ -3,7 +3,7 @@
     python -m experiments.benchmark.twin_tiles --models linear,mlp --lanes 8,64 --chunks 100,1000
     python -m experiments.benchmark.twin_tiles --stream 11000000 --lanes 1000 --chunks 1000
 
-Needs JAX and NumPy only. XLA's own flags are given in XLA_FLAGS. docs/gpu.md has results.
+Needs only JAX and NumPy. Set XLA's own flags in XLA_FLAGS. docs/gpu.md has results.
 """
 
 # An optional package.
@@ -78,7 +78,7 @@ def values(model: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compiled(point: Point, rows: int) -> tuple[Callable, float]:
-    """Return the compiled loop of a tile, and the seconds that this took."""
+    """Return the compiled loop of a tile, and the compile time in seconds."""
     begun = time.perf_counter()
     loop: Any = jax_twin.make_loop(MODELS[point.model], point.chunk, is_unrolled=point.ways == "unrolled")
     shape, kind = MODELS[point.model].input_shape, np.uint8 if point.model == "cnn" else np.float32
@@ -93,7 +93,7 @@ def compiled(point: Point, rows: int) -> tuple[Callable, float]:
 
 
 def microseconds(point: Point, loop: Callable, x: Any, y: Any) -> list[float]:
-    """Return the microseconds of an update, measured several times."""
+    """Return the microseconds per update, measured several times."""
     state, first = point.state(), np.int32(0)
     steps, took = point.updates if point.is_static else min(point.updates, 4), 0.0
     for _ in range(2):
@@ -101,7 +101,7 @@ def microseconds(point: Point, loop: Callable, x: Any, y: Any) -> list[float]:
         state, losses = loop(state, x, y, first, np.int32(steps))
         jax.block_until_ready(losses)
         took = time.perf_counter() - begun
-    if not point.is_static:  # Else the number is part of the program.
+    if not point.is_static:  # Otherwise, the number is part of the program.
         steps = int(min(point.updates, max(WALL_SECONDS / (took / steps), 4)))
     found = []
     for _ in range(REPEATS):
@@ -140,7 +140,7 @@ def measure(points: Sequence[Point]) -> Iterator[dict[str, Any]]:
 
 
 def stream(point: Point, rows: int, share: float) -> Iterator[dict[str, Any]]:
-    """Time a share of an epoch over `rows` rows: sent block by block from the host, and resident on the device."""
+    """Time a share of an epoch over `rows` rows, both sent block by block from the host and resident on the device."""
     block = -(-BLOCK_ROWS // point.chunk) * point.chunk
     blocks = max(int(rows * share) // block, 1)
     x, y = values(point.model, rows)
@@ -181,7 +181,7 @@ def stream(point: Point, rows: int, share: float) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure the grid of the arguments; one line and one JSON object per tile."""
+    """Measure all combinations of the arguments; print a line and write a JSON object per tile."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="linear,mlp")
     parser.add_argument("--lanes", default="1,8,64")
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--static", action="store_true", help="fix the number of updates when compiling")
     parser.add_argument("--stream", type=int, default=0, metavar="ROWS", help="time passes over a table instead")
     parser.add_argument("--share", type=float, default=0.1, help="of an epoch, with --stream")
-    parser.add_argument("--out", type=Path, help="file of JSON lines to add to")
+    parser.add_argument("--out", type=Path, help="file of JSON lines to append to")
     given = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     print(f"JAX {jax.__version__}, {jax.devices()[0].device_kind}, XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")

@@ -1,4 +1,4 @@
 """Tables, figures and the report of a sweep.
 
-In: the `Sweep` that `tracking.frames` builds. Out: text, figures, an HTML page. Independent of training and the store.
+In: the `Sweep` built by `tracking.frames`. Out: text, figures and an HTML page. Independent of training and the store.
 """

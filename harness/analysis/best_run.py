@@ -1,4 +1,4 @@
-"""Finds the best run of a store, for commands that take `best` in place of an id."""
+"""Finds the best run in a store, for commands that accept `best` instead of an id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.tracking.reader import RunReader
 
 BEST = "best"
-"""Stands for the best run of the newest sweep; without one, of the newest runs on the same data, target and split."""
+"""The best run of the newest sweep or, without sweeps, of the newest runs on the same data, target and split."""
 
 _NEWEST = 1000
 
@@ -50,13 +50,13 @@ def best_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> str:
     """Return the id of the run that represents the best setting, or an empty string.
 
     Settings are ranked by the mean of their runs; those that a search has confirmed come first, and those with a failed
-    run come last. A setting is represented by the run whose model was logged, or else by the one with the lowest seed.
-    Runs of different splits are not ranked against each other: only the split whose best model was logged counts, which
-    is the sweep's first.
+    run come last. A setting is represented by the run whose model was logged, or else by the run with the lowest seed.
+    Runs with different splits are not ranked against each other: only the first split counts, whose best model was
+    logged.
 
     Args:
         runs: All runs.
-        sweeps: The summary run, if they are a sweep's.
+        sweeps: The summary run, if the runs belong to a sweep.
     """
     finished = [run for run in runs if run.info.status == "FINISHED"]
     with_model = [run for run in finished if run.outputs and run.outputs.model_outputs]

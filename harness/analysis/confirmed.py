@@ -1,7 +1,7 @@
-"""Sets apart what a search has chosen from the runs that confirm it.
+"""Separates the trials that a search has chosen from the runs that confirm them.
 
 The trial of the best setting was chosen for its result, which is partly luck. Runs of the same setting with other seeds
-were not; so only these make up its mean.
+were not, so the mean is taken over these runs only.
 """
 
 # pandas declares wider types than these calls return.
@@ -42,7 +42,7 @@ def without_confirmed_trials(sweep: Sweep) -> Sweep:
 
 
 def confirmed_if_any(runs: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
-    """Return the confirmed runs of each kind, or all runs of a kind that has none."""
+    """Return the confirmed runs of each kind, or all runs of a kind without confirmed ones."""
     if TRIAL not in runs:
         return runs
     is_confirmed = runs[TRIAL].notna()
@@ -50,6 +50,6 @@ def confirmed_if_any(runs: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
 
 
 def contenders(runs: Sequence[Run], found: Objective, sample: str) -> list[Run]:
-    """Return the rows of `runs` among which to look for the best: the confirmed ones, or all if there are none."""
+    """Return the rows of `runs` that can be the best: the confirmed ones, or all if there are none."""
     finished = [run for run in runs if found.decides(run) and run["sample"] == sample]
     return [run for run in finished if has(run, TRIAL)] or finished

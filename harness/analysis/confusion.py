@@ -22,7 +22,7 @@ from harness.formatting import number
 from harness.tracking.frames import Sweep
 
 MOST_NUMBERED = 12
-"""Matrices of more classes than this show no numbers."""
+"""Matrices with more classes than this show no numbers."""
 MOST_LABELS = 24
 
 
@@ -79,11 +79,11 @@ def _short(name: str) -> str:
 
 
 def _matrix(text: str | None) -> pd.DataFrame | None:
-    """Return a recorded matrix by class; None if it is not one."""
+    """Return a recorded matrix by class; None if the content is not a matrix."""
     try:
         matrix = pd.read_csv(io.StringIO(text or ""), index_col=0, dtype={0: str}, keep_default_na=False)
         matrix = matrix.astype(np.int64)
-    except (ValueError, KeyError):  # pandas' errors for files without rows, columns or numbers are among them.
+    except (ValueError, KeyError):  # Includes pandas' errors for files without rows, columns or numbers.
         return None
     matrix.index = pd.Index(map(str, matrix.index))
     return matrix if matrix.size and matrix.shape[0] == matrix.shape[1] else None

@@ -60,14 +60,14 @@ def panels(
 
 
 def on_scale(values: pd.Series, sign: int) -> pd.Series:
-    """Return which values of a metric with this `sign` are not off the scale; 1 minus a score is like a loss."""
+    """Return which values of a metric with this `sign` are on the scale; a score counts as 1 minus itself."""
     if sign > 0:
         return values <= OFF_SCALE * float(values.median())
     return 1 - values <= OFF_SCALE * max(1 - float(values.median()), LEAST_DISTANCE)
 
 
 def scale_axis(axis: Axes, values: pd.Series, label: str, sign: int) -> pd.Series:
-    """Scale the y axis to fit the values that are not off the scale, and return which are."""
+    """Fit the y axis to the values that are on the scale, and return which ones are."""
     fits = on_scale(values, sign)
     shown = values[fits]
     if sign > 0 and shown.min() > 0 and shown.max() > LOG_RATIO * shown.min():
@@ -85,12 +85,12 @@ def scale_axis(axis: Axes, values: pd.Series, label: str, sign: int) -> pd.Serie
 def add_legend(
     figure: Figure, runs: pd.DataFrame, marker: str = "", rates: Mapping[str, float] = MappingProxyType({})
 ) -> None:
-    """Add a legend of the chunksizes, or of a few if there are many.
+    """Add a legend of the chunksizes, or of only a few if there are many.
 
     Args:
         figure: The figure.
-        runs: The runs that it shows.
-        marker: Replaces lines.
+        runs: The runs shown in it.
+        marker: Marker to use instead of lines.
         rates: The learning rate of the best run of each chunksize.
     """
     counts = runs.apply(chunksize, axis=1).value_counts()

@@ -14,11 +14,11 @@ STYLE = (
     "svg.figure text { fill: currentColor } svg.figure * { stroke-linejoin: round } "
     f"svg.figure g[id*={HALO}] text {{ paint-order: stroke; stroke: var(--page); stroke-width: 3px }}"
 )
-"""What a page with such elements needs, besides its `color`, `--page` and `--faint`, the color of grids."""
+"""The styles that a page with such elements needs, besides its `color`, `--page` and `--faint` (the color of grids)."""
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return a figure as an SVG element without a background; `name` keeps its ids apart from those of others."""
+    """Return a figure as an SVG element without a background; `name` makes its ids unique."""
     for axis in figure.axes:
         axis.set_facecolor("none")
     buffer = io.StringIO()

@@ -93,7 +93,7 @@ def _curves(sweep: Sweep, metric: str) -> Figure | None:
 def heat_map(sweep: Sweep) -> Figure | None:
     """Draw final values by chunksize and learning rate, one panel for each of the three largest epoch counts.
 
-    A cell shows the mean over seeds and splits for the best combination of the other settings.
+    A cell shows the mean over seeds and splits of the best combination of the other settings.
     """
     found = objective(sweep.runs)
     metric, direction = found
@@ -138,13 +138,13 @@ def heat_map(sweep: Sweep) -> Figure | None:
 
 
 def _colour_range(costs: pd.Series) -> tuple[float, float]:
-    """Return the best value, and one beyond which colors do not change, so that they differ among good runs."""
+    """Return the ends of the color scale: the best value, and one that lets colors differ among good runs."""
     low, middle, high = float(costs.min()), float(costs.median()), float(costs.max())
     return low, min(high, low + 2 * (middle - low)) if middle > low else high
 
 
 def costs(sweep: Sweep) -> Figure | None:
-    """Draw final losses against the memory of an update and against training time."""
+    """Draw final losses against the memory for one update and against training time."""
     found = objective(sweep.runs)
     runs = found.finished(sweep.runs)
     if runs.empty:
@@ -160,7 +160,7 @@ def costs(sweep: Sweep) -> Figure | None:
     if runs["memory/update_mb"].max() > style.LOG_RATIO * runs["memory/update_mb"].min():
         axes[0].set_xscale("log")
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{millions(value)}B"))
-    axes[0].set_xlabel("memory of one update")
+    axes[0].set_xlabel("memory for one update")
     axes[0].set_title("memory", fontsize=10)
     shared = lanes_of_scans(runs.to_dict("records"))
     if is_alone:
@@ -213,7 +213,7 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
 
 
 SEARCHED_KEYS = 2
-"""Minimum number of a search's keys for figures over several keys: its curves end at rungs, and it has no grid."""
+"""Minimum number of keys of a search for figures over several keys: its curves end at rungs, and it has no grid."""
 
 
 def _over_keys(draw: Callable[..., Figure | None]) -> Callable[[Sweep], Figure | None]:

@@ -16,10 +16,10 @@ from harness.formatting import count
 from harness.tracking.frames import Sweep
 
 LEAST_KEYS = 3
-"""With fewer swept keys, the curves and the heat map show everything."""
+"""With fewer swept keys, the curves and the heat map are enough."""
 
 LEAST_RUNS = 8
-"""Fewer settings say nothing about three keys."""
+"""With fewer settings, nothing can be said about three keys."""
 
 TREES, SHUFFLES = 64, 10
 
@@ -29,7 +29,7 @@ class Importance:
     """The importance of the swept keys.
 
     Attributes:
-        shares: For each key, the most important first, its share of the sum of all importances.
+        shares: The share of each key in the sum of all importances, the most important key first.
         explained: Coefficient of determination of the predicted ranks of runs that the forest was not fitted to.
         settings: Number of settings.
     """
@@ -42,21 +42,22 @@ class Importance:
 def importance(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Importance | None:
     """Measure how much worse the ranks of settings are predicted if the values of one key are shuffled.
 
-    A random forest predicts the rank of each setting by the deciding metric; ranks, so that single bad runs do not
-    count more than others. The importance of a key is the loss in its coefficient of determination.
+    A random forest predicts the rank of each setting by the deciding metric; it predicts ranks rather than values so
+    that a few bad runs do not dominate. The importance of a key is the decrease in the coefficient of determination.
 
     Args:
         sweep: The sweep, of which only finished runs count.
-        least_keys: Number of swept keys below which nothing is returned.
+        least_keys: Minimum number of swept keys.
 
     Returns:
-        None if there are too few settings, or if the keys do not explain the results better than their mean does.
+        None if there are too few keys or settings, or if the keys do not explain the results better than their mean
+        does.
     """
     data = swept(sweep)
     levels = data.levels
     if len(levels.columns) < least_keys or len(levels) < LEAST_RUNS or data.values.nunique() < 2:
         return None
-    # These take almost a second to import, which only few sweeps need.
+    # These take almost a second to import, and only a few sweeps need them.
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
@@ -73,7 +74,7 @@ def importance(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Importance | None:
 
 
 def importance_bars(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None:
-    """Draw a bar for the importance of each key that is swept; see `importance`."""
+    """Draw a bar chart of the importance of each swept key; see `importance`."""
     found = importance(sweep, least_keys)
     if found is None:
         return None

@@ -16,10 +16,10 @@ class Differences:
     """Differences between paired runs.
 
     Attributes:
-        values: One for each pair.
+        values: One difference per pair.
         overlap: Rows held out divided by rows trained on, if pairs have different splits; else 0. Their training rows
-            overlap, so that the mean varies more than the differences suggest: `1/n` becomes `1/n + overlap` (Nadeau
-            and Bengio, 2003).
+            overlap, so the mean varies more than the differences suggest: `1/n` becomes `1/n + overlap` (Nadeau and
+            Bengio, 2003).
     """
 
     values: np.ndarray
@@ -32,17 +32,17 @@ class Differences:
 
     @property
     def error(self) -> float:
-        """Standard error of the mean; 0 if there are fewer than two, or they are equal up to rounding."""
+        """Standard error of the mean; 0 for fewer than two differences, or if all are equal up to rounding."""
         if len(self.values) < 2 or np.abs(self.values - self.mean).max() <= 1e-14 * abs(self.mean):
             return 0.0
         return float(self.values.std(ddof=1)) * math.sqrt(1 / len(self.values) + self.overlap)
 
 
 def intervals(differences: Sequence[Differences]) -> list[tuple[float, float] | None]:
-    """Return 95 % confidence intervals of the means by Student's t, adjusted for their number.
+    """Return 95% confidence intervals of the means by Student's t, adjusted for their number.
 
-    The probability that at least one of them excludes 0 although there is no difference is at most 5 %. Differences
-    that do not vary have no interval.
+    The probability that at least one of them excludes 0 when there is no difference is at most 5%. Differences that do
+    not vary have no interval.
     """
     from scipy.stats import t  # SciPy takes a second to import and is only needed with several seeds or splits.
 
@@ -58,8 +58,8 @@ def intervals(differences: Sequence[Differences]) -> list[tuple[float, float] | 
 def holm_levels(p: Sequence[float]) -> list[float]:
     """Return the level at which Holm's step-down procedure tests each of these p-values (Holm, 1979).
 
-    The smallest is tested at `ALPHA / n`, the next at `ALPHA / (n - 1)` and so on, until the first that is not
-    significant; the rest are tested at the same level as that one, so that none of them is significant either.
+    The smallest p-value is tested at `ALPHA / n`, the next at `ALPHA / (n - 1)` and so on, up to the first that is not
+    significant. The rest are tested at the same level as that one, so none of them is significant either.
     """
     levels, level = [0.0] * len(p), 0.0
     is_over = False

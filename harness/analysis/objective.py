@@ -23,22 +23,23 @@ Setting = tuple[tuple[str, Any], ...]
 def settings(sweep: Sweep) -> list[str]:
     """Return the params in which the runs of `sweep` differ, chunksize first.
 
-    A run without a param is ignored for it, unless the param may be null, in which case it is not recorded.
+    Runs without a param are ignored for that param, unless it may be null: null is not recorded.
     """
-    rows = sweep.runs[list(sweep.params)].to_dict("records")
+    runs = sweep.runs[list(sweep.params)]
+    rows = runs.loc[:, runs.nunique(dropna=False) > 1].to_dict("records")
     return varying(
         [{key: str(row[key]) for key in row if pd.notna(row[key]) or key.startswith(_MAY_BE_NULL)} for row in rows]
     )
 
 
 def setting(run: Run, keys: Sequence[str]) -> Setting:
-    """Return the values of `keys` that `run` has."""
+    """Return the values of `keys` in `run`."""
     return tuple((key, run[key]) for key in keys if pd.notna(run.get(key)))
 
 
 def finished_runs(sweep: Sweep) -> list[Run]:
     """Return the finished runs."""
-    return sweep.runs[sweep.runs["status"] == "FINISHED"].to_dict("records")
+    return [run for run in sweep.rows if run["status"] == "FINISHED"]
 
 
 def chunksize(run: Any) -> str:

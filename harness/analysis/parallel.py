@@ -20,13 +20,13 @@ from harness.formatting import count
 from harness.tracking.frames import Sweep
 
 LEAST_KEYS = 3
-"""With fewer swept keys, the curves and the heat map show everything."""
+"""With fewer swept keys, the curves and the heat map are enough."""
 
 MOST_LEVELS = 12
-"""A key with more numbers than this has a continuous axis; one with fewer values has them at equal distances."""
+"""A key with more numbers than this has a continuous axis; fewer values are spaced evenly."""
 
 BUNDLE = 0.5
-"""Height of the bundle of lines through a value, as a part of the distance between values."""
+"""Height of the bundle of lines through a value, as a fraction of the distance between values."""
 
 
 class _Scale(NamedTuple):
@@ -39,8 +39,8 @@ class _Scale(NamedTuple):
 def parallel_coordinates(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None:
     """Draw the finished settings of a sweep; None if fewer than `least_keys` keys are swept.
 
-    Lines have the color of their chunksize, and those of better results are stronger. Where settings share a value,
-    they pass it in the order of their results.
+    Lines have the color of their chunksize and are stronger for better results. Lines that share a value are ordered by
+    their results.
     """
     data = swept(sweep)
     if len(data.levels.columns) < least_keys or len(data.runs) < 2:
@@ -81,7 +81,7 @@ def _scale(values: pd.Series, offsets: np.ndarray) -> _Scale:
 
 
 def _result_scale(data: Swept) -> tuple[_Scale, int]:
-    """Return the axis of the deciding metric, and how many results lie beyond it."""
+    """Return the axis of the deciding metric, and the number of results beyond its end."""
     fits = style.on_scale(data.values, data.objective.sign)
     shown = data.values[fits]
     values = data.values.clip(shown.min(), shown.max()).to_numpy()
@@ -89,7 +89,7 @@ def _result_scale(data: Swept) -> tuple[_Scale, int]:
 
 
 def _continuous(values: np.ndarray) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Return the heights of numbers and the ticks of a linear axis, or of a logarithmic one if that spreads them."""
+    """Return the heights of numbers and the ticks of a linear or, if it spreads them better, logarithmic axis."""
     low, high = float(values.min()), float(values.max())
     is_log = low > 0 and high > style.LOG_RATIO * low and _is_nearer_log(values, low, high)
     transform: Any = np.log if is_log else np.asarray
@@ -105,7 +105,7 @@ def _continuous(values: np.ndarray) -> tuple[np.ndarray, list[tuple[float, str]]
 
 
 def _is_nearer_log(values: np.ndarray, low: float, high: float) -> bool:
-    """Return True if the median is nearer to the middle of a logarithmic axis than to that of a linear one."""
+    """Return True if the median is closer to the middle of a logarithmic axis than to the middle of a linear one."""
     median = float(np.median(values))
     return abs(np.log(median / low) / np.log(high / low) - 0.5) < abs((median - low) / (high - low) - 0.5)
 
@@ -123,7 +123,7 @@ def _draw(axis: Axes, data: Swept, scales: Sequence[_Scale], ranks: np.ndarray) 
 
 
 def _label(axis: Axes, names: Sequence[str], scales: Sequence[_Scale]) -> None:
-    """Replace the plot's own axes by one for each key, named above it, with its ticks."""
+    """Replace the plot's own axes with one axis per key, with its name above it and its ticks."""
     axis.set(xlim=(-0.1, len(names) - 0.9), ylim=(-0.06, 1.06), xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     axis.grid(visible=False)

@@ -32,7 +32,7 @@ MOST_ROWS = 100
 def show(sweep: Sweep, console: Console, width: int, target: float | None = None) -> None:
     """Print the tables and sentences of a sweep; trailing columns are left out if they do not fit `width` characters.
 
-    `target` is a value of the deciding metric; if given, another table shows when runs reach it.
+    `target` is a value of the deciding metric; if it is given, another table shows when runs reach it.
     """
     for heading, columns, sentences in _sections(sweep, target):
         if heading:
@@ -83,7 +83,7 @@ def as_markdown(sweep: Sweep, target: float | None = None) -> str:
 def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Column], list[str]]]:
     """Yield the heading, the table and the sentences of each section."""
     found, comparisons, means = objective(sweep.runs), compare_full_to_batch(sweep), averaged(sweep)
-    runs, all_runs = ranked(means.runs), sweep.runs.to_dict("records")
+    runs, all_runs = ranked(means.runs), sweep.rows
     sentences = [
         *best_runs(runs, found),
         *tuned(sweep.tags),

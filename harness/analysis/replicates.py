@@ -22,9 +22,9 @@ COUNT, SPREAD = "repetitions", "spread"
 
 
 def averaged(sweep: Sweep) -> Sweep:
-    """Return the sweep with one row for each setting, which has the means of its finished runs' metrics.
+    """Return the sweep with one row for each setting, with the mean metrics of its finished runs.
 
-    A sweep in which no setting is repeated is returned as it is. If no run of a setting has finished, its first run
+    A sweep without repeated settings is returned unchanged. If no run of a setting has finished, its first run
     represents it. Trials of a search that were trained again do not count; see `harness.analysis.confirmed`.
     """
     sweep = without_confirmed_trials(sweep)
@@ -56,7 +56,7 @@ def averaged(sweep: Sweep) -> Sweep:
 def best_of_each(sweep: Sweep, kind: Callable[[Any], str]) -> pd.DataFrame:
     """Return the best finished run of each `kind`; repeated settings are ranked by their mean.
 
-    A repeated setting is represented by its first repetition; one that lost repetitions comes after the others.
+    A repeated setting is represented by its first repetition; settings that lost repetitions come last.
     """
     found, sweep = objective(sweep.runs), without_confirmed_trials(sweep)
     finished = found.finished(sweep.runs.assign(**{LOST: lost(sweep.runs, sweep.params)}))

@@ -33,40 +33,40 @@ CAPTIONS = {
     "search": (
         "The search",
         "Trials in the order in which they were proposed. Dots were trained to completion; crosses were pruned and "
-        "show their last result; lines are the best so far. At the right are the settings that were trained again with "
-        "other seeds: their spread is what seeds alone explain.",
+        "show their last result; lines are the best so far. On the right are the settings that were retrained with "
+        "other seeds: their spread shows how much depends on the seed alone.",
     ),
     "losses": (
         "By epoch and by update",
         "One line per run. The best run of each chunksize is bold (for repeated settings, the first "
-        "run of the setting with the best mean); full-sample runs are dashed. At the same horizontal "
-        "position, runs have seen the same rows (left) or have taken the same number of updates (right).",
+        "run of the setting with the best mean); full-sample runs are dashed. At the same horizontal position, runs "
+        "have seen the same number of rows (left) or have made the same number of updates (right).",
     ),
     "accuracy": ("Accuracy by epoch and by update", "Fraction of the holdout's rows that are predicted correctly."),
     "confusion": (
         "Confusion matrices",
-        "Rows of the holdout by label and prediction, of the best batch run and the best full-sample run. Darker "
-        "cells hold a larger share of the label's rows.",
+        "Holdout rows by label and prediction, for the best batch run and the best full-sample run. Darker cells hold "
+        "a larger share of the label's rows.",
     ),
     "heat_map": (
         "Chunksize and learning rate",
-        "Darker is worse; the color scale is capped far from the best value. Values are means over seeds and splits; "
+        "Darker is worse; the color scale ends some way from the best value. Values are means over seeds and splits; "
         "gray cells have no finished run (div.: diverged).",
     ),
     "importance": (
         "What matters",
-        "How much worse a random forest predicts the order of the finished runs if the values of one key are shuffled "
+        "How much worse a random forest predicts the order of the finished runs when the values of one key are "
+        "shuffled "
         "(scikit-learn's permutation importance), as a share of all keys. Runs that did not finish are left out; "
         "repetitions are averaged.",
     ),
     "parallel": (
         "Settings and results",
-        "One line per setting, from its values to its result; finished runs only, averaged over seeds and splits. The "
-        "better the result, the stronger the line; where settings share a value, the lines keep the order of their "
-        "results.",
+        "One line per setting, from its values to its result, for finished runs only, averaged over seeds and splits. "
+        "The better the result, the stronger the line; lines that share a value are ordered by their results.",
     ),
     "costs": ("Cost", "The best runs are at the lower left: low loss at low cost."),
-    "fit": ("Fit", "Gray: a sample of the training rows, in original units."),
+    "fit": ("Fit", "In gray, a sample of the training rows in original units."),
 }
 """Title and caption of each figure."""
 
@@ -97,7 +97,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
         return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     means, comparisons = averaged(sweep), compare_full_to_batch(sweep)
-    runs, all_runs = ranked(means.runs), sweep.runs.to_dict("records")
+    runs, all_runs = ranked(means.runs), sweep.rows
     found = objective(sweep.runs)
     best, sentences = runs[:TABLE_ROWS], verdict(comparisons)
     environment = Environment(autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True)
@@ -134,10 +134,10 @@ def _class_table(sweep: Sweep) -> dict[str, Any]:
 
 
 def title(sweep: Sweep) -> str:
-    """Return the name that the sweep was given, or else what was compared, and on which data."""
+    """Return the name that the sweep was given, or else say what was compared, and on which data."""
     if sweep.name and sweep.name != sweep_name(sweep.tags.get("command", "")):
         return sweep.name
-    sizes = [size for size in dict.fromkeys(map(chunksize, sweep.runs.to_dict("records"))) if size != "full"]
+    sizes = [size for size in dict.fromkeys(map(chunksize, sweep.rows)) if size != "full"]
     chunks = f"chunks of {', '.join(f'{size:,}' for size in sorted(map(int, sizes)))} rows" if sizes else ""
     has_full = bool((sweep.runs["sample"] == "full").any()) if len(sweep.runs) else False
     kinds = [kind for kind in ("full sample" if has_full else "", chunks) if kind]
@@ -150,7 +150,7 @@ def title(sweep: Sweep) -> str:
 
 
 def _link(sweep: Sweep, run: Mapping[str, Any]) -> tuple[str, str]:
-    """Return a run's short id and its address, where `harness ui` serves MLflow by default."""
+    """Return a run's short id, and its address in the MLflow that `harness ui` serves by default."""
     run_id = str(run["run_id"])
     address = f"{SERVER}/{run_page(sweep.experiment_id, run_id)}" if sweep.experiment_id else ""
     return run_id[:8], address

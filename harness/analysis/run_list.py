@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 def run_list(runs: Sequence[Run], abandoned: Collection[str] = ()) -> list[Column]:
-    """Return the table of `runs`, one row each; `abandoned` has the ids of those that no process is training."""
+    """Return the table of `runs`, one row per run; `abandoned` has the ids of those that no process is training."""
     rows = [_cells(run, is_abandoned=run.info.run_id in abandoned) for run in runs]
     titles = ["run", "age", "state", "result", "model", "sweep", "name"]
     return [list(column) for column in zip(titles, *rows, strict=True)]
 
 
 def as_frame(runs: Sequence[Run], abandoned: Collection[str] = ()) -> pd.DataFrame:
-    """Return all that is recorded of `runs`, one row each, with their states."""
+    """Return everything recorded about `runs`, one row per run, with their states."""
     states = [_state(run, is_abandoned=run.info.run_id in abandoned) for run in runs]
     frame = typed(pd.DataFrame([row(run) for run in runs]))
     return pd.concat([frame[["run_id", "name"]], pd.Series(states, name="state"), frame.iloc[:, 2:]], axis=1)
 
 
 def resumable(runs: Sequence[Run], abandoned: Collection[str] = ()) -> list[str]:
-    """Return a sentence with the command that continues the newest interrupted run, if there is one."""
+    """Return a sentence with the command that resumes the newest interrupted run, if there is one."""
     stopped = [run for run in runs if _state(run, is_abandoned=run.info.run_id in abandoned) == "interrupted"]
     if not stopped:
         return []

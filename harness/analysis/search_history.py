@@ -1,4 +1,4 @@
-"""The figure of a search: its trials in the order in which they were proposed, and what was confirmed."""
+"""The figure of a search: its trials in the order in which they were proposed, and the confirmed settings."""
 
 # pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false
@@ -68,7 +68,7 @@ def _groups(sweep: Sweep) -> list[tuple[str, list[_Run]]]:
         record = _Record.model_validate_json(text or "")
     except ValidationError:
         return []
-    sizes = {run["run_id"]: chunksize(run) for run in sweep.runs.to_dict("records")}
+    sizes = {run["run_id"]: chunksize(run) for run in sweep.rows}
     known = [(group, [run for run in group.runs if run.run_id in sizes]) for group in record.trials]
     return [(sizes[runs[0].run_id], group.runs) for group, runs in known if runs]
 
@@ -88,7 +88,7 @@ def _draw_trials(axis: Axes, size: str, runs: list[_Run], sign: int) -> None:
 
 
 def _draw_means(axis: Axes, settings: pd.DataFrame, metric: str, most: int) -> float:
-    """Draw confirmed settings to the right of `most` trials, and return the width that they take."""
+    """Draw confirmed settings to the right of `most` trials, and return the width that they take up."""
     if settings.empty:
         return 0.0
     step = max(most * 0.03, 0.5)

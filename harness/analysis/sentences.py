@@ -19,7 +19,7 @@ MOST_SIZES = 4
 
 
 def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
-    """Return a sentence on the best batch runs and one on the best full-sample runs; `runs` are sorted, best first."""
+    """Describe the best batch run and the best full-sample run in one sentence each; `runs` are sorted, best first."""
     sentences = []
     for sample in ("batch", "full"):
         for best in contenders(runs, objective, sample)[:1]:
@@ -44,7 +44,7 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
     if max(sizes) < 2 or not test:
         return []
     if any(has(run, test) for run in finished):
-        return [f"{test} is measured on rows that were used neither for training nor for choosing the best runs."]
+        return [f"{test} is measured on rows that were not used for training or for choosing the best runs."]
     kinds = [count(size, kind) for size, kind in zip(sizes, ("batch run", "full-sample run"), strict=True) if size]
     verb = "are" if len(kinds) > 1 else "is"
     favored = ", especially for the kind with more runs" if min(sizes) and sizes[0] != sizes[1] else ""
@@ -55,7 +55,7 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
 
 
 def _confirmed(bests: Sequence[Run], objective: Objective) -> list[str]:
-    """Explain what confirmed runs are, and how their difference compares with what seeds change."""
+    """Explain what confirmed runs are, and how their difference compares with the variation over seeds."""
     metric = objective.metric
     sentences = [
         f"The best settings were chosen by the {metric} of one trial each; the values shown come from other runs of "
@@ -76,13 +76,13 @@ def _confirmed(bests: Sequence[Run], objective: Objective) -> list[str]:
 
 
 def _epochs(run: Run) -> tuple[float, float]:
-    """Return the epoch whose model a run has kept, and its last one."""
+    """Return the epoch whose model a run has kept, and its last epoch."""
     last = float(run[STOPPED] if has(run, STOPPED) else run["epochs"])
     return float(run[RESTORED_EPOCH]) if has(run, RESTORED_EPOCH) else last, last
 
 
 def _updates(run: Run) -> float:
-    """Return the number of updates that led to a run's result."""
+    """Return the number of updates behind a run's result."""
     kept, last = _epochs(run)
     return run["updates"] * kept / last
 
@@ -93,7 +93,7 @@ def test_key(metric: str) -> str:
 
 
 def _of_several(run: Run) -> str:
-    """Describe how a result was obtained from several runs, and the result of its trial in a search."""
+    """Say from how many runs a result was computed, and what its trial in a search reached."""
     several = has(run, COUNT) and run[COUNT] > 1
     how = "mean of {:.0f} runs" if has(run, SPREAD) else "equal in {:.0f} repetitions"
     mean = how.format(run[COUNT]) if several else ""
@@ -168,8 +168,8 @@ def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
     sentences = []
     if any(not each.varies for each in repeated):
         sentences.append(
-            "Runs that differ only in seed or split are bit-identical: nothing varied, so there is no interval. "
-            "model.init=random, data.order=shuffled, data.split_seed or data.folds make repetitions differ."
+            "Runs that differ only in seed or split are bit-identical: nothing varied, so there is no interval. Use "
+            "model.init=random, data.order=shuffled, data.split_seed or data.folds to make repetitions differ."
         )
     several = max((each.adjusted_for for each in repeated), default=0)
     if several > 1:
@@ -187,7 +187,7 @@ def tuned(tags: Mapping[str, str]) -> list[str]:
 
 
 def shared_scan(runs: Sequence[Run]) -> list[str]:
-    """Explain what the times mean if runs shared a scan."""
+    """Explain the times if runs shared a scan."""
     lanes = lanes_of_scans(runs)
     if not lanes:
         return []

@@ -17,7 +17,7 @@ from harness.escaping import figure_label
 from harness.tracking.frames import Sweep
 
 NOT_SET = "not set"
-"""Shown for runs that do not have a key, such as a setting of another optimizer."""
+"""Shown for runs without a key, such as a setting of another optimizer."""
 
 Level = float | str
 """A value of a key: a number, or text such as `full`."""
@@ -25,11 +25,11 @@ Level = float | str
 
 @dataclass(frozen=True)
 class Swept:
-    """The finished runs of a sweep by the keys in which they differ; repetitions are averaged.
+    """The finished runs of a sweep, by the keys in which they differ; repetitions are averaged.
 
     Attributes:
         levels: One column for each key that has several values, and one row for each setting.
-        runs: The same rows, with everything else that is known about them.
+        runs: The same rows, with everything else known about them.
         objective: The deciding metric.
         left_out: Number of runs of the sweep that have not finished.
     """
@@ -51,7 +51,7 @@ class Swept:
 
 
 def swept(sweep: Sweep) -> Swept:
-    """Return the values that the finished runs of `sweep` have of the keys that it varies."""
+    """Return the values, in the finished runs of `sweep`, of the keys that it varies."""
     found, means = objective(sweep.runs), averaged(sweep)
     runs = found.finished(means.runs).reset_index(drop=True)
     levels = {
@@ -69,14 +69,14 @@ def ordered_levels(values: pd.Series) -> list[Level]:
 
 
 def level_name(value: Level) -> str:
-    """Return a value as it is written on an axis."""
+    """Return a value as an axis shows it."""
     if isinstance(value, str):
         return figure_label(value)
     return f"{value:,.0f}" if value == round(value) and 1000 <= abs(value) < 1e6 else f"{value:g}"
 
 
 def key_name(key: str) -> str:
-    """Return a key as it is written on an axis."""
+    """Return a key as an axis shows it."""
     return figure_label(key.removesuffix("._target_").removesuffix(".name"))
 
 

@@ -20,7 +20,7 @@ from harness.tracking.ranking import LOST
 from harness.tracking.run_tags import PRUNED, RESTORED_EPOCH, STOPPED
 
 Column = list[str]
-"""A title, which may have several lines, and one cell per row."""
+"""A title, possibly of several lines, and one cell per row."""
 
 Format = Callable[[float], str]
 BETTER = "*"
@@ -51,10 +51,10 @@ OTHERS = (
 """Columns of `harness compare` and the report after the metrics; columns without values are dropped."""
 
 _SCAN_KEYS = ("time/train_s", "rows_per_second")
-"""Equal for all runs of a scan, so the times of single updates are shown instead if they are known."""
+"""Equal for all runs of a scan, so the times of single updates are shown instead if available."""
 
 _SCAN_TITLES = {"train\ns": "scan\ns", "rows\n/s": "scan\nrows/s"}
-"""Titles where several runs shared a scan."""
+"""Titles used if several runs shared a scan."""
 
 
 def one_line(title: str) -> str:
@@ -63,7 +63,7 @@ def one_line(title: str) -> str:
 
 
 def _repetitions(run: Run) -> str:
-    """Return how many repetitions of a setting finished, and of how many if some failed or were pruned."""
+    """Return how many repetitions of a setting finished and, if some failed or were pruned, how many there were."""
     of = f" of {run[COUNT] + run[LOST]:.0f}" if has(run, LOST) and run[LOST] else ""
     return f"{run[COUNT]:.0f}{of}" if has(run, COUNT) else ""
 
@@ -103,7 +103,7 @@ def _metrics(sweep: Sweep) -> list[Metric]:
 
 
 def _metric_title(key: str) -> str:
-    """Return a metric's key in lines: each part, and each word of the metric's own name."""
+    """Split a metric's key into lines: one per part, and one per word of the metric's own name."""
     part, *rest = key.split("/")
     return "/\n".join([part, *(each.replace("_", "_\n") if index == 0 else each for index, each in enumerate(rest))])
 
@@ -176,7 +176,7 @@ def _intervals(comparisons: Sequence[Comparison]) -> list[Column]:
         return []
     columns = [["pairs", *(str(each.seeds) for each in comparisons)]]
     if any(each.interval for each in comparisons):
-        columns += [["batch - full,\nmean [95 % interval]", *(_interval(each) for each in comparisons)]]
+        columns += [["batch - full,\nmean [95% interval]", *(_interval(each) for each in comparisons)]]
     return columns
 
 

@@ -19,15 +19,16 @@ from harness.tracking.frames import Sweep
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """When the runs with one chunksize and setting first reach a target; values are means over the seeds that do.
+    """When the runs with one chunksize and setting first reach a target; values are means over the seeds that reach it.
 
     Attributes:
         chunksize: None for the full sample.
-        setting: Learning rate and whatever else varies, except epochs.
+        setting: The learning rate and all other settings that vary, except epochs.
         reached: Number of seeds that reach the target.
-        epochs: Epochs until then; None if no seed reaches the target. `updates` and the scan's `seconds` likewise.
-        shared_by: Lanes that shared the scan.
-        is_alone: Whether `seconds` is the time of the updates alone, which were timed after training, instead.
+        epochs: Epochs until then; None if no seed reaches the target. The same goes for `updates` and the scan's
+            `seconds`.
+        shared_by: Number of lanes that shared the scan.
+        is_alone: Whether `seconds` is the time of the updates, timed alone after training, instead of the scan's time.
     """
 
     chunksize: int | None

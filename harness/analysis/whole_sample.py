@@ -1,4 +1,4 @@
-"""Compares the memory that an update of the whole sample would need in a plain implementation with the device's."""
+"""Compares the memory that a plain update of the whole sample would need with the device's memory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from harness.formatting import memory
 NEEDED, HERE, DEVICE = "memory/update_mb", "memory/scan_mb", "memory/device_mb"
 
 LEAST_SHARE = 0.01
-"""Share of the device's memory below which nothing is reported."""
+"""Minimum share of the device's memory to report."""
 
 
 def whole_sample(runs: Sequence[Run]) -> list[str]:
-    """Return a sentence on the full-sample run that needs most, if any needs much."""
+    """Return a sentence about the full-sample run that needs the most memory, if it needs much."""
     known = [run for run in runs if run["sample"] == "full" and all(has(run, key) for key in (NEEDED, HERE, DEVICE))]
     if not known:
         return []

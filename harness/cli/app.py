@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
-"""Overrides that name and describe a whole sweep."""
+"""Overrides that name or describe a whole sweep."""
 
 
 class App:
-    """One call of `harness train`; use it as a context manager, which ends the sweep."""
+    """One call of `harness train`; used as a context manager, it ends the sweep on exit."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class App:
         self._startup = startup
         self.folder: Path | None = None  # The sweep's folder; None for a single run.
         self.runs: list[Run] = []  # The runs that have ended.
-        self.composed = False  # True once Hydra has composed the jobs, so later errors are not about arguments.
+        self.composed = False  # True once Hydra has composed the jobs; later errors are not about arguments.
         self.previews = previews  # If True, train nothing; `preview` prints what would be trained.
         self.error: Exception | None = None  # The error that ended training, for the caller to raise.
         remember(*arguments)
@@ -68,12 +68,12 @@ class App:
         self._signatures: list[str] = []
         self._options = _options_of(arguments)
         self._is_trusted = OPTION in arguments
-        self.search: Search | None = None  # What proposes the jobs, if that is not a grid.
-        self.cluster: Callable[[Sequence[str]], Cluster] | None = None  # Where workers train, given their options.
+        self.search: Search | None = None  # What proposes the jobs, unless they are a grid.
+        self.cluster: Callable[[Sequence[str]], Cluster] | None = None  # Where workers train; takes their options.
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
-        self._is_copy = False  # True in another process, to which a launcher has sent this.
-        self.collects = False  # True if the sweeper collects the runs that other processes have trained.
+        self._is_copy = False  # True in another process, to which a launcher has sent this object.
+        self.collects = False  # True if the sweeper collects runs trained by other processes.
 
     @property
     def sweep_id(self) -> str:
@@ -91,7 +91,7 @@ class App:
             sweep.__exit__(kind, error, traceback)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a launcher sends to another process, where each job is trained on its own."""
+        """Return the state that a launcher sends to another process, where each job is trained on its own."""
         if not self.collects:
             self.error = ConfigError(
                 "The launcher trains in other processes, which works only with hydra/sweeper=harness. Remove "
@@ -107,7 +107,7 @@ class App:
         remember_environment()
 
     def __call__(self, config: DictConfig) -> float:
-        """Train the job that Hydra runs, and return the deciding metric such that lower is better."""
+        """Train the job that Hydra runs, and return the deciding metric, signed so that lower is better."""
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.sweep.dir) if hydra_config.mode is RunMode.MULTIRUN else None
         hide_passwords(folder, SWEEP_FILES)
@@ -132,7 +132,7 @@ class App:
         return JobResult(ended[0].cost, ended[0].run_id) if ended else math.inf
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Check jobs and their data, for a launcher that trains them one by one."""
+        """Check jobs and their data before a launcher trains them one by one."""
         settings = self._checked(jobs)
         from harness.runtime.device import choose_device
         from harness.sweep.plan import prepare
@@ -158,7 +158,7 @@ class App:
         """Add jobs that a launcher has trained in other processes to the sweep; raises the first one's error."""
         self.folder = folder
         ids = run_ids(ended, len(jobs), launcher)
-        configs = _with_names([to_config(job.config) for job in jobs])
+        configs = _with_names([to_config(job) for job in jobs])
         with self._open_sweep() as sweep:
             self.runs += sweep.collect(configs, ids)
 
@@ -173,7 +173,7 @@ class App:
 
     @contextlib.contextmanager
     def _open_sweep(self) -> Iterator[Sweep]:
-        """Start the sweep, or continue it; an error in the block ends it."""
+        """Start or continue the sweep; an error in the block ends it."""
         from harness.sweep import runner
 
         if self._sweep is None:
@@ -204,13 +204,13 @@ class App:
         own = [word for word in job.words if not word.lstrip("+").startswith(_LABELS)]
         words = ["harness", "train", *self._options, *own]
         if job.choices.get("sweep"):
-            words.append("hydra.mode=RUN")  # A sweep file may set more than axes, so its override is kept.
+            words.append("hydra.mode=RUN")  # A sweep file may set more than its axes, so its override is kept.
         return shlex.join(map(masked, words))
 
     def _checked(self, jobs: Sequence[Job]) -> list[Config]:
         self.composed = True
         check_environment()
-        configs = [to_config(job.config) for job in jobs]
+        configs = [to_config(job) for job in jobs]
         addresses = {address for config in configs for address in (config.tracking.uri, *paths(config)) if address}
         remember(*addresses)
         for cache in {config.runtime.cache for config in configs}:
@@ -222,7 +222,7 @@ class App:
         if self._startup:
             self._startup.end()
         if self._owns_process:
-            gc.freeze()  # Collecting what is loaded by now would take a second in a sweep of 64.
+            gc.freeze()  # Collecting garbage among the objects loaded by now would take a second in a sweep of 64.
         return configs
 
     def _check_sources(self, configs: Sequence[Config]) -> None:
@@ -257,12 +257,12 @@ def _with_names(configs: Sequence[Config]) -> list[Config]:
     return found
 
 
-def to_config(config: DictConfig) -> Config:
-    """Convert a composed configuration to the library's dataclass, and check it."""
+def to_config(job: Job) -> Config:
+    """Convert a job's configuration to the library's dataclass, and check it."""
     try:
-        settings: Any = OmegaConf.to_object(config)
+        settings = job.settings()
     except MissingMandatoryValue as error:
-        origin = OmegaConf.select(config, "data.origin") if error.full_key == "data.path" else None
+        origin = OmegaConf.select(job.config, "data.origin") if error.full_key == "data.path" else None
         source = f" Get the file from {origin}." if origin else ""
         raise ConfigError(f"{error.full_key} is not set.{source} Add {error.full_key}=VALUE.") from error
     check_keys(settings)
@@ -278,7 +278,7 @@ def _display() -> Display:
 
 
 def _options_of(arguments: Sequence[str]) -> list[str]:
-    """Return the options that each job needs too: --trust, and the location of its configuration."""
+    """Return the options that each job also needs: --trust, and the location of its configuration."""
     found = [OPTION] if OPTION in arguments else []
     for word, following in itertools.pairwise([*arguments, ""]):
         name, equals, _ = word.partition("=")
@@ -288,7 +288,7 @@ def _options_of(arguments: Sequence[str]) -> list[str]:
 
 
 def paths(config: Config) -> Sequence[str]:
-    """Return where the data of a configuration is."""
+    """Return the location of a configuration's data."""
     path = config.data.path
     return path if isinstance(path, list) else [path or ""]
 

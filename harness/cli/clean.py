@@ -1,4 +1,4 @@
-"""Finds what the harness keeps on disk, and removes what is not needed."""
+"""Lists what the harness keeps on disk, and removes what is no longer needed."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Item:
     name: str
     state: str  # What the item is, or what happened to it.
     bytes: int
-    used: float  # When it was last written or opened, in seconds since 1970.
-    kept: str  # Why it must be kept: `NEEDED`, `UNDELIVERED`, `IN_USE`, or empty.
-    remove: Callable[[], bool]  # Removes it and returns True, or returns False if a process is using it.
+    used: float  # When the item was last written or opened, in seconds since 1970.
+    kept: str  # Why the item must be kept: `NEEDED`, `UNDELIVERED`, `IN_USE`, or empty.
+    remove: Callable[[], bool]  # Removes the item and returns True, or returns False if a process is using it.
 
 
 def seconds(text: str) -> float:
@@ -55,7 +55,7 @@ def seconds(text: str) -> float:
 
 
 def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None = None) -> list[Item]:
-    """Return the items of `kinds`, kind by kind, largest first; artifacts need a reader of a local store."""
+    """Return the items of `kinds`, by kind, largest first; artifacts need a reader of a local store."""
     found = {
         "checkpoints": lambda: _checkpoints(cache),
         "tables": lambda: _tables(cache),
@@ -66,7 +66,7 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
 
 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
-    """Like `survey`, but include artifacts if the store is a file; otherwise, asking for them is an error."""
+    """Like `survey`, but include artifacts if the store is a file; requesting them from any other store is an error."""
     records = None
     path = sqlite_path(uri)
     is_local = path is not None
@@ -81,9 +81,9 @@ def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list
 
 
 def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
-    """Remove items, and yield a line for each one kept and for the total; a dry run only says what would be removed.
+    """Remove items, and yield a line for each item and for the total; a dry run only reports what would be removed.
 
-    Items that a process is using are kept, and without `force`, so are items that an interrupted sweep needs.
+    Items in use by a process are kept and, without `force`, so are items that an interrupted sweep needs.
     """
     freed = 0
     for item in items:
@@ -158,7 +158,7 @@ def _records(cache: Path) -> Iterator[Item]:
 
 
 def _artifacts(records: RunReader) -> Iterator[Item]:
-    """Yield the files of failed and deleted runs that are next to the store."""
+    """Yield the files of failed and deleted runs, which are next to the store."""
     root = records.artifacts
     if root is None:
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _words = click.argument("words", nargs=-1, type=click.UNPROCESSED)
 
 
-# Hydra answers `harness train --help`; conf/config.yaml has the text.
+# Hydra handles `harness train --help`; conf/config.yaml has the text.
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @_words
 @finishes_without_output
@@ -56,9 +56,9 @@ def train(words: tuple[str, ...]) -> int:
 
 @click.command(hidden=True)
 @click.argument("task", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--trust", is_flag=True, help="Run models' functions even if they are in other packages.")
+@click.option("--trust", is_flag=True, help="Run model functions even if they are in other packages.")
 def work(task: Path, trust: bool) -> None:
-    """Train the runs of a task, which a sweep with several workers has written to the file TASK.
+    """Train the runs of the task file TASK, which is written by a sweep with several workers.
 
     Such a sweep starts this command itself, for example with hydra/launcher=workers. The exit code is 0 if the task's
     result was written next to TASK, even if runs have failed.
@@ -77,8 +77,8 @@ def plan(words: tuple[str, ...]) -> None:
     """Show what `harness train` would do with the same arguments.
 
     Lists which runs are new, finished, failed, diverged, interrupted or running elsewhere, and how they share scans.
-    Estimates time, memory and disk space by training on the first blocks for a few seconds. A source that has not been
-    used before is parsed first.
+    Estimates time, memory and disk space by training on the first blocks for a few seconds. A new source is parsed
+    first.
     """
     startup = _startup(words)
     try:
@@ -95,8 +95,8 @@ def plan(words: tuple[str, ...]) -> None:
 @click.argument("keys", nargs=-1, metavar="[data.KEY=VALUE]...")
 @uri_option
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file. Default: standard output.")
-@click.option("--keep", is_flag=True, help="Keep the input's columns before the prediction.")
-@click.option("--trust", is_flag=True, help="Run the code of layers that are not part of Keras.")
+@click.option("--keep", is_flag=True, help="Keep the input's columns, in front of the prediction.")
+@click.option("--trust", is_flag=True, help="Run the code of layers from outside Keras.")
 def predict(
     run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool, trust: bool
 ) -> None:
@@ -105,9 +105,9 @@ def predict(
     PATH may be in any supported format. It is read with the run's settings; keys such as data.delimiter=tab override
     them. If the model takes images, PATH is a folder of images or one image.
 
-    RUN is the beginning of an id, `last` or `best`.
+    RUN is a prefix of an id, `last` or `best`.
     """
-    # Before TensorFlow and the model are loaded, which takes seconds.
+    # Checked before TensorFlow and the model are loaded, which takes seconds.
     require(path.exists(), f"PATH: no such file or folder: {path}.")
     from rich.console import Console
 
@@ -126,16 +126,16 @@ def predict(
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @uri_option
-@click.option("--data", multiple=True, metavar="PATH", help="Where the data is now; repeat it for several files.")
+@click.option("--data", multiple=True, metavar="PATH", help="New location of the data; repeat for several files.")
 @click.option("--strict", is_flag=True, help="Refuse to train if data, code or packages differ from the record.")
 @click.option(
     "--trust", is_flag=True, help="Run the model's function even if it is outside harness, keras and experiments."
 )
 @finishes_without_output
 def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool, trust: bool) -> int:
-    """Train a recorded run again and compare the numbers.
+    """Retrain a recorded run and compare the numbers.
 
-    RUN is the beginning of an id, `last` or `best`. The exit code is 0 if all metrics are bit-identical, otherwise 1.
+    RUN is a prefix of an id, `last` or `best`. The exit code is 0 if all metrics are bit-identical, otherwise 1.
     """
     from rich.console import Console
 
@@ -159,10 +159,10 @@ def ui(uri: str | None, port: int | None) -> int:
 
 
 @click.command()
-@click.option("--checkpoints", is_flag=True, help="Checkpoints that nothing can resume from; with --force, all.")
+@click.option("--checkpoints", is_flag=True, help="Checkpoints that no sweep can resume from; with --force, all.")
 @click.option("--tables", is_flag=True, help="Parsed tables and generated data, which are recreated when needed.")
 @click.option("--artifacts", is_flag=True, help="Files of failed and deleted runs in a local store.")
-@click.option("--all", "everything", is_flag=True, help="All of these; with --force, undelivered records too.")
+@click.option("--all", "everything", is_flag=True, help="All of the above; with --force, also undelivered records.")
 @age_option
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @click.option("--force", is_flag=True, help="Also remove what an interrupted sweep needs; it then starts over.")
@@ -182,7 +182,7 @@ def clean(
 ) -> None:
     """Show what the harness keeps on disk, or remove some of it.
 
-    Keeps what a running process uses and, without --force, what an interrupted sweep needs.
+    Anything that a running process uses is kept and, without --force, so is anything that an interrupted sweep needs.
     """
     from harness.cli import clean
 
@@ -199,7 +199,7 @@ def clean(
 
 
 def _startup(words: Sequence[str]) -> Startup:
-    """Show at once that the command has started, unless it only prints something."""
+    """Show immediately that the command has started, unless it only prints something."""
     from harness.cli.startup import PRINTS, Startup
 
     startup = Startup(silent=bool(PRINTS.intersection(words)))

@@ -1,17 +1,18 @@
 """Composes configurations from overrides: locates `conf`, and composes the jobs of a sweep.
 
-Jobs that choose the same groups and set the same keys differ only in plain values, which no defaults list can depend
-on. So Hydra composes only the first of them, and the others are copies with their own values.
+Jobs that choose the same groups and set the same keys differ only in plain values, which cannot affect a defaults list.
+So Hydra composes only the first of them; the others are copies with their own values.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import pickle
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue
 
 from harness.config import DATA_KINDS, DEFAULT_EXPERIMENT, Config
 from harness.config.parts import MOST_FOLDS
@@ -29,14 +31,14 @@ from harness.runtime.secrets import masked
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 LONGEST_FOLDER = 200
-"""Bytes in the name of a folder; most file systems accept 255."""
+"""Maximum bytes in the name of a folder; most file systems accept 255."""
 
 # In a wheel the folder is inside the package, in a checkout next to it.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
 def register_schema() -> None:
-    """Tell Hydra which keys there are; `data.*` has those of the kind that a file of `conf/data` chooses."""
+    """Register the schema with Hydra; a file in `conf/data` chooses the kind that determines the keys of `data.*`."""
     store = ConfigStore.instance()
     store.store("schema", Config)
     for name, kind in DATA_KINDS.items():
@@ -44,10 +46,10 @@ def register_schema() -> None:
 
 
 def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
-    """Return, for each key, one override per value; if a key is given more than once, the last one counts.
+    """Return, for each key, one override per value; if a key is given more than once, the last override counts.
 
     Raises:
-        ConfigError: An override is an interval, which does not define grid points.
+        ConfigError: An override is an interval, which has no grid points.
     """
     axes = {}
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
@@ -63,7 +65,7 @@ def grid_axes(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
 
 
 def fold_words(config: DictConfig, words: Sequence[str]) -> list[str]:
-    """Return the override that trains all folds, if a sweep asks for folds but does not choose among them."""
+    """Return the override that trains all folds, if a sweep sets `data.folds` but does not choose among the folds."""
     folds, fold = (OmegaConf.select(config, f"data.{key}") for key in ("folds", "fold"))
     is_chosen = fold is not None or any(word.lstrip("+").startswith("data.fold=") for word in words)
     if is_chosen or not isinstance(folds, int) or folds < 2:
@@ -79,17 +81,30 @@ class Job:
         config: Its configuration without the `hydra` node, and with its MLflow experiment's name filled in.
         words: Its own overrides.
         choices: The chosen option of each group.
-        whole: Returns the configuration with the `hydra` node, as Hydra's own functions take it.
+        whole: Returns the configuration with the `hydra` node, as Hydra's own functions expect it.
+        shared: Parts of the configuration, as `OmegaConf.to_object` returns them, that the job shares with others.
     """
 
     config: DictConfig
     words: Sequence[str]
     choices: Mapping[str, Any]
     whole: Callable[[], DictConfig]
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> Any:
+        """Return the configuration as an object, without the checks that `App` makes.
+
+        Raises:
+            MissingMandatoryValue: A value is missing.
+        """
+        if not self.shared:
+            return OmegaConf.to_object(self.config)
+        own = {str(key): _object(self.config, str(key)) for key in self.config if key not in self.shared}
+        return Config(**self.shared, **own)
 
     @classmethod
     def of(cls, whole: DictConfig) -> Job:
-        """Return the job of a configuration that Hydra composed, the `hydra` node included."""
+        """Return the job for a configuration composed by Hydra, which includes the `hydra` node."""
         config, hydra = whole.copy(), whole.hydra
         words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
         return cls(_task(config), words, dict(hydra.runtime.choices), lambda: whole)
@@ -98,7 +113,7 @@ class Job:
 def compose_jobs(
     loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]], first_number: int
 ) -> list[Job]:
-    """Return the jobs; their `whole` configurations are those of `loader.load_sweep_config`."""
+    """Return the jobs; their `whole` configurations equal those of `loader.load_sweep_config`."""
     parser = OverridesParser.create(config_loader=loader)
     parse = functools.cache(lambda word: parser.parse_overrides([word])[0])
     is_group = functools.cache(lambda key: bool(loader.get_group_options(key.replace(".", "/"))))
@@ -119,39 +134,51 @@ def compose_jobs(
         template = templates[kind]
         own = {str(each.input_line): each.key_or_group for each in overrides if not each.is_hydra_override()}
         whole = functools.partial(template.whole, values, own, number)
-        composed.append(Job(template.task(values), list(own), template.choices, whole))
+        shared = template.shared({key.partition(".")[0] for key in values})
+        composed.append(Job(template.task(values), list(own), template.choices, whole, shared))
     return composed
 
 
 @dataclass(frozen=True)
 class _Template:
-    """A composed job, of which others are copies with their own values; a deep copy would take six times as long.
+    """A composed job from which others are copied with their own values; deep copies would take six times as long.
 
     Attributes:
         pickled: The configuration with the `hydra` node.
         pickled_task: The configuration without it.
         choices: The chosen option of each group.
+        parts: The parts of the configuration without the `hydra` node, as objects; empty if a value is missing, or
+            depends on another one.
     """
 
     pickled: bytes
     pickled_task: bytes
     choices: Mapping[str, Any]
+    parts: Mapping[str, Any]
 
     @classmethod
     def of(cls, whole: DictConfig) -> _Template:
-        """Return the template made of a composed configuration."""
+        """Return the template for a composed configuration."""
         pickled, choices = pickle.dumps(whole), dict(whole.hydra.runtime.choices)
-        return cls(pickled, pickle.dumps(_task(whole)), choices)
+        task, parts = _task(whole), {}
+        if "${" not in OmegaConf.to_yaml(task):
+            with contextlib.suppress(MissingMandatoryValue):
+                parts = {str(key): _object(task, str(key)) for key in task}
+        return cls(pickled, pickle.dumps(task), choices, parts)
+
+    def shared(self, own: Collection[str]) -> dict[str, Any]:
+        """Return the parts of the configuration in which a job sets no values, given those in which it does."""
+        return {key: part for key, part in self.parts.items() if key not in own}
 
     def task(self, values: Mapping[str, Any]) -> DictConfig:
-        """Return a copy without the `hydra` node and with these values."""
+        """Return a copy with these values and without the `hydra` node."""
         config = pickle.loads(self.pickled_task)
         for key, value in values.items():
             OmegaConf.update(config, key, value)
         return config
 
     def whole(self, values: Mapping[str, Any], own: Mapping[str, str], number: int) -> DictConfig:
-        """Return a copy with the `hydra` node, for the job with this number and its own overrides, by key."""
+        """Return a copy with the `hydra` node, for the job with this number and these overrides, by key."""
         config = pickle.loads(self.pickled)
         for key, value in values.items():
             OmegaConf.update(config, key, value)
@@ -165,8 +192,13 @@ class _Template:
         return config
 
 
+def _object(config: DictConfig, key: str) -> Any:
+    value = config[key]
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+
+
 def _as_folder(name: str) -> str:
-    """Return a name for a folder, shortened to a hash at its end if file systems would not accept it."""
+    """Return a folder name; if it is too long for file systems, its end is replaced by a hash."""
     content = name.encode(errors="surrogateescape")
     if len(content) <= LONGEST_FOLDER:
         return name

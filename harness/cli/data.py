@@ -23,7 +23,7 @@ def data() -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @finishes_without_output
 def generate(path: Path, rows: float, seed: int) -> None:
-    """Write synthetic house sales modeled on King County to the CSV file PATH, in constant memory."""
+    """Write synthetic house sales, modeled on King County, to the CSV file PATH, in constant memory."""
     from rich.console import Console
 
     from harness.data import synthetic_houses
@@ -43,10 +43,10 @@ def generate(path: Path, rows: float, seed: int) -> None:
 
 @data.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--target", help="The column to predict; the default is a guess.")
-@click.option("--all", "everything", is_flag=True, help="Read large files completely.")
+@click.option("--target", help="The column to predict; guessed by default.")
+@click.option("--all", "everything", is_flag=True, help="Read large files to the end.")
 def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> None:
-    """Show how files are written, their columns or images, likely problems, and how to train on them.
+    """Show the format of files, their columns or images, likely problems, and how to train on them.
 
     PATH is a local or remote file, a folder with one subfolder of images per class, or a Parquet file of images.
     Several files are read as one table. Only the first rows of large files are read.
@@ -77,9 +77,9 @@ def list_tables(cache: Path) -> None:
 @cache_option
 @finishes_without_output
 def verify(tables: tuple[str, ...], cache: Path) -> int:
-    """Read tables and their sources completely, and check that they still agree.
+    """Read tables and their sources completely, and check that they agree.
 
-    TABLES are names from `harness data list`, or sources; the default is all.
+    TABLES are names from `harness data list`, or sources; all by default.
     """
     from rich.console import Console
 
@@ -104,7 +104,7 @@ def verify(tables: tuple[str, ...], cache: Path) -> int:
 def clean_tables(tables: tuple[str, ...], everything: bool, older_than: str | None, cache: Path) -> None:
     """Remove TABLES, by default those whose source is gone or has changed.
 
-    Keeps tables that a running process uses or an interrupted sweep needs. A removed table is recreated when needed.
+    Tables that a running process uses or an interrupted sweep needs are kept. A removed table is recreated when needed.
     """
     from harness.cli.clean import seconds
     from harness.data.tables.cache import free

@@ -63,7 +63,7 @@ def _differences(first: Mapping[str, str], second: Mapping[str, str]) -> Iterato
 
 
 def _data(run: Run) -> dict[str, str]:
-    """Return the name, the content's digest and the rows of a run's data."""
+    """Return the name, content digest and rows of a run's data."""
     values: dict[str, str] = {}
     for data in datasets([run]):
         rows = {f"{context} rows": f"{number:,}" for context, number in data["rows"].items()}
@@ -86,7 +86,7 @@ def _code(records: RunReader, *runs: Run) -> Iterator[tuple[str, list[Difference
 
 
 def _lines(patch: str) -> str:
-    """Return a patch as a size and a digest, which tells it from others of the same size."""
+    """Return a patch's size and digest; the digest distinguishes patches of the same size."""
     if patch == NONE:
         return NONE
     return f"{count(len(patch.splitlines()), 'line')}, {hashlib.blake2b(patch.encode(), digest_size=3).hexdigest()}"
@@ -105,7 +105,7 @@ def _results(*runs: Run) -> Iterator[Difference]:
 
 
 def _apart(first: float | None, second: float | None) -> tuple[str, str]:
-    """Return two numbers with six digits, or with as many as tell them apart."""
+    """Return two numbers with six digits, or with as many as are needed to tell them apart."""
 
     def text(value: float | None, digits: int) -> str:
         return NONE if value is None else f"{value:.{digits}g}"

@@ -1,4 +1,4 @@
-"""Lists how data, packages, commits, uncommitted changes and the model's source differ from a run's record."""
+"""Lists differences in data, packages, commits, uncommitted changes and the model's source from a run's record."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str
         what = name.removesuffix(".patch").replace("-", " changes of ", 1)
         if (before := recorded.get(name)) != (after := changes.get(name)):
             yield f"{what}: {_lines(before)} recorded, {_lines(after)} here"
-    # If the data is the recorded one, only the configuration and the source of a user's model can differ.
+    # If the data is the same, only the configuration and the source of a user's model can differ.
     here = signature(ready.config, replace(ready.table, digest=_digest(run)))
     yield from differ(f"signature, which covers the source of {targets[0]}", run.data.tags.get("signature"), here)
 

@@ -1,4 +1,4 @@
-"""Recognizes errors that a full disk causes, whichever library raises them."""
+"""Recognizes errors caused by a full disk, whichever library raises them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "d
 
 
 def explain(error: BaseException) -> str:
-    """Return a sentence if `error` or one of its causes is about a full disk, or else an empty string."""
+    """Return a sentence if `error` or one of its causes is about a full disk, else an empty string."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen:
@@ -24,5 +24,5 @@ def explain(error: BaseException) -> str:
 
 
 def _is_full(error: BaseException) -> bool:
-    # Some libraries raise errors of their own, which quote the system's.
+    # Some libraries raise their own errors, which quote the system's message.
     return (isinstance(error, OSError) and error.errno in _FULL) or any(words in str(error) for words in _WORDS)

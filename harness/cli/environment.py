@@ -11,7 +11,7 @@ def check_environment() -> None:
     """Reject variables that select the run or experiment to record in.
 
     Raises:
-        ConfigError: One of them is set.
+        ConfigError: Such a variable is set.
     """
     require(
         not os.environ.get("MLFLOW_RUN_ID"),

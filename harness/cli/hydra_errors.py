@@ -17,7 +17,7 @@ from harness.cli.words import suggestion
 from harness.errors import ConfigError
 
 OPTIMIZER_ARGUMENTS = ("amsgrad", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
-"""Arguments that optimizers have, but not as keys of their files."""
+"""Arguments of optimizers that are not keys of their files."""
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
@@ -50,7 +50,7 @@ def explain(error: Exception) -> str:
 
 
 def check_keys(settings: Any, prefix: str = "") -> None:
-    """Reject keys that `+` added to a dataclass, because nothing would read them."""
+    """Reject keys that `+` adds to a dataclass, since nothing would read them."""
     known = {field.name: getattr(settings, field.name) for field in fields(settings)}
     for name, value in vars(settings).items():
         if name not in known:
@@ -74,9 +74,9 @@ def _wrong_value(key: str, fault: str) -> str:
 
 
 def _no_such_key(key: str, siblings: Mapping[str, Any], *, is_open: bool = False) -> str:
-    """Suggest the key that was meant, or list its siblings; open mappings also accept new keys."""
-    if key == "experiment":  # Hydra knows the group only if some folder has it.
-        return "no experiments here. Define one in conf/experiment/NAME.yaml, here or under --config-dir."
+    """Suggest the key that was probably meant, or list its siblings; open mappings also accept new keys."""
+    if key == "experiment":  # Hydra knows the group only if it exists in some folder.
+        return "there are no experiments here. Define one in conf/experiment/NAME.yaml, here or under --config-dir."
     path, dot, name = key.rpartition(".")
     options = sorted({option for option in siblings if option != "hydra"} | (set() if dot else set(_groups())))
     parts = {option: siblings.get(option) for option in options}

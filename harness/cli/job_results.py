@@ -1,4 +1,4 @@
-"""What jobs return: a cost for Hydra's sweepers, and which run it belongs to, even if another process trained it."""
+"""What jobs return: a cost for Hydra's sweepers, and the id of the run, even if another process trained it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from harness.errors import require
 
 
 class JobResult(float):
-    """The cost of a job's run, with the run's id, by which the run can be found in the store."""
+    """The cost of a job's run, with the run's id, so that the run can be found in the store."""
 
     run_id: str
 
     def __new__(cls, cost: float, run_id: str) -> JobResult:
-        """Create a result with both."""
+        """Create a result from both."""
         result = super().__new__(cls, cost)
         result.run_id = run_id
         return result
 
     def __getnewargs__(self) -> tuple[float, str]:  # type: ignore[override]
-        """Return the arguments with which pickle creates a copy."""
+        """Return the arguments that pickle needs to create a copy."""
         return float(self), self.run_id
 
 
 def run_ids(ended: Sequence[JobReturn], jobs: int, launcher: str) -> list[str]:
-    """Return the ids of the runs that a launcher's `jobs` have trained in other processes; raises a job's own error.
+    """Return the ids of the runs that a launcher's `jobs` have trained in other processes; raise a failed job's error.
 
     Raises:
         ConfigError: The launcher did not wait for its jobs, or did not run them as Hydra does.

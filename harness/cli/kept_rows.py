@@ -19,19 +19,19 @@ from harness.data.source import Source
 
 
 def kept_rows(source: Source) -> Generator[pd.DataFrame, int]:
-    """Yield the next rows of a file, all columns as text: as many as the number sent, and none at first."""
+    """Yield the next rows of a file, all columns as text: as many as the number sent; the first yield is empty."""
     return _of_text(source) if isinstance(source, CsvSource) else _of_values(source)
 
 
 def no_columns() -> Generator[pd.DataFrame, int]:
-    """Yield rows without columns: as many as the number sent, and none at first."""
+    """Yield rows without columns: as many as the number sent; the first yield is empty."""
     count = 0
     while True:
         count = yield pd.DataFrame(index=range(count))
 
 
 def _of_text(source: Source) -> Generator[pd.DataFrame, int]:
-    """Read a text file; its fields stay as they are written."""
+    """Read a text file; fields stay as written."""
     dialect = source.selection.dialect
     with open_text(source.file, dialect) as (text, _):
         count = yield pd.DataFrame()
@@ -45,7 +45,7 @@ def _of_text(source: Source) -> Generator[pd.DataFrame, int]:
 
 
 def _of_values(source: Source) -> Generator[pd.DataFrame, int]:
-    """Read a file of typed values, written as categories are."""
+    """Read a file of typed values, which become text in the same way as categories do."""
     names = source.names()
     dialect = replace(source.selection.dialect, na_values=[])
     texts = {"categorical": frozenset(names), "dates": {}, "dialect": dialect}

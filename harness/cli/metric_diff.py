@@ -1,4 +1,4 @@
-"""Compares the metrics of two runs: are they bit-identical and, if not, how far apart are they?"""
+"""Compares the metrics of two runs: whether they are bit-identical and, if not, how far apart they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pair:
     now: float | None  # The last value of the second run.
     points: int  # Steps in either run.
     missing: int  # Steps in only one of the runs.
-    difference: float  # The largest difference at a step that both have.
+    difference: float  # The largest difference at a step that both runs have.
     step: int  # That step.
 
     @property
@@ -33,14 +33,14 @@ class Pair:
 
     @property
     def relative(self) -> float:
-        """The difference as a fraction of the recorded value."""
+        """The difference relative to the recorded value."""
         return self.difference / abs(self.recorded) if self.recorded else self.difference
 
 
 def pairs(recorded: Curves, now: Curves, *, so_far: bool = False) -> list[Pair]:
     """Compare two runs metric by metric, except for those of the machine and those derived from curves.
 
-    With `so_far`, only the points of the first run are compared, because it did not finish.
+    With `so_far`, only the points of the first run, which did not finish, are compared.
     """
     found = []
     metrics = recorded.keys() if so_far else recorded.keys() | now.keys()

@@ -1,4 +1,4 @@
-"""What to try after training, as one sentence."""
+"""Suggests, in one sentence, what to try after training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def next_steps(runs: Sequence[Run], sweep_id: str) -> str:
-    """Return the ids of what was trained, and commands to run next."""
+    """Return the ids of the trained runs, and commands to run next."""
     tracking = runs[0].config.tracking
     store = f" --uri {shlex.quote(masked(tracking.uri))}" if tracking.uri else ""
     finished = [run for run in runs if run.status == "FINISHED"]

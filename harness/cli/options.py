@@ -1,4 +1,4 @@
-"""What the commands share: options, the store's reader, and the console."""
+"""Options, store reader and console shared by the commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH = 120
 uri_option = click.option("--uri", help="Tracking store. Default: MLFLOW_TRACKING_URI, or mlflow.db in this folder.")
 cache_option = click.option("--cache", type=click.Path(path_type=Path), default=".harness", show_default=True)
 age_option = click.option(
-    "--older-than", metavar="AGE", help="Only what has not been used for this long: 7d, 12h, 2w, ..."
+    "--older-than", metavar="AGE", help="Only items that have not been used for this long: 7d, 12h, 2w, ..."
 )
 
 
@@ -36,7 +36,7 @@ def show_runs(uri: str | None, ids: Sequence[str], target: float | None = None) 
 
 
 def full_ids(records: RunReader, *words: str) -> list[str]:
-    """Replace `best` by the id of the best run."""
+    """Replace `best` with the id of the best run."""
     from harness.analysis.best_run import run_ids
 
     return run_ids(records, words)
@@ -46,7 +46,7 @@ def reader_of(uri: str | None) -> RunReader:
     """Open the store for reading."""
     from harness.tracking.reader import RunReader
 
-    # By default MLflow retries for minutes, but here a user is waiting.
+    # By default, MLflow retries for minutes, but a user is waiting here.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     return RunReader(tracking_uri(uri))
 

@@ -45,17 +45,17 @@ def predict(
 ) -> None:
     """Write a prediction for each row of a file, or each image in a folder, to a CSV file or standard output.
 
-    A file of rows is read as the run's data was. If the run left out rows with empty fields, their predictions are
-    empty; if it filled them, so does the model.
+    A file of rows is read with the settings of the run's data. If the run left out rows with empty fields, predictions
+    for such rows are empty; if the run filled such fields, the model fills them too.
 
     The file must have the model's columns, in any order, and may have others; `keep` copies all of its columns in front
-    of the prediction. For classes, the most probable one is written, with its probability. `display` shows the
-    progress. Code that is not part of Keras is run only if it `is_trusted`.
+    of the prediction. For classes, the most probable one is written, with its probability. `display` shows progress.
+    Code from outside Keras runs only if it `is_trusted`.
 
     Raises:
         ConfigError: The run has no model, or a row is invalid.
     """
-    # The folder stays until the end, as code that is stored with a model may import more of it.
+    # The folder is kept until the end, since code that is stored with a model may import more from it.
     with tempfile.TemporaryDirectory() as folder:
         file = artifacts.model(records, run_id, Path(folder))
         metadata = artifacts.described(file)
@@ -130,10 +130,10 @@ def _predict_rows(
 
 
 def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:
-    """Return which rows have an empty field, bool `[rows]`; an empty category counts only if rows are left out.
+    """Return which rows have an empty field, bool `[rows]`; empty categories count only if rows are left out.
 
     Raises:
-        ConfigError: The run was trained without any.
+        ConfigError: There are empty fields, but the run was trained without any.
     """
     empty = np.zeros(chunk.rows, bool)
     for name, column in zip(names, chunk.columns, strict=True):
@@ -148,7 +148,7 @@ def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:
 
 
 def _check_filled(outputs: np.ndarray, names: Sequence[str], chunk: Chunk, start: int) -> None:
-    """Reject empty fields that the model does not fill, because its training rows had none."""
+    """Reject empty fields that the model does not fill because its training rows had none."""
     for index in np.flatnonzero(np.isnan(outputs).any(axis=1)).tolist():
         for name, column in zip(names, chunk.columns, strict=True):
             if isinstance(column, np.ndarray) and np.isnan(column[start + index]):
@@ -157,7 +157,7 @@ def _check_filled(outputs: np.ndarray, names: Sequence[str], chunk: Chunk, start
 
 
 def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> Any:
-    """Return a column in the form that the model takes, `[rows, 1]`; an empty category counts as unknown."""
+    """Return a column in the form that the model expects, `[rows, 1]`; an empty category counts as unknown."""
     import tensorflow as tf
 
     is_text = dtype == "string"
@@ -171,7 +171,7 @@ def _input(name: str, column: np.ndarray | Words, chunk: Chunk, dtype: str) -> A
 
 
 def _category(name: str, index: int, column: Words, chunk: Chunk) -> float:
-    """Return a category as a number; NaN, which counts as unknown, if it is not a number or float32 cannot hold it."""
+    """Return a category as a number, or NaN (unknown) if it is not a number or float32 cannot represent it."""
     word = column.values[index]
     number = plain_number(word)
     if math.isnan(number) and is_number(word) and (short := shortest_form(word)) != word:

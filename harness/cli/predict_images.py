@@ -28,10 +28,10 @@ PATH = "path"
 
 
 def predict_images(model: Any, predictions: Predictions, data: ImagesConfig, path: Path, output: Path | None) -> None:
-    """Write the path of each image in a folder, or of one file, with its prediction.
+    """Write the path of each image in a folder, or of a single image, with its prediction.
 
     Raises:
-        ConfigError: There are no images, or one cannot be used and none may be left out.
+        ConfigError: There are no images, or an image cannot be used and may not be left out.
     """
     (name,) = model.input
     shape = tuple(model.input[name].shape[1:])
@@ -40,7 +40,7 @@ def predict_images(model: Any, predictions: Predictions, data: ImagesConfig, pat
     images = AnyImages(str(path))
     rows = min(BATCH_ROWS, rows_per_batch(model))
     with contextlib.closing(read_images(images, data)) as found:
-        # Before the output is opened, so that an existing file is not replaced by an empty one.
+        # Check before opening the output, so that an existing file is not replaced with an empty one.
         batches = _batches(_usable(found, data), rows)
         first = next(batches, None)
         if first is None:
@@ -54,7 +54,7 @@ def predict_images(model: Any, predictions: Predictions, data: ImagesConfig, pat
 
 
 def _usable(found: Iterable[Read | Rejected], data: ImagesConfig) -> Iterator[Read]:
-    """Yield the images that can be used; name the others, or reject them, as the run did."""
+    """Yield the usable images; report or reject the others, as the run did."""
     for result in found:
         if isinstance(result, Read):
             yield result

@@ -1,4 +1,4 @@
-"""The keys after the path of `harness predict`: the file's format, if it differs from that of the run's data."""
+"""The keys after the path of `harness predict`, for a file whose format differs from that of the run's data."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from harness.overrides import override
 def with_dialect(data: DataConfig, words: Sequence[str]) -> DataConfig:
     """Return `data` with the keys in `words`, such as `data.delimiter=tab`.
 
-    A list of formats of dates belongs to the columns in `data.dates`, in the order in which `words` name them; others
-    keep the run's format.
+    A list of date formats applies to the columns in `data.dates`, in the order given in `words`; other columns keep the
+    run's format.
 
     Raises:
-        ConfigError: An argument does not set a key of the text format, or the columns of dates are not known.
+        ConfigError: An argument does not set a key of the text format, or the date columns are unknown.
     """
     known = {"data.dates", "data.date_format", *(f"data.{field.name}" for field in dataclasses.fields(Dialect))}
     values = {}
@@ -42,7 +42,7 @@ def with_dialect(data: DataConfig, words: Sequence[str]) -> DataConfig:
 
 
 def _with_formats(data: DataConfig, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with the formats of dates in the order of the run's `data.dates`, which it has sorted."""
+    """Return `values` with the date formats in the order of the run's `data.dates`, which are sorted."""
     formats = values.get("date_format")
     is_list = isinstance(formats, list)
     if "dates" not in values:
@@ -70,11 +70,11 @@ def keys_in(words: Sequence[str]) -> set[str]:
 
 
 def recorded_keys(data: DataConfig, heeded: Collection[str], own: Collection[str]) -> str:
-    """Return the keys of the text format that a run has recorded, other than defaults and the user's `own`.
+    """Return the recorded keys of a run's text format, except defaults and the user's `own` keys.
 
     Args:
         data: How the run's data was read.
-        heeded: The keys of `Dialect` that apply to a file.
+        heeded: The keys of `Dialect` that apply to the file.
         own: Keys that the user has set, without `data.`.
     """
     plain = Dialect()

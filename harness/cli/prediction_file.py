@@ -19,16 +19,16 @@ from harness.errors import require
 def write_rows(rows: pd.DataFrame | list[str], sink: TextIO) -> None:
     """Append rows, or the header, to the output."""
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([rows])
-    # A CR ends a line too, but Python's writer leaves it unquoted.
+    # A CR also ends a line, but Python's writer does not quote it.
     has_cr = any(frame[name].str.contains("\r", regex=False).any() for name in frame.select_dtypes("str"))
     quoting: Any = csv.QUOTE_NONNUMERIC if has_cr else csv.QUOTE_MINIMAL
-    digits = 17 if (frame.dtypes == np.float64).any() else 9  # Enough to tell all values of the type apart.
+    digits = 17 if (frame.dtypes == np.float64).any() else 9  # Enough digits to tell all values of the type apart.
     frame.to_csv(sink, index=False, header=False, float_format=f"%.{digits}g", quoting=quoting)
 
 
 @contextlib.contextmanager
 def sink_of(output: Path | None) -> Iterator[TextIO]:
-    """Yield where to write: a file that appears under its name when it is complete, or standard output."""
+    """Yield where to write: a file that gets its name only when it is complete, or standard output."""
     if output is None:
         yield sys.stdout
         return

@@ -1,4 +1,4 @@
-"""What the outputs of a logged model are called: numbers by target, or the most probable class."""
+"""How the outputs of a logged model are written: as numbers by target, or as the most probable class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Predictions:
     """The columns to write for a model's outputs.
 
     Attributes:
-        names: A name for each output: of its target, or of its class.
+        names: A name for each output: its target's or its class's.
         is_class: Whether outputs are the probabilities of classes.
     """
 

@@ -19,7 +19,7 @@ PORT = 5001
 
 
 def register(records: RunReader, run_id: str, name: str | None) -> list[str]:
-    """Register a run's model, and return what to say about it; raises `ConfigError` if that is not possible."""
+    """Register a run's model, and return a message for the user; raises `ConfigError` if this is not possible."""
     run = records.run(run_id)
     name = name or records.experiment(run)
     sweeps = [sweep for sweep in run.data.tags.get("sweep", "").split(",") if sweep]

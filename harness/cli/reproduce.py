@@ -1,4 +1,4 @@
-"""Trains a recorded run again and compares the numbers."""
+"""Retrains a recorded run and compares the numbers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Request:
 
 
 def reproduce(records: RunReader, request: Request, display: Display) -> bool:
-    """Train a recorded run again; show what differs from its record, and both results; return True if these are equal.
+    """Retrain a recorded run, show what differs from its record and both results, and return True if results are equal.
 
     Raises:
         ConfigError: The run does not exist or cannot be trained here, or something differs and `strict` is set.
@@ -114,8 +114,8 @@ def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
 def _prepare(config: Config, run: Run, request: Request, display: Display) -> plan.Run:
     """Open the data and check that the run can be trained here.
 
-    Data outside the working folder that is not the recorded data must be named with --data. Otherwise a manipulated
-    record could make a user compute and publish statistics of any file.
+    Data outside the working folder that differs from the recorded data must be named with --data. Otherwise, a
+    manipulated record could make a user compute and publish statistics of any file.
     """
     from harness.cli import differences
     from harness.data.kinds import find_named
@@ -144,7 +144,7 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
 
 
 def _check_recorded_path(path: object, remedy: str) -> None:
-    """Reject a recorded path that would search whole trees of folders, or wait for a stream."""
+    """Reject a recorded path that would search whole directory trees, or wait for a stream."""
     for name in path if isinstance(path, list) else [path]:
         is_tree = isinstance(name, str) and "**" in name
         require(not is_tree, f"The run was trained on {name}, which searches all subfolders. {remedy}")

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     import keras
 
 MOST_COMPRESSED = 20
-"""Maximum ratio of a model's size to that of its file; weights hardly compress at all."""
+"""Maximum ratio of a model's size to its file's size; weights hardly compress."""
 
 BATCH_BYTES = 256 << 20
 """Memory for the values that a model computes at once."""
 
 
 def load(path: Path, places: Mapping[str, str] = MappingProxyType({}), *, is_trusted: bool = False) -> keras.Model:
-    """Load a Keras model, without running code that is not part of Keras unless that is trusted.
+    """Load a Keras model, without running code from outside Keras unless it is trusted.
 
     Args:
         path: The `.keras` file of a downloaded model.
-        places: Where other layers and functions are, in the modules stored with the model or installed: `MODULE:NAME`.
+        places: Other layers and functions, in modules that are stored with the model or installed, as `MODULE:NAME`.
         is_trusted: Whether these modules may be imported.
 
     Raises:
@@ -50,7 +50,7 @@ def load(path: Path, places: Mapping[str, str] = MappingProxyType({}), *, is_tru
         configuration = _configuration(path)
         keras.saving.get_custom_objects().update(_imported(places, path))
         weights = count_weights(lambda: keras.saving.deserialize_keras_object(configuration, safe_mode=True))
-        # Otherwise its weights would be allocated, and missing in the file.
+        # Otherwise, weights that the file does not contain would be allocated.
         size = path.stat().st_size
         require(weights <= size, f"its {weights:,} weights do not fit into a file of {size:,} bytes")
         model: Any = keras.models.load_model(path, compile=False, safe_mode=True)
@@ -60,7 +60,7 @@ def load(path: Path, places: Mapping[str, str] = MappingProxyType({}), *, is_tru
 
 
 def _imported(places: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Import layers and functions from the modules that are stored with a model, or are installed."""
+    """Import layers and functions from modules that are stored with a model or installed."""
     if places:
         root = next(folder for folder in path.parents if (folder / "MLmodel").is_file())
         sys.path.insert(0, str(root / "code"))

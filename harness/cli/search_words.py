@@ -22,7 +22,7 @@ def search_of(loader: ConfigLoader, words: Sequence[str], config: DictConfig) ->
     Args:
         loader: Hydra's.
         words: The overrides.
-        config: The configuration that they are overrides of.
+        config: The configuration that they override.
 
     Raises:
         ConfigError: An interval is not usable, or a grid has settings of a search.
@@ -48,7 +48,7 @@ def _is_setting(override: Override) -> bool:
 
 
 def _largest(axis: Axis | None, value: int) -> int:
-    """Return the largest whole number on an axis, or `value` if there is none; the trials' own check rejects others."""
+    """Return the largest whole number on an axis, or `value` if there is none; other values are rejected later."""
     if isinstance(axis, Interval):
         return int(axis.high)
     return max((int(each) for each in axis.values if each.isdecimal()), default=value) if axis else value

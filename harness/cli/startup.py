@@ -1,4 +1,4 @@
-"""Shows progress before training, so that no command is silent: a live line on a terminal, else plain lines."""
+"""Shows progress before training: a live line on a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 PRINTS = frozenset(("--cfg", "-c", "--info", "-i", "--help", "-h"))
-"""Options with which `harness train` prints something instead of training."""
+"""Options that make `harness train` print something instead of training."""
 
 
 class Startup:
-    """The phases of starting a command; `end` must be called before anything else is shown."""
+    """The start-up phases of a command; call `end` before showing anything else."""
 
     def __init__(self, *, silent: bool = False) -> None:
         self._is_silent = silent
@@ -31,7 +31,7 @@ class Startup:
             click.echo(f"start:  {what}")
             return
         if self._status is None:
-            click.echo(f"start:  {what} ...\r", nl=False)  # Importing rich also takes a moment.
+            click.echo(f"start:  {what} ...\r", nl=False)  # Importing rich takes a moment, too.
             from rich.console import Console
             from rich.status import Status
 
@@ -40,7 +40,7 @@ class Startup:
         self._status.update(f"{what} ...")
 
     def end(self) -> None:
-        """Remove the live line; plain lines are not printed again, as the batches of a search all start alike."""
+        """Remove the live line; plain lines are not repeated, since all batches of a search start in the same way."""
         self._is_silent |= not self._is_live
         if self._status is not None:
             self._status.stop()

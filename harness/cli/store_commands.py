@@ -1,4 +1,4 @@
-"""The commands that read the store: what was recorded, and what differs."""
+"""The commands that read the store."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from harness.cli.streams import finishes_without_output
 @uri_option
 @click.option("--target", type=float, help="Show when each run reaches this loss: epochs, updates and seconds.")
 @click.option("--csv", "form", flag_value="csv", help="One line per run; with --target, per chunksize and setting.")
-@click.option("--comparison", "form", flag_value="comparison", help="CSV of full sample against batch, one line each.")
-@click.option("--json", "form", flag_value="json", help="Runs, comparisons and, with --target, when they reach it.")
+@click.option(
+    "--comparison",
+    "form",
+    flag_value="comparison",
+    help="The comparisons of full sample and batch as CSV, one per line.",
+)
+@click.option("--json", "form", flag_value="json", help="Runs, comparisons and, with --target, when runs reach it.")
 @click.option("--markdown", "form", flag_value="markdown", help="The full tables.")
 def compare(ids: tuple[str, ...], uri: str | None, target: float | None, form: str | None) -> None:
     """Compare runs, best first, and the full sample with batches.
 
-    IDS are runs or sweeps: the beginning of an id, `last` or `best`; the default is the newest sweep. Full-sample and
-    batch runs are compared after the same epochs, rows, updates and time.
+    IDS are runs or sweeps: a prefix of an id, `last` or `best`; the default is the newest sweep. Full-sample and batch
+    runs are compared after the same epochs, rows, updates and time.
     """
     if form is None:
         show_runs(uri, ids, target)
@@ -80,7 +85,7 @@ def runs(uri: str | None, limit: int, as_csv: bool) -> None:
 def diff(first: str, second: str, uri: str | None) -> None:
     """Show how two runs differ: configuration, data, code, packages and results.
 
-    FIRST and SECOND are runs: the beginning of an id, `last` or `best`.
+    FIRST and SECOND are runs: a prefix of an id, `last` or `best`.
     """
     from harness.cli.diff import diff
 
@@ -95,8 +100,8 @@ def diff(first: str, second: str, uri: str | None) -> None:
 def register(run_id: str, name: str | None, uri: str | None) -> None:
     """Register the model of RUN as NAME, by default the name of its experiment.
 
-    RUN is the beginning of an id, `last` or `best`. The best run of a sweep gets the alias `champion`. `mlflow models
-    serve` can then serve it without the harness.
+    RUN is a prefix of an id, `last` or `best`. The best run of a sweep gets the alias `champion`. `mlflow models serve`
+    can then serve it without the harness.
     """
     from harness.cli.register import register
 
@@ -116,5 +121,5 @@ def report(sweep: str | None, uri: str | None, output: Path | None) -> None:
 
     records = reader_of(uri)
     found = records.load(full_ids(records, *([sweep] if sweep else [])), with_sample=True)
-    name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # Ids of other stores may have any form.
+    name = re.sub(r"\W", "_", (found.sweep_id or sweep or "")[:8])  # Ids may have any form in other stores.
     say(str(report.write(found, output or Path(f"harness-report-{name}"))))

@@ -1,7 +1,7 @@
 """Standard output and standard error, which may be closed, full or unable to encode a character.
 
-Commands that only print end when their output does, as Unix tools do. Commands that also work, such as `train`, finish
-their work without it. An output that its reader closed is not an error; one that cannot be written to is.
+Commands that only print stop when their output is closed, as Unix tools do. Other commands, such as `train`, finish
+their work without it. It is not an error if the reader closes the output, but it is if writing fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.runtime.secrets import masked
 
 
 class _Output(io.RawIOBase):
-    """A stream that raises the first error of writing unless it is `dispensable`, and then drops what is written."""
+    """A stream that drops output after the first write error, and raises that error unless it is `dispensable`."""
 
     def __init__(self, number: int) -> None:
         self.error: OSError | None = None
@@ -56,12 +56,13 @@ class _Messages(io.TextIOWrapper):
 
 
 def install() -> None:
-    """Replace `sys.stdout` and `sys.stderr`, unless something else, such as a test, has replaced them already."""
+    """Replace `sys.stdout` and `sys.stderr`, unless something else, such as a test, has already replaced them."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # Otherwise a database or a checkpoint could be opened under this number, and receive a library's messages.
+            # Otherwise a database or a checkpoint could be opened under this file descriptor, and receive a library's
+            # messages.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdout is sys.__stdout__:
         sys.stdout = _wrapped(io.TextIOWrapper, sys.stdout, 1)
@@ -71,7 +72,7 @@ def install() -> None:
 
 
 def finishes_without_output(command: Callable) -> Callable:
-    """Let a command finish its work although its output cannot be written."""
+    """Let a command finish its work even if its output cannot be written."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> Any:
@@ -88,7 +89,7 @@ def ended_early() -> bool:
 
 
 def finish(code: int) -> int:
-    """Write what is left, and return the exit code: `code`, unless writing the output has failed."""
+    """Flush the output, and return the exit code: `code`, unless writing has failed."""
     output = _output_of(sys.stdout)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

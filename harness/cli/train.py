@@ -43,12 +43,12 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def run(arguments: Sequence[str]) -> list[Run]:
-    """Train what the command-line arguments ask for, and return the ended runs."""
+    """Train the runs that the command-line arguments describe, and return them."""
     return train(arguments).runs
 
 
 def train(arguments: Sequence[str], startup: Startup | None = None) -> App:
-    """Do the same, but return the app, which knows the sweep too."""
+    """Do the same, but return the app, which also knows the sweep."""
     app = App(arguments, startup=startup)
     with _without_secrets() if PRINTS.intersection(arguments) else contextlib.nullcontext():
         run_app(app, arguments)
@@ -57,7 +57,7 @@ def train(arguments: Sequence[str], startup: Startup | None = None) -> App:
 
 def plan(arguments: Sequence[str], startup: Startup) -> None:
     """Print what `run` would do."""
-    with tempfile.TemporaryDirectory() as folder:  # For the files that Hydra writes.
+    with tempfile.TemporaryDirectory() as folder:  # A folder for the files that Hydra writes.
         app = App(arguments, previews=True, startup=startup)
         run_app(app, [*arguments, f"hydra.run.dir={hydra_value(folder)}", f"hydra.sweep.dir={hydra_value(folder)}"])
         app.preview()
@@ -79,7 +79,7 @@ def run_app(app: App, words: Sequence[str]) -> None:
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(app)()
             finally:
-                if app.error:  # Launchers and sweepers wrap it, or continue.
+                if app.error:  # Launchers and sweepers wrap the error, or continue.
                     raise app.error
     except (HydraException, OmegaConfBaseException) as error:
         if shows_traceback:
@@ -96,7 +96,7 @@ def run_app(app: App, words: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _without_secrets() -> Iterator[None]:
-    """Mask what is printed inside the block."""
+    """Mask secrets in what is printed inside the block."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -107,9 +107,9 @@ def _without_secrets() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
-    """Set `sys.argv` and HYDRA_FULL_ERROR, the only ways to pass arguments to Hydra and make it raise errors.
+    """Set `sys.argv` and HYDRA_FULL_ERROR, the only ways to pass arguments to Hydra and to make it raise errors.
 
-    Hydra's parser accepts options in one place only, but people write -m anywhere.
+    Options are moved to the one position that Hydra's parser accepts, since users write -m anywhere.
     """
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["harness train", *sorted(words, key=lambda word: word not in ("-m", "--multirun"))]
@@ -124,17 +124,17 @@ def _as_hydra_wants_it(words: Sequence[str]) -> Iterator[None]:
 
 
 def train_in_process(words: Sequence[str]) -> Sweep:
-    """Implement `harness.train`, for processes that are not the harness's own, such as a notebook's."""
+    """Implement `harness.train`, for processes that do not belong to the harness, such as a notebook's."""
     require(not isinstance(words, str), f"harness.train takes a list of arguments, such as {str(words).split()}.")
     remember_environment()
     with _ONE_AT_A_TIME, _process_as_it_was():
         app = App(words, owns_process=False)
-        # Hydra's logging would close the process's handlers.
+        # Hydra's logging would close the process's own handlers.
         quiet = [] if any(word.startswith("hydra/job_logging=") for word in words) else ["hydra/job_logging=none"]
         try:
             run_app(app, [*words, *quiet])
         except SystemExit as end:
-            if end.code in (0, 1, 2):  # Hydra has printed its help, or its usage.
+            if end.code in (0, 1, 2):  # Hydra has printed its help or usage.
                 raise ConfigError(_NOTHING) from None
             raise
         require(bool(app.runs), _NOTHING)

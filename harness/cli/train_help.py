@@ -1,4 +1,4 @@
-"""The help of `harness train`: options, groups, and all keys with their meanings."""
+"""The help of `harness train`: options, groups, and all keys with their descriptions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONS = (
 )
 SECTIONS = (
     ("Settings that usually vary between runs", "", Config),
-    ("The loss, and the deciding metric", "objective.", ObjectiveConfig),
+    ("Loss and deciding metric", "objective.", ObjectiveConfig),
     ("When runs end", "stopping.", StoppingConfig),
     ("Searches of intervals, with -m", "search.", SearchConfig),
     ("Data: rows of files", "data.", DataConfig),
@@ -41,7 +41,7 @@ SECTIONS = (
     ("Speed and memory", "runtime.", RuntimeConfig),
 )
 QUOTING = (
-    "Values that contain spaces, commas, brackets or = need two pairs of quotes: one for the shell, one inside. Write "
+    "Values with spaces, commas, brackets or = need two pairs of quotes: one for the shell, and one inside. Write "
     "\"data.target='price (EUR)'\" or \"data.features=['a b','c,d']\"."
 )
 
@@ -50,7 +50,7 @@ def train_help(width: int) -> str:
     """Return the help as text of at most `width` columns."""
     root = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     parts = [root["hydra"]["help"]["header"].rstrip(), "", "Options:", *_entries(OPTIONS, width, 20)]
-    parts += ["", "Groups (GROUP=NAME chooses a file of conf/):", *_entries(_groups(), width, 20)]
+    parts += ["", "Groups (GROUP=NAME chooses a file in conf/):", *_entries(_groups(), width, 20)]
     parts += ["", "Keys (KEY=VALUE; their defaults are in parentheses)"]
     for title, prefix, schema in SECTIONS:
         parts += ["", f"{title}:"]

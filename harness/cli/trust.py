@@ -1,4 +1,4 @@
-"""Decides which functions may build models: a configuration names one, and may come from someone else."""
+"""Decides which functions may build models, since a configuration names one and may come from someone else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def targets_of(configs: Sequence[Config]) -> list[Target]:
 
 
 def import_models(targets: Iterable[Target]) -> None:
-    """Import TensorFlow and the modules of the models' functions, after checking that they may run."""
+    """Check that the models' functions may run, then import TensorFlow and their modules."""
     targets = list(targets)
     check_packages(targets)
     tune_malloc()
@@ -46,11 +46,11 @@ def check_packages(targets: Iterable[Target]) -> None:
 def check_functions(targets: Iterable[Target]) -> None:
     """Reject functions whose first argument is not `inputs`; this imports their modules.
 
-    Functions of `keras.applications` have an argument `input_shape` instead. They load nothing, since
-    `data.embed.weights` is not given to them.
+    Functions in `keras.applications` have an argument `input_shape` instead. They do not load weights, since
+    `data.embed.weights` is not passed to them.
 
-    The packages also contain functions that download, run programs or write files, and the configuration would set
-    their arguments.
+    This matters because the packages also contain functions that download files, run programs or write files, with
+    arguments that the configuration sets.
     """
     for key, target in targets:
         function = find_target(target, key)

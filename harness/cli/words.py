@@ -1,6 +1,6 @@
-"""Quotes what a shell passes on but Hydra's grammar does not read as text, such as spaces, `~`, `#` and accents.
+"""Quotes characters that a shell passes on but Hydra accepts only in quotes, such as spaces, `~`, `#` and accents.
 
-An argument is changed only if Hydra cannot read it and it is unambiguous.
+An argument is changed only if Hydra cannot read it and its meaning is unambiguous.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _quoted(word: str) -> str:
     elif value == "," or ("," not in value and not value.startswith(("[", "{"))):
         fixed = f"{key}={hydra_value(value)}"
     else:
-        return word  # It may be one value, or several of a sweep.
+        return word  # It may be one value, or several values of a sweep.
     return fixed if _can_parse(fixed) else word
 
 
@@ -61,7 +61,7 @@ def _raw(key: str, value: str) -> str:
 def _can_parse(word: str) -> bool:
     key, _, value = word.partition("=")
     if value and not value.strip():
-        return False  # Hydra would ignore spaces.
+        return False  # Otherwise Hydra would ignore spaces.
     try:
         _parser().parse_override(f"{key.lstrip('+')}={value}").value()
     except HydraException:

@@ -1,4 +1,4 @@
-"""`harness work`: what a worker does; sweeps with several workers start it."""
+"""`harness work`: the command of a worker, started by sweeps with several workers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def work(task: Path, *, trust: bool) -> None:
     """Train the runs of a task, in the working folder of the sweep's command.
 
     Raises:
-        ConfigError: There is no such task, or this worker cannot train it as the sweep requires.
+        ConfigError: The task does not exist, or this worker cannot train it as the sweep requires.
         StateError: The file is damaged, or belongs to another user.
-        SystemExit: It cannot be trained now, but perhaps later.
+        SystemExit: The task cannot be trained now, but perhaps later.
     """
     task = task.absolute()
     try:

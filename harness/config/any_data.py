@@ -1,4 +1,4 @@
-"""What every kind of data has in common. Hydra fills in the keys of the kind that the chosen `data` file names."""
+"""What all kinds of data have in common. Hydra fills in the keys of the kind named by the chosen `data` file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Order(Enum):
 
 
 class _Keys:
-    """Keys that each kind declares itself, with its own defaults; a dataclass's fields would all come first."""
+    """Keys that each kind declares itself, with its own defaults; inherited dataclass fields would come first."""
 
     path: Any
     origin: str | None
@@ -50,11 +50,11 @@ class AnyData(_Keys):
 
     @property
     def backbone(self) -> Mapping[str, Any]:
-        """The values of `data.embed`; empty if images or rows are trained on as they are."""
+        """The values of `data.embed`; empty if there is no frozen model."""
         return getattr(self, "embed", None) or {}
 
     def for_loss(self, loss: Loss) -> Self:
-        """Return these values, adjusted to the loss.
+        """Return these values, adapted to the loss.
 
         Raises:
             ConfigError: The targets do not suit the loss.

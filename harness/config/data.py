@@ -96,7 +96,7 @@ class DataConfig(Dialect, AnyData):
         self._check_classes()
         self._check_source()
         check_parts(self)
-        self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but not the same text in a key.
+        self.holdout = float(self.holdout)  # 0 and 0.0 are the same fraction, but would be different texts in a key.
         require_whole("data.rows", self.rows, 1, MOST_ROWS, optional=True)
         require_whole("data.split_seed", self.split_seed, *SEEDS)
 
@@ -113,7 +113,7 @@ class DataConfig(Dialect, AnyData):
 
     @property
     def has_patterns(self) -> bool:
-        """Whether features are patterns, to be replaced by names once the file is known."""
+        """Whether features are patterns, to be replaced with names once the file is known."""
         return any(mark in name for name in self.features for mark in "*?")
 
     @property
@@ -143,7 +143,7 @@ class DataConfig(Dialect, AnyData):
 
     def _check_columns(self) -> None:
         if isinstance(self.target, list) and len(self.target) == 1:
-            (self.target,) = self.target  # The same column, not another text in a key.
+            (self.target,) = self.target  # The same column must be the same text in a key.
         require(bool(self.features), "data.features is empty; name at least one column.")
         # Columns without a header are numbered.
         names = [str(name) if type(name) is int else name for name in self.targets]
@@ -177,14 +177,14 @@ class DataConfig(Dialect, AnyData):
             return
         counts = f"{len(given)} formats, but data.dates has {len(self.dates)}"
         require(len(given) == len(self.dates), f"data.date_format has {counts}: give one for each, or one for all.")
-        # In one order, and a single format as one, so that the same choice is the same text in a key.
+        # Normalized (sorted, a single format as a string), so that the same choice is the same text in a key.
         pairs = sorted(zip(self.dates, given, strict=True), key=lambda pair: pair[0])
         self.dates, self.date_format = [name for name, _ in pairs], [form for _, form in pairs]
         if len({*given}) <= 1:
             self.date_format = given[0] if given else None
 
     def _check_classes(self) -> None:
-        # Columns have booleans in lower case, whatever their format; YAML changes their case.
+        # Columns of every format have booleans in lower case, but YAML changes their case.
         self.classes = [label.lower() if is_boolean(label) else label for label in self.classes]
         twice = repeated(self.classes)
         require(not twice, f"data.classes names {', '.join(twice)} more than once.")

@@ -1,4 +1,4 @@
-"""The schema of those keys of `data.*` that describe the format of a text file."""
+"""The schema of the `data.*` keys that describe the format of a text file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DEFAULT_EMPTY = frozenset(
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
     | {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 )
-"""Texts that count as empty fields by default: the same list as in pandas."""
+"""Texts that count as empty fields by default; the same list as in pandas."""
 
 MOST_LINES = 100_000
-"""Maximum number of lines to leave out at the start or the end of a file."""
+"""Maximum number of lines to leave out at the start or end of a file."""
 
 
 class Header(Enum):
-    """Where the names of a text file's columns are."""
+    """Where a text file has the names of its columns."""
 
     first = "first"
     none = "none"
@@ -51,11 +51,11 @@ class Dialect:
         header: `first` takes names from the first line that is not blank; `none` numbers the columns from 0.
         names: Names for all columns, replacing those of the header or the numbers.
         units_row: Skip the row of units below the header.
-        skip_rows: Lines to leave out at the start of each file.
-        skip_footer: Lines to leave out at the end of each file, including blank ones.
+        skip_rows: Number of lines to skip at the start of each file.
+        skip_footer: Number of lines to skip at the end of each file, including blank ones.
         comment: Comment character; it and the rest of the line are ignored, unless quoted.
-        skip_initial_space: Leave out spaces after delimiters.
-        trailing_delimiter: Leave out the delimiter at the end of each line.
+        skip_initial_space: Ignore spaces after delimiters.
+        trailing_delimiter: Ignore the delimiter at the end of each line.
     """
 
     delimiter: str = ","
@@ -116,12 +116,12 @@ class Dialect:
 
     @property
     def separator(self) -> str:
-        """The delimiter of the text once its spaces are rewritten."""
+        """The delimiter of the text after its spaces are rewritten."""
         return "\t" if self.delimiter == WHITESPACE else self.delimiter
 
     @property
     def rewrites_lines(self) -> bool:
-        """Whether lines need to be changed before they are a plain CSV."""
+        """Whether lines must be rewritten to make the text a plain CSV."""
         changes = self.skip_rows, self.skip_footer, self.comment, self.skip_initial_space, self.trailing_delimiter
         return any(changes) or self.delimiter == WHITESPACE
 
@@ -137,7 +137,7 @@ class Dialect:
 
     @property
     def empty_numbers(self) -> list[float]:
-        """The `na_values` that are numbers; they match in any notation."""
+        """The `na_values` that are numbers; they match whatever the notation."""
         numbers = []
         for mark in self.na_values:
             try:
@@ -148,7 +148,7 @@ class Dialect:
 
 
 def _text(mark: Any) -> str:
-    """Return a missing-value marker as it is written in a file, even if YAML read it as something else."""
+    """Return a missing-value marker as a file would have it, even if YAML has read it as something else."""
     if mark is None:
         return "null"
     is_whole = isinstance(mark, float) and mark.is_integer()

@@ -29,14 +29,14 @@ class Fit(Enum):
 
 
 class Unreadable(Enum):
-    """What happens to images that cannot be used."""
+    """What to do with images that cannot be used."""
 
     error = "error"
     drop = "drop"
 
 
 class LabelType(Enum):
-    """What labels are."""
+    """The kind of labels."""
 
     category = "category"
     number = "number"
@@ -50,21 +50,22 @@ class ImagesConfig(AnyData):
         path: A folder with one subfolder of images per class; a CSV or Parquet file that lists images and labels; or a
             Parquet file that holds the images. None generates the built-in handwritten digits.
         labels: A CSV or Parquet file with the labels of the images in `data.path`, which is then a folder.
-        holdout_path: Where the held-out images are, like `data.path`; None holds out a fraction of the training images.
+        holdout_path: The held-out images, in the same form as `data.path`; None holds out a fraction of the training
+            images.
         path_column: Column that contains the images, or their paths relative to `data.path` if it is a folder,
             otherwise relative to the list. None means `path`, `file`, `filename`, `file_name` or `image`.
-        label_column: Column that has the labels. None means `label`, `class`, `category`, `target` or `y`.
+        label_column: Column with the labels. None means `label`, `class`, `category`, `target` or `y`.
         label_type: Whether labels are categories or numbers.
         classes: The classes, in the order of their indices; None means all labels found, sorted.
-        group: Column of a list whose equal values, such as a patient's, are never split.
+        group: Column with groups, such as patients: images of the same group stay in the same part.
         image_size: Height and width in pixels of the prepared images.
         channels: 3 for color, or 1 for gray.
         fit: `crop` trims what does not fit, `pad` adds black borders, and `stretch` changes proportions.
         embed: A frozen model that each image passes through once, when it is ingested; runs train on its output instead
-            of pixels. `_target_` names a function of `keras.applications`, or one that takes `inputs`, the shape of an
+            of pixels. `_target_` names a function in `keras.applications`, or one that takes `inputs`, the shape of an
             image, and returns a Keras model; `weights` is the file with its weights; other keys are arguments of the
             function.
-        unreadable: `error` rejects images that cannot be used; `drop` leaves them out, and says how many.
+        unreadable: `error` rejects images that cannot be used; `drop` leaves them out and reports how many.
         origin: Where to get the images; shown if they do not exist.
         scaling: `standard` subtracts each channel's mean over the training images and divides by its standard
             deviation; `none` divides by 255.
@@ -74,7 +75,7 @@ class ImagesConfig(AnyData):
         folds: Split the images into this many holdouts of about equal size, instead of using one holdout of
             `data.holdout`.
         fold: Which of them this run holds out, from 0. With -m, `data.folds` alone trains all of them.
-        split_seed: Seed for choosing the images of the holdout and the test, and for the order of shuffled images.
+        split_seed: Seed for choosing the holdout and test images, and for the order of shuffled images.
         order: `shuffled` permutes images once, and pages of them in each epoch; `file` keeps the order of classes.
         class_weight: Weights of the classes, such as `{cat: 5}`; classes not listed have weight 1. `balanced` gives all
             classes the same total weight in the loss.
@@ -140,7 +141,10 @@ class ImagesConfig(AnyData):
         if self.classes is None:
             return
         is_number = self.label_type is LabelType.number
-        require(not is_number, "data.classes: numbers have no classes; remove it, or data.label_type=number.")
+        require(
+            not is_number,
+            "data.classes has no effect on labels that are numbers; remove it, or data.label_type=number.",
+        )
         twice = repeated(self.classes)
         require(not twice, f"data.classes names {', '.join(twice)} more than once.")
         require(len(self.classes) > 1, "data.classes must name at least two classes.")

@@ -1,7 +1,7 @@
 """Turns names that users choose (columns, categories, targets) into keys that MLflow and Keras accept.
 
-Different names give different keys: a key can be turned back into its name, unless it is too long, in which case it
-ends in a hash of the name. Ordinary names are their own keys.
+Different names give different keys: a key can be turned back into its name unless it is too long, in which case it ends
+in a hash of the name. The key of an ordinary name is the name itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LONGEST = 250
 _HASH_BYTES = 16
 _NOT_IN_MLFLOW = re.compile(r"[^\w.\- :/]")
 _NOT_A_FOLDER = re.compile(r"(?<=/)/|^/|/$")
-"""Slashes that MLflow would remove from a key, which it treats as a path."""
+"""Slashes that MLflow would remove from a key, because it treats keys as paths."""
 
 _SHORTENED = re.compile(rf".*:[0-9a-f]{{{2 * _HASH_BYTES}}}", re.DOTALL)
 
@@ -28,11 +28,11 @@ def key_of(name: str, reserved: str = "") -> str:
 
     Args:
         name: Any text.
-        reserved: More characters to write by their code points.
+        reserved: Additional characters to replace with their code points.
     """
     if name.isascii() and name.isidentifier():
         return name
-    # Without this, the key of `a<` would also be that of a name that contains `:x3c:`.
+    # Without this, `a<` would have the same key as a name that contains `:x3c:`.
     always = {*reserved, ":"} if ":x" in name else {*reserved}
     if unicodedata.normalize("NFC", name) != name:
         always |= {character for character in name if not character.isascii()}
@@ -42,9 +42,9 @@ def key_of(name: str, reserved: str = "") -> str:
 
 
 def category_key(column: str, category: str) -> str:
-    """Return the key of one of a column's categories; the column is what precedes the first slash.
+    """Return the key of one of a column's categories; the column's key is the part before the first slash.
 
-    The key of the category `other` differs from that of all unknown categories, which `other_key` returns.
+    The key of the category `other` differs from `other_key`, the key of unknown categories.
     """
     key = f"{_code('o')}ther" if category == "other" else key_of(category)
     return f"{key_of(column, reserved='/')}/{key}"
@@ -56,7 +56,7 @@ def other_key(column: str) -> str:
 
 
 def fitted(key: str) -> str:
-    """Return `key` if MLflow accepts its length, else its beginning and a hash of it."""
+    """Return `key` if MLflow accepts its length, else its beginning followed by a hash."""
     if len(key) < LONGEST or (len(key) == LONGEST and not _SHORTENED.fullmatch(key)):
         return key
     digest = hashlib.blake2b(key.encode(), digest_size=_HASH_BYTES).hexdigest()

@@ -11,10 +11,10 @@ from harness.config.data import DataConfig
 from harness.config.images import ImagesConfig
 
 DATA_KINDS: dict[str, type[AnyData]] = {"rows": DataConfig, "images": ImagesConfig}
-"""Keyed by the name that a file in `conf/data` uses; `rows` is the default."""
+"""Keyed by the name used in the files of `conf/data`; `rows` is the default."""
 
 
 def kind_of(values: Mapping[str, Any]) -> type[AnyData]:
-    """Return the kind of data to which recorded `data.*` values belong: the first with all their keys, else rows."""
+    """Return the kind of data of recorded `data.*` values: the first kind that has all their keys, else rows."""
     fitting = (kind for kind in DATA_KINDS.values() if {*values} <= {each.name for each in fields(kind)})
     return next(fitting, DataConfig)

@@ -45,7 +45,7 @@ class SlurmConfig:
 
     def __post_init__(self) -> None:
         require_whole("hydra.launcher.tasks", self.tasks, 1, 100_000, optional=True)
-        # Slurm may send its signal up to two minutes before the end, and a worker takes a while to start.
+        # Slurm may send its signal up to two minutes before the time limit, and a worker takes a while to start.
         require_whole("hydra.launcher.timeout_min", self.timeout_min, 5, 10**6)
         for name, most in (("cpus_per_task", 1024), ("array_parallelism", 100_000)):
             require_whole(f"hydra.launcher.{name}", getattr(self, name), 1, most)

@@ -1,4 +1,4 @@
-"""Limits on settings, so that recorded values can be read back and none exhausts the machine."""
+"""Limits on settings, so that recorded values can be read back and cannot exhaust the machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_values(key: str, values: Any) -> None:
     """Check a group whose keys are not fixed: numbers, text and lists of reasonable size.
 
     Raises:
-        ConfigError: A number is not finite or has more than 64 bits, or there is too much.
+        ConfigError: A number is not finite or has more than 64 bits, or the group is too large.
     """
     left = MOST_VALUES
 

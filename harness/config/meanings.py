@@ -1,4 +1,4 @@
-"""What each key of the configuration means, read from the docstrings of the schema."""
+"""The meaning of each configuration key, read from the docstrings of the schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Key(NamedTuple):
-    """A key of the configuration: its name, its default as it is written, or "" if it has none, and its meaning."""
+    """A key of the configuration: its name, its default as written ("" if it has none), and its meaning."""
 
     name: str
     default: str
@@ -18,7 +18,7 @@ class Key(NamedTuple):
 
 
 def keys(schema: type, prefix: str = "") -> list[Key]:
-    """Return the keys of a dataclass, without those of its base classes, and without sections."""
+    """Return the keys of a dataclass, excluding those of its base classes and sections."""
     bases = [base for base in schema.__bases__ if dataclasses.is_dataclass(base)]
     above = {field.name for base in bases for field in dataclasses.fields(base)}
     told = meanings(schema)
@@ -34,14 +34,14 @@ def meanings(schema: type) -> dict[str, str]:
 
 
 def default_of(field: dataclasses.Field) -> str:
-    """Return a field's default as it is written on the command line; empty if it has none."""
+    """Return a field's default as written on the command line; empty if it has none."""
     if field.default is not dataclasses.MISSING:
         return written(field.default)
     return "" if field.default_factory is dataclasses.MISSING else written(field.default_factory())
 
 
 def written(value: Any) -> str:
-    """Return a value as it is written on the command line."""
+    """Return a value as written on the command line."""
     if isinstance(value, enum.Enum):
         return str(value.value)
     if dataclasses.is_dataclass(value):

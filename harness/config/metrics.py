@@ -1,6 +1,6 @@
 """Names and directions of the metrics that a run records each epoch; `harness.training.objective` computes them.
 
-A metric's name is `PART/KIND`, or `PART/KIND/TARGET` where there are several targets.
+A metric is named `PART/KIND`, or `PART/KIND/TARGET` if there are several targets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BY_UPDATE = "by_update/"
 _BEST = "best"
 
 RESTORED = "restored/"
-"""Prefix of the metrics of the epoch whose model a run has kept, if that is not necessarily the last one."""
+"""Prefix of the metrics of the epoch whose model a run has kept, if that may not be the last epoch."""
 
 _KINDS = ("loss", "rmse", "mae", "r2", "accuracy", "auc", "balanced_accuracy", "macro_f1", "top5_accuracy")
 """In the order in which tables show them."""
@@ -35,7 +35,7 @@ _GREATER_IS_BETTER = frozenset(_KINDS[3:])
 
 
 def regression_metrics(targets: Sequence[str]) -> tuple[str, ...]:
-    """Return the metrics of numeric targets: of a single one, or of each and their mean R²."""
+    """Return the metrics of numeric targets: those of a single target, or those of each target and the mean R²."""
     if len(targets) == 1:
         return REGRESSION
     each = (f"{metric}/{key_of(name, reserved='/')}" for name in targets for metric in REGRESSION)
@@ -43,12 +43,12 @@ def regression_metrics(targets: Sequence[str]) -> tuple[str, ...]:
 
 
 def class_metrics(classes: int) -> tuple[str, ...]:
-    """Return the metrics of a label with this many classes."""
+    """Return the metrics for a label with this many classes."""
     return (*CLASSES, TOP5) if classes >= TOP5_CLASSES else CLASSES
 
 
 def epoch_metrics(keys: Iterable[str]) -> list[str]:
-    """Return those of `keys` that are recorded each epoch and measure a run's quality, most important first."""
+    """Return those of `keys` that are recorded every epoch and measure a run's quality, most important first."""
     found = [key for key in keys if key == "train/loss" or (key.startswith("val/") and _kind(key) in _KINDS)]
     return sorted(found, key=lambda key: (key != "train/loss", _KINDS.index(_kind(key))))
 
@@ -78,8 +78,8 @@ def final_values(metrics: Mapping[str, float]) -> dict[str, float]:
 def best_key(metric: str) -> str:
     """Return the name of a metric's best value, such as `val/best/loss`.
 
-    MLflow's page of a run has a section of charts for each prefix, in alphabetical order: single values come after the
-    curves.
+    MLflow's page of a run has a section of charts for each prefix, in alphabetical order. With this name, single values
+    come after the curves.
     """
     part, _, kind = metric.partition("/")
     return f"{part}/{_BEST}/{kind}"
@@ -101,12 +101,12 @@ def sign(metric: str) -> int:
 
 
 def cost(metric: str, metrics: Mapping[str, float]) -> float:
-    """Return the value of a metric such that lower is better; infinite if it is missing."""
+    """Return the value of a metric, signed so that lower is better; infinite if it is missing."""
     return sign(metric) * metrics[metric] if metric in metrics else math.inf
 
 
 def comparable_metric(keys: Collection[str]) -> str:
-    """Return the metric among `keys` that can be compared where losses cannot; by default the root mean square error.
+    """Return the metric among `keys` to compare where losses cannot be compared; by default the root mean square error.
 
     Different targets may have different units, so only their mean R² can be compared.
     """

@@ -10,33 +10,34 @@ ALWAYS = ("chunksize", "learning_rate", "epochs")
 SPLITS = ("data.split_seed", "data.fold")
 """Settings that choose which rows are held out: losses are averaged over them, but not compared."""
 REPLICATES = ("seed", *SPLITS)
-"""Settings in which repetitions of a run differ."""
+"""Settings in which repetitions of a run may differ."""
 
 LONGEST_WORD = 40
 """Maximum number of characters of an argument in a sweep's name."""
 
 _NOT_COMPARED = ("runtime.", "tracking.", "objective.metric", "data.path", "data.rows", "data.origin")
-"""Where runs were trained, on which file, and what they are ranked by: differences in these do not distinguish runs."""
+"""Where runs were trained, on which file, and how they are ranked; these keys do not distinguish runs."""
 
 
 def differing(runs: Sequence[Mapping[str, object]]) -> list[str]:
     """Return the keys whose values differ between runs, in order.
 
-    Runs without a key are ignored for that key: settings that only one optimizer has do not differ, but its name does.
+    Runs without a key are ignored for that key. So settings that only one optimizer has do not count as differences,
+    but the optimizer's name does.
     """
     keys = dict.fromkeys(key for values in runs for key in values)
     return [key for key in keys if len({str(values[key]) for values in runs if key in values}) > 1]
 
 
 def varying(runs: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return the settings that distinguish runs: chunksize, learning rate, epochs and whatever else differs."""
+    """Return the settings that distinguish runs: chunksize, learning rate, epochs and all others that differ."""
     return [*ALWAYS, *(key for key in differing(runs) if key not in ALWAYS and not key.startswith(_NOT_COMPARED))]
 
 
 def sweep_name(command: str) -> str:
-    """Return the name of the sweep that `command` trains: the command's arguments, of which long ones are cut.
+    """Return the name of the sweep that `command` trains: the command's arguments, with long ones cut.
 
-    MLflow breaks the title of a page between words only.
+    MLflow breaks page titles only between words.
     """
     words = command.removeprefix("harness train ").removeprefix("-m ").split(" ")
     return " ".join(word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD - 1]}…" for word in words)[:200]

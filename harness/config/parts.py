@@ -1,4 +1,4 @@
-"""The parts into which rows are split: which `data.holdout`, `data.test` and `data.folds` can be combined."""
+"""The parts into which rows are split: checks `data.holdout`, `data.test` and `data.folds` together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_FOLDS = 1000
 
 
 class Parts(Protocol):
-    """The keys of `data` that say how rows are split."""
+    """The keys of `data` that determine how rows are split."""
 
     holdout: float
     test: float
@@ -21,10 +21,10 @@ class Parts(Protocol):
 
 
 def check_parts(data: Parts) -> None:
-    """Check the keys, and set the holdout to the share of a fold if there are folds.
+    """Check the keys; if there are folds, set the holdout to the share of one fold.
 
     Raises:
-        ConfigError: They are not in range, or contradict each other.
+        ConfigError: The keys are out of range or contradict each other.
     """
     require(0 <= data.holdout < 1, f"data.holdout must be a fraction in [0, 1), not {shown(data.holdout)}.")
     require(0 <= data.test < 1, f"data.test must be a fraction in [0, 1), not {shown(data.test)}.")

@@ -1,13 +1,14 @@
 """The configuration's schema: keys, types, units, and checks that run before anything else.
 
-Values live in `conf/`; the library sees only these classes. They are never modified once built, and are not frozen only
+Values live in `conf/`; the library sees only these classes. They are never modified once built; they are not frozen
 because Hydra cannot compose frozen classes.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -37,7 +38,7 @@ class Device(Enum):
 
 
 class FullSample(Enum):
-    """How a full-sample run gets its rows."""
+    """How a full-sample run reads its rows."""
 
     streamed = "streamed"
     resident = "resident"
@@ -59,7 +60,7 @@ DEFAULT_EXPERIMENT = "harness"
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested mappings and dataclasses to dotted keys, with enums replaced by their values.
 
-    Keys of `model` may be any text; dots in them are written as in `key_of`.
+    Keys of `model` may be any text; dots in them are escaped by `key_of`.
     """
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -83,11 +84,11 @@ class TrackingConfig:
             `experiment`, or else `harness`.
         log_model: Which runs of a sweep log their model.
         wait: Seconds to wait at the end of training for an unreachable tracking server.
-        curve_points: Maximum number of points kept of `train/chunk_loss`; at least 3.
+        curve_points: Maximum number of points of `train/chunk_loss` to keep; at least 3.
         name: Name of the sweep, or of a single run; `--name` sets it too. None names it after its settings.
         note: Description in MLflow, in Markdown, of the sweep or of a single run.
         tags: Tags for all runs and the sweep: `tracking.tags.KEY=VALUE`.
-        early_updates: Also measure the holdout within the first epochs: after updates 1, 2, 5, 10, 20 and so on.
+        early_updates: Also evaluate runs within the first epochs: after updates 1, 2, 5, 10, 20 and so on.
     """
 
     uri: str | None = None
@@ -106,7 +107,9 @@ class TrackingConfig:
         )
         for key in self.tags:
             usable = key_of(key) == key and 0 < len(key) <= LONGEST and key not in OWN_TAGS
-            require(usable and not key.startswith("mlflow."), f"tracking.tags: a tag cannot have the name {key!r}.")
+            require(
+                usable and not key.startswith("mlflow."), f"tracking.tags: {key!r} is not allowed as the name of a tag."
+            )
         require_number("tracking.wait", self.wait, 0, 1e9)
         require_whole("tracking.curve_points", self.curve_points, 3, 10**7)
 
@@ -118,7 +121,8 @@ class RuntimeConfig:
     Attributes:
         device: `auto` uses a GPU if TensorFlow sees one, else the CPU.
         devices: Indices of the GPUs to divide the runs among, such as `[0,1]`; None means the first one. With
-            `device=cpu`, TensorFlow divides the CPU into as many devices, to try this out. Does not affect results.
+            `device=cpu`, TensorFlow divides the CPU into that many devices, which lets you try this out. Does not
+            affect results.
         device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and for a resident sample on any device; None
             means no limit.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
@@ -131,8 +135,8 @@ class RuntimeConfig:
         threads: Threads per TensorFlow operation. Changes rounding.
         workers: Tiles updated in parallel; None means one per core that the process may use, or a single one on a GPU.
         cache: Folder for tables, generated data, checkpoints and undelivered records.
-        deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, all
-            operations are deterministic anyway.
+        deterministic: Restrict TensorFlow to deterministic operations, which are slower on a GPU; on a CPU, operations
+            are always deterministic.
         time_alone: After a scan with several lanes, time one update of each kind on its own and record `time/alone_s`.
         rerun: Retrain runs that are already finished.
     """
@@ -220,7 +224,11 @@ class Config:
 
     def flat(self) -> dict[str, Any]:
         """Return all values of a run by dotted key; the chunksize of a full-sample run is `full`."""
-        own = {key: value for key, value in vars(self).items() if key != "search"}
+        return dict(self._flat)
+
+    @functools.cached_property
+    def _flat(self) -> dict[str, Any]:
+        own = {key.name: getattr(self, key.name) for key in fields(self) if key.name != "search"}
         return flatten(own) | {"chunksize": FULL if self.is_full else self.chunksize}
 
     @property

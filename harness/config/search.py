@@ -1,4 +1,4 @@
-"""How a sweep with intervals searches; nothing here is part of a run."""
+"""How a sweep with intervals searches; these settings are not part of a run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from harness.errors import require
 
 
 class Prior(Enum):
-    """What a search knows before it begins."""
+    """The results that a search learns from when it starts."""
 
     experiment = "experiment"
 
 
 class Sampler(Enum):
-    """Where trials come from, and whether the worse ones end early."""
+    """Where trials come from, and whether poor trials end early."""
 
     sobol = "sobol"
     halving = "halving"
@@ -31,23 +31,23 @@ class SearchConfig:
     Attributes:
         name: `sobol` spreads trials evenly over the intervals and trains all of them to completion; `halving` trains
             the better of these for longer; `tpe` proposes trials in four generations, each from the results of those
-            before, and trains all of them to completion. `tpe` needs the extra of that name (`pip install
+            before, and trains all of them to completion. `tpe` needs the extra of the same name (`pip install
             'harness[tpe]'`).
         trials: Number of trials; each choice of `each` gets the same number, rounded down. None means 27 for each
             choice, or as many as `lane_epochs` allows.
-        lane_epochs: Limit on the total epochs of all trials, not counting `confirm`.
+        lane_epochs: Limit on the total number of epochs of all trials, not counting `confirm`.
         minutes: Limit on the time of all trials together, not counting `confirm`. Trials then come in generations of 27
-            for each choice (`tpe`: 7), as long as another one is expected to fit; there is always one. The decisions
-            are recorded, so that a repeated or resumed search arrives at the same trials.
+            for each choice (`tpe`: 7), as long as another generation is expected to fit; the first is always trained.
+            The decisions are recorded, so that a repeated or resumed search arrives at the same trials.
         eta: `halving` keeps one in `eta` of the trials at each rung.
         rungs: Epochs after which `halving` compares the trials; None means `epochs` divided by `eta`, `eta`², and so
             on, as long as trials remain to be dropped.
         seed: Seed of the trials.
         each: Keys for which each value gets its own trials and rungs.
         prior: `experiment` lets `tpe` also learn from the finished runs of the experiment that differ from the trials
-            only in what is searched; these are recorded when the search begins. None leaves them out.
-        confirm: The best `top` trials of each choice of `each` are trained again with `seeds` other seeds; null skips
-            this step.
+            only in what is searched; these are recorded when the search starts. None ignores such runs.
+        confirm: The best `top` trials of each choice of `each` are retrained with `seeds` other seeds; null skips this
+            step.
     """
 
     name: Sampler = Sampler.halving

@@ -12,7 +12,7 @@ from harness.errors import ConfigError
 
 @contextlib.contextmanager
 def named_damage(address: str) -> Iterator[None]:
-    """Raise a `ConfigError` in place of pyarrow's errors."""
+    """Replace pyarrow's errors with a `ConfigError`."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""A table's rows as blocks of features and targets, read once per epoch; numbers are scaled, pixels are not."""
+"""A table's rows as blocks of features and targets, read once per epoch; numbers are scaled, but pixels are not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.data.tables.table import Table
 from harness.runtime.prefetch import prefetch
 
 SLICE_ROWS = 1024
-"""Rows of numbers summed at once; longer chunks and the holdout are summed slice by slice. Other rows may have less."""
+"""Rows of numbers per slice, by which longer chunks and the holdout are summed; slices of larger rows are shorter."""
 
 BLOCK_BYTES = 4 << 20
 
@@ -26,11 +26,11 @@ class Block:
     """Rows `[start, stop)` of one part of a table.
 
     Attributes:
-        x: float32 `[capacity, features]`, or if the only feature has a shape, its stored values `[capacity, *shape]`;
-            the first `overlap` rows repeat those before `start`, so that a chunk that began in the previous block can
+        x: float32 `[capacity, features]` or, if the only feature has a shape, its stored values `[capacity, *shape]`.
+            The first `overlap` rows repeat those before `start`, so that a chunk that began in the previous block can
             be completed here. Rows past `stop` are zero.
-        y: float32 `[capacity, targets]`, likewise; class indices are exact. Weights, if there are any, follow the
-            targets as one more column, with a mean of 1 over the training rows.
+        y: float32 `[capacity, targets]`, with the same rows; class indices are exact. Weights, if there are any, are an
+            additional last column, with a mean of 1 over the training rows.
     """
 
     start: int
@@ -40,13 +40,13 @@ class Block:
 
 
 class Blocks:
-    """One part of a table as blocks of equal shape.
+    """One part of a table, in blocks of equal shape.
 
     Attributes:
         block_rows: Rows per block, a multiple of the rows of a slice.
-        overlap: Rows of the previous block that are repeated in front.
+        overlap: Number of rows of the previous block that are repeated at the start.
         shape: Shape of a row's features if the only feature has one; empty if they are numbers.
-        turns: Whether the order of pages changes from epoch to epoch.
+        turns: Whether the order of pages changes with the epoch.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Blocks:
         return Block(0, 0, x, np.zeros((self.capacity, self.targets), np.float32))
 
     def read(self, epoch: int, begin: int = 0) -> Iterator[Block]:
-        """Read the part once, prefetching one block, from row `begin`, the start of a block; epochs count from 1."""
+        """Read the part once from row `begin`, the start of a block, prefetching one block; epochs count from 1."""
         if begin >= self.rows:
             return
         blocks = self._read(epoch, begin)
@@ -145,7 +145,7 @@ class Blocks:
             yield before
 
     def _rows(self, reader: PageReader, first: int, last: int) -> Sequence[np.ndarray]:
-        """Return rows `[first, last)` of a page, for each column, after the rows of the page have been permuted."""
+        """Return rows `[first, last)` of a page for each column, after permuting the rows of the page."""
         if not self._seed:
             return reader.read(first, last)
         page, size = first // self._table.page_rows, self._table.page_rows
@@ -161,7 +161,7 @@ class _Pages:
 
     def __init__(self, rows: int, page_rows: int, order: np.ndarray) -> None:
         self._starts = order * page_rows
-        # The row of the pass at which each page ends; the part's last page is shorter.
+        # The row of the pass at which each page ends; the last page of the part is shorter.
         self._ends = np.cumsum(np.minimum(rows - self._starts, page_rows))
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The built-in data in a cache: generated once, and used only while its checksum matches."""
+"""The built-in data in a cache: generated once, and used only if its checksum matches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTE_KIND = "generated data 1"
 
 @dataclass(frozen=True)
 class Note:
-    """What is known about a generated file.
+    """The known state of a generated file.
 
     Attributes:
         status: Size, modification and change time, and inode; while they stay the same, the file is not read again.
@@ -47,7 +47,7 @@ def _kept(path: Path, cache: Path, generate: Callable[[], None], say: Callable[[
     """Return `path`, after calling `generate` if the file is missing or damaged."""
     if _fault(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # If the file were replaced while another process reads it, that process would report a change.
+        # If the file were replaced while another process was reading it, that process would report a change.
         with making(cache, path.stem):
             if fault := _fault(path):
                 if path.exists():

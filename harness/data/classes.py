@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class ClassVocabulary(Vocabulary):
-    """The labels of a target; unlike the categories of a feature, all of them have to be known."""
+    """The labels of a target; unlike the categories of a feature, all of them must be known."""
 
     def __init__(self, column: str, classes: Sequence[str] = ()) -> None:
-        """Accept all labels, or those of `classes`, which are then in this order."""
+        """Accept all labels or, if `classes` is given, those labels in that order."""
         super().__init__(column, "It needs a numeric loss, such as loss=mse, if it is a number.")
         self._given = tuple(classes)
         self._kept: set[int] = set()
 
     def encode(self, codes: np.ndarray, words: list[str]) -> np.ndarray:
-        """Return preliminary codes as for a feature; labels that are not among the given classes become NaN."""
+        """Return preliminary codes, as for a feature; labels that are not among the given classes become NaN."""
         if not self._given:
             return super().encode(codes, words)
         known = [self._given.index(word) if word in self._given else np.nan for word in words]
@@ -49,7 +49,7 @@ class ClassVocabulary(Vocabulary):
         """Return, for each preliminary code, its index in `categories`, float32.
 
         Raises:
-            ConfigError: There is only one class, or one without training rows.
+            ConfigError: There is only one class, or a class has no training rows.
         """
         codes = super().final_codes() - 1
         known = [word for word, code in self._codes.items() if self._given or code in self._kept]
@@ -69,7 +69,7 @@ class ClassVocabulary(Vocabulary):
         return codes
 
     def describe_unknown(self, word: str) -> str:
-        """Return why a label is not accepted, and what to do."""
+        """Return a sentence that says why a label is not accepted, and what to do."""
         some = ", ".join(self._given[:10]) + (", ..." if len(self._given) > 10 else "")
         return f"{self._column} is {word!r}, not one of data.classes ({some}). Add it, or set data.missing=drop."
 
@@ -80,14 +80,14 @@ def class_names(column: Column) -> list[str]:
 
 
 def spelled_like(label: str, names: Sequence[str]) -> str:
-    """Return a label as it is among `names`: `true` and `false` may be in any case, because YAML has no other."""
+    """Return a label as spelled in `names`; `true` and `false` match in any case, as YAML changes it."""
     if label in names or not is_boolean(label):
         return label
     return next((name for name in names if name.lower() == label.lower()), label)
 
 
 def class_counts(table: Table, part: Part) -> np.ndarray:
-    """Return how many rows of a part have each class (or label 0 and 1) of the table's only target, int64 `[classes]`.
+    """Count the rows of a part by class (or label 0 and 1) of the table's only target; int64 `[classes]`.
 
     Raises:
         DamagedTable: The target's column is damaged.
@@ -102,7 +102,7 @@ def class_counts(table: Table, part: Part) -> np.ndarray:
 
 
 def class_weights(table: Table, given: Mapping[str, float] | str | None) -> list[float]:
-    """Return the weight of each class, or none; the mean over the training rows, row weights included, is 1.
+    """Return the weight of each class, or none; the mean over the training rows, including row weights, is 1.
 
     `balanced` weights a class by `rows / (classes * rows of the class)` (King and Zeng, 2001).
 

@@ -18,7 +18,7 @@ FILE = "confusion.csv"
 
 
 def confusion_csv(table: Table, counts: np.ndarray) -> str:
-    """Return the number of holdout rows, `[classes, classes]`, under the names of the classes of the table's target."""
+    """Return the numbers of holdout rows, `[classes, classes]`, as a CSV with the names of the target's classes."""
     names = [csv_cell(name) for name in class_names(table.targets[0]) or ["0", "1"]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

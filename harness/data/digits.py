@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 1
-"""Increase the number whenever the file's content changes."""
+"""Increment the number whenever the file's content changes."""
 
 
 def generate(path: Path) -> None:

@@ -17,11 +17,11 @@ from harness.errors import require
 
 
 class FeatherSource(Source):
-    """A Feather file of any name."""
+    """A Feather file with any name."""
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
-        """Look for the magic bytes at the start, including those of the old format."""
+        """Look for the magic bytes at the start, including those of the obsolete format."""
         return start.startswith((b"ARROW1", b"FEA1"))
 
     def names(self) -> list[str]:

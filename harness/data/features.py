@@ -1,4 +1,4 @@
-"""Replaces `data.features=all`, patterns and `data.exclude` by the names of columns."""
+"""Replaces `data.features=all`, patterns and `data.exclude` with the names of columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.errors import require
 
 
 def name_features(data: DataConfig, cache: Path, progress: ProgressCallback, say: Say) -> DataConfig:
-    """Return `data` with its features listed by name; reads the names from the first file if they are needed.
+    """Return `data` with its features listed by name; column names are read from the first file if needed.
 
     Raises:
         ConfigError: No column matches, or the file is a stream.
@@ -37,7 +37,7 @@ def name_features(data: DataConfig, cache: Path, progress: ProgressCallback, say
     excluded = _matching(address, names, data.exclude, "exclude")
     found = [name for name in found if name not in excluded]
     require(bool(found), "data.exclude leaves no features.")
-    left = [name for name in found if names.count(name) == 1]  # It is ambiguous which one is meant.
+    left = [name for name in found if names.count(name) == 1]  # The name would be ambiguous.
     twice = ", ".join(name for name in found if name not in left)
     require(bool(left), f"data.features: duplicate column names {twice} in {address}. Set data.names.")
     if twice:
@@ -48,7 +48,7 @@ def name_features(data: DataConfig, cache: Path, progress: ProgressCallback, say
 def _matching(
     address: str, names: Sequence[str], patterns: Sequence[str], key: str, excluded: Sequence[str] = ()
 ) -> list[str]:
-    """Return the columns that are among `patterns` or match one, in the order of the patterns, then of the file."""
+    """Return the columns that equal or match one of `patterns`, in the order of the patterns, then of the file."""
     found: dict[str, None] = {}
     for pattern in patterns:
         matches = [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]

@@ -14,7 +14,7 @@ FORMATS: tuple[type[Source], ...] = (
     ParquetSource,
     FeatherSource,
     JsonLinesSource,
-    CsvSource,  # Last, because it accepts everything that the others do not.
+    CsvSource,  # Must be last, because it accepts every file.
 )
 
 

@@ -50,7 +50,7 @@ def ingest(
     """Write the columns that `data` names from the files at `addresses` into `folder`.
 
     Raises:
-        ConfigError: A row is invalid, or no usable rows are left.
+        ConfigError: A row is invalid, or no usable rows remain.
         OSError: The folder cannot be written to, or the disk is full.
     """
     rows = _Rows(data)
@@ -171,7 +171,7 @@ class _Rows:
         logs = [index for index, name in enumerate(self._data.columns) if name in self._data.log_columns]
         if logs:
             self._take_logs(values, logs, keep, chunk)
-        values += 0.0  # Turns -0 into 0: whether a parser keeps its sign depends on the rest of the column.
+        values += 0.0  # Turns -0 into 0, because whether a parser keeps the sign depends on the rest of the column.
         return values, keep
 
     def _settle_empty(self, values: np.ndarray, chunk: Chunk) -> np.ndarray:
@@ -203,7 +203,7 @@ class _Rows:
         return np.ones(chunk.rows, bool)
 
     def describe_dropped(self) -> str:
-        """Return a sentence without a full stop if many rows were left out, and why; else nothing."""
+        """Return a sentence, without a full stop, on how many rows were left out and why; empty if they were few."""
         if self.dropped <= MUCH * self.seen:
             return ""
         order = np.argsort(-self._gaps, kind="stable")[:5]
@@ -215,7 +215,7 @@ class _Rows:
         return f"data.missing=drop left out {self.dropped / self.seen:.0%} of the rows; {', and '.join(reasons)}"
 
     def _take_logs(self, values: np.ndarray, logs: list[int], keep: np.ndarray, chunk: Chunk) -> None:
-        """Replace the columns `logs` by their logarithms, in place."""
+        """Replace the columns `logs` with their logarithms, in place."""
         refused = (values[logs] <= 0) & keep
         if refused.any():
             row = int(refused.any(axis=0).argmax())
@@ -237,7 +237,7 @@ def _column(column: Column, moments: Moments, vocabulary: Vocabulary | None) -> 
 
 
 def _planned(name: str, data: DataConfig) -> Column:
-    """Return a column before its values are known."""
+    """Return a column whose values are not known yet."""
     column = Column(name, name in data.log_columns, 0, 0.0, 1.0, 0.0, 0.0)
     is_class = name in data.targets and name in data.categorical
     return replace(column, dtype="int32") if is_class else column
@@ -249,7 +249,7 @@ def _check_weights(weights: Sequence[Column]) -> None:
 
 
 def _describe_drift(drift: Drift, target: Column, moments: Moments, rows: int) -> str:
-    """Return how a target drifts along the rows; for classes, whose codes are arbitrary, only whether it does."""
+    """Say how a target drifts along the rows; for classes, whose codes are arbitrary, say only that it does."""
     if target.categories:
         is_even = drift.worst(rows, moments.mean, moments.std) is None
         return "" if is_even else f"the classes of {target.name} are not spread evenly along the rows"

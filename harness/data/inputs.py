@@ -1,4 +1,4 @@
-"""`Input`: what a table is made from. Each kind of data has a class, which finds, identifies and ingests it."""
+"""`Input`: what a table is made from. Each kind of data has a class that finds, fingerprints and ingests it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Fingerprint = list[object]
 
 
 class Input(ABC):
-    """Files that a table is made from.
+    """The files that a table is made from.
 
     Attributes:
         addresses: Absolute paths or URLs.
@@ -39,11 +39,11 @@ class Input(ABC):
         """
 
     def doubt(self) -> str:
-        """Return a warning about what may be misread, or an empty string."""
+        """Return a warning if the data may be misread, or an empty string."""
         return ""
 
     def begin(self) -> None:  # noqa: B027
-        """Prepare for ingestion; some data can be ingested only once."""
+        """Prepare for ingestion; some data, such as streams, can be ingested only once."""
 
     def has_changed(self, fingerprints: Sequence[Fingerprint]) -> bool:
         """Return True if local files have changed."""
@@ -51,5 +51,5 @@ class Input(ABC):
 
 
 def origin_of(data: AnyData) -> str:
-    """Return a sentence that says where to get the data, or an empty string."""
+    """Return a sentence on where to get the data, or an empty string."""
     return f"Get it from {data.origin}." if data.origin else ""

@@ -1,4 +1,4 @@
-"""JSON lines as typed chunks: a file with one object per line, whose values are read as those of a CSV would be."""
+"""JSON lines as typed chunks: a file with one object per line, whose values are read like those of a CSV."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.data.text_values import to_column
 from harness.errors import ConfigError, require
 
 SAMPLED_LINES = 1000
-"""Lines whose keys are the names of the columns."""
+"""Number of lines whose keys are the names of the columns."""
 
 _NAME = re.compile(r"\.(jsonl|ndjson|json)(\.(gz|zst|bz2|xz|zip))?", re.IGNORECASE)
 _LINE_BYTES = 1 << 10
@@ -35,7 +35,7 @@ class JsonLinesSource(Source):
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
-        """Check the name, or whether the file starts with an object."""
+        """Check whether the name has a suffix of JSON lines, or the file starts with an object."""
         return bool(_NAME.search(address.partition("?")[0][-20:])) or bool(re.match(rb'\s*\{\s*"', start))
 
     def names(self) -> list[str]:
@@ -57,11 +57,11 @@ class JsonLinesSource(Source):
                 yield Chunk(columns, locate, below.tell() if below.seekable() else 0, booleans)
 
     def _dialect(self) -> Dialect:
-        """Return the dialect of the text; JSON has no delimiters, decimal marks or comments to configure."""
+        """Return the dialect of the text; in JSON, delimiters, decimal marks and comments cannot be configured."""
         return Dialect(encoding=self.selection.dialect.encoding)
 
     def _objects(self, lines: Iterator[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the line number and the object of each line that is not blank; numbers are kept as text."""
+        """Yield the number and the object of each line that is not blank; numbers are kept as text."""
         address = self.file.address
         for line, text in enumerate(lines, start=1):
             if not text.strip():
@@ -91,7 +91,7 @@ class JsonLinesSource(Source):
 
 
 class _Number(str):
-    """A number as it is written."""
+    """A number as written."""
 
 
 def _written(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The registry of inputs: what the data of each kind is made from."""
+"""The registry of inputs, by kind of data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def find_input(data: AnyData, cache: Path, progress: ProgressCallback, say: Say 
     """Find what `data` names, generating built-in data first if necessary.
 
     Raises:
-        ConfigError: It does not exist, or is of another kind.
+        ConfigError: The data does not exist, or is of another kind.
     """
     if isinstance(data, ImagesConfig):
         return ImageFiles.find(data, cache, say)
@@ -28,7 +28,7 @@ def find_named(data: AnyData) -> list[str]:
     """Return the addresses of the files that `data` names, without generating any.
 
     Raises:
-        ConfigError: They do not exist, or are of another kind.
+        ConfigError: The files do not exist, or are of another kind.
     """
     if data.path is None:
         return []
@@ -38,7 +38,7 @@ def find_named(data: AnyData) -> list[str]:
 
 
 def input_at(addresses: Sequence[str], data: AnyData) -> Input:
-    """Return what `data` describes, at addresses that `find_input` found earlier."""
+    """Return the input that `data` describes, at addresses that `find_input` found earlier."""
     return ImageFiles(addresses, data) if isinstance(data, ImagesConfig) else RowFiles(addresses, _rows(data))
 
 

@@ -32,8 +32,8 @@ class Mistake:
     """An image and its predicted class.
 
     Attributes:
-        label: The class it has.
-        predicted: The class that the model gives the highest probability.
+        label: Its true class.
+        predicted: The class to which the model assigns the highest probability.
         probability: That probability.
         name: The image's file, if known.
         png: The thumbnail, base64.
@@ -61,7 +61,7 @@ def mistakes_json(table: Table, predict: Callable[[np.ndarray], np.ndarray]) -> 
         outputs = predict(pixels)
         predicted, top = outputs.argmax(axis=1), outputs.max(axis=1)
         for index in np.flatnonzero(predicted != labels).tolist():
-            # The row decides between equal probabilities, so that arrays are never compared.
+            # The row number breaks ties between equal probabilities, so that arrays are never compared.
             found = (float(top[index]), -(first + index), int(labels[index]), int(predicted[index]), pixels[index])
             if len(best) < MOST:
                 heapq.heappush(best, found)
@@ -77,10 +77,10 @@ def mistakes_json(table: Table, predict: Callable[[np.ndarray], np.ndarray]) -> 
 
 
 def read_mistakes(text: str) -> list[Mistake]:
-    """Return the mistakes in JSON, which may come from someone else.
+    """Parse mistakes from JSON, which may come from someone else.
 
     Raises:
-        ValueError: It contains something else.
+        ValueError: The JSON contains something else.
     """
     try:
         found = [Mistake(**{key: kind(each[key]) for key, kind in _KINDS.items()}) for each in json.loads(text)[:MOST]]
@@ -95,7 +95,7 @@ _KINDS = {"label": str, "predicted": str, "probability": float, "name": str, "pn
 
 
 def _batches(table: Table) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield the first row, pixels and labels of batches of the holdout."""
+    """Yield batches of the holdout: the first row's number, the pixels and the labels."""
     reader, pages = table.reader("holdout"), table.pages("holdout")
     chosen = np.linspace(0, pages - 1, min(pages, max(1, MOST_ROWS // table.page_rows))).astype(int)
     for page in chosen.tolist():
@@ -107,7 +107,7 @@ def _batches(table: Table) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
 
 
 def _names(table: Table) -> dict[int, str]:
-    """Return the name of each held-out image by its row, if they were kept."""
+    """Return the names of held-out images by row, if they were kept."""
     try:
         lines = (table.folder / NAMES).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError):

@@ -17,7 +17,7 @@ BYTES_A_VALUE = 8
 
 
 class ParquetSource(Source):
-    """An Apache Parquet file of any name."""
+    """An Apache Parquet file with any name."""
 
     @classmethod
     def recognizes(cls, address: str, start: bytes) -> bool:
@@ -49,5 +49,5 @@ class ParquetSource(Source):
 
 
 def name_row(address: str, first_row: int, row: int) -> str:
-    """Return the file and the number of a row, from 1, given the index of its chunk's first row."""
+    """Return the file and the number of a row, from 1, given the index of the first row of its chunk."""
     return f"{address}, row {first_row + row + 1}"

@@ -1,7 +1,7 @@
 """Keeps float32 from losing the variation of values that are large but close together, such as Unix times.
 
-Such a column is stored as its difference from an offset, computed in float64. The offset depends only on the first
-rows of the source; a column that turns out to need another one is reported with the digits that it keeps.
+Such a column is stored as its difference from an offset, computed in float64. The offset depends only on the first rows
+of the source. If a column turns out to need a different offset, the number of digits that it keeps is reported.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from harness.config import Scaling
 from harness.data.statistics import Column
 
 FINE = 2.0**-14
-"""Rounding errors of at most this fraction of a column's range do not matter."""
+"""Rounding errors up to this fraction of a column's range do not matter."""
 EXACT = 2.0**24
 """float32 represents all whole numbers up to this one."""
 ENOUGH_DIGITS = 3
 
 
 class Offsets:
-    """Decides the offsets of columns by their minimum, maximum and rounding error over the first rows."""
+    """Decides the offsets of columns from their minimum, maximum and rounding error over the first rows."""
 
     def __init__(self, numeric: Sequence[bool], rows: int) -> None:
         """Consider the first `rows` rows; columns that are not `numeric` get no offset."""
@@ -44,7 +44,7 @@ class Offsets:
         self._error = np.fmax(self._error, np.fmax.reduce(errors, axis=1, initial=0.0))
 
     def values(self) -> np.ndarray:
-        """Return the offsets, float64 `[columns]`, each a float32 number; call it when the first rows are known."""
+        """Return the offsets, float64 `[columns]`, exact in float32; call this once the first rows are known."""
         if self._values is None:
             known = self._numeric & (self._low <= self._high)
             low, high = np.where(known, self._low, 0.0), np.where(known, self._high, 0.0)
@@ -61,7 +61,7 @@ def rounding_error(values: np.ndarray, stored: np.ndarray, offset: float, magnit
 
     Args:
         values: The values; NaN is ignored.
-        stored: The same as float32, after subtracting the offset.
+        stored: The values in float32, after subtracting the offset.
         offset: The column's offset.
         magnitude: The largest absolute value of the column's stored values so far.
         std: The column's standard deviation so far.
@@ -72,7 +72,7 @@ def rounding_error(values: np.ndarray, stored: np.ndarray, offset: float, magnit
 
 
 def keeps_whole_numbers(low: float, high: float) -> bool:
-    """Return True if a table can hold all whole numbers from `low` to `high`, with an offset if it would choose one."""
+    """Return True if a table can hold all whole numbers from `low` to `high`, using an offset if necessary."""
     largest = max(-low, high)
     has_offset = spacing(largest) / 2 > FINE * (high - low)
     return ((high - low) / 2 if has_offset else largest) <= EXACT
@@ -84,7 +84,7 @@ def spacing(magnitude: float) -> float:
 
 
 def describe_rounding(columns: Iterable[Column], scaling: Scaling) -> Iterator[str]:
-    """Yield a message about each column of which training sees fewer than three digits."""
+    """Yield a message about each column of which fewer than three digits reach training."""
     for column in columns:
         if not column.min < column.max or column.categories:
             continue

@@ -54,7 +54,7 @@ class RowFiles(Input):
         return next(filter(None, (open_source(address, selection).doubt() for address in self.addresses)), "")
 
     def begin(self) -> None:
-        """Reject streams that this process has read before, and remember these."""
+        """Reject streams that this process has already read, and remember these."""
         for address in self.addresses:
             file = open_file(address)
             if file.is_stream:
@@ -71,5 +71,5 @@ class RowFiles(Input):
 
 
 def only_once(address: str) -> str:
-    """Return the message for a stream that would have to be read twice."""
+    """Return a message about a stream that would have to be read twice."""
     return f"data.path: {address} is a stream and can be read only once; save it to a file first."

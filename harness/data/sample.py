@@ -15,9 +15,9 @@ ROWS, PIECE = 2000, 100
 
 
 def sample_csv(table: Table) -> str:
-    """Return at most 2,000 training rows as a CSV, or an empty one unless the columns are two numbers.
+    """Return at most 2,000 training rows as a CSV; empty unless there are two columns, both numeric.
 
-    Rows are taken in pieces from all over the table, because it may be sorted.
+    Rows are taken in pieces from all parts of the table, because it may be sorted.
     """
     if len(table.columns) != 2 or any(column.categories or column.shape for column in table.columns):
         return ""

@@ -20,9 +20,9 @@ class Scaler:
     """Scales a table's columns: `scaled = (value - mean) / std`, where `value = stored + offset`.
 
     Attributes:
-        mean: float64 `[columns]`: features, targets, weights.
-        std: Likewise; 1 for a constant column, and the mean of weights, which are only divided.
-        offset: Likewise; the columns' offsets.
+        mean: float64 `[columns]`: features, targets, then weights.
+        std: float64 `[columns]`; 1 for a constant column. For weights, which are only divided, this is their mean.
+        offset: float64 `[columns]`: the columns' offsets.
         features: Number of features.
         log_targets: For each target, whether its values are logarithms.
     """
@@ -35,7 +35,7 @@ class Scaler:
 
     @classmethod
     def of(cls, table: Table, scaling: Scaling, *, scale_target: bool = True) -> Scaler:
-        """Make the scaler of a table; targets that are labels are not scaled, and weights get a mean of 1."""
+        """Create the scaler of a table; labels are not scaled, and weights get a mean of 1."""
         mean, std = np.zeros(len(table.columns)), np.ones(len(table.columns))
         if scaling is Scaling.standard:
             scaled = slice(len(table.features) + (len(table.targets) if scale_target else 0))
@@ -49,7 +49,7 @@ class Scaler:
     def with_statistics(
         cls, table: Table, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray
     ) -> Scaler:
-        """Make the scaler of a table with a given mean and standard deviation of each column."""
+        """Create the scaler of a table, with a given mean and standard deviation of each column."""
         offset = np.array([column.offset for column in table.columns])
         logs = tuple(column.log for column in table.targets)
         return cls(np.array(mean), np.array(std), offset, len(table.features), logs)
@@ -98,10 +98,10 @@ class Scaler:
     def coefficients(
         self, kernel: np.ndarray, bias: np.ndarray, inputs: Sequence[int] = (1,)
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Convert intercepts and slopes of a linear model trained on scaled columns to unscaled columns.
+        """Convert intercepts and slopes of a linear model from scaled to unscaled columns.
 
         Args:
-            kernel: `[inputs, outputs]`; there is an output for each target, or for each class of the only one.
+            kernel: `[inputs, outputs]`; there is one output per target, or per class of the only target.
             bias: `[outputs]`.
             inputs: Number of inputs per feature, one unless the feature is categorical.
 
@@ -110,7 +110,7 @@ class Scaler:
         """
         mean, std = (np.repeat(values[: self.features], inputs) for values in (self.mean, self.std))
         target_mean, target_std = (np.broadcast_to(each, len(bias)) for each in (self.target_mean, self.target_std))
-        # Output by output, because sums over a matrix may be added up in another order.
+        # Output by output, because a sum over a matrix may be computed in another order.
         columns = [
             np.asarray(column, np.float64) * scale / std for column, scale in zip(kernel.T, target_std, strict=True)
         ]

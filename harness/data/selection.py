@@ -12,7 +12,7 @@ from harness.config import DataConfig
 from harness.config.dialect import Dialect
 
 BLOCK_BYTES = 8 << 20
-"""Bytes parsed at once: enough to amortize the cost of a call, few enough to hold three such blocks in memory."""
+"""Bytes parsed at once: enough to amortize the cost of a call, few enough for three such blocks in memory."""
 
 MILLISECONDS_A_DAY = 86_400_000
 
@@ -29,7 +29,7 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """What to read from a source, and how its text is formatted; see `DataConfig` for the fields.
+    """What to read from a source, and the format of its text; see `DataConfig` for the fields.
 
     Attributes:
         dates: The `strptime` format of each column of dates; None means ISO 8601.
@@ -61,7 +61,7 @@ class Chunk:
             is categorical.
         locate: Returns the file and line of a row of the chunk, for messages.
         position: Bytes of the file read so far.
-        booleans: Columns of numbers in which words such as `true` stood for 1 and 0, with the first such row.
+        booleans: Columns of numbers in which words such as `true` stand for 1 and 0, with the first such row.
     """
 
     columns: list[np.ndarray | Words]

@@ -1,8 +1,8 @@
 """Shuffles training rows: individually while a table is written, and page by page in each epoch.
 
-Both use bounded memory. Rows are dealt to files (decks) at random, and each file, small enough for memory, is permuted,
-which makes all orders equally likely. In each epoch only whole pages are permuted, so that reading stays sequential; a
-run's seed also permutes the rows within each page.
+Both use bounded memory. Rows are dealt at random to decks, which are files if there are many rows, and each deck, which
+fits in memory, is permuted, so all orders are equally likely. In each epoch, only whole pages are permuted, so that
+reading stays sequential; a run's seed also permutes the rows within each page.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import numpy as np
 
 DECKS = 256
 DECK_BYTES = 16 << 20
-"""Maximum bytes of rows permuted at once; a longer deck is dealt again."""
-HELD_BYTES = 8 << 20
-"""Bytes of rows held in memory until they are appended to their decks, of which only one is open at a time."""
+"""Maximum size in bytes of rows permuted at once; a larger deck is dealt again."""
+HELD_BYTES = 32 << 20
+"""Size in bytes of rows to hold in memory, as much as permuting a deck takes, before they are appended to their decks'
+files; only one file is open at a time."""
 
 
 class Shuffle:
-    """Takes rows and returns them in an order that depends on `seed` alone."""
+    """Takes rows and returns them in an order that depends only on `seed`."""
 
     def __init__(
         self, folder: Path, columns: int, seed: int, deck_bytes: int = DECK_BYTES, kind: type[np.generic] = np.float32
     ) -> None:
-        """Create a new folder for the decks; `kind` is the type of the values."""
+        """Create a folder for the decks; `kind` is the type of the values."""
         self._folder, self._columns, self._deck_bytes, self._kind = folder, columns, deck_bytes, np.dtype(kind)
         self._random = _generator(seed)
         self._held: list[list[np.ndarray]] = [[] for _ in range(DECKS)]
@@ -49,7 +50,23 @@ class Shuffle:
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yield all rows, `[columns, rows]`, and remove the decks."""
-        self._append()
+        longest = max(sum(rows.nbytes for rows in held) for held in self._held)
+        if longest <= max(self._deck_bytes, self._row_bytes) and not any(self._folder.iterdir()):
+            yield from self._held_rows()
+        else:
+            self._append()
+            yield from self._filed_rows()
+        shutil.rmtree(self._folder)
+
+    def _held_rows(self) -> Iterator[np.ndarray]:
+        """Yield all rows, none of which have been written to files."""
+        for held in self._held:
+            if held:
+                yield self._random.permutation(np.concatenate(held)).T
+                held.clear()
+
+    def _filed_rows(self) -> Iterator[np.ndarray]:
+        """Yield all rows, none of which are held in memory."""
         for deck in range(DECKS):
             path = self._path(deck)
             size = path.stat().st_size if path.exists() else 0
@@ -66,7 +83,6 @@ class Shuffle:
                     values = self._read(file, size)
                 path.unlink()
                 yield self._random.permutation(values).T
-        shutil.rmtree(self._folder)
 
     def _append(self) -> None:
         """Append the rows held in memory to their decks."""
@@ -90,15 +106,15 @@ class Shuffle:
 
 
 def page_order(pages: int, split_seed: int, epoch: int, seed: int = 0) -> np.ndarray:
-    """Return the numbers of `pages` pages in the order in which `epoch` reads them for runs with this `seed`."""
+    """Return the indices of `pages` pages in the order in which `epoch` reads them for runs with this `seed`."""
     return _generator(split_seed, epoch, seed).permutation(pages)
 
 
 def row_order(rows: int, split_seed: int, page: int, seed: int) -> np.ndarray:
-    """Return the order in which runs with this `seed` read the rows of a page; for 0, as they are stored."""
+    """Return the order in which runs with this `seed` read the rows of a page; seed 0 keeps the stored order."""
     return _generator(split_seed, page, seed, 1).permutation(rows) if seed else np.arange(rows)
 
 
 def _generator(seed: int, *more: int) -> np.random.Generator:
-    """Return a generator; zeros at the end of `more` make no difference."""
+    """Return a random number generator; trailing zeros in `more` make no difference."""
     return np.random.default_rng([int(seed) % 2**64, *more])

@@ -24,7 +24,7 @@ class Source(ABC):
     """The rows of one local or remote file; each format has a subclass.
 
     Attributes:
-        keys: The keys of `Dialect` that the format heeds.
+        keys: The keys of `Dialect` that apply to the format.
     """
 
     keys: ClassVar[frozenset[str]] = frozenset({"na_values"})
@@ -55,9 +55,9 @@ class Source(ABC):
         """
 
     def chunks(self, booleans: Booleans | None = None) -> Generator[Chunk]:
-        """Like `read`, but reject numbers that float32 cannot represent, or that follow true and false.
+        """Like `read`, but reject numbers that float32 cannot represent, or that are mixed with words such as true.
 
-        Files that are read as one share `booleans`.
+        Files that are read as one table share `booleans`.
         """
         booleans = booleans or Booleans()
         with contextlib.closing(self.read()) as chunks:
@@ -103,7 +103,7 @@ def _check_range(name: str, values: np.ndarray, locate: Callable[[int], str]) ->
 
 
 class Booleans:
-    """Checks that columns in which words stand for 1 and 0 have no other numbers, in this chunk or another."""
+    """Checks that columns in which words stand for 1 and 0 have no other numbers, in this chunk or in others."""
 
     def __init__(self) -> None:
         self._with_numbers: set[str] = set()
@@ -118,7 +118,7 @@ class Booleans:
             return
         others = _other_than_0_and_1(values)
         if name in self._with_numbers or others.any():
-            # The first row at which it shows, however rows are divided into chunks.
+            # The first row at which this shows, however rows are divided into chunks.
             rows = [] if name in self._with_numbers or not others.any() else [int(others.argmax())]
             rows += [] if name in self._with_words or word is None else [word]
             row = max(rows)

@@ -1,4 +1,4 @@
-"""Decides which rows of a source are trained on, held out, or set aside for the test."""
+"""Decides which rows of a source are trained on, held out, or set aside for testing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from harness.config.any_data import AnyData
 from harness.data.tables.pages import Part
 
 _END = 2**64
-"""Hashes are smaller."""
+"""All hashes are smaller than this."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows belong to which part: those whose 64-bit hash is in a part's range.
+    """Assigns rows to parts: a row belongs to the part whose range contains its 64-bit hash.
 
     Attributes:
-        seed: The seed of the hashes of row numbers, or of keys.
+        seed: Seed of the hashes of row numbers or keys.
         holdout: Where the range of the holdout begins and ends.
         test: Where the range of the test set begins; it ends with the largest hash.
     """
@@ -30,9 +30,9 @@ class Split:
 
     @classmethod
     def of(cls, data: AnyData, *, is_held_out_apart: bool = False) -> Split:
-        """Return the split that `data` asks for; without folds, the holdout's range is that of the first fold.
+        """Return the split that `data` describes; without folds, the holdout has the range of the first fold.
 
-        If the holdout `is_held_out_apart`, in a place of its own, its range is empty.
+        If `is_held_out_apart`, the holdout comes from a separate source, and its range is empty.
         """
         test = _END - int(data.test * _END)
         if is_held_out_apart:
@@ -45,7 +45,7 @@ class Split:
     def parts(self, first_row: int, count: int) -> dict[Part, np.ndarray]:
         """Return which of `count` rows of a source, starting at `first_row`, belong to which part, bool `[count]` each.
 
-        This depends on a row's number and the seed alone.
+        This depends only on a row's number and the seed.
         """
         hashes = _hashes(first_row, count, self.seed)
         test = _in(hashes, self.test, _END)
@@ -53,7 +53,7 @@ class Split:
         return {"train": ~(holdout | test), "holdout": holdout, "test": test}
 
     def part_of(self, key: str) -> Part:
-        """Return the part of what `key` identifies, which depends on nothing but the key and the seed."""
+        """Return the part to which `key` belongs; it depends only on the key and the seed."""
         digest = hashlib.blake2b(f"{self.seed}:{key}".encode(), digest_size=8).digest()
         value = int.from_bytes(digest, "little")
         if value >= self.test:
@@ -68,7 +68,7 @@ def _in(hashes: np.ndarray, first: int, end: int) -> np.ndarray:
 
 
 def _hashes(first_row: int, count: int, seed: int) -> np.ndarray:
-    """Hash the numbers of rows and `seed` with the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    """Hash row numbers and `seed` with the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
     with np.errstate(over="ignore"):
         z = np.arange(first_row, first_row + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z += np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95) + np.uint64(0x9E3779B97F4A7C15)

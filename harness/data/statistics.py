@@ -24,16 +24,16 @@ class Column:
     Attributes:
         log: Whether the values are natural logarithms of those in the source.
         count: Number of values that are not empty.
-        std: Population standard deviation. This and the other statistics are those of `stored + offset`.
+        std: Population standard deviation. All statistics refer to `stored + offset`.
         categories: For a categorical column, the categories in training rows, ascending, as numbers if all of them are
-            numbers. The first is stored as 1 and so on, any other category as 0; `mean` is 0 and `std` is 1. For a
-            target, the classes in the order of the model's outputs; the first is stored as 0.
+            numbers. They are stored as 1, 2, ..., and unknown categories as 0; `mean` is 0 and `std` is 1. For a
+            target, the classes in the order of the model's outputs, stored as 0, 1, ...
         dtype: Type of the stored values.
-        shape: Shape of one row's value; empty for a number.
-        offset: Subtracted from the values before they are stored, because float32 is too coarse at their magnitude.
-        rounding: The largest rounding error of a training row's value, if it may matter; else 0.
+        shape: Shape of a row's value; empty for a number.
+        offset: Subtracted from values before they are stored, if float32 is too coarse at their magnitude.
+        rounding: The largest rounding error of a value in the training rows, if it may matter; else 0.
         channel_means: For images, the mean of each channel over all pixels of the training rows; else empty.
-        channel_stds: Likewise, the population standard deviations.
+        channel_stds: For images, the population standard deviation of each channel; else empty.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Column:
         return math.prod(self.shape) * self.file_type.itemsize
 
     def own_units(self, stored: np.ndarray) -> np.ndarray:
-        """Return stored numbers as they are in the source, float64."""
+        """Convert stored numbers back to those in the source, float64."""
         values = stored.astype(np.float64) + self.offset
         return np.exp(values) if self.log else values
 
@@ -78,10 +78,10 @@ class Column:
 
 
 def input_keys(features: Sequence[Column]) -> list[str]:
-    """Return a key for each model input: one for a number, and for a category one each, after one for all others.
+    """Return the keys of the inputs: one for a number; for categories, one for unknown ones, then one for each.
 
-    Keys of different inputs differ. A number's key is that of its column, even if it contains slashes, unless it could
-    be mistaken for a category of another column.
+    Keys are unique. The key of a number is its column's key, even if that contains slashes, unless it could be mistaken
+    for a category of another column.
     """
     categorical = tuple(f"{key_of(column.name, reserved='/')}/" for column in features if column.categories)
     keys = []
@@ -98,7 +98,7 @@ def input_keys(features: Sequence[Column]) -> list[str]:
 
 
 def category_text(category: float | str) -> str:
-    """Return a category as text: of a number, as few digits as distinguish it from other float32 numbers."""
+    """Return a category as text; a number has as few digits as distinguish it from other float32 numbers."""
     if isinstance(category, str):
         return category
     if category.is_integer() and abs(category) < 1e15:
@@ -138,7 +138,7 @@ class Moments:
 
 
 class Drift:
-    """Sums of a column over an unknown number of rows, in at most `BINS` bins with equal numbers of rows."""
+    """Sums of a column over an unknown number of rows, in at most `BINS` bins with the same number of rows."""
 
     def __init__(self) -> None:
         self._width = 1
@@ -151,7 +151,7 @@ class Drift:
             for bins in (self._sums, self._counts):
                 bins[:half], bins[half:] = bins.reshape(half, 2).sum(axis=1), 0
             self._width *= 2
-        # Where bins begin within these values; the first may have begun earlier.
+        # The starts of bins within these values; the first bin may have started earlier.
         starts = np.arange(-(first_row % self._width), len(values), self._width).clip(0)
         bins = slice(first_row // self._width, first_row // self._width + len(starts))
         present = ~np.isnan(values)
@@ -159,7 +159,7 @@ class Drift:
         self._counts[bins] += np.add.reduceat(present, starts, dtype=np.float64)
 
     def worst(self, rows: int, mean: float, std: float) -> tuple[int, int, float] | None:
-        """Return the first and last row, from 1, and the mean of the tenth of `rows` whose mean deviates most.
+        """Return the first and last row, from 1, and the mean of the tenth of `rows` whose mean deviates the most.
 
         Return None if that mean deviates by at most 0.05 standard deviations or four standard errors, whichever is
         larger.
@@ -174,7 +174,7 @@ class Drift:
         return int(edges[part] * self._width) + 1, min(int(edges[part + 1] * self._width), rows), float(means[part])
 
     def describe(self, name: str, rows: int, mean: float, std: float) -> str:
-        """Return what `worst` finds as a sentence without a full stop, or an empty string."""
+        """Return the result of `worst` as a sentence without a full stop, or an empty string."""
         if (found := self.worst(rows, mean, std)) is None:
             return ""
         first, last, part_mean = found

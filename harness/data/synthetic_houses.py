@@ -1,8 +1,8 @@
 """Generates the built-in data: synthetic house sales modeled on King County, drawn column by column, as CSV.
 
-No row is a real house. To reproduce the schema, distributions and main correlations of the published file
-(`kc_house_data.csv`: 21,613 sales, May 2014 to May 2015), the numbers below are rounded statistics of it or are fitted
-to them.
+No row is a real house. The numbers below are rounded statistics of the published file (`kc_house_data.csv`: 21,613
+sales, May 2014 to May 2015), or are fitted to them, so that its schema, distributions and main correlations are
+reproduced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pyarrow import csv
 from harness.errors import require
 
 ROWS = 21_613
-# Rows drawn and written at once. Each block has its own random stream, so this number is part of the data.
+# Rows drawn and written at once. Each block has its own random stream, so this number affects the data.
 BLOCK_ROWS = 100_000
 HEADER = (
     "id,date,price,bedrooms,bathrooms,sqft_living,sqft_lot,floors,waterfront,view,condition,grade,sqft_above,"
@@ -108,9 +108,9 @@ def generate(
 def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
     """Draw one house for each element of `drifted`, which is true for new houses.
 
-    Each column is drawn given the columns before it. Terms and sums are standardized where possible, so that a weight
-    is roughly a correlation and noise makes up the rest. Only the sum for the price has a unit, the logarithm of
-    dollars.
+    Each column is drawn conditionally on the columns before it. Terms and sums are standardized where possible, so that
+    a weight is roughly a correlation and noise makes up the rest. Only the sum for the price has a unit, the logarithm
+    of dollars.
     """
     n = len(drifted)
 
@@ -176,7 +176,7 @@ def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
 
 
 def _levels(normal: np.ndarray, shares: Mapping[int, float] | Mapping[float, float]) -> np.ndarray:
-    """Cut a standard normal variable into levels with these shares."""
+    """Divide a standard normal variable into levels with these shares."""
     cumulated = np.cumsum(list(shares.values())) / sum(shares.values())
     cuts = [NormalDist().inv_cdf(share) for share in cumulated[:-1]]
     return np.array(list(shares), dtype=np.float64)[np.searchsorted(cuts, normal)]

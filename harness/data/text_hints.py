@@ -7,10 +7,10 @@ import re
 from harness.overrides import override
 
 ISO_DATE = r" *([0-9]{4}[-/][0-9]+[-/][0-9]|[0-9]{8}T[0-9])"
-"""How a date in ISO 8601 begins."""
+"""Matches the start of a date in ISO 8601."""
 
 DATE_LIKE = r" *([0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}[-/. ][0-9]{1,4}|[A-Z][a-z]{2,8},? [0-9]|[0-9]{8}T[0-9])"
-"""How a date in any format begins."""
+"""Matches the start of a date in any format."""
 
 _DAYS = (
     "%Y-%m-%d",
@@ -39,8 +39,10 @@ _NAMED = (
 DATE_FORMATS = (
     tuple(day + time for day in _DAYS for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")) + _NAMED
 )
-"""Other formats of dates, in the order in which they are tried: where day and month could be swapped, with slashes the
-month is first, as in America, and otherwise the day."""
+"""Other date formats, in the order in which they are tried.
+
+If day and month could be swapped, the month comes first with slashes, as in the US, and otherwise the day.
+"""
 
 _ISO = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{8}T\d{6}.*|\d{4}/\d{1,2}/\d{1,2}")
 _OTHER_DATE = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
@@ -60,7 +62,10 @@ def hint_for(name: str, value: str) -> str:
     """
     word = value.strip()
     if word == name:
-        return " The line repeats the header: remove it, or read joined files themselves, as a list in data.path."
+        return (
+            " The line repeats the header: remove it or, if files were concatenated, list the original files in "
+            "data.path."
+        )
     if _ISO.fullmatch(word):
         return f" If it is a date, set {override('data.dates', [name])}."
     if _OTHER_DATE.fullmatch(word):
@@ -89,7 +94,7 @@ def hint_for(name: str, value: str) -> str:
 def date_format(word: str) -> str:
     """Return the `strptime` format of a date such as 31/12/2014.
 
-    Where day and month could be swapped, the month is first with slashes, as in America, and the day otherwise.
+    If day and month could be swapped, the month comes first with slashes, as in the US, and otherwise the day.
     """
     found = re.match(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4}|\d{2})( (\d{1,2}:\d{2})(:\d{2})?( ?[AaPp][Mm])?)?", word)
     assert found

@@ -15,7 +15,7 @@ from harness.data.text_hints import hint_for
 from harness.errors import ConfigError
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "t": 1.0, "f": 0.0, "y": 1.0, "n": 0.0}
-"""Words for 1 and 0 in columns of numbers, in any case."""
+"""Words for 1 and 0 in columns of numbers; case is ignored."""
 
 _SPACES = " \t\u00a0\u202f"
 
@@ -23,14 +23,14 @@ _SPACES = " \t\u00a0\u202f"
 def to_column(
     name: str, text: pd.Series, selection: Selection, locate: Locate, booleans: dict[str, int]
 ) -> np.ndarray | Words:
-    """Convert fields, of which the empty ones may be missing, to a column of a chunk.
+    """Convert fields to a column of a chunk; empty fields may be missing values.
 
     Args:
         name: The column's name.
-        text: Its fields.
-        selection: How they are written.
+        text: The column's fields.
+        selection: The format of the fields.
         locate: Returns the file and line of a row.
-        booleans: If words stand for 1 and 0, the first such row is added here under the column's name.
+        booleans: If words stand for 1 and 0, the first such row is added here, under the column's name.
 
     Raises:
         ConfigError: A field is not a number or a date.
@@ -48,7 +48,7 @@ def to_column(
 
 
 def one_spelling(codes: np.ndarray, words: list[str]) -> Words:
-    """Return words with `True`, `TRUE` and `true` as one category, `true`, as Parquet files have it."""
+    """Return words with `True`, `TRUE` and `true` as one category, `true`, as in Parquet files."""
     spelled = [word.lower() if is_boolean(word) else word for word in words]
     if spelled == words:
         return Words(codes, words)
@@ -79,14 +79,14 @@ def to_numbers(name: str, text: pd.Series, dialect: Dialect, locate: Locate, boo
 
 
 def as_numbers(values: pd.Series, dialect: Dialect) -> np.ndarray:
-    """Return fields without spaces at their ends as numbers, float64 `[rows]`; NaN unless a field is a number."""
+    """Convert stripped fields to numbers, float64 `[rows]`; NaN unless a field is a number."""
     plain = _plain(values, dialect) if dialect.rewrites_numbers or dialect.decimal != "." else values
     plain = plain.str.replace("\u2212", "-")  # The typographic minus sign.
     return np.array(pd.to_numeric(plain.where(plain != ""), errors="coerce"), np.float64)
 
 
 def _plain(values: pd.Series, dialect: Dialect) -> pd.Series:
-    """Return numbers as Python writes them; a field that does not follow the dialect is left unreadable."""
+    """Rewrite numbers in Python's notation; fields that do not follow the dialect stay unreadable."""
     if dialect.strip:
         ends = "[" + re.escape(dialect.strip) + r"\s]"
         values = values.str.replace(rf"^([+-]?){ends}+([+-]?)", r"\1\2", regex=True)
@@ -94,9 +94,9 @@ def _plain(values: pd.Series, dialect: Dialect) -> pd.Series:
     if dialect.thousands:
         mark = f"[{_SPACES}]" if dialect.thousands in _SPACES else re.escape(dialect.thousands)
         point = re.escape(dialect.decimal)
-        # Groups of two digits are usual in India.
+        # Groups of two digits are common in India.
         grouped = values.str.fullmatch(rf"[+-]?[0-9]{{1,3}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}(?:{point}[0-9]*)?")
-        # Separators elsewhere stay, so the field is not a number.
+        # Separators in other positions stay, so the field is not a number.
         joined = values.str.replace(mark, "", regex=True)
         values = joined.where(grouped, values)
     if dialect.decimal != ".":

@@ -1,4 +1,4 @@
-"""Turns typed values, as Parquet and Arrow files have them, into the values of a column."""
+"""Turns typed values from Parquet and Arrow files into the values of a column."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
 
 
 def booleans_of(schema: pa.Schema, selection: Selection) -> dict[str, int]:
-    """Return `Chunk.booleans`: the columns of numbers that are true and false in a file."""
+    """Return `Chunk.booleans`: the columns of numbers that are booleans in a file."""
     numbers = [name for name in selection.columns if not selection.is_text(name)]
     return {name: 0 for name in numbers if pa.types.is_boolean(schema.field(name).type)}
 
 
 def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
-    """Replace the values in `data.na_values` by null; the default markers of text files, such as `NA`, stay text."""
+    """Replace the values in `data.na_values` with null; default markers of text files, such as `NA`, stay text."""
     kind = values.type
     if not dialect.na_values:
         return values
@@ -60,7 +60,7 @@ def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
         numbers = pd.to_numeric(text, errors="coerce").isin(np.array(dialect.empty_numbers))
         is_mark = (text.str.strip().isin(dialect.na_values) | numbers).to_numpy(bool)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        # A marker is rounded as the column is: -9999.999 as a float32 is another number.
+        # A marker is rounded like the column: as a float32, -9999.999 is a different number.
         precision = kind.to_pandas_dtype() if pa.types.is_floating(kind) else np.float64
         with np.errstate(over="ignore"):
             marks = np.array(dialect.empty_numbers).astype(precision)
@@ -103,13 +103,13 @@ def _remedy(name: str, kind: pa.DataType) -> str:
 
 
 def _to_words(values: pa.Array) -> pa.Array:
-    """Return categories as text; numbers as a CSV would have them in their shortest form."""
+    """Return categories as text, with numbers in their shortest form, as in a CSV."""
     if pa.types.is_decimal(values.type):
-        # As text, because float64 does not have all digits.
+        # As text, because float64 cannot hold all digits.
         text = values.cast(pa.string())
         return pc.replace_substring_regex(pc.replace_substring_regex(text, r"(\.[0-9]*?)0+$", r"\1"), r"\.$", "")
     if pa.types.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False)
-        # NaN is an empty field, and adding 0 turns -0 into 0.
+        # NaN is an empty field; adding 0 turns -0 into 0.
         values = pa.array(numbers + numbers.dtype.type(0), values.type, from_pandas=True)
     return values.cast(pa.string())

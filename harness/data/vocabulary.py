@@ -20,7 +20,7 @@ class Vocabulary:
     """The words of one column, numbered in order of appearance until all are known and sorted."""
 
     def __init__(self, column: str, too_many: str = "Remove it from data.features, or treat it as a number.") -> None:
-        """Collect the words of `column`; `too_many` is what to do if there are more than `MOST`."""
+        """Collect the words of `column`; `too_many` is a sentence on what to do if there are more than `MOST`."""
         self._column, self._too_many = column, too_many
         self._codes: dict[str, int] = {}
         self._trained = np.zeros(0, bool)
@@ -32,7 +32,7 @@ class Vocabulary:
             len(self._codes) <= MOST,
             f"{self._column} has more than {MOST:,} categories. {self._too_many}",
         )
-        # -1, an empty field, selects the last of these.
+        # For an empty field, the index -1 selects the last of these.
         return np.array([*known, np.nan])[codes]
 
     def mark_trained(self, codes: np.ndarray) -> None:
@@ -49,7 +49,7 @@ class Vocabulary:
         return tuple(sorted(words)) if any(map(math.isnan, numbers)) else tuple(sorted(numbers))
 
     def final_codes(self) -> np.ndarray:
-        """Return, for each preliminary code, its index in `categories`, counted from 1, float32; 0 if missing."""
+        """Return each preliminary code's index in `categories`, from 1, float32; 0 if it is not among them."""
         categories = self.categories()
         index = {category: code for code, category in enumerate(categories, start=1)}
         numeric = bool(categories) and isinstance(categories[0], float)
@@ -57,10 +57,10 @@ class Vocabulary:
 
 
 def plain_number(word: str) -> float:
-    """Return a word as a number if float32 tells it from all other words, or else NaN.
+    """Return a word as a number if float32 distinguishes it from all other words, else NaN.
 
-    `007`, `7.0` and `7e0` are not plain: as numbers, different categories would become one. Neither is an id that has
-    more digits than float32 can distinguish.
+    `007`, `7.0` and `7e0` are not plain, because different categories would become the same number. An id with more
+    digits than float32 can distinguish is not plain either.
     """
     if not _PLAIN.fullmatch(word) or word == "-0":
         return math.nan
@@ -74,7 +74,7 @@ def plain_number(word: str) -> float:
 
 
 def explain_text(column: Column) -> str:
-    """Return why the categories of a column are text although all of them are numbers; otherwise empty."""
+    """Explain why the categories of a column are text although all of them are numbers; empty if they are not."""
     if not column.is_text or not all(map(is_number, column.categories)):
         return ""
     first = next(word for word in column.categories if math.isnan(plain_number(str(word))))
@@ -84,7 +84,7 @@ def explain_text(column: Column) -> str:
 
 
 def shortest_form(word: str) -> str:
-    """Return a finite number in the form in which it can be a category: without an exponent or needless digits."""
+    """Return a finite number in the form that a category has: without an exponent or unnecessary digits."""
     try:
         return str(int(word))
     except ValueError:

@@ -35,11 +35,11 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
         if gpus:
-            # On GPUs, TensorFlow otherwise rounds the factors of products to 10 bits, and weights then differ visibly
-            # from those of a CPU.
+            # Otherwise, TensorFlow rounds the factors of products to 10 bits on GPUs, and weights differ visibly from
+            # those on a CPU.
             tf.config.experimental.enable_tensor_float_32_execution(False)
         for gpu in gpus:
-            # With a limit, all of it is allocated up front; without one, allocation grows as needed. TensorFlow cannot
+            # With a limit, all memory is allocated up front; without one, allocation grows as needed. TensorFlow cannot
             # combine the two.
             if limit_mb := runtime.device_memory_mb:
                 limit: Any = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb * 1_000_000 / 2**20)
@@ -59,7 +59,7 @@ def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
 
 
 def other_devices(runtime: RuntimeConfig) -> tuple[str, ...]:
-    """Return TensorFlow's names for the devices beside the first one that `choose_device` has set up."""
+    """Return TensorFlow's names for the devices set up by `choose_device`, except the first."""
     name = device_name(runtime.device, tf.config.list_physical_devices("GPU"))
     return tuple(f"{name[:-1]}{number}" for number in (runtime.devices or [])[1:])
 

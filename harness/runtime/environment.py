@@ -1,4 +1,4 @@
-"""Temporary environment variables, for libraries that take settings in no other way."""
+"""Temporary environment variables, for libraries that cannot be configured in any other way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def missing_home() -> dict[str, str]:
-    """Return a value for `HOME` if this user has no home and no entry in the user database, else nothing.
+    """Return a value for `HOME` if this user has neither a home nor an entry in the user database, else nothing.
 
     MLflow cannot be imported without a home.
     """

@@ -1,4 +1,4 @@
-"""What is recorded about a GPU: results on different GPUs, drivers or libraries can differ in their last bits."""
+"""The facts recorded about a GPU, since the last bits of results can depend on the GPU, driver and libraries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @functools.cache
 def gpu_facts() -> dict[str, str]:
-    """Return driver, memory, CUDA and cuDNN by the names of their tags; unknown ones are left out.
+    """Return driver, memory, CUDA and cuDNN by the names of their tags; unknown values are left out.
 
     TF32 is always off; see `harness.runtime.device`.
     """
@@ -22,7 +22,7 @@ def gpu_facts() -> dict[str, str]:
 
 
 def query(name: str) -> str:
-    """Return what `nvidia-smi` answers for the first GPU, without its unit; empty if it fails."""
+    """Return the output of `nvidia-smi` for the first GPU, without the unit; empty if the command fails."""
     command = ["nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout

@@ -27,7 +27,7 @@ def import_tensorflow() -> None:
         ONEDNN: os.environ.get(ONEDNN, "1"),
         "KERAS_BACKEND": "tensorflow",
     }
-    # All three are read during the import.
+    # All three variables are read during the import.
     with environment(**settings), _silent_stderr():
         try:
             import keras
@@ -51,16 +51,16 @@ def add_cwd_to_path() -> None:
 
 
 def find_target(name: str, key: str = "model._target_") -> Callable:
-    """Return the function that a `key` of the configuration names.
+    """Return the function named by a `key` of the configuration.
 
     Raises:
-        ConfigError: There is no such function.
+        ConfigError: The function does not exist.
     """
     module, _, attribute = name.rpartition(".")
     try:
         target = getattr(importlib.import_module(module), attribute)
     except Exception as error:
-        # The module is the user's and may fail in any way.
+        # The module belongs to the user and may fail in any way.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{key}: cannot import {name!r} ({reason}). Give the dotted name of a function.") from error
     require(callable(target), f"{key}: {name} is not a function.")
@@ -69,7 +69,7 @@ def find_target(name: str, key: str = "model._target_") -> Callable:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Discard output to file descriptor 2, where TensorFlow logs before its log level takes effect."""
+    """Discard output to file descriptor 2, to which TensorFlow logs before its log level takes effect."""
     with contextlib.suppress(AttributeError, OSError, ValueError):  # Python's own stderr may be missing or closed.
         sys.stderr.flush()
     try:

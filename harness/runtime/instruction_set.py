@@ -1,4 +1,4 @@
-"""The processor's instruction set, which changes the last bits of what is compiled for it."""
+"""The processor's instruction set, which affects the last bits of compiled computations."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import re
 from pathlib import Path
 
 INSTRUCTION_SET = "instruction_set"
-"""The tag that records it."""
+"""The tag that records the instruction set."""
 
 USUAL = "avx2"
-"""Processors with AVX2 and fused multiply-add, whether they have AVX-512 or not: these gave the same bits."""
+"""Processors with AVX2 and fused multiply-add; those with AVX-512 give the same bits as those without."""
 
 _X86 = ("x86_64", "amd64")
 _LIMIT = re.compile(r"--xla_cpu_max_isa=(\w+)")
 
 
 def instruction_set() -> str:
-    """Return `avx2`, or else the lesser set that XLA compiles for, or the name of another architecture."""
+    """Return `avx2`, or the smaller instruction set that XLA compiles for, or the name of another architecture."""
     machine = platform.machine().lower()
     if machine not in _X86:
         return machine
@@ -32,7 +32,7 @@ def instruction_set() -> str:
 
 @functools.cache
 def _flags() -> frozenset[str]:
-    """Return the features that Linux lists; where it does not, those of all processors made since 2013."""
+    """Return the features that Linux lists; elsewhere, those of all processors made since 2013."""
     found = None
     with contextlib.suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

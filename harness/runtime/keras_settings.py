@@ -1,4 +1,4 @@
-"""Keras's process-wide settings: the harness computes with its own, and restores the user's afterwards."""
+"""Keras's process-wide settings: the harness uses its own, and restores the user's afterwards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class KerasSettings(NamedTuple):
-    """What `keras.json` or a program can set for a whole process; the defaults are those of Keras."""
+    """The settings that `keras.json` or a program can change for a whole process; the defaults are those of Keras."""
 
     floatx: str = "float32"
     epsilon: float = 1e-7
@@ -15,11 +15,11 @@ class KerasSettings(NamedTuple):
 
 
 _users: list[KerasSettings] = []
-"""The settings to restore; at most one."""
+"""The settings to restore; at most one entry."""
 
 
 def use_default_settings() -> None:
-    """Set what results depend on, and remember the user's settings."""
+    """Change the settings that affect results, and remember the user's."""
     if not _users:
         _users.append(_current())
     _apply(KerasSettings())

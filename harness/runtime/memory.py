@@ -9,7 +9,7 @@ _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
 _ARENA_MAX = -8
 _LARGE = 12 << 20
-"""Larger than a block of text or rows: blocks are allocated again and again, and should not get new pages each time."""
+"""Larger than a block of text or rows, since blocks are allocated repeatedly and should not get new pages each time."""
 
 
 def tune_malloc() -> None:

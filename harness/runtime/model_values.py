@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def count_weights(build: Callable[[], keras.Model], shape: tuple[int, ...] | None = None) -> int:
     """Return the number of weights of the model that `build` returns, without allocating them.
 
-    Keras creates no values in a stateless scope; the scope leaves thread-local state behind, so it gets a thread of its
-    own.
+    In a stateless scope, Keras creates no values. The scope leaves thread-local state behind, so it runs in a thread of
+    its own.
 
     Args:
         build: Returns the model; its errors are raised here.
-        shape: Shape of one row's input, for models that are only built when they are called.
+        shape: Shape of one row's input, for models that are not built until they are called.
 
     Returns:
         The number of weights, including those that are not trained.
@@ -43,16 +43,16 @@ def _count(build: Callable[[], keras.Model], shape: tuple[int, ...] | None) -> i
 
 
 def require_memory_for(weights: int, copies: int, name: str, remedy: str) -> None:
-    """Reject a model if `copies` of its weights, float32, do not fit into the available memory.
+    """Reject a model if `copies` of its float32 weights do not fit into the available memory.
 
     Args:
-        weights: How many it has.
-        copies: How many are needed at once.
-        name: What to call it.
+        weights: Number of weights.
+        copies: Number of copies needed at once.
+        name: The model's name in the message.
         remedy: What to do, as a sentence.
 
     Raises:
-        ConfigError: They do not fit.
+        ConfigError: The weights do not fit.
     """
     needed, available = 4 * weights * copies, available_host_bytes()
     require(
@@ -63,7 +63,7 @@ def require_memory_for(weights: int, copies: int, name: str, remedy: str) -> Non
 
 
 def row_values(model: keras.Model) -> int:
-    """Return how many values all layers of a functional or sequential model together compute for one row."""
+    """Return the number of values that all layers of a functional or sequential model compute for one row."""
     return sum(_row_values(model))
 
 

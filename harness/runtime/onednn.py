@@ -1,4 +1,4 @@
-"""Whether TensorFlow computes with oneDNN, which changes the last bits of what XLA does not compile."""
+"""Whether TensorFlow uses oneDNN, which affects the last bits of operations that XLA does not compile."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import sys
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-"""TensorFlow's environment variable, and the tag that records it."""
+"""TensorFlow's environment variable, and the tag that records its value."""
 
 DEFAULT = "default"
 
 
 def onednn() -> str:
-    """Return the setting of this process, `default` if there is none."""
+    """Return this process's setting; `default` if there is none."""
     return os.environ.get(ONEDNN, "") or DEFAULT
 
 

@@ -1,4 +1,4 @@
-"""Finds the user's own modules that a module imports, directly or through others, without running any code."""
+"""Finds the user's own modules that a module imports, directly or indirectly, without running any code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own_modules(name: str) -> dict[str, Path]:
     """Return the files of a module, of its packages, and of all modules that these import, by module name.
 
     Imports count wherever they appear, even in functions that may never be called. Modules of the standard library, of
-    other installed packages, of keras and of the harness are left out, with all that they import.
+    other installed packages, of Keras and of the harness are left out, along with everything they import.
     """
     found: dict[str, Path] = {}
     waiting, seen = [*_with_packages(name)], set[str]()
@@ -59,7 +59,7 @@ def imported_packages(files: Iterable[Path]) -> set[str]:
 
 
 def source_digest(name: str) -> str:
-    """Return a digest of the files that `own_modules` returns; they are read again when one of them changes."""
+    """Return a digest of the files that `own_modules` returns; the files are read again when one of them changes."""
     key = (name, *sys.path)
     files, stamps, digest = _digests.get(key, ({}, [], ""))
     if not files or stamps != _stamps(files):
@@ -76,7 +76,7 @@ def source_digest(name: str) -> str:
 
 
 def _stamps(files: Mapping[str, Path]) -> list[tuple[int, ...]]:
-    """Return a value that changes with the content of files."""
+    """Return a value that changes when the content of a file changes."""
     stamps = []
     for path in files.values():
         with contextlib.suppress(OSError):
@@ -90,7 +90,7 @@ def _imports(name: str, spec: ModuleSpec) -> Iterator[str]:
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(Path(spec.origin or "").read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):  # It is compiled, or cannot be imported either.
+    except (OSError, SyntaxError, ValueError, RecursionError):  # The module is compiled, or cannot be imported either.
         return
     package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
     for node in ast.walk(tree):
@@ -113,7 +113,7 @@ def _imports(name: str, spec: ModuleSpec) -> Iterator[str]:
 
 
 def _with_packages(name: str) -> Iterator[str]:
-    """Yield a module's packages, from the outside in, and the module."""
+    """Yield a module's packages, outermost first, then the module."""
     parts = name.split(".")
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
@@ -125,7 +125,7 @@ def _submodules(package: str) -> Iterator[str]:
 
 
 def _find(name: str) -> ModuleSpec | None:
-    """Return where a module is, without importing its packages; None if it is not found."""
+    """Locate a module without importing its packages; None if it is not found."""
     parent, _, last = name.rpartition(".")
     try:
         if not parent:
@@ -133,7 +133,7 @@ def _find(name: str) -> ModuleSpec | None:
             return _spec_of_main() if name == "__main__" else getattr(module, "__spec__", None) or _top_level(name)
         package = _find(parent)
         locations = package.submodule_search_locations if package else None
-        # By its last name, because a namespace package would look for its parent among the imported modules.
+        # Look it up by its last name, because a namespace package would look for its parent among the imported modules.
         return PathFinder.find_spec(last, [*locations]) if locations is not None else None
     except (ImportError, AttributeError, ValueError):
         return None
@@ -149,7 +149,7 @@ def _spec_of_main() -> ModuleSpec | None:
 
 
 def _is_own(name: str, path: Path, first: str) -> bool:
-    """Return True if a module is part of the same package as the `first` one, or of no installed package."""
+    """Return True if a module belongs to the same package as the `first` one, or to no installed package."""
     package = name.partition(".")[0]
     if package in _NOT_OWN or not path.is_file():
         return False

@@ -12,14 +12,14 @@ from typing import TypeVar
 
 WORKERS = 2
 LONGEST_WAIT = 5.0
-"""Maximum seconds to wait for a thread to end."""
+"""Maximum time to wait for a thread to end, in seconds."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
-    """Yield `items`, computed ahead in a thread: `depth` of them are buffered, and the thread holds one more.
+    """Yield `items`, computed ahead of time in a thread: `depth` of them are buffered, and the thread holds one more.
 
     An error in the thread is raised here once all items before it have been yielded. Closing the generator ends the
     thread.
@@ -59,12 +59,12 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Generator[T]:
             yield item
     finally:
         closed.set()
-        # With a timeout, because the thread may be blocked on a stream that nobody writes to.
+        # A timeout is needed because the thread may be blocked on a stream that nobody writes to.
         thread.join(LONGEST_WAIT)
 
 
 def map_ahead(work: Callable[[T], R], items: Generator[T]) -> Generator[R]:
-    """Yield `work(item)` for each of `items`, in order, computed ahead in threads."""
+    """Yield `work(item)` for each of `items`, in order, computed ahead of time in threads."""
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="map_ahead")
     waiting: deque[Future[R]] = deque()
     try:

@@ -1,4 +1,4 @@
-"""Recognizes the names of secrets: of keys in addresses, configurations and environments, and of files."""
+"""Recognizes names that suggest secrets: of files, and of keys in addresses, configurations and environments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FOLDERS = frozenset((".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".
 
 @functools.lru_cache(maxsize=4096)
 def is_secret_name(name: str, *, in_url: bool) -> bool:
-    """Return True if `name` names a secret.
+    """Return True if `name` is the name of a secret.
 
     With `in_url`, also accept short names such as `sig`, which are ordinary words elsewhere.
     """
@@ -46,13 +46,13 @@ def is_secret_name(name: str, *, in_url: bool) -> bool:
 
 
 def is_harmless(name: str, value: str) -> bool:
-    """Return True for values that are not secrets, although their names suggest it: `token=3`, `api_key=null`."""
+    """Return True for values that are not secrets although their names suggest it: `token=3`, `api_key=null`."""
     is_password = re.sub("[^a-z0-9]", "", name.lower()).endswith(_PASSWORDS)
     return value in ("", "null", "None", "true", "false") or (value.isdigit() and len(value) < 8 and not is_password)
 
 
 def is_secret_file(path: str) -> bool:
-    """Return True if a file's name or folder says that it holds secrets; code may be named after what it handles."""
+    """Return True if a file's name or folder suggests secrets; code may be named after what it handles."""
     *folders, name = PurePosixPath(path.lower()).parts
     is_key = name.startswith("id_") and ("." not in name or name.endswith(".pub"))
     patterns = _FILES if name.endswith(_CODE) else _FILES + _WORDS

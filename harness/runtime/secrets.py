@@ -1,7 +1,7 @@
 """Masks passwords, tokens and keys in text before it is shown or stored.
 
-Two rules apply: text that looks like a secret is masked, and so is every secret that `remember` was told about, because
-libraries quote parts of an address in their errors.
+Two kinds of text are masked: text that looks like a secret, and every secret passed to `remember`, because libraries
+quote parts of an address in their errors.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def shown(text: object) -> str:
 
 
 def masked_value(name: str, value: object) -> str:
-    """Return a value as masked text, all of it if `name` is that of a secret."""
+    """Return a value as masked text; all of it is masked if `name` is the name of a secret."""
     text = str(value)
     return MASK if text and is_secret_name(name, in_url=False) and not is_harmless(name, text) else masked(text)
 
@@ -71,9 +71,9 @@ def masked_patch(patch: str) -> str:
 
 
 def remember(*texts: str) -> None:
-    """Remember the secrets in these addresses or arguments, to mask them wherever they appear from now on."""
+    """Remember the secrets in these addresses or arguments, and mask them wherever they appear from now on."""
     for text in texts:
-        whole = _WHOLE_ADDRESS.search(text)  # Its password may contain spaces.
+        whole = _WHOLE_ADDRESS.search(text)  # The password may contain spaces.
         logins = _login(whole[1].lower(), whole[2], whole.start(2)) if whole else ()
         spans = sorted([*logins, *_logins(text), *_assigned(text), *_quoted(text)])
         rest = text
@@ -85,7 +85,7 @@ def remember(*texts: str) -> None:
 
 
 def remember_environment() -> None:
-    """Remember the values of environment variables whose names are those of secrets, except paths."""
+    """Remember the values of environment variables with names of secrets, except paths."""
     for name, value in os.environ.items():
         if name not in ("PWD", "OLDPWD") and is_secret_name(name, in_url=False) and not _is_path(value):
             remember(value)
@@ -99,19 +99,19 @@ def forget() -> None:
 
 
 def _is_path(value: str) -> bool:
-    """Return True for the path of a file or folder that could exist; passwords may also begin with a slash."""
+    """Return True for paths of files or folders that could exist; passwords may also begin with a slash."""
     path = os.path.expanduser(value)  # noqa: PTH111
     folder = os.path.dirname(path)  # noqa: PTH120
     return bool(folder) and (os.path.exists(path) or (folder.strip(os.sep) != "" and os.path.isdir(folder)))  # noqa: PTH110, PTH112
 
 
 def _add(secret: str, rest: str, *, parts: bool = False) -> None:
-    """Remember a secret in all its spellings, except common words and those that the `rest` of its address shows.
+    """Remember a secret in all its encodings, except common words and text that the `rest` of its address contains.
 
     Args:
         secret: The secret.
         rest: The text around it.
-        parts: Whether to remember its parts as well, some of which an address that is split wrongly would show.
+        parts: Whether to remember its parts as well; if an address is split incorrectly, some of them would be visible.
     """
     plain = unquote(secret)
     spellings = {secret, plain, quote(plain, safe=""), quote(plain), plain.replace("'", "''"), repr(plain)[1:-1]}
@@ -124,7 +124,7 @@ def _add(secret: str, rest: str, *, parts: bool = False) -> None:
 
 
 def _is_distinctive(word: str) -> bool:
-    """Return True unless a secret is so short or plain that masking it everywhere would hide other words."""
+    """Return True unless a secret is so short or common that masking it everywhere would hide other words."""
     is_plain = word.isdigit() or (word.isalpha() and (word.islower() or word.istitle()))
     return len(word) >= (12 if is_plain else 6)
 
@@ -155,7 +155,7 @@ def _masked(text: str, *, assignments: bool) -> str:
 
 
 def _without(text: str, spans: Spans) -> str:
-    """Replace spans, which may overlap, by the mask."""
+    """Replace spans, which may overlap, with the mask."""
     pieces, last = [""], 0
     for start, end in sorted(spans):
         if start > last or not pieces[-1]:
@@ -165,12 +165,12 @@ def _without(text: str, spans: Spans) -> str:
 
 
 def _logins(text: str) -> Spans:
-    """Yield the spans of passwords and tokens in front of a host."""
+    """Yield the spans of passwords and tokens in front of a host name."""
     for found in _ADDRESS.finditer(text):
         scheme = _SCHEME.search(text, max(0, found.start() - 30), found.start())
         run = found[1]
         if "@" not in run and (whole := _RUN.match(text, found.start(1))):
-            run = whole[0]  # What looks like the next address is a part of the password.
+            run = whole[0]  # What looks like the next address is part of the password.
         yield from _login(scheme[0].lower() if scheme else "", run, found.start(1))
     yield from (found.span() for found in _ENCODED_LOGIN.finditer(text))
 
@@ -201,7 +201,7 @@ def _login(scheme: str, rest: str, start: int) -> Spans:
 
 
 def _assigned(text: str) -> Spans:
-    """Yield the values in `name=value` whose name is that of a secret."""
+    """Yield the values in `name=value` if the name is that of a secret."""
     position = 0
     while found := _ASSIGNMENT.search(text, position):
         position = found.end()
@@ -213,7 +213,7 @@ def _assigned(text: str) -> Spans:
 
 
 def _quoted(text: str) -> Spans:
-    """Yield the string literals that are assigned to the name of a secret, as in Python and JSON."""
+    """Yield string literals that are assigned to the name of a secret, as in Python and JSON."""
     for found in _QUOTED.finditer(text):
         value = _LITERAL.match(text, found.end())
         if value and len(value[0]) > 2 and is_secret_name(found[1], in_url=False):
@@ -221,12 +221,12 @@ def _quoted(text: str) -> Spans:
 
 
 def _lines(text: str) -> Spans:
-    """Yield the values of lines `name: value`, as in YAML and in HTTP headers."""
+    """Yield the values of secrets in lines `name: value`, as in YAML and HTTP headers."""
     for found in _LINE.finditer(text):
         if is_secret_name(found[1], in_url=False) and not is_harmless(found[1], found[2]):
             yield found.span(2)
 
 
 def _tokens(text: str) -> Spans:
-    """Yield what has the form of a well-known kind of token or key."""
+    """Yield text in the form of a well-known kind of token or key."""
     return (found.span() for found in _TOKENS.finditer(text))

@@ -1,6 +1,6 @@
 """Graceful handling of Ctrl-C, SIGTERM and a closed terminal.
 
-The first signal stops at the next block, the second immediately.
+The first signal stops training at the next block, the second immediately.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-STOPPING = "stopping at the next block; the same command resumes from there. Interrupt again to stop immediately"
+STOPPING = "stopping at the next block; run the same command again to resume. Interrupt again to stop immediately"
 
 
 class StopRequest:
@@ -25,7 +25,7 @@ class StopRequest:
         return self.number != 0
 
     def exit(self) -> None:
-        """Raise the exception that the signal raises by default."""
+        """Raise the default exception of the signal."""
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + self.number)
@@ -33,7 +33,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[StopRequest]:
-    """Inside the block, only take note of the first signal; the second has its usual effect.
+    """Inside the block, only note the first signal; the second has its usual effect.
 
     Does nothing outside the main thread, because only the main thread receives signals.
     """

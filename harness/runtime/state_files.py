@@ -1,7 +1,7 @@
 """Reads and writes the files in which the harness keeps its state between commands.
 
-A state file begins with a line of JSON that names its kind, version and checksum; its content follows. A file is
-trusted only if all of these are as expected and it belongs to this user.
+A state file begins with a line of JSON that has its kind, version and checksum, followed by the content. A file is
+trusted only if these are as expected and it belongs to this user.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 LONGEST_HEADER = 256
 
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN)
-"""Errors that say nothing about the file."""
+"""Errors that do not mean that the file is damaged."""
 
 
 class StateError(Exception):
@@ -41,7 +41,7 @@ def checksum(data: Any) -> str:
 
 
 def checksum_file(path: Path) -> str:
-    """Return the same for the content of a regular file of this user, in constant memory.
+    """Return the checksum of the content of a regular file of this user, in constant memory.
 
     Raises:
         StateError: It is not a regular file, or belongs to another user.
@@ -58,8 +58,8 @@ def write_state(path: Path, kind: str, content: bytes, *, durable: bool = True) 
 
     Args:
         path: The file; its folder must exist.
-        kind: What the file is, with a version, for example `checkpoint 3`.
-        content: Any bytes.
+        kind: The kind of file, with a version, for example `checkpoint 3`.
+        content: The content.
         durable: Whether to sync it to disk, so that it survives a power cut.
     """
     header = json.dumps({"kind": kind, "checksum": checksum(content)}).encode() + b"\n"
@@ -86,7 +86,7 @@ def read_state(path: Path, kind: str) -> bytes:
     Raises:
         FileNotFoundError: There is no such file.
         StateError: It is damaged, of another kind or version, not a regular file, or belongs to another user.
-        OSError: It cannot be read now, for a reason that may pass.
+        OSError: The file cannot be read now, for a reason that may be temporary.
     """
     try:
         with open_own(path) as file:
@@ -111,17 +111,17 @@ def read_state(path: Path, kind: str) -> bytes:
 
 
 def may_pass(error: OSError) -> bool:
-    """Return True if the machine lacks descriptors or memory, or the like; the file may be intact."""
+    """Return True if the machine lacks file descriptors, memory or the like; the file may be intact."""
     return error.errno in _TRANSIENT
 
 
 def write_json(path: Path, kind: str, content: object, *, durable: bool = True) -> None:
-    """Like `write_state`, for anything that JSON can represent."""
+    """Like `write_state`, but for anything that JSON can represent."""
     write_state(path, kind, json.dumps(content, indent=1).encode(), durable=durable)
 
 
 def read_json(path: Path, kind: str, schema: TypeAdapter[T]) -> T:
-    """Like `read_state`, for JSON that is valid under `schema`, without conversions between types."""
+    """Like `read_state`, but for JSON that is valid under `schema`, without conversions between types."""
     content = read_state(path, kind)
     try:
         return schema.validate_json(content, strict=True)
@@ -132,7 +132,7 @@ def read_json(path: Path, kind: str, schema: TypeAdapter[T]) -> T:
 def open_own(path: Path) -> Any:
     """Open a regular file of this user for reading in binary.
 
-    Files of the superuser are also accepted. Links are not followed.
+    Files of root are also accepted. Links are not followed.
 
     Raises:
         StateError: It is not a regular file, or belongs to another user.
@@ -157,12 +157,13 @@ def open_own(path: Path) -> Any:
 
 
 def check_own_folder(folder: Path) -> None:
-    """Check that a folder belongs to this user or the superuser, and that nobody outside its group can write to it.
+    """Check that a folder belongs to this user or to root, and that nobody outside its group can write to it.
 
-    The group is trusted: in a project's folder, all that this user creates may belong to the project's group.
+    The group is trusted, because everything that this user creates in a project's folder may belong to the project's
+    group.
 
     Raises:
-        StateError: It is not.
+        StateError: The folder fails this check.
     """
     status = folder.stat(follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
@@ -176,7 +177,7 @@ def check_own_folder(folder: Path) -> None:
 def require_own_folders(key: str, *folders: Path) -> None:
     """Raise `ConfigError` about a configuration key unless `check_own_folder` accepts all these folders.
 
-    They may be links of this user or of the superuser.
+    They may be links that belong to this user or to root.
     """
     for folder in folders:
         try:
@@ -188,15 +189,15 @@ def require_own_folders(key: str, *folders: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder, so that it can be rebuilt, and return its new path.
+    """Rename a damaged file or folder so that it can be rebuilt, and return its new path.
 
-    It replaces what was set aside under the same name before.
+    It replaces whatever was set aside under the same name before.
     """
     damaged = path.with_name(f"{path.name}.damaged")
     with contextlib.suppress(FileNotFoundError):
         if damaged.is_dir() and not damaged.is_symlink():
             shutil.rmtree(damaged)
-        elif path.is_dir():  # It cannot replace a file.
+        elif path.is_dir():  # A folder cannot replace a file.
             damaged.unlink(missing_ok=True)
         path.replace(damaged)
     return damaged
@@ -217,6 +218,6 @@ def moved_aside(path: Path) -> str:
 
 
 def set_aside_unless_file(path: Path) -> None:
-    """Set aside what has the name of a state file, but is a link, a folder or the like."""
+    """Set aside anything with the name of a state file that is not a file, such as a link or a folder."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         set_aside(path)

@@ -1,4 +1,4 @@
-"""A folder that all processes of a user on one machine share, whatever their environment."""
+"""A folder that all processes of a user on a machine share, whatever their environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.state_files import StateError, check_own_folder
 
 PARENTS = (Path("/var/tmp"), Path("/tmp"))
-"""Fixed, because jobs may have their own `TMPDIR` or home, and users may have no entry in the user database."""
+"""Fixed paths, because jobs may have their own `TMPDIR` or home, and users may lack an entry in the user database."""
 
 
 def user_folder() -> Path:

@@ -24,13 +24,13 @@ from harness.sweep.scan_loop import PreparedScan, ScanLoop, prepare_scans
 from harness.sweep.search.bracket import RunBracket
 from harness.sweep.search.rung_values import rung_values
 
-POLL_SECONDS = 1.0  # Between checks on runs that other processes train.
+POLL_SECONDS = 1.0  # Time between checks on runs that other processes train.
 
 
 def checkpoint_folder(
     runs: Sequence[Run], device: str, experiment_id: str, store: str, tags: Mapping[str, str] | None = None
 ) -> Path:
-    """Return the checkpoint folder of these runs, named by a hash of all that their results and records depend on."""
+    """Return the checkpoint folder of these runs, named after a hash of what affects their results and records."""
     runtime = runs[0].config.runtime
     settings = [FORMAT, rounding(runtime, device), runtime.rerun, tags or {}, *filter(None, [runs[0].search])]
     identity = hash_json([settings, experiment_id, store, sorted(run.signature for run in runs)])
@@ -49,9 +49,9 @@ class Batch:
         command: str,
         bracket: RunBracket | None = None,
     ) -> None:
-        """Take runs and their `scans`; `executor` prepares new ones if only some of the runs are to be trained.
+        """Take runs and their `scans`; `executor` prepares new scans if only some of the runs need training.
 
-        Runs of a `bracket` are trained all together or not at all, since they are compared with each other.
+        Runs in a `bracket` are either all trained together or not at all, since they are compared with each other.
         """
         self._bracket = bracket
         self._runs, self._scans, self._executor, self._store = list(runs), scans, executor, store
@@ -71,7 +71,7 @@ class Batch:
         }
 
     def run(self, display: Display) -> None:
-        """Return once every run has ended, whether trained here or elsewhere or taken from the store."""
+        """Return once every run has ended, whether it was trained here, trained elsewhere or taken from the store."""
         by_claim = {self._claim(run): run for run in self._runs}
         locks, is_waiting = self._store.locks, False
         while pending := {claim: run for claim, run in by_claim.items() if not run.status}:
@@ -113,7 +113,7 @@ class Batch:
         return self._checkpoint is not None
 
     def _proceed(self, mine: Sequence[Run], display: Display) -> bool:
-        """Resume from the checkpoint or train `mine`; return False if other processes are training its runs."""
+        """Resume from the checkpoint or train `mine`; return False if other processes train the checkpoint's runs."""
         assert self._checkpoint
         self._store.tracker.deliver_leftovers()
         said: set[str] = set()
@@ -126,7 +126,7 @@ class Batch:
                 number = restore(saved, loop, self._runs, self._store)
             except UnusableCheckpoint as error:
                 self._checkpoint.reject()
-                self._scans = ()  # Scans may be only partly restored.
+                self._scans = ()  # Scans may be only partially restored.
                 if str(error) not in said:
                     said.add(str(error))
                     display.say(f"resume: the checkpoint in {self._folder} cannot be used ({error})")
@@ -144,10 +144,10 @@ class Batch:
         return True
 
     def _remake_table(self, error: DamagedTable, display: Display) -> None:
-        """Rebuild a damaged table, and go back to the last checkpoint.
+        """Rebuild a damaged table and return to the last checkpoint.
 
         Raises:
-            DamagedTable: The table is not one of this batch, or is damaged again.
+            DamagedTable: The table does not belong to this batch, or is damaged again.
             ConfigError: The source cannot be read, or has changed.
         """
         assert self._checkpoint
@@ -166,11 +166,11 @@ class Batch:
         self._scans, self._may_resume = (), True
 
     def _train(self, runs: Sequence[Run], display: Display) -> None:
-        """Train the runs that have no result in the store."""
+        """Train the runs without a result in the store."""
         todo = self._reuse_results(runs, display)
         self._say_reused(len(runs) - len(todo), len(runs), display)
         if todo:
-            loop = self._loop(todo, display)  # It knows the tiles, which may follow from the runs that are left.
+            loop = self._loop(todo, display)  # It knows the tiles, which may depend on the remaining runs.
             continue_recording(todo, self._store)
             loop.run()
 
@@ -181,14 +181,14 @@ class Batch:
             display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
 
     def _reuse_results(self, runs: Sequence[Run], display: Display) -> list[Run]:
-        """Take results from the store, and return the runs that have none."""
+        """Take results from the store, and return the runs without one."""
         tracker, locks = self._store.tracker, self._store.locks
         claimed = locks.others()
         if not runs or runs[0].config.runtime.rerun:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
         states = find_states(runs, records, claimed, locks.place, tracker.experiment_id)
-        # A run that continues from an older checkpoint trains to its end again, since its weights are needed.
+        # A run that continues from an older checkpoint is trained to the end again, since its weights are needed.
         known = {
             run: state.record
             for run, state in states.items()

@@ -1,7 +1,7 @@
-"""Stores a batch's complete state on disk. It is only arrays and JSON: loading runs no code.
+"""Stores a batch's complete state on disk, as arrays and JSON only, so loading it runs no code.
 
 Each batch has a folder in `<cache>/checkpoints` for as long as it may need to be resumed. The folder holds the last two
-checkpoints, so that there is one left if the last one is damaged.
+checkpoints, in case the last one is damaged.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        """Create and lock the folder, and write `about` to `manifest.json` for `harness clean` and for people.
+        """Create and lock the folder, and write `about` to `manifest.json` for `harness clean` and for users.
 
         Raises:
             filelock.Timeout: Another process holds the folder; see `harness.sweep.run_locks` on network file systems.
@@ -67,7 +67,7 @@ class Checkpoint:
         set_aside_unless_file(folder / _LOCK)
         self._lock = FileLock(folder / _LOCK)
         self._lock.acquire(blocking=False)
-        for left in folder.glob(f".{_LAST}.*"):  # From processes that were killed while saving.
+        for left in folder.glob(f".{_LAST}.*"):  # Left by processes that were killed while saving.
             left.unlink(missing_ok=True)
         for name in (_MANIFEST, _LAST, _BEFORE):
             set_aside_unless_file(folder / name)
@@ -81,7 +81,7 @@ class Checkpoint:
         return time.monotonic() >= self._next
 
     def load(self, say: Callable[[str], None]) -> Saved | None:
-        """Return the newest usable checkpoint, or None if there is none; `say` reports those that are damaged."""
+        """Return the newest usable checkpoint, or None if there is none; `say` reports damaged ones."""
         for path in (self._folder / _LAST, self._folder / _BEFORE):
             try:
                 return Saved(*read_arrays(path, _KIND, FACTS))
@@ -101,7 +101,7 @@ class Checkpoint:
                 return
 
     def save(self, saved: Saved) -> None:
-        """Save a checkpoint; the last one is kept beside it, and the one before that is replaced."""
+        """Save a checkpoint; the last one is kept as well, and the one before that is replaced."""
         start = time.monotonic()
         with contextlib.suppress(FileNotFoundError):
             (self._folder / _LAST).replace(self._folder / _BEFORE)

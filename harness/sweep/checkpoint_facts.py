@@ -1,4 +1,4 @@
-"""What a checkpoint holds besides arrays, and its validation."""
+"""The content of a checkpoint other than arrays, and its validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Points = dict[str, tuple[Count, int]]
 
 @with_config(ConfigDict(extra="forbid"))
 class RunFacts(TypedDict):
-    """A run's fields of the same names in `harness.sweep.plan.Run`, and its metrics so far."""
+    """A run's fields with the same names as in `harness.sweep.plan.Run`, and its metrics so far."""
 
     run_id: RUN_ID | Literal[""]
     sweeps: list[RUN_ID]
@@ -33,7 +33,7 @@ class RunFacts(TypedDict):
 
 @with_config(ConfigDict(extra="forbid"))
 class RecorderFacts(TypedDict):
-    """The recorder's state; `kept` has the runs whose weights are among the arrays, and the number of these."""
+    """The recorder's state; `kept` has the runs whose weights are among the arrays, with the number of arrays."""
 
     runs: dict[str, RunFacts]
     kept: dict[str, Count]
@@ -48,7 +48,7 @@ class Facts(TypedDict):
     Attributes:
         runs: Signatures of the runs to train.
         scan: Number of the scan that is running.
-        records: Records made since the checkpoint before.
+        records: Records made since the previous checkpoint.
         points: What has been recorded so far, by run id.
     """
 

@@ -1,4 +1,4 @@
-"""Names of the claims on runs, and which runs were claimed by processes that are gone."""
+"""The names of claims on runs, and the runs that were claimed by processes that have since died."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def claim_of(signature: str, experiment_id: str) -> str:
 
 
 def owner(place: str) -> dict[str, str]:
-    """Return the tags of a run that a process on this machine trains; `place` is where it keeps its claims."""
+    """Return the tags of a run trained by a process on this machine; `place` is where the process keeps its claims."""
     return {"host": HOST, "claims": place}
 
 
@@ -31,7 +31,7 @@ def is_owned(record: Record, place: str) -> bool:
 
 
 def is_abandoned(record: Record, claimed: set[str], place: str) -> bool:
-    """Return True if a run or summary run was claimed in `place` and is marked as running, but no process claims it.
+    """Return True if a run or summary run that was claimed in `place` is marked as running but no longer claimed.
 
     Nothing is known about runs that were claimed elsewhere.
     """
@@ -42,7 +42,7 @@ def is_abandoned(record: Record, claimed: set[str], place: str) -> bool:
 
 
 def abandoned_runs(reader: RunReader, records: Sequence[Record]) -> set[str]:
-    """Return the ids of those runs that are marked as running, but that no process is training."""
+    """Return the ids of runs that are marked as running although no process is training them."""
     if all(record.info.status != "RUNNING" for record in records):
         return set()
     # If claims cannot be kept here, for example because the store is read-only, nothing is known.

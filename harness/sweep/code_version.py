@@ -16,18 +16,18 @@ from harness.runtime.secret_names import is_secret_file
 from harness.runtime.secrets import shown
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "mlflow", "hydra-core")
-MAX_PATCH = 1 << 20  # Maximum characters kept of a patch; longer patches contain data.
+MAX_PATCH = 1 << 20  # Maximum number of characters to keep of a patch; longer patches contain data.
 
 _DIFF = ("diff", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 def files(targets: Iterable[str]) -> dict[str, str]:
-    """Return the text of each file that records the code: packages, commits and uncommitted changes."""
+    """Return the texts of the files that record the code: packages, commits and uncommitted changes."""
     return {"packages.txt": packages(), "commits.txt": commits(targets), **patches(targets)}
 
 
 def packages() -> str:
-    """Return the versions of Python and the packages that results depend on, one per line."""
+    """Return the versions of Python and of the packages that affect results, one per line."""
     lines = [f"python=={platform.python_version()}", f"harness=={importlib.metadata.version('harness')}"]
     lines += [f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES]
     return "\n".join(lines) + "\n"
@@ -42,7 +42,7 @@ def commits(targets: Iterable[str]) -> str:
 def patches(targets: Iterable[str]) -> dict[str, str]:
     """Return the uncommitted changes in the same repositories, by file name.
 
-    Files whose names are those of secrets, such as `.env`, are left out; the first lines of a patch name them.
+    Files with names of secrets, such as `.env`, are left out; the first lines of a patch list them.
     """
     found: dict[Path, str] = {}
     for root, sources in _repositories(targets).items():
@@ -51,7 +51,7 @@ def patches(targets: Iterable[str]) -> dict[str, str]:
         new = [source for source in sources if source not in tracked]
         secret = sorted(path for path in {*changed, *new} if is_secret_file(path))
         left_out = [f":(exclude,literal){path}" for path in secret]
-        patch = "".join(f"not recorded, as it may contain secrets: {shown(path)}\n" for path in secret)
+        patch = "".join(f"not recorded, because it may contain secrets: {shown(path)}\n" for path in secret)
         patch += _git(root, *_DIFF, "HEAD", "--", ".", *left_out)
         patch += "".join(_git(root, *_DIFF, "--no-index", "/dev/null", path) for path in new if path not in secret)
         found[root] = patch
@@ -59,13 +59,13 @@ def patches(targets: Iterable[str]) -> dict[str, str]:
 
 
 def _label(root: Path) -> str:
-    """Return a repository's name in the characters that names of artifacts may have."""
+    """Return a repository's name in characters that are allowed in names of artifacts."""
     safe = re.sub(r"[^\w.-]", "_", root.name, flags=re.ASCII)[:100]
     return safe if safe == root.name else f"{safe}-{hashlib.blake2b(os.fsencode(root.name), digest_size=4).hexdigest()}"
 
 
 def _repositories(targets: Iterable[str]) -> dict[Path, list[str]]:
-    """Return the paths of the source files of the harness and of models by repository, except ignored ones."""
+    """Return the paths of the source files of the harness and of models, except ignored files, by repository."""
     own = (path.resolve() for target in targets for path in own_modules(target.rpartition(".")[0]).values())
     roots: dict[Path, str] = {}
     found: dict[Path, list[str]] = {}
@@ -82,12 +82,12 @@ def _repositories(targets: Iterable[str]) -> dict[Path, list[str]]:
 
 
 def _git(folder: Path, *words: str) -> str:
-    """Return git's output, or an empty string if there is no git or no repository."""
+    """Return git's output, or an empty string without git or a repository."""
     return _output(folder, words).decode(errors="replace")
 
 
 def _paths(folder: Path, *words: str, given: Iterable[str] = ()) -> set[str]:
-    """Return the paths that git prints for those that it is `given`, with `-z` among the `words`."""
+    """Return the paths that git prints for the `given` paths, with `-z` among the `words`."""
     printed = _output(folder, words, b"".join(os.fsencode(path) + b"\0" for path in given))
     return {os.fsdecode(path) for path in printed.split(b"\0") if path}
 

@@ -1,4 +1,4 @@
-"""Shows a sweep's progress: a live line on a terminal, otherwise a printed line every few seconds."""
+"""Shows a sweep's progress: a live line on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.data.ingest import IngestProgress
 from harness.formatting import count, millions
 from harness.runtime.secrets import shown
 
-PLAIN_SECONDS = 10.0  # Time between lines where the output is not a terminal.
+PLAIN_SECONDS = 10.0  # Time between lines if the output is not a terminal.
 
 
 class Display:
@@ -24,16 +24,16 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        # Rich can also draw in notebooks, but only with ipywidgets.
+        # In notebooks, Rich can draw only with ipywidgets.
         self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._bar: Progress | None = None
         self._table: Live | None = None
         self._last_line = time.monotonic()
-        # The first report on the current work: its name, the time, and its progress.
+        # The first report on the current work: its name, the time, and the progress.
         self._first: tuple[str, float, tuple[int, ...]] | None = None
 
     def say(self, *lines: str) -> None:
-        """Print lines; words in them can neither control the terminal nor show a secret."""
+        """Print lines, with secrets masked and control characters escaped."""
         for line in (shown(" ".join(line.splitlines())) for line in lines):
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -54,7 +54,7 @@ class Display:
     ) -> None:
         """Show a scan's progress: `rows` of `total` over all epochs, and `ended` of `runs`. Epoch 0 is compilation.
 
-        `best` is the best result so far; a `note` is shown in place of the runs.
+        `best` is the best result so far; a `note` is shown instead of the number of runs.
         """
         is_begun = epoch and rows
         parts = [f"epoch {epoch}/{epochs}", note or f"{ended}/{count(runs, 'run')}"] if is_begun else ["compiling"]
@@ -65,7 +65,7 @@ class Display:
         self._show("training", rows, total, parts)
 
     def tasks(self, table: Table, words: str) -> None:
-        """Show a row for each task of a sweep; where there is no terminal, print only their progress, in `words`."""
+        """Show a row for each task of a sweep; without a terminal, print only their progress, in `words`."""
         if not self._is_live:
             self._say_if_due(f"tasks:  {words}")
             return
@@ -93,7 +93,7 @@ class Display:
             return
         if self._bar is None:
             self._bar = Progress(
-                SpinnerColumn(),  # It moves even while something is compiled.
+                SpinnerColumn(),  # The spinner moves even during compilation.
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=20),
                 TextColumn("{task.fields[state]}"),
@@ -106,7 +106,7 @@ class Display:
         self._bar.update(task, description=what, total=total, completed=done, state=state)
 
     def _say_if_due(self, line: str) -> None:
-        """Print progress where there is no terminal."""
+        """Print progress if there is no terminal."""
         if self._is_due(PLAIN_SECONDS):
             self._last_line = time.monotonic()
             self.say(line)

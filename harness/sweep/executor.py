@@ -1,4 +1,4 @@
-"""Executors, which train a group of lanes somewhere: plain data in; events, clocks and checkpoint arrays out."""
+"""Executors, which train a group of lanes somewhere. In: plain data. Out: events, clocks and checkpoint arrays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from harness.training.trainer import Clocks, Scan
 
 @dataclass(frozen=True)
 class LanePlan:
-    """A lane as plain data: a `harness.training.lane.Lane` whose recipe and model are given by their configuration."""
+    """A lane as plain data: a `harness.training.lane.Lane` with configurations instead of its recipe and model."""
 
     chunk: int
     model: Mapping[str, Any]
@@ -56,12 +56,12 @@ class ScanPlan:
     Attributes:
         table: The table's folder.
         mean: Mean of each column: features, targets, weights.
-        std: Standard deviation of each column, likewise.
-        lanes: Events refer to them by index.
+        std: Standard deviation of each column, in the same order.
+        lanes: The lanes; events refer to them by index.
         order_seed: Seed of the order of shuffled rows.
-        scaling: How images are scaled, which happens on the device.
-        resident: Keep the full sample in device memory.
-        bracket: Which lanes are compared with each other, if a search ends the worse ones.
+        scaling: How images are scaled, on the device.
+        resident: Whether to keep the full sample in device memory.
+        bracket: The lanes that are compared with each other, if a search prunes the worse ones.
     """
 
     table: str
@@ -86,7 +86,7 @@ class ScanPlan:
 
     @classmethod
     def from_json(cls, text: str) -> ScanPlan:
-        """Return the plan that `to_json` wrote."""
+        """Return the plan written by `to_json`."""
         values = json.loads(text)
         bracket = BracketPlan(**values["bracket"]) if values["bracket"] else None
         return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]], "bracket": bracket})
@@ -107,7 +107,7 @@ class Task(Protocol):
 
     @property
     def bytes(self) -> float:
-        """Memory that the scan needs at once, computed."""
+        """The memory that the scan needs, computed, not measured."""
         ...
 
     @property
@@ -120,20 +120,20 @@ class Task(Protocol):
         ...
 
     def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
-        """Return the seconds that one update of each of these lanes takes if it is trained alone."""
+        """Return the seconds that one update of each of these lanes takes when trained alone."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays from which an identical task can continue after the last `Progress`."""
+        """Return the arrays with which an identical task can continue after the last `Progress`."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from `state`; raises `ValueError` or `KeyError` if a different task wrote it."""
+        """Continue from `state`; raises `ValueError` or `KeyError` if it is from a different task."""
         ...
 
 
 class Executor(Protocol):
-    """A place to train. Rounding depends on its `device`, so checkpoints are used only on the same device."""
+    """Where to train. Rounding depends on the `device`, so checkpoints are used only on the same device."""
 
     device: str
     others: Sequence[str]
@@ -141,11 +141,11 @@ class Executor(Protocol):
 
     @property
     def title(self) -> str:
-        """What to call its devices."""
+        """A description of its devices."""
         ...
 
     def prepare(self, plan: ScanPlan) -> Task:
-        """Build the models and run all checks that do not need training; raises `ConfigError` if one fails."""
+        """Build the models and run all checks that need no training; raises `ConfigError` if one fails."""
         ...
 
 
@@ -156,7 +156,7 @@ def choose_executor(runtime: RuntimeConfig) -> Executor:
 
 @dataclass
 class LocalExecutor:
-    """Trains in this process, on one device or several of a kind."""
+    """Trains in this process, on one or several devices of the same kind."""
 
     device: str
     description: str = ""
@@ -164,11 +164,11 @@ class LocalExecutor:
 
     @property
     def title(self) -> str:
-        """What to call the devices."""
+        """A description of the devices."""
         return f"{self.description}, {1 + len(self.others)} devices" if self.others else self.description
 
     def prepare(self, plan: ScanPlan) -> Scan:
-        """Return the scan with its models built but nothing compiled."""
+        """Return the scan with its models built, but not compiled."""
         table = load_table(Path(plan.table))
         scaler = Scaler.with_statistics(table, plan.mean, plan.std)
         block_rows = table.train_rows if plan.resident else plan.block_rows
@@ -205,7 +205,7 @@ class LocalExecutor:
 
 
 def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
-    """Reject updates whose activations do not fit into the device's memory, if they cannot be cut into slices."""
+    """Reject updates whose activations do not fit into the device's memory and cannot be computed in slices."""
     chunk = plan.lanes[cohort.lanes[0]].chunk
     needed, has = cohort.memory.of_rows(chunk), f"this device has {memory(free / 1e6)} available"
     is_sliced = cohort.step_rows <= cohort.strategy.slice_rows
@@ -223,7 +223,7 @@ def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
 
 
 def model_builder(model: Mapping[str, Any], outputs: int = 1) -> Callable[[Any], keras.Model]:
-    """Return the function that builds `model`, as configured, for a number of inputs or the shape of one input."""
+    """Return the function that builds `model` as configured, for a number of inputs or the shape of one input."""
     build, arguments = find_target(model["_target_"]), model_arguments(model)
     if takes_outputs(build, arguments):
         return lambda inputs: build(inputs, outputs, **arguments)
@@ -231,7 +231,7 @@ def model_builder(model: Mapping[str, Any], outputs: int = 1) -> Callable[[Any],
 
 
 def takes_outputs(build: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
-    """Return True if a model's function gets the number of outputs as its second argument.
+    """Return True if a model's function receives the number of outputs as its second argument.
 
     It does if this argument is called `outputs`, `targets` or `classes`, or has no default, and is not configured.
     """
@@ -253,7 +253,7 @@ def _lane(plan: LanePlan, table: Table) -> Lane:
     identity = json.dumps([plan.model, plan.optimizer, asdict(plan.loss)], sort_keys=True)
     objective = make_objective(plan.loss, table)
     target = plan.model["_target_"]
-    code = find_target(target), source_code(target)  # Both, as a module may be imported again.
+    code = find_target(target), source_code(target)  # Compare both, because a module may be imported again.
     build = model_builder(plan.model, objective.outputs)
     recipe = Recipe(identity, build, plan.optimizer, objective, shared_as=(identity, *code))
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)

@@ -1,4 +1,4 @@
-"""Computes signatures, and what else can change a run's results; two runs with the same signature are the same run."""
+"""Computes signatures and `rounding`; two runs with the same signature are the same run."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from harness.runtime.onednn import onednn
 from harness.runtime.own_modules import source_digest
 
 ROUNDING = "rounding"
-"""The tag that holds a run's `rounding`."""
+"""The tag with a run's `rounding`."""
 
 TILE = "tile"
 """The tag that holds the number of lanes that a run's calls updated; if memory ran out, `8, then 4`."""
 
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
-# Settings that cannot affect a run's results, or only through the table.
+# Settings that cannot affect a run's results, or affect them only through the table.
 _IMAGES = tuple(f"data.{key}" for key in ("labels", "holdout_path", "path_column", "label_column", "unreadable"))
 _OTHERS = ("objective.metric", "data.date_format", "data.exclude", "data.embed")
 _IGNORED = ("tracking.", "runtime.", *_OTHERS, *_FILE_FORMAT, *_IMAGES)
@@ -38,7 +38,7 @@ def signature(config: Config, table: Table) -> str:
     if not config.stopping.is_on:
         settings = {key: value for key, value in settings.items() if not key.startswith("stopping.")}
     elif config.stopping.metric is None:
-        settings["stopping.metric"] = config.objective.metric  # The default is the deciding metric.
+        settings["stopping.metric"] = config.objective.metric  # The default value means the deciding metric.
     for key in ("data.log_columns", "data.categorical", "data.dates"):
         if key in settings:
             settings[key] = sorted(settings[key])
@@ -51,26 +51,26 @@ def sweep_signature(signatures: Iterable[str]) -> str:
 
 
 def search_signature(facts: Mapping[str, object], signatures: Iterable[str]) -> str:
-    """Hash what a search's trials depend on: its own `facts`, and all that its first runs depend on."""
+    """Hash everything that a search's trials depend on: its own `facts`, and what its first runs depend on."""
     return hash_json([facts, scipy.__version__, sorted(set(signatures))])
 
 
 def rounding(runtime: RuntimeConfig, device: str) -> str:
     """Hash everything else that can change the last bits of results: versions, processor, device and settings."""
     settings = (getattr(runtime, name) for name in ("lane_tile", "gram", "threads", "deterministic"))
-    # Appended only if they are not the usual ones, so that records without them stay comparable.
+    # Appended only if they differ from the usual ones, so that records without them stay comparable.
     kernels = [onednn()] if onednn() != ONEDNN_DEFAULT else []
     kernels += [instruction_set()] if "CPU" in device and instruction_set() != USUAL else []
     return hash_json([tf.__version__, keras.__version__, device, *settings, *kernels])
 
 
 def hash_json(value: object) -> str:
-    """Hash a value's JSON to 16 hexadecimal digits."""
+    """Hash the JSON of a value to 16 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
 def source_code(target: str) -> str:
-    """Return a digest of a user's model and all modules that it needs; for built-in models, the name is enough."""
+    """Return a digest of a user's model and all modules it needs; for built-in models, the name is enough."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""
     return source_digest(target.rpartition(".")[0])

@@ -26,35 +26,35 @@ class Leaderboard:
     """The runs of a sweep and their metrics so far.
 
     Runs that differ only in seed and split share a setting, whose score is the mean of its finished runs. If a search
-    trains its best trials again with other seeds, these runs make up the setting, without the trial, which was chosen
-    for its result; settings without such runs come last.
+    retrains its best trials with other seeds, the setting consists of those runs only, without the trial, which was
+    chosen for its result; settings without such runs come last.
     """
 
     def __init__(self, rules: Rules | None = None, trial_seed: int | None = None) -> None:
-        """Start.
+        """Create an empty leaderboard.
 
         Args:
-            rules: Those of the whole sweep, if the runs are only part of it.
-            trial_seed: The seed of a search's trials, if some are trained again with others.
+            rules: The rules of the whole sweep, if the runs are only part of it.
+            trial_seed: The seed of a search's trials, if some are retrained with other seeds.
         """
         self._rules = rules
         self.runs: list[Run] = []
         self._trial_seed = rules.trial_seed if rules else trial_seed
         self._settings: dict[Run, str] = {}
         self._members: dict[str, list[Run]] = {}  # By setting.
-        # Weights of the first run of settings that may be the best: of those that have ended, it is one. If each split
-        # is trained by a scan of its own, settings only end in the last one.
+        # Weights of the first runs of settings that may be the best. At most one of these settings has ended. If each
+        # split is trained by its own scan, settings do not end before the last scan.
         self._kept: dict[Run, list[np.ndarray]] = {}
-        self._leader: Run | None = None  # That one.
+        self._leader: Run | None = None  # The best setting that has ended.
         self._loss_spaces: set[tuple] = set()
-        self._best_values: dict[Run, dict[str, tuple[float, int]]] = {}  # Keyed by metric: value and epoch.
+        self._best_values: dict[Run, dict[str, tuple[float, int]]] = {}  # Value and epoch by metric.
         self._last: dict[Run, Mapping[str, float]] = {}
         self._tests: dict[Run, Mapping[str, float]] = {}  # Metrics on the test set.
 
     def plan(self, runs: Sequence[Run]) -> None:
-        """Set the order of runs, some of which will be added; runs of earlier calls come first."""
+        """Set the order of runs, not all of which need to be added; runs of earlier calls come first."""
         for run in runs:
-            # Losses are comparable if their kind, weights and scaling agree; otherwise only some metrics are.
+            # Losses can be compared if their kind, weights and scaling agree; otherwise, only some metrics can.
             scaler = run.scaler
             space = (run.loss, run.table.weights, scaler.log_targets, scaler.target_mean, scaler.target_std)
             self._loss_spaces.add(space)
@@ -64,14 +64,14 @@ class Leaderboard:
                 self._members.setdefault(setting, []).append(run)
 
     def add(self, runs: Sequence[Run]) -> None:
-        """Add runs, in their planned order whenever they are added: the first run of a setting represents it."""
+        """Add runs; they keep their planned order, because the first run of a setting represents it."""
         self.plan(runs)
         added = {*self.runs, *runs}
         self.runs = [run for run in self._settings if run in added]
 
     @property
     def rules(self) -> Rules:
-        """How the best run is chosen."""
+        """The rules by which the best run is chosen."""
         if self._rules:
             return self._rules
         return Rules(_values(next(iter(self._settings)), SPLITS), len(self._loss_spaces) == 1, self._trial_seed)
@@ -103,8 +103,8 @@ class Leaderboard:
     def keep_best(self, run: Run, weights: list[np.ndarray]) -> None:
         """Keep the weights of a run that has finished, if it represents a setting that may be the best.
 
-        That is the first run of a setting with the first run's split. Its own result does not matter: the model of the
-        best of several seeds would be that of the luckiest.
+        This is the first run of a setting with the first run's split. Its own result does not matter, because the best
+        of several seeds would just be the luckiest.
         """
         if _values(run, SPLITS) != self.rules.split:
             return
@@ -116,14 +116,14 @@ class Leaderboard:
         self.settle(run)
 
     def settle(self, run: Run) -> None:
-        """Drop the weights of the worse setting if a run that has ended, in whatever way, was the last of its own."""
+        """Drop the weights of the worse setting if a run that has just ended was the last of its setting."""
         is_led = self._leader in self._kept
         for each in self._repetitions(run) if is_led else [*self._kept]:
             if each in self._kept:
                 self._find_leader(each)
 
     def _find_leader(self, run: Run) -> None:
-        """Compare a run, if its setting has ended, with the leader, and drop the weights of the worse."""
+        """If a run's setting has ended, compare it with the leader, and drop the weights of the worse one."""
         if run.signature in self.rules.shared or not all(each.status for each in self._repetitions(run)):
             return
         if (before := self._leader) is None or before not in self._kept or before is run:
@@ -143,11 +143,11 @@ class Leaderboard:
         return (run, self._kept[run]) if run else None
 
     def improves_on(self, logged: float | None, run_id: str = "") -> bool:
-        """Return True if the best setting is better than what an earlier call has logged, and than reused models.
+        """Return True if the best setting is better than the one logged by an earlier call, and than reused models.
 
         Args:
-            logged: The score of the setting whose model that call has logged, when it did.
-            run_id: That model's run. If it is one of these runs, its setting's score may have changed since.
+            logged: The score of the setting whose model that call logged, at that time.
+            run_id: The run of that model. If it is one of these runs, its setting's score may have changed since then.
         """
         if not self.best:
             return False
@@ -166,7 +166,7 @@ class Leaderboard:
         return sum(each.status == "FAILED" or each.pruned_at is not None for each in self._repetitions(run))
 
     def _repetitions(self, run: Run) -> list[Run]:
-        """Return the runs of a run's setting; a trial that has not been trained again is a setting of its own."""
+        """Return the runs of a run's setting; a trial that has not been retrained is a setting of its own."""
         members = self._members[self._settings[run]]
         return [each for each in members if self._is_unconfirmed(each) == self._is_unconfirmed(run)]
 
@@ -180,11 +180,11 @@ class Leaderboard:
         return cost(comparable_metric(self._last[run]), self._last[run])
 
     def set_test(self, run: Run, metrics: Mapping[str, float]) -> None:
-        """Set the metrics of a finished run on the test set; they are not used to choose runs."""
+        """Set the test metrics of a finished run, which are not used to choose runs."""
         self._tests[run] = metrics
 
     def tests_of_chosen(self) -> dict[Run, Mapping[str, float]]:
-        """Return the metrics on the test set of the best setting's runs, among batch and among full-sample runs."""
+        """Return the test metrics of the runs of the best batch setting and of the best full-sample setting."""
         chosen: list[Run] = []
         for is_full in (False, True):
             if finished := [run for run in self.runs if run.status == "FINISHED" and run.config.is_full == is_full]:
@@ -195,7 +195,7 @@ class Leaderboard:
     def results(self) -> list[RunResult]:
         """Return the results of all runs, for the summary.
 
-        The first finished run of a setting with several has their mean. Trials that nothing confirms have no score if
+        The first finished run of a setting has the mean over the setting's runs. Unconfirmed trials have no score if
         others of their kind are confirmed.
         """
         results = {run: self._result(run) for run in self.runs if run.run_id}
@@ -211,7 +211,7 @@ class Leaderboard:
                 continue
             all_of_it, result = [results[each] for each in (first, *others)], results[first]
             result.score = self.rank(run).score
-            # A split may lack one: a holdout whose rows all have weight 0 has no loss.
+            # A split may lack a metric: a holdout whose rows all have weight 0 has no loss.
             shared = [key for key in result.metrics if all(key in each.metrics for each in all_of_it)]
             result.metrics = {key: mean(each.metrics[key] for each in all_of_it) for key in shared}
             words = [word for word in result.name.split(" ") if not word.startswith(_REPLICATE)]
@@ -248,7 +248,7 @@ class Leaderboard:
         return {"runs": runs, "kept": kept}, {str(index): value for index, value in enumerate(arrays)}
 
     def restore(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Restore the saved state of those `runs` that have one, without adding them."""
+        """Restore the saved state of those `runs` that have one, without adding the runs."""
         for run in runs:
             if (values := facts["runs"].get(run.signature)) is None:
                 continue
@@ -278,7 +278,7 @@ class Leaderboard:
 
 
 def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """Return saved weights by the signature of their run, of which `kept` has the number of arrays.
+    """Return saved weights by the run's signature; `kept` has the number of arrays of each run.
 
     Raises:
         KeyError: An array is missing.
@@ -296,5 +296,5 @@ def _values(run: Run, keys: Sequence[str]) -> list[Any]:
 
 
 def _setting(run: Run) -> str:
-    """Return what is common to runs that differ at most in seed and split."""
+    """Return the settings that are common to runs that differ only in seed and split."""
     return json.dumps({key: value for key, value in run.config.flat().items() if key not in REPLICATES})

@@ -1,4 +1,4 @@
-"""The sweep that runs belong to, and how its best run is chosen, for processes that train only some of its runs."""
+"""The sweep that runs belong to, and the rules for its best run, for processes that train only some of its runs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ class Rank(NamedTuple):
     """Orders settings; lower is better."""
 
     is_unconfirmed: bool
-    is_incomplete: bool  # Whether runs of it failed or were pruned: the mean of those that survive favors it.
+    is_incomplete: bool  # Whether some of its runs failed or were pruned: the mean over the others favors it.
     score: float
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How the best run of a sweep is chosen, which follows from all of its runs.
+    """How the best run of a sweep is chosen, as determined by all of its runs.
 
     Attributes:
-        split: The values of `SPLITS` that a run must have for its model to be kept: those of the first run.
+        split: The values of `SPLITS` of the first run; a run needs the same values for its model to be kept.
         has_one_loss: Whether the losses of all runs can be compared.
         trial_seed: The seed of a search's trials, if some are trained again with others.
-        shared: Signatures of runs whose settings have runs elsewhere, so that nothing is known of their means.
+        shared: Signatures of runs whose settings have runs elsewhere, so that their means are unknown.
     """
 
     split: list[int | None]
@@ -33,7 +33,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Membership:
-    """The sweep that runs belong to: the id of its summary run, and how its best run is chosen."""
+    """The sweep that runs belong to: the id of its summary run, and the rules for its best run."""
 
     sweep_id: str
     rules: Rules

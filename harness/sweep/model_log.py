@@ -21,7 +21,7 @@ from harness.training.export import raw_example, raw_model
 
 
 def describe_unloggable(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield a sentence for each function whose models will not be logged, from the first run that has one."""
+    """Yield a sentence for each function whose models will not be logged, based on the first run with that function."""
     logged = [run for run in runs if run.config.tracking.log_model is not LogModel.none]
     by_target = {run.config.model["_target_"]: run for run in reversed(logged)}
     for target, run in by_target.items():
@@ -47,7 +47,7 @@ class ModelLog:
         self._models: dict[str, keras.Model] = {}
 
     def build(self, run: Run, weights: Sequence[np.ndarray]) -> keras.Model:
-        """Return a run's model with these weights; valid only until the next call, because runs share model objects."""
+        """Return a run's model with these weights; valid only until the next call, since runs share model objects."""
         inputs, outputs = Encoding.of(run.table, run.config.data.scaling).inputs, run.objective.outputs
         key = json.dumps([run.config.model, inputs, outputs])
         if key not in self._models:
@@ -56,7 +56,7 @@ class ModelLog:
         return self._models[key]
 
     def check(self, runs: Sequence[Run], kept: Mapping[str, Sequence[np.ndarray]]) -> None:
-        """Raise `ValueError` unless weights, by signature, fit the models of those `runs` that have some."""
+        """Raise `ValueError` unless the weights, by signature, fit the models of the `runs` that have any."""
         for run in runs:
             if run.signature in kept:
                 self.build(run, kept[run.signature])
@@ -93,6 +93,6 @@ class ModelLog:
         if code.needs_harness:
             self._tracker.say(
                 f"model:  the model of {run.name} loads only where harness is installed, because "
-                f"{' or '.join(code.modules)} imports it. Define its layers in a module that does not."
+                f"{' or '.join(code.modules)} imports it. Define its layers in a module that does not import it."
             )
         return exported

@@ -38,22 +38,22 @@ class Run:
     config: Config
     table: Table
     signature: str
-    name: str = ""  # Made of the settings in which it differs from the other runs.
+    name: str = ""  # Consists of the settings in which the run differs from others.
     command: str = ""  # The command that trains only this run.
     run_id: str = ""  # MLflow's run id, once the run has been started.
-    sweeps: list[str] = field(default_factory=list)  # Ids of the summary runs it belongs to.
+    sweeps: list[str] = field(default_factory=list)  # Ids of the summary runs that it belongs to.
     status: str = ""  # `FINISHED`, `FAILED` or `KILLED` once it has ended.
     reason: str = ""  # Why it failed.
-    stopped_at: int | None = None  # The epoch after which it stopped improving, if it ended early.
-    pruned_at: int | None = None  # The epoch after which a search ended it.
-    search: str = ""  # Signature of the search that it is a trial of.
+    stopped_at: int | None = None  # The epoch after which it ended because it stopped improving.
+    pruned_at: int | None = None  # The epoch after which a search pruned it.
+    search: str = ""  # Signature of the search to which it belongs as a trial.
     lacks_model: bool = False  # Whether its model could not be logged.
     is_reused: bool = False  # Whether its result comes from an earlier command.
-    has_model: bool = False  # Whether that command has logged its model.
-    cohort: Cohort | None = None  # How it is trained, if its scan has been prepared.
-    scan_bytes: float = 0.0  # Memory that the scan needs, computed.
+    has_model: bool = False  # Whether that command logged its model.
+    cohort: Cohort | None = None  # How it is trained, once its scan has been prepared.
+    scan_bytes: float = 0.0  # Memory that the scan needs, computed, not measured.
     device_bytes: int = 0  # Memory of the device that trains it.
-    cost: float = math.inf  # Final value of the deciding metric such that lower is better; infinite if it failed.
+    cost: float = math.inf  # Final value of the deciding metric, signed so that lower is better; infinite if it failed.
 
     @property
     def chunk(self) -> int:
@@ -72,13 +72,13 @@ class Run:
 
     @property
     def early_updates(self) -> list[int]:
-        """Updates inside the first epochs after which the holdout is measured."""
+        """Updates within the first epochs after which the run is evaluated."""
         rows, per_epoch = self.table.train_rows, self.updates // self.config.epochs
         return early_updates(self.config.epochs, per_epoch, rows, self.table.holdout_rows)
 
     @property
     def update_bytes(self) -> float:
-        """Memory that an update needs in a plain implementation, or only its rows, before the scan is prepared."""
+        """Memory that an update needs in a plain implementation; before the scan is prepared, that of its rows only."""
         if self.cohort:
             return self.cohort.memory.of_rows(self.chunk)
         return self.chunk * sum(4 * math.prod(column.shape) for column in self.table.columns)
@@ -105,7 +105,7 @@ class Run:
         return deciding_metric(self.config.objective.metric, held_out=self.table.holdout_rows > 0)
 
     def cost_of(self, metrics: Mapping[str, float]) -> float:
-        """Return the deciding metric such that lower is better; infinite if it is missing."""
+        """Return the deciding metric, signed so that lower is better; infinite if it is missing."""
         return cost(self.metric, metrics)
 
 
@@ -128,7 +128,7 @@ def prepare(
     tables: dict[str, Table] = {}
     runs: dict[str, Run] = {}
     checked: set[tuple[str, Loss]] = set()
-    optimizers: set[str] = set()  # Those that have been checked.
+    optimizers: set[str] = set()  # Models that have already been checked.
     order = []
     for config in configs:
         _check_model(config)
@@ -208,7 +208,7 @@ def _lane_plan(runs: Sequence[Run]) -> LanePlan:
 
 
 def _check_model(config: Config) -> None:
-    """Check that the model's function exists and takes the given arguments, without building a model."""
+    """Check that the model's function exists and accepts the given arguments, without building a model."""
     target, arguments = config.model["_target_"], model_arguments(config.model)
     build = find_target(target)
     signature = inspect.signature(build)
@@ -225,7 +225,7 @@ def _check_model(config: Config) -> None:
 
 
 def _check_metric(key: str, metric: str | None, run: Run) -> None:
-    """Check that runs record a metric each epoch."""
+    """Check that runs record a metric every epoch."""
     held_out = ("val/loss", *run.objective.metrics) if run.table.holdout_rows else ()
     known = ("train/loss", *held_out)
     holdout = "" if held_out or str(metric) in known else " There is no holdout: data.holdout is 0."
@@ -257,6 +257,6 @@ def _name(runs: Sequence[Run]) -> None:
 
 
 def _named(key: str, value: object) -> str:
-    """Name a setting after the last part of its key, and the choice of a group after the group."""
+    """Name a setting after the last part of its key, and a group's choice after the group."""
     key = key.removesuffix(".name").removesuffix("._target_").rpartition(".")[-1]
     return f"{key}={str(value).removeprefix('harness.models.')}"

@@ -39,15 +39,15 @@ from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import tracking_uri
 from harness.training.events import Progress
 
-TRIAL_SECONDS = 2.0  # Seconds to train a scan for in order to estimate its time.
-VALUE_BYTES = 330  # Measured size of a metric value in SQLite, indexes included.
+TRIAL_SECONDS = 2.0  # How long to train a scan to estimate its time, in seconds.
+VALUE_BYTES = 330  # Measured size of a metric value in SQLite, including indexes.
 EPOCH_VALUES = 10  # Metric values recorded per epoch.
 
 
 def preview(configs: Sequence[Config], display: Display, console: Console, search: Search | None = None) -> None:
-    """Print each run's state, and the scans to train with their estimated cost; sources without a table are parsed.
+    """Print each run's state and the scans to train, with their estimated cost; sources without a table are parsed.
 
-    For a `search`, these are the trials.
+    For a `search`, the runs are its trials.
     """
     executor = choose_executor(configs[0].runtime)
     proposed = prepare(configs, display.reading, display.say)
@@ -158,7 +158,7 @@ def _cohorts_table(scan: PreparedScan, alone: Mapping[int, float]) -> Table:
 def _estimate_all(
     scans: Sequence[PreparedScan], executor: Executor, display: Display
 ) -> tuple[Sequence[PreparedScan], list[tuple[float, float, int, int]]]:
-    """Return what `_estimate` returns for each scan, after the scans, which are new if a damaged table was rebuilt."""
+    """Return the scans, which are new if a damaged table was rebuilt, and the result of `_estimate` for each."""
     rebuilt = set[Path]()
     while True:
         try:
@@ -188,7 +188,7 @@ def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
     epochs = [sorted(run.config.epochs for run in lane) for lane in scan.lanes]
     row_seconds = (clocks.read + clocks.train) / max(rows, 1)
     evaluation = clocks.evaluate / rows * task.rows if clocks.evaluate else row_seconds * table.holdout_rows
-    # A lane that ends early only takes part of the time.
+    # A lane that ends early takes only part of the time.
     seconds = (row_seconds * task.rows + evaluation) * sum(lane[-1] for lane in epochs) / len(epochs)
     state = sum(array.nbytes for array in task.state().values())
     runs = [*itertools.chain(*scan.lanes)]

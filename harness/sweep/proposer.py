@@ -16,12 +16,12 @@ class Result:
 
     words: tuple[str, ...]
     objective: float  # `Run.cost` (lower is better); infinite if it failed or diverged.
-    pruned_at: int | None = None  # The epoch after which a search ended it.
-    is_seeded: Callable[[], bool] = lambda: True  # Whether another seed would change the result; may take a while.
+    pruned_at: int | None = None  # The epoch after which a search pruned it.
+    is_seeded: Callable[[], bool] = lambda: True  # Whether another seed would change the result; this may take a while.
 
 
 class Proposer(Protocol):
-    """Proposes configurations until it has no more."""
+    """Proposes configurations until there are no more."""
 
     def propose(self, results: Sequence[Result]) -> Sequence[Sequence[str]]:
         """Return the configurations to train next, given all results so far; an empty list ends the sweep."""

@@ -1,4 +1,4 @@
-"""Publishes a data sample, counts of classes and saved views when a sweep starts, and a report when it ends."""
+"""Publishes a data sample, class counts and saved views when a sweep starts, and a report when it ends."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from harness.tracking.store import primary_metric
 from harness.tracking.tracker import Tracker
 
 FOLDER = "report"
-"""The folder of the report among a summary run's artifacts."""
+"""The report's folder among a summary run's artifacts."""
 
 
 def publish_start(tracker: Tracker, sweep_id: str, command: str, runs: Sequence[Run]) -> None:
-    """Log a sample of the data for figures and the counts of classes, and save views for watching the sweep."""
+    """Log a sample of the data for figures, log the class counts, and save views for watching the sweep."""
     first = runs[0]
     texts: dict[str, str] = {}
-    with contextlib.suppress(DamagedTable):  # It is replaced when it is trained on.
+    with contextlib.suppress(DamagedTable):  # A damaged table is replaced when it is trained on.
         texts = {sample.FILE: sample.sample_csv(first.table), class_counts.FILE: class_counts_csv(first.table)}
     for file, text in texts.items():
         if text:
@@ -61,7 +61,7 @@ def publish_mistakes(tracker: Tracker, sweep_id: str, run: Run, model: Any) -> N
 
 
 def has_report(reader: RunReader, sweep_id: str) -> bool:
-    """Return True if a sweep's report has been logged, and can be read."""
+    """Return True if a sweep's report has been logged and can be read."""
     try:
         return any(artifact.path.endswith(report.PAGE) for artifact in reader.client.list_artifacts(sweep_id, FOLDER))
     except Exception:
@@ -69,7 +69,7 @@ def has_report(reader: RunReader, sweep_id: str) -> bool:
 
 
 def publish_report(tracker: Tracker, sweep_id: str, display: Display) -> None:
-    """Log the report, and update the views to the settings that vary among all runs; failures only print a message."""
+    """Log the report, and add all settings that vary to the views; failures only print a message."""
     try:
         tracker.flush()
         sweep = RunReader(tracker.uri).load([sweep_id], with_sample=True)

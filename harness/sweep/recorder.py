@@ -54,7 +54,7 @@ class Recorder:
         """Start or continue the summary run if there is a sweep `folder`; see `Summary` and `Leaderboard`.
 
         All runs get `tags` and the tags of their `owner`, which are set again when a run is continued. With a
-        `membership`, the runs are some of a sweep whose summary run another process keeps.
+        `membership`, the runs are part of a sweep whose summary run is kept by another process.
         """
         self._membership = membership
         self._tracker, self._command, self._device = tracker, command, device
@@ -66,9 +66,9 @@ class Recorder:
             if folder
             else None
         )
-        self._seconds: dict[str, float] = {}  # Time spent, by activity, if there is no summary run.
+        self._seconds: dict[str, float] = {}  # Time spent by activity, if there is no summary run.
         self._has_code = bool(membership or (self._summary and self._summary.is_continued))
-        self.has_changed = not self._has_code  # Whether the sweep has other runs or results than before.
+        self.has_changed = not self._has_code  # Whether the sweep has new runs or results.
 
     @property
     def sweep_id(self) -> str:
@@ -76,11 +76,11 @@ class Recorder:
         return self._summary.run_id if self._summary else self._membership.sweep_id if self._membership else ""
 
     def plan(self, runs: Sequence[Run]) -> None:
-        """Set the order of the runs that will be added, whichever of them end first or have already ended."""
+        """Set the order of the runs that will be added, regardless of the order in which they end."""
         self._leaderboard.plan(runs)
 
     def start(self, runs: Sequence[Run]) -> None:
-        """Start the runs that have not ended; those with an id are continued."""
+        """Start the runs that have not ended; runs with an id are continued."""
         self._add(runs)
         if self._summary:
             self._summary.monitor()
@@ -143,7 +143,7 @@ class Recorder:
             self._seconds = dict(facts["seconds"])
 
     def epoch(self, runs: Sequence[Run], event: EpochEnd) -> None:
-        """Record an epoch for those runs of a lane that have not ended."""
+        """Record an epoch for the runs of a lane that have not ended."""
         for run in runs:
             if run.status:
                 continue
@@ -162,13 +162,13 @@ class Recorder:
             self._tracker.log_curve(run.run_id, "train/chunk_loss", updates[keep], losses[keep])
 
     def measured(self, runs: Sequence[Run], event: Measured) -> None:
-        """Record metrics inside an epoch for those runs of a lane that have not ended."""
+        """Record metrics within an epoch for the runs of a lane that have not ended."""
         for run in runs:
             if not run.status and event.updates in run.early_updates:
                 self._tracker.log(run.run_id, by_update(event.metrics), event.updates)
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
-        """Record the end of those runs of a lane that stop with this event."""
+        """Record the end of the runs of a lane that stop with this event."""
         for run in runs:
             if run.status or run.config.epochs not in event.stops:
                 continue
@@ -201,7 +201,7 @@ class Recorder:
                 self._leaderboard.keep_best(run, event.weights)
 
     def lacks_time_alone(self, run: Run) -> bool:
-        """Return True if a run finished in this sweep, but its time alone is not yet recorded."""
+        """Return True if a run finished in this sweep, but `time/alone_s` is not yet recorded."""
         is_recorded = self._tracker.points.is_stored(run.run_id, ALONE)
         return run.status == "FINISHED" and not run.is_reused and not is_recorded
 
@@ -226,7 +226,7 @@ class Recorder:
                 self._fail(run, event.reason)
 
     def scanned(self, clocks: Clocks) -> None:
-        """Record the time a scan took."""
+        """Record the time that a scan took."""
         if self._summary:
             self._summary.add_seconds(asdict(clocks))
         else:
@@ -235,7 +235,7 @@ class Recorder:
     def finish(self) -> None:
         """Log the chosen runs' metrics on the test set and the best setting's model, and end the summary run.
 
-        The model is not logged if an earlier call logged one of the same setting or a better one.
+        The model is not logged if an earlier call logged a model of the same setting or a better one.
         """
         for run, metrics in self._leaderboard.tests_of_chosen().items():
             if not run.is_reused:
@@ -268,7 +268,7 @@ class Recorder:
             self._summary.add(runs)
 
     def _add_ended(self, runs: Sequence[Run]) -> None:
-        """Add runs that ended earlier, and tag those that are new in this sweep."""
+        """Add runs that ended earlier, and tag those that are new to this sweep."""
         before = {run: list(run.sweeps) for run in runs}
         self._add(runs)
         for run in runs:
@@ -277,7 +277,7 @@ class Recorder:
                 self._tracker.tag(run.run_id, {"sweep": ",".join(run.sweeps)})
 
     def _log_code_once(self, runs: Sequence[Run]) -> None:
-        """Log package versions, commits and uncommitted changes, unless the sweep has them."""
+        """Log package versions, commits and uncommitted changes, unless the sweep already has them."""
         if self._has_code:
             return
         self._has_code, run_id = True, self.sweep_id or runs[0].run_id

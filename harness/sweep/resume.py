@@ -1,4 +1,4 @@
-"""Continues from a checkpoint, if it fits the runs and the store has all that was recorded by then."""
+"""Continues from a checkpoint if it matches the runs and the store has everything recorded by then."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Store:
 
 
 def runs_to_train(facts: Facts, runs: Sequence[Run]) -> list[Run]:
-    """Return those of `runs` that a checkpoint trains; raises `UnusableCheckpoint` if it trains other runs."""
+    """Return those of `runs` that are in a checkpoint; raises `UnusableCheckpoint` if it has other runs."""
     by_signature, states = {run.signature: run for run in runs}, facts["recorder"]["runs"]
     wanted = dict.fromkeys(facts["runs"])
     if len(wanted) < len(facts["runs"]) or not wanted.keys() <= by_signature.keys() & states.keys():
@@ -78,9 +78,9 @@ def restore(saved: Saved, loop: ScanLoop, runs: Sequence[Run], store: Store) -> 
 
 
 def continue_recording(runs: Sequence[Run], store: Store) -> None:
-    """Record from the beginning those of `runs` that have been started, but skip what the store already has of them.
+    """Record the started runs among `runs` from the beginning, but skip what the store already has.
 
-    Runs whose tile now has another length get new records, as their numbers would differ.
+    Runs whose tile now has a different length get new records, since their numbers would differ.
     """
     ids = [run.run_id for run in runs if run.run_id]
     store.tracker.flush()  # This process may have recorded some of it.
@@ -104,17 +104,17 @@ def _has_tile(record: Record, run: Run) -> bool:
 
 @contextlib.contextmanager
 def _state_must_fit() -> Iterator[None]:
-    """Raise `UnusableCheckpoint` if saved state does not fit what is restored from it."""
+    """Raise `UnusableCheckpoint` if saved state does not match what is restored from it."""
     try:
         yield
     except ConfigError:
-        raise  # It is about the configuration, not about the checkpoint.
+        raise  # The error is about the configuration, not the checkpoint.
     except (KeyError, ValueError) as error:
         raise UnusableCheckpoint(str(error)) from error
 
 
 def _records(runs: Sequence[Run], facts: Facts, store: Store) -> Mapping[str, Record]:
-    """Return the store's records of runs by signature; raises `UnusableCheckpoint` if one is not there."""
+    """Return the store's records of runs by signature; raises `UnusableCheckpoint` if one is missing."""
     ids = {run.signature: facts["recorder"]["runs"][run.signature]["run_id"] for run in runs}
     found = store.reader.by_id([*ids.values()]) if ids else {}
     of_run = {signature: found[run_id] for signature, run_id in ids.items() if run_id in found}
@@ -125,7 +125,7 @@ def _records(runs: Sequence[Run], facts: Facts, store: Store) -> Mapping[str, Re
 
 
 def is_of(record: Record, signature: str) -> bool:
-    """Return True if a record is of a run with this signature, and was not deleted."""
+    """Return True if a record belongs to a run with this signature and was not deleted."""
     is_deleted = record.info.lifecycle_stage != LifecycleStage.ACTIVE
     return record.data.tags.get("signature") == signature and not is_deleted
 
@@ -147,7 +147,7 @@ def _require_all_recorded(records: Mapping[str, Record], facts: Facts, store: St
 
 
 def set_recorded_after_the_end(record: Record, store: Store) -> None:
-    """Leave out what is recorded of runs that have ended, and what the store has already."""
+    """Leave out records of runs that have ended, and what the store already has."""
     keys = [key for key in record.data.metrics if key == ALONE or key.startswith(TEST)]
     points = store.reader.histories([record.info.run_id], keys) if keys else None
     steps = {} if points is None else points.groupby("metric")["step"].agg(set).to_dict()

@@ -23,20 +23,20 @@ from harness.tracking.run_colour import colour
 from harness.training.linear_models import kernel_and_bias
 
 ALONE = "time/alone_s"
-"""The metric for the time that a run would take if trained alone; it is recorded after the run has ended."""
+"""The metric for the time that a run would take if trained alone; recorded after the run has ended."""
 
 MAX_WEIGHTS = 200  # Maximum number of inputs for which a linear model's weights are recorded as metrics.
 
 
 def run_params(config: Config) -> dict[str, Any]:
     """Return the flat configuration without unset keys and with lists in Hydra's notation."""
-    labels = ("tracking.name", "tracking.note", "tracking.tags")  # They are the run's name, description and tags.
+    labels = ("tracking.name", "tracking.note", "tracking.tags")  # These become the run's name, description and tags.
     flat = {key: value for key, value in config.flat().items() if value is not None and not key.startswith(labels)}
     return {fitted(key): f"[{','.join(map(str, v))}]" if isinstance(v, list) else v for key, v in flat.items()}
 
 
 def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
-    """Return the tags of a run; `command`, the sweep's command, is used if the run has none of its own."""
+    """Return the tags of a run; `command`, the sweep's command, is used if the run has no command of its own."""
     tags = {
         "kind": "run",
         "sample": "full" if run.config.is_full else "batch",
@@ -71,7 +71,7 @@ def tile_tag(run: Run) -> dict[str, str]:
 def config_yaml(config: Config) -> str:
     """Return the configuration as YAML."""
     values = dict(asdict(config, dict_factory=_plain))
-    del values["search"]  # It belongs to the sweep.
+    del values["search"]  # This belongs to the sweep.
     return yaml.dump(values, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
 
 
@@ -91,9 +91,9 @@ def final_metrics(run: Run, model: keras.Model, epochs: int, train_seconds: floa
 
 
 def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
-    """Return the intercepts and slopes of a linear model in unscaled units; nothing for other models.
+    """Return the intercepts and slopes of a linear model in unscaled units; empty for other models.
 
-    With several targets or classes, each has its own: `weight/TARGET/FEATURE`. Values of `data.embed` have no names.
+    With several targets or classes, each has its own: `weight/TARGET/FEATURE`. Outputs of `data.embed` have no names.
     """
     found, inputs = kernel_and_bias(model), run.table.inputs
     if found is None or found[0].size > MAX_WEIGHTS or run.table.features[0].shape:
@@ -107,7 +107,7 @@ def _coefficients(run: Run, model: keras.Model) -> dict[str, float]:
 
 
 def _outputs(run: Run) -> list[str]:
-    """Return the part of a metric's name that stands for each of the model's outputs; empty if there is only one."""
+    """Return the part of a metric's name for each of the model's outputs; empty if there is only one."""
     names = run.objective.output_names
     return [f"/{key_of(name, reserved='/')}" for name in names] if len(names) > 1 else [""]
 

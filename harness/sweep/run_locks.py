@@ -1,4 +1,4 @@
-"""Tracks which process trains which runs: each lists its claims in a file, next to a lock held while the process lives.
+"""Tracks which process trains which runs: each lists its claims in a file, next to a lock that it holds while alive.
 
 The kernel releases `flock` locks however a process ends. They work between the processes of one machine, and between
 machines on network file systems that forward `flock`, as NFS on Linux does unless mounted with `nolock` or
@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from pydantic import TypeAdapter
 
 from harness.errors import ConfigError
-from harness.runtime.state_files import StateError, read_json, write_json
+from harness.runtime.state_files import StateError, read_json, set_aside_unless_file, write_json
 from harness.runtime.user_folder import user_folder
 from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import sqlite_path
@@ -32,7 +32,7 @@ _NAMES, _ID = TypeAdapter(list[str]), TypeAdapter(str)
 def claims_folder(uri: str, client: MlflowClient) -> Path:
     """Return the folder for the claims on a store's runs; it does not depend on how the store is addressed.
 
-    It is next to a database file, or for any other store, in this user's folder on this machine.
+    It is next to the database file or, for any other store, in this user's folder on this machine.
     """
     path = sqlite_path(uri)
     parent = path.parent / ".harness" / "locks" if path else user_folder()
@@ -40,7 +40,7 @@ def claims_folder(uri: str, client: MlflowClient) -> Path:
 
 
 def locks_of(uri: str, client: MlflowClient) -> RunLocks:
-    """Return this process's claims on the runs of a store, however that is addressed.
+    """Return this process's claims on the runs of a store, however the store is addressed.
 
     Raises:
         ConfigError: The folder of the claims cannot be written to.
@@ -49,19 +49,19 @@ def locks_of(uri: str, client: MlflowClient) -> RunLocks:
 
 
 class RunLocks:
-    """This process's claims on runs of a store; a context manager that releases them.
+    """This process's claims on runs of a store; as a context manager, it releases them on exit.
 
     Attributes:
-        place: Identifies where claims are kept: beside the store, or in a folder on this machine.
+        place: Identifies where claims are kept: next to the store, or in a folder on this machine.
     """
 
     def __init__(self, folder: Path, *, is_beside_store: bool = False) -> None:
-        """Create the folder if it does not exist, and claim nothing.
+        """Create the folder if it does not exist, without claiming anything.
 
         Args:
             folder: See `claims_folder`.
-            is_beside_store: Whether it belongs to a database file. All processes that use the file, or a copy of it,
-                then keep their claims in the same place.
+            is_beside_store: Whether it belongs to a database file. If so, all processes that use the file or a copy of
+                it keep their claims in the same place.
 
         Raises:
             ConfigError: The folder cannot be written to.
@@ -102,7 +102,7 @@ class RunLocks:
             self._write(self._taken)
 
     def drop(self, names: Iterable[str] | None = None) -> None:
-        """Release the claims on `names`, or by default all claims."""
+        """Release the claims on `names`, by default all claims."""
         with self.exclusive():
             self._write(set() if names is None else self._taken - set(names))
 
@@ -117,10 +117,11 @@ class RunLocks:
             for path in self._folder.glob("*.json"):
                 if path == self._claims:
                     continue
-                lock = FileLock(path.with_suffix(".lock"))
+                set_aside_unless_file(name := path.with_suffix(".lock"))
+                lock = FileLock(name)
                 with contextlib.suppress(Timeout):
                     lock.acquire(blocking=False)
-                    _remove(path, lock)  # Its process has ended.
+                    _remove(path, lock)  # The process has ended.
                     continue
                 try:
                     claimed |= {*read_json(path, _CLAIMS, _NAMES)}
@@ -130,7 +131,7 @@ class RunLocks:
         return claimed
 
     def exclusive(self) -> contextlib.AbstractContextManager[object]:
-        """Keep other processes from making or reading claims during the block; blocks may be nested."""
+        """Keep other processes from creating or reading claims during the block; blocks may be nested."""
         return self._everyone.acquire()
 
     def _write(self, names: set[str]) -> None:
@@ -140,7 +141,7 @@ class RunLocks:
 
 @contextlib.contextmanager
 def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Let only one of this user's processes at a time run the block called `name`; `say` reports having to wait."""
+    """Let only one of this user's processes at a time run the block called `name`; `say` reports a wait."""
     lock = FileLock(user_folder() / f"{name}.lock")
     try:
         lock.acquire(blocking=False)
@@ -154,7 +155,7 @@ def only_one(name: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _place(path: Path) -> str:
-    """Return the random text in a file, which is created if it does not exist or is damaged."""
+    """Return the random text in a file; the file is created if it does not exist or is damaged."""
     with contextlib.suppress(FileNotFoundError, StateError):
         return read_json(path, _FOLDER, _ID)
     write_json(path, _FOLDER, place := uuid.uuid4().hex)
@@ -162,6 +163,7 @@ def _place(path: Path) -> str:
 
 
 def _remove(claims: Path, lock: BaseFileLock) -> None:
+    set_aside_unless_file(claims)
     claims.unlink(missing_ok=True)
     Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()

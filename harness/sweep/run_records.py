@@ -1,4 +1,4 @@
-"""What a run's record says of its end and its data, and names of metrics by update."""
+"""Reads a run's ending and data from its record, and names metrics by update."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.tracking.run_tags import PRUNED, STOPPED
 
 
 def set_ended(run: Run, record: Record) -> None:
-    """Set what a run's record says of its end, apart from metrics."""
+    """Set how a run ended from its record, apart from metrics."""
     tags = record.data.tags
     run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
     run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
@@ -28,7 +28,7 @@ def set_ended(run: Run, record: Record) -> None:
 
 
 def failure_tags(reason: str) -> dict[str, str]:
-    """Return the tags of a run that has failed for a `reason`."""
+    """Return the tags of a run that failed for a `reason`."""
     return {"failure": reason, "mlflow.note.content": f"**Failed**: {markdown(' '.join(reason.split()))}"}
 
 

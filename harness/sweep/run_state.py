@@ -20,8 +20,8 @@ WITHOUT_MODEL = "without model"
 class RunState:
     """The state of a run.
 
-    This is `new`, `finished`, `diverged`, `failed`, `interrupted`, `pruned`, `running` in another process, or `without
-    model` if the run is finished, but its model is requested now and was not logged.
+    One of `new`, `finished`, `diverged`, `failed`, `interrupted`, `pruned`, `running` (in another process), and
+    `without model` (the run is finished, but its model, which is requested now, was not logged).
     """
 
     name: str
@@ -29,13 +29,13 @@ class RunState:
 
     @property
     def has_result(self) -> bool:
-        """True if the run needs no training. One that a search has pruned is a result for that search only."""
+        """True if the run needs no training. A pruned run is a result only for the search that pruned it."""
         return self.name in ("finished", "diverged", "pruned")
 
     def reusable_id(self, rounding: str) -> str:
-        """Return the id of a run that is interrupted or without model, to train it again; otherwise an empty string.
+        """Return the id of a run to retrain, which is interrupted or without model; otherwise an empty string.
 
-        If the run has metrics, training again must give the same ones, so it must be with the same `rounding`; see
+        If the run has metrics, retraining must give the same ones, and therefore needs the same `rounding`; see
         `harness.sweep.identity`.
         """
         if self.record is None or self.name not in ("interrupted", WITHOUT_MODEL):
@@ -67,7 +67,7 @@ def _state(run: Run, records: Sequence[Record], claimed: set[str], place: str, e
     states = [state for state in states if state.name != "pruned" or _is_trial_of(state, run.search)]
     results = [state for state in states if state.has_result and (state.name != "finished" or _has_model(run, state))]
     results += [RunState(WITHOUT_MODEL, state.record) for state in states if state.name == "finished"]
-    # Runs on other machines are not waited for.
+    # There is no waiting for runs on other machines.
     unfinished = [state for state in states if state.name in ("failed", "interrupted")]
     return (results or unfinished or [RunState("new")])[0]
 

@@ -42,7 +42,7 @@ from harness.training.arrangement import idle_cores
 
 
 class Sweep:
-    """A sweep whose configurations may arrive in several batches; use it as a context manager, which ends the sweep."""
+    """A sweep whose configurations may arrive in several batches; a context manager that ends the sweep on exit."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class Sweep:
             signatures: Signatures of all runs, if they are known before the first batch.
             tags: Tags to set on each run.
             search: The search that proposes the configurations.
-            is_part: Whether it is part of another sweep, which says what data and store they have in common.
-            cluster: Where workers train; None means in this process.
-            membership: The sweep that these runs belong to, if another process keeps its summary run.
+            is_part: Whether it is part of another sweep, which already reports the data and the store.
+            cluster: Where workers train; None trains in this process.
+            membership: The sweep that these runs belong to, if its summary run is kept by another process.
         """
         self._is_part = is_part
         self._search, self._search_signature = search, ""
@@ -101,7 +101,7 @@ class Sweep:
             self._resources.__exit__(kind, error, None)
 
     def _prepare(self, runs: Sequence[Run]) -> None:
-        """Prepare runs before any of them is trained; for subclasses."""
+        """Prepare runs before training; for subclasses."""
 
     def _finish(self, store: Store) -> None:
         """Record the results of the sweep as a whole."""
@@ -118,7 +118,7 @@ class Sweep:
 
         Args:
             configs: Configurations; `runtime` and `tracking` must be the same in all batches.
-            commands: For each configuration, the command that trains it alone; by default, the sweep's command.
+            commands: The command that trains each configuration alone; by default, the sweep's command.
 
         Returns:
             The ended run of each configuration, in order; equal configurations share a run.
@@ -185,13 +185,13 @@ class Sweep:
         return runs
 
     def _planned(self, configs: Sequence[Config], commands: Sequence[str], executor: Executor) -> list[Run]:
-        """Return the runs of a batch; those of earlier batches have ended."""
+        """Return the runs of a batch; runs of earlier batches have ended."""
         self._say(f"device: {executor.title}")
         runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
         if self._search:
-            # The first batch's runs stand for the data, the model and all settings that are not searched.
+            # The first batch's runs represent the data, the model and all settings that are not searched.
             own = self._signatures or [run.signature for run in runs]
             self._search_signature = self._search_signature or search_signature(self._search.facts, own)
             for run in runs:
@@ -204,7 +204,7 @@ class Sweep:
         return runs
 
     def _started(self, runs: Sequence[Run], executor: Executor) -> Store:
-        """Return the store, which is opened for the first `runs`."""
+        """Return the store; it is opened for the first `runs`."""
         if self._store is None:
             self._store = self._open(runs[0].config, executor.description, runs)
             if self._folder:
@@ -225,7 +225,7 @@ class Sweep:
         return TaskBatch(runs, scans, executor, store, self._command, self._cluster, self._folder / "tasks")
 
     def _open(self, config: Config, device: str, runs: Sequence[Run]) -> Store:
-        """Open the store, and end runs that dead processes left running."""
+        """Open the store, and end runs left running by processes that have died."""
         uri = tracking_uri(config.tracking.uri)
         experiment = DEFAULT_EXPERIMENT if config.tracking.experiment is None else config.tracking.experiment
         outbox = Path(config.runtime.cache).absolute() / "outbox"
@@ -233,7 +233,7 @@ class Sweep:
             tracker = Tracker(uri, experiment, outbox, wait=config.tracking.wait, say=self._display.say)
             opened.enter_context(tracker)
             reader = RunReader(uri)
-            # Closed after the tracker: other processes must not consider a run abandoned before its end is delivered.
+            # Released after the tracker is closed, so that no run appears abandoned before its end is delivered.
             locks = self._resources.enter_context(locks_of(uri, reader.client))
             self._resources.push(opened.pop_all())
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
@@ -270,7 +270,7 @@ class Sweep:
         for table in {run.table.folder: run.table for run in runs}.values():
             for note in table.notes:
                 self._say(f"data:   {note}")
-            if (table.dropped or table.filled) and not table.features[0].shape:  # Notes tell what images were left out.
+            if (table.dropped or table.filled) and not table.features[0].shape:  # Notes cover images left out.
                 filled = count(table.filled, "empty field")
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
             for note in filter(None, map(explain_text, table.features)):

@@ -1,4 +1,4 @@
-"""Files of facts and arrays: JSON and NumPy's own format, so that loading them runs no code."""
+"""Files of facts and arrays, in JSON and NumPy's own format, so loading them runs no code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FACTS = "facts"
 
 
 def write_arrays(path: Path, kind: str, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Replace a state file atomically by one that holds `facts`, which JSON can represent, and `arrays`."""
+    """Atomically replace a state file with one that holds `facts`, which JSON can represent, and `arrays`."""
     encoded = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{_FACTS: encoded}, **arrays)

@@ -39,7 +39,7 @@ def prepare_scans(
     bracket: RunBracket | None = None,
     known: Mapping[Run, Sequence[float | None]] = NOTHING,
 ) -> list[PreparedScan]:
-    """Check and build the scans of `runs`, see `with_bracket`; raises `ConfigError` if one cannot be trained."""
+    """Check and build the scans of `runs` (see `with_bracket`); raises `ConfigError` if one cannot be trained."""
     groups = with_bracket(arrange(runs), bracket, known)
     return [_prepared(group, executor.prepare(group.plan)) for group in groups]
 
@@ -60,7 +60,7 @@ def _tell_runs(scan: PreparedScan) -> None:
 
 @dataclass(frozen=True)
 class ScanLoop:
-    """The scans of some runs, and where their events go."""
+    """The scans of some runs, and the recorder of their events."""
 
     runs: Sequence[Run]
     scans: Sequence[PreparedScan]
@@ -71,11 +71,11 @@ class ScanLoop:
     rungs: Sequence[int] = ()  # Epochs at which a search compares the runs.
 
     def restore(self, saved: Saved) -> int:
-        """Restore the scan that was running and return its number.
+        """Restore the scan that was running, and return its number.
 
         Raises:
             ValueError: The checkpoint is for different scans.
-            KeyError: Something is missing in it.
+            KeyError: Something is missing from the checkpoint.
         """
         number = saved.facts["scan"]
         if number > len(self.scans):
@@ -95,7 +95,7 @@ class ScanLoop:
                 self.recorder.scanned(scan.task.clocks)
             self._save(len(self.scans))
         if self.runs[0].config.runtime.time_alone:
-            for scan in self.scans:  # Also those that an earlier process has trained, but may not have timed.
+            for scan in self.scans:  # Includes scans that an earlier process trained, but may not have timed.
                 self._time_alone(scan)
         self.display.clear()
 
@@ -118,7 +118,7 @@ class ScanLoop:
         self.display.clear()
 
     def _time_alone(self, scan: PreparedScan) -> None:
-        """Time single updates of the runs that shared a scan, whose own times are unknown."""
+        """Time single updates of the runs that shared a scan, since these have no times of their own."""
         lanes = [index for index, runs in enumerate(scan.lanes) if any(map(self.recorder.lacks_time_alone, runs))]
         if len(scan.lanes) == 1 or not lanes:
             return
@@ -156,13 +156,13 @@ class ScanLoop:
         self.display.training(epoch, task.epochs, rows, task.rows * task.epochs, ended, len(self.runs), best, note)
 
     def _standing(self, epoch: int) -> str:
-        """Return how a search is doing: the rung ahead, and trials left."""
+        """Return the progress of a search: the next rung, and the number of trials left."""
         rung = sum(end < epoch for end in self.rungs) + 1
         left = sum(not run.status for run in self.runs)
         return f"rung {rung}/{len(self.rungs) + 1}, {count(left, 'trial')} left"
 
     def _save(self, number: int) -> None:
-        """Write a checkpoint, then release the records made since the last one."""
+        """Write a checkpoint, then release the records made since the previous one."""
         records = self.tracker.buffer.take()
         try:
             self.checkpoint.save(self._state(number, records))
@@ -172,7 +172,7 @@ class ScanLoop:
             raise
 
     def _state(self, number: int, records: list[Record]) -> Saved:
-        """Return what a checkpoint holds, with `records` in case this process dies before it releases them."""
+        """Return the content of a checkpoint, including `records` in case this process dies before it releases them."""
         facts, weights = self.recorder.state()
         state = self.scans[number].task.state() if number < len(self.scans) else {}
         arrays = {f"scan/{name}": values for name, values in state.items()}

@@ -41,10 +41,10 @@ class Summary:
         labels: TrackingConfig | None = None,
         search: str = "",
     ) -> None:
-        """Start the summary run, or continue that of an earlier call: the one in the folder, else `record`.
+        """Start the summary run, or continue that of an earlier call: the one in the folder, or else `record`.
 
-        `labels` has the sweep's name, note and tags. With the signature of a `search`, that is the sweep's own; else it
-        follows from those of its runs.
+        `labels` has the sweep's name, note and tags. The sweep's signature is that of its `search`, if there is one, or
+        else is computed from the signatures of its runs.
         """
         self._search = search
         owner = owner or {}
@@ -66,7 +66,7 @@ class Summary:
             self.state.started = time.time()
             self.state.run_id = tracker.start_run(labels.name or sweep_name(command), {}, labels.tags | own)
         self.state.signatures = list(dict.fromkeys([*self.state.signatures, *signatures]))
-        # The number of the call is the step of the summary's metrics, so no step is recorded twice.
+        # The step of the summary's metrics is the number of the call, so no step is recorded twice.
         self.state.calls += 1
         tracker.tag(self.state.run_id, {"calls": str(self.state.calls)})
         self.state.write(folder)
@@ -83,7 +83,7 @@ class Summary:
         return self.state.seconds | {"wall": wall}
 
     def restore(self, seconds: Mapping[str, float], best: float | None) -> None:
-        """Return to an earlier state: the time spent by then, and the score of the best run logged by then."""
+        """Return to an earlier state: the time spent and the score of the best run logged by then."""
         if best != self.state.best:
             self.state.best_run = ""
         self.state.seconds, self.state.best = dict(seconds), best
@@ -109,7 +109,7 @@ class Summary:
         self._monitor = self._monitor or SystemMonitor(log)
 
     def add_seconds(self, seconds: Mapping[str, float]) -> None:
-        """Add the time a scan took, by activity."""
+        """Add the time that a scan took, by activity."""
         add_up(self.state.seconds, seconds)
 
     def end(self, results: Sequence[RunResult], status: str = "") -> None:
@@ -144,7 +144,7 @@ def _state_of(record: Record) -> SummaryState:
     }
     calls = int(record.data.tags.get("calls", 1))
     started = record.info.start_time / 1000
-    sampled = int(time.time() - started) + calls  # Calls shorter than a second have a sample each.
+    sampled = int(time.time() - started) + calls  # Calls shorter than a second have one sample each.
     return SummaryState(record.info.run_id, seconds=seconds, calls=calls, started=started, sampled=sampled)
 
 
@@ -161,9 +161,9 @@ def _describe_data(run: Run) -> str:
 
 
 def _note(state: SummaryState, command: str, experiment_id: str) -> str:
-    """Return the best runs, the data, the failures and the command as Markdown; MLflow collapses all but the start.
+    """Return the best runs, the data, the failures and the command as Markdown; MLflow shows only the start at first.
 
-    It has no tables, which MLflow draws without space between columns.
+    There are no tables, because MLflow renders them without space between columns.
     """
 
     def link(run: RunResult) -> str:

@@ -13,12 +13,12 @@ from harness.runtime.state_files import StateError, moved_aside, read_json, writ
 _FILE, _KIND = "summary.json", "sweep summary 2"
 
 MEAN = ", mean of "
-"""In the name of a result that is the mean of several runs."""
+"""Part of the name of a result that is the mean of several runs."""
 
 
 @dataclass
 class RunResult:
-    """A run that has ended, as the summary describes it."""
+    """A run that has ended, as described in the summary."""
 
     run_id: str
     name: str
@@ -37,7 +37,7 @@ class SummaryState:
     run_id: str = ""
     signatures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # Time spent, by activity.
-    best: float | None = None  # Score of the setting whose model has been logged, at that time.
+    best: float | None = None  # Score of the setting whose model was logged, at that time.
     best_run: str = ""  # The run of that model.
     runs: list[RunResult] = field(default_factory=list)
     data: list[str] = field(default_factory=list)  # Descriptions of the runs' data.
@@ -47,7 +47,7 @@ class SummaryState:
 
     @classmethod
     def read(cls, folder: Path, say: Callable[[str], None]) -> SummaryState:
-        """Return the state in a sweep's folder, or an empty one; `say` reports a damaged one, which is set aside."""
+        """Return the state in a sweep's folder, or an empty one; damaged state is set aside and reported by `say`."""
         path = folder / _FILE
         try:
             return read_json(path, _KIND, TypeAdapter(cls))
@@ -58,6 +58,6 @@ class SummaryState:
         return cls()
 
     def write(self, folder: Path) -> None:
-        """Replace the state in a sweep's folder atomically."""
+        """Atomically replace the state in a sweep's folder."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / _FILE, _KIND, asdict(self), durable=False)

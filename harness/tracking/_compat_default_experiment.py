@@ -1,10 +1,9 @@
 """Creates MLflow's default experiment in folders of any name.
 
-Reason: MLflow writes the path of the working folder into SQL as Python prints it, which fails for a path that contains
-an apostrophe or `/:`, and has no public setting for another folder.
-Gain: a store can be created in such a folder.
-Test: `tests/tracking/test_places.py` creates stores in such folders.
-Otherwise: if MLflow ignores the variable, such folders are rejected when the store is created; others work.
+Reason: MLflow inserts the path of the working folder into SQL in Python's notation, which fails for a path that
+contains an apostrophe or `/:`, and it has no public setting for another folder. Gain: a store can be created in such a
+folder. Test: `tests/tracking/test_places.py` creates stores in such folders. Otherwise: if MLflow ignores the variable,
+such folders are rejected when the store is created; others work.
 """
 
 from __future__ import annotations
@@ -18,6 +17,6 @@ from harness.runtime.environment import environment
 
 @contextmanager
 def default_artifacts(folder: Path) -> Iterator[None]:
-    """Let stores that are created inside the block keep the default experiment's artifacts in a folder."""
+    """Make stores created inside the block keep the default experiment's artifacts in a folder."""
     with environment(_MLFLOW_SERVER_ARTIFACT_ROOT=folder.as_uri()):
         yield

@@ -32,7 +32,7 @@ Point = tuple[str, str, int, float]
 
 _ENDPOINT = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 POINTS_PER_ANSWER = 25_000
-"""The maximum number that a server returns."""
+"""The maximum number of points that a server returns."""
 
 _RUNS_PER_REQUEST = 20
 
@@ -44,7 +44,7 @@ def histories(
     metrics: Sequence[str],
     points_per_answer: int = POINTS_PER_ANSWER,
 ) -> list[Point]:
-    """Return all points of some metrics of some runs; each metric of a run is sorted by time, step and value."""
+    """Return all points of some metrics of some runs; the points of a metric are sorted by time, step and value."""
     path = sqlite_path(uri)
     try:
         if path:

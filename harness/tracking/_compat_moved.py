@@ -3,7 +3,7 @@
 Reason: MLflow keeps absolute addresses of artifacts in its tables, and has no public way to change them.
 Gain: a moved folder keeps working, including in MLflow's own pages, and nothing is written to the old location.
 Test: `tests/tracking/test_moved.py` moves stores; `tests/cli/test_moved.py` continues to work there.
-Otherwise: in stores with an untested schema revision nothing is changed, so that a moved store has no artifacts.
+Otherwise: stores with an untested schema revision are not changed, so a moved store has no artifacts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.tracking.store_identity import IDENTITY
 from harness.tracking.uri import file_path
 
 FOLDERS = ("mlartifacts", "mlruns")
-"""Folders beside a store that hold the artifacts of its experiments: those of the harness, and MLflow's default."""
+"""Folders next to a store that hold the artifacts of its experiments: the harness's own, and MLflow's default."""
 
 _ADDRESSES = {
     "experiments": ("artifact_location",),
@@ -30,7 +30,7 @@ _KNOW_AGAIN = """
     UPDATE experiment_tags SET value = json_set(value, '$.path', ?, '$.inode', ?) WHERE key = ? AND json_valid(value)"""
 
 _MOST_RUNS = 1000
-"""Maximum number of runs that are looked for at the current location."""
+"""Maximum number of runs to look for at the current location."""
 
 
 def follow_move(path: Path) -> None:
@@ -53,7 +53,7 @@ def follow_move(path: Path) -> None:
 
 
 def _is_copy(store: sqlite3.Connection) -> bool:
-    """Return True if the store that this one was copied from still exists, and therefore keeps its name."""
+    """Return True if the store from which this one was copied still exists, and therefore keeps its name."""
     query = "SELECT json_extract(value, '$.path') FROM experiment_tags WHERE key = ? AND json_valid(value)"
     return any(place and Path(str(place)).is_file() for (place,) in store.execute(query, [IDENTITY]))
 
@@ -65,7 +65,7 @@ def _root(address: str) -> str:
 
 
 def _has_moved(store: sqlite3.Connection, root: str, folder: Path) -> bool:
-    """Return True if the artifacts of a run that is recorded under `root` are in `folder`, or there are no runs."""
+    """Return True if the artifacts of a run recorded under `root` are in `folder`, or if there are no runs."""
     before = file_path(root or "file:/")
     if before is None or (before.is_dir() and before.samefile(folder)):
         return False

@@ -1,8 +1,8 @@
 """Checks which local MLflow stores this version can read and write with its own SQL.
 
-MLflow's tables are private. `_compat_sqlite` and `_compat_history` use them only in stores whose schema revision was
-tested, and MLflow's client everywhere else. `tests/tracking/test_compat_sqlite.py` fails when the installed MLflow
-creates stores with another revision. If it does, compare the tables, then add the revision here.
+MLflow's tables are private. `_compat_sqlite` and `_compat_history` use them only in stores with a tested schema
+revision, and MLflow's client everywhere else. `tests/tracking/test_compat_sqlite.py` fails when the installed MLflow
+creates stores with another revision. If it fails, compare the tables, then add the revision here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BUSY_SECONDS = 20
 
 
 class UntestedSchema(Exception):
-    """The store's tables differ from those that the SQL was written for."""
+    """The store's tables differ from those for which the SQL was written."""
 
 
 @contextlib.contextmanager
@@ -38,6 +38,6 @@ def connection(path: Path) -> Iterator[sqlite3.Connection]:
                 raise UntestedSchema(path)
             yield store
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # Not an outage: the SQL does not fit the tables.
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # Not an outage: the SQL does not match the tables.
                 raise UntestedSchema(path) from error
             raise

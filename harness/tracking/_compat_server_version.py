@@ -1,9 +1,8 @@
 """Asks a tracking server for its version.
 
 Reason: MLflow's public client has no call for it.
-Gain: A server without logged models and dataset inputs is rejected before training, not when a record fails.
-Test: `tests/tracking/test_team_server.py` asks a server.
-Otherwise: No version is known, and nothing is rejected.
+Gain: a server without logged models and dataset inputs is rejected before training, rather than when a record fails.
+Test: `tests/tracking/test_team_server.py` asks a server. Otherwise: the version is unknown, and nothing is rejected.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ OLDEST = 3
 
 
 def server_version(uri: str) -> str:
-    """Return a server's version; empty for other stores, and if the server does not report it."""
+    """Return a server's version; empty for other stores, or if the server does not report it."""
     if not uri.startswith(("http://", "https://")):
         return ""
     try:
@@ -35,7 +34,7 @@ def server_version(uri: str) -> str:
 
 
 def require_new_enough(uri: str) -> None:
-    """Raise `ConfigError` if a server cannot store what is recorded."""
+    """Raise `ConfigError` if a server cannot store the harness's records."""
     version = server_version(uri)
     require(
         not version or int(version.partition(".")[0]) >= OLDEST,

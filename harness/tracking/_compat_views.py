@@ -1,9 +1,9 @@
 """Saves two views of a sweep in MLflow's UI: the table of its runs, and their charts.
 
 Reason: the UI keeps saved views in tags of the experiment, in an undocumented format; there is no API for them.
-Gain: one click leads to a sweep's runs and charts, with the columns and axes that matter.
-Test: `tests/tracking/test_browser.py` opens both views in a browser.
-Otherwise: a UI version that does not understand the format shows the experiment's page with its default columns.
+Gain: a sweep's runs and charts are one click away, with the columns and axes that matter. Test:
+`tests/tracking/test_browser.py` opens both views in a browser. Otherwise: a UI version that does not understand the
+format shows the experiment's page with its default columns.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIRST_COLUMNS = ("attributes.`Run Name`",)
 def saved_views(
     sweep_id: str, name: str, swept: Sequence[str], recorded: Collection[str], deciding: str
 ) -> dict[str, str]:
-    """Return the experiment's tags that hold a sweep's two views.
+    """Return the tags of the experiment that hold a sweep's two views.
 
     Args:
         sweep_id: Id of the summary run.
@@ -38,7 +38,7 @@ def saved_views(
     scores = [key for key in epoch_metrics(recorded) if key != "train/loss"]
     losses = list(dict.fromkeys([deciding, *scores, "train/loss"]))
     metrics = [*losses, "updates", "time/alone_s", "memory/update_mb"]
-    # The deciding metric comes first, since a laptop's window has room for only a few columns.
+    # The deciding metric comes first, since a laptop's screen has room for only a few columns.
     columns = [f"metrics.`{deciding}`", *(f"params.`{key}`" for key in swept), "tags.`sample`"]
     columns += [f"metrics.`{key}`" for key in metrics[1:]]
     state = {

@@ -1,4 +1,4 @@
-"""Fetches the artifacts of runs: their models, their configurations and the state of their code."""
+"""Fetches the artifacts of runs: models, configurations and the state of the code."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def model(records: RunReader, run_id: str, folder: Path) -> Path:
     """Download the Keras model of a run into `folder` and return its path.
 
     Raises:
-        ConfigError: There is no such run, or it has no model.
+        ConfigError: The run does not exist or has no model.
     """
-    # MLflow would look up `models:/` in the process's default store.
+    # MLflow would look up a `models:/` address in the process's default store.
     location = records.client.get_logged_model(model_id(records.run(run_id))).artifact_location
     downloaded = download_artifacts(location, dst_path=str(folder), tracking_uri=mlflow_uri(records.uri))
     return next(Path(downloaded).rglob("*.keras"))
 
 
 def request(records: RunReader, run_id: str, folder: Path) -> str:
-    """Return a request to the served model of a run, as JSON: the first row of its example.
+    """Return a request for the served model of a run, as JSON, with the first row of its example.
 
-    Empty if the model has no example of columns; pixels would be too long to read.
+    Empty if the model's example has no columns, since pixels would be too long to read.
     """
     location = records.client.get_logged_model(model_id(records.run(run_id))).artifact_location
     try:
@@ -63,7 +63,7 @@ def model_id(run: Run) -> str:
 
 
 def described(model: Path) -> dict[str, Any]:
-    """Return the metadata that a downloaded model was saved with; empty if it has none that can be read."""
+    """Return the metadata saved with a downloaded model; empty if there is none, or if it cannot be read."""
     files = [folder / "MLmodel" for folder in model.parents if (folder / "MLmodel").is_file()]
     try:
         found: Any = recorded_yaml.load(files[0].read_text(encoding="utf-8"), "MLmodel") if files else {}
@@ -74,7 +74,7 @@ def described(model: Path) -> dict[str, Any]:
 
 
 def places(metadata: dict[str, Any]) -> dict[str, str]:
-    """Return where the user's own layers and functions are, according to a model's metadata: `MODULE:NAME` by key."""
+    """Return the locations of the user's own layers and functions in a model's metadata: `MODULE:NAME` by key."""
     found = metadata.get("objects")
     known = found if isinstance(found, dict) else {}
     return {key: place for key, place in known.items() if isinstance(key, str) and isinstance(place, str)}
@@ -84,7 +84,7 @@ def settings(records: RunReader, run_id: str, folder: Path) -> dict[str, Any]:
     """Download the configuration of a run into `folder` and return it as plain values.
 
     Raises:
-        ConfigError: There is no such run, or its configuration cannot be read.
+        ConfigError: The run does not exist, or its configuration cannot be read.
     """
     run = records.run(run_id)
     try:
@@ -116,7 +116,7 @@ def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
 
 
 def _text(records: RunReader, run: Run, name: str, folder: Path, most: int = MOST_BYTES) -> str:
-    """Return the text of an artifact; `most` is the largest size in bytes that is fetched."""
+    """Return the text of an artifact of at most `most` bytes."""
     sizes = {file.path: file.file_size or 0 for file in records.client.list_artifacts(run.info.run_id)}
     is_small = sizes.get(name, 0) <= most
     require(is_small, f"{name} of run {run.info.run_id} is larger than {memory(most / 1e6)}.")

@@ -1,11 +1,11 @@
-"""MLflow's client for a store, without the defaults that do not suit a command."""
+"""MLflow's client for a store, without defaults that are unsuitable for a command."""
 
 from __future__ import annotations
 
 import logging
 import os
 
-# Otherwise MLflow prints two lines for each run that ends on a server and, where tqdm is installed, a bar per file.
+# Otherwise MLflow prints two lines for each run that ends on a server and, if tqdm is installed, a bar per file.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 

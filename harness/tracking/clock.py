@@ -1,4 +1,4 @@
-"""The times of records, by which MLflow orders runs."""
+"""The timestamps of records, by which MLflow orders runs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from harness.tracking.records import LATEST
 
 
 class Clock:
-    """Milliseconds since 1970 that never go back, even if the system's clock does."""
+    """Milliseconds since 1970 that never go backwards, even if the system's clock does."""
 
     def __init__(self, latest: int = 0) -> None:
-        """Start after `latest`."""
+        """Start with times after `latest`."""
         self._latest = latest
         self._lock = threading.Lock()
 
     def now(self) -> int:
-        """Return the time, but never one earlier than those returned before."""
+        """Return the time, never earlier than times returned before."""
         return self.after(0)
 
     def after(self, milliseconds: int) -> int:
-        """Return the time, but at least this much later than all times returned before."""
+        """Return the time, at least this much later than all times returned before."""
         with self._lock:
             self._latest = min(max(int(time.time() * 1000), self._latest + milliseconds), LATEST)
             return self._latest
@@ -34,10 +34,10 @@ class Clock:
 def newest_start(client: MlflowClient) -> int:
     """Return when the harness's newest run in a store was started, in milliseconds since 1970; 0 if unknown.
 
-    Times that other programs record are ignored: they may be in other units.
+    Times recorded by other programs are ignored, because they may be in other units.
     """
     newest = 0
-    with contextlib.suppress(MlflowException):  # A wrong order is better than no run.
+    with contextlib.suppress(MlflowException):  # Runs in the wrong order are better than no runs.
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         for kind in ("run", "sweep"):
             condition = f"tags.kind = '{kind}' AND attributes.start_time <= {LATEST}"

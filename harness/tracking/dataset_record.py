@@ -12,17 +12,17 @@ from harness.data.storage.urls import scheme
 from harness.tracking.records import LONGEST_PROFILE, LONGEST_SCHEMA
 
 _FRAME = 100
-"""Characters of JSON around the columns."""
+"""Number of characters of JSON around the columns."""
 
 
 def dataset_inputs(
     name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """Return the fields of one input per context (`training`, `holdout`, `test`) that has rows.
+    """Return the fields of one input for each context (`training`, `holdout`, `test`) with rows.
 
     MLflow keeps one input for each name and digest, so the name includes the context. The profile of the training input
-    holds the statistics of the columns, which are computed on the training rows. For a very wide table, both describe
-    only as many columns as MLflow can keep.
+    has the columns' statistics, which are computed on the training rows. For a very wide table, schema and profile
+    describe only as many columns as MLflow can store.
     """
     schema = [
         {"type": "string" if column.is_text else "float", "name": column.name, "required": True} for column in columns

@@ -1,4 +1,4 @@
-"""Recognizes runs whose records the harness cannot have written, for example ones that another program added."""
+"""Recognizes runs that the harness cannot have recorded, for example runs added by another program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def fault(run: Run) -> str:
-    """Return what is wrong with the record of a run, as a sentence; empty if it can be compared with others."""
+    """Return a sentence on what is wrong with a run's record; empty if the run can be compared with others."""
     params, is_full = run.data.params, run.data.tags.get("sample") == FULL
     size = params.get("chunksize")
     is_valid = {

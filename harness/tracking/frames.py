@@ -4,6 +4,7 @@
 # pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
+import functools
 import html
 import json
 from collections import Counter
@@ -25,19 +26,19 @@ if TYPE_CHECKING:
     from harness.data.mistakes import Mistake
 
 NOTHING = ["run_id", "name", "status", "sample", "diverged_at", "chunksize", "learning_rate", "epochs"]
-"""Columns of a table that has no runs."""
+"""Columns of a table without runs."""
 
 SHORT = 8
-"""Number of characters of an id that are shown; commands accept the beginning of an id."""
+"""Number of characters shown of an id; commands accept a prefix of an id."""
 
 MOST_SHOWN = 10
-"""Number of a sweep's runs that a notebook shows."""
+"""Number of runs of a sweep that a notebook shows."""
 
 EPOCH_AXES = {"updates": "updates", "rows": "rows", "time/train_s": "seconds"}
 CHUNK_METRIC = "train/chunk_loss"
 
 _EPOCHS = (STOPPED, PRUNED, RESTORED_EPOCH)
-"""Tags that are columns."""
+"""Tags that become columns."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,14 +52,14 @@ class Sweep:
         curves: One row per point: `run_id`, `metric`, `step`, `value`, and the `epoch`, `updates`, `rows` and `seconds`
             of training so far. `seconds` is the time of the scan, which `time/shared_by` lanes share. For metrics whose
             names start with `by_update/`, only `updates`, their step, is known.
-        sweep_id: The summary run's id. This and the next three are empty unless the runs are those of one sweep.
+        sweep_id: The summary run's id. This and the next three are empty unless the runs belong to one sweep.
         experiment_id: The summary run's experiment.
         name: The summary run's name.
         tags: The summary run's tags.
         data: The datasets: `name`, `digest`, and `rows` by context (`training`, `holdout` and `test`).
-        artifact: Returns the text of an artifact of a run, given its id and the artifact's name; None if it has none.
+        artifact: Returns the text of an artifact, given a run's id and the artifact's name; None if there is none.
         sample: At most 2,000 training rows in original units, if the data has one feature.
-        classes: For each class, its rows by part: `class`, `train`, `holdout`; if the target has classes.
+        classes: Rows of each class by part (`class`, `train`, `holdout`), if the target has classes.
         mistakes: The most confident mistakes of the best run on held-out images.
         left_out: A sentence for each run that is not among `runs` because its record cannot be compared.
     """
@@ -77,9 +78,14 @@ class Sweep:
     mistakes: Sequence[Mistake] = ()
     left_out: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def rows(self) -> list[dict[Any, Any]]:
+        """The rows of `runs`, to read."""
+        return self.runs.to_dict("records")
+
     @property
     def table(self) -> Any:
-        """The runs as a DataFrame to read: best first, with the chunksize as written, and without constant params."""
+        """The runs as a readable DataFrame: best first, with the chunksize as written, and without constant params."""
         best_first = [run["run_id"] for run in ranked(self.runs, self.params)]
         runs = self.runs.set_index("run_id", drop=False).loc[best_first]
         runs["chunksize"] = runs["chunksize"].astype(object).where(runs["sample"] != "full", "full")
@@ -103,7 +109,7 @@ class Sweep:
 
 
 def states(runs: pd.DataFrame) -> list[str]:
-    """Return how each run ended, in the words of `state_of`."""
+    """Return how each run ended, as `state_of` describes it."""
 
     def has(key: str) -> Any:
         return runs[key].notna() if key in runs else [False] * len(runs)
@@ -113,7 +119,7 @@ def states(runs: pd.DataFrame) -> list[str]:
 
 
 def row(run: Run) -> dict[str, object]:
-    """Return a run as a row: a value for each column."""
+    """Return a run as a row, with a value for each column."""
     tags = run.data.tags
     return {
         "run_id": run.info.run_id,
@@ -128,10 +134,10 @@ def row(run: Run) -> dict[str, object]:
 
 
 def frame_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> pd.DataFrame:
-    """Return a table of `runs`, one row each.
+    """Return a table of `runs`, one row per run.
 
-    If they are those of one sweep, given by its summary run, the deciding metric is this sweep's: runs that it reused
-    may have been trained for another one.
+    If they belong to one sweep, whose summary run is given, its deciding metric is used, because reused runs may have
+    been trained for a different one.
     """
     frame = typed(pd.DataFrame([row(run) for run in runs], columns=None if runs else NOTHING))
     metrics = [sweep.data.tags.get(METRIC) for sweep in sweeps]
@@ -141,15 +147,15 @@ def frame_of(runs: Sequence[Run], sweeps: Sequence[Run] = ()) -> pd.DataFrame:
 
 
 def state_of(status: str, *, diverged: bool, pruned: bool = False) -> str:
-    """Return how a run ended in the words that users see; `status` is MLflow's."""
+    """Return how a run ended, as shown to users; `status` is MLflow's."""
     if pruned:
         return "pruned"
     return "diverged" if diverged else {"KILLED": "interrupted"}.get(status, status.lower())
 
 
 def typed(runs: Any) -> pd.DataFrame:
-    """Return a table of rows made by `row`; columns that hold only numbers get numeric types."""
-    # Built at once: pandas warns about frames to which many columns are added.
+    """Return a table of rows created by `row`; columns with only numbers get numeric types."""
+    # Built in one step, because pandas warns about frames to which many columns are added.
     return pd.DataFrame({key: _typed(str(key), runs[key]) for key in runs.columns})
 
 

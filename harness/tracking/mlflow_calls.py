@@ -1,4 +1,4 @@
-"""Turns the records of an outbox into a small number of idempotent calls to MLflow."""
+"""Turns the records of an outbox into a few idempotent calls to MLflow."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from harness.tracking.records import Record
 from harness.tracking.stored_points import StoredPoints
 
 METRICS, PARAMS, TAGS = 800, 100, 100
-"""Entries per request; MLflow accepts a thousand in total."""
+"""Maximum entries per request; MLflow accepts a thousand in total."""
 
 ONE_BY_ONE = ("text", "artifact", "model", "experiment")
-"""Kinds of records that each need their own call; all others are sent in batches."""
+"""Kinds of records that need a call each; all others are sent in batches."""
 
 Call = Callable[[], object]
 
 
 class Delivery(NamedTuple):
-    """The calls that deliver some records; they are created anew for each attempt."""
+    """The calls that deliver some records; each attempt creates new ones."""
 
     records: list[Record]
     calls: Callable[[], Iterable[Call]]
 
 
 class MlflowCalls:
-    """Delivers records; if possible, those for a local store are written directly to its tables.
+    """Delivers records; if possible, writes those for a local store directly to its tables.
 
     Attributes:
-        at_once: Number of deliveries that may be made at the same time.
+        at_once: Maximum number of concurrent deliveries.
     """
 
     def __init__(self, client: MlflowClient, local: LocalStore | None, at_once: int = 1) -> None:
@@ -52,7 +52,7 @@ class MlflowCalls:
     def start(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]], ms: int) -> list[str]:
         """Start runs with these names and tags, and return their ids.
 
-        The last one starts at `ms`, and the others a millisecond apart before it, to keep their order.
+        The last run starts at `ms`, and the others before it, one millisecond apart, which preserves their order.
         """
         if self._local and runs:
             location = self._client.get_experiment(experiment_id).artifact_location
@@ -66,9 +66,9 @@ class MlflowCalls:
             return [*pool.map(create, range(ms - len(runs) + 1, ms + 1), runs)]
 
     def make_at_once(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Make deliveries concurrently until one fails; return those that have failed or not been tried."""
+        """Make deliveries concurrently until one fails; return those that failed or were not tried."""
         failed = [True] * len(deliveries)
-        order = iter(range(len(deliveries)))  # Each thread takes the next one.
+        order = iter(range(len(deliveries)))  # Each thread takes the next delivery.
         has_failed = threading.Event()
 
         def make_some() -> None:
@@ -79,10 +79,10 @@ class MlflowCalls:
                     for call in deliveries[index].calls():
                         call()
                     failed[index] = False
-                except Exception:  # The next attempt handles it.
+                except Exception:  # The next attempt handles the error.
                     has_failed.set()
 
-        # Daemons, so that a process that gives up does not wait for a server that hangs.
+        # Daemon threads, so that a process that gives up does not wait for a hanging server.
         threads = [threading.Thread(target=make_some, daemon=True) for _ in range(self.at_once)]
         for thread in threads:
             thread.start()
@@ -96,8 +96,8 @@ class MlflowCalls:
         A run's records keep their order, except that its end comes last.
 
         Args:
-            records: Either records of files and experiments, or other records.
-            outbox: The outbox that they come from; it holds their files.
+            records: Either only records of files and experiments, or only other records.
+            outbox: The outbox of the records, which holds their files.
             is_own: Whether this process wrote them.
         """
         batches: dict[str, Batch] = defaultdict(Batch)
@@ -173,7 +173,7 @@ class MlflowCalls:
             raise StateError(f"The artifacts of run {run_id} are not in the folder of its experiment.")
 
     def _upload_model(self, run_id: str, folder: Path) -> None:
-        """Upload a saved model, or continue an earlier attempt."""
+        """Upload a saved model, or continue an earlier upload."""
         run = self._client.get_run(run_id)
         known = run.outputs.model_outputs if run.outputs else []
         condition = f"source_run_id = '{run_id}'"

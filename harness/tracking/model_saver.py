@@ -1,4 +1,4 @@
-"""Saves models in MLflow's format: raw columns in, predictions out, loaded with nothing but their requirements."""
+"""Saves models in MLflow's format; they take raw columns, return predictions and load with only their requirements."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ class RawModel:
 
     Attributes:
         model: A Keras model of public layers, with an input `[rows, 1]`, or `[rows, *shape]`, for each feature.
-        example: A few rows of each feature as they are in the source: numbers and text `[rows]`, arrays
-            `[rows, *shape]`.
-        outputs: Names of the columns that it predicts: of its targets, or of the classes whose probabilities they are.
-        dates: `strptime` formats of the features that are dates, which are text in `example`; None means ISO 8601.
+        example: A few rows of each feature as in the source: numbers and text `[rows]`, arrays `[rows, *shape]`.
+        outputs: Names of the predicted columns: the targets, or the classes whose probabilities are predicted.
+        dates: `strptime` formats of features that are dates, which are text in `example`; None means ISO 8601.
         is_classes: Whether the outputs are the probabilities of classes.
-        target: The function that built the model, such as `wide.build_model`; the user's own code may be in its
-            modules.
+        target: The function that built the model, such as `wide.build_model`; its modules may contain the user's own
+            code.
         image: How images were prepared: `size`, `channels` and `fit`; empty for rows of numbers.
     """
 
@@ -51,13 +50,13 @@ class RawModel:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What goes in and what comes out, for users of the model: `classes` or `targets`, and for images `image`."""
+        """Describes inputs and outputs for users of the model: `classes` or `targets`, and for images `image`."""
         image = {"image": dict(self.image)} if self.image else {}
         return {"classes" if self.is_classes else "targets": list(self.outputs), **image}
 
 
 class ModelSaver:
-    """Saves models; `prepare` hides MLflow's preparation time before the first one."""
+    """Saves models; `prepare` hides the time that MLflow needs to prepare for the first one."""
 
     def __init__(self) -> None:
         self._preparing: threading.Thread | None = None
@@ -69,7 +68,7 @@ class ModelSaver:
             self._preparing.start()
 
     def save(self, folder: Path, raw: RawModel) -> OwnCode:
-        """Save a model into `folder`, which is created, and return the user's own code that it needs.
+        """Save a model into the new folder `folder`, and return the user's own code that it needs.
 
         Raises:
             ConfigError: The model could not be loaded again, or would then compute different values.
@@ -81,7 +80,7 @@ class ModelSaver:
         with tempfile.TemporaryDirectory() as aside, _quiet():
             path = Path(aside) / KERAS_FILE
             with warnings.catch_warnings():
-                # It is rejected below.
+                # Such models are rejected below.
                 warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
                 raw.model.save(path)
             code = own_code(path, raw.target)
@@ -106,8 +105,8 @@ class ModelSaver:
 def _signature(raw: RawModel) -> Any:
     """Return the kinds of a model's columns.
 
-    A number may be whole or not, and a date text or a time, which MLflow's own types do not allow: it rejects whole
-    numbers where it expects `double`.
+    A number may be whole or not, and a date may be text or a time. MLflow's own types do not allow this: where it
+    expects `double`, it rejects whole numbers.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
@@ -149,7 +148,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _list_packages() -> None:
-    # Saving any model makes MLflow list the packages, and it caches the list.
+    # When any model is saved, MLflow lists the packages and caches the list.
     with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as folder:
         import mlflow.pyfunc
 

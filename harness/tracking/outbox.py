@@ -36,13 +36,13 @@ BYTES_IN_MEMORY = 1 << 20
 """Bytes of records to read at once."""
 
 LONGEST_FILE = 1 << 24
-"""A file larger than this is emptied as soon as all of its records are delivered."""
+"""Files larger than this are emptied as soon as all of their records are delivered."""
 
 _NOTE_KIND, _NOTE = "delivered 1", TypeAdapter(tuple[str, int])
 
 
 class StoreUnreachable(Exception):
-    """The store stayed unreachable for the maximum waiting time; undelivered records stay in the outbox."""
+    """The store stayed unreachable for the maximum waiting time; undelivered records remain in the outbox."""
 
 
 class RecordRejected(Exception):
@@ -51,12 +51,12 @@ class RecordRejected(Exception):
 
 @dataclass
 class Taken:
-    """What was taken from an outbox.
+    """Records taken from an outbox.
 
     Attributes:
         bad: Lines that are not records.
-        fault: What is wrong with the first of them.
-        incomplete: The runs that undamaged lines among them are about.
+        fault: What is wrong with the first of these lines.
+        incomplete: The runs to which the undamaged ones among these lines refer.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Outbox:
     Attributes:
         path: The file.
         files: The folder for records' files.
-        rejected: Where lines that are not records, and records that the store rejects, are kept.
+        rejected: Where to keep lines that are not records, and records that the store rejects.
         is_damaged: Whether a line was damaged or rejected, possibly in an earlier process; any run may lack a record.
     """
 
@@ -103,7 +103,7 @@ class Outbox:
         try:
             self._file = _open(path, create=create)
         except BaseException:
-            self._release()  # Its process may have just delivered everything.
+            self._release()  # The process that wrote it may have just delivered everything.
             raise
         self._length = self._whole_lines()
         self._delivered = min(self._noted(), self._length)
@@ -124,7 +124,7 @@ class Outbox:
         os.fsync(self._file)
 
     def take(self) -> Taken:
-        """Return the oldest undelivered records, about a megabyte."""
+        """Return the oldest undelivered records, up to about a megabyte."""
         lines = self._lines(self._delivered)
         self._taken = self._delivered + sum(map(len, lines)) if lines else self._length
         taken = Taken()
@@ -146,7 +146,7 @@ class Outbox:
             self._delivered = self._taken
             is_to_be_emptied = self._delivered == self._length > self._longest_file
             if is_to_be_emptied:
-                # The old note would count what is added from now on as delivered.
+                # The old note would mark records added from now on as delivered.
                 write_json(self._note, _NOTE_KIND, [self.path.name, 0])
                 os.ftruncate(self._file, 0)
                 self._length = self._delivered = 0
@@ -172,14 +172,14 @@ class Outbox:
         return folder
 
     def own(self, path: Path) -> str:
-        """Return a path in `files` as a record names it."""
+        """Return a path in `files` as it is written in a record."""
         return path.relative_to(self.files.absolute()).as_posix()
 
     def file_of(self, name: str) -> Path:
         """Return the path of a record's file or folder.
 
         Raises:
-            StateError: It, or something in it, is not a regular file, or belongs to another user.
+            StateError: The path, or something in it, is not a regular file, or belongs to another user.
         """
         path = self.files.absolute() / name
         for folder in (self.files, path.parent):
@@ -199,7 +199,7 @@ class Outbox:
         for path in (self._note, self.path):
             with contextlib.suppress(IsADirectoryError):
                 path.unlink(missing_ok=True)
-        for left in self.path.parent.glob(f".{self._note.name}.*"):  # From a process that was killed while writing.
+        for left in self.path.parent.glob(f".{self._note.name}.*"):  # Left by a process that was killed while writing.
             left.unlink(missing_ok=True)
         self._release()
         with contextlib.suppress(OSError):  # The folder may hold other outboxes.
@@ -210,7 +210,7 @@ class Outbox:
         self._lock.release()
 
     def _whole_lines(self) -> int:
-        """Return the length of the file up to its last line break; a line without one is incomplete."""
+        """Return the length of the file up to its last line break; a last line without one is incomplete."""
         end = os.fstat(self._file).st_size
         while end > 0:
             start = max(end - self._bytes_in_memory, 0)
@@ -226,7 +226,7 @@ class Outbox:
             return [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
 
     def _noted(self) -> int:
-        """Return how much has been delivered; if that is unknown, delivering records again is harmless."""
+        """Return how much has been delivered; if this is unknown, it is harmless to deliver records again."""
         try:
             name, delivered = read_json(self._note, _NOTE_KIND, _NOTE)
         except (OSError, StateError):
@@ -237,7 +237,7 @@ class Outbox:
 
 def new_outbox(folder: Path, store: str) -> Outbox:
     """Create an outbox in `folder` for a store, given its identity."""
-    # After all others, even if the clock was set back.
+    # Sorts after all others, even if the clock was set back.
     numbers = [path.stem.rpartition("-")[2] for path in folder.glob(f"{store}-*.jsonl")]
     number = max([time.time_ns(), *(int(number) + 1 for number in numbers if number.isdecimal())])
     return Outbox(folder / f"{store}-{os.getpid()}-{number:019}.jsonl")
@@ -270,7 +270,7 @@ def lock_of(path: Path) -> Path:
 
 
 def undelivered(path: Path) -> bool:
-    """Return True if the outbox at `path` has records that are not delivered, as far as one can tell."""
+    """Return True if the outbox at `path` appears to have undelivered records."""
     try:
         name, delivered = read_json(path.with_suffix(".delivered"), _NOTE_KIND, _NOTE)
     except (OSError, StateError):

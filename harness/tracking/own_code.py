@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 _LONGEST = 400
-"""Maximum number of characters of Keras's reasons."""
+"""Maximum number of characters to show of Keras's reasons."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class OwnCode:
 
     Attributes:
         objects: Layers and functions by the name under which Keras looks them up, as `MODULE:NAME`.
-        modules: The files to store with the model: of their modules, except those of installed packages, and of all the
-            user's own modules that these import, by module name.
+        modules: The files to store with the model, by module name: those of the objects' modules, except installed
+            packages, and of all the user's own modules that these import.
         packages: Installed packages that define layers of the model, or that the modules import, as requirements.
-        needs_harness: Whether they import the harness, so that the model cannot be loaded without it.
+        needs_harness: Whether the modules import the harness, so that the model cannot be loaded without it.
     """
 
     objects: Mapping[str, str] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class OwnCode:
     needs_harness: bool = False
 
     def write(self, folder: Path) -> list[str]:
-        """Copy the modules into `folder` and return the paths of what is at its top."""
+        """Copy the modules into `folder`, and return its top-level paths."""
         for name, source in self.modules.items():
             path = folder.joinpath(*name.split("."))
             is_package = source.name == "__init__.py"
@@ -59,12 +59,12 @@ def own_code(model: Path, target: str) -> OwnCode:
 
     Args:
         model: The `.keras` file.
-        target: The function that built the model; functions of which Keras records only the name are looked up in its
+        target: The function that built the model; functions that Keras records only by name are looked up in its
             modules.
 
     Raises:
-        ConfigError: The model could not be loaded again, as a layer or function is not at the top level of a module, or
-            shares its name with another one.
+        ConfigError: The model could not be loaded again, because a layer or function is not at the top level of a
+            module, or shares its name with another one.
     """
     with zipfile.ZipFile(model) as file:
         objects = _objects(json.loads(file.read("config.json")), target)
@@ -98,7 +98,7 @@ def check_own_code(build: Callable[[], keras.Model], target: str) -> None:
 
     def described() -> keras.Model:
         model = build()
-        with warnings.catch_warnings(action="ignore"):  # What Keras warns about is rejected.
+        with warnings.catch_warnings(action="ignore"):  # The causes of Keras's warnings are rejected.
             configurations.append(keras.saving.serialize_keras_object(model))
         return model
 
@@ -115,14 +115,14 @@ def require_same(model: keras.Model, path: Path, objects: Mapping[str, str], exa
         model: Takes a dictionary of features.
         path: The file that it was saved to.
         objects: As in `OwnCode`.
-        example: Rows of each feature that is a number or text in the form that the model takes.
+        example: Rows of each feature that the model takes as a number or text.
 
     Raises:
         ConfigError: A value differs.
     """
     import keras
 
-    with warnings.catch_warnings(action="ignore"):  # About inputs whose names differ from their columns' names.
+    with warnings.catch_warnings(action="ignore"):  # About inputs with names other than their columns'.
         again: Any = keras.models.load_model(path, _imported(objects), compile=False, safe_mode=True)
         inputs = _inputs(model, example)
         first, second, loaded = (np.asarray(each(inputs, training=False)) for each in (model, model, again))
@@ -130,13 +130,13 @@ def require_same(model: keras.Model, path: Path, objects: Mapping[str, str], exa
     names = " or ".join(place.replace(":", ".") for place in objects.values())
     require(
         is_random or np.allclose(first, loaded, rtol=1e-4, equal_nan=True),
-        "it would compute different values after being reloaded, because something else that it uses has the same "
-        f"name as {names}. Rename one of them.",
+        "it would compute different values after being reloaded, because other code that it uses has the same name as "
+        f"{names}. Rename one of them.",
     )
 
 
 def _inputs(model: Any, example: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return rows in the form that a model takes, `[rows, *shape]`; features without an example are 1 or empty text."""
+    """Return rows in the form that a model expects, `[rows, *shape]`; features without an example are 1 or empty."""
     import tensorflow as tf
 
     rows = max(map(len, example.values()), default=1)
@@ -177,7 +177,7 @@ def _require_one(name: str, places: Collection[str]) -> None:
     several = " or ".join(place.replace(":", ".") for place in sorted(places))
     require(
         len(places) < 2,
-        f"it could not be loaded again, as {name} could refer to {several}. Rename one of them, or register "
+        f"it could not be loaded again, because {name} could refer to {several}. Rename one of them, or register "
         "the one that the model uses with keras.saving.register_keras_serializable(PACKAGE).",
     )
 
@@ -190,7 +190,7 @@ def _imported(objects: Mapping[str, str]) -> dict[str, Any]:
 def innermost(error: Exception) -> str:
     """Return the reason why Keras cannot load a model.
 
-    It wraps the error of a layer in those of the models around it, each with its whole configuration.
+    Keras wraps the error of a layer in the errors of the models around it, each with its whole configuration.
     """
     text = str(error).rpartition("Exception encountered: ")[2].partition("Full object config: ")[0]
     text = " ".join(text.split()).rstrip(".")
@@ -213,7 +213,7 @@ def _described(values: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def _place(key: str, module: str, name: str, around: Iterable[str]) -> str:
-    """Return where the object of a key is, `MODULE:NAME`: in its module, or for functions in one of those `around`."""
+    """Return the location of a key's object as `MODULE:NAME`: its module or, for functions, one of those `around`."""
     import keras
 
     registered = keras.saving.get_registered_object(key) if ">" in key else None
@@ -223,7 +223,8 @@ def _place(key: str, module: str, name: str, around: Iterable[str]) -> str:
     what = f"{name}{f' of {module}' if module else ''}"
     require(
         bool(places),
-        f"it could not be loaded again, as it uses {what}. Use classes and functions from the top level of a module "
+        f"it could not be loaded again, because it uses {what}. Use classes and functions from the top level of a "
+        f"module "
         "that can be imported.",
     )
     _require_one(name, places)

@@ -1,9 +1,9 @@
-"""Addresses of pages of MLflow's UI, relative to its server."""
+"""Addresses of pages in MLflow's UI, relative to its server."""
 
 from __future__ import annotations
 
 _KIND = "workflowType=machine_learning"
-"""Without it, MLflow opens pages for language models, which show no runs."""
+"""Without this, MLflow opens pages for language models, which show no runs."""
 
 
 def experiments_page() -> str:
@@ -12,7 +12,7 @@ def experiments_page() -> str:
 
 
 def view_page(experiment_id: str, view_id: str) -> str:
-    """Return an experiment's runs, as a saved view shows them."""
+    """Return the page of an experiment's runs in a saved view."""
     return f"#/experiments/{experiment_id}/runs?{_KIND}&viewStateShareKey={view_id}"
 
 

@@ -1,4 +1,4 @@
-"""Tracks which points of a run's metrics are recorded, so that none is missing or recorded twice after a resume."""
+"""Tracks which points of a run's metrics are recorded, so that a resume neither loses nor duplicates any."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 Counts = Mapping[str, tuple[int, int]]
-"""By metric: the number of points, and their highest step."""
+"""The number of points of each metric, and their highest step."""
 
 Steps = Mapping[str, Collection[int]]
-"""By metric: the steps at which the store has a point."""
+"""The steps at which the store has a point, by metric."""
 
 
 class PointLedger:
     """The points recorded for each run, and those that the store already had when the run was resumed.
 
-    MLflow only adds points, and training again gives the same values; so points that the store has are left out.
+    MLflow can only add points, and retraining gives the same values, so points that the store has are left out.
     """
 
     def __init__(self) -> None:
@@ -50,5 +50,5 @@ class PointLedger:
 
 
 def is_complete(counts: Counts, steps: Steps) -> bool:
-    """Return True if the store has all points that were counted; it may have later ones."""
+    """Return True if the store has all points that were counted; it may also have later ones."""
     return all(sum(step <= last for step in steps.get(key, ())) >= count for key, (count, last) in counts.items())

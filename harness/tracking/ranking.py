@@ -1,4 +1,4 @@
-"""The metric by which runs are compared, and their order by it."""
+"""The metric by which runs are compared, and their ranking by it."""
 
 # pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
@@ -22,7 +22,7 @@ _CHANGE_NOTHING = ("tracking.", "runtime.", METRIC)
 """Runs that differ only in these params have the same setting."""
 
 LOST = "lost"
-"""Column of settings: how many of their repetitions failed or were pruned."""
+"""Column of settings: the number of repetitions that failed or were pruned."""
 
 Run = dict[Any, Any]
 """A row of `Sweep.runs`."""
@@ -46,8 +46,8 @@ class Objective(NamedTuple):
 def objective(runs: pd.DataFrame) -> Objective:
     """Return the deciding metric for `runs`.
 
-    This is the runs' `objective.metric` if they share one; else `val/loss`, or `train/loss` without a holdout, or a
-    metric that can be compared (such as `val/rmse`) if the runs' losses cannot.
+    This is the runs' `objective.metric` if they share one. Otherwise it is `val/loss`, `train/loss` without a holdout,
+    or a metric such as `val/rmse` if the runs' losses cannot be compared.
     """
     metric = _chosen(runs) or deciding_metric(held_out=_has_values(runs, deciding_metric(held_out=True)))
     known = [key for key in runs if _has_values(runs, key)]
@@ -71,8 +71,8 @@ def _has_values(runs: pd.DataFrame, key: str) -> bool:
 def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
     """Return the finished runs, best first, then all others.
 
-    With the `params` that runs have, runs that differ only in seed and split are grouped, and ordered by their mean.
-    Settings that lost repetitions come after the others, since a mean of those that survive favors them.
+    If `params` are given, runs that differ only in seed and split are grouped, and ordered by their mean. Settings that
+    lost repetitions come after the others, since the mean over the remaining ones favors them.
     """
     found = objective(runs)
     rows = runs.to_dict("records")
@@ -93,14 +93,14 @@ def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
 
 
 def group_numbers(runs: pd.DataFrame, params: tuple[str, ...]) -> pd.Series:
-    """Return a number for each run, which is the same for runs that differ at most in seed and split."""
+    """Return a number for each run; runs that differ only in seed and split have the same number."""
     keys = [key for key in params if key not in REPLICATES and not key.startswith(_CHANGE_NOTHING)]
     texts = ["\n".join(map(str, values)) for values in runs[["sample", *keys]].itertuples(index=False)]
     return pd.Series(pd.factorize(pd.Series(texts, dtype=str))[0], index=runs.index)
 
 
 def lost(runs: pd.DataFrame, params: tuple[str, ...]) -> pd.Series:
-    """Return for each run how many repetitions of its setting failed or were pruned, and did not finish later."""
+    """Return, for each run, how many repetitions of its setting failed or were pruned and did not finish later."""
     groups, nothing = group_numbers(runs, params), [None] * len(runs)
     repetitions = list(zip(groups, *(runs[key].map(str) for key in REPLICATES if key in runs), strict=True))
     finished: set[tuple[Any, ...]] = set()

@@ -20,7 +20,7 @@ from harness.tracking.frames import EPOCH_AXES, Sweep, curves_of, datasets, fram
 from harness.tracking.run_search import RunSearch
 
 MOST_BYTES = 16 << 20
-"""Maximum size of an artifact that is read for a report."""
+"""Maximum size of artifacts to read for a report."""
 
 
 class RunReader(RunSearch):
@@ -31,9 +31,9 @@ class RunReader(RunSearch):
 
         Args:
             ids: Ids of runs or sweeps; a sweep is replaced by its runs. An empty list means the newest sweep.
-            metrics: The metrics to return curves of, by default all losses and scores; those that no run has are left
-                out.
-            with_sample: Whether to read the sample of the data too, which is an artifact.
+            metrics: The metrics whose curves to return, by default all losses and scores; metrics that no run has are
+                left out.
+            with_sample: Whether to also read the sample of the data, which is an artifact.
 
         Raises:
             ConfigError: A run does not exist, there is no sweep, or the harness recorded none of the runs.
@@ -86,7 +86,7 @@ class RunReader(RunSearch):
         return [found[run.info.run_id] for run in runs]
 
     def artifact(self, run_id: str, name: str) -> str | None:
-        """Return the text of an artifact of a run; None if it has none or cannot be reached."""
+        """Return the text of a run's artifact; None if it does not exist or cannot be read."""
         try:
             with tempfile.TemporaryDirectory() as folder:
                 return Path(self.client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
@@ -94,7 +94,7 @@ class RunReader(RunSearch):
             return None
 
     def _extras(self, sweep_id: str) -> dict[str, Any]:
-        """Return what only some sweeps have, from their artifacts; without these, the rest is still useful."""
+        """Return optional parts of a sweep from its artifacts; the rest is useful even without them."""
         readers: dict[str, tuple[str, Callable[[str], Any]]] = {
             "sample": (sample.FILE, pd.read_csv),
             "classes": (class_counts.FILE, lambda path: pd.read_csv(path, dtype={"class": str}, keep_default_na=False)),

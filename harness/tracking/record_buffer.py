@@ -1,4 +1,4 @@
-"""Passes records to an outbox, and can hold them back until a checkpoint contains them too."""
+"""Passes records to an outbox, and can hold them back until they are also in a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.tracking.records import HELD_KINDS, Record
 
 
 class RecordBuffer:
-    """Passes records to an outbox, at once or, inside `hold`, when they are released.
+    """Passes records to an outbox, either immediately or, inside `hold`, when they are released.
 
     Attributes:
-        dropped_endings: Runs whose endings `hold` has dropped.
+        dropped_endings: Runs whose endings were dropped by `hold`.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -30,7 +30,7 @@ class RecordBuffer:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold back records that would be duplicated if this process ended and another one repeated its work.
+        """Hold back records that would be duplicated if this process died and another one repeated its work.
 
         Records that have not been taken by the end of the block are dropped.
         """
@@ -49,7 +49,7 @@ class RecordBuffer:
         return records
 
     def put_back(self, records: Iterable[Record]) -> None:
-        """Hold back records again that could not be released."""
+        """Hold back records that could not be released."""
         if self._held is not None:
             self._held[:0] = records
 

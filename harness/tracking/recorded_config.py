@@ -1,6 +1,6 @@
 """Turns a run's recorded configuration back into one that can be trained.
 
-Others may write to the store, so its contents are not trusted: only plain values are accepted, and no values that
+Other people may write to the store, so its contents are not trusted: only plain values are accepted, and none that
 determine where files are written.
 """
 
@@ -16,7 +16,7 @@ from harness.config import AnyData, Config, DataConfig, ImagesConfig, kind_of
 from harness.errors import ConfigError, require
 
 RESTORED = {"lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
-"""Keys of `runtime` that can affect rounding, with the values that applied before the keys existed."""
+"""Keys of `runtime` that can affect rounding, with their values from before the keys existed."""
 
 
 def config_of(
@@ -44,7 +44,7 @@ def config_of(
 
 
 def _moved(data: Mapping[str, Any], path: object) -> dict[str, object]:
-    """Return the keys that say where the data is now: for images, one for each recorded path."""
+    """Return the keys that give the data's current location: for images, one key for each recorded path."""
     if kind_of(data) is not ImagesConfig or not isinstance(path, list):
         return {"path": path}
     keys = ["path", *(key for key in ("labels", "holdout_path") if data.get(key))]
@@ -71,7 +71,7 @@ def schema_of(data: Mapping[str, Any]) -> Any:
 
 def _structured(schema: Any, values: object) -> Any:
     require(isinstance(values, Mapping), _not_a_configuration(values))
-    # OmegaConf would resolve interpolations, so whoever wrote the record could read environment variables.
+    # OmegaConf would resolve interpolations, so the author of a record could read environment variables.
     unsafe = [text for text in _texts(values) if "${" in text or text == "???"]
     require(not unsafe, f"config.yaml contains values that are not plain: {', '.join(unsafe[:3])}")
     try:
@@ -86,7 +86,7 @@ def _not_a_configuration(values: object) -> str:
 
 
 def _texts(value: object) -> list[str]:
-    """Return all text in nested values, keys included."""
+    """Return all text in nested values, including keys."""
     if isinstance(value, Mapping):
         return [text for pair in value.items() for part in pair for text in _texts(part)]
     if isinstance(value, list):

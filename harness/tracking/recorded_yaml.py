@@ -1,4 +1,4 @@
-"""Reads YAML that others may have written, within limits that are checked before anything is built from it."""
+"""Reads YAML that other people may have written; limits are checked before anything is built from it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MOST_BYTES = 1 << 20
 def load(text: str, name: str) -> object:
     """Return the plain values in `text`.
 
-    Aliases are rejected: the harness writes none, and a few lines of them can expand to billions of values.
+    Aliases are rejected, because the harness writes none, and a few lines of them can expand to billions of values.
 
     Raises:
-        ConfigError: The text is too large or too deep, or has aliases; the message begins with `name`.
+        ConfigError: The text is too large or too deeply nested, or has aliases; the message begins with `name`.
         yaml.YAMLError: The text is not valid YAML.
     """
     require(len(text) <= MOST_BYTES, f"{name} is larger than {MOST_BYTES >> 20} MiB.")

@@ -1,7 +1,7 @@
 """The kinds of records in an outbox, and the validation of a line that holds one.
 
-A line is not trusted: it may be damaged, and what it says is written to the tracking store. So it carries a checksum,
-and there is a closed set of kinds, each with exactly these fields.
+Lines are not trusted, since they may be damaged and their contents are written to the tracking store. So each line has
+a checksum, and there is a closed set of kinds, each with a fixed set of fields.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from harness.runtime.state_files import checksum
 Record = Mapping[str, Any]
 
 LONGEST_SCHEMA, LONGEST_PROFILE = 1_048_575, 16_777_215
-"""Maximum number of characters that MLflow stores of a dataset's schema and profile."""
+"""Maximum number of characters of a dataset's schema and profile that MLflow stores."""
 
 _LONGEST_NAME = 250
 RUN_ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]*$", max_length=256)]
 _ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_\-]+$", max_length=64)]
 _KEY = Annotated[str, Field(pattern=re.compile(r"^[/\w.\- :]+\Z"), max_length=_LONGEST_NAME)]
-"""Compiled, because MLflow's `re` knows more letters, such as `²`, than the default engine."""
+"""Compiled, because Python's `re`, which MLflow uses, knows more letters, such as `²`, than the default engine."""
 
 _TEXT = Annotated[str, Field(max_length=1 << 24)]
 _VALUE = Annotated[float, Field(allow_inf_nan=False)]
 _STEP = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 LATEST = 253_402_300_799_999
-"""The last millisecond of the year 9999, counted from 1970."""
+"""The last millisecond of the year 9999, in milliseconds since 1970."""
 
 _MS = Annotated[int, Field(ge=0, le=LATEST)]
 
@@ -142,7 +142,7 @@ class _End(TypedDict):
 _Held = _Metrics | _Curve | _Tags | _End
 
 HELD_KINDS = {kind for each in get_args(_Held) for kind in get_args(get_type_hints(each)["kind"])}
-"""Kinds of records that may be held back; records of other kinds do not depend on when they are made."""
+"""Kinds of records that may be held back; for other kinds, it does not matter when they are created."""
 
 HeldRecord = Annotated[_Held, Field(discriminator="kind")]
 """A record of one of these kinds, as a checkpoint contains it."""
@@ -159,7 +159,7 @@ class InvalidRecord(ValueError):
     """An undamaged line is not a record of this version.
 
     Attributes:
-        run: The run that it seems to be about.
+        run: The run to which it appears to refer.
     """
 
     def __init__(self, run: str, fault: str) -> None:
@@ -168,7 +168,7 @@ class InvalidRecord(ValueError):
 
 
 def to_line(record: Record) -> bytes:
-    """Return a record as a line, which ends with a line break."""
+    """Return a record as a line, including the line break."""
     content = json.dumps(record, separators=(",", ":")).encode()
     return checksum(content).encode() + b" " + content + b"\n"
 

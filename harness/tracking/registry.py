@@ -11,23 +11,23 @@ from harness.tracking.reader import RunReader
 from harness.tracking.store_errors import reason
 
 CHAMPION = "champion"
-"""The alias of the version that is the best run of a sweep."""
+"""The alias for the version from the best run of a sweep."""
 
 
 def register(records: RunReader, run: Run, name: str, *, is_best: bool) -> str:
-    """Make a run's model the newest version of the registered model `name`, unless it is a version already.
+    """Make a run's model the newest version of the registered model `name`, unless it is already a version.
 
     Args:
         records: The store.
         run: A run with a logged model.
         name: The registered model, which is created if necessary.
-        is_best: Whether the version gets the alias `champion`, which then leaves the version that had it.
+        is_best: Whether to move the alias `champion` to this version.
 
     Returns:
         The version.
 
     Raises:
-        ConfigError: The run has no model, or the store refuses the name or has no registry.
+        ConfigError: The run has no model, or the store rejects the name or has no registry.
     """
     require(bool(name) and not set("/:'\"") & set(name), f"NAME must not be empty or contain / : or quotes: {name}")
     client, own_model = records.client, model_id(run)

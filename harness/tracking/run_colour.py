@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 FULL_COLOUR = "#D55E00"
-"""Full-sample runs: the vermilion of Okabe and Ito's palette, which color-blind people can tell from any blue."""
+"""Full-sample runs: the vermilion of Okabe and Ito's palette, which color-blind people can distinguish from blues."""
 
 _HUES = ("00A76F", "5796A0", "727DE8", "497EC1", "845FE4", "8935FB", "AA1ED7", "963CBD")
 """Chunks of 1, 10, 100 and so on up to 10 million rows: from green through blue to purple.

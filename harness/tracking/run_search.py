@@ -25,13 +25,13 @@ REPRODUCES = "reproduces"
 """Tag of a run that was trained only to reproduce another one."""
 
 _FEW = 100
-"""Up to this many signatures are searched for one by one in an experiment of more than one page."""
+"""In an experiment of more than one page, up to this many signatures are searched for one by one."""
 
 
 _IDS_PER_REQUEST = 200
 
 LAST = "last"
-"""Refers to the newest run wherever a run is named."""
+"""Refers to the newest run, wherever a run is expected."""
 
 _ID_PREFIX = re.compile("[0-9a-f]{1,31}")
 
@@ -62,7 +62,7 @@ class RunSearch:
             raise ConfigError(f"--uri: cannot open the tracking store {masked(uri)} ({reason(error)}).") from error
 
     def named(self, ids: Sequence[str]) -> tuple[list[Run], list[Run]]:
-        """Return the runs with these ids, each once, and the summary runs among them.
+        """Return the runs with these ids, without duplicates, and the summary runs among them.
 
         Args:
             ids: Runs or sweeps as in `full_id`; a sweep is replaced by its runs. An empty list means the newest sweep.
@@ -86,12 +86,12 @@ class RunSearch:
         return list(found.values()), sweeps
 
     def full_id(self, word: str) -> str:
-        """Return the id that `word` refers to: the beginning of one run's id, or `last`, the newest run.
+        """Return the id that `word` refers to: a unique prefix of a run's id, or `last`, the newest run.
 
-        A word that is not the beginning of any id is returned as it is.
+        A word that is not a prefix of any id is returned unchanged.
 
         Raises:
-            ConfigError: Several ids begin with `word`, or there is no last run.
+            ConfigError: Several ids begin with `word`, or there is no newest run.
         """
         if word == LAST:
             newest = self.newest_runs(1)
@@ -129,7 +129,7 @@ class RunSearch:
             return {}
         experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
         found: dict[str, Run] = {}
-        # Ids are hexadecimal; a quote in a mistyped one would break the condition.
+        # Ids are hexadecimal; a quote in a mistyped id would break the condition.
         valid = [run_id for run_id in ids if run_id.isalnum()]
         for start in range(0, len(valid), _IDS_PER_REQUEST):
             named = ", ".join(f"'{run_id}'" for run_id in valid[start : start + _IDS_PER_REQUEST])
@@ -152,7 +152,7 @@ class RunSearch:
         """Return the id of the newest summary run.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There are no sweeps.
         """
         newest = self.newest_sweeps(1)
         require(bool(newest), f"No sweeps found in {masked(self.uri)}. Run `harness train -m ...` first.")
@@ -169,14 +169,14 @@ class RunSearch:
 
     @property
     def artifacts(self) -> Path | None:
-        """The artifact folder next to a local store; None for any other store."""
+        """The artifact folder next to a local store; None for other stores."""
         path = sqlite_path(self.uri)
         return (path.parent / "mlartifacts").resolve() if path else None
 
     def discarded(self) -> Iterator[tuple[Run, list[str]]]:
         """Yield failed and deleted runs, with the addresses of their artifacts and models.
 
-        Diverged runs do not count as failed: the divergence is their result.
+        Diverged runs do not count as failed, since the divergence is their result.
         """
         experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
         failed = "tags.kind = 'run' AND attributes.status = 'FAILED'"

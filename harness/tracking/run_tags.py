@@ -1,19 +1,19 @@
 """Tags that record how a run ended, shared by the modules that write and read them."""
 
 STOPPED = "stopped_at"
-"""The epoch after which a run had stopped improving and ended early."""
+"""The epoch after which a run ended early because it had stopped improving."""
 
 PRUNED = "pruned_at"
-"""The epoch after which a search ended a run, whose status is then `KILLED`."""
+"""The epoch after which a search pruned a run, whose status is then `KILLED`."""
 
 EFFORT = "search_effort"
 """On a summary run: how its runs were tuned, as text."""
 
 TRIAL_SEED = "search_seed"
-"""On a summary run: the seed of a search's trials, if the best of them are trained again with other seeds."""
+"""On a summary run: the seed of a search's trials, if the best of them are retrained with other seeds."""
 
 SPENT = "search_spent"
-"""On a summary run: the seconds that a search with `search.minutes` had spent each time it continued, then `over`."""
+"""On a summary run: the seconds that a search with `search.minutes` had spent whenever it continued, then `over`."""
 
 METRIC = "objective.metric"
 """On a summary run: the configured deciding metric; empty for the default. A run has a param of this name."""
@@ -22,4 +22,4 @@ SEARCH = "search"
 """On a pruned run and on a summary run: the signature of the search."""
 
 RESTORED_EPOCH = "restored_epoch"
-"""The epoch whose model a run has kept, if that is not necessarily the last one."""
+"""The epoch whose model a run has kept, if that may not be the last epoch."""

@@ -1,4 +1,4 @@
-"""Scores raw rows with a logged model. MLflow keeps this file with each model, so it imports nothing from harness."""
+"""Scores raw rows with a logged model. MLflow stores this file with each model, so it does not import the harness."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MILLISECONDS_A_DAY = 86_400_000
 
 
 class RawColumns(PythonModel):
-    """Takes columns as they are in the source, and returns predictions in the target's own units.
+    """Takes columns as in the source, and returns predictions in the target's own units.
 
     The model's configuration has `dates`, the `strptime` format of each feature that is a date (None means ISO 8601),
-    `outputs`, the names of the columns to return, and `objects`, where the user's own layers are: `MODULE:NAME`.
+    `outputs`, the names of the columns to return, and `objects`, the user's own layers as `MODULE:NAME`.
     """
 
     def load_context(self, context: Any) -> None:
@@ -30,7 +30,7 @@ class RawColumns(PythonModel):
         places = {name: place.partition(":") for name, place in context.model_config["objects"].items()}
         objects = {name: getattr(importlib.import_module(module), own) for name, (module, _, own) in places.items()}
         with warnings.catch_warnings():
-            # About features whose names contain characters that a tensor's name cannot have.
+            # This warning is about features with names that are not allowed for tensors.
             warnings.filterwarnings("ignore", "When providing `inputs` as a dict", UserWarning)
             model: Any = keras.models.load_model(context.artifacts["model"], objects, compile=False)
         self._model, self._inputs = model, model.input
@@ -85,7 +85,7 @@ class RawColumns(PythonModel):
 
 
 def _flat(values: Any) -> Any:
-    """Return one value a row for columns that arrive as `[rows, 1]` or as a cell with a list."""
+    """Return one value per row for columns that arrive as `[rows, 1]`, or with a list in each cell."""
     first = values.iloc[0] if isinstance(values, pd.Series) and len(values) else None
     if isinstance(first, list | np.ndarray):
         values = np.concatenate([np.atleast_1d(value) for value in values])

@@ -1,4 +1,4 @@
-"""The thread that sends records from their outbox to the store, however long that takes."""
+"""The thread that sends records from their outbox to the store, however long it takes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from harness.tracking.records import Record, to_line
 from harness.tracking.store_errors import attempts_at, cannot_write, is_unreachable, reason
 
 INTERVAL = 2.0
-"""Seconds to collect records for, so that requests are few and large."""
+"""How long to collect records, in seconds, so that requests are few and large."""
 
 _POLL = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
 _GRACE = 5.0
-"""Seconds beyond the deadline that a pending request may take."""
+"""Seconds that a pending request may take beyond the deadline."""
 
 
 class Sender:
@@ -50,7 +50,7 @@ class Sender:
             calls: Turns records into calls to MLflow.
             uri: The store's URI, for messages.
             wait: Seconds that `flush` and `close` wait for an unreachable store.
-            say: Called with a message when the store becomes unreachable, and when it is back.
+            say: Called with a message when the store becomes unreachable, and when it is reachable again.
         """
         self._outbox, self._find_leftovers, self._calls, self._uri = outbox, find_leftovers, calls, uri
         self._wait, self._say = wait, say
@@ -64,11 +64,11 @@ class Sender:
         )
         self._undeliverable: set[Path] = set()
         self._searches_wanted, self._searches_done = 1, 0  # For leftover outboxes.
-        self._incomplete: set[str] = set()  # Runs of which a record could not be delivered.
+        self._incomplete: set[str] = set()  # Runs with a record that could not be delivered.
         self._error: Exception | None = None
         self._is_unreachable = False
         self._cannot_write = False  # The store is unreachable for a reason that waiting will not fix.
-        self._is_behind = False  # The store was unreachable and has not received everything since.
+        self._is_behind = False  # The store was unreachable, and has not yet received everything.
         self._changed = threading.Condition()
         self._is_asked = False
         self._is_closing = False
@@ -98,7 +98,7 @@ class Sender:
         self._await(self._is_searching)
 
     def close(self, wait: float | None = None) -> None:
-        """Deliver what is left and end the thread; raises the same errors as `flush`."""
+        """Deliver the remaining records and end the thread; raises the same errors as `flush`."""
         seconds = self._wait if wait is None else wait
         with self._changed:
             self._is_closing = True
@@ -151,7 +151,7 @@ class Sender:
                 self._changed.notify_all()
 
     def _search(self) -> None:
-        """Deliver all leftover outboxes if requested, and keep only one of them open at a time."""
+        """Deliver all leftover outboxes if requested, keeping only one of them open at a time."""
         wanted = self._searches_wanted
         if self._searches_done < wanted:
             for outbox in self._find_leftovers():
@@ -163,7 +163,7 @@ class Sender:
             self._changed.notify_all()
 
     def _deliver_leftover(self, outbox: Outbox) -> None:
-        """Deliver an outbox; one that cannot be read does not keep others from being delivered."""
+        """Deliver an outbox; an unreadable one does not keep others from being delivered."""
         try:
             self._deliver(outbox)
         except StoreUnreachable:
@@ -185,7 +185,7 @@ class Sender:
                 records = stored.without(records)
             alone = [record for record in records if record["kind"] in ONE_BY_ONE]
             self._make(alone, outbox)
-            # Only now is it known which runs lack something.
+            # It is not known before which runs lack records.
             self._make([record for record in records if record["kind"] not in ONE_BY_ONE], outbox)
             with self._changed:
                 outbox.mark_delivered()
@@ -213,12 +213,12 @@ class Sender:
             self._is_behind, self._is_unreachable = self._is_behind or self._is_unreachable, False
 
     def _left_of(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Make deliveries at once where that is possible; return those to make one after another."""
+        """Make deliveries concurrently if possible; return those to make one after another."""
         is_possible = self._calls.at_once > 1 and len(deliveries) > 1 and not self._is_unreachable
         return self._calls.make_at_once(deliveries) if is_possible else deliveries
 
     def _killed_if_incomplete(self, record: Record, outbox: Outbox) -> Record:
-        """Let a run that lacks a record end as killed, so that the next command completes it."""
+        """End a run that lacks a record as killed, so that the next command completes it."""
         is_whole = not outbox.is_damaged and record["run"] not in self._incomplete
         return record if is_whole or record["kind"] != "end" else {**record, "status": "KILLED"}
 

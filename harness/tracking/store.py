@@ -24,7 +24,7 @@ from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path, sqlite_uri
 
 FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""Replaces MLflow's default of several minutes, which is too long when a user is waiting."""
+"""Replaces MLflow's default of several minutes, which is too long while a user is waiting."""
 
 LONGEST_FOLDER_NAME = 200
 """In bytes; file systems allow 255."""
@@ -36,7 +36,7 @@ _EXPERIMENT_TAGS = {
 
 
 def primary_metric(metric: str) -> dict[str, str]:
-    """Return the experiment's tags that tell the UI by which metric its runs are judged."""
+    """Return the tags of the experiment that tell the UI which metric to judge runs by."""
     return {
         "mlflow.experiment.primaryMetric.name": metric,
         "mlflow.experiment.primaryMetric.greaterIsBetter": str(greater_is_better(metric)).lower(),
@@ -66,13 +66,13 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     except ConfigError:
         raise
     except Exception as error:
-        # MLflow, SQLAlchemy and the database drivers raise errors of many types here.
+        # MLflow, SQLAlchemy and database drivers raise many types of errors here.
         raise ConfigError(f"tracking.uri: cannot open the tracking store {masked(uri)} ({reason(error)}).") from error
 
 
 @contextlib.contextmanager
 def _first_contact(uri: str) -> Iterator[None]:
-    """Fail fast if a server is unreachable; let only one process at a time create or open a local store."""
+    """Fail fast if a server is unreachable; only one process at a time may create or open a local store."""
     path = sqlite_path(uri)
     if path is None:
         with default_environment(FIRST_CONTACT):
@@ -85,12 +85,12 @@ def _first_contact(uri: str) -> Iterator[None]:
         if not path.exists():
             _create(path)
         with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA schema_version")  # Fails at once where MLflow would retry for minutes.
+            connection.execute("PRAGMA schema_version")  # Fails immediately, whereas MLflow would retry for minutes.
         yield
 
 
 def _create(path: Path) -> None:
-    """Create a local store under another name and then rename it, because MLflow cannot open an incomplete one."""
+    """Create a local store under another name, then rename it, because MLflow cannot open an incomplete store."""
     draft = path.with_name(path.name + ".new")
     for leftover in path.parent.glob(draft.name + "*"):
         leftover.unlink()

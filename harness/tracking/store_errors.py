@@ -1,4 +1,4 @@
-"""Decides what to do with a record after an error of the tracking store: try again, wait, or give up."""
+"""Decides what to do with a record after an error of the tracking store: retry, wait, or give up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNREACHABLE = (
 _REFUSALS = {
     401: "the user name or password is missing or wrong; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
     "or edit ~/.mlflow/credentials",
-    403: "this user may not do that; ask the server's administrator for permission",
+    403: "this user does not have permission; ask the server's administrator",
 }
 _UNTRUSTED = (
     "the server's certificate is not trusted; set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of its authority"
@@ -38,7 +38,7 @@ _OUTAGES = (408, 429, 502, 503, 504)
 _CANNOT_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _ATTEMPTS_AT_SERVER_ERROR = 5
-"""A server that still reports an internal error after this many attempts is taken to reject the record."""
+"""If a server still reports an internal error after this many attempts, the record counts as rejected."""
 
 _ATTEMPTS_AT_CONFLICT = 3
 _CONFLICTS = ("UNIQUE constraint", "duplicate key", "Duplicate entry")
@@ -55,7 +55,7 @@ _CANNOT_WRITE = (
 
 
 def reason(error: BaseException) -> str:
-    """Return the first sentence of an error's root cause, without passwords, or how to get access to the store."""
+    """Return the first sentence of an error's root cause, without passwords, or advice on how to get access."""
     if isinstance(error, MlflowException) and (refusal := _REFUSALS.get(error.get_http_status_code())):
         return refusal
     *_, cause = _chain(error)
@@ -74,14 +74,14 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def _may_pass(cause: BaseException) -> bool:
-    """Return True if an error says nothing about the record, but is due to the store's or this machine's state."""
+    """Return True if an error is caused by the state of the store or of this machine, not by the record."""
     if isinstance(cause, OSError) and (may_pass(cause) or cause.errno in _CANNOT_WRITE_ERRORS):
         return True
     return isinstance(cause, _UNREACHABLE)
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Return True if the store is a file that SQLite finds damaged."""
+    """Return True if SQLite reports that the store's file is damaged."""
     kinds = (sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError)
     return any(isinstance(cause, kinds) and any(words in str(cause) for words in _DAMAGED) for cause in _chain(error))
 

@@ -1,4 +1,4 @@
-"""What a tracking store is, however it is addressed and wherever it was moved."""
+"""Identifies a tracking store, however it is addressed and wherever it was moved."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mlflow.tracking import MlflowClient
 from harness.tracking.uri import sqlite_path
 
 IDENTITY = "harness.store"
-"""Tag of the oldest experiment of a local store: its name, and the path and inode that it was last known by."""
+"""Tag of the oldest experiment of a local store: the store's name, and its last known path and inode."""
 
 _NAME = re.compile("[0-9a-f]{16}")
 
 
 def store_identity(uri: str, client: MlflowClient) -> str:
-    """Return a name for a store that is the same under all of its addresses; it can be used as a file's name.
+    """Return a name for a store that is the same for all of its addresses and can be used in file names.
 
-    A server is known by its oldest experiment: when that was created and where its artifacts are. Both stay the same,
-    and no two servers are set up in the same millisecond. A local store keeps its name in a tag. A copy of it has
-    another path and another inode, and so another name, unless its artifacts were copied with it.
+    A server is identified by its oldest experiment: its creation time and the location of its artifacts. Neither
+    changes, and no two servers are set up in the same millisecond. A local store keeps its name in a tag. A copy has a
+    different path and inode, and therefore a different name, unless its artifacts were copied with it.
     """
     return _identity(uri, _oldest(client))
 
 
 def keep_identity(uri: str, client: MlflowClient) -> str:
-    """Like `store_identity`, but also keep the name in a local store, so that it survives moving its folder."""
+    """Like `store_identity`, but also write the name to a local store, so that the name survives moving the folder."""
     oldest = _oldest(client)
     name, path = _identity(uri, oldest), sqlite_path(uri)
     if path and oldest.lifecycle_stage == LifecycleStage.ACTIVE:

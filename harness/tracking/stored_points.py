@@ -1,6 +1,6 @@
 """Removes points that a store already has from records that an earlier process could not deliver.
 
-Another process may have trained the same runs since, and MLflow keeps a separate point for each timestamp.
+Another process may have trained the same runs since then, and MLflow keeps a separate point for each timestamp.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from harness.tracking.store_errors import is_unreachable
 
 
 class StoredPoints:
-    """The steps at which a store had points when they were first asked for."""
+    """The steps at which a store had points when first asked."""
 
     def __init__(self, client: MlflowClient, uri: str) -> None:
         self._client, self._uri = client, uri
         self._steps: dict[tuple[str, str], set[int]] = {}
 
     def read(self, records: Iterable[Record]) -> None:
-        """Read the metrics that `records` add to, unless they are known already."""
+        """Read the metrics to which `records` add points, unless they are already known."""
         wanted: dict[str, list[str]] = {}
         for run_id, key in dict.fromkeys((record["run"], key) for record in records for key in _keys(record)):
             if (run_id, key) not in self._steps:
@@ -58,10 +58,10 @@ class StoredPoints:
             if is_unreachable(error):
                 raise
             if len(run_ids) == 1:
-                return []  # There is no such run, so the store will reject its records.
+                return []  # The run does not exist, so the store will reject its records.
             return [point for run_id in run_ids for point in self._histories([run_id], keys)]
 
 
 def _keys(record: Record) -> Iterable[str]:
-    """Return the metrics that a record adds to."""
+    """Return the metrics to which a record adds points."""
     return [record["key"]] if record["kind"] == "curve" else record["values"] if record["kind"] == "metrics" else ()

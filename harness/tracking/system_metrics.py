@@ -1,4 +1,4 @@
-"""Samples the machine's system metrics, with the names and units of MLflow's system metrics."""
+"""Samples system metrics of the machine, with the same names and units as in MLflow."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SECONDS = 10.0
 
 
 class SystemMonitor:
-    """Takes samples in a separate thread, and a last one at the end."""
+    """Takes samples in a separate thread, and a final one at the end."""
 
     def __init__(self, log: Callable[[Mapping[str, float]], None], seconds: float = SECONDS) -> None:
-        """Start; `log` is called with the metrics of each sample, every `seconds`."""
+        """Start sampling every `seconds`; `log` is called with the metrics of each sample."""
         self._log, self._seconds = log, seconds
         self._network = psutil.net_io_counters()
         self._nvml, self._gpus = _gpus()
@@ -72,5 +72,5 @@ def _gpus() -> tuple[Any, list[Any]]:
 
         pynvml.nvmlInit()
         return pynvml, [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:  # The library is not installed, or it finds no driver.
+    except Exception:  # The library is not installed, or there is no driver.
         return None, []

@@ -44,7 +44,7 @@ class Tracker:
 
     Attributes:
         uri: MLflow's tracking URI.
-        store: What the store is, however it is addressed.
+        store: Identity of the store, however it is addressed.
         experiment_id: The experiment's id.
         buffer: Passes records on, and can hold them back.
         points: Keeps points from being recorded twice.
@@ -61,14 +61,14 @@ class Tracker:
         say: Callable[[str], None] = lambda line: None,
         use_tables: bool = True,
     ) -> None:
-        """Connect to the store, and start delivering the records that earlier processes could not.
+        """Connect to the store, and start delivering the records that earlier processes could not deliver.
 
         Args:
             uri: MLflow's tracking URI; a local store is created if it does not exist.
             experiment: Name of the experiment, created if it does not exist.
             folder: Folder for undelivered records; by default a temporary one.
             wait: Seconds that `flush` and `close` wait for an unreachable store.
-            say: Called with a message when the store becomes unreachable, and when it is back.
+            say: Called with a message when the store becomes unreachable, and when it is reachable again.
             use_tables: Whether to write directly to the tables of a local store; if False, use only MLflow's client.
 
         Raises:
@@ -104,11 +104,11 @@ class Tracker:
             self.close(wait=0)
         except StoreUnreachable as unreachable:
             self.say(f"store:  {unreachable}")
-        except Exception:  # The error that ended the block is the one to report.
+        except Exception:  # Report the error that ended the block instead.
             pass
 
     def start_runs(self, runs: Sequence[tuple[str, Mapping[str, Any], Mapping[str, str]]]) -> list[str]:
-        """Start runs, each given by name, params and tags, and return their ids."""
+        """Start runs, each described by name, params and tags, and return their ids."""
         named = [(masked(name), source_tags() | _masked(tags)) for name, _, tags in runs]
         ids = self._calls.start(self.experiment_id, named, self._clock.after(len(runs)))
         for run_id, (_, params, _) in zip(ids, runs, strict=True):
@@ -135,7 +135,7 @@ class Tracker:
             ) from error
 
     def set_recorded(self, run_id: str, params: Mapping[str, str], steps: Steps) -> None:
-        """Leave out from now on what a resumed run already has in the store."""
+        """From now on, leave out what the store already has of a resumed run."""
         self._recorded_params[run_id] = set(params)
         self.points.set_stored(run_id, steps)
 
@@ -199,7 +199,7 @@ class Tracker:
         self._put("end", run_id, status=status, ms=self._clock.now())
 
     def deliver_leftovers(self) -> None:
-        """Wait until the records that other processes left behind are delivered.
+        """Wait until records left behind by other processes are delivered.
 
         Raises:
             StoreUnreachable: The store stays unreachable.
@@ -216,10 +216,10 @@ class Tracker:
         self._sender.flush()
 
     def close(self, wait: float | None = None) -> None:
-        """Deliver what is left and end the thread; raises the same errors as `flush`.
+        """Deliver the remaining records and end the thread; raises the same errors as `flush`.
 
         Args:
-            wait: Seconds to wait for an unreachable store; by default, as given at the start.
+            wait: Seconds to wait for an unreachable store; by default, as passed at the start.
         """
         with self._resources:
             self._sender.close(wait)

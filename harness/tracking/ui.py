@@ -26,8 +26,8 @@ START_SECONDS = 120
 def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
     """Start MLflow's server, print its URL and links to the newest sweep, and return its exit code when it ends.
 
-    If the store is itself a server with a UI, only print the URLs. The default port is 5000, or any free port if 5000
-    is taken. `say` is called with each line.
+    If the store is a server with its own UI, only print the URLs. The default port is 5000, or any free port if 5000 is
+    taken. `say` is called with each line.
 
     Raises:
         ConfigError: The store does not exist, or the server does not start.
@@ -53,7 +53,7 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
         for line in lines:
             say(line)
         while server.poll() is None:
-            # Wait in short steps: a signal that reaches another thread would not end a longer wait.
+            # Wait in short steps, because a signal that reaches another thread would not end a longer wait.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.communicate(timeout=0.5)
         return server.returncode
@@ -65,7 +65,7 @@ def serve(uri: str, port: int | None, say: Callable[[str], None]) -> int:
 
 
 def newest_sweep_links(uri: str, server: str) -> list[str]:
-    """Return a line for each view of the store's newest sweep, with its URL on `server`."""
+    """Return a line with the URL on `server` for each view of the store's newest sweep."""
     newest = RunSearch(uri).newest_sweeps(1)
     if not newest:
         return ["No sweeps yet. Run `harness train -m ...` to train one.", f"runs: {server}/{experiments_page()}"]
@@ -107,7 +107,7 @@ def _free_port(candidates: Sequence[int]) -> int:
     """Return the first free port; 0 means any port."""
     for port in candidates:
         with socket.socket() as probe:
-            # The server sets this option too: it makes a port available whose last connection has just ended.
+            # The server also sets this option, which makes a port available right after its last connection has ended.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))

@@ -1,4 +1,4 @@
-"""Tracking URIs: which one is in use, and the file behind it."""
+"""Tracking URIs: the one in use, and the file behind it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LOCAL = re.compile(r"sqlite(?:\+\w+)?://(/?)([^?]*)(\?.*)?", re.DOTALL)
 def tracking_uri(uri: str | None = None) -> str:
     """Return the tracking URI in use: `uri`, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder.
 
-    All URIs of a local file are normalized to one: its path is made absolute, and links are resolved. A password in the
+    All URIs of a local file are normalized to the same one, with an absolute path and resolved links. A password in the
     URI is masked from now on.
 
     Raises:
-        ConfigError: It names a database in memory, or has options.
+        ConfigError: The URI refers to a database in memory, or has options.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
     remember(uri)
@@ -30,10 +30,10 @@ def tracking_uri(uri: str | None = None) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Return the file of a local store, or None for any other store; `%` followed by two digits is a character's code.
+    """Return the file of a local store, None for other stores; `%` and two hexadecimal digits encode a character.
 
     Raises:
-        ConfigError: It names a database in memory, or has options.
+        ConfigError: The URI refers to a database in memory, or has options.
     """
     found = _LOCAL.fullmatch(uri)
     if not found:
@@ -56,11 +56,11 @@ def sqlite_uri(path: Path) -> str:
 
 
 def mlflow_uri(uri: str) -> str:
-    """Return `uri` in the form to pass to MLflow, which would create the folder of a quoted path as it is written."""
+    """Return `uri` in the form that MLflow needs, since it would take a percent-encoded folder name literally."""
     return uri.replace(_SQLITE, "sqlite+pysqlite:///", 1) if uri.startswith(_SQLITE) and "%" in uri else uri
 
 
 def file_path(address: str) -> Path | None:
-    """Return the path that a `file:` URL names, or None for any other address."""
+    """Return the path in a `file:` URL, or None for any other address."""
     parts = urlsplit(address)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None

@@ -14,7 +14,7 @@ from harness.training.loops import make_loop
 from harness.training.slices import DeviceBlock
 
 BYTES = 16 << 20
-"""Size of the block that is trained on, so that a call makes many updates and its overhead is negligible."""
+"""Size of the block to train on; large enough for many updates per call, which makes the call's overhead negligible."""
 
 ENOUGH_SECONDS, REPEATS = 0.02, 5
 
@@ -22,7 +22,7 @@ ENOUGH_SECONDS, REPEATS = 0.02, 5
 def time_lanes(
     kinds: Iterable[Mapping[int, Lane]], stacks: Mapping[Recipe, Stack], empty: DeviceBlock
 ) -> dict[int, float]:
-    """Return the seconds of one update of each lane, measured once for each kind and process.
+    """Return the seconds per update of each lane, measured once per process for each kind.
 
     Args:
         kinds: Lanes by index; lanes of the same kind share chunk size and recipe.
@@ -41,21 +41,21 @@ def time_lanes(
 
 
 def seconds_per_update(stack: Stack, chunk: int, empty: DeviceBlock) -> float:
-    """Return the seconds that an update from the rows of a chunk takes in a tile of one lane.
+    """Return the seconds that one update from the rows of a chunk takes in a tile of one lane.
 
     Gram matrices are not used, since they make updates of all chunks equally cheap. Reading and compiling are not
-    counted. The shortest of several repetitions counts, as other programs disturbed it least. If a chunk is larger than
-    a block and computed in slices, the time of as many slices as fit is scaled.
+    counted. The shortest of several repetitions counts, since other programs disturbed it least. If a chunk is larger
+    than a block and computed in slices, the time for the slices that fit is scaled up.
 
     Args:
         stack: The lane's model and optimizer.
         chunk: Rows per update.
-        empty: A block of the lane's data; rows of zeros with the same shapes and types are trained on.
+        empty: A block of the lane's data; training uses rows of zeros with the same shapes and types.
     """
     assert empty.x is not None
     assert empty.y is not None
     row_bytes = sum(int(values[0].shape.num_elements() or 1) * values.dtype.size for values in (empty.x, empty.y))
-    # Only whole chunks, or slices if the chunk has several, are computed, so that at least one has to fit.
+    # Only whole chunks, or whole slices if a chunk has several, are computed, so at least one must fit.
     piece = chunk if chunk <= stack.whole_rows else stack.strategy.slice_rows
     most = max(BYTES // row_bytes // piece, 1) * piece
     x, y = (tf.zeros([empty.overlap + most, *values.shape[1:]], values.dtype) for values in (empty.x, empty.y))

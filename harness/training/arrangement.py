@@ -1,4 +1,4 @@
-"""Sorts lanes into cohorts, which share compiled loops, and cohorts into tiles, which one call updates."""
+"""Groups lanes into cohorts, which share compiled loops, and divides cohorts into tiles, each updated by one call."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ from harness.training.update_memory import UpdateMemory
 
 
 def idle_cores(cohorts: Sequence[Cohort], threads: int, cores: int) -> str:
-    """Return a sentence if tiles that TensorFlow runs operation by operation leave cores idle, else an empty string.
+    """Return a sentence if cores are idle while TensorFlow runs tiles operation by operation, else an empty string.
 
-    Tiles are updated side by side. More threads for each operation are never chosen silently: they change rounding, so
-    that results would depend on the number of lanes and cores.
+    Tiles are updated in parallel. More threads per operation are never chosen automatically, because they change
+    rounding, and results would then depend on the number of lanes and cores.
     """
     tiles = sum(cohort.tiles for cohort in cohorts)
     is_graph = any(cohort.strategy.compiler == "graph" for cohort in cohorts)
     if not is_graph or threads > 1 or tiles > cores // 2:
         return ""
     lanes = "the only lane keeps" if tiles == 1 else f"{tiles} lanes keep"
-    return f"{lanes} {tiles} of {cores} cores busy; runtime.threads={cores // tiles} uses all, and changes rounding"
+    return (
+        f"{lanes} {tiles} of {cores} cores busy; runtime.threads={cores // tiles} uses all of them, and changes "
+        f"rounding"
+    )
 
 
 class _Kind(NamedTuple):
@@ -50,7 +53,7 @@ class _Kind(NamedTuple):
 
 @dataclass
 class Arrangement:
-    """The cohorts and tiles of a scan, and how its blocks are cut.
+    """The cohorts and tiles of a scan, and the layout of its blocks.
 
     Attributes:
         stacks: By recipe.
@@ -72,12 +75,12 @@ class Arrangement:
 
     @property
     def slice_rows(self) -> int:
-        """Rows of the longest slice; blocks have whole ones."""
+        """Rows of the longest slice; blocks consist of whole slices."""
         return max([stack.strategy.slice_rows for stack in self.stacks.values()], default=SLICE_ROWS)
 
     @property
     def overlap(self) -> int:
-        """Rows of the previous block in which every slice, and every chunk computed in one step, can begin."""
+        """Rows of the previous block to repeat, so that every slice and single-step chunk is complete."""
         return max(self.slice_rows, self.reach)
 
     def add(self, cohort: Cohort, compiled: Compilation, loop: Loop, early: list[int]) -> None:

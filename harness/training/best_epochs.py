@@ -1,4 +1,4 @@
-"""Keeps the weights of each lane's best epoch, for lanes whose model is not that of the last epoch."""
+"""Keeps the weights of each lane's best epoch, for lanes that do not keep their last epoch's."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class _Best:
 
 
 class BestEpochs:
-    """The best epoch so far of those lanes that want its weights; of equally good epochs, the first."""
+    """The best epoch so far of the lanes that keep its weights; the first one in case of a tie."""
 
     def __init__(self, metrics: Mapping[int, str]) -> None:
-        """Take the deciding metric of each lane; other lanes keep the weights of their last epoch."""
+        """Take the metric for each of these lanes; other lanes keep the weights of their last epoch."""
         self._metrics = dict(metrics)
         self._best: dict[int, _Best] = {}
 
@@ -46,7 +46,7 @@ class BestEpochs:
         return (best.restored, best.weights) if best else None
 
     def take(self, other: BestEpochs, lane: int) -> None:
-        """Take over a lane from those of another tile."""
+        """Take over a lane from the best epochs of another tile."""
         if best := other._best.pop(lane, None):
             self._best[lane] = best
 
@@ -57,7 +57,7 @@ class BestEpochs:
         return found
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the state for `restore`; empty if no lane wants its best epoch."""
+        """Return the state for `restore`; empty if no lane keeps its best epoch."""
         if not self._metrics:
             return {}
         facts = {lane: (best.restored.epoch, best.restored.metrics) for lane, best in self._best.items()}
@@ -80,9 +80,9 @@ class BestEpochs:
         try:
             facts = _FACTS.validate_json(array(state, "best", np.uint8, [None]).tobytes())
         except ValidationError as error:
-            raise ValueError("its best epochs are not readable") from error
+            raise ValueError("its best epochs are invalid") from error
         if not facts.keys() <= self._metrics.keys():
-            raise ValueError("its best epochs are those of other lanes")
+            raise ValueError("its best epochs belong to other lanes")
         names = {lane: [f"best/{lane}/{index}" for index in range(len(shapes))] for lane in facts}
         self._best = {
             lane: _Best(

@@ -1,4 +1,4 @@
-"""The objectives of labels: 0 or 1, and one of several classes."""
+"""The objectives for labels: 0 or 1, and one of several classes."""
 
 # TensorFlow's stubs do not know static shapes.
 # pyright: reportArgumentType=false
@@ -23,23 +23,23 @@ from harness.training.objective import Accumulators, Holdout, Objective
 BINS = 4096
 """Number of probability bins in which rows are counted for the area under the ROC curve."""
 MATRIX_CLASSES = 256
-"""Maximum number of classes whose confusion matrix is kept; with more, only what the metrics need is kept."""
+"""Maximum number of classes for a confusion matrix; with more classes, only the counts for the metrics are kept."""
 
 
 class BinaryClassification(Objective):
-    """Predicts labels 0 and 1; the model's output is a logit, the exported model's the probability of 1.
+    """Predicts labels 0 and 1; the model returns a logit, and the exported model the probability of 1.
 
     The accumulator counts rows by lane, label and probability bin, int32 `[tile * 2 * BINS]`.
     """
 
     @property
     def output_names(self) -> list[str]:
-        """The label whose probability is predicted, if the labels have names."""
+        """The label whose probability is predicted, if labels have names."""
         return class_names(self.targets[0])[1:] or super().output_names
 
     @property
     def counts_classes(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     @property
@@ -61,7 +61,7 @@ class BinaryClassification(Objective):
         require(
             not others.size,
             f"loss=binary_crossentropy needs labels 0 and 1, but {name} contains {others[:1].sum():g}. "
-            f"If these are two labels, set {override('data.categorical', [name])}.",
+            f"If the column contains two labels, set {override('data.categorical', [name])}.",
         )
 
     def start(self, tile: int) -> Accumulators:
@@ -95,16 +95,16 @@ class BinaryClassification(Objective):
 
 
 class Classification(Objective):
-    """Predicts one of several classes; the model's outputs are logits, the exported model's probabilities.
+    """Predicts one of several classes; the model returns logits, and the exported model probabilities.
 
     The first accumulator counts rows by lane, class and predicted class, int32 `[tile * classes * classes]`, or, with
-    more than `MATRIX_CLASSES` classes, by lane and class: rows, predictions and correct ones, `[tile * 3 * classes]`.
-    The second counts rows whose class has one of the five largest outputs, `[tile]`.
+    more than `MATRIX_CLASSES` classes, rows, predictions and correct predictions by lane and class, `[tile * 3 *
+    classes]`. The second counts rows whose class has one of the five largest outputs, `[tile]`.
     """
 
     @property
     def outputs(self) -> int:
-        """An output for each class."""
+        """One output per class."""
         return len(self.targets[0].categories)
 
     @property
@@ -119,7 +119,7 @@ class Classification(Objective):
 
     @property
     def counts_classes(self) -> bool:
-        """Unless there are too many."""
+        """True unless there are too many classes."""
         return self.outputs <= MATRIX_CLASSES
 
     def start(self, tile: int) -> Accumulators:
@@ -149,7 +149,7 @@ class Classification(Objective):
         return counts, top5
 
     def measure(self, sums: Sequence[np.ndarray], rows: float, lane: int) -> dict[str, float]:
-        """Return the metrics; classes that no row has do not count in a mean over classes."""
+        """Return the metrics; means over classes ignore classes without rows."""
         matrix = self.confusion(sums, lane)
         if matrix is None:
             actual, predicted, correct = sums[0].reshape(-1, 3, self.outputs)[lane].astype(float)

@@ -1,4 +1,4 @@
-"""How long a scan spends on what."""
+"""Measures the time that a scan spends on each activity."""
 
 from __future__ import annotations
 

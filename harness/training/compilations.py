@@ -1,4 +1,4 @@
-"""Keeps stacks and their compiled loops for later scans of the process: generations of a search, and other sweeps."""
+"""Caches stacks and their compiled loops for later scans of the process, such as a search's next generations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ KEPT = 16
 
 
 class Compilation:
-    """A stack, with all of its loops and evaluations; each compiles when it is first called with new shapes."""
+    """A stack, with all of its loops and evaluations, which are compiled when first called with new shapes."""
 
     def __init__(self, recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> None:
-        """Build the model; raises `ConfigError` if it and the weights of `lanes` runs do not fit into memory."""
+        """Build the model; raises `ConfigError` if the model and the weights of `lanes` runs do not fit into memory."""
         require_memory(recipe.build_model, encoding, lanes)
         self.stack = Stack(recipe, encoding, device)
         self._grams = None if encoding.shape else GramSteps(self.stack)
@@ -50,7 +50,7 @@ _kept: OrderedDict[Hashable, Compilation] = OrderedDict()
 
 
 def compilation(recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> Compilation:
-    """Return the compilation of a recipe, reusing that of an earlier scan if the recipe may be shared.
+    """Return the compilation of a recipe, reusing an earlier scan's if the recipe may be shared.
 
     Args:
         recipe: What the lanes have in common.
@@ -75,12 +75,12 @@ def compilation(recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> 
 
 
 def _built(recipe: Recipe, encoding: Encoding, device: str, lanes: int) -> Compilation:
-    """Return a new compilation; if it is rejected, drop all others to free memory, and try again."""
+    """Return a new compilation; if it is rejected, drop all others to free memory, and retry."""
     try:
         return Compilation(recipe, encoding, device, lanes)
     except ConfigError:
         if not _kept:
             raise
         _kept.clear()
-    gc.collect()  # Keras's models are part of cycles.
+    gc.collect()  # Keras models are part of reference cycles.
     return Compilation(recipe, encoding, device, lanes)

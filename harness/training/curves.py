@@ -1,4 +1,4 @@
-"""The losses of a tile's updates, and which of them are kept."""
+"""The losses of a tile's updates, thinned for recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The updates within the first epochs after which the holdout is measured."""
+"""The updates within the first epochs after which runs are evaluated."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import itertools
 from collections.abc import Iterator
 
 MAX_SHARE = 0.1
-"""Later measurements evaluate at most this many rows for each row that is trained on, which takes a few percent."""
+"""Later evaluations read at most this many rows per training row, which takes a few percent of the time."""
 
 
 def early_updates(epochs: int, updates: int, train_rows: int, holdout_rows: int) -> list[int]:
-    """Return the updates among 1, 2, 5, 10, 20, 50 and so on after which a run measures the holdout.
+    """Return the updates among 1, 2, 5, 10, 20, 50 and so on after which a run is evaluated on the holdout.
 
     They go up to `epochs`, the number of updates of a full-sample run, so that both can be compared after the same
-    number of updates; then on through the first epoch, as long as all of them together take little time. Ends of epochs
-    are left out, as the holdout is measured there anyway.
+    number of updates; then through the rest of the first epoch, as long as all evaluations together take little time.
+    Ends of epochs are left out, since runs are evaluated there anyway.
 
     Args:
         epochs: The run's epochs.
         updates: Updates per epoch.
         train_rows: Rows per epoch.
-        holdout_rows: Rows per measurement.
+        holdout_rows: Rows per evaluation.
     """
     if not holdout_rows:
         return []

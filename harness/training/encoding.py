@@ -1,4 +1,4 @@
-"""Turns stored features into model inputs inside the compiled loop: categories one-hot encoded, pixels scaled."""
+"""Turns stored features into model inputs inside the compiled loop: one-hot encodes categories and scales pixels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Encoding:
         sizes: For each feature, 0 if it is numeric, else its number of categories; the feature's values are indices.
         shape: Shape of the only feature: for images `(height, width, channels)`, and with `data.embed` the number of
             values; empty if features are single values.
-        means: For a feature with a shape, what is subtracted from each channel, the last axis.
-        stds: Likewise, by what each channel is then divided.
+        means: For a feature with a shape, the mean to subtract from each channel (the last axis).
+        stds: For a feature with a shape, the standard deviation by which each channel is then divided.
     """
 
     sizes: tuple[int, ...]
@@ -53,7 +53,7 @@ class Encoding:
 
     @property
     def inputs(self) -> Any:
-        """What a model's function is given: the number of inputs, or the shape of one row's input."""
+        """The argument of a model's function: the number of inputs, or the shape of one row's input."""
         if len(self.shape) == 1:
             return self.shape[0]
         return self.shape or sum(size or 1 for size in self.sizes)
@@ -66,7 +66,7 @@ class Encoding:
     def __call__(self, x: Any) -> Any:
         """Turn stored features, `[rows, features]` or `[rows, *shape]`, into inputs, float32 `[rows, *input_shape]`."""
         if self.shape:
-            # Scaled here and not on disk or on the host: one byte a value travels to the device instead of four.
+            # Scaled here, not on disk or on the host, so that one byte per value is sent to the device instead of four.
             values: Any = keras.ops.cast(x, "float32")
             return (values - np.array(self.means, np.float32)) * np.array([1 / std for std in self.stds], np.float32)
         if not any(self.sizes):

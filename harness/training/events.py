@@ -35,20 +35,20 @@ class EpochEnd:
     curve: tuple[np.ndarray, np.ndarray]
 
     def value(self, metric: str) -> float:
-        """Return a metric of the epoch; NaN if it has none of that name, or one that is not finite."""
+        """Return a metric of the epoch; NaN if it is missing or not finite."""
         return self.loss if metric == "train/loss" else self.metrics.get(metric, math.nan)
 
 
 class Ending(Enum):
     """Why a lane stops."""
 
-    reached = "reached"  # It has trained for as many epochs as were asked for.
+    reached = "reached"  # It has trained for the requested number of epochs.
     stopped = "stopped"  # It had stopped improving.
-    pruned = "pruned"  # A search preferred others.
+    pruned = "pruned"  # A search pruned it.
 
 
 class Restored(NamedTuple):
-    """The epoch whose weights a lane keeps instead of its last ones, and the metrics of that epoch."""
+    """The epoch whose weights a lane keeps instead of its last weights, and the metrics of that epoch."""
 
     epoch: int
     metrics: Mapping[str, float]
@@ -56,7 +56,7 @@ class Restored(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """The holdout's metrics of a lane inside an epoch, after the update with number `updates`."""
+    """A lane's metrics on the holdout within an epoch, after update number `updates`."""
 
     lane: int
     updates: int
@@ -71,9 +71,9 @@ class Stopped:
         stops: The stops that this event covers: `(epoch,)`, or all remaining ones if a stopper has ended the lane.
         weights: The weights, in the order of `keras.Model.get_weights`.
         ending: Why it stops.
-        restored: The epoch that the weights belong to, if it is not necessarily the last.
+        restored: The epoch to which the weights belong, if it may not be the last.
         confusion: Number of holdout rows by class (rows) and predicted class (columns), if there are classes.
-        test: Metrics on the test set, if there is one. Neither is measured for a lane that has been pruned.
+        test: Metrics on the test set, if there is one. A pruned lane has neither these nor a confusion matrix.
     """
 
     lane: int

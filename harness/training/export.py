@@ -1,4 +1,4 @@
-"""Exports a trained model for use elsewhere: raw columns in, predictions in the target's own units out."""
+"""Exports a trained model that takes raw columns and returns predictions in the target's own units."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ EXAMPLE_ROWS = 3
 def raw_model(
     model: keras.Model, table: Table, scaler: Scaler, objective: Objective, scaling: Scaling = Scaling.standard
 ) -> keras.Model:
-    """Wrap `model` so that it takes logarithms and scales its inputs itself; `scaling` is that of images.
+    """Wrap `model` so that it computes logarithms and scales its inputs itself; `scaling` applies to images.
 
     Returns:
-        A Keras model with one input `[rows, 1]` per feature, by column name, and an output with a column for each
-        of the model's: `[rows, outputs]`. It takes categories as raw text or numbers, and dates as days since
-        1970-01-01. Columns that were stored with an offset, because float32 is too coarse for them, are float64. An
-        image is an input of its own type and shape, uint8 `[rows, height, width, channels]`; with `data.embed`, the
-        frozen model is part of the returned one.
+        A Keras model with one input `[rows, 1]` per feature, by column name, and one output, `[rows, outputs]`. It
+        takes categories as raw text or numbers, and dates as days since 1970-01-01. Columns that were stored with an
+        offset, because float32 is too coarse for them, are float64. An image is an input of its own type and shape,
+        uint8 `[rows, height, width, channels]`; with `data.embed`, the frozen model is part of the returned one.
     """
     features = table.features
     kinds = ["uint8"] if table.embedding else [_kind(column) for column in features]
@@ -41,17 +40,17 @@ def raw_model(
         column.name: keras.Input(shape, name=layer_name(column.name), dtype=kind)
         for column, shape, kind in zip(features, shapes, kinds, strict=True)
     }
-    # A model of its own, because no layer may have the name of another one or of an input.
+    # A nested model, because a layer may not have the name of another layer or of an input.
     graph = _graph(model, table, scaler, objective, kinds, Encoding.of(table, scaling))
     whole = keras.Model(*graph, name=_unlike("predictions", inputs))
-    with warnings.catch_warnings(action="ignore"):  # Of inputs whose names differ from those of their columns.
+    with warnings.catch_warnings(action="ignore"):  # Keras warns about inputs whose names differ from their columns'.
         return keras.Model(inputs, whole([*inputs.values()]))
 
 
 def _graph(
     model: keras.Model, table: Table, scaler: Scaler, objective: Objective, kinds: Sequence[str], encoding: Encoding
 ) -> tuple[list[Any], Any]:
-    """Return raw features, each of one of `kinds`, in the table's order, and predictions from them."""
+    """Return the raw features, each of one of `kinds`, in the table's order, and the predictions from them."""
     features = table.features
     if table.embedding:
         images = keras.Input(table.embedding.shape, name="feature_0", dtype="uint8")
@@ -76,14 +75,14 @@ def _graph(
 
 
 def _unlike(name: str, names: Iterable[str]) -> str:
-    """Return a name that is not among `names`, if possible `name`."""
+    """Return `name`, changed if necessary so that it is not among `names`."""
     while name in names:
         name += "_"
     return name
 
 
 def raw_example(table: Table, dates: Mapping[str, str | None] | None = None) -> dict[str, np.ndarray]:
-    """Return the features of a few training rows as they are in the source, `[rows]` each: float64 or text, or images.
+    """Return the features of a few training rows as in the source, `[rows]` each: float64, text or images.
 
     `dates` has the `strptime` formats of the features that are dates; None means ISO 8601.
     """
@@ -102,7 +101,7 @@ def _raw(column: Column, values: np.ndarray) -> np.ndarray:
         other = "" if column.is_text else 0.0
         return np.array([known[code - 1] if code else other for code in values.astype(int)])
     raw = column.own_units(values)
-    # The logarithm's rounding leaves about six digits.
+    # About six digits survive the rounding of the logarithm.
     return np.array([float(f"{value:.6g}") for value in raw]) if column.log else raw
 
 
@@ -114,21 +113,21 @@ def _dates(days: np.ndarray, form: str | None) -> np.ndarray:
 
 
 def _kind(column: Column) -> str:
-    """Return the type of a feature as the exported model takes it."""
+    """Return the type of a feature in the exported model."""
     if column.shape:
         return column.dtype
     return "string" if column.is_text else "float64" if column.offset else "float32"
 
 
 def _encoded(values: Any, encoding: Encoding) -> Any:
-    """Return pixels in the form that the model takes, with the arithmetic of `Encoding`."""
+    """Return pixels in the form that the model expects, with the same arithmetic as `Encoding`."""
     offsets: Any = [-mean for mean in encoding.means]
     scales: Any = [1 / std for std in encoding.stds]
     return keras.layers.Rescaling(scales)(keras.layers.Rescaling(1.0, offsets)(values))
 
 
 def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int]) -> Any:
-    """Return numeric features in the form that the model takes, `[rows, len(indices)]`."""
+    """Return numeric features in the form that the model expects, `[rows, len(indices)]`."""
     columns = [table.columns[index] for index in indices]
     is_wide = any(column.offset for column in columns)
     kind = "float64" if is_wide else "float32"
@@ -137,14 +136,14 @@ def _scaled(inputs: list[Any], table: Table, scaler: Scaler, indices: list[int])
     if logs.any():
         values = keras.ops.where(logs, keras.ops.log(keras.ops.where(logs, values, 1.0)), values)
     if is_wide:
-        # As the table stores it.
+        # The value as stored in the table.
         offsets = np.array([[column.offset for column in columns]])
         values = keras.ops.cast(keras.ops.subtract(values, offsets), "float32")
     if table.filled:
-        # Empty fields are filled as they were in training.
+        # Empty fields are filled as in training.
         means = np.array([[column.mean - column.offset for column in columns]], np.float32)
         values = keras.ops.where(keras.ops.isnan(values), means, values)
-    # Not a Normalization layer, which raises standard deviations below 1e-7 to 1e-7.
+    # A Normalization layer would raise standard deviations below 1e-7 to 1e-7.
     values = keras.layers.Rescaling(1.0, (-scaler.stored_mean[indices]).tolist())(values)
     return keras.layers.Rescaling((1 / scaler.std[indices]).tolist())(values)
 

@@ -1,4 +1,4 @@
-"""Supplies a part's rows as tensors on a device, or only their Gram matrices, in every epoch."""
+"""Supplies a part's rows in every epoch, as tensors on a device or only as Gram matrices."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harness.training.loops import Loop
 from harness.training.slices import DeviceBlock, Grams
 
 Sources = Mapping[int, GramChunks]
-"""By chunk."""
+"""Gram matrices by chunk."""
 
 
 @dataclass(frozen=True)
 class FeedLimits:
-    """Limits on how many blocks a feed joins, and on what it keeps.
+    """Limits on how many blocks a feed joins, and on what it keeps in memory.
 
     Attributes:
         span_blocks: Maximum number of blocks to join when only their matrices are needed.
@@ -35,7 +35,7 @@ class FeedLimits:
 
 
 class Feed:
-    """Prefetched blocks and the Gram matrices of their slices, which are kept for later epochs if they fit."""
+    """Prefetched blocks and the Gram matrices of their slices; the matrices are kept for later epochs if they fit."""
 
     def __init__(self, blocks: Blocks, devices: Sequence[str], pool: Executor, limits: FeedLimits) -> None:
         self._blocks, self._pool, self._limits = blocks, pool, limits
@@ -50,7 +50,7 @@ class Feed:
         Args:
             epoch: Epoch number, from 1.
             loops: The loops that receive the blocks.
-            begin: The row to start at, which must be the end of a block of this epoch.
+            begin: The first row; it must be the end of a block of this epoch.
         """
         found = [loop.gram_source for loop in loops]
         sources = {source.chunk: source for source in found if source}
@@ -113,7 +113,7 @@ class Feed:
         return blocks.block_rows * max(min(self._limits.span_blocks, fitting, -(-blocks.rows // blocks.block_rows)), 1)
 
     def _on_devices(self, block: Block, others: Sequence[str]) -> DeviceBlock:
-        """Send a block to the first device and to some others; only the first one's errors are raised."""
+        """Send a block to the first device and to other devices; only errors of the first one are raised."""
         x, y = _sent(block, self._device)
         copies: dict[str, tuple[tf.Tensor, tf.Tensor] | Exception] = {}
         for device in others:

@@ -2,7 +2,8 @@
 
 With `z = [x, 1, y]` for a row and `v = [slopes, intercept, -1]` for a lane, the row's error is `z v`. A chunk's sum of
 squared errors is then `v' G v`, and its gradient the first entries of `2 G v`, where `G`, the sum of `z' z` over the
-chunk's rows, is the same for all lanes and epochs. Sums use float64, in which the product of two float32 is exact.
+chunk's rows, is the same for all lanes and epochs. Sums use float64, in which products of two float32 numbers are
+exact.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ FEW_COLUMNS = 4
 
 
 class GramSteps:
-    """Takes optimizer steps from given matrices, for chunks of any length.
+    """Takes optimizer steps based on given matrices, for chunks of any length.
 
     Attributes:
-        columns: Columns of a matrix: the model's inputs, the intercept, and the target.
+        columns: Number of columns of a matrix: the model's inputs, the intercept and the target.
         size: Steps per call.
     """
 
@@ -50,13 +51,13 @@ class GramSteps:
         self.reducer = functools.cache(lambda length: compiled(functools.partial(self._reduce, length)))
 
     def pays(self, chunk: int) -> bool:
-        """Return True if model and loss allow it and a step from a matrix is cheaper than one from a chunk's rows."""
+        """Return True if model and loss allow it, and a step from a matrix is cheaper than from a chunk's rows."""
         if self.columns > MAX_COLUMNS or chunk < ROWS_PER_COLUMN * self.columns:
             return False
         return self.stack.objective.has_gram and is_linear(self.stack.model)
 
     def take(self, state: LoopState, grams: np.ndarray, rows: np.ndarray) -> tuple[LoopState, np.ndarray]:
-        """Take one step for each chunk, given their `grams [chunks, columns, columns]` and `rows [chunks]` in float64.
+        """Take one step per chunk, given `grams [chunks, columns, columns]` and `rows [chunks]` in float64.
 
         Returns:
             The state after the steps, and their losses, float32 `[chunks, tile]`.
@@ -181,7 +182,7 @@ def sum_slices(partial: np.ndarray, grams: np.ndarray, chunk_rows: np.ndarray) -
     """Sum the slices of each chunk, in order.
 
     Args:
-        partial: Sum over the first chunk's earlier slices, `[columns, columns]`.
+        partial: Sum over the earlier slices of the first chunk, `[columns, columns]`.
         grams: Matrices of the slices, `[slices, columns, columns]`.
         chunk_rows: Rows of a slice's chunk if the chunk ends with it, else 0.
 
@@ -192,6 +193,6 @@ def sum_slices(partial: np.ndarray, grams: np.ndarray, chunk_rows: np.ndarray) -
     ends = chunk_rows > 0
     chunk = np.append(0, np.cumsum(ends) - ends)
     entries = np.concatenate([partial[None], grams]).reshape(len(chunk), -1).T
-    # Not np.sum: it adds pairwise, so block boundaries would affect the last bits.
+    # np.sum adds pairwise, so block boundaries would affect the last bits.
     sums = [np.bincount(chunk, entry, minlength=int(ends.sum()) + 1) for entry in entries]
     return np.stack(sums, axis=1).reshape(-1, *partial.shape), chunk_rows[ends]

@@ -1,4 +1,4 @@
-"""Ends the worse lanes of a scan at rungs, so that the better ones of each group train on (successive halving).
+"""Ends the worse lanes of a scan at rungs, so that only the better ones of each group continue (successive halving).
 
 Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016.
 """
@@ -19,15 +19,16 @@ from harness.training.stopper import Patience
 
 @dataclass(frozen=True)
 class BracketPlan:
-    """The trials that are compared with each other, as plain data; trials are numbered from 0 across all groups.
+    """The trials to compare with each other, as plain data; trials are numbered from 0 across all groups.
 
     Attributes:
-        metric: What is compared.
-        eta: One in `eta` trials of a group is kept at each rung, but at least one.
+        metric: The metric to compare.
+        eta: At each rung, one in `eta` trials of a group is kept, and at least one.
         rungs: Epochs after which trials are compared, in ascending order.
         groups: The trials of each group. Trials of different groups are never compared.
         lanes: The trial of each lane.
-        known: For a trial that is not trained here, its metric at each rung, None from where it had ended.
+        known: For trials that are not trained here, the metric at each rung; None from the rung at which they had
+            ended.
     """
 
     metric: str
@@ -42,11 +43,11 @@ class Halving:
     """Ends lanes that are not among the best of their group at a rung; see `Stopper`.
 
     Which trials are kept depends only on the metrics of all trials at the rungs, not on which of them are trained here.
-    A lane that has stopped improving keeps its last metric in the comparison; one that has diverged is out.
+    A lane that stopped early keeps its last metric in the comparison; a diverged lane is excluded.
     """
 
     def __init__(self, plan: BracketPlan, patience: Patience | None = None) -> None:
-        """Take the plan, and what else ends lanes."""
+        """Take the plan, and another stopper that may end lanes."""
         self._plan, self._patience = plan, patience
         trials = sum(map(len, plan.groups))
         self._known = dict(plan.known)

@@ -1,6 +1,6 @@
-"""Measures the weights that a lane keeps if the evaluation of its last epoch did not.
+"""Evaluates the weights that a lane keeps, if the evaluation of its last epoch did not.
 
-They may be those of an earlier epoch, or a stopper may have ended the lane after that evaluation.
+The weights may be those of an earlier epoch, or a stopper may have ended the lane after that evaluation.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ReadPart = Callable[[], Iterable[DeviceBlock]]
 def measure_kept(
     event: Stopped, stack: Stack, evaluation: Evaluation, lanes: LaneState, holdout: ReadPart, test: ReadPart | None
 ) -> Stopped:
-    """Return an event with its confusion matrix and its metrics on the test set, if it lacks them and there are any.
+    """Return an event with its confusion matrix and test metrics added, if it lacks them and there are any.
 
     Args:
         event: The event of a lane.
         stack: The lane's stack.
         evaluation: The evaluation of the lane's tile.
-        lanes: The state of the tile, for its shapes.
+        lanes: The state of the tile, used for its shapes.
         holdout: Reads the holdout.
         test: Reads the test set; None if there is none.
     """
@@ -49,5 +49,5 @@ def measure_kept(
 
 
 def of_test(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics under their names for the test set."""
+    """Return metrics with the names of test metrics."""
     return {key.replace(VAL, TEST, 1): value for key, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""A run from the trainer's point of view."""
+"""The trainer's view of a run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from harness.training.lanes import Recipe
 
 @dataclass(frozen=True)
 class Lane:
-    """One run from the trainer's point of view; lanes with the same chunk and recipe form a cohort.
+    """A run in the trainer; lanes with the same chunk and recipe form a cohort.
 
     Attributes:
         chunk: Rows per update, at most the number of training rows.
         seed: Seed of the initial weights and of the layers' random number generators.
-        stops: Epochs after which a result is wanted, in ascending order; the lane trains until the last.
-        restore: Metric of whose best epoch the lane keeps the weights; None keeps those of the last epoch.
+        stops: Epochs after which a result is requested, in ascending order; the lane trains until the last one.
+        restore: If set, the lane keeps the weights of the best epoch by this metric; None keeps those of the last
+            epoch.
     """
 
     chunk: int

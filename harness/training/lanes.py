@@ -1,7 +1,7 @@
 """Keras models and optimizers stacked as plain tensors, with one pure update function for all of them.
 
-Lanes are stacked along a leading axis of fixed length, the tile. The last bits of a lane's results depend on the tile's
-length, but nothing depends on the other lanes.
+Lanes are stacked along a leading axis of fixed length, the tile. The length of the tile affects the last bits of a
+lane's results, but the other lanes do not affect them.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.strategy import choose_strategy
 
 INITIAL_MODELS = 8
-"""Initial models that are kept while tiles are built, by seed; a sweep has few seeds."""
+"""Maximum number of initial models kept, by seed, while tiles are built; a sweep has few seeds."""
 
 _OUTPUTS = ", a number that model._target_ gets as its second argument if it takes `outputs`"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all lanes of a stack have in common.
+    """The properties shared by all lanes of a stack.
 
     Attributes:
-        identity: The only field by which recipes are compared.
+        identity: The only field used to compare recipes.
         build_model: Takes the number of inputs, or the shape of one row's input, and returns a Keras model
             `[rows, inputs]` or `[rows, *shape] -> [rows, outputs]`.
         optimizer: `name` and the other arguments of the Keras optimizer.
-        objective: What is minimized.
-        shared_as: If not None, what `build_model`, `optimizer` and the objective's loss depend on: later scans of the
-            process use the same compiled loops if this is equal.
+        objective: The objective to minimize.
+        shared_as: If not None, everything that `build_model`, `optimizer` and the objective's loss depend on; later
+            scans of the process use the same compiled loops if it is equal.
     """
 
     identity: str
@@ -72,10 +72,10 @@ class Stack:
     Attributes:
         objective: The recipe's objective.
         encode: Turns features, `[rows, features]` or `[rows, *shape]`, into the models' inputs.
-        model: The model that is shared by all lanes.
-        trace: What tracing an update of the model reveals.
-        strategy: How its updates are compiled and cut.
-        alone: Seconds per update of a lane that has the machine to itself, by chunk, as far as known.
+        model: The model shared by all lanes.
+        trace: The properties found by tracing an update of the model.
+        strategy: How its updates are compiled and divided into slices.
+        alone: Seconds per update of a lane that has the machine to itself, by chunk, if known.
     """
 
     def __init__(self, recipe: Recipe, encoding: Encoding, device: str = "/CPU:0") -> None:
@@ -100,12 +100,12 @@ class Stack:
 
     @property
     def whole_rows(self) -> int:
-        """Rows of the longest chunk computed in one step, even if that needs more memory than a slice does."""
+        """Rows of the longest chunk computed in one step, even if this needs more memory than a slice."""
         return SLICE_ROWS if self.batch_layers() else self.strategy.slice_rows
 
     @property
     def update_bytes(self) -> int:
-        """Bytes of a lane's weights, their gradients, its other variables, and its optimizer's state."""
+        """Size in bytes of a lane's weights, their gradients, its other variables and its optimizer's state."""
         weights, extra = self.model.trainable_variables, self.model.non_trainable_variables
         variables = [*weights, *weights, *extra, *self._optimizer.variables]
         return sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
@@ -129,7 +129,7 @@ class Stack:
         )
 
     def drop_initial_models(self) -> None:
-        """Free the models that provided the lanes' initial weights."""
+        """Free the models from which the lanes' initial weights were taken."""
         self._initial_model.cache_clear()
 
     def weights(self, state: LaneState, lane: int) -> list[np.ndarray]:
@@ -158,7 +158,7 @@ class Stack:
         return total / rows, self.step(state, [gradient / rows for gradient in gradients])
 
     def sums(self, state: LaneState, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, list, LaneState]:
-        """Sum losses and gradients over the rows of one slice where `mask`, float32 `[rows]`, is 1.
+        """Sum losses and gradients over the rows of a slice where `mask`, float32 `[rows]`, is 1.
 
         Returns:
             Loss sums `[tile]`, gradient sums `[tile, ...]` for each weight, and the state with `extra` updated.
@@ -175,7 +175,7 @@ class Stack:
                 total = tf.reduce_sum(self.objective.row_losses(y, outputs) * mask)
                 # Regularizers add to the mean loss, so they are added to the sum once per row.
                 penalized = tf.add_n([total, *(penalty * tf.reduce_sum(mask) for penalty in penalties)])
-            # Keras returns random seeds in a different integer type from that of their variable.
+            # Keras returns random seeds with a different integer type than their variable's.
             extra = [tf.cast(after, before.dtype) for before, after in zip(lane.extra, extra, strict=True)]
             gradients = tape.gradient(penalized, lane.weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return total, gradients, lane._replace(extra=extra)

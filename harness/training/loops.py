@@ -1,4 +1,4 @@
-"""Runs the updates of a block as one compiled loop: for chunks computed in one step, and for longer ones."""
+"""Runs the updates of a block in one compiled loop, for chunks computed in one step and for longer ones."""
 
 # TensorFlow's stubs do not know static shapes.
 # pyright: reportOptionalOperand=false
@@ -14,15 +14,15 @@ from harness.training.gram import GramChunks, GramSteps
 from harness.training.lanes import LaneState, Stack
 from harness.training.slices import DeviceBlock, LoopState, Slices, keep_rows, set_row, take_rows, zero_losses
 
-# One iteration at a time: outside of XLA, TensorFlow would begin slices early and keep the activations of all of them.
+# One iteration at a time: outside of XLA, TensorFlow would start slices early and keep the activations of all of them.
 loop = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
 class WholeChunks:
-    """Updates chunks of few rows: one step per chunk; a shorter last chunk is compiled in its own shape."""
+    """Updates chunks of few rows in one step each; a shorter last chunk is compiled in its own shape."""
 
     gram_source: GramChunks | None = None
-    """Computes what the loop reads instead of rows; None if the loop reads rows."""
+    """Computes the loop's input if that is not rows; None if the loop reads rows."""
 
     def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
         self._stack, self._chunk, self._rows = stack, chunk, rows
@@ -65,14 +65,14 @@ class WholeChunks:
 
         start = (tf.constant(0), begin, state, losses)
         done = loop(lambda step, *_: step < steps, lambda *start: update(self._chunk, *start), start)
-        # A loop of at most one step: XLA would compile a conditional again for each value of its condition.
+        # A loop of at most one step, because XLA would recompile a conditional for each value of its condition.
         if self._tail:
             done = loop(lambda step, *_: step < steps + tail, lambda *start: update(self._tail, *start), done)
         return done[2:]
 
 
 class SlicedChunks:
-    """Updates longer chunks: float64 sums over slices counted from the chunk's start, then one step."""
+    """Updates longer chunks: sums over slices, counted from the chunk's start, in float64, then one step."""
 
     gram_source: GramChunks | None = None
 
@@ -146,7 +146,7 @@ Loop = WholeChunks | SlicedChunks | GramChunks
 def make_loop(stack: Stack, chunk: int, rows: int, gram: GramSteps | None = None) -> Loop:
     """Return the loop for updates of `chunk` rows over a part of `rows` rows.
 
-    With `gram`, it uses Gram matrices where they are faster.
+    With `gram`, the loop uses Gram matrices where they are faster.
     """
     if gram and gram.pays(chunk):
         return GramChunks(gram, chunk, rows)

@@ -1,4 +1,4 @@
-"""The losses that can be chosen, and the objective that each belongs to. To add one, extend `LOSSES`."""
+"""The available losses, with their objectives. To add one, extend `LOSSES`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LossPlan:
 
     Attributes:
         name: One of `Loss`.
-        delta: As in `harness.config.ObjectiveConfig`, like all further parameters of losses.
+        delta: As in `harness.config.ObjectiveConfig`, like all other parameters of losses.
         class_weights: As in `Objective`.
     """
 
@@ -33,7 +33,7 @@ class LossPlan:
 
     @classmethod
     def configured(cls, loss: Loss, config: ObjectiveConfig, class_weights: Sequence[float] = ()) -> LossPlan:
-        """Return the plan of a configured loss; fields that `config` also has get its values."""
+        """Return the plan of a configured loss; fields that also exist in `config` get its values."""
         shared = {field.name for field in fields(cls)} & {field.name for field in fields(config)}
         parameters = {name: getattr(config, name) for name in shared}
         return cls(loss.value, class_weights=tuple(class_weights), **parameters)
@@ -45,7 +45,7 @@ class LossPlan:
 
 
 class LossKind(NamedTuple):
-    """A loss: its objective's class, and the function of its parameters that returns the loss of each row."""
+    """A loss: its objective's class, and a function of its parameters that returns the row loss."""
 
     objective: type[Objective]
     loss: Callable[[LossPlan], Callable[[Any, Any], Any]]

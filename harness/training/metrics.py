@@ -19,8 +19,8 @@ class Sums(NamedTuple):
 
     Attributes:
         rows: `[]`.
-        weight: Of all rows, `[]`; zero if the rows have no weights.
-        loss: Loss in the units used for training, `[tile]`.
+        weight: Total weight of all rows, `[]`; zero if the rows have no weights.
+        loss: Total loss in the units used for training, `[tile]`.
         objective: The objective's accumulators.
     """
 

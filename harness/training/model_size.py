@@ -1,4 +1,4 @@
-"""Measures a run's model before it is built, so that one that cannot fit into memory is rejected."""
+"""Checks the size of a run's model before it is built, and rejects models that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def require_memory(build: Callable[[Any], keras.Model], encoding: Encoding, lane
     """Reject a model whose own weights and those of `lanes` runs do not fit into memory, before it is built.
 
     Raises:
-        ConfigError: It has too many weights.
+        ConfigError: The model has too many weights.
     """
     try:
         weights = count_weights(lambda: build(encoding.inputs), encoding.input_shape)
     except Exception:
-        return  # Building the model raises the same error again, where it is handled.
+        return  # Building the model raises the same error again, and handles it.
     require_memory_for(weights, 1 + lanes, "model", "Use smaller layers.")

@@ -1,4 +1,4 @@
-"""Traces one update of a model, without running it, to learn which operations it has and what it keeps in memory."""
+"""Traces one update of a model, without running it, to find its operations and memory use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS = 8
 """Rows of the traced update."""
 
 _VIEWS = ("ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient")
-"""Operations whose result shares memory with their input."""
+"""Operations whose results share memory with their inputs."""
 
 _CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2")
 
@@ -23,12 +23,12 @@ _NOT_IN_XLA = ("ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 
 @dataclass(frozen=True)
 class ModelTrace:
-    """What tracing an update reveals.
+    """The properties found by tracing an update.
 
     Attributes:
         operations: The types of all operations, forward and backward.
         kept_bytes: Bytes per row of all activations that the forward pass keeps for the backward pass, without inputs.
-        largest_bytes: Bytes per row of the largest of them.
+        largest_bytes: Bytes per row of the largest of these activations.
         input_bytes: Bytes per row of the input, as float32.
     """
 
@@ -44,17 +44,17 @@ class ModelTrace:
 
     @property
     def needs_tensorflow(self) -> bool:
-        """Whether XLA cannot compile the model, for example because of random rotations of images."""
+        """Whether XLA is unable to compile the model, for example because of random rotations of images."""
         return any(each in self.operations for each in _NOT_IN_XLA)
 
     @property
     def activation_bytes(self) -> float:
-        """Bytes per row at the peak of an update: what is kept, and the gradient of the largest activation."""
+        """Bytes per row at the peak of an update: the kept activations, and the gradient of the largest one."""
         return self.kept_bytes + self.largest_bytes
 
     @property
     def row_bytes(self) -> float:
-        """Bytes per row at the peak of an update, with its input."""
+        """Bytes per row at the peak of an update, including its input."""
         return self.input_bytes + self.activation_bytes
 
 
@@ -67,7 +67,7 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             outputs: Any = model.stateless_call(weights, extra, x, training=True)[0]
-            # A loss also keeps the outputs.
+            # The loss also keeps the outputs.
             total = tf.add_n([tf.reduce_sum(tf.square(each)) for each in tf.nest.flatten(outputs)])
         forward = len(tf.compat.v1.get_default_graph().get_operations())
         return [each for each in tape.gradient(total, weights) if each is not None]
@@ -93,7 +93,7 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
 
 
 def _owner(tensor: Any) -> Any:
-    """Return the tensor whose memory `tensor` shares."""
+    """Return the tensor with which `tensor` shares memory."""
     while tensor.op.type in _VIEWS and tensor.op.inputs:
         tensor = tensor.op.inputs[0]
     return tensor

@@ -1,6 +1,6 @@
-"""`Objective`: what a loss implies for outputs, targets, weights, metrics and the exported model.
+"""`Objective`: everything that depends on the loss: outputs, targets, weights, metrics and the exported model.
 
-`harness.training.losses` makes the objective of a run. The names and directions of metrics are in
+`harness.training.losses` creates the objective of a run. The names and directions of metrics are in
 `harness.config.metrics`, which does not need TensorFlow.
 """
 
@@ -38,7 +38,7 @@ class Holdout(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """What is minimized, and what else is measured.
+    """What is minimized, and the metrics that are measured.
 
     Attributes:
         loss: Returns losses `[..., rows]` for targets `[..., rows, targets]` and outputs `[..., rows, outputs]`.
@@ -61,17 +61,17 @@ class Objective(ABC):
 
     @property
     def output_names(self) -> list[str]:
-        """A name for each output, for the exported model and the metrics of a linear model's weights."""
+        """A name for each output, used in the exported model and in the metrics of a linear model's weights."""
         return [target.name for target in self.targets]
 
     @property
     def has_weights(self) -> bool:
-        """Whether rows have weights, their own or those of their classes."""
+        """Whether rows have weights, either their own or those of their classes."""
         return self.is_weighted or bool(self.class_weights)
 
     @property
     def has_gram(self) -> bool:
-        """Whether a linear model's updates follow from the Gram matrices of its chunks."""
+        """Whether a linear model's updates can be computed from the Gram matrices of its chunks."""
         return self.is_squared_error and self.outputs == 1 and not self.has_weights
 
     @property
@@ -85,7 +85,7 @@ class Objective(ABC):
         """Names of what `measure` returns."""
 
     def row_losses(self, y: Any, outputs: Any) -> Any:
-        """Return losses `[..., rows]`, times the rows' weights, for `y` `[..., rows, columns]` and the outputs."""
+        """Return losses `[..., rows]`, multiplied by row weights, for `y` `[..., rows, columns]` and the outputs."""
         losses, weights = self.loss(self.truth(y), outputs), self.row_weights(y)
         return losses if weights is None else losses * weights
 
@@ -110,7 +110,7 @@ class Objective(ABC):
 
     @abstractmethod
     def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:
-        """Return the accumulators with a slice added; rows count once, whatever their weights."""
+        """Return the accumulators with a slice added; row weights are ignored."""
 
     @abstractmethod
     def measure(self, sums: Sequence[np.ndarray], rows: float, lane: int) -> dict[str, float]:

@@ -36,7 +36,7 @@ SCHEDULES = {
 }
 
 _REFUSED = (
-    # These branch in Python on the step number, which is unknown when a loop is compiled.
+    # These branch in Python on the step number, which is not known when a loop is compiled.
     "gradient_accumulation_steps",
     "ema_overwrite_frequency",
     # These need Keras's own training loop.
@@ -50,7 +50,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Check the settings of the optimizer `settings["name"]`.
 
     Raises:
-        ConfigError: The optimizer does not have one of these settings, or Keras rejects a value.
+        ConfigError: The optimizer lacks one of these settings, or Keras rejects a value.
     """
     _check("optimizer", OPTIMIZERS, settings, refused=(*_REFUSED, "learning_rate"), extra=("schedule",))
     if schedule := settings.get("schedule"):
@@ -66,13 +66,13 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def make_optimizer(settings: Mapping[str, Any], learning_rate: float) -> keras.optimizers.Optimizer:
-    """Make the optimizer `settings["name"]` with the other settings as arguments; its `stateless_apply` works."""
+    """Create the optimizer `settings["name"]` with the other settings as arguments; its `stateless_apply` works."""
     kind = OPTIMIZERS[settings["name"]]
     return stateless(kind)(learning_rate=learning_rate, **_arguments(kind, settings))
 
 
 def make_schedule(settings: Mapping[str, Any]) -> keras.optimizers.schedules.LearningRateSchedule | None:
-    """Make the schedule `settings["schedule"]`; it starts at 1 and multiplies the learning rate."""
+    """Create the schedule `settings["schedule"]`, which starts at 1 and multiplies the learning rate."""
     schedule = settings.get("schedule")
     if not schedule:
         return None
@@ -81,7 +81,7 @@ def make_schedule(settings: Mapping[str, Any]) -> keras.optimizers.schedules.Lea
 
 
 def _arguments(kind: type, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments in `settings`; whole numbers become floats where Keras's own default is one."""
+    """Return the arguments in `settings`; whole numbers become floats if Keras's own default is a float."""
     parameters = inspect.signature(kind).parameters
     arguments = {key: value for key, value in settings.items() if key not in ("name", "schedule")}
     return {

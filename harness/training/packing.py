@@ -1,4 +1,4 @@
-"""Moves lanes that still train into fewer tiles, since an update of a tile takes the same time however full it is."""
+"""Moves the remaining lanes into fewer tiles, since an update of a tile takes the same time however full it is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from harness.training.tile import Tile
 
 
 def pack(tiles: Iterable[Tile], epoch: int) -> None:
-    """Move the lanes that train in `epoch`, if fewer tiles can hold them; call it just before that epoch.
+    """Move the lanes that train in `epoch` if fewer tiles can hold them; call this just before that epoch.
 
-    A lane's results do not depend on its tile or its position in it, so they stay bit-identical.
+    Results stay bit-identical, because they do not depend on a lane's tile or its position.
     """
     for cohort in _cohorts(tiles):
         left = {tile: lanes for tile in cohort if (lanes := tile.active(epoch))}
@@ -33,7 +33,7 @@ def require_one_place(tiles: Iterable[Tile]) -> None:
 
 
 def _cohorts(tiles: Iterable[Tile]) -> list[Sequence[Tile]]:
-    """Return the tiles of each cohort, which share a loop."""
+    """Return the tiles of each cohort; they share a loop."""
     found: dict[int, list[Tile]] = {}
     for tile in tiles:
         found.setdefault(id(tile.loop), []).append(tile)

@@ -1,4 +1,4 @@
-"""The objective of numeric targets."""
+"""The objective for numeric targets."""
 
 # TensorFlow's stubs do not know static shapes.
 # pyright: reportArgumentType=false
@@ -18,7 +18,7 @@ from harness.training.objective import Accumulators, Holdout, Objective
 
 _PER_TARGET = 4
 LEAST_VARIATION = 1e-12
-"""In relation to the squared distance from the training mean; less is the rounding of a target that does not vary."""
+"""Relative to the squared distance from the training mean; smaller variances are rounding errors."""
 
 
 class Regression(Objective):
@@ -76,7 +76,7 @@ def _add(sums: Sequence[tf.Tensor], holdout: Holdout, target: int) -> tuple[tf.T
     scaler, mean = holdout.scaler, holdout.scaler.target_mean[target]
     truth = _own_units(holdout.targets, scaler, target)[:, target]
     errors = tf.where(holdout.inside, _own_units(holdout.outputs, scaler, target)[..., target] - truth, 0.0)
-    # Centered, because the variance would otherwise be a small difference of large sums.
+    # Centered, because otherwise the variance would be a small difference between large sums.
     center = math.exp(mean) if scaler.log_targets[target] else mean
     centred = (truth - center) * tf.cast(holdout.inside, tf.float64)
     return (
@@ -88,11 +88,11 @@ def _add(sums: Sequence[tf.Tensor], holdout: Holdout, target: int) -> tuple[tf.T
 
 
 def _own_units(values: tf.Tensor, scaler: Scaler, target: int) -> tf.Tensor:
-    """Return all columns of `values` in the units of one target, which only that target's column is."""
+    """Convert all columns of `values` to the units of one target; only that target's column is meaningful."""
     values = tf.cast(values, tf.float64) * scaler.target_std[target] + scaler.target_mean[target]
     return tf.exp(values) if scaler.log_targets[target] else values
 
 
 def _plain(values: np.ndarray) -> Any:
-    """Return one value as a number and several as a list, as Keras stores them."""
+    """Return a single value as a number and several as a list, as Keras stores them."""
     return values.tolist() if len(values) > 1 else float(values[0])

@@ -1,4 +1,4 @@
-"""Reads the arrays of a saved state: they come from a file, so nothing about them is taken for granted."""
+"""Reads the arrays of a saved state and validates them, because they come from a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def array(state: State, name: str, dtype: DTypeLike, shape: Sequence[int | None]
     """Return an array of a state.
 
     Raises:
-        ValueError: It has another type or shape; None in `shape` allows any length.
+        ValueError: The array has another type or shape; None in `shape` allows any length.
     """
     values = state[name]
     fits = len(values.shape) == len(shape) and all(
@@ -41,7 +41,7 @@ def numbers(state: State, name: str, shape: Sequence[int | None], least: int, mo
     """Return an array of integers.
 
     Raises:
-        ValueError: It has another type or shape, or a number that is not between `least` and `most`.
+        ValueError: The array has another type or shape, or contains a number that is not between `least` and `most`.
     """
     values = array(state, name, np.int64, shape)
     if values.size and not (least <= values.min() and values.max() <= most):

@@ -1,6 +1,6 @@
 """Shared by the training loops: blocks on a device, state between blocks, and the slices of long chunks.
 
-Row numbers alone decide which rows make up an update, so block boundaries never affect results.
+Which rows make up an update depends only on row numbers, so block boundaries never affect results.
 """
 
 # TensorFlow's stubs do not know static shapes.
@@ -31,13 +31,13 @@ class DeviceBlock(NamedTuple):
     Attributes:
         start: Number of the first row.
         stop: Number after the last row.
-        overlap: Number of rows in front of row `start`.
+        overlap: Number of rows before row `start`.
         x: `[capacity, features]` or `[capacity, *shape]`, as in `harness.data.blocks.Block`; None if all loops use
             `grams`.
         y: float32 `[capacity, 1]`; None if all loops use `grams`.
         grams: Gram matrices of the slices that end in the block, keyed by chunk.
-        grams_start: Number of the first row of the block that `grams` belong to; None if it is `start`.
-        others: `x` and `y` on other devices, by name, or the error that prevented it.
+        grams_start: Number of the first row of the block to which `grams` belong; None if it is `start`.
+        others: `x` and `y` on other devices, by name, or the error that prevented copying them.
     """
 
     start: int
@@ -57,7 +57,7 @@ class DeviceBlock(NamedTuple):
         return self._replace(x=found[0], y=found[1], others=MappingProxyType({}))
 
     def part(self, start: int, stop: int) -> DeviceBlock:
-        """Return rows `[start, stop)` of the block, in the same tensors."""
+        """Return rows `[start, stop)` of the block, with the same tensors."""
         whole = self.start if self.grams_start is None else self.grams_start
         overlap = self.overlap + start - self.start
         return self._replace(start=start, stop=stop, overlap=overlap, grams_start=whole)
@@ -78,7 +78,7 @@ class LoopState(NamedTuple):
 
 
 class Slices:
-    """How long chunks are cut into pieces of fixed length, from the chunk's start; the last piece may be shorter.
+    """The division of long chunks into slices of fixed length, from the chunk's start; the last slice may be shorter.
 
     Attributes:
         length: Rows per slice.
@@ -93,7 +93,7 @@ class Slices:
     def layout(self, block: DeviceBlock, capacity: int | None = None) -> SliceLayout:
         """Return the slices that end in a block, in arrays of length `capacity`, by default the maximum."""
         if capacity is None:
-            # The last slice of a longer chunk may be short; one bound for all such chunks gives arrays of equal length.
+            # The last slice of a chunk may be short; a common bound for all chunks gives arrays of equal length.
             capacity = len(block.x) // self.length * (1 if self._chunk == self.length else 2) + 2
         numbers = np.arange(self.before(block.start), self.before(block.stop))
         chunk_start = numbers // self.per_chunk * self._chunk
@@ -126,7 +126,7 @@ class SliceLayout:
     Attributes:
         windows: First row of each slice's window in the block's arrays, int32. A window has the length of a full slice
             and ends where its slice ends.
-        inside: Rows of the window that belong to the slice, int32.
+        inside: Number of rows of the window that belong to the slice, int32.
         chunk_rows: Rows of the slice's chunk if the chunk ends with it, else 0; float64.
         count: Number of slices; the rest of the arrays is padding.
         updates: Number of chunks that end in the block.
@@ -154,7 +154,7 @@ def take_rows(values: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def keep_rows(values: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    """Return `values`, of any rank and type, with zeros in the rows where `kept` is False."""
+    """Return `values`, of any rank and type, with zeros in rows where `kept` is False."""
     return tf.where(tf.reshape(kept, [-1] + [1] * (values.shape.rank - 1)), values, tf.zeros_like(values))
 
 

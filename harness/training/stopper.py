@@ -17,7 +17,7 @@ class Stopper(Protocol):
     """Decides after each epoch; see `harness.training.trainer.Scan`."""
 
     def leaving(self, ends: Sequence[EpochEnd]) -> Mapping[int, Ending]:
-        """Return the lanes to end now, and how, given the epoch's results of all lanes that trained in it."""
+        """Return the lanes to end now, with the reason, given the epoch's results of all lanes that trained in it."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
@@ -25,13 +25,13 @@ class Stopper(Protocol):
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from `state`; raises `ValueError` or `KeyError` if a different stopper wrote it."""
+        """Continue from `state`; raises `ValueError` or `KeyError` if it is from a different stopper."""
         ...
 
 
 @dataclass(frozen=True)
 class PatienceRule:
-    """Ends a lane after `patience` epochs in a row that did not improve on its best `metric` by over `min_delta`."""
+    """Ends a lane after `patience` epochs in a row without improving its best `metric` by more than `min_delta`."""
 
     metric: str
     patience: int
@@ -48,7 +48,7 @@ class Patience:
         self._waited = dict.fromkeys(self._rules, 0)
 
     def leaving(self, ends: Sequence[EpochEnd]) -> Mapping[int, Ending]:
-        """See `Stopper`; a metric that is not finite is not an improvement."""
+        """See `Stopper`; metrics that are not finite do not count as improvements."""
         for end in ends:
             if (rule := self._rules.get(end.lane)) is None:
                 continue

@@ -1,8 +1,8 @@
-"""Chooses how the updates of a model are compiled, by its operations and the device. This is decided only here.
+"""Chooses how the updates of a model are compiled, based on its operations and the device.
 
 - `xla`: XLA compiles the loop over a block's updates, and lanes are computed together as one batch.
-- `graph`: TensorFlow runs the same loop operation by operation, with each lane's own. On a CPU, XLA compiles gradients
-  of convolutions inside a loop into plain code that takes 20 times as long as oneDNN's.
+- `graph`: TensorFlow runs the same loop operation by operation, separately for each lane. On a CPU, XLA compiles
+  gradients of convolutions inside a loop into plain code that is 20 times as slow as oneDNN.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from harness.training.xla import compiled
 SLICE_BYTES = 256 << 20
 """Maximum bytes of the inputs and activations of one slice.
 
-It must not depend on the device's memory, as results would then too.
+It must not depend on the device's memory, because results would then depend on it too.
 """
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a model's updates are compiled and cut.
+    """How a model's updates are compiled and divided into slices.
 
     Attributes:
         compiler: What compiles the loops.
-        is_unrolled: Whether the lanes of a tile are computed one after another, instead of as one batch.
+        is_unrolled: Whether the lanes of a tile are computed one after another instead of as one batch.
         slice_rows: Rows computed at once, a power of two; longer chunks and the holdout are summed slice by slice.
     """
 
@@ -47,7 +47,7 @@ def choose_strategy(trace: ModelTrace, device: str, *, is_image: bool, is_random
     """Choose the strategy for a model.
 
     Args:
-        trace: Of the model.
+        trace: The trace of the model.
         device: TensorFlow's name for the device.
         is_image: Whether a row is an image.
         is_random: Whether layers draw random numbers from their lane's own variable, which tf.vectorized_map cannot
@@ -57,11 +57,11 @@ def choose_strategy(trace: ModelTrace, device: str, *, is_image: bool, is_random
         return Strategy("xla", is_random, SLICE_ROWS)
     on_cpu = "GPU" not in device
     is_graph = trace.needs_tensorflow or (on_cpu and trace.has_convolutions)
-    # Convolutions of several lanes as one batch are grouped convolutions, whose gradients are slow.
+    # Batching the convolutions of several lanes gives grouped convolutions, whose gradients are slow.
     return Strategy("graph" if is_graph else "xla", is_random or trace.has_convolutions, slice_rows(trace))
 
 
 def slice_rows(trace: ModelTrace) -> int:
-    """Return the largest power of two, up to `SLICE_ROWS`, whose rows, with activations, fit into `SLICE_BYTES`."""
+    """Return the largest power of two, up to `SLICE_ROWS`, of rows that fit into `SLICE_BYTES` with activations."""
     fitting = int(min(SLICE_BYTES / max(trace.row_bytes, 1), SLICE_ROWS))
     return 1 << max(fitting, 1).bit_length() - 1

@@ -89,7 +89,7 @@ class Tile(TrainedTile):
 
     @ends_the_tile
     def keep_test(self) -> None:
-        """Keep the metrics over the blocks evaluated since the start of the epoch as those of the test set."""
+        """Keep the metrics over the blocks evaluated since the start of the epoch as test metrics."""
         found, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
         self._test = [*map(of_test, found)]
 
@@ -145,7 +145,7 @@ class Tile(TrainedTile):
         sums: Sums,
         test: Mapping[str, float] = MappingProxyType({}),
     ) -> Stopped:
-        """Return the event; `sums` and `test` belong to the weights of `epoch`, not to those of a better one."""
+        """Return the event; `sums` and `test` belong to the weights of `epoch`, not to those of a better epoch."""
         position = self.positions[lane]
         confusion = self._evaluation.confusion(sums, position)
         if best := self._best.of(lane):

@@ -1,4 +1,4 @@
-"""Decorators for methods of a tile: an error in one ends only this tile; afterwards the method does nothing."""
+"""Decorators for methods of a tile: an error in such a method ends only this tile, and later calls do nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Event = TypeVar("Event")
 
 
 class HasError(Protocol):
-    """What a tile has for these decorators; `error` is None until it fails."""
+    """The attributes of a tile that these decorators use; `error` is None until the tile fails."""
 
     error: Exception | None
 
@@ -30,7 +30,7 @@ def ends_the_tile(work: Callable[..., None]) -> Callable[..., None]:
 
 
 def events_end_the_tile(work: Callable[..., Iterator[Event]]) -> Callable[..., Iterator[Event]]:
-    """Decorate a method that yields events; those before the error count."""
+    """Decorate a method that yields events; events before the error count."""
 
     @functools.wraps(work)
     def attempt(tile: HasError, *arguments: Any) -> Iterator[Event]:

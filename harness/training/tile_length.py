@@ -1,6 +1,6 @@
-"""Chooses how many lanes one call updates, depending on the device and the model. Nothing else decides this.
+"""Chooses how many lanes one call updates, depending on the device and the model.
 
-The length of a tile affects the last bits of results, so it does not depend on anything that can change between two
+The length of a tile affects the last bits of results, so it must not depend on anything that can change between two
 attempts at the same scan. On a CPU, it does not depend on the other lanes either.
 """
 
@@ -13,16 +13,16 @@ SMALL_TILE, SMALL_WEIGHTS = 8, 1000
 """On a CPU, models with at most this many weights share calls, because a call's overhead exceeds their arithmetic."""
 
 LONGEST, LONGEST_UNROLLED = 1024, 8
-"""On a GPU. Unrolled lanes are compiled one after another: eight small convolutional networks take 16 seconds."""
+"""Maximum number of unrolled lanes on a GPU; each is compiled separately, which takes 16 s for eight small CNNs."""
 
 LONGEST_EVER = 10_000
 """The longest that users can choose."""
 
 STEP = 8
-"""Lengths above this are multiples of it."""
+"""Larger lengths are multiples of this."""
 
 MEMORY_SHARE = 0.5
-"""Largest share of a GPU's memory for the lanes of one call; blocks, and what XLA adds, need the rest."""
+"""Maximum share of a GPU's memory for the lanes of one call; blocks and XLA's temporary buffers need the rest."""
 
 
 def tile_length(
@@ -35,7 +35,7 @@ def tile_length(
 
     Args:
         stack: The lanes' stack.
-        memory: What an update needs.
+        memory: The memory that an update needs.
         device: TensorFlow's name for the device.
         device_bytes: Usable memory of a GPU; 0 if unknown.
         lanes: Number of lanes in the stack's largest cohort.

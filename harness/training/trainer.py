@@ -32,7 +32,7 @@ from harness.training.tile import Tile
 
 
 class Scan:
-    """Lanes that are trained by the same passes over the same rows.
+    """Lanes that are trained in the same passes over the same rows.
 
     Attributes:
         clocks: Time spent so far.
@@ -66,18 +66,18 @@ class Scan:
         Args:
             lanes: Events refer to them by index.
             train: The training rows.
-            holdout: The other rows; there may be none.
-            encoding: How the rows' features become inputs; by default, that of numbers and categories.
+            holdout: The held-out rows; there may be none.
+            encoding: How features become inputs; by default, as numbers and categories.
             tile: Lanes updated by one call; None chooses by device and model, see `harness.training.tile_length`.
-            gram: Use Gram matrices of chunks where they are faster.
-            workers: Parallel calls; None means one per core, and on GPUs one each.
+            gram: Whether to use Gram matrices of chunks where they are faster.
+            workers: Number of parallel calls; None means one per core, or one per GPU.
             device: TensorFlow's name for the device.
             other_devices: Devices that train some of the tiles.
             device_bytes: Usable memory of a GPU, which limits tiles; 0 if unknown.
             free_bytes: Memory that the scan may take; it makes fewer calls at once, and has smaller tiles, to fit.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
-            early: Also measure the holdout within the first epochs; see `harness.training.early`.
-            test: Rows that a lane is measured on when it stops.
+            early: Whether to also evaluate lanes within the first epochs; see `harness.training.early`.
+            test: Rows on which a lane is evaluated when it stops.
             stopper: Ends lanes before their last stop.
             feed_limits: Limits on joined blocks and kept Gram matrices.
 
@@ -199,7 +199,7 @@ class Scan:
         }
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from the state of an identical scan: `run` then yields what followed that state.
+        """Continue from the state of an identical scan; `run` then yields the events that followed that state.
 
         Raises:
             ValueError: The state does not belong to this scan, or has been changed.
@@ -227,9 +227,9 @@ class Scan:
         self.clocks = Clocks(*map(float, clocks))
 
     def time_alone(self, lanes: Collection[int]) -> dict[int, float]:
-        """Return the seconds that one update of each of these lanes takes if it is trained alone.
+        """Return the seconds that one update of each of these lanes takes when trained alone.
 
-        It is measured once for each kind of update; lanes for which it cannot be are left out.
+        This is measured once for each kind of update; lanes for which it cannot be measured are left out.
         """
         with ThreadPoolExecutor(1) as pool, tf.device(self._device):
             block = self._feed(self._train, pool).empty()
@@ -244,7 +244,7 @@ class Scan:
     def _train_on(
         self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], block: DeviceBlock, holdout: Feed, epoch: int
     ) -> Iterator[Event]:
-        """Train on a block; tiles that pause in it are evaluated together before they continue."""
+        """Train on a block; tiles that pause are evaluated together before they continue."""
         while tiles:
             with self.clocks.time("train"):
                 tiles = self._calls.each(pool, tiles, lambda tile: tile.advance(block))

@@ -1,4 +1,4 @@
-"""Compiles functions with XLA. Its flags affect the last bits of all results, so one set is used for everything."""
+"""Compiles functions with XLA. Its flags affect the last bits of all results, so they are the same everywhere."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tensorflow as tf
 from harness.runtime.environment import environment
 
 FLAGS = (
-    # Compile loops over little data into one function without a call per operation; this cuts the time of small
-    # models' updates to between a quarter and half.
+    # Compile loops over little data into one function without a call per operation, which reduces the time for updates
+    # of small models to between a quarter and a half.
     "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=65536",
     # Such functions cannot call this library.
     "--xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_DOT,-LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
@@ -36,8 +36,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _load_flags() -> None:
     """Make XLA read `FLAGS` in addition to the user's own flags.
 
-    XLA reads them when a process compiles for the first time. They must not stay in the environment: a different
-    version of XLA in a child process would abort on flags that it does not know.
+    XLA reads the flags when a process compiles for the first time. They must not stay in the environment, because a
+    different version of XLA in a child process would abort on unknown flags.
     """
     given = os.environ.get("XLA_FLAGS", "")
     ours = FLAGS + (GPU_FLAGS if tf.config.list_physical_devices("GPU") else ())

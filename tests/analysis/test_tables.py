@@ -323,7 +323,7 @@ def test_chosen_runs_show_the_metric_of_the_test() -> None:
     batch, full, note = best_runs(ranked(runs), objective(runs))
     assert batch.startswith("Best batch run (chunks of 100 rows): val/loss 0.573, test/loss 0.6 after")
     assert full.startswith("Best full-sample run: val/loss 0.9, test/loss 0.8 after")
-    assert note == "test/loss is measured on rows that were used neither for training nor for choosing the best runs."
+    assert note == "test/loss is measured on rows that were not used for training or for choosing the best runs."
 
 
 def test_singular_and_plural() -> None:

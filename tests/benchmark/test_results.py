@@ -109,11 +109,11 @@ def test_results_are_tables_a_page_a_figure_and_runs(
     monkeypatch.setattr(Benchmark, "parts", lambda self: PARTS)
     monkeypatch.setattr(measure, "missing", lambda name: "no JAX" if name == "jax" else "")
     monkeypatch.setattr(command, "lacks_postgres", lambda: "PostgreSQL is not tried")
-    assert command.main(["--results", "results", "--images", "0", "--trials", "0"]) == 0
+    assert command.main(["--results", "results", "--only", "rows"]) == 0
     assert "no JAX" in capsys.readouterr().out
     (page,) = Path("results").glob("*.md")
     assert "| sweep of 4, speed-up over scikit-learn | at least 100 | 10 | not reached |" in page.read_text()
-    assert "`make bench BENCH='--results results --images 0 --trials 0'`, python" in page.read_text()
+    assert "`make bench BENCH='--results results --only rows'`, python" in page.read_text()
     assert page.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("benchmark")

@@ -9,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.initialize import initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue
 
 from harness.cli.compose import CONF, Job, compose_jobs, grid_axes, register_schema
 from harness.errors import ConfigError
@@ -32,6 +33,7 @@ JOBS = {
     "other keys": [["epochs=1", "seed=3"], ["epochs=2"]],
     "quoted": [["data.target='a b'"], ["data.target='c,d'"]],
     "dotted": [["data.holdout=0.1", "model.init=1"], ["data.holdout=0.2", "model.init=2"]],
+    "missing": [["data=csv", "seed=1"], ["data=csv", "seed=2"]],
     "a group's values": [["optimizer=sgd", "optimizer.momentum=0.1"], ["optimizer=sgd", "optimizer.momentum=0.2"]],
 }
 
@@ -41,6 +43,14 @@ def loader():
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         yield GlobalHydra.instance().config_loader()
+
+
+def settings(job: Job) -> object:
+    """Return a job's settings, or what is wrong with them."""
+    try:
+        return job.settings()
+    except (ConfigError, MissingMandatoryValue) as error:
+        return str(error)
 
 
 @pytest.mark.parametrize("jobs", JOBS.values(), ids=JOBS)
@@ -55,6 +65,7 @@ def test_equals_hydra(loader, jobs):
         assert job.whole().hydra.job.override_dirname == ",".join(sorted(words))
         assert job.words == list(expected.hydra.overrides.task)
         assert OmegaConf.to_yaml(job.config) == OmegaConf.to_yaml(Job.of(expected).config)
+        assert settings(job) == settings(Job.of(expected))
 
 
 def test_jobs_that_differ_in_values_only_are_composed_once(loader):
@@ -76,6 +87,13 @@ def test_jobs_that_differ_in_values_only_are_composed_once(loader):
         chunk * 10 + epochs for chunk in range(1, 9) for epochs in range(1, 9)
     ]
     assert counting.calls == 1
+
+
+def test_an_interpolation_is_resolved_in_each_job(loader):
+    master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+    jobs = [["++model.units=${seed}", f"seed={seed}"] for seed in (1, 2)]
+    composed = compose_jobs(loader, master, jobs, 0)
+    assert [job.settings().model["units"] for job in composed] == [1, 2]
 
 
 def test_the_axes_of_a_grid(loader):

@@ -554,8 +554,8 @@ REFUSED = {
     "data.path=.": "data.path: {here} is a folder or device, not a file.",
     "data=king_county data.path=kc_house_data.csv": "data.path: no such file: {here}/kc_house_data.csv. "
     "Get it from Kaggle, harlfoxem/housesalesprediction (kc_house_data.csv, CC0).",
-    "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5. If these are two "
-    "labels, set 'data.categorical=[y]'.",
+    "loss=binary_crossentropy": "loss=binary_crossentropy needs labels 0 and 1, but y contains 5.5. If the column "
+    "contains two labels, set 'data.categorical=[y]'.",
     "model=custom": "model._target_ is not set. Add model._target_=VALUE.",
     "--trust model._target_=nowhere.build": "model._target_: cannot import 'nowhere.build' "
     "(ModuleNotFoundError: No module named 'nowhere'). Give the dotted name of a function.",

@@ -175,7 +175,7 @@ def test_a_workbook_is_refused_in_a_sentence(write: Callable[..., Path]) -> None
         (packed(HOMES, "pickle"), "is a Python pickle. Save its table as CSV or Parquet."),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook in the old format. Save its table as"),
         (b"<!DOCTYPE html>\n<html>", "is a web page or XML. Download the file itself."),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "is a pointer of Git LFS, not the file itself. Run `git"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer, not the file itself. Run `git"),
         (gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\0"), "is an archive. Unpack it."),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -191,7 +191,7 @@ def test_a_file_that_is_no_text_is_refused_by_name(write: Callable[..., Path], c
 def test_joined_files_are_named(write: Callable[..., Path], tmp_path: Path) -> None:
     path = str(write(PLAIN + PLAIN))
     found = describe(path)
-    assert found.warnings[0].startswith("The header is repeated among the rows, as in joined files")
+    assert found.warnings[0].startswith("The header is repeated among the rows, as in concatenated files")
     assert not found.command
     with pytest.raises(ConfigError, match=r"line 42: area is 'area', not a number\. The line repeats the header: "):
         open_table(DataConfig(["area"], "price", path), tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Runs are named by the beginning of an id, `last` or `best`, listed, and compared two by two."""
+"""Runs are named by a prefix of an id, `last` or `best`, listed, and compared two by two."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harness.cli import train
 from harness.cli.app import to_config
-from harness.cli.compose import CONF, register_schema
+from harness.cli.compose import CONF, Job, register_schema
 from harness.config import Config, DataConfig, Device, FullSample, LogModel, Loss, Missing, Scaling
 from harness.errors import ConfigError
 from harness.sweep.proposer import Result
@@ -54,7 +54,11 @@ def composed(*overrides: str, with_hydra: bool = False) -> DictConfig:
 
 
 def settings(*overrides: str) -> Config:
-    return to_config(composed(*overrides))
+    return config_of(composed(*overrides))
+
+
+def config_of(config: DictConfig) -> Config:
+    return to_config(Job(config, [], {}, lambda: config))
 
 
 def test_defaults_whole() -> None:
@@ -635,7 +639,7 @@ def test_a_folder_that_cannot_be_written_is_refused(calls: Calls, tmp_path: Path
 def test_the_configuration_can_be_printed(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--cfg", "job", "chunksize=7") == []
     shown = OmegaConf.create(capsys.readouterr().out)
-    assert to_config(OmegaConf.merge(schema_of(shown.data), shown)) == settings("chunksize=7")
+    assert config_of(OmegaConf.merge(schema_of(shown.data), shown)) == settings("chunksize=7")
     assert calls == []
 
 

@@ -101,7 +101,7 @@ def test_files_that_are_no_images_are_skipped(folder: Path, make) -> None:
 
 GREY16 = np.full((8, 12), 257 * 100, np.uint16)
 ODD = {
-    "suffix": (JPEG, "named with another format's suffix, read by content", None),
+    "suffix": (JPEG, "with the suffix of another format, read by content", None),
     "rotated": (turned(6, picture(1)), "rotated or mirrored according to their EXIF data", None),
     "orientation": (turned(99, picture(1)), "with broken EXIF data, kept as they are", None),
     "exif": (encoded(picture(1), exif=b"Exif\0\0nonsense"), "with broken EXIF data, kept as they are", None),
@@ -122,7 +122,7 @@ ODD = {
     "CMYK": (encoded(Image.new("CMYK", (12, 8), (0, 255, 255, 0)), "TIFF"), "in CMYK, converted", (255, 0, 0)),
     "animated": (
         encoded(Image.new("RGB", (12, 8), (255, 0, 0)), save_all=True, append_images=[Image.new("RGB", (12, 8))]),
-        "with several frames, of which the first is used",
+        "with several frames, of which only the first is used",
         (255, 0, 0),
     ),
     "one pixel": (encoded(Image.new("RGB", (1, 1), (1, 2, 3))), "smaller than data.image_size, enlarged", (1, 2, 3)),
@@ -380,4 +380,4 @@ def test_links(folder: Path, make) -> None:
 
 
 def test_a_file_that_may_not_be_read(folder: Path) -> None:
-    assert load_file(folder, ()) == (str(folder), "cannot be opened (Is a directory)")
+    assert load_file(str(folder), 0) == (str(folder), "cannot be opened (Is a directory)")

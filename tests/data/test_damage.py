@@ -329,7 +329,7 @@ def test_a_table_that_does_not_load_after_it_was_written_is_refused(
 
     monkeypatch.setattr("harness.data.tables.builder.save_table", save_and_damage)
     with pytest.raises(
-        ConfigError, match=r"^runtime\.cache: Table .{8} is damaged: train\.0\.bin is missing\. It has only just "
+        ConfigError, match=r"^runtime\.cache: Table .{8} is damaged: train\.0\.bin is missing\. It has just "
     ):
         open_table(data, tmp_path / "elsewhere")
 

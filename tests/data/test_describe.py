@@ -201,7 +201,7 @@ def test_statistics_are_those_of_pandas(write) -> None:
         ),
         (
             "a,y\n1,1\n" + "2,1\n3,2\n" * 10 + "900,3\n",
-            "A few very large values in a: their logarithms may train better, for example 'data.log_columns=[a]'.",
+            "A few values in a are very large: their logarithms may train better, for example 'data.log_columns=[a]'.",
         ),
         (
             "a,y\n1,1\n" + "2,0\n3,2\n" * 10 + "2,900\n",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.config import Missing, Order, Scaling
+from harness.data import shuffle
 from harness.data.blocks import Blocks
 from harness.data.scaler import Scaler
 from harness.data.shuffle import Shuffle, page_order
@@ -37,10 +38,13 @@ def test_every_row_comes_back_once(tmp_path: Path, count: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_order_depends_on_the_seed_alone(tmp_path: Path) -> None:
+def test_the_order_depends_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = shuffled(tmp_path, 5000)
     assert found != list(range(5000))
     assert shuffled(tmp_path, 5000) == found
+    with monkeypatch.context() as patch:  # In files instead of memory.
+        patch.setattr(shuffle, "HELD_BYTES", 10_000)
+        assert shuffled(tmp_path, 5000) == found
     assert shuffled(tmp_path, 5000, seed=1) != found
 
 
@@ -67,7 +71,7 @@ def test_a_write_that_stops_half_way_is_an_error(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            shuffled(tmp_path, 5000, grain=5000)
+            shuffled(tmp_path, 5000, grain=5000, deck_bytes=100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

@@ -25,7 +25,7 @@ RUNS = 4
 SECONDS = 60
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 WAYS = ("flip", "zero", "empty", "half", "byte", "append", "replace", "remove", "folder", "user")
-STATE = re.compile(r"checkpoints/\w+/state|/outbox/|/tables/|summary\.json$")
+STATE = re.compile(r"checkpoints/\w+/state|/locks/|/outbox/|/tables/|summary\.json$")
 """Files that are damaged in all ways."""
 
 SAMPLE = 12

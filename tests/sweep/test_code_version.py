@@ -99,7 +99,7 @@ def test_files_of_secrets_are_left_out_of_a_patch_and_named(repository: Path, tm
     (patch,) = own_patches("own_model.build").values()
     assert "CAN4RY" not in patch
     named = [*secret, ".env.local"]
-    assert patch.splitlines()[:5] == [f"not recorded, as it may contain secrets: {name}" for name in sorted(named)]
+    assert patch.splitlines()[:5] == [f"not recorded, because it may contain secrets: {name}" for name in sorted(named)]
     (tmp_path / "changes.patch").write_text(patch)
     git(repository, "reset", "-q", "--hard")
     git(repository, "apply", str(tmp_path / "changes.patch"))

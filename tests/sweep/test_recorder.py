@@ -175,7 +175,8 @@ def test_models_that_cannot_be_logged_are_named_before_training(recording: Recor
     own = replace(plain, model={"_target_": f"{__name__}.build_local"})
     (sentence,) = describe_unloggable(prepare([plain, own, replace(own, seed=1)], lambda state: None))
     assert sentence.startswith(
-        f"{__name__}.build_local builds models that will not be logged: it could not be loaded again, as it uses Local"
+        f"{__name__}.build_local builds models that will not be logged: it could not be loaded again, because it uses "
+        "Local"
     )
     unlogged = replace(own, tracking=replace(own.tracking, log_model=LogModel.none))
     assert not [*describe_unloggable(prepare([unlogged], lambda state: None))]

@@ -67,6 +67,16 @@ def test_a_killed_process_has_no_claims(folder: Path) -> None:
         process.communicate()
 
 
+@pytest.mark.parametrize("suffix", [".json", ".lock"])
+def test_a_folder_in_place_of_a_dead_process_claims_is_set_aside(folder: Path, suffix: str) -> None:
+    folder.mkdir()
+    for name in ("1-dead.json", "1-dead.lock"):
+        (folder / name).mkdir() if name.endswith(suffix) else (folder / name).touch()
+    with RunLocks(folder) as mine:
+        assert mine.take(["a"]) == {"a"}
+    assert not (folder / "1-dead.json").exists()
+
+
 def test_damage_is_reported_only_if_its_process_lives(folder: Path) -> None:
     with RunLocks(folder) as one, RunLocks(folder) as other:
         one.take(["a"])

@@ -141,9 +141,13 @@ def test_the_best_of_each_choice_are_confirmed_with_other_seeds() -> None:
         (
             (RATE, Choices("seed", ("0", "1"))),
             {},
-            "search.confirm trains with other seeds; give seed one value, or set search.confirm=null.",
+            "search.confirm trains with other seeds: set seed to a single value, or set search.confirm=null.",
         ),
-        ((RATE,), {"each": "model"}, "search.each: model has no choices in this sweep. List some, as in KEY=1,2."),
+        (
+            (RATE,),
+            {"each": "model"},
+            "search.each: model has no list of choices in this sweep. Set one, such as KEY=1,2.",
+        ),
         ((RATE,), {"rungs": [1, 30]}, "search.rungs must not exceed epochs=9; too large: 30."),
     ],
 )

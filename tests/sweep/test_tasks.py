@@ -326,7 +326,7 @@ def test_workers_that_are_stopped_before_they_get_further(tmp_path: Path) -> Non
 
     assert not any([stop(0), stop(0), stop(100), stop(50), stop(200), stop(200)])
     assert not any(stop(200, is_alive=True) for _ in range(5))  # Their cluster has put them back into the queue.
-    assert stop(200) == "task 1: stopped by signal 15 (log: some.log); it was stopped 3 times and got no further"
+    assert stop(200) == "task 1: stopped by signal 15 (log: some.log); it was stopped 3 times and made no progress"
 
 
 @pytest.mark.slow

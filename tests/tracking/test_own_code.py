@@ -115,7 +115,7 @@ def test_it_loads_where_the_modules_are_not(tmp_path: Path, layers: Any) -> None
 
 
 def test_models_that_could_not_be_loaded_again_are_refused(tmp_path: Path, layers: Any) -> None:
-    with pytest.raises(ConfigError, match="could not be loaded again, as it uses Inner of own_package"):
+    with pytest.raises(ConfigError, match="could not be loaded again, because it uses Inner of own_package"):
         saved(tmp_path / "inner", layers, layer=layers.inner)
     with pytest.raises(ConfigError, match="could not be loaded again: Could not interpret activation function"):
         saved(tmp_path / "lambda", layers, activation=lambda values: values)
@@ -124,11 +124,11 @@ def test_models_that_could_not_be_loaded_again_are_refused(tmp_path: Path, layer
 def test_a_name_that_two_of_them_have_is_refused_or_told_apart(tmp_path: Path, layers: Any) -> None:
     others = importlib.import_module("own_package.others")
     with pytest.raises(
-        ConfigError, match=r"as doubled could refer to own_package\.layers\.doubled or own_package\.others\.dou"
+        ConfigError, match=r"because doubled could refer to own_package\.layers\.doubled or own_package\.others\.dou"
     ):
         saved(tmp_path / "function", others, activation=layers.doubled)
     with pytest.raises(
-        ConfigError, match=r"as Times could refer to own_package\.layers\.Times or own_package\.others\.Times"
+        ConfigError, match=r"because Times could refer to own_package\.layers\.Times or own_package\.others\.Times"
     ):
         saved(tmp_path / "class", others, both=True, activation=None)
     with pytest.raises(
@@ -158,7 +158,7 @@ def test_a_model_is_checked_before_its_weights_are_allocated(layers: Any) -> Non
         return keras.Sequential([keras.Input((10**6,)), keras.layers.Dense(10**6), layer])
 
     check_own_code(lambda: wide(layers.Times()), "own_package.layers.build_model")
-    with pytest.raises(ConfigError, match="could not be loaded again, as it uses Inner of own_package"):
+    with pytest.raises(ConfigError, match="could not be loaded again, because it uses Inner of own_package"):
         check_own_code(lambda: wide(layers.inner()), "own_package.layers.build_model")
     with pytest.raises(ConfigError, match="could not be loaded again: "):
         check_own_code(lambda: wide(keras.layers.Lambda(lambda values: values)), "own_package.layers.build_model")

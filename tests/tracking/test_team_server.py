@@ -139,7 +139,7 @@ def test_passwords_tls_and_s3(team: Team, warm: Warm, tmp_path: Path, monkeypatc
     opening = f"harness: tracking.uri: cannot open the tracking store {team.uri} "
     reader = team.login("ada", READER)
     assert train(warm, tmp_path, reader, "compare")[0] == 0
-    forbidden = "(this user may not do that; ask the server's administrator for permission)."
+    forbidden = "(this user does not have permission; ask the server's administrator)."
     assert train(warm, tmp_path, reader) == (2, opening + forbidden)
     subprocess.run(let_write, check=True, capture_output=True, timeout=200)
     assert train(warm, tmp_path, reader)[0] == 0

@@ -190,7 +190,7 @@ def test_batch_normalization_is_computed_over_whole_chunks_or_refused(table: Tab
 def test_one_lane_of_convolutions_says_that_cores_are_idle(table: Table) -> None:
     (alone,) = scan_of([lane(32)], table).cohorts
     assert idle_cores([alone], 1, 4) == (
-        "the only lane keeps 1 of 4 cores busy; runtime.threads=4 uses all, and changes rounding"
+        "the only lane keeps 1 of 4 cores busy; runtime.threads=4 uses all of them, and changes rounding"
     )
     assert idle_cores([alone, alone], 1, 4).startswith("2 lanes keep 2 of 4 cores busy; runtime.threads=2 uses all")
     (rows,) = scan_of([lane(32, recipe_=recipe(mlp))], table).cohorts

@@ -13,7 +13,7 @@ from harness.runtime.state_files import checksum
 
 
 def of_table(task: Task) -> Outcome:
-    """Ingest, read, and compute all checksums again, on one thread; the figures are percentages."""
+    """Ingest, read, and recompute all checksums on one thread; the figures are percentages."""
     *features, target = task.columns
     data = DataConfig(features, target, path=task.path)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from experiments.benchmark.task import FULL, Fit, Outcome, Task
 from harness.cli import train as command
 from harness.runtime.imports import import_tensorflow
 
-gc.set_threshold(50_000, 20, 50)  # The command does the same.
+gc.set_threshold(1_000_000, 20, 50)  # The command does the same.
 import_tensorflow()
 # The command imports these only when it needs them; here, all imports count as start-up.
 for _module in pkgutil.walk_packages(harness.__path__, "harness."):
@@ -36,7 +36,7 @@ def train(task: Task) -> Outcome:
         clocks: list[trainer.Clocks] = []
 
         class Clocks(trainer.Clocks):
-            """Kept in a list, since a single run has no summary run that records them."""
+            """Kept in a list, since a single run has no summary run to record them."""
 
             def __init__(self) -> None:
                 super().__init__()

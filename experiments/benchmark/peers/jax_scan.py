@@ -23,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 
 from experiments.benchmark.task import Fit, Outcome, Task
 
-ELEMENTWISE_LANES = range(2, 17)  # For these, an elementwise product was measured to be faster than a matrix product.
+ELEMENTWISE_LANES = range(2, 17)  # For these, an elementwise product is faster than a matrix product (measured).
 SLICE_ROWS = 8192  # Longer chunks are summed slice by slice, so that the arrays of one slice stay in the caches.
 
 
@@ -46,7 +46,7 @@ def train(task: Task) -> Outcome:
 
 
 def train_and_record(task: Task) -> Outcome:
-    """Train all configurations and record a run of each in MLflow: its params, final loss and final weights."""
+    """Train all configurations, and record a run for each in MLflow, with params, final loss and final weights."""
     start = time.perf_counter()
     import mlflow
     from mlflow.entities import Metric, Param

@@ -11,7 +11,7 @@ from experiments.benchmark.task import Outcome, Task
 
 
 def read(task: Task, dtype: type = np.float32) -> np.ndarray:
-    """Return all scaled rows, target last."""
+    """Return all scaled rows, with the target last."""
     return _scaled(pd.read_csv(task.path, nrows=task.rows, usecols=task.columns, dtype=np.float32), task, dtype)
 
 

@@ -38,8 +38,8 @@ def train(task: Task) -> Outcome:
 def fault(name: str, task: Task, outcome: Outcome, reference: Outcome) -> str:
     """Return what is wrong with a peer's result, or an empty string.
 
-    Where the reference has the same configuration, weights must agree; without Adam, they must be near the best line.
-    The best of the multilayer perceptrons must have a smaller loss than the linear model.
+    If the reference has the same configuration, weights must agree; without Adam, they must be close to the
+    least-squares line. The best multilayer perceptron must have a smaller loss than the linear model.
     """
     peer, (line, *known) = PEERS[name], reference.fits
     if len(outcome.fits) < (1 if peer.updates else task.configurations):

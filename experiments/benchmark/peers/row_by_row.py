@@ -39,7 +39,7 @@ def vowpal_wabbit(task: Task) -> Outcome:
         text = f"{folder}/rows.vw"
 
         def train(passes: int = task.stops[-1]) -> list[float]:
-            # Ten bits are enough for two weights. The intercept is a feature so that it can be looked up by name.
+            # Ten bits are enough for two weights. The intercept is a feature, so that it can be looked up by name.
             options = f"--cache_file {folder}/cache --passes {passes} --holdout_off -b 10 --noconstant --quiet"
             learner = Workspace(f"--data {text} {options}")
             weights = [learner.get_weight_from_name(name) for name in ("b", "x")]

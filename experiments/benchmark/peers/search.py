@@ -29,11 +29,10 @@ SPACE = f"learning_rate=tag(log,interval({LOW},{HIGH}))"
 
 
 def with_harness(task: Task) -> Outcome:
-    """Train as many trials as the task has rates, first to the end and then with halving, after compiling.
+    """After compiling, train as many trials as the task has rates, first to completion and then with halving.
 
-    `all` and `halving` are seconds, `all_training` and `halving_training` those of them that train. `best` and
-    `best_halving` are the losses found; `proposals` are the seconds that 256 of them take, by TPE if Optuna is
-    installed.
+    `all` and `halving` are seconds; `all_training` and `halving_training` are the training time among these. `best` and
+    `best_halving` are the losses found; `proposals` is the time for 256 proposals, by TPE if Optuna is installed.
     """
     trials = len(task.rates)
     common = ["-m", *_without_rates(task), SPACE, "search.confirm=null"]
@@ -54,12 +53,12 @@ def with_harness(task: Task) -> Outcome:
 
 
 def with_optuna(task: Task) -> Outcome:
-    """Let Optuna propose each trial from the results so far, and train it to the end with Keras."""
+    """Let Optuna propose each trial from the results so far, and train it to completion with Keras."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fit, epochs = _keras(task), task.stops[-1]
-    fit(HIGH, 1)  # Imports and compiles.
+    fit(HIGH, 1)  # This imports and compiles.
 
     def objective(trial: Any) -> float:
         return fit(trial.suggest_float("learning_rate", LOW, HIGH, log=True), epochs)
@@ -71,7 +70,7 @@ def with_optuna(task: Task) -> Outcome:
 
 
 def with_keras_tuner(task: Task) -> Outcome:
-    """Let Keras Tuner run a bracket of Hyperband up to the task's epochs; its best trial decides."""
+    """Let Keras Tuner run a bracket of Hyperband up to the task's epochs, and return its best trial's loss."""
     import keras_tuner
 
     x, y = (np.ascontiguousarray(part) for part in np.split(read(task), [-1], axis=1))
@@ -92,7 +91,7 @@ def with_keras_tuner(task: Task) -> Outcome:
 
 
 def _propose(epochs: int) -> None:
-    with contextlib.suppress(harness.errors.ConfigError):  # Without Optuna, only points of a Sobol sequence.
+    with contextlib.suppress(harness.errors.ConfigError):  # Without Optuna, these are only points of a Sobol sequence.
         _propose_by(Sampler.tpe, epochs)
         return
     _propose_by(Sampler.sobol, epochs)

@@ -61,7 +61,7 @@ def _loop(task: Task, wrap: Callable) -> Outcome:
 
 
 def _outcome(task: Task, times: list[float], weights: list[float], reading: float = 0.0, loss: float = 0.0) -> Outcome:
-    """Return the outcome; the excess of the first epoch's time over the others' median counts as compilation."""
+    """Return the outcome; the first epoch's excess over the median of the others counts as compilation."""
     first, *laps = [after - before for before, after in itertools.pairwise(times)]
     compiling = max(0.0, first - sorted(laps)[len(laps) // 2])
     result = Fit(task.chunks[0], task.rates[0], task.stops[-1], weights, loss)

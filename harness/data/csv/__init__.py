@@ -1,4 +1,4 @@
 """Delimited text.
 
-In: bytes of a file in any dialect. Out: typed chunks of its rows, and errors that name file, line and column.
+In: the bytes of a file in any dialect. Out: typed chunks of its rows, and errors that name file, line and column.
 """

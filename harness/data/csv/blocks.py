@@ -20,15 +20,15 @@ from harness.errors import ConfigError
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a CSV under their own header, which numbers the columns from 0.
+    """Whole lines of a CSV below a header of their own, which numbers the columns from 0.
 
     Attributes:
         names: The file's header.
         data: The block's header and lines, in UTF-8.
-        start: Where the lines begin in `data`.
+        start: Offset of the lines in `data`.
         first_line: The first line's number in the file, from 1.
         position: Bytes of the file read so far.
-        is_sound: Whether no quote is misplaced or still open at the end.
+        is_sound: Whether all quotes are well placed and closed.
     """
 
     address: str
@@ -84,7 +84,7 @@ def _check_length(address: str, data: bytearray, line: int, stream: io.BufferedR
 def _check_encoding(address: str, view: memoryview, line: int, encoding: str) -> None:
     """Reject text that is not UTF-8; other encodings were checked when they were converted to UTF-8."""
     if isinstance(view.obj, bytearray) and view.obj.isascii():
-        return  # Ten times faster to check.
+        return  # This is ten times faster.
     try:
         codecs.utf_8_decode(view, "strict", True)
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
 """Parses a block line by line: slow, but it reports exactly what is wrong and where.
 
-It handles what Arrow's parser cannot, and gives the same result as Arrow's parser wherever both can read a CSV.
+It handles what Arrow's parser cannot, and gives the same results wherever both can read a CSV.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from harness.errors import ConfigError, require
 
 
 def read_texts(block: Block, columns: Sequence[str]) -> list[list[str]]:
-    """Return the fields of `columns` as they are written."""
+    """Return the fields of `columns` as written."""
     records = [record for _, record in _records(block)]
     indices = [block.names.index(name) for name in columns]
     return [[record[index] for record in records] for index in indices]
 
 
 def locate(block: Block, row: int) -> str:
-    """Return the file of a row and the line where the row begins, as text."""
+    """Return the file of a row and the line on which the row begins, as text."""
     line, _ = next(itertools.islice(_records(block), row, None))
     return f"{block.address}, line {line}"
 
@@ -32,7 +32,7 @@ def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
     lines = itertools.chain(io.StringIO(str(block.data[block.start :], "utf-8"), newline=""), [END])
     line = block.first_line
     try:
-        # If a quote is missing, text after what looks like a closing quote reveals where.
+        # If a quote is missing, text after an apparent closing quote shows where.
         for number, record in records(lines, block.delimiter, strict=not block.is_sound):
             line = block.first_line + number
             if record == [END]:
@@ -45,6 +45,6 @@ def _records(block: Block) -> Iterator[tuple[int, list[str]]]:
                 "Fix the line, or quote the field that contains a delimiter or a line break.",
             )
             yield line, record
-    except BadRecord as error:  # If a field is too long, its closing quote is missing.
+    except BadRecord as error:  # If a field is too long, its closing quote must be missing.
         line = block.first_line + error.line
     raise ConfigError(f"{block.address}, line {line}: unclosed quote. Fix the line.")

@@ -17,12 +17,12 @@ _WIDE_TEXT = "data.path: {} is binary or UTF-16. If it is UTF-16, set data.encod
 
 
 class Header(NamedTuple):
-    """The names of all columns, and where the rows begin.
+    """The names of all columns, and the start of the rows.
 
     Attributes:
-        line: The number of the first line of `rows`, or of the stream's next line if there are none, from 1.
+        line: The number of the first line of `rows`, or of the stream's next line if `rows` is empty, from 1.
         bytes: Bytes of the text above that line.
-        rows: Lines that were read to count the columns of a file without a header.
+        rows: Lines that were already read to count the columns of a file without a header.
     """
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ def read_header(address: str, stream: io.BufferedReader, dialect: Dialect) -> He
     """Read the names of a CSV's columns from the start of its text, and skip blank lines above them.
 
     Raises:
-        ConfigError: There is no header, or it is not text.
+        ConfigError: The header is missing, or is not text.
     """
     pieces: list[bytes] = []
     is_wide = False
@@ -69,7 +69,7 @@ def read_header(address: str, stream: io.BufferedReader, dialect: Dialect) -> He
         require(count == len(record), f"data.names has {count} names, but {address} has {len(record)} columns.")
         names = tuple(map(str, dialect.names))
     elif has_header:
-        # As pandas names them.
+        # As pandas would name them.
         names = tuple(name or f"Unnamed: {index}" for index, name in enumerate(record))
     else:
         names = tuple(map(str, range(len(record))))

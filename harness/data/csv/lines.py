@@ -1,4 +1,4 @@
-"""Lines and records of a CSV's text; lines end in LF, CR LF or CR, even mixed within a file, as in pandas."""
+"""Lines and records of a CSV's text; lines end in LF, CR LF or CR, possibly mixed within a file, as in pandas."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_line(stream: io.BufferedReader) -> bytes:
 
 
 def rest_of_ending(stream: io.BufferedReader, read: bytes | bytearray) -> bytes:
-    """Read the LF of a CR LF of which only the first half has been `read`."""
+    """Read the LF of a CR LF if only the CR has been `read`."""
     return stream.read(1) if read[-1:] == b"\r" and stream.peek(1)[:1] == b"\n" else b""
 
 
@@ -42,7 +42,7 @@ def lines_of(stream: io.BufferedReader) -> Iterator[bytes]:
 
 
 class BadRecord(ValueError):
-    """A field is longer than `LONGEST`, or text follows a closing quote; `line` is where the record begins, from 0."""
+    """A field is longer than `LONGEST`, or text follows a closing quote; `line` is the record's first line, from 0."""
 
     def __init__(self, line: int, reason: object) -> None:
         super().__init__(str(reason))
@@ -65,7 +65,7 @@ def records(lines: Iterable[str], delimiter: str, *, strict: bool = False) -> It
     reader, first = csv.reader(map(remember, lines), delimiter=delimiter, strict=strict), 0
     try:
         for record in reader:
-            # A quoted field of spaces is not a blank line.
+            # A line with only a quoted field of spaces is not blank.
             if len(record) > 1 or last.strip(" \t\r\n"):
                 yield first, record
             first = reader.line_num
@@ -74,11 +74,11 @@ def records(lines: Iterable[str], delimiter: str, *, strict: bool = False) -> It
 
 
 def count(text: bytes | bytearray | memoryview, mark: str) -> int:
-    """Count a character; several times faster than `bytes.count` if it is frequent."""
+    """Count a character; several times faster than `bytes.count` for frequent characters."""
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord(mark)))
 
 
 def count_endings(text: bytearray) -> int:
-    """Count the ends of lines."""
+    """Count the line endings."""
     found = count(text, "\n")
     return found + count(text, "\r") - text.count(b"\r\n") if b"\r" in text else found

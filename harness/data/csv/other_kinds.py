@@ -1,4 +1,4 @@
-"""Recognizes files that are not text or not data by how they begin, so that messages can say what they are."""
+"""Recognizes files that are not text or not data by their first bytes, so that messages can say what they are."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _KINDS = (
     (rb"\x89HDF", "an HDF5 file", _SAVE),
     (rb"Obj\x01", "an Avro file", _SAVE),
     (rb"(\xef\xbb\xbf)?\s*(?i:<!doctype html|<html|<\?xml)", "a web page or XML", "Download the file itself."),
-    (rb"version https://git-lfs", "a pointer of Git LFS, not the file itself", "Run `git lfs pull`."),
+    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself", "Run `git lfs pull`."),
     (rb"7z\xbc\xaf|Rar!|(?s:.{257})ustar", "an archive", _UNPACK),
 )
-"""How a file begins, what it is, and what to do."""
+"""The first bytes of a file, what it is, and what to do."""
 
 
 def check_kind(stream: Any, address: str) -> None:
     """Look at the first bytes of a buffered stream without consuming them.
 
     Raises:
-        ConfigError: They are those of another kind of file.
+        ConfigError: The file is of another kind.
     """
     start = stream.peek(300)
     for pattern, kind, remedy in _KINDS:

@@ -18,7 +18,7 @@ class Quotes(Enum):
     closed = auto()
     open = auto()
     misplaced = auto()
-    """Their number is odd, and text follows a closing quote, so a quote is missing somewhere."""
+    """The number of quotes is odd, and text follows a closing quote, so a quote is missing somewhere."""
 
 
 def find_quotes(text: bytes | bytearray, delimiter: str) -> Quotes:

@@ -1,4 +1,4 @@
-"""Turns a text file into a plain CSV: takes out comments, preambles, footers and spaces, and keeps line numbers.
+"""Turns a text file into a plain CSV: removes comments, preambles, footers and spaces, but keeps line numbers.
 
 Only files whose dialect needs it are rewritten; the others are parsed as they are.
 """
@@ -17,19 +17,19 @@ BLOCK_BYTES = 1 << 20
 
 
 def rewritten(stream: io.BufferedReader, dialect: Dialect) -> io.BufferedReader:
-    """Return the text of a stream, UTF-8, as a plain CSV with as many lines, delimited by `dialect.separator`."""
+    """Return the UTF-8 text of a stream as a plain CSV with equally many lines, delimited by `dialect.separator`."""
     return io.BufferedReader(_Rewritten(stream, dialect), BLOCK_BYTES)
 
 
 class _Rewritten(io.RawIOBase):
-    """Changes whole lines, a block at a time."""
+    """Rewrites whole lines, a block at a time."""
 
     def __init__(self, stream: io.BufferedReader, dialect: Dialect) -> None:
         self._stream = stream
         self._pattern, self._replacements = _pattern(dialect, is_last=False)
         self._last_pattern, _ = _pattern(dialect, is_last=True)
         self._skip, self._footer = dialect.skip_rows, dialect.skip_footer
-        self._held = b""  # Read but not yet rewritten: the last lines, or a quoted field of several lines.
+        self._held = b""  # Read but not yet rewritten: the last lines, or an open quoted field.
         self._ready = memoryview(b"")
         self._is_over, self._is_first = False, True
 
@@ -44,7 +44,7 @@ class _Rewritten(io.RawIOBase):
         return len(taken)
 
     def _next(self) -> bytes:
-        """Return the next lines, rewritten; they may be none although there are more."""
+        """Return the next rewritten lines; there may be none even if there are more to come."""
         lines = self._stream.read(BLOCK_BYTES)
         if lines:
             is_whole = lines.endswith((b"\n", b"\r"))
@@ -69,7 +69,7 @@ class _Rewritten(io.RawIOBase):
         return blank + pattern.sub(replaced, lines)
 
     def _skipped(self, lines: bytes) -> tuple[bytes, bytes]:
-        """Replace the lines to skip by blank ones."""
+        """Replace the lines to skip with blank ones."""
         if not self._skip:
             return b"", lines
         first = lines.splitlines(keepends=True)
@@ -78,7 +78,7 @@ class _Rewritten(io.RawIOBase):
         return b"\n" * count, b"".join(first[count:])
 
     def _without_footer(self, lines: bytes) -> tuple[bytes, bytes]:
-        """Split off the last lines, which are held until it is known whether the file ends there."""
+        """Split off the last lines, and hold them until it is known whether the file ends there."""
         if not self._footer:
             return lines, b""
         every = lines.splitlines(keepends=True)
@@ -87,16 +87,16 @@ class _Rewritten(io.RawIOBase):
 
 
 def _open_at(pattern: re.Pattern[bytes], lines: bytes) -> int | None:
-    """Return where a quoted field begins that does not end in these lines."""
+    """Return the start of a quoted field that does not end within these lines."""
     if b'"' not in lines:
         return None
     return next((found.start() for found in pattern.finditer(lines) if found.lastgroup == "open"), None)
 
 
 def _pattern(dialect: Dialect, *, is_last: bool) -> tuple[re.Pattern[bytes] | None, dict[str, bytes]]:
-    """Return a pattern of quoted fields, which stay, and of what is replaced, with the replacements by group.
+    """Return a pattern that matches quoted fields, which are kept, and text to replace; and the replacements by group.
 
-    Only the end of the last lines ends a line: other text may stop in front of a quoted field.
+    Only the last piece of text ends a line; other pieces may stop in front of a quoted field.
     """
     is_spaced = dialect.delimiter == WHITESPACE
     mark = re.escape(dialect.separator)

@@ -1,8 +1,8 @@
 """CSV files as typed chunks.
 
-A file is read in blocks of whole lines, parsed by Arrow (the parser behind pandas' `engine="pyarrow"`, which counts the
-fields of every line). Blocks that it cannot parse go to `csv_fallback`, which returns the same numbers, or reports what
-is wrong and on which line.
+A file is read in blocks of whole lines, which are parsed by Arrow (the parser behind pandas' `engine="pyarrow"`, which
+counts the fields of every line). Blocks that Arrow cannot parse go to `fallback`, which returns the same numbers, or
+reports what is wrong and on which line.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CsvSource(Source):
         return doubt if numbers else ""
 
     def read(self) -> Generator[Chunk]:
-        """Read blocks of lines and parse them ahead of use."""
+        """Read blocks of lines, and parse them ahead of time."""
         return map_ahead(partial(_parse, selection=self.selection), read_blocks(self.file, self.selection))
 
 
@@ -77,10 +77,10 @@ def _text(values: Any) -> pd.Series:
 
 
 def _parse_with_arrow(block: Block, selection: Selection) -> list[np.ndarray | pd.Series] | None:
-    """Parse a block as pandas' `engine="pyarrow"` would; return None if it contains anything unusual.
+    """Parse a block as pandas' `engine="pyarrow"` would; return None if it is unusual.
 
-    Numbers that Arrow cannot parse are returned as text. Calling pandas would cost 3 ms of setup per block, a quarter
-    of the parser's own time.
+    Numbers that Arrow cannot parse are returned as text. Calling pandas would add 3 ms of setup per block, a quarter of
+    the parser's own time.
     """
     names = {str(block.names.index(name)): name for name in selection.columns}
     texts = {index for index, name in names.items() if selection.is_text(name)}
@@ -92,7 +92,7 @@ def _parse_with_arrow(block: Block, selection: Selection) -> list[np.ndarray | p
 def _read(
     block: Block, selection: Selection, texts: Collection[str], names: Collection[str]
 ) -> list[np.ndarray | pd.Series] | None:
-    """Parse the columns `texts` as text and the others of `names` as numbers; return None if Arrow cannot."""
+    """Parse the columns `texts` as text and the others in `names` as numbers; return None if Arrow cannot."""
     dialect = selection.dialect
     try:
         table = read_csv(

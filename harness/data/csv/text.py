@@ -24,12 +24,12 @@ from harness.errors import ConfigError, require
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _UNPACKERS = {b"BZh": bz2.BZ2File, b"\xfd7zXZ": lzma.LZMAFile}
 _DAMAGE = (gzip.BadGzipFile, zipfile.BadZipFile, lzma.LZMAError, zlib.error, pa.ArrowInvalid, OSError)
-"""What the decompressors raise; Arrow a plain OSError for zstd."""
+"""The errors that decompressors raise; Arrow raises a plain OSError for zstd."""
 
 
 @contextlib.contextmanager
 def open_text(file: File, dialect: Dialect) -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
-    """Open a CSV, and yield its text and the underlying file, whose position shows the progress.
+    """Open a CSV, and yield its text and the underlying file, whose position shows progress.
 
     The text is UTF-8, and a plain CSV whose delimiter is `dialect.separator`.
 
@@ -51,7 +51,7 @@ def open_bytes(file: File) -> Iterator[io.BufferedReader]:
 
 @contextlib.contextmanager
 def errors_of_text(address: str, encoding: str) -> Iterator[None]:
-    """Raise a failure to decompress or decode a file as a `ConfigError`."""
+    """Turn failures to decompress or decode a file into a `ConfigError`."""
     try:
         yield
     except UnicodeError as error:
@@ -89,7 +89,7 @@ def _only_member(file: File, stack: contextlib.ExitStack) -> Any:
     require(not file.is_stream, f"data.path: {address} is a zip archive, which cannot be read from a stream.")
     archive = zipfile.ZipFile(stack.enter_context(file.open_seekable()))
     names = [each.filename for each in archive.infolist() if not each.is_dir()]
-    # macOS adds its own files.
+    # macOS adds files of its own.
     names = [name for name in names if not name.startswith("__MACOSX/") and not name.endswith(".DS_Store")]
     require(
         "xl/workbook.xml" not in names,

@@ -1,4 +1,4 @@
-"""The frozen model of `data.embed`: builds it, identifies it, and keeps it in a table for the exported models."""
+"""The frozen model of `data.embed`: builds it, fingerprints it, and stores it in a table for the exported models."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ EXAMPLE = "example.pixels"
 EXAMPLE_KIND = "example images 1"
 KEY = f"data.embed.{TARGET}"
 APPLICATIONS = {"weights": None, "include_top": False, "pooling": "avg"}
-"""Arguments of the functions of `keras.applications`, without which they would download weights, or classify."""
+"""Arguments without which the functions in `keras.applications` would download weights, or classify."""
 
 
 def fingerprint_of(embed: Mapping[str, Any], weights: str) -> list[object]:
-    """Return a fingerprint of the file `weights`, the function's source, and the libraries that compute the model."""
+    """Return a fingerprint of the file `weights`, of the function's source and of the libraries that run the model."""
     add_cwd_to_path()
     module = embed[TARGET].rpartition(".")[0]
     source = "" if module.split(".")[0] in ("keras", "harness") else source_digest(module)
@@ -47,11 +47,11 @@ def fingerprint_of(embed: Mapping[str, Any], weights: str) -> list[object]:
 
 
 def build_backbone(embed: Mapping[str, Any], weights: str, shape: tuple[int, int, int]) -> keras.Model:
-    """Build the model, load its weights, and let it take pixels, uint8 `[images, *shape]`.
+    """Build the model, load its weights, and make it take pixels, uint8 `[images, *shape]`.
 
     Raises:
-        ConfigError: It cannot be built, its weights do not fit into memory or are those of another model, or it does
-            not return `[images, values]`.
+        ConfigError: The model cannot be built, its weights do not fit into memory or belong to another model, or its
+            output is not `[images, values]`.
     """
     import_tensorflow()
     add_cwd_to_path()
@@ -93,7 +93,7 @@ def keep_backbone(model: keras.Model, target: str, folder: Path) -> Embedding:
     """Write the model into a table's folder.
 
     Raises:
-        ConfigError: It cannot be loaded without its own code, which exported models would not have.
+        ConfigError: The model cannot be loaded without its own code, which exported models would not have.
     """
     import keras
 
@@ -114,7 +114,7 @@ def keep_backbone(model: keras.Model, target: str, folder: Path) -> Embedding:
 
 
 def load_backbone(table: Table) -> keras.Model:
-    """Return the model that is kept with a table.
+    """Return the model stored with a table.
 
     Raises:
         DamagedTable: The file is missing, or differs from what was written.
@@ -134,7 +134,7 @@ def load_backbone(table: Table) -> keras.Model:
 
 
 def keep_example(folder: Path, pixels: np.ndarray) -> None:
-    """Keep a few images, uint8 `[images, height, width, channels]`, as an example of what exported models take."""
+    """Store a few images, uint8 `[images, height, width, channels]`, as example inputs of exported models."""
     file = io.BytesIO()
     np.save(file, pixels, allow_pickle=False)
     write_state(folder / EXAMPLE, EXAMPLE_KIND, file.getvalue())
@@ -144,7 +144,7 @@ def load_example(folder: Path) -> np.ndarray:
     """Return these images.
 
     Raises:
-        DamagedTable: They are missing or damaged.
+        DamagedTable: The images are missing or damaged.
     """
     try:
         return np.load(io.BytesIO(read_state(folder / EXAMPLE, EXAMPLE_KIND)), allow_pickle=False)
@@ -156,8 +156,8 @@ def _require_memory(build: Callable[[], keras.Model]) -> None:
     try:
         weights = count_weights(build)
     except Exception:
-        return  # Building the model raises the same error again, where it is handled.
-    # It is loaded again when it is saved.
+        return  # Building the model raises the same error again, and handles it.
+    # Saving the model also loads it again.
     require_memory_for(weights, 2, "data.embed", "Use a smaller model.")
 
 
@@ -183,7 +183,7 @@ def _short(error: Exception) -> str:
 
 
 def _digest(model: keras.Model) -> str:
-    """Hash a model's architecture and weights, ignoring the names that Keras numbers within a process."""
+    """Hash a model's architecture and weights, ignoring names that Keras numbers within a process."""
     architecture = json.loads(model.to_json())
     names: dict[str, str] = {}
 

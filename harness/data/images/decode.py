@@ -29,13 +29,13 @@ SUFFIXES = {
     "JPEG2000": (".jp2", ".j2k", ".jpx"),
     "AVIF": (".avif",),
 }
-"""Formats by Pillow's names, none of which runs other programs, and the suffixes of their files."""
+"""Formats by Pillow's names, with their file suffixes; decoding these never runs other programs."""
 
 MOST_PIXELS = 150_000_000
-"""A larger image is treated as a decompression bomb; decoded, one of this size takes 450 MB."""
+"""Larger images are treated as decompression bombs; an image of this size takes 450 MB when decoded."""
 
 EXTREME = 4
-"""Ratio of an image's proportions to the requested ones above which cropping, padding or distortion is reported."""
+"""Ratio of an image's aspect ratio to the requested one above which cropping, padding or distortion is reported."""
 
 ORIENTATION = 0x0112
 
@@ -43,7 +43,7 @@ ORIENTATION = 0x0112
 class Odd(Enum):
     """What is unusual about a usable image, as a phrase in the plural."""
 
-    suffix = "named with another format's suffix, read by content"
+    suffix = "with the suffix of another format, read by content"
     rotated = "rotated or mirrored according to their EXIF data"
     exif = "with broken EXIF data, kept as they are"
     deep = "with more than 8 bits per channel, scaled to 8"
@@ -52,18 +52,18 @@ class Odd(Enum):
     palette = "with a palette, converted"
     bilevel = "with 1 bit per pixel, converted"
     grey = "in grayscale, converted to color"
-    animated = "with several frames, of which the first is used"
+    animated = "with several frames, of which only the first is used"
     tiny = "smaller than data.image_size, enlarged"
     extreme = "of extreme proportions"
 
 
 class UnreadableImage(Exception):
-    """An image cannot be used; the text says why, as the end of a sentence."""
+    """An image cannot be used; the message is the end of a sentence that says why."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image.
+    """A decoded image.
 
     Attributes:
         pixels: uint8 `[height, width, channels]`.
@@ -78,7 +78,7 @@ class Decoded:
 
 
 def decoder() -> str:
-    """Return the versions of the decoders, which determine pixels."""
+    """Return the versions of the decoders, which affect pixels."""
     import PIL
     from PIL import features
 
@@ -98,12 +98,12 @@ def decode(data: bytes, suffix: str, shape: tuple[int, int, int], fit: Fit) -> D
 
     Args:
         data: The file's content.
-        suffix: Suffix of its name, empty if it has none.
-        shape: Height, width and channels wanted.
-        fit: How to get this height and width.
+        suffix: Suffix of the file's name, empty if it has none.
+        shape: Requested height, width and channels.
+        fit: How to fit the image to this height and width.
 
     Raises:
-        UnreadableImage: It is not an image, damaged, or too large.
+        UnreadableImage: The file is not an image, is damaged, or is too large.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -127,7 +127,7 @@ def decode(data: bytes, suffix: str, shape: tuple[int, int, int], fit: Fit) -> D
         raise UnreadableImage(f"has more than {MOST_PIXELS // 10**6} million pixels") from None
     except (UnreadableImage, MemoryError):
         raise
-    except Exception as error:  # Pillow's plugins raise whatever damaged data lead to.
+    except Exception as error:  # Pillow's plugins raise all kinds of errors on damaged data.
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UnreadableImage(f"cannot be decoded ({reason})") from error
 
@@ -144,7 +144,7 @@ def _what_instead(data: bytes) -> str:
 
 
 def _orientation(image: Image, odd: list[Odd]) -> Transpose | None:
-    """Return how to turn an image according to its EXIF data."""
+    """Return how to rotate or mirror an image according to its EXIF data."""
     from PIL.Image import Transpose
 
     turns = {
@@ -184,7 +184,8 @@ def _fitted(
         scales = (max(scales),) * 2 if fit is Fit.crop else (min(scales),) * 2
     if max(scales) > 1:
         odd.append(Odd.tiny)
-    # A JPEG decoder can halve sizes at almost no cost; twice the size is left for an accurate filter.
+    # A JPEG decoder can halve sizes at almost no cost; it stops at twice the size, to leave the rest to an accurate
+    # filter.
     wanted = [max(1, math.ceil(2 * pixels * scale)) for pixels, scale in zip(original, scales, strict=True)]
     image.draft("L" if shape[2] == 1 else None, (wanted[0], wanted[1]))
     image.load()
@@ -207,7 +208,7 @@ def _fitted(
 
 
 def _converted(image: Image, mode: str, odd: list[Odd]) -> Image:
-    """Return a loaded image in gray or color with 8 bits per channel, without transparency."""
+    """Return a loaded image as gray or color with 8 bits per channel, without transparency."""
     from PIL import Image as images
 
     if image.mode.startswith("I") or image.mode == "F":

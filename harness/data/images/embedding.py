@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_BYTES = 64 << 20
-"""Memory for the values that the model computes at once; it must not depend on the machine, or rounding might too."""
+"""Memory for the values that the model computes at once; fixed, so that rounding does not depend on the machine."""
 BATCH_ROWS = 64
 EXAMPLES = 3
 
 
 class Embedder:
-    """Replaces the pixels of images by a model's output.
+    """Replaces the pixels of images with a model's output.
 
     Attributes:
         values: Number of values per image.
-        kept: What identifies the model in the table's folder.
+        kept: The record that identifies the model in the table's folder.
     """
 
     def __init__(self, model: keras.Model, kept: Embedding) -> None:
-        """Take a model `[images, height, width, channels] -> [images, values]` of uint8, and how it is kept."""
+        """Take a model from uint8 `[images, height, width, channels]` to `[images, values]`, and its record."""
         import tensorflow as tf
 
         self.kept = kept
@@ -51,22 +51,22 @@ class Embedder:
         self._shape = model.inputs[0].shape[1:]
         function: Any = tf.function(lambda pixels: model(pixels, training=False), autograph=False)
         self._call: Callable[[np.ndarray], Any] = lambda pixels: function(tf.constant(pixels))
-        # An operation's own threads might change its rounding, so batches are computed in parallel.
+        # Batches are computed in parallel, because threads within an operation might change its rounding.
         threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
         self._workers = max(len(os.sched_getaffinity(0)) // threads, 1)
 
     @classmethod
     def of(cls, data: ImagesConfig, weights: str, folder: Path) -> Embedder:
-        """Build the model of `data.embed`, whose weights are in a file, and write it into a table's folder.
+        """Build the model of `data.embed` with its weights from a file, and write it into a table's folder.
 
         Raises:
-            ConfigError: It cannot be built or saved.
+            ConfigError: The model cannot be built or saved.
         """
         model = build_backbone(data.backbone, weights, data.shape)
         return cls(model, keep_backbone(model, data.backbone[TARGET], folder))
 
     def keep_examples(self, folder: Path) -> None:
-        """Write the first images into the table's folder, as an example of what exported models take."""
+        """Write the first images into the table's folder, as example inputs of exported models."""
         keep_example(folder, np.stack(self._examples))
 
     def embedded(self, images: Iterable[Read | Rejected]) -> Generator[Read | Rejected]:
@@ -101,7 +101,7 @@ class Embedder:
         reads = [image for image in batch if isinstance(image, Read)]
         if not reads:
             return batch
-        # Always the same size, for which the model is compiled.
+        # All batches have the size for which the model is compiled.
         pixels = np.zeros((self._rows, *self._shape), np.uint8)
         for row, read in enumerate(reads):
             pixels[row] = read.image.pixels

@@ -1,4 +1,4 @@
-"""Statistics of the only feature of a table of images: its pixels, or a frozen model's output."""
+"""Statistics of the only feature of a table of images: pixels, or a frozen model's output."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from harness.data.statistics import Column
 
-COUNTED_BYTES = 1 << 18
-"""Bytes of pixels counted at once; NumPy converts them to 64-bit numbers."""
+COUNTED_BYTES = 3 << 19
+"""Bytes of pixels counted at once, a multiple of 2 pixels; NumPy converts them to 64-bit numbers."""
 
 
 class FeatureStatistics(Protocol):
@@ -33,17 +33,24 @@ def statistics_of(column: Column) -> FeatureStatistics:
 
 
 class PixelStatistics:
-    """How often each value occurs in each channel, from which the other statistics follow exactly."""
+    """Counts of each value in each channel, from which the other statistics are computed exactly."""
 
     def __init__(self, channels: int) -> None:
         self._histograms = np.zeros((channels, 256), np.int64)
 
     def add(self, values: np.ndarray) -> None:
         """See `FeatureStatistics`."""
-        colours = values.reshape(-1, values.shape[-1])
-        for start in range(0, len(colours), COUNTED_BYTES):
-            for histogram, channel in zip(self._histograms, colours[start : start + COUNTED_BYTES].T, strict=True):
-                histogram += np.bincount(channel, minlength=256)
+        pixels, channels = values.reshape(-1), len(self._histograms)
+        odd = pixels.size % (2 * channels)
+        # Two bytes at a time, which takes half as long; each is the first or second value of a pair.
+        pairs = pixels[: pixels.size - odd].view("<u2").reshape(-1, channels)
+        for start in range(0, len(pairs), COUNTED_BYTES // 2 // channels):
+            for index, column in enumerate(pairs[start : start + COUNTED_BYTES // 2 // channels].T):
+                counts = np.bincount(column, minlength=1 << 16).reshape(256, 256)
+                self._histograms[2 * index % channels] += counts.sum(axis=0)
+                self._histograms[(2 * index + 1) % channels] += counts.sum(axis=1)
+        for index, value in enumerate(pixels[pixels.size - odd :]):
+            self._histograms[index % channels, value] += 1
 
     def describe(self, column: Column) -> Column:
         """See `FeatureStatistics`."""
@@ -78,7 +85,7 @@ class ValueStatistics:
         """See `FeatureStatistics`; `mean` and `std` are over all values of all rows."""
         if not self._rows:
             return column
-        # Rounding can make a standard deviation of 1e-17 of values that are all equal.
+        # Rounding can turn the standard deviation of equal values into 1e-17.
         variances = np.where(self._high > self._low, self._squares / self._rows, 0.0)
         mean = float(self._means.mean())
         std = math.sqrt(float((variances + np.square(self._means - mean)).mean()))

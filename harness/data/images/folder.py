@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, load_file, normal, stamp_of, suffix_of
 from harness.errors import require
 
 JUNK = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
@@ -18,7 +18,7 @@ PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "te
 
 
 class Listing:
-    """Image files in order, in few bytes each, as there may be millions.
+    """Image files in order, stored compactly, as there may be millions.
 
     Attributes:
         paths: Paths relative to the folder.
@@ -50,7 +50,7 @@ class Listing:
 
 
 class ImageFolder(ImageSet):
-    """Images in folders named after their classes, at any depth, in the order of their paths."""
+    """Images at any depth in folders named after their classes, ordered by path."""
 
     def __init__(self, address: str) -> None:
         """List the folder."""
@@ -61,7 +61,8 @@ class ImageFolder(ImageSet):
         """Check that the folder has at least `least` classes.
 
         Raises:
-            ConfigError: It holds the parts of a split, too few classes, or two whose names look the same.
+            ConfigError: The folder holds the parts of a split, too few classes, or two classes whose names look the
+                same.
         """
         names = self._folders
         if parts := _parts(names):
@@ -105,7 +106,6 @@ class ImageFolder(ImageSet):
             if name not in filled:
                 yield Rejected(f"{self.address}/{normal(name)}", "is a class folder without images")
         for relative, stamp, size in self._found:
-            path = Path(self.address, relative)
             key = normal(relative)
             name = f"{self.address}/{key}"
             if "/" not in relative:
@@ -113,15 +113,15 @@ class ImageFolder(ImageSet):
             elif not stamp:
                 yield Rejected(name, "is a broken link")
             else:
-                load = partial(load_file, path, stamp)
-                yield Item(name, key, key.partition("/")[0], None, path.suffix.lower(), size, load)
+                load = partial(load_file, f"{self.address}/{relative}", stamp)
+                yield Item(name, key, key.partition("/")[0], None, suffix_of(relative), size, load)
 
 
 class AnyImages(ImageSet):
-    """Images without labels: one file, or those in a folder at any depth, in the order of their paths."""
+    """Images without labels: one file, or all images at any depth in a folder, ordered by path."""
 
     def __init__(self, address: str) -> None:
-        """List the images; names are as `address` is given."""
+        """List the images; their names start with `address` as given."""
         super().__init__(address)
         path = Path(address)
         if path.is_file():
@@ -146,23 +146,23 @@ class AnyImages(ImageSet):
     def read(self) -> Iterator[Item | Rejected]:
         """Return the images."""
         for relative, stamp, size in self._found:
-            path = Path(self.address, relative)
-            name = normal(str(path))
+            path = str(Path(self.address, relative))
+            name = normal(path)
             if stamp:
                 load = partial(load_file, path, stamp)
-                yield Item(name, name, "", None, path.suffix.lower(), size, load)
+                yield Item(name, name, "", None, suffix_of(path), size, load)
             else:
                 yield Rejected(name, "is a broken link")
 
 
 def split_of(root: Path) -> tuple[str, str | None] | None:
-    """Return the folders of the training and of held-out images if a folder holds the parts of a split, else None."""
+    """Return the folders of the training and the held-out images if a folder holds the parts of a split, else None."""
     parts = _parts(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
     return (str(root / parts[0]), str(root / parts[1]) if len(parts) > 1 else None) if parts else None
 
 
 def _parts(folders: list[str]) -> list[str]:
-    """Return the folders, with that of the training images first, if all of them are parts of a split."""
+    """Return the folders, the training images' first, if all of them are parts of a split."""
     if not folders or any(name.casefold() not in PARTS for name in folders):
         return []
     return sorted(folders, key=lambda name: not name.casefold().startswith("train"))
@@ -173,7 +173,7 @@ def list_images(root: Path, skipped: Counter[str]) -> tuple[Listing, list[str]]:
 
     Args:
         root: The folder, searched at any depth; links are followed.
-        skipped: Counts what is left out.
+        skipped: Counts the files that are left out.
     """
     found = Listing()
     folders: list[str] = []
@@ -193,7 +193,7 @@ def list_images(root: Path, skipped: Counter[str]) -> tuple[Listing, list[str]]:
                 if not inside:
                     folders.append(entry.name)
                 search(Path(entry.path), f"{inside}{entry.name}/", above | {here})
-            elif Path(entry.name).suffix.lower() not in SUFFIXES_OF_IMAGES:
+            elif suffix_of(entry.name) not in SUFFIXES_OF_IMAGES:
                 skipped["without an image suffix"] += 1
             elif entry.is_file():
                 found.add(inside + entry.name, entry.stat())

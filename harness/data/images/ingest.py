@@ -40,12 +40,12 @@ def ingest_images(
     progress: ProgressCallback,
     weights: str | None = None,
 ) -> Table:
-    """Write the pixels and labels of images into `folder`; `holdout` has the held-out ones, if they are separate.
+    """Write the pixels and labels of images into `folder`; `holdout` has the held-out images if they are separate.
 
     With `data.embed`, the frozen model's output is written instead of pixels; its weights are in `weights`.
 
     Raises:
-        ConfigError: An image or a label cannot be used, and none may be left out; or a class has no training image.
+        ConfigError: An image or a label cannot be used and may not be left out, or a class has no training image.
         OSError: The folder cannot be written to, or the disk is full.
     """
     classes = classes_of(train, data)
@@ -71,7 +71,8 @@ def ingest_images(
                     continue
                 target, read = found
                 part = "holdout" if images is holdout else split.part_of(_key(read.item))
-                offsets.add(np.array([[target]]), np.array([True]))
+                if not classes:
+                    offsets.add(np.array([[target]]), np.array([True]))
                 parts[part].add(read.image.pixels, target)
                 notes.add(read.item.name, read.image, read.content, target, part)
                 seen, done = seen + 1, done + read.item.size
@@ -114,7 +115,7 @@ def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
     """Return the classes in the order of their indices; none if labels are numbers.
 
     Raises:
-        ConfigError: There are fewer than two, or `data.classes` names one that does not exist.
+        ConfigError: There are fewer than two classes, or `data.classes` names one that does not exist.
     """
     if data.label_type is LabelType.number:
         return []
@@ -130,7 +131,7 @@ def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
 
 
 def _settled(result: Read | Rejected, index: dict[str, float], data: ImagesConfig) -> tuple[float, Read] | Rejected:
-    """Return an image with its target, or the reason why it has none."""
+    """Return an image with its target, or the reason why it cannot be used."""
     if isinstance(result, Rejected):
         return result
     label = result.item.label
@@ -158,7 +159,7 @@ def _reject(found: Rejected, data: ImagesConfig, notes: Notes) -> None:
 
 
 def _key(item: Item) -> str:
-    """Return what decides which part an image belongs to: the same for all images of a group."""
+    """Return the key that decides which part an image belongs to; all images of a group have the same key."""
     return item.key if item.group is None else f"group {item.group}"
 
 

@@ -23,23 +23,24 @@ from harness.errors import require
 
 
 class ImageFiles(Input):
-    """A set of images to train on, and perhaps one that is held out.
+    """A set of images to train on and, optionally, a set to hold out.
 
     Attributes:
-        addresses: Those of the training images, of the list of their labels if they have one, of the held-out images,
-            and of the weights of `data.embed`.
+        addresses: The addresses of the training images, of the list of their labels, of the held-out images and of the
+            weights of `data.embed`, as far as they are set.
     """
 
     def __init__(self, addresses: Sequence[str], data: ImagesConfig) -> None:
         super().__init__(addresses)
         self._data = data
+        self._listed: tuple[ImageSet, ImageSet | None] | None = None
 
     @classmethod
     def find(cls, data: ImagesConfig, cache: Path, say: Say) -> ImageFiles:
-        """Resolve the paths of the configuration; without one, write the built-in digits first if necessary.
+        """Resolve the paths in the configuration; without a path, write the built-in digits first if necessary.
 
         Raises:
-            ConfigError: They do not exist.
+            ConfigError: A path does not exist.
         """
         weights = data.backbone.get(WEIGHTS)
         given = (("path", data.path), ("labels", data.labels), ("holdout_path", data.holdout_path))
@@ -58,7 +59,8 @@ class ImageFiles(Input):
     def fingerprints(self) -> list[Fingerprint]:
         """Return the fingerprint of each set, with the versions of the decoders."""
         roles = ["path", *(["labels"] if self._data.labels else []), *(["holdout"] if self._data.holdout_path else [])]
-        sets = [each for each in self.sets() if each is not None]
+        self._listed = self.sets()
+        sets = [each for each in self._listed if each is not None]
         marks = [each.fingerprint() for each in sets]
         if self._data.labels:
             marks.insert(0, [self.addresses[0]])
@@ -72,7 +74,7 @@ class ImageFiles(Input):
         return self.addresses[-1] if self._data.backbone else None
 
     def sets(self) -> tuple[ImageSet, ImageSet | None]:
-        """Return the training images, and the held-out images if they are separate.
+        """Return the training images and, if they are separate, the held-out images.
 
         Raises:
             ConfigError: A folder's layout or a file's columns are wrong.
@@ -85,8 +87,9 @@ class ImageFiles(Input):
         return train, self._open(others[0], None, classes=1) if others else None
 
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
-        """Decode the images and write their pixels and labels."""
-        train, holdout = self.sets()
+        """Decode the images that were last listed, if any, and write their pixels and labels."""
+        train, holdout = self._listed or self.sets()
+        self._listed = None  # Reading changes a set's counts.
         return ingest_images(train, holdout, self._data, folder, progress, self._weights)
 
     def _refuse_columns(self, folder: str) -> None:

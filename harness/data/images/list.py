@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from harness.config import ImagesConfig
 from harness.data.arrow_errors import named_damage
-from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of
+from harness.data.images.set import NO_GROUP, ImageSet, Item, Rejected, load_file, normal, stamp_of, suffix_of
 from harness.data.source import check_names
 from harness.data.storage.local import LocalFile
 from harness.data.vocabulary import plain_number
@@ -28,13 +28,13 @@ LABELS = ("label", "class", "category", "target", "y")
 
 
 class ImageList(ImageSet):
-    """Images at the paths in one column of a file, in the order of its rows."""
+    """Images whose paths are in a column of a file, in the order of its rows."""
 
     def __init__(self, address: str, data: ImagesConfig, base: str) -> None:
-        """Read the file; paths are relative to the folder `base`.
+        """Read the file; paths in it are relative to the folder `base`.
 
         Raises:
-            ConfigError: It cannot be parsed, or has no such columns.
+            ConfigError: The file cannot be parsed, or lacks these columns.
         """
         super().__init__(address)
         is_parquet = is_parquet_file(address)
@@ -63,7 +63,7 @@ class ImageList(ImageSet):
         return [*LocalFile(self.address).fingerprint(), len(self._paths), stamps]
 
     def labels(self) -> list[str]:
-        """Return the distinct labels, sorted, as numbers if all of them are numbers."""
+        """Return the distinct labels, sorted numerically if all of them are numbers."""
         return in_order({*self._labels} - {""})
 
     @property
@@ -84,12 +84,10 @@ class ImageList(ImageSet):
             elif self._groups is not None and not self._groups[row - 1]:
                 yield Rejected(name, NO_GROUP)
             else:
-                file = self._base / path
+                load = partial(load_file, str(self._base / path), stamp)
                 key = normal(PurePosixPath(path).as_posix())
                 group = self._groups[row - 1] if self._groups is not None else None
-                yield Item(
-                    name, key, label, group, file.suffix.lower(), self._sizes[row - 1], partial(load_file, file, stamp)
-                )
+                yield Item(name, key, label, group, suffix_of(path), self._sizes[row - 1], load)
 
 
 def is_parquet_file(address: str) -> bool:
@@ -102,17 +100,17 @@ def parquet_schema(address: str) -> pa.Schema:
     """Return the columns of a Parquet file.
 
     Raises:
-        ConfigError: It is damaged.
+        ConfigError: The file is damaged.
     """
     with named_damage(address):
         return pq.read_schema(address)
 
 
 def columns_of(address: str, names: Sequence[str], data: ImagesConfig) -> tuple[str, str]:
-    """Return the columns with images and labels, from the configuration or else by their names.
+    """Return the columns with images and labels, as configured or else by their usual names.
 
     Raises:
-        ConfigError: There are none, or no group column.
+        ConfigError: A column does not exist.
     """
     found = []
     for key, given, usual in (("path", data.path_column, PATHS), ("label", data.label_column, LABELS)):
@@ -132,7 +130,7 @@ def columns_of(address: str, names: Sequence[str], data: ImagesConfig) -> tuple[
 
 
 def as_text(values: pa.ChunkedArray | pa.Array) -> list[str]:
-    """Return values as text, whole numbers without a decimal point; empty ones are empty text."""
+    """Return values as text: whole numbers without a decimal point, missing values as empty text."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_floating(values.type):
@@ -142,7 +140,7 @@ def as_text(values: pa.ChunkedArray | pa.Array) -> list[str]:
 
 
 def in_order(labels: set[str]) -> list[str]:
-    """Return labels sorted, as numbers if all of them are plain numbers."""
+    """Return sorted labels, in numerical order if all of them are plain numbers."""
     numbers = {label: plain_number(label) for label in labels}
     return sorted(labels) if any(map(np.isnan, numbers.values())) else sorted(labels, key=lambda label: numbers[label])
 

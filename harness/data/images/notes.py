@@ -1,4 +1,4 @@
-"""Counts what is unusual about usable images, and reports it in a few lines."""
+"""Counts the oddities of usable images, and reports them in a few lines."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from harness.data.images.set import Rejected
 from harness.data.tables.pages import ALL_PARTS, Part
 
 LISTED = 10
-"""Maximum number of rejected images to name."""
+"""Maximum number of rejected images to list."""
 
 
 class Notes:
-    """What was found while images were read.
+    """What was noticed while images were read.
 
     Attributes:
-        rejected: What was left out, in order.
+        rejected: Images that were left out, in order.
         skipped: Numbers of files that were not read, by phrase.
         formats: Numbers of images by format.
-        smallest: Width and height of the image with the fewest pixels; `largest` is the one with most.
-        odd: Numbers of images by what is unusual about them.
+        smallest: Width and height of the image with the fewest pixels; `largest` has those of the image with the most.
+        odd: Numbers of images by oddity.
     """
 
     def __init__(self, root: str) -> None:
@@ -37,7 +37,7 @@ class Notes:
         self.smallest, self.largest = (0, 0), (0, 0)
         self.odd: Counter[Odd] = Counter()
         self._first: dict[Odd, str] = {}
-        # A few bytes for each image; names, which take more, are kept on disk.
+        # Takes a few bytes per image; names, which take more, are kept on disk.
         self._names = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._contents = bytearray()
         self._targets = array("d")
@@ -50,7 +50,7 @@ class Notes:
         self._names.close()
 
     def add(self, name: str, image: Decoded, content: bytes, target: float, part: Part) -> None:
-        """Add an image; `content` are 8 bytes that identify its content."""
+        """Add an image; the 8 bytes in `content` identify its content."""
         self.formats[image.format] += 1
         area = image.size[0] * image.size[1]
         if not self._targets or area < self.smallest[0] * self.smallest[1]:

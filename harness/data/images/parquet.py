@@ -31,7 +31,7 @@ class ImageParquet(ImageSet):
         """Read the schema.
 
         Raises:
-            ConfigError: It has no such columns.
+            ConfigError: The file lacks these columns.
         """
         super().__init__(address)
         schema = parquet_schema(address)
@@ -48,7 +48,7 @@ class ImageParquet(ImageSet):
         return LocalFile(self.address).fingerprint()
 
     def labels(self) -> list[str]:
-        """Return the classes that the schema lists, or else the distinct labels, sorted."""
+        """Return the classes listed in the schema, or else the distinct labels, sorted."""
         if self._names:
             return self._names
         found: set[str] = set()
@@ -90,14 +90,14 @@ class ImageParquet(ImageSet):
         return Item(name, key, label, group, known, len(data), partial(bytes, data))
 
     def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-        # Page by page; by default, Arrow reads a whole row group of images first.
+        # Read page by page; by default, Arrow would first read a whole row group of images.
         options: Any = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
         with named_damage(self.address), pq.ParquetFile(self.address, **options) as file:
             yield from file.iter_batches(rows, columns=columns)
 
 
 def holds_images(address: str, data: ImagesConfig) -> bool:
-    """Return True if the image column of a Parquet file has bytes rather than paths."""
+    """Return True if the image column of a Parquet file contains bytes rather than paths."""
     schema = parquet_schema(address)
     kind = schema.field(columns_of(address, schema.names, data)[0]).type
     return pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

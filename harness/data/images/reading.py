@@ -28,7 +28,7 @@ class Read(NamedTuple):
 
 
 def read_images(images: ImageSet, data: ImagesConfig) -> Generator[Read | Rejected]:
-    """Decode images in as many threads as there are cores, and return them in order."""
+    """Decode images with one thread per core, and return them in order."""
     workers = len(os.sched_getaffinity(0))
     waiting: deque[Future[list[Read | Rejected]]] = deque()
     with quiet(), ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:

@@ -21,7 +21,7 @@ class ImageWriter:
 
     Attributes:
         rows: Images added so far.
-        labels: For each class, the images added so far; empty if labels are numbers.
+        labels: Number of images added so far for each class; empty if labels are numbers.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ImageWriter:
         seed: int,
         offsets: Offsets,
     ) -> None:
-        """Prepare to write; `offsets` decide the offset of labels that are numbers."""
+        """Prepare to write; `offsets` decides the offset of numeric labels."""
         self.rows = 0
         pixels, target = columns
         self.labels = np.zeros(len(target.categories), np.int64)
@@ -60,7 +60,7 @@ class ImageWriter:
             file.close()
 
     def add(self, pixels: np.ndarray, target: float) -> None:
-        """Add an image, `[*shape]`, with its class's index or its number."""
+        """Add an image, `[*shape]`, with the index of its class or its numeric label."""
         self._pixels[self._filled], self._targets[self._filled] = pixels, target
         self._filled += 1
         self.rows += 1
@@ -78,7 +78,7 @@ class ImageWriter:
         targets = (values - offset).astype(self._target_type)
         self._measure(pixels, values, targets, offset)
         if self._shuffle:
-            # A transposed view, which the shuffle transposes back.
+            # A transposed view; the shuffle transposes it back.
             self._shuffle.add(np.concatenate([_bytes(pixels), _bytes(targets)], axis=1).T)
         else:
             self._write(pixels, targets)
@@ -104,7 +104,7 @@ class ImageWriter:
             file.append(values)
 
     def _measure(self, pixels: np.ndarray, values: np.ndarray, stored: np.ndarray, offset: float) -> None:
-        """Add a page's pixels and labels, float64 and as they are stored, to the statistics."""
+        """Add a page's pixels, and its labels in float64 and as stored, to the statistics."""
         self._features.add(pixels)
         self._moments.add(values)
         magnitude = max(abs(self._moments.min - offset), abs(self._moments.max - offset))

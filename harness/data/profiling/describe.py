@@ -34,10 +34,10 @@ class Description:
     """What `describe` found in files.
 
     Attributes:
-        rows: Rows that were read.
-        share: The part of the bytes that was read.
+        rows: Number of rows that were read.
+        share: Fraction of the bytes that was read.
         dialect: Keys of `data` that describe the file's format, if it is not a plain CSV.
-        command: A command that trains on the file; empty if there is nothing to train on.
+        command: A command to train on the file; empty if there is nothing to train on.
     """
 
     address: str
@@ -59,7 +59,7 @@ def describe(
         path: What `data.path` would be.
         block_bytes: Bytes parsed at once.
         target: The column to predict; None means to guess.
-        everything: Whether to read more than about `MOST_CELLS` fields.
+        everything: Whether to read everything, even more than about `MOST_CELLS` fields.
 
     Raises:
         ConfigError: Training would reject the files whatever the settings.
@@ -98,7 +98,7 @@ def _file_warnings(found: Profile) -> Iterator[str]:
     if found.share < 1:
         yield (
             f"Only the first {found.rows:,} rows were read, {found.share:.0%} of the file: all figures refer to these. "
-            "--all reads the rest."
+            f"Add --all to read the rest."
         )
     if found.duplicates:
         yield f"More than one column is named {', '.join(found.duplicates)}: set data.names to use them."
@@ -107,8 +107,8 @@ def _file_warnings(found: Profile) -> Iterator[str]:
 def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | None) -> Iterator[str]:
     if any(column.repeats_header for column in columns):
         yield (
-            "The header is repeated among the rows, as in joined files: remove these lines, or read the files "
-            "themselves, as a list in data.path."
+            "The header is repeated among the rows, as in concatenated files: remove these lines, or list the original "
+            "files in data.path."
         )
     gaps = [f"{column.name} ({column.empty:,})" for column in columns if column.is_numeric and column.empty]
     if gaps:
@@ -136,7 +136,7 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
 
 
 def _fault(column: ColumnProfile, is_target: bool) -> str:
-    """Return the main reason not to train on a column; a target may have large numbers and codes."""
+    """Return the main reason not to train on a column; targets may have large numbers and codes."""
     keep_out = f"leave {column.name} out of data.features"
     low, high = column.numbers.min, column.numbers.max
     if column.kind == "empty":
@@ -159,7 +159,7 @@ def _fault(column: ColumnProfile, is_target: bool) -> str:
 
 
 def _is_ambiguous(column: ColumnProfile) -> bool:
-    """Return True if no known value of a column of dates has a first or second number above 12."""
+    """Return True if no known value of a date column has a first or second number above 12."""
     parts = [word.replace("-", "/").split("/")[:2] for word in column.words]
     return bool(parts) and all(part.strip().isdigit() and int(part) <= 12 for pair in parts for part in pair)
 
@@ -170,8 +170,8 @@ def _skewness_warnings(varied: Sequence[ColumnProfile], target: ColumnProfile) -
     if positive:
         example = target.name if target.name in positive else positive[0]
         yield (
-            f"A few very large values in {', '.join(positive)}: "
-            f"their logarithms may train better, for example {override('data.log_columns', [example])}."
+            f"A few values in {', '.join(positive)} are very large: their logarithms may train better, for example "
+            f"{override('data.log_columns', [example])}."
         )
     if target in skewed and target.name not in positive:
         yield (

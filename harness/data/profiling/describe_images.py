@@ -1,4 +1,4 @@
-"""A first look at images: how many of each class, what is unusual about them, and a command to train on them."""
+"""A first look at images: how many there are per class, what is unusual about them, and a command to train on them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ USUAL = 64
 START = "harness train data=images model=cnn loss=sparse_categorical_crossentropy"
 
 RARE = 10
-"""A class with this many times fewer images than the largest is reported as rare."""
+"""A class is reported as rare if the largest class has this many times as many images."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Description:
 
     Attributes:
         classes: Usable training images by class.
-        held_out: Usable held-out images by class, if they are apart.
+        held_out: Usable held-out images by class, if they are separate.
         bytes: Size of the files.
         notes: Properties of the usable images, and what is unusual about them.
-        command: Trains on them; empty if nothing can be trained.
+        command: A command to train on them; empty if there is nothing to train on.
     """
 
     address: str
@@ -111,7 +111,7 @@ def describe_images(address: str) -> Description:
 
 
 def _count_size(sizes: Counter[tuple[int, int]], result: Read) -> None:
-    """Count sizes, but no more distinct ones than are of interest."""
+    """Count sizes, but only as many distinct ones as are of interest."""
     if len(sizes) < 2 or result.image.size in sizes:
         sizes[result.image.size] += 1
 

@@ -22,7 +22,7 @@ def check_first_rows(data: AnyData) -> None:
     Remote files, streams and images are left to the pass that reads all of them.
 
     Raises:
-        ConfigError: They do not exist or are not as `data` says.
+        ConfigError: The files do not exist, or do not match `data`.
     """
     if not isinstance(data, DataConfig):
         find_named(data)

@@ -1,4 +1,4 @@
-"""Adds a guess at the file's format to an error message, if no dialect was given."""
+"""Adds a guess of the file's format to an error message, unless the user has set one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.overrides import override
 _KEYS = tuple(key.name for key in dataclasses.fields(Dialect))
 _LAYOUT = ("delimiter", "decimal", "thousands", "encoding", "header")
 _LAYOUT += ("skip_rows", "skip_footer", "units_row", "trailing_delimiter")
-"""Keys with which a file cannot be read if they are set although it has its plain form."""
+"""Keys that prevent a file of plain form from being read."""
 
 
 @contextlib.contextmanager
@@ -28,8 +28,8 @@ def hints(addresses: Sequence[str], data: DataConfig, own: Collection[str] | Non
 
     Args:
         addresses: The files.
-        data: How they were read.
-        own: Keys that the user set, which are kept; by default, those without their default value.
+        data: How the files were read.
+        own: Keys that the user has set, which are kept; by default, all keys whose value is not the default.
     """
     try:
         yield
@@ -54,6 +54,6 @@ def _missing_keys(addresses: Sequence[str], data: DataConfig, message: str, own:
     proposed = found.keys | {key: getattr(plain, key) for key in _LAYOUT if key not in found.keys}
     form = Dialect(**proposed)
     changes = {key: proposed[key] for key in wanted if key in proposed and getattr(form, key) != getattr(data, key)}
-    # What the user set may contradict a guess.
+    # The user's settings may contradict a guess.
     Dialect(**{key: getattr(data, key) for key in _KEYS} | changes)
     return [override(f"data.{key}", value) for key, value in changes.items()]

@@ -1,4 +1,4 @@
-"""Profiles a file: one pass over its text finds the kinds of its columns, another compares its numeric columns.
+"""Profiles a file: one pass over its text determines the kinds of its columns, and another compares numeric columns.
 
 Both passes read the file as training would, and reject what training would reject.
 """
@@ -27,7 +27,7 @@ from harness.data.text_values import BOOLEANS, as_numbers
 
 MANY = 1000
 MOST_CELLS = 5_000_000
-"""Maximum number of fields read, unless the whole file is wanted."""
+"""Maximum number of fields to read, unless the whole file is requested."""
 
 CODE_NAME = re.compile(r"(^|[_ ])(?i:id|code|index|zip|zipcode|postcode|fips|phone)$|[a-z]I[dD]$|^Unnamed: ")
 
@@ -38,10 +38,10 @@ class ColumnProfile:
 
     Attributes:
         dialect: The file's format.
-        count: Rows with a value; `empty` counts the others.
+        count: Number of rows with a value; `empty` counts the others.
         example: The first value as written.
-        bad: Values that are not float32 numbers; `first_bad` is the first.
-        is_words: Whether most values so far were bad; from then on the column is treated as text.
+        bad: Number of values that are not float32 numbers; `first_bad` is the first of them.
+        is_words: Whether most values so far were bad; if so, the column is treated as text from then on.
         whole: Whether all numbers are written without a decimal point or exponent.
         zero_led: Whether a whole number is written with a leading zero.
         skewness: Third standardized moment.
@@ -89,7 +89,7 @@ class ColumnProfile:
 
     @property
     def words(self) -> list[str]:
-        """The distinct values, sorted, if they are few."""
+        """The distinct values, sorted, if there are few."""
         return sorted(self._seen) if self.distinct is not None else []
 
     @property
@@ -99,7 +99,7 @@ class ColumnProfile:
 
     @property
     def is_large(self) -> bool:
-        """Whether training would round some of the whole numbers to others."""
+        """Whether training would round some of the whole numbers."""
         return self.kind == "integer" and not keeps_whole_numbers(self.numbers.min, self.numbers.max)
 
     @property
@@ -121,7 +121,7 @@ class ColumnProfile:
         self.example = self.example or words.values[0]
         if self.distinct is not None:
             self._seen.update(words.values[: MANY + 1])
-        # Most columns are not dates, which a few values show.
+        # Most columns are not dates, as a few values show.
         if self._forms and not text.iloc[:5].str.match(DATE_LIKE).all():
             self._forms = []
         self._forms = [form for form in self._forms if matches_date(text, form)]
@@ -135,7 +135,7 @@ class ColumnProfile:
         try:
             if self.dialect.rewrites_numbers or self.dialect.decimal != ".":
                 raise ValueError
-            numbers = np.asarray(text.astype("Float64"), np.float64)  # Arrow's parser: fast, but strict.
+            numbers = np.asarray(text.astype("Float64"), np.float64)  # Arrow's parser is fast, but strict.
         except (ValueError, TypeError):
             numbers = as_numbers(text.str.strip(), self.dialect)
         bad = ~(np.abs(numbers) <= FLOAT32_MAX)
@@ -155,7 +155,7 @@ class Profile:
     Attributes:
         rows: Rows that were read.
         share: The part of the bytes that was read.
-        duplicates: Names that more than one column has; these columns are not in `columns`.
+        duplicates: Names shared by several columns, which are left out of `columns`.
     """
 
     columns: list[ColumnProfile]
@@ -171,7 +171,7 @@ def profile(
     *,
     most_cells: float = math.inf,
 ) -> Profile:
-    """Read all columns of files as text, but not more than about `most_cells` fields."""
+    """Read all columns of files as text, up to about `most_cells` fields."""
     every = open_source(addresses[0], Selection((), dialect=dialect)).names()
     duplicates = tuple(name for name, times in Counter(every).items() if times > 1)
     names = tuple(name for name in every if name not in duplicates)
@@ -205,7 +205,7 @@ def matches_date(text: pd.Series, form: str) -> bool:
 
 
 def compare(addresses: Sequence[str], found: Profile, columns: Sequence[ColumnProfile], target: ColumnProfile) -> Drift:
-    """Set the skewness of numeric `columns` and their correlation with one of them, `target`; return its drift.
+    """Set the skewness of numeric `columns` and their correlation with `target`, one of them; return its drift.
 
     For the correlation, empty fields are replaced by the column's mean.
     """

@@ -20,7 +20,7 @@ SAMPLE_BYTES = 1 << 19
 TAIL_BYTES = 1 << 16
 DELIMITERS = ",\t;|^~:"
 RARE = (WHITESPACE, ":")
-"""Delimiters that many texts have, so that they count only if no other one does."""
+"""Delimiters that occur in many texts, so they count only if no other delimiter fits."""
 COMMENTS = "#%"
 
 _TOTAL = re.compile(r"\s*(?i:(grand |sub-?)?total|sum|summe|gesamt|average|mean)\s*:?\s*")
@@ -33,7 +33,7 @@ class Sniffed:
     """A file's likely format.
 
     Attributes:
-        keys: Keys of `data` that differ from their defaults.
+        keys: Keys of `data` with values other than the defaults.
         found: Sentences about what was found.
     """
 
@@ -58,7 +58,7 @@ def sniff(file: File) -> Sniffed:
     text = start.decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = _LINES.split(text)
     if not is_whole:
-        lines = lines[:-1]  # It may be cut off.
+        lines = lines[:-1]  # The line may be cut off.
     elif lines and not lines[-1]:
         lines.pop()
     body = _without_comments(lines, keys)
@@ -115,14 +115,14 @@ def _encoding(start: bytes) -> str:
     with contextlib.suppress(UnicodeDecodeError):
         decoder.decode(start)
         return "utf-8"
-    # Bytes that are control characters in Latin-1 are letters and quotes in Windows' code page.
+    # Bytes that are control characters in Latin-1 are letters and quotes in the Windows code page.
     is_windows = re.search(rb"[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]", start)
-    is_other = re.search(rb"[\x81\x8d\x8f\x90\x9d]", start)  # Windows' code page does not have these.
+    is_other = re.search(rb"[\x81\x8d\x8f\x90\x9d]", start)  # The Windows code page does not have these.
     return "cp1252" if is_windows and not is_other else "latin-1"
 
 
 def _without_comments(lines: Sequence[str], keys: dict[str, Any]) -> list[str]:
-    """Blank comment lines, if there are any."""
+    """Blank out comment lines, if there are any."""
     filled = [line for line in lines if line.strip()]
     for mark in COMMENTS:
         commented = sum(line.lstrip().startswith(mark) for line in filled)
@@ -145,7 +145,7 @@ def split(line: str, delimiter: str) -> list[str]:
 
 def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
     """Return the delimiter that splits most lines into the same number of fields, and that number."""
-    # A preamble is at the start, and the names of columns may have any character.
+    # Start from the end: a preamble comes first, and column names may contain any character.
     sample = lines[: 5 + len(lines) // 2][-2000:] if len(lines) > 50 else lines
     best, result = (0.0, 0, 0), (",", 1)
     for order, mark in enumerate([*DELIMITERS, WHITESPACE]):
@@ -155,7 +155,7 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
             continue
         width, times = max(wide.items(), key=lambda each: (each[1], each[0]))
         share = times / len(sample)
-        # Many texts contain spaces, so they count only if nothing else does.
+        # Many texts contain spaces, so spaces count only if nothing else fits.
         score = (round(share - (0.3 if mark in RARE else 0), 2), min(width, 3), -order)
         if score > best and share > 0.5:
             best, result = score, (mark, width)
@@ -163,7 +163,7 @@ def _delimiter(lines: Sequence[str]) -> tuple[str, int]:
 
 
 def _tail(file: File, encoding: str) -> list[str]:
-    """Return the last lines of a plain local file, none of another one."""
+    """Return the last lines of a plain local file; none for other files."""
     if file.is_stream or not hasattr(file, "path") or encoding.startswith("utf-16"):
         return []
     with file.open() as stream:
@@ -177,7 +177,7 @@ def _tail(file: File, encoding: str) -> list[str]:
 def _layout(
     body: Sequence[str], tail: Sequence[str], delimiter: str, width: int, keys: dict[str, Any], *, is_whole: bool
 ) -> list[list[str]]:
-    """Set the keys about lines above and below the rows, and about spaces; return the records, the header's first."""
+    """Set the keys for lines above and below the rows, and for spaces; return the records, starting with the header."""
     records = [(index, split(line, delimiter)) for index, line in enumerate(body) if line.strip()]
     counts = Counter(len(record) for _, record in records)
     if (
@@ -213,7 +213,7 @@ def _layout(
 
 
 def _sums_up(line: str, delimiter: str, keys: dict[str, Any]) -> bool:
-    """Return True if a row seems to be the total of the others."""
+    """Return True if a row appears to be the total of the others."""
     return bool(_TOTAL.fullmatch(next(iter(_fields(line, delimiter, keys)), "")))
 
 
@@ -223,7 +223,7 @@ def _fields(line: str, delimiter: str, keys: dict[str, Any]) -> list[str]:
 
 
 def _header(records: Sequence[Sequence[str]], keys: dict[str, Any], lines: Sequence[str]) -> list[str]:
-    """Set the keys about names and units; return sentences about them."""
+    """Set the keys for names and units; return sentences about them."""
     if len(records) < 2:
         return []
     head, rows = records[0], records[1:1000]
@@ -238,7 +238,7 @@ def _header(records: Sequence[Sequence[str]], keys: dict[str, Any], lines: Seque
         note = "The first line looks like data, so the columns are numbered; name them with data.names."
         if names := _commented_names(lines, keys, len(head)):
             keys["names"] = names
-            note = "The names of the columns are in a comment."
+            note = "The column names are in a comment."
         return [note]
     second = rows[0]
     others = [index for index in numeric if sum(is_value(row[index]) for row in rows[1:]) > 0.8 * len(rows[1:])]

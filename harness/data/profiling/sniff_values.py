@@ -25,7 +25,7 @@ _WITH_UNIT = re.compile(
     r"(?:\s+([A-Za-zµ°²³/]{1,8})|([A-Za-zµ°²³/]{2,8}|[kmglhs°]))?"
 )
 _NO_DATES = ("0000-00-00", "00/00/0000", "00.00.0000", "0000-00-00 00:00:00")
-"""Dates that do not exist, which some databases write for a missing one."""
+"""Impossible dates that some databases write for a missing date."""
 
 
 class Marks(NamedTuple):
@@ -38,12 +38,12 @@ class Marks(NamedTuple):
 
 
 def is_value(word: str) -> bool:
-    """Return True if a field looks like a number, with or without signs of currency."""
+    """Return True if a field looks like a number, with or without currency signs."""
     return bool(_SIGNED.fullmatch(word))
 
 
 def marks_of(columns: Sequence[Sequence[str]], delimiter: str) -> Marks:
-    """Return the notation in the columns most of whose values look like numbers."""
+    """Return the notation of the columns in which most values look like numbers."""
     signs: dict[str, None] = {}
     missing: dict[str, None] = {}
     numbers: list[str] = []
@@ -72,14 +72,14 @@ def marks_of(columns: Sequence[Sequence[str]], delimiter: str) -> Marks:
 
 
 def _are_dates(words: Sequence[str]) -> bool:
-    """Return True if most words look like dates, and the others are marks."""
+    """Return True if most words look like dates, and the others are markers."""
     dates = [word for word in words if re.match(DATE_LIKE, word) and word not in _NO_DATES]
     others = {*words} - {*dates}
     return len(dates) > len(others) and all(MARK.fullmatch(word) or word in _NO_DATES for word in others)
 
 
 def _unit_of(words: Sequence[str]) -> str:
-    """Return the unit or currency that all of at least five words have beside a number; empty if they have none."""
+    """Return the unit or currency next to the number in every word, given at least five words; else an empty string."""
     found = [_WITH_UNIT.fullmatch(word) for word in words]
     units = {(match[1] or "", match[2] or match[3] or "") for match in found if match}
     if len(words) < 5 or not all(found) or len(units) != 1:
@@ -95,7 +95,7 @@ def _decimal_and_thousands(numbers: Sequence[str], delimiter: str, *, is_euro: b
     marked = {number for number in numbers if not number.isdigit()}
 
     point, comma = count(r"\d*\.(\d{1,2}|\d{4,})"), count(r"\d*,(\d{1,2}|\d{4,})")
-    # Of the form 1,234.5 or 1.234,5, and of the form 1,234.
+    # Numbers like 1,234.5 or 1.234,5, and numbers like 1,234.
     commas_point, points_comma = count(r"\d{1,3}(,\d{2,3})+\.\d*"), count(r"\d{1,3}(\.\d{3})+,\d*")
     commas, points = count(r"\d{1,3}(,\d{2,3})*,\d{3}"), count(r"\d{1,3}(\.\d{3})+")
     many_points = count(r"\d{1,3}(\.\d{3}){2,}")
@@ -105,7 +105,7 @@ def _decimal_and_thousands(numbers: Sequence[str], delimiter: str, *, is_euro: b
     is_comma = points_comma > commas_point or (comma > point and not commas_point)
     if not (is_comma or point or commas_point or points) and commas and delimiter != ",":
         is_comma = count(r"\d{1,3}(,\d{2,3}){2,}") == 0
-    # In the countries of the euro, 1.234 is mostly more than a thousand.
+    # In countries that use the euro, 1.234 usually means more than a thousand.
     is_comma = is_comma or (is_euro and points > 0 and not point and delimiter != ",")
     if is_comma:
         other = "." if points_comma or many_points or points else ""
@@ -116,7 +116,7 @@ def _decimal_and_thousands(numbers: Sequence[str], delimiter: str, *, is_euro: b
 
 
 def words_that_are_marks(columns: Sequence[Sequence[str]]) -> list[int]:
-    """Return the columns of text with many `NA` or `None` but no empty fields, unless numbers are missing this way."""
+    """Return text columns with many `NA` or `None` but no empty fields, unless missing numbers are marked this way."""
     found = []
     for index, column in enumerate(columns):
         words = Counter(word.strip() for word in column[:MOST_ROWS])
@@ -130,7 +130,7 @@ def words_that_are_marks(columns: Sequence[Sequence[str]]) -> list[int]:
 
 
 def sentinels_of(columns: Sequence[Sequence[str]], dialect: Dialect) -> list[int]:
-    """Return numbers such as -999 that stand far apart from all other values of a column and occur repeatedly."""
+    """Return numbers such as -999 that occur repeatedly in a column, far from all other values."""
     parsed = []
     for column in columns:
         text = pd.Series([word.strip() for word in column[:MOST_ROWS]], dtype="str")
@@ -145,7 +145,7 @@ def _stands_out(mark: int, columns: Sequence[np.ndarray]) -> bool:
     for values in columns:
         times = int((values == mark).sum())
         others = values[values != mark]
-        # Of two values, such as 0 and 99, neither stands out.
+        # If there are only two values, such as 0 and 99, neither stands out.
         if not times or len(np.unique(others)) < 3:
             continue
         low, high = float(others.min()), float(others.max())

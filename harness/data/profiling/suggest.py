@@ -1,4 +1,4 @@
-"""Chooses a target and features from what was found in a file, and writes the command that trains on them."""
+"""Chooses a target and features based on a file's profile, and writes the command to train on them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LIKELY = re.compile(
     re.IGNORECASE,
 )
 MOST_NUMBERS = 8
-"""Maximum number of numeric columns that are suggested as features: those most correlated with the target."""
+"""Maximum number of numeric columns to suggest as features: those most correlated with the target."""
 
 MOST_WORDS = 50
-"""Maximum number of distinct values of a column that is suggested as a category."""
+"""Maximum number of distinct values of a column to suggest as categorical."""
 
 MOST_EMPTY = 0.5
-"""Maximum share of empty fields in a column that is suggested."""
+"""Maximum share of empty fields in a suggested column."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Suggestion:
 
     Attributes:
         target: The target's name; empty if no column can be one.
-        settings: Values by key of the command.
+        settings: The command's values by key.
     """
 
     target: str = ""
@@ -41,10 +41,10 @@ class Suggestion:
 
 
 def choose_target(columns: Sequence[ColumnProfile], wanted: str | None = None) -> ColumnProfile | None:
-    """Return the column `wanted`, or else the one that is most likely a target.
+    """Return the column `wanted`, or else the most likely target.
 
-    A usual name counts most, then part of one, then being the last column; codes and mostly empty columns come last.
-    Text counts only if it has few values.
+    A usual name counts most, then part of such a name, then being the last column; codes and mostly empty columns come
+    last. Text columns qualify only if they have few values.
     """
     if wanted is not None:
         found = next((column for column in columns if column.name == wanted), None)
@@ -85,7 +85,7 @@ def is_category(column: ColumnProfile) -> bool:
 
 
 def _is_too_large(column: ColumnProfile) -> bool:
-    """Return True for numbers of which some are beyond the range of float32."""
+    """Return True for numbers some of which are beyond the range of float32."""
     return not column.is_words and is_number(column.first_bad)
 
 
@@ -109,7 +109,7 @@ def suggest(columns: Sequence[ColumnProfile], target: ColumnProfile) -> Suggesti
         settings["data.categorical"] = used
     settings |= date_settings([column for column in dates if column in features])
     if target.empty:
-        # Rows without a target are of no use.
+        # Rows without a target cannot be used.
         settings["data.missing"] = "drop"
     elif any(column.empty for column in features):
         settings["data.missing"] = "mean"

@@ -16,7 +16,7 @@ _PATTERN = frozenset("*?[")
 
 
 def find_addresses(path: str | Sequence[str], remedy: str = "") -> list[str]:
-    """Return the addresses of the files in `data.path`: lists keep their order, a pattern's matches are sorted.
+    """Return the addresses of the files in `data.path`: lists keep their order, and matches of patterns are sorted.
 
     Raises:
         ConfigError: A local file does not exist or is a folder, or no file matches a pattern.
@@ -38,7 +38,7 @@ def _find_remote(name: str) -> list[str]:
         return [name]
     filesystem, path = connect(name)
     with remote_errors(masked(name)):
-        # Otherwise, files added since this process last listed them would be missing.
+        # Otherwise, files added since this process last listed the folder would be missing.
         filesystem.invalidate_cache()
         matches = sorted(match for match, info in filesystem.glob(path, detail=True).items() if info["type"] == "file")
     require(bool(matches), f"data.path: no file matches {masked(name)}.")
@@ -46,7 +46,7 @@ def _find_remote(name: str) -> list[str]:
 
 
 def _find_local(name: str, remedy: str) -> list[str]:
-    # Unlike Path.expanduser, this leaves a name alone if there is no such user.
+    # Unlike Path.expanduser, this leaves a name unchanged if there is no such user.
     path = Path(name) if Path(name).exists() else Path(os.path.expanduser(name))  # noqa: PTH111
     found = [str(path.absolute())]
     if _PATTERN & set(name) and not path.exists():

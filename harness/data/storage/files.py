@@ -15,7 +15,7 @@ def open_file(address: str) -> File:
     """Return the file at an address.
 
     Raises:
-        ConfigError: It is a local path that does not exist or is not a file.
+        ConfigError: The address is a local path that does not exist or is not a file.
     """
     if scheme(address):
         from harness.data.storage.remote import RemoteFile

@@ -18,7 +18,7 @@ from harness.errors import ConfigError, require
 
 EDGE_BYTES = 1 << 20
 PROCESS = os.urandom(8).hex()
-"""Distinguishes this process from earlier ones with the same process id."""
+"""Distinguishes this process from earlier processes with the same id."""
 
 
 class LocalFile:
@@ -33,15 +33,15 @@ class LocalFile:
         require(self.is_stream or stat.S_ISREG(mode), f"data.path: {address} is a folder or device, not a file.")
 
     def size(self) -> int:
-        """Return its bytes; 0 if unknown."""
+        """Return its size in bytes; 0 if unknown."""
         return 0 if self.is_stream else self._path.stat().st_size
 
     def fingerprint(self) -> list[object]:
         """Return a fingerprint of the content: address, size, times, inode, and a hash of its beginning and end.
 
-        The time of the last status change shows an edit even if the modification time was set back. It also changes if
-        the file's name, owner, permissions or number of hard links do. The fingerprint of a stream is valid in this
-        process only.
+        The time of the last status change reveals an edit even if the modification time was set back. It also changes
+        with the file's name, owner, permissions and number of hard links. The fingerprint of a stream is valid only in
+        this process.
         """
         status = self._path.stat()
         if self.is_stream:

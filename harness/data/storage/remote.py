@@ -21,13 +21,13 @@ BLOCK_BYTES = 8 << 20
 """Bytes fetched at once."""
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "http": "", "https": ""}
-"""Schemes of remote addresses, and the extra of this package that installs each client."""
+"""Schemes of remote addresses, with the extra of this package that installs the client."""
 
 _VERSIONS = ("etag", "last-modified", "mtime", "lastmodified")
 
 
 class RemoteFile:
-    """A remote file, with the methods of `LocalFile`; its address has credentials masked."""
+    """A remote file, with the methods of `LocalFile`; credentials in its address are masked."""
 
     is_stream = False
 
@@ -36,12 +36,12 @@ class RemoteFile:
         self._filesystem, self._path = connect(address)
 
     def size(self) -> int:
-        """Return its bytes; 0 if the server does not say."""
+        """Return its size in bytes; 0 if the server does not report it."""
         with remote_errors(self.address):
             return int(self._filesystem.info(self._path).get("size") or 0)
 
     def fingerprint(self) -> list[object]:
-        """Return address, size, and ETag or modification time; without either, it is valid in this process only."""
+        """Return address, size, and ETag or modification time; without either, it is valid only in this process."""
         with remote_errors(self.address):
             self._filesystem.invalidate_cache()
             info = self._filesystem.info(self._path)
@@ -68,7 +68,7 @@ class RemoteFile:
                 yield file
         except (ConfigError, pa.ArrowException):
             raise
-        except ValueError as error:  # What fsspec raises if it cannot seek.
+        except ValueError as error:  # fsspec raises this if it cannot seek.
             raise ConfigError(
                 f"data.path: the server of {self.address} does not support range requests, which this format needs; "
                 "download the file first."
@@ -108,7 +108,7 @@ def connect(address: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def remote_errors(address: str) -> Iterator[None]:
-    """Raise a failure to reach or read a remote file as a `ConfigError`."""
+    """Turn failures to reach or read a remote file into a `ConfigError`."""
     try:
         yield
     except (ConfigError, ImportError):

@@ -1,5 +1,5 @@
 """Tables on disk.
 
-In: what a source or a set of images yields. Out: folders of columns in pages, with statistics and checksums. Does not
-know formats of files.
+In: what a source or a set of images yields. Out: folders of columns in pages, with statistics and checksums.
+Independent of file formats.
 """

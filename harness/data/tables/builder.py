@@ -1,4 +1,4 @@
-"""Finds the table for a configuration in the cache, or makes it.
+"""Finds the table for a configuration in the cache, or creates it.
 
 A table is written to a staging folder and renamed when complete, so a table under its final name is always complete.
 """
@@ -39,25 +39,25 @@ def open_table(
     *,
     block_bytes: int = BLOCK_BYTES,
 ) -> Table:
-    """Return the table of `data` from `cache`; make it if its source is new or has changed, or if it is damaged.
+    """Return the table of `data` from `cache`; create it if its source is new or has changed, or if it is damaged.
 
     The table is marked as in use, so that it is not removed before this process ends.
 
     Args:
         data: What to read.
         cache: The folder of the cache.
-        progress: Called while a source is read.
-        say: Called with a sentence if a damaged file is replaced.
+        progress: Called while a source is being read.
+        say: Called with a message if a damaged file is replaced.
         block_bytes: Bytes of a source parsed at once.
 
     Raises:
-        ConfigError: The source is invalid, or the cache cannot be written to or does not return what was written.
+        ConfigError: The source is invalid, the cache cannot be written to, or it does not return what was written.
     """
     with cache_errors(cache):
         source = find_input(data, cache, progress, say)
         folder, is_new = cache / "tables" / key_of(source.fingerprints(), data), False
         while True:
-            # It may also have been removed just now; or something else has its name.
+            # It may also have just been removed, or something else may have its name.
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError, StateError):
                 hold(folder)
                 return load_table(folder)
@@ -66,8 +66,8 @@ def open_table(
                     continue
                 require(
                     not (is_new and fault),
-                    f"runtime.cache: {fault} It has only just been written, so this disk may be faulty: set "
-                    "runtime.cache to a folder on another disk.",
+                    f"runtime.cache: {fault} It has just been written, so this disk may be faulty: set runtime.cache "
+                    f"to a folder on another disk.",
                 )
                 if doubt := source.doubt():
                     say(doubt)
@@ -75,7 +75,7 @@ def open_table(
                 if fault:
                     _check_owner(folder, fault)
                     say(f"{fault} Rebuilding it from its source.")
-                # Derived data that cannot be used is not kept: a table can be as large as its source.
+                # Unusable derived data is not kept, because a table can be as large as its source.
                 release(folder)
                 remove_table(folder)
                 with staging_folder(folder) as staging:
@@ -84,7 +84,7 @@ def open_table(
                     try:
                         staging.rename(folder)
                     except OSError:
-                        # Where locks do not work, another process may have been faster; its table is just as good.
+                        # Where locks do not work, another process may have created the table first; it is just as good.
                         if not folder.exists():
                             raise
 
@@ -120,7 +120,7 @@ def replace_table(
 
 
 def _fault(folder: Path, *, completely: bool = False) -> str | None:
-    """Return what is wrong with a table as a sentence: empty if there is no table, and None if it is intact.
+    """Return a sentence on what is wrong with a table: empty if there is no table, None if it is intact.
 
     Args:
         folder: The table's folder.
@@ -144,7 +144,7 @@ def _check_owner(folder: Path, fault: str) -> None:
 
 @contextlib.contextmanager
 def staging_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside `folder`; remove it afterwards unless it was renamed."""
+    """Yield a new folder next to `folder`, and remove it afterwards unless it was renamed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}")
     shutil.rmtree(staging, ignore_errors=True)
@@ -158,7 +158,7 @@ def staging_folder(folder: Path) -> Iterator[Path]:
 def write_table(
     folder: Path, source: Input, data: AnyData, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES
 ) -> Table:
-    """Write the table of `data`, made from `source`, into `folder`."""
+    """Write the table of `data`, read from `source`, into `folder`."""
     states = source.fingerprints()
     table = source.ingest(folder, progress, block_bytes)
     release_memory()
@@ -184,11 +184,11 @@ def check_streams(sources: Sequence[AnyData]) -> None:
 
 @contextlib.contextmanager
 def cache_errors(cache: Path) -> Iterator[None]:
-    """Raise a failure to read or write a cache as a `ConfigError`."""
+    """Turn failures to read or write a cache into a `ConfigError`."""
     try:
         yield
     except BrokenPipeError:
-        raise  # The progress display's output failed, not the cache.
+        raise  # The output of the progress display failed, not the cache.
     except OSError as error:
         if may_pass(error):
             raise ConfigError(

@@ -38,7 +38,7 @@ class CachedTable:
     Attributes:
         table: None if it cannot be used.
         addresses: Addresses of the source's files.
-        used: When it was last opened or made, in seconds since 1970.
+        used: When it was last opened or created, in seconds since 1970.
         state: `ready`; `stale` if a local source is missing or has changed; or `broken` if it cannot be used.
         fault: Why it cannot be used, as a sentence.
     """
@@ -53,19 +53,19 @@ class CachedTable:
 
     @property
     def name(self) -> str:
-        """The table's name on the command line: the first eight characters of its folder name."""
+        """The table's name on the command line: the first eight characters of its folder's name."""
         return self.folder.name.removeprefix(".")[:8]
 
 
 def list_tables(cache: Path) -> list[CachedTable]:
-    """Return all tables in a cache, including incomplete ones, the most recently used first."""
+    """Return all tables in a cache, including incomplete ones, most recently used first."""
     folders = [folder for folder in (cache / "tables").glob("*") if folder.is_dir()]
     found = [_inspect(folder) for folder in folders if folder.name[0] != "." or not _is_being_written(folder)]
     return sorted(found, key=lambda cached: -cached.used)
 
 
 def select_tables(cache: Path, names: Sequence[str]) -> list[CachedTable]:
-    """Return the tables whose name starts with one of `names` or whose source is one of them; by default, all."""
+    """Return the tables whose name starts with one of `names` or whose source is one of them; all by default."""
     tables = list_tables(cache)
     chosen: list[CachedTable] = []
     for name in names:
@@ -78,7 +78,7 @@ def select_tables(cache: Path, names: Sequence[str]) -> list[CachedTable]:
 
 
 def verify_table(cached: CachedTable, progress: ProgressCallback) -> str:
-    """Read a table and its source completely; return what is wrong, or an empty string if they agree."""
+    """Read a table and its source completely, and return what is wrong; empty if they agree."""
     table = cached.table
     if table is None:
         return f"{cached.fault.removesuffix('.') or 'incomplete'}; {REMEDY}"

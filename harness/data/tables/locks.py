@@ -1,12 +1,12 @@
-"""Locks on tables: exclusive while one is made or removed, shared while one is used.
+"""Locks on tables: exclusive while a table is created or removed, shared while it is used.
 
-Making a table is locked with `filelock`. Use is locked with `flock` on the table's own `table.json`: the lock
-disappears with the table, and the kernel releases it however the process ends. filelock's `ReadWriteLock` would leave
-an SQLite database beside each table, and needs a later release.
+Creating a table is locked with `filelock`. Using it is locked with `flock` on its own `table.json`: the lock disappears
+with the table, and the kernel releases it however the process ends. filelock's `ReadWriteLock` would leave an SQLite
+database next to each table, and needs a later release.
 
 Both locks work between processes of one machine on local file systems, and between machines on NFS with locking. On
-some SMB and FUSE mounts they work on one machine only: tables stay intact there, since they are renamed into place, but
-do not run `harness clean` while another machine is training.
+some SMB and FUSE mounts, they work on one machine only. Tables stay intact there, since they are renamed into place,
+but do not run `harness clean` while another machine is training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _held: dict[Path, int] = {}
 
 
 def making(cache: Path, name: str) -> FileLock:
-    """Return the lock for making the table or data called `name` in a cache."""
+    """Return the lock for creating the table or data called `name` in a cache."""
     (cache / "locks").mkdir(parents=True, exist_ok=True)
     return FileLock(cache / "locks" / f"{name}.lock")
 
@@ -45,7 +45,7 @@ def hold(folder: Path) -> None:
             file = os.dup(opened.fileno())
         try:
             fcntl.flock(file, fcntl.LOCK_SH)
-            path.stat()  # The previous holder of the lock may have removed it.
+            path.stat()  # The previous holder of the lock may have removed the table.
         except OSError:
             os.close(file)
             raise
@@ -55,7 +55,7 @@ def hold(folder: Path) -> None:
 
 
 def _is_held(folder: Path) -> bool:
-    """Return True if this process uses the table that is there now, which may have replaced another one."""
+    """Return True if this process uses the table that is there now, which may have replaced an earlier one."""
     held = _held.get(folder)
     with contextlib.suppress(FileNotFoundError):
         return held is not None and os.path.samestat(os.fstat(held), (folder / MANIFEST).lstat())
@@ -78,7 +78,7 @@ def unused(folder: Path) -> Iterator[bool]:
 def try_lock(path: Path, held: contextlib.ExitStack) -> bool:
     """Lock a file exclusively until `held` ends; return False if another process holds it.
 
-    If there is no regular file, then no process holds it.
+    If there is no regular file, no process holds it.
     """
     if path.is_symlink() or not path.is_file():
         return True

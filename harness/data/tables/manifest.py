@@ -1,4 +1,4 @@
-"""The manifest of a table: what its files hold, how it was made, and the digest that identifies it."""
+"""The manifest of a table: what its files hold, how it was created, and the digest that identifies it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 MANIFEST = "table.json"
 KIND = "table 5"
-"""Format of a table: increase the number whenever tables of the previous version cannot be used."""
+"""Version of the table format: increment it whenever tables of the previous version cannot be used."""
 
 _NOT_READ = ("path", "rows", "origin", "scaling", "labels", "holdout_path", "class_weight", "embed.weights")
-"""Keys of `data.*` that do not affect a table, or only through the fingerprint of its source."""
+"""Keys of `data.*` that do not affect a table, or affect it only through the fingerprint of its source."""
 _UNSET = {"test": 0.0, "folds": None, "fold": None, "embed": None}
-"""Keys that do not affect a table if they have these values."""
+"""Keys that do not affect a table when they have these values."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Facts:
     """What a table's files hold.
 
     Attributes:
-        features: The columns that a model takes, in its order.
+        features: The model's input columns, in order.
         targets: The columns that a model predicts.
         page_rows: Rows per page.
-        dropped: Rows left out because a field was empty.
+        dropped: Number of rows left out because a field was empty.
         filled: Number of fields filled with the training mean, plus the number of empty categories.
-        test_rows: Rows that only chosen runs are measured on.
+        test_rows: Number of rows on which only chosen runs are evaluated.
         drift: A sentence on how the target's mean drifts along the rows; empty if it does not.
         weights: The column of the rows' weights, if they have any.
         embedding: The frozen model that images passed through before they were written, if any.
@@ -83,7 +83,7 @@ class Manifest:
 
     Attributes:
         files: Fingerprints of the source's files.
-        data: The configuration that the table was made with.
+        data: The configuration from which the table was created.
         digest: The digest of `facts` and of the checksums of all pages.
     """
 
@@ -102,14 +102,14 @@ def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of the table in `folder`.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no manifest.
         StateError: It is damaged, or belongs to another user.
     """
     return read_json(folder / MANIFEST, KIND, _schema())
 
 
 def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
-    """Return a table's name: a hash of what determines it, the fingerprints of its source and what is read from it."""
+    """Return a table's name: a hash of the fingerprints of its source and of what is read from the source."""
     read = {name: value for name, value in flatten(vars(data)).items() if not {name, name.split(".")[0]} & {*_NOT_READ}}
     read = {name: value for name, value in read.items() if name not in _UNSET or value != _UNSET[name]}
     read |= {name: sorted(read[name]) for name in ("log_columns", "dates") if name in read}
@@ -117,7 +117,7 @@ def key_of(files: Sequence[Sequence[object]], data: AnyData) -> str:
 
 
 def digest_of(facts: Facts, sums: bytes) -> str:
-    """Return a table's digest: of its page checksums, and so of all values, and of names, categories and statistics."""
+    """Return a table's digest, which covers names, categories, statistics and, through page checksums, all values."""
     columns = [_described(column) for column in (*facts.features, *facts.targets, *facts.weights)]
     rows = [facts.train_rows, facts.holdout_rows, facts.dropped, facts.filled, facts.page_rows, len(facts.targets)]
     rows += [len(facts.weights)] if facts.weights else []
@@ -129,7 +129,7 @@ def digest_of(facts: Facts, sums: bytes) -> str:
 def _described(column: Column) -> list[object]:
     exact = ("name", "log", "count", "categories", "dtype", "shape", "offset")
     scale = max(abs(column.min - column.offset), abs(column.max - column.offset)) or 1.0
-    # In relation to the values, and without the last digits, which depend on the type of CPU.
+    # Relative to the values, and without the last digits, which depend on the type of CPU.
     statistics = (column.mean - column.offset, column.std, column.min - column.offset, column.max - column.offset)
     channels = (*column.channel_means, *column.channel_stds)
     rounded = [round(value / scale, 12) + 0.0 for value in (*statistics, column.rounding, *channels)]

@@ -14,12 +14,11 @@ from harness.data.statistics import Column
 from harness.runtime.state_files import StateError, checksum, may_pass, open_own
 
 PAGE_ROWS = 65_536
-"""Rows per page, unless a page of a column or of all columns would be too large."""
+"""Rows per page, unless a page of one column or of all columns would be too large."""
 PAGE_BYTES = 4 << 20
-"""Maximum bytes of a page of one column."""
+"""Maximum size of a page of one column, in bytes."""
 READ_BYTES = 16 << 20
-"""Maximum bytes of a page of all columns, which a reader keeps in memory, unless it has fewer than `LEAST_ROWS`
-rows."""
+"""Maximum size in bytes of a page of all columns, which a reader keeps in memory; `LEAST_ROWS` takes precedence."""
 LEAST_ROWS = 4096
 SUM_BYTES = 8
 
@@ -43,7 +42,7 @@ class DamagedTable(StateError):
 
 
 def column_path(folder: Path, part: Part, index: int) -> Path:
-    """Return the file of one column of one part."""
+    """Return the path of the file for one column of one part."""
     return folder / f"{part}.{index}.bin"
 
 
@@ -55,7 +54,7 @@ def page_rows_of(columns: Sequence[Column]) -> int:
 
 
 def in_pages(pieces: Iterable[np.ndarray], page_rows: int) -> Iterator[np.ndarray]:
-    """Cut rows, given as `[columns, rows]` of any length, into pages; the last one may be shorter."""
+    """Divide rows, passed as `[columns, rows]` of any length, into pages; the last page may be shorter."""
     waiting: list[np.ndarray] = []
     count = 0
     for piece in pieces:
@@ -117,7 +116,7 @@ class ColumnWriter:
 
 
 class PageReader:
-    """Reads rows of a part's columns, verifying each page; keeps the last page.
+    """Reads rows of a part's columns, verifies each page, and caches the last one.
 
     Args:
         folder: The table's folder.
@@ -154,7 +153,7 @@ class PageReader:
 
     def _load(self, page: int) -> list[np.ndarray]:
         if page != self._page:
-            self._page, self._values = -1, []  # Released before the next page needs memory.
+            self._page, self._values = -1, []  # Release this page before the next one needs memory.
             self._values = [self._load_column(index, column, page) for index, column in self._columns.items()]
             self._page = page
         return self._values

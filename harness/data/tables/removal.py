@@ -1,4 +1,4 @@
-"""Removes files and folders of a cache, whatever is found under their names."""
+"""Removes files and folders from a cache, whatever has their names."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def remove(path: Path) -> None:
 def remove_table(folder: Path) -> None:
     """Remove a table, or whatever is in its place."""
     if not folder.is_symlink() and folder.is_dir():
-        remove(folder / MANIFEST)  # Without it, what remains is not a table.
+        remove(folder / MANIFEST)  # Without the manifest, what remains is not a table.
     remove(folder)

@@ -30,7 +30,7 @@ from harness.runtime.state_files import StateError, read_state, write_state
 
 SUMS = "pages.sums"
 NAMES = "holdout.names"
-"""File with a line for each held-out row that has a name, such as an image; only for showing it."""
+"""File with a line for each held-out row that has a name, such as an image; used only for display."""
 SUMS_KIND = "table pages 3"
 
 
@@ -40,10 +40,11 @@ class Table(Facts):
 
     Attributes:
         folder: Where it is stored.
-        address: Path or URL of the first file it was made from, without credentials.
+        address: Path or URL of the first file that it was created from, without credentials.
         digest: Digest of what the table holds, as 32 hexadecimal digits.
         split_seed: Seed of the split and of the order of shuffled rows.
-        sums: The checksums of all pages: of the training rows column by column, then of the other parts.
+        sums: The checksums of all pages: first those of the training rows, column by column, then those of the other
+            parts.
     """
 
     folder: Path
@@ -55,7 +56,7 @@ class Table(Facts):
 
     @property
     def name(self) -> str:
-        """Name of the first file that the table was made from."""
+        """Name of the first file that the table was created from."""
         return name_of(self.address)
 
     @property
@@ -65,12 +66,12 @@ class Table(Facts):
 
     @property
     def inputs(self) -> list[str]:
-        """Keys of a model's inputs; a categorical feature has one for each category and one for all other values."""
+        """Keys of a model's inputs; a categorical feature has one key per category and one for all other values."""
         return input_keys(self.features)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The parts that the table has files of."""
+        """The parts for which the table has files."""
         return ALL_PARTS if self.test_rows else PARTS
 
     def rows(self, part: Part) -> int:
@@ -82,7 +83,7 @@ class Table(Facts):
         return self.reader(part).read(start, stop)
 
     def reader(self, part: Part, columns: Sequence[Column] = ()) -> PageReader:
-        """Return a reader of some columns, by default all, which is best for reading a part from start to end."""
+        """Return a reader of some or all columns; use it to read a part from start to end."""
         chosen = {index: column for index, column in enumerate(self.columns) if not columns or column in columns}
         size = SUM_BYTES * self.pages(part)
         before = sum(map(self.pages, ALL_PARTS[: ALL_PARTS.index(part)]))
@@ -98,7 +99,7 @@ class Table(Facts):
         """Read all pages, and compare them with their checksums.
 
         Raises:
-            DamagedTable: They differ.
+            DamagedTable: A page does not match.
         """
         for part in self.parts:
             reader, rows = self.reader(part), self.rows(part)
@@ -121,7 +122,7 @@ def load_table(folder: Path) -> Table:
 
     Raises:
         FileNotFoundError: There is no manifest.
-        DamagedTable: Its files do not fit together.
+        DamagedTable: The table's files do not belong together.
         StateError: The manifest cannot be used.
     """
     manifest = read_manifest(folder)

@@ -18,12 +18,12 @@ from harness.data.vocabulary import Vocabulary
 class PartWriter:
     """Writes one part of a table and computes its statistics.
 
-    Pages hold rows of this part only, so that statistics do not depend on how a source is read.
+    Pages hold only rows of this part, so statistics do not depend on how a source is read.
 
     Attributes:
         rows: Rows added so far.
-        moments: For each column, its statistics over the pages so far.
-        rounding: For each column, its largest rounding error that may matter.
+        moments: For each column, the statistics over the pages so far.
+        rounding: For each column, the largest rounding error that may matter.
     """
 
     def __init__(

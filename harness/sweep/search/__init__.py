@@ -1,4 +1,4 @@
 """Searches: intervals instead of lists, and trials instead of a grid.
 
-In: the overrides of a sweep and results so far. Out: the next configurations, and how a search is recorded.
+In: the overrides of a sweep, and results so far. Out: the next configurations, and the search's records.
 """

@@ -1,4 +1,4 @@
-"""Which runs of a batch a search compares with each other."""
+"""Determines which runs of a batch a search compares with each other."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class RunBracket:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs, in the order in which they are numbered."""
+        """All runs, in the order of their numbers."""
         return [run for group in self.groups for run in group]
 
 
 def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
-    """Return which of the `runs`, in the order in which a search has proposed them, are compared with each other.
+    """Return which of `runs`, in the order in which a search has proposed them, are compared with each other.
 
     Raises:
         ConfigError: Their losses cannot be compared.
@@ -41,7 +41,7 @@ def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
     require(comparable, f"loss={','.join(losses)}: losses cannot be compared. Set objective.metric for the search.")
     if not (bracket := search.bracket):
         return None
-    # What an earlier generation has trained is not compared again.
+    # Runs of an earlier generation are not compared again.
     new = [[runs[position] for position in group if not runs[position].status] for group in bracket.groups]
     groups = [list(dict.fromkeys(group)) for group in new]
     return RunBracket(bracket.eta, bracket.rungs, groups)
@@ -50,12 +50,12 @@ def bracket_of(runs: Sequence[Run], search: Search | None) -> RunBracket | None:
 def with_bracket(
     groups: list[Group], bracket: RunBracket | None, known: Mapping[Run, Sequence[float | None]] = NOTHING
 ) -> list[Group]:
-    """Make the scan that trains the runs of a bracket end the worse ones.
+    """Make the scan that trains the runs of a bracket prune the worse ones.
 
     Args:
         groups: The scans.
-        bracket: All runs of the scans are among its runs.
-        known: The deciding metric at each rung of those runs of the bracket that are not trained.
+        bracket: The bracket; it includes all runs of the scans.
+        known: The deciding metric at each rung, for runs of the bracket that are not trained.
     """
     if not bracket or not groups:
         return groups

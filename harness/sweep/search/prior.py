@@ -1,6 +1,6 @@
-"""What a search knows before it begins: finished runs of its experiment that differ from its trials only in the space.
+"""The prior of a search: finished runs of its experiment that differ from its trials only in the searched keys.
 
-They are frozen in the search's record, so that a later call for the same search arrives at the same trials.
+They are stored in the search's record, so that a later call for the same search arrives at the same trials.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def known_runs(records: Iterable[Record], trial: Run, axes: Sequence[Axis]) -> K
 
 
 def to_json(known: Known) -> str:
-    """Return known runs as text."""
+    """Return known runs as JSON."""
     return _KNOWN.dump_json(known).decode()
 
 
 def from_json(text: str | None) -> Known | None:
-    """Return the known runs that `to_json` wrote; None if there are none, or they cannot be read."""
+    """Return the known runs written by `to_json`; None if there are none, or if they cannot be read."""
     try:
         return None if text is None else _KNOWN.validate_json(text)
     except ValidationError:
@@ -64,7 +64,7 @@ def _others(params: Mapping[str, object], searched: set[str]) -> dict[str, str]:
 
 
 def _holds(axis: Axis, value: str | None) -> bool:
-    """Return True if a value, as it is recorded, is one of an axis."""
+    """Return True if a recorded value belongs to an axis."""
     if value is None or isinstance(axis, Choices):
         return isinstance(axis, Choices) and value in axis.values
     try:

@@ -1,4 +1,4 @@
-"""`search.json` of a search's summary run: its space, its budget, its trials in order, and what was confirmed."""
+"""`search.json` of a search's summary run: its space, budget, trials in order, and confirmed runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE = "search.json"
 
 
 def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequence[Sequence[Run]]) -> None:
-    """Log what a search has proposed, given the runs of each batch in order, the trials first."""
+    """Log the proposals of a search, given the runs of each batch in order, trials first."""
     size, positions = len(search.groups[0]), {position for group in search.groups for position in group}
     proposed = [run for batch in batches for run in batch]
     others = [run for position, run in enumerate(proposed) if position not in positions]
@@ -62,18 +62,18 @@ def _log_study(tracker: Tracker, sweep_id: str, search: Search, proposed: Sequen
 def recall(
     search: Search, sweep_id: str, record: Record | None, trial: Run, tracker: Tracker, reader: RunReader
 ) -> str:
-    """Let a search continue from what an earlier call recorded, and record its decisions from now on.
+    """Let a search continue from the record of an earlier call, and record its decisions from now on.
 
     Args:
         search: The search.
-        sweep_id: Its summary run.
-        record: The summary run, if it is an earlier call's.
-        trial: Any of its trials.
-        tracker: Records.
-        reader: Of the store.
+        sweep_id: The id of its summary run.
+        record: The summary run, if an earlier call started it.
+        trial: One of its trials.
+        tracker: Writes the records.
+        reader: Reads the store.
 
     Returns:
-        A sentence on the runs that it learns from, or an empty string.
+        A sentence on the runs from which it learns, or an empty string.
     """
     if search.budget:
         search.budget.repeat(record.data.tags.get(SPENT, "") if record else "")

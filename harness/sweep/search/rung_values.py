@@ -1,4 +1,4 @@
-"""Reads how runs that ended earlier stood at the rungs of a search."""
+"""Reads the results, at a search's rungs, of runs that ended earlier."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harness.tracking.run_tags import STOPPED
 def rung_values(
     records: Mapping[Run, Record], rungs: Sequence[int], reader: RunReader
 ) -> dict[Run, list[float | None]]:
-    """Return each run's deciding metric at each rung; None from where it had been pruned or had diverged.
+    """Return each run's deciding metric at each rung; None from the rung at which it was pruned or had diverged.
 
-    A run that had stopped improving keeps its last value.
+    A run that stopped early keeps its last value.
     """
     if not records:
         return {}

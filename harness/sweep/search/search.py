@@ -1,4 +1,4 @@
-"""A search: its trials, which of them are compared with each other, and which are confirmed."""
+"""A search: its trials, the comparisons between them, and the confirmation of the best."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from harness.sweep.search.space import Choices, Space
 from harness.sweep.search.time_budget import TimeBudget
 
 VERSION = 2
-"""Increment it whenever the same settings would give different trials."""
+"""Increment this whenever the same settings would give different trials."""
 
 TRIALS = 27
-"""Default number of trials for each choice: enough for three rungs that each keep one in three."""
+"""Default number of trials per choice: enough for three rungs that each keep one trial in three."""
 
 
 MOST_TRIALS = 10**5
 
 GENERATIONS = 4
-"""Generations of trials of `search=tpe`, or of every 27 of them if the budget is a time; each is a scan."""
+"""Generations of `search=tpe` or, with a time budget, of every 27 of its trials; each generation is a scan."""
 
 Known = list[tuple[dict[str, str], float]]
-"""Values of a trial's keys, and its deciding metric such that lower is better."""
+"""Values of a trial's keys, and its deciding metric, signed so that lower is better."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Bracket:
 
 @dataclass
 class Search:
-    """Proposes the trials of a search, then the runs that confirm its best.
+    """Proposes the trials of a search, then the runs that confirm the best of them.
 
     Attributes:
-        space: What is searched.
-        settings: How it is searched.
-        epochs: Epochs of a trial that is trained to completion; the maximum if they are searched.
+        space: The searched keys and their values.
+        settings: The search's configuration.
+        epochs: Epochs of a trial that is trained to completion; the maximum if `epochs` is searched.
         seed: The seed of the trials.
         groups: For each choice, the positions of its trials among all proposed jobs.
-        bracket: How the last proposed jobs are compared; None if all are trained to completion.
-        known: Other runs that `tpe` learns from.
-        budget: Decides how many generations there are, if that depends on the time.
+        bracket: How the last proposed jobs are compared; None if all of them are trained to completion.
+        known: Other runs from which `tpe` learns.
+        budget: Decides the number of generations, if it depends on the time.
     """
 
     space: Space
@@ -81,7 +81,9 @@ class Search:
             reason = "decides itself how long trials train" if key == "epochs" else "compares runs on the same data"
             require(not (halves and many), f"{key}={axis}: search=halving {reason}. Use search=sobol to search {key}.")
         is_free = self.space.of("seed") not in self.space.searched(()) or self.settings.confirm is None
-        require(is_free, "search.confirm trains with other seeds; give seed one value, or set search.confirm=null.")
+        require(
+            is_free, "search.confirm trains with other seeds: set seed to a single value, or set search.confirm=null."
+        )
         size = self.trials_each
         required = 1 if self.settings.trials is None else self.settings.trials
         require(
@@ -103,7 +105,9 @@ class Search:
         keys = [given] if isinstance(given, str) else list(given)
         listed = [key for key in keys if isinstance(self.space.of(key), Choices)]
         lost = [key for key in keys if key not in listed and given != "chunksize"]
-        require(not lost, f"search.each: {', '.join(lost)} has no choices in this sweep. List some, as in KEY=1,2.")
+        require(
+            not lost, f"search.each: {', '.join(lost)} has no list of choices in this sweep. Set one, such as KEY=1,2."
+        )
         return listed
 
     @cached_property
@@ -136,7 +140,7 @@ class Search:
 
     @property
     def _planned(self) -> int:
-        """Trials for each choice whose training is known beforehand: all, or a generation if time decides."""
+        """Number of trials per choice that are known in advance: all of them or, with a time budget, one generation."""
         return self.generation if self.budget else self.trials_each
 
     def rungs(self, trials: int) -> tuple[int, ...]:
@@ -168,17 +172,17 @@ class Search:
 
     @property
     def lane_epochs(self) -> int:
-        """Maximum number of epochs of all trials together, or of one generation if time decides on the others."""
+        """Maximum number of epochs of all trials together or, with a time budget, of one generation."""
         return self._cost(self._planned) * len(self.choices)
 
     @property
     def trial_seed(self) -> int | None:
-        """The seed of the trials, if the best of them are trained again with other seeds."""
+        """The seed of the trials, if the best of them are retrained with other seeds."""
         return self.seed if self.settings.confirm else None
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the trials depend on besides the runs' own settings."""
+        """Everything that the trials depend on, apart from the runs' own settings."""
         settings = self.settings
         return {
             "version": VERSION,
@@ -203,7 +207,7 @@ class Search:
 
     @property
     def effort(self) -> str:
-        """What the search costs, as text."""
+        """The cost of the search, as text."""
         if self.budget:
             done = len(self.groups[0]) if self.groups else 0
             trials = count(done, "trial") if done else f"{count(self.generation, 'trial')} at a time"
@@ -212,7 +216,7 @@ class Search:
         return f"{trials}, at most {self.lane_epochs:,} epochs in all"
 
     def describe(self, unseeded: str = "") -> list[str]:
-        """Return sentences on the trials, the rungs and the confirmation, or on why there is none (`unseeded`)."""
+        """Return sentences on the trials, the rungs and the confirmation, or why there is none (`unseeded`)."""
         size, choices, each = self._planned, len(self.choices), self._for_each
         at_most = "at most " if self.space.of("epochs") in self.space.searched(()) else ""
         steps = [f"{count(lanes, 'trial')} to epoch {epoch}" for lanes, epoch in self.lanes_by_rung(size)]
@@ -243,7 +247,7 @@ class Search:
         return self._confirmations(results) if is_due else []
 
     def _trials(self, results: Sequence[Result], proposed: int) -> list[list[str]]:
-        """Return a generation of trials: the same number for each choice."""
+        """Return a generation of trials, with the same number for each choice."""
         axes, size = self.space.searched(self.each), min(self.generation, self.trials_each - proposed)
         self.groups = self.groups or [[] for _ in self.choices]
         constants = {axis.key: axis.value(0) for axis in self.space.axes}
@@ -285,7 +289,7 @@ class Search:
 
 
 def _agree(choice: Mapping[str, str], values: Mapping[str, str]) -> bool:
-    """Return True if `values`, which have no constants, could be of a trial of a choice."""
+    """Return True if `values`, without constants, could belong to a trial of a choice."""
     return all(values.get(key, value) == value for key, value in choice.items())
 
 

@@ -1,4 +1,4 @@
-"""Finds the trials whose results do not depend on the seed, so that training them again confirms nothing."""
+"""Finds trials whose results do not depend on the seed, so retraining them would confirm nothing."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def describe_unseeded(runs: Sequence[Run]) -> str:
     by_target: dict[str, list[Run]] = {}
     for run in runs:
         by_target.setdefault(run.config.model["_target_"], []).append(run)
-    # A model is built for each answer, so the first run that depends on the seed is enough.
+    # Each check builds a model, so stop at the first run that depends on the seed.
     targets = [target for target, some in by_target.items() if not any(map(is_seeded, some))]
     if not targets:
         return ""
     models = ", ".join(target.removeprefix("harness.models.") for target in targets)
     return (
-        f"nothing is confirmed with other seeds, which would give the same results: model={models} starts from "
+        f"trials are not confirmed with other seeds, which would give the same results: model={models} starts from "
         "constants, and data.order=file"
     )
 
 
 def is_seeded(run: Run) -> bool:
-    """Return True if another seed would change a run's result, as far as is known."""
+    """Return True if another seed could change a run's result."""
     if run.table.order is Order.shuffled:
         return True
     encoding, outputs = Encoding.of(run.table, run.config.data.scaling), run.objective.outputs
@@ -48,7 +48,7 @@ def _differs(model: str, encoding: Encoding, outputs: int) -> bool:
         require_memory(model_builder(json.loads(model), outputs), encoding, lanes=2)
         first, second = (_digests(json.loads(model), encoding, outputs, seed) for seed in (0, 1))
     except Exception:
-        return True  # Training raises the same error, or there is no memory to spare.
+        return True  # Training raises the same error, or there is not enough memory.
     return first != second
 
 

@@ -1,4 +1,4 @@
-"""Points of a Sobol sequence, which cover a space more evenly than random ones."""
+"""Points of a Sobol sequence, which cover a space more evenly than random points."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from __future__ import annotations
 def sobol(dimensions: int, points: int, seed: int) -> list[list[float]]:
     """Return the first points of a scrambled Sobol sequence, each with a coordinate in [0, 1) per dimension.
 
-    Any number of points begins with the same ones. Source: `scipy.stats.qmc.Sobol`.
+    Longer sequences begin with the same points. Source: `scipy.stats.qmc.Sobol`.
     """
     if not dimensions:
         return [[] for _ in range(points)]
     from scipy.stats import qmc  # SciPy takes a second to import.
 
-    # A power of two at once: SciPy warns about other sizes.
+    # Draw a power of two, because SciPy warns about other sizes.
     drawn = qmc.Sobol(dimensions, rng=seed).random_base2(max(points - 1, 0).bit_length())
     return drawn[:points].tolist()

@@ -1,4 +1,4 @@
-"""The space that a search draws trials from: for each key, an interval or choices."""
+"""The space from which a search draws trials: an interval or choices for each key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import require
 
 DIGITS = 3
-"""Digits of proposed fractions and of the width of their interval: more would only make names longer."""
+"""Number of digits of proposed fractions; more digits would only make names longer."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Interval:
         return self.rounded(value)
 
     def rounded(self, value: float) -> str:
-        """Return a fraction with as many digits as it takes to tell it from others of a narrow interval."""
+        """Return a fraction, with enough digits to distinguish it from others even in a narrow interval."""
         width = abs(value) * math.log(self.high / self.low) if self.is_log else self.high - self.low
         finest = min(abs(value), width) or width
         rounded = round(value, DIGITS - 1 - math.floor(math.log10(finest)))
@@ -54,13 +54,13 @@ class Interval:
 
 
 def number_text(value: float) -> str:
-    """Return a number as people write it, and with all its digits."""
+    """Return a number in common notation, with all its digits."""
     return repr(float(value)).removesuffix(".0")
 
 
 @dataclass(frozen=True)
 class Choices:
-    """A key with a list of values; a single one is a constant."""
+    """A key with a list of values; a single value is a constant."""
 
     key: str
     values: tuple[str, ...]
@@ -94,6 +94,6 @@ class Space:
         return [f"{axis.key}={values[axis.key]}" for axis in self.axes]
 
     def searched(self, without: Sequence[str]) -> list[Axis]:
-        """Return the axes with several values, except some."""
+        """Return the axes with several values, except those in `without`."""
         many = [axis for axis in self.axes if isinstance(axis, Interval) or len(axis.values) > 1]
         return [axis for axis in many if axis.key not in without]

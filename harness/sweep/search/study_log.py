@@ -1,4 +1,4 @@
-"""Writes a search as a study of Optuna, for its dashboard and its figures: `optuna-dashboard study.log`."""
+"""Writes a search as an Optuna study, for Optuna's dashboard and figures: `optuna-dashboard study.log`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FILE = "study.log"
 
 
 def study_log(search: Search, name: str, proposed: Sequence[Run]) -> str | None:
-    """Return the file of Optuna's `JournalStorage` with the trials of a search; None if Optuna is not installed.
+    """Return the trials of a search as a file for Optuna's `JournalStorage`; None if Optuna is not installed.
 
     Args:
         search: The search.
         name: The study's name.
-        proposed: All proposed runs in order, the trials among them.
+        proposed: All proposed runs in order, including the trials.
     """
     if importlib.util.find_spec("optuna") is None:
         return None

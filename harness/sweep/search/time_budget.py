@@ -13,20 +13,20 @@ class TimeBudget:
     """Decides at the end of each generation of trials whether there is time for another one.
 
     Decisions are recorded. A later call for the same search repeats them, so that it arrives at the same trials, and
-    counts the time already spent in its further decisions.
+    counts the time already spent when it makes further decisions.
     """
 
     def __init__(self, minutes: float) -> None:
         """Start the clock; confirming the best trials takes extra time."""
         self._most = 60 * minutes
-        self._spent: list[float] = []  # Seconds by the end of each generation that another one has followed.
+        self._spent: list[float] = []  # Seconds until the end of each generation that was followed by another.
         self._is_over = False
         self._since = time.monotonic()
         self.record: Callable[[str], None] = lambda text: None
         """Called with all decisions so far."""
 
     def repeat(self, recorded: str) -> None:
-        """Take the decisions of an earlier call, as it recorded them."""
+        """Take over the recorded decisions of an earlier call."""
         if _RECORD.fullmatch(recorded):
             *spent, over = recorded.split(" ")
             self._spent, self._is_over = [float(seconds) for seconds in spent], over == "over"

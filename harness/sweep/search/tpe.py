@@ -24,10 +24,10 @@ def version() -> str:
 def propose(
     axes: Sequence[Axis], known: Sequence[tuple[Mapping[str, str], float]], count: int, seed: int
 ) -> list[dict[str, str]]:
-    """Return the values of `count` more trials.
+    """Return the values of `count` new trials.
 
     Args:
-        axes: What is searched.
+        axes: The axes of the space.
         known: The values of earlier trials, and how they ended: lower is better, infinite if they failed.
         count: Number of trials.
         seed: Seed of the proposals.
@@ -72,7 +72,7 @@ def number(axis: Axis, text: str) -> Any:
     """Return a value of an axis as Optuna represents it."""
     if isinstance(axis, Choices):
         return text
-    # Runs record whole values of a key that also takes fractions as `3.0`.
+    # For a key that also takes fractions, runs record whole numbers as `3.0`.
     return int(float(text)) if axis.is_whole else float(text)
 
 

@@ -1,1 +1,1 @@
-"""Sweeps whose runs several processes train: tasks, the workers that train them, and where workers run."""
+"""Sweeps with several workers: tasks, the workers that train them, and the clusters on which workers run."""

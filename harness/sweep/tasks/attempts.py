@@ -1,26 +1,26 @@
-"""How the workers of a task have ended while this driver watches it, and whether another one is to be started."""
+"""Tracks how a task's workers end while this driver runs, and decides whether to start another one."""
 
 from __future__ import annotations
 
 from harness.sweep.tasks.files import STOPPED, TRY_AGAIN, Job, TaskFiles, reason
 
 MOST_FAILURES = 3
-"""Workers that may fail on a task before its runs fail."""
+"""Number of workers that may fail before the task's runs fail."""
 
 MOST_STOPS = 3
-"""Workers in a row that may be stopped before they get further than those before them."""
+"""Number of workers in a row that may be stopped without making progress."""
 
 DISAPPEARED = 0
-"""Noted of a worker that has ended without a result and without a word."""
+"""Noted for a worker that ended without a result or a message."""
 
 
 class Attempts:
-    """The workers that a task has had since this driver has started.
+    """The workers that a task has had since this driver started.
 
-    What happened before does not count: workers that end together with their driver have not failed.
+    Earlier workers do not count, because a worker that ends together with its driver has not failed.
 
     Attributes:
-        failures: How many have failed.
+        failures: Number of workers that have failed.
     """
 
     def __init__(self, files: TaskFiles) -> None:
@@ -32,18 +32,18 @@ class Attempts:
         self._why = ""
 
     def started(self) -> None:
-        """Take note that another worker has been submitted."""
+        """Note that another worker has been submitted."""
         self._at_start = self._seen
 
     def look(self, job: Job | None, is_alive: bool) -> str:
-        """Take note of the workers that have ended since the last look.
+        """Note the workers that have ended since the last check.
 
         Args:
-            job: The task's job; None if this driver knows of none.
-            is_alive: Whether it waits or runs, perhaps because its cluster has put it back into the queue.
+            job: The task's job; None if this driver does not know of one.
+            is_alive: Whether the job is waiting or running, possibly because its cluster has requeued it.
 
         Returns:
-            Why the last of them has ended and what follows, as a sentence; empty if none has.
+            A sentence on why the last of them ended and what happens next; empty if none has ended.
         """
         codes = self._files.exits()
         if job and not is_alive and len(codes) <= self._at_start:
@@ -54,7 +54,7 @@ class Attempts:
             self.failures += sum(code not in (*STOPPED, TRY_AGAIN) for code in new)
             self._was_stopped = new[-1] in STOPPED
             self._stops = self._stops if self._was_stopped else 0
-        if self._was_stopped and not is_alive:  # A cluster may put a job back into its queue as often as it likes.
+        if self._was_stopped and not is_alive:  # A cluster may requeue a job any number of times.
             self._was_stopped = False
             self._count_stop()
         if not new or not job:
@@ -65,7 +65,7 @@ class Attempts:
 
     @property
     def defeat(self) -> str:
-        """Why no other worker is to be started, as a sentence; empty if one may be."""
+        """A sentence on why no other worker is started; empty if one may be started."""
         return f"{self._why}; {self._verdict}" if self._verdict else ""
 
     @property
@@ -73,7 +73,7 @@ class Attempts:
         if self.failures >= MOST_FAILURES:
             return f"it has failed {self.failures} times"
         if self._stops >= MOST_STOPS:
-            return f"it was stopped {self._stops} times and got no further"
+            return f"it was stopped {self._stops} times and made no progress"
         return ""
 
     def _count_stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Where workers run: the contract, and its implementation with processes on this machine."""
+"""Where workers run: the interface, and an implementation with processes on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cluster(Protocol):
     Attributes:
         name: Its name in messages.
         is_remote: Whether workers may be on other machines.
-        tasks: Maximum number of tasks that the user wants; None leaves it to the cluster.
+        tasks: Maximum number of tasks set by the user; None lets the cluster decide.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Cluster(Protocol):
         ...
 
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
-        """Start a worker for each task, with its log in the folder `logs`; yield each job as soon as it is there.
+        """Start a worker for each task, with its log in the folder `logs`; yield each job as soon as it is submitted.
 
         Raises:
             ConfigError: The cluster rejects them.
@@ -44,7 +44,7 @@ class Cluster(Protocol):
         ...
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
-        """Return the states of pending and running jobs by number, without those that have ended."""
+        """Return the states of pending and running jobs by number; jobs that have ended are left out."""
         ...
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
@@ -53,7 +53,7 @@ class Cluster(Protocol):
 
 
 def work_command(options: Sequence[str] = ()) -> list[str]:
-    """Return the command that trains a task, to which the task's path must be added."""
+    """Return the command that trains a task, without the path of the task."""
     return [sys.executable, "-P", "-m", "harness", "work", *options]
 
 
@@ -63,10 +63,10 @@ class Workers:
     name, is_remote = "this machine", False
 
     def __init__(self, config: WorkersConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's keys, and options for `harness work`."""
+        """Take the launcher's configuration, and options for `harness work`."""
         self.tasks, self._options = config.tasks, options
         self._started: dict[int, tuple[subprocess.Popen, TaskFiles]] = {}
-        self._share = 0  # Cores of each process, once the first have been started.
+        self._share = 0  # Cores of each process, once the first processes have been started.
 
     def size(self) -> int:
         """Return the number of cores."""
@@ -114,7 +114,7 @@ class Workers:
 
 
 def _give_cores(pid: int, share: int, number: int) -> None:
-    """Pin a process that has just started, and its later threads, to `share` cores, which differ between tasks."""
+    """Pin a new process, and the threads that it will start, to `share` cores; tasks get different cores."""
     own = cores()
     start = (number - 1) * share % len(own)
     with contextlib.suppress(AttributeError, OSError):  # Only Linux supports this.
@@ -122,7 +122,7 @@ def _give_cores(pid: int, share: int, number: int) -> None:
 
 
 def _identity(pid: int) -> str:
-    """Return a process's id and start time, since ids are reused."""
+    """Identify a process by its id and start time, since ids are reused."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return f"{pid} {psutil.Process(pid).create_time()}"
     return f"{pid} 0"

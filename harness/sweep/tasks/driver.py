@@ -34,10 +34,10 @@ from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.training.events import Failed
 
 REMOTE_SECONDS = 10.0
-"""Between looks at a cluster and at the files of its tasks, which other users need, too."""
+"""Time between checks of a cluster, which other users share, and of the files of its tasks."""
 
 END_SECONDS = 60.0
-"""How long a worker may take to exit after it has written its result."""
+"""How long a worker may take to exit after writing its result."""
 
 _PARTITION_KIND, _PARTITION = "partition 1", TypeAdapter(list[list[str]])
 
@@ -45,8 +45,8 @@ _PARTITION_KIND, _PARTITION = "partition 1", TypeAdapter(list[list[str]])
 class TaskBatch(Batch):
     """Distinct runs that were requested together, and the tasks that they are divided into.
 
-    The folder of the batch holds the partition and the files of all tasks, so that a driver that dies leaves its tasks
-    to the next one.
+    The folder of the batch holds the partition and the files of all tasks, so that the next driver can take over if
+    this one dies.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TaskBatch(Batch):
         cluster: Cluster,
         logs: Path,
     ) -> None:
-        """Take what `Batch` takes, the cluster that runs the workers, and the folder for their logs."""
+        """Take the arguments of `Batch`, the cluster that runs the workers, and the folder for their logs."""
         super().__init__(runs, scans, executor, store, command)
         assert isinstance(store.recorder, DriverRecorder)
         self._recorder = store.recorder
@@ -85,8 +85,8 @@ class TaskBatch(Batch):
         divided = {run for runs in self._tasks.values() for run in runs}
         for number in self._tasks:
             self._adopt(number)
-        # A task without a result is opened even if the store has all of its runs: their test metrics and models may be
-        # in its worker's checkpoint only.
+        # A task without a result is continued even if the store has all of its runs, because their test metrics and
+        # models may exist only in its worker's checkpoint.
         for run in self._reuse_results([run for run in self._runs if run not in divided], display):
             run.run_id = ""  # The worker that trains it finds the record.
         self._say_reused(sum(run.is_reused for run in self._runs), len(self._runs), display)
@@ -96,7 +96,7 @@ class TaskBatch(Batch):
             self._train(todo, display)
 
     def _read_partition(self, display: Display) -> list[list[Run]]:
-        """Return the runs of each task of an earlier driver that belong to this batch; empty if there was none."""
+        """Return the runs, by task, that an earlier driver of this batch assigned; empty if there was none."""
         path, by_signature = self._folder / "partition.json", {run.signature: run for run in self._runs}
         try:
             found = read_json(path, _PARTITION_KIND, _PARTITION)
@@ -108,7 +108,7 @@ class TaskBatch(Batch):
         return [[by_signature[signature] for signature in task if signature in by_signature] for task in found]
 
     def _divide(self, todo: Sequence[Run], display: Display) -> None:
-        """Put runs that do not belong to a task yet into new tasks, and write the partition and the orders."""
+        """Assign runs without a task to new tasks, and write the partition and the task files."""
         divided = {run for runs in self._tasks.values() for run in runs}
         if new := [run for run in todo if run not in divided]:
             scans = self._scans if self._scans and new == self._runs else prepare_scans(new, self._executor)
@@ -117,7 +117,7 @@ class TaskBatch(Batch):
             signatures = [[run.signature for run in runs] for runs in self._tasks.values()]
             write_json(self._folder / "partition.json", _PARTITION_KIND, signatures)
         self._scans = ()  # Their models are no longer needed.
-        # Orders of an earlier driver may name other code, another folder or another summary run.
+        # Task files of an earlier driver may refer to other code, another folder or another summary run.
         for number in self._open_tasks():
             write_order(self._files(number).order, self._order(number, self._tasks[number]))
         tasks = [self._tasks[number] for number in self._open_tasks()]
@@ -156,7 +156,7 @@ class TaskBatch(Batch):
                         self._show(todo, display)
                         next_look = time.monotonic() + self._seconds
                     if open_tasks and not stop:
-                        time.sleep(POLL_SECONDS / 2)  # A signal does not end it.
+                        time.sleep(POLL_SECONDS / 2)  # A signal does not interrupt it.
                 is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # The terminal, not the cluster.
                 if stop and not is_gone:
                     self._cluster.stop(self._jobs_of(open_tasks))
@@ -177,11 +177,11 @@ class TaskBatch(Batch):
     def _look(self, open_tasks: set[int], display: Display) -> set[int]:
         """Return the tasks that have ended, after taking over their results; start or restart the others."""
         alive = self._states = self._cluster.alive(self._jobs_of(open_tasks))
-        list(self._folder.iterdir())  # On a network file system, this makes the files of other machines visible.
+        list(self._folder.iterdir())  # On a network file system, this makes files from other machines visible.
         ended, waiting = set(), []
         for number in sorted(open_tasks):
             files, attempts = self._files(number), self._attempts[number]
-            # A worker whose job is not known, or that the cluster has given up, may still be there.
+            # A worker may still be running even if its job is unknown or the cluster has given it up.
             is_alive = number in alive or files.is_held
             if self._adopt(number):
                 ended.add(number)
@@ -200,7 +200,7 @@ class TaskBatch(Batch):
         return ended
 
     def _adopt(self, number: int) -> bool:
-        """Take over the result of a task; return False if it has none, or the store does not confirm it."""
+        """Take over the result of a task; return False if there is none, or if the store does not agree."""
         files, runs = self._files(number), self._tasks[number]
         if not (result := files.result()):
             return False
@@ -215,7 +215,7 @@ class TaskBatch(Batch):
         return True
 
     def _fail(self, number: int, why: str, display: Display) -> None:
-        """Record that the runs of a task have failed, in the records that its workers started, if any."""
+        """Mark the runs of a task as failed, in the records that its workers started, if there are any."""
         store = self._store
         store.tracker.deliver_leftovers()
         runs = self._reuse_results([run for run in self._tasks[number] if not run.status], display)

@@ -1,4 +1,4 @@
-"""The files of a sweep's tasks, in a folder that the driver and all workers can reach."""
+"""The files of a sweep's tasks, in a folder that the driver and all workers can access."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Job:
-    """The cluster's id for a task, and the file that receives its worker's output."""
+    """The cluster's id for a task, and the file with its worker's output."""
 
     id: str
     log: str
@@ -48,10 +48,10 @@ _STATUS, _JOB = TypeAdapter(Status), TypeAdapter(Job)
 
 
 class TaskFiles:
-    """The files of one task, which all have its number.
+    """The files of one task, whose names contain its number.
 
     Attributes:
-        order: The file that tells the worker what to train.
+        order: The task file, which describes what to train.
     """
 
     def __init__(self, order: Path) -> None:
@@ -71,7 +71,7 @@ class TaskFiles:
         return int(self.order.stem)
 
     def hold(self, timeout: float) -> FileLock:
-        """Keep other workers from taking the task while this process is alive.
+        """Hold the task, so that no other worker takes it while this process is alive.
 
         Raises:
             filelock.Timeout: Another worker did not end in time.
@@ -91,7 +91,7 @@ class TaskFiles:
         return True
 
     def note_exit(self, code: int) -> None:
-        """Append a line for a worker that ended without a result: exit code, node, time."""
+        """Append a line for a worker that ended without a result: exit code, node and time."""
         with self._exits.open("a", encoding="utf-8") as file:
             file.write(f"{code} {socket.gethostname()} {time.time():.0f}\n")
 
@@ -103,7 +103,7 @@ class TaskFiles:
         return []
 
     def forget_exits(self) -> None:
-        """Forget them."""
+        """Clear these exit codes."""
         self._exits.unlink(missing_ok=True)
 
     def write_status(self, status: Status) -> None:
@@ -131,7 +131,7 @@ class TaskFiles:
         write_arrays(self._result, _RESULT_KIND, facts, arrays)
 
     def result(self) -> tuple[RecorderFacts, dict[str, np.ndarray]] | None:
-        """Return what `write_result` wrote; None if the task has not ended. A damaged result is set aside."""
+        """Return the result; None if the task has not ended. A damaged result is set aside."""
         try:
             return read_arrays(self._result, _RESULT_KIND, _RESULT)
         except FileNotFoundError:
@@ -149,11 +149,11 @@ STOPPED = (129, 130, 143)
 """Exit codes of workers that were asked to stop: by a closed terminal, Ctrl-C, or SIGTERM."""
 
 TRY_AGAIN = 75
-"""Exit code of workers that could not train now: another one holds the task, or the store cannot be reached."""
+"""Exit code of workers that could not train now: another worker holds the task, or the store is unreachable."""
 
 
 def reason(code: int, log: str) -> str:
-    """Return why a worker ended, from its last error or the signal that killed it, and the path of its log."""
+    """Return why a worker ended (its last error, or the signal that killed it), and the path of its log."""
     said = ""
     with contextlib.suppress(OSError):
         lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()

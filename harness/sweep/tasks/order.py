@@ -1,6 +1,6 @@
-"""A task as a file of plain values: its runs, and what a worker must know about their sweep.
+"""The task file: plain values that describe a task's runs and their sweep.
 
-Reading it imports neither TensorFlow nor Keras, so that the functions it names can be checked first.
+Reading it does not import TensorFlow or Keras, so that the functions it names can be checked first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RunOrder(TypedDict):
 
 
 class RuleOrder(TypedDict):
-    """How the best run of the sweep is chosen."""
+    """The rules by which the best run of the sweep is chosen."""
 
     split: list[int | None]
     has_one_loss: bool
@@ -43,16 +43,16 @@ class RuleOrder(TypedDict):
 
 
 class Order(TypedDict):
-    """A task.
+    """The content of a task file.
 
     Attributes:
         number: Its number in the sweep, from 1.
         folder: The working folder.
         sweep_id: The id of the sweep's summary run.
         rules: See `harness.sweep.leaderboard.Rules`.
-        search: Signature of the search whose trials these are.
+        search: Signature of the search to which the trials belong.
         command: The command of the sweep.
-        code: `code_digest` of the process that wrote the order.
+        code: `code_digest` of the process that wrote the task file.
         commits: The commits of that code.
     """
 
@@ -71,12 +71,12 @@ _ORDER = TypeAdapter(Order)
 
 
 def write_order(path: Path, order: Order) -> None:
-    """Write an order; only this user can read it."""
+    """Write a task file; only this user can read it."""
     write_json(path, KIND, order)
 
 
 def read_order(path: Path) -> Order:
-    """Return the order that `write_order` wrote.
+    """Return the content of a task file.
 
     Raises:
         StateError: The file is damaged, of another version, or belongs to another user.
@@ -86,14 +86,14 @@ def read_order(path: Path) -> Order:
 
 
 def configs_of(order: Order) -> list[Config]:
-    """Return the configurations of an order's runs; raises `ConfigError` if one does not fit the schema, or none is."""
+    """Return the configurations of a task's runs; raises `ConfigError` if there are none, or one is invalid."""
     require(bool(order["runs"]), f"Task {order['number']} has no runs.")
     return [_config(load(run["config"], "the task")) for run in order["runs"]]
 
 
 @functools.cache
 def code_digest() -> str:
-    """Return a digest of the harness's own source and of the versions of the packages that results depend on."""
+    """Return a digest of the harness's own source and of the versions of packages that affect results."""
     package = Path(__file__).parents[2]
     digest = hashlib.blake2b(code_version.packages().encode(), digest_size=8)
     for path in sorted(package.rglob("*.py")):

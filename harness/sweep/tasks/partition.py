@@ -12,7 +12,7 @@ ROWS_OF_AN_UPDATE = 200
 
 
 def tiles_of(scans: Sequence[PreparedScan]) -> list[list[Run]]:
-    """Return the runs of each tile of prepared scans; each lane whose model could not be built is a tile of its own."""
+    """Return the runs of each tile of prepared scans; a lane whose model could not be built is a tile of its own."""
     tiles: list[list[Run]] = []
     for scan in scans:
         placed: set[int] = set()
@@ -26,7 +26,7 @@ def tiles_of(scans: Sequence[PreparedScan]) -> list[list[Run]]:
 
 
 def partition(tiles: Sequence[Sequence[Run]], tasks: int) -> list[list[Run]]:
-    """Return the runs of at most `tasks` tasks, assigning the most expensive tile first, to the least loaded task.
+    """Return the runs of at most `tasks` tasks: tiles go to the least loaded task, most expensive tiles first.
 
     The result depends only on the runs and their order.
     """
@@ -41,5 +41,5 @@ def partition(tiles: Sequence[Sequence[Run]], tasks: int) -> list[list[Run]]:
 
 
 def _cost(tile: Sequence[Run]) -> float:
-    """Return the cost of training a tile until its last run ends, in rows."""
+    """Return the cost, in rows, of training a tile until its last run ends."""
     return max(run.config.epochs * run.table.train_rows + run.updates * ROWS_OF_AN_UPDATE for run in tile)

@@ -10,7 +10,7 @@ from harness.tracking.uri import sqlite_path, tracking_uri
 
 
 def require_server(uri: str | None) -> None:
-    """Reject a store in a file, which workers on other machines cannot write to safely, or at all."""
+    """Reject a store in a file, to which workers on other machines cannot write safely, if at all."""
     uri = tracking_uri(uri)
     require(
         sqlite_path(uri) is None,
@@ -20,10 +20,10 @@ def require_server(uri: str | None) -> None:
 
 
 def require_same_tiles(cluster: Cluster | None, config: Config) -> None:
-    """Reject workers on a GPU if they cannot train in parallel, or would choose different tiles than a single process.
+    """Reject workers on a GPU if they cannot train in parallel, or would choose other tiles than a single process.
 
     Args:
-        cluster: Where the workers are; None if this process is one of them.
+        cluster: Where the workers run; None if this process is a worker.
         config: The configuration of one of the runs.
     """
     require(

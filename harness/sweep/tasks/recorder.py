@@ -1,4 +1,4 @@
-"""Records a sweep whose runs are trained and recorded by workers: its summary run, report and best model."""
+"""Records the summary run, report and best model of a sweep whose runs are trained and recorded by workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DriverRecorder(Recorder):
     """The recorder of a driver."""
 
     def membership(self, runs: Sequence[Run]) -> Membership:
-        """Return what a worker that trains some of the sweep's runs must know about the sweep."""
+        """Return what a worker needs to know about the sweep."""
         return Membership(self.sweep_id, self._leaderboard.rules_for(runs))
 
     def add(self, runs: Sequence[Run]) -> None:
@@ -26,7 +26,7 @@ class DriverRecorder(Recorder):
         self._add(runs)
 
     def expect(self, runs: Sequence[Run]) -> None:
-        """Record that workers are about to train those of the `runs` that have not ended."""
+        """Record that workers are about to train the `runs` that have not ended."""
         assert self._summary
         self._summary.monitor()
         self.has_changed = True
@@ -35,7 +35,7 @@ class DriverRecorder(Recorder):
             self._tracker.prepare_models()
 
     def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over a worker's results for `runs`: the state of its recorder.
+        """Take over a worker's results for `runs`, the state of its recorder.
 
         Raises:
             ValueError: The weights do not fit a run's model.

@@ -16,10 +16,10 @@ from harness.sweep.tasks.cluster import work_command
 from harness.sweep.tasks.files import STOPPED, TRY_AGAIN, Job, TaskFiles
 
 MOST_FAILURES = 3
-"""Number of a task's failures after which its job no longer requeues itself."""
+"""Number of failures of a task after which its job no longer requeues itself."""
 
 _SECONDS = 120  # How long a Slurm command may take.
-_MAX_ARRAY = 1001  # Slurm's default of MaxArraySize: indices are below it.
+_MAX_ARRAY = 1001  # Slurm's default MaxArraySize; indices must be smaller.
 
 _SCRIPT = """#!/bin/bash
 {setup}
@@ -49,10 +49,10 @@ class Slurm:
     name, is_remote = "Slurm", True
 
     def __init__(self, config: SlurmConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's keys, and options for `harness work`.
+        """Take the launcher's configuration, and options for `harness work`.
 
         Raises:
-            ConfigError: Slurm's commands are not installed, or it refuses such jobs.
+            ConfigError: Slurm's commands are not installed, or Slurm rejects such jobs.
         """
         self.tasks, self._config, self._options = config.tasks, config, options
         missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo", "scancel") if not shutil.which(name)]
@@ -60,7 +60,7 @@ class Slurm:
         self._run("sbatch", "--test-only", *self._resources(), "--wrap=true")
 
     def size(self) -> int:
-        """Return how many tasks the nodes that are up have room for, regardless of what is running on them now."""
+        """Return the number of tasks that fit on the nodes that are up, regardless of what is running on them now."""
         where = ["--partition", self._config.partition] if self._config.partition else []
         lines = set(self._run("sinfo", "--noheader", "--Node", "--format=%N %C %T", *where).splitlines())
         free = 0
@@ -75,7 +75,7 @@ class Slurm:
         logs.mkdir(parents=True, exist_ok=True)
         for number, some in enumerate(_chunks(tasks, self._longest_array())):
             script = logs / f"array-{some[0].number}-{number}.sh"
-            script.touch(mode=0o600)  # The user's lines of shell may have passwords.
+            script.touch(mode=0o600)  # The user's shell commands may contain passwords.
             script.chmod(0o600)
             script.write_text(self._script(some), encoding="utf-8")
             answer = self._run(
@@ -107,7 +107,7 @@ class Slurm:
         return {number: states[job.id] for number, job in jobs.items() if job.id in states}
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
-        """Cancel jobs: Slurm sends SIGTERM, and SIGKILL half a minute later, or at once."""
+        """Cancel jobs: Slurm sends SIGTERM and, half a minute later or at once, SIGKILL."""
         ids = [job.id for job in jobs.values()]
         if ids and kill:
             self._run("scancel", "--quiet", "--full", "--signal=KILL", *ids)
@@ -136,7 +136,7 @@ class Slurm:
 
     def _run(self, *words: str) -> str:
         """Run one of Slurm's commands and return its output; raises `ConfigError` if it fails."""
-        # A sweep may be started inside a job, whose variables would also be applied to the new jobs.
+        # If a sweep is started inside a job, that job's variables would also apply to the new jobs.
         kept = {
             name: value for name, value in os.environ.items() if name == "SLURM_CONF" or not name.startswith("SLURM")
         }

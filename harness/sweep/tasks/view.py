@@ -1,4 +1,4 @@
-"""Shows the progress of tasks: a row for each."""
+"""Shows the progress of tasks, one row per task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_ROWS = 20
 
 
 class TaskRow(NamedTuple):
-    """A task's number, runs, worker's status, number of failed workers, and what its cluster says of its job."""
+    """A task's number, runs, worker's status and number of failed workers, and the state of its job."""
 
     number: int
     runs: Sequence[Run]
@@ -33,7 +33,7 @@ class TaskRow(NamedTuple):
 
     @property
     def is_waiting(self) -> bool:
-        """True if no worker trains it now; what one said earlier may still be there."""
+        """True if no worker is training it now; an earlier worker's status may still be there."""
         return not self.status or self.state.startswith("pending")
 
     @property
@@ -61,7 +61,7 @@ def tasks_view(rows: Sequence[TaskRow]) -> Table:
 
 
 def progress_of(rows: Sequence[TaskRow], runs: int) -> str:
-    """Return the progress of tasks in words, for output that is not a terminal."""
+    """Return the progress of tasks as text, for output that is not a terminal."""
     rate = sum(row.status.rate for row in rows if row.status and not (row.has_ended or row.is_waiting))
     ended = sum(row.ended for row in rows)
     left = sum(not row.has_ended for row in rows)

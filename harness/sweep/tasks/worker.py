@@ -20,14 +20,14 @@ from harness.sweep.tasks.files import Status, TaskFiles
 from harness.sweep.tasks.order import Order, code_digest
 
 STATUS_SECONDS = 1.0
-"""Time between two statuses."""
+"""Time between status updates."""
 
 LOCK_SECONDS = 30.0
 """How long a worker waits for its predecessor to end."""
 
 
 def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Console) -> None:
-    """Train the runs of a task, given their `configs`; continue those that an earlier worker started.
+    """Train the runs of a task, given their `configs`; continue runs that an earlier worker started.
 
     Raises:
         ConfigError: This worker's code or data differs from that of the process that divided the sweep.
@@ -44,7 +44,8 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
     except Timeout as error:
         raise TaskHeld(f"task {order['number']}: another worker holds it.") from error
     try:
-        if files.result():  # A job that was submitted twice must not replace it by what the store still has.
+        # If a job was submitted twice, the second must not replace the result with what the store still has.
+        if files.result():
             return
         display = TaskDisplay(console, files)
         with TaskSweep(display, files, order) as sweep:
@@ -61,13 +62,13 @@ class TaskSweep(Sweep):
     """The part of a sweep that one worker trains."""
 
     def __init__(self, display: Display, files: TaskFiles, order: Order) -> None:
-        """Take what to train, and where to write the result."""
+        """Take the runs to train, and the file for the result."""
         membership = Membership(order["sweep_id"], Rules(**order["rules"]))
         super().__init__(display, command=order["command"], membership=membership)
         self._files, self._order = files, order
 
     def _prepare(self, runs: Sequence[Run]) -> None:
-        """Give runs the names that they have in the sweep."""
+        """Give runs the same names as in the sweep."""
         for run, ordered in zip(runs, self._order["runs"], strict=True):
             require(
                 run.signature == ordered["signature"],
