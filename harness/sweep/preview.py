@@ -132,7 +132,7 @@ def _print_scans(
     display.say(
         f"time:   {_duration(sum(compiling))} to compile, about {_duration(seconds)} to train and evaluate",
         f"alone:  about {_duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
-        f"memory: {millions(memory)}B with all loops compiled, {millions(needed)}B of rows, lanes and calls computed",
+        f"memory: {millions(memory)}B with all loops compiled; {millions(needed)}B computed for the largest scan",
         f"disk:   tables {millions(disk)}B, {sizes}",
     )
 

@@ -132,6 +132,8 @@ class TrainedTile:
         before, self.length = self.length, length
         self._members = self._members.part(start, length)
         self._curve, self._best = self._curve.part(start, length), self._best.part(self.positions)
+        if not self.positions:
+            self._curve.clear()  # Nothing else will.
         state = cut(self._state, start, length, before)  # May fail: the device can be gone.
         # The sums of a chunk's matrices are the same for all lanes.
         self._state = state._replace(partial=self._state.partial) if self.loop.gram_source else state
