@@ -28,7 +28,12 @@ NO_COMMON_UPDATES = (
     "The runs cannot be compared at the same number of updates: batch runs are first evaluated after more updates than "
     "the full-sample run makes. Set tracking.early_updates=true to evaluate them earlier."
 )
+NO_COMMON_TIME = (
+    "The runs cannot be compared at the same training time: one of them had already ended when the other was first "
+    "evaluated."
+)
 NOTHING_IN_COMMON = "The runs cannot be compared: their curves have no point in common."
+_REASONS = {"updates": NO_COMMON_UPDATES, "time": NO_COMMON_TIME}
 AXES = {"epochs": "epoch", "rows": "rows", "updates": "updates", "time": "seconds"}
 """The quantities at which two runs can be compared, each with its column in `Sweep.curves`."""
 
@@ -185,7 +190,7 @@ def _compare(
     points = [_last_common_points(axis, *each) for each in chosen]
     common = [each for each in points if each is not None]
     if not common or (axis != "time" and len({at for _, _, at in common}) > 1):
-        return replace(blank, reason=NO_COMMON_UPDATES if axis == "updates" else NOTHING_IN_COMMON), nothing
+        return replace(blank, reason=_REASONS.get(axis, NOTHING_IN_COMMON)), nothing
     full, batch = (np.array([each[side]["value"] for each in common]) for side in (0, 1))
     differences = Differences(batch - full, _overlap([pair[0] for pair in pairs]))
     varies = len(common) == 1 or bool((full != full[0]).any() or (batch != batch[0]).any())

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from harness.analysis import figure_style as style
 from harness.analysis.confusion import confusion_matrices
@@ -164,17 +164,19 @@ def costs(sweep: Sweep) -> Figure | None:
     axes[0].set_title("memory", fontsize=10)
     shared = lanes_of_scans(runs.to_dict("records"))
     if is_alone:
-        label, heading = "updates x time of one update, measured alone, s", "time of the updates alone"
+        label, heading = "updates x time of one update, measured alone", "time of the updates alone"
     elif not shared:
-        label, heading = "training time, s", "time"
+        label, heading = "training time", "time"
     else:
         label, heading = (
-            f"training time of the scan, shared by {shared} lanes, s",
+            f"training time of the scan, shared by {shared} lanes",
             "time (of the scan, not of single runs)",
         )
     axes[1].set_xlabel(label)
     axes[1].set_title(heading, fontsize=10)
     axes[1].set_xlim(left=0)
+    axes[1].xaxis.set_major_locator(MaxNLocator(5))
+    axes[1].xaxis.set_major_formatter(EngFormatter("s"))
     style.add_legend(figure, sweep.runs, marker="o")
     return figure
 

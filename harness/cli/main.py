@@ -23,7 +23,7 @@ from harness.errors import ConfigError
 from harness.runtime.environment import missing_home
 from harness.runtime.secrets import remember, remember_environment
 from harness.runtime.state_files import StateError
-from harness.tracking.outbox import RecordRejected, StoreUnreachable
+from harness.tracking.outbox import LeaseLost, RecordRejected, StoreUnreachable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,7 +67,7 @@ def _run() -> tuple[int, str]:
         return cli.main(standalone_mode=False) or 0, ""
     except (ConfigError, StateError) as error:
         return 2, str(error)
-    except (StoreUnreachable, RecordRejected) as error:
+    except (StoreUnreachable, RecordRejected, LeaseLost) as error:
         return 1, str(error)
     except click.ClickException as error:
         usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""

@@ -45,8 +45,8 @@ class FullSample(Enum):
 
 
 _OWN_TAGS = (
-    "kind, sample, signature, sweep, command, device, rounding, host, claims, calls, failure, diverged_at, reproduces, "
-    "rows_dropped, fields_filled, model_not_logged, labels, compiler, TF_ENABLE_ONEDNN_OPTS, slice_rows, "
+    "kind, sample, signature, sweep, command, device, rounding, host, claims, lease, calls, failure, diverged_at, "
+    "reproduces, rows_dropped, fields_filled, model_not_logged, labels, compiler, TF_ENABLE_ONEDNN_OPTS, slice_rows, "
     "stopped_at, pruned_at, instruction_set, restored_epoch, search, search_effort, search_seed, search_spent, "
     "objective.metric, tile, cuda, cudnn, tf32, gpu_driver, gpu_memory_mib"
 )
@@ -84,6 +84,8 @@ class TrackingConfig:
             `experiment`, or else `harness`.
         log_model: Which runs of a sweep log their model.
         wait: Seconds to wait at the end of training for an unreachable tracking server.
+        lease_seconds: Seconds for which a process may be out of touch with a tracking server before other machines take
+            over its runs.
         curve_points: Maximum number of points of `train/chunk_loss` to keep; at least 3.
         name: Name of the sweep, or of a single run; `--name` sets it too. None names it after its settings.
         note: Description in MLflow, in Markdown, of the sweep or of a single run.
@@ -95,6 +97,7 @@ class TrackingConfig:
     experiment: str | None = None
     log_model: LogModel = LogModel.best
     wait: float = 600.0
+    lease_seconds: float = 60.0
     curve_points: int = 1000
     name: str | None = None
     note: str | None = None
@@ -111,6 +114,7 @@ class TrackingConfig:
                 usable and not key.startswith("mlflow."), f"tracking.tags: {key!r} is not allowed as the name of a tag."
             )
         require_number("tracking.wait", self.wait, 0, 1e9)
+        require_number("tracking.lease_seconds", self.lease_seconds, 1, 1e6)
         require_whole("tracking.curve_points", self.curve_points, 3, 10**7)
 
 

@@ -16,7 +16,7 @@ from harness.data.tables.table import Table
 from harness.runtime.prefetch import prefetch
 
 SLICE_ROWS = 1024
-"""Rows of numbers per slice, by which longer chunks and the holdout are summed; slices of larger rows are shorter."""
+"""Rows per slice, by which longer chunks and the holdout are summed; slices of other rows may be shorter."""
 
 BLOCK_BYTES = 4 << 20
 

@@ -1,4 +1,4 @@
-"""What to read from a source, and what a column of a chunk is."""
+"""Describes what to read from a source, and the chunks that it returns."""
 
 from __future__ import annotations
 

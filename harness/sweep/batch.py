@@ -13,7 +13,7 @@ from harness.data.tables.pages import DamagedTable
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.sweep.checkpoint import FOLDER, FORMAT, Checkpoint
-from harness.sweep.claims import claim_of
+from harness.sweep.claims import claim_of, is_abandoned
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor
 from harness.sweep.identity import hash_json, rounding
@@ -187,7 +187,7 @@ class Batch:
         if not runs or runs[0].config.runtime.rerun:
             return list(runs)
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in runs])
-        states = find_states(runs, records, claimed, locks.place, tracker.experiment_id)
+        states = find_states(runs, records, claimed, locks.knows, tracker.experiment_id)
         # A run that continues from an older checkpoint is trained to the end again, since its weights are needed.
         known = {
             run: state.record
@@ -201,6 +201,8 @@ class Batch:
         for run, state in states.items():
             if not (run.status or run.run_id) and state.record:
                 run.run_id = state.reusable_id(self._rounding)
+            if state.record and run.run_id != state.record.info.run_id and is_abandoned(state.record, claimed, locks):
+                tracker.end_run(state.record.info.run_id, "KILLED")
         self._store.locks.drop(self._claim(run) for run in runs if run.status)
         return [run for run in runs if not run.status]
 
@@ -216,7 +218,7 @@ class Batch:
         tracker, locks = self._store.tracker, self._store.locks
         others = [run for run in self._bracket.runs if run not in runs]
         records = self._store.reader.of_signatures(tracker.experiment_id, [run.signature for run in others])
-        states = find_states(others, records, set(), locks.place, tracker.experiment_id)
+        states = find_states(others, records, set(), locks.knows, tracker.experiment_id)
         ended = {run: state.record for run, state in states.items() if state.has_result and state.record}
         return prepare_scans(
             runs, self._executor, self._bracket, rung_values(ended, self._bracket.rungs, self._store.reader)

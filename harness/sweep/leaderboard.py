@@ -143,7 +143,7 @@ class Leaderboard:
         return (run, self._kept[run]) if run else None
 
     def improves_on(self, logged: float | None, run_id: str = "") -> bool:
-        """Return True if the best setting is better than the one logged by an earlier call, and than reused models.
+        """Return True if the best setting beats the one logged by an earlier call and those with reused models.
 
         Args:
             logged: The score of the setting whose model that call logged, at that time.

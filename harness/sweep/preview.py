@@ -91,10 +91,9 @@ def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunS
     if not experiment:
         return nothing
     records = {} if config.runtime.rerun else reader.of_signatures(experiment, [run.signature for run in runs])
-    claimed, place = set[str](), ""
+    states = find_states(runs, records, set(), lambda record: False, experiment)
     with contextlib.suppress(ConfigError), locks_of(uri, reader.client) as locks:  # The store may be read-only.
-        claimed, place = locks.others(), locks.place
-    states = find_states(runs, records, claimed, place, experiment)
+        states = find_states(runs, records, locks.others(), locks.knows, experiment)
     return states, checkpoint_exists(checkpoint_folder(runs, device, experiment, store_identity(uri, reader.client)))
 
 

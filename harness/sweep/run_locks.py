@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 from filelock import BaseFileLock, FileLock, Timeout
+from mlflow.entities import Run as Record
 from mlflow.tracking import MlflowClient
 from pydantic import TypeAdapter
 
@@ -27,6 +31,7 @@ BESIDE_STORE = "beside the store"
 
 _CLAIMS, _FOLDER = "claims 1", "claims folder 1"
 _NAMES, _ID = TypeAdapter(list[str]), TypeAdapter(str)
+_PROCESS = re.compile(r"[0-9]+-[0-9a-f]+")
 
 
 def claims_folder(uri: str, client: MlflowClient) -> Path:
@@ -81,7 +86,7 @@ class RunLocks:
         except OSError as error:
             raise ConfigError(f"tracking.uri: cannot create a lock file in {folder}: {error.strerror}.") from error
 
-    def __enter__(self) -> RunLocks:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,15 +119,7 @@ class RunLocks:
         """
         claimed: set[str] = set()
         with self.exclusive():
-            for path in self._folder.glob("*.json"):
-                if path == self._claims:
-                    continue
-                set_aside_unless_file(name := path.with_suffix(".lock"))
-                lock = FileLock(name)
-                with contextlib.suppress(Timeout):
-                    lock.acquire(blocking=False)
-                    _remove(path, lock)  # The process has ended.
-                    continue
+            for path in self._others():
                 try:
                     claimed |= {*read_json(path, _CLAIMS, _NAMES)}
                 except StateError as error:
@@ -130,9 +127,63 @@ class RunLocks:
                     raise ConfigError(f"{error} It lists the runs of process {process}; wait until it ends.") from error
         return claimed
 
+    @property
+    def owner(self) -> dict[str, str]:
+        """The tags of runs that this process trains."""
+        return self._machine
+
+    @property
+    def process(self) -> str:
+        """The name of this process's claims, for `is_alive`."""
+        return self._claims.stem
+
+    def is_alive(self, process: str) -> bool:
+        """Return True if a process that keeps its claims here is alive."""
+        path = self._folder / f"{process}.lock"
+        if not _PROCESS.fullmatch(process) or process == self.process or not path.is_file():
+            return process == self.process
+        lock = FileLock(path)
+        with contextlib.suppress(Timeout), lock.acquire(blocking=False):
+            return False
+        return True
+
+    def knows(self, record: Record) -> bool:
+        """Return True if the process that trains a run would be seen here if it were alive."""
+        return self._is_here(record.data.tags)
+
+    def reserve(self, names: Iterable[str]) -> set[str]:
+        """Keep other machines from training `names`, and return those of them that no other machine trains."""
+        return set(names)
+
+    def exclusive_for(self, name: str, say: Callable[[str], None]) -> contextlib.AbstractContextManager[object]:
+        """Like `exclusive`, but also keep those on other machines waiting that use the same `name`."""
+        del name, say
+        return self.exclusive()
+
     def exclusive(self) -> contextlib.AbstractContextManager[object]:
         """Keep other processes from creating or reading claims during the block; blocks may be nested."""
         return self._everyone.acquire()
+
+    @property
+    def _machine(self) -> dict[str, str]:
+        return {"host": socket.gethostname(), "claims": self.place}
+
+    def _is_here(self, tags: Mapping[str, str]) -> bool:
+        """Return True if these tags are of a process that keeps its claims here."""
+        return self._machine.items() <= tags.items()
+
+    def _others(self) -> Iterator[Path]:
+        """Yield the files of other live processes, and remove those of dead ones."""
+        for path in self._folder.glob("*.json"):
+            if path == self._claims:
+                continue
+            set_aside_unless_file(name := path.with_suffix(".lock"))
+            lock = FileLock(name)
+            try:
+                lock.acquire(blocking=False)
+                _remove(path, lock)
+            except Timeout:
+                yield path
 
     def _write(self, names: set[str]) -> None:
         self._taken = names

@@ -16,7 +16,7 @@ from harness.tracking.run_tags import PRUNED, STOPPED
 
 
 def set_ended(run: Run, record: Record) -> None:
-    """Set how a run ended from its record, apart from metrics."""
+    """Restore a run's ending from its record; metrics are read separately."""
     tags = record.data.tags
     run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
     run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]

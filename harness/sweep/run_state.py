@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow.entities import Run as Record
 
 from harness.config import LogModel
-from harness.sweep.claims import claim_of, is_owned
+from harness.sweep.claims import claim_of
 from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
 from harness.tracking.run_tags import PRUNED, SEARCH
@@ -46,7 +46,11 @@ class RunState:
 
 
 def find_states(
-    runs: Sequence[Run], records: Mapping[str, Sequence[Record]], claimed: set[str], place: str, experiment_id: str
+    runs: Sequence[Run],
+    records: Mapping[str, Sequence[Record]],
+    claimed: set[str],
+    knows: Callable[[Record], bool],
+    experiment_id: str,
 ) -> dict[Run, RunState]:
     """Return each run's state.
 
@@ -54,16 +58,22 @@ def find_states(
         runs: The requested runs.
         records: The store's records by signature, newest first.
         claimed: The claims of other processes.
-        place: Where those claims are kept.
+        knows: Whether the process that trains a run would be seen here if it were alive.
         experiment_id: The experiment of the records.
     """
-    return {run: _state(run, records.get(run.signature, ()), claimed, place, experiment_id) for run in runs}
+    return {run: _state(run, records.get(run.signature, ()), claimed, knows, experiment_id) for run in runs}
 
 
-def _state(run: Run, records: Sequence[Record], claimed: set[str], place: str, experiment_id: str) -> RunState:
+def _state(
+    run: Run,
+    records: Sequence[Record],
+    claimed: set[str],
+    knows: Callable[[Record], bool],
+    experiment_id: str,
+) -> RunState:
     if claim_of(run.signature, experiment_id) in claimed:
         return RunState("running", records[0] if records else None)
-    states = [RunState(_state_name(record, place), record) for record in records]
+    states = [RunState(_state_name(record, knows), record) for record in records]
     states = [state for state in states if state.name != "pruned" or _is_trial_of(state, run.search)]
     results = [state for state in states if state.has_result and (state.name != "finished" or _has_model(run, state))]
     results += [RunState(WITHOUT_MODEL, state.record) for state in states if state.name == "finished"]
@@ -72,8 +82,8 @@ def _state(run: Run, records: Sequence[Record], claimed: set[str], place: str, e
     return (results or unfinished or [RunState("new")])[0]
 
 
-def _state_name(record: Record, place: str) -> str:
-    """Return the state of a run that no process has claimed in `place`."""
+def _state_name(record: Record, knows: Callable[[Record], bool]) -> str:
+    """Return the state of a run that no process is known to have claimed."""
     tags, status = record.data.tags, record.info.status
     if status == "FINISHED":
         return "finished"
@@ -81,7 +91,7 @@ def _state_name(record: Record, place: str) -> str:
         return "diverged" if "diverged_at" in tags else "failed"
     if PRUNED in tags:
         return "pruned"
-    return "running" if status == "RUNNING" and not is_owned(record, place) else "interrupted"
+    return "running" if status == "RUNNING" and not knows(record) else "interrupted"
 
 
 def _is_trial_of(state: RunState, search: str) -> bool:

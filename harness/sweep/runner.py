@@ -15,7 +15,7 @@ from harness.formatting import count
 from harness.runtime.cores import cores
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
-from harness.sweep.claims import claim_of, is_abandoned, owner
+from harness.sweep.claims import claim_of, claims_of, end_abandoned
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
@@ -25,7 +25,7 @@ from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
 from harness.sweep.resume import Store
-from harness.sweep.run_locks import locks_of, only_one
+from harness.sweep.run_locks import only_one
 from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.search.bracket import RunBracket, bracket_of
 from harness.sweep.search.record import log_search, recall
@@ -35,6 +35,7 @@ from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.driver import TaskBatch
 from harness.sweep.tasks.preconditions import require_same_tiles, require_server
 from harness.sweep.tasks.recorder import DriverRecorder
+from harness.tracking.outbox import LeaseLost
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
 from harness.tracking.uri import tracking_uri
@@ -88,9 +89,9 @@ class Sweep:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         store, self._store = self._store, None
         try:
-            if store and kind:
+            if store and kind and not issubclass(kind, LeaseLost):
                 store.recorder.abort("FAILED" if issubclass(kind, Exception) else "KILLED")
-            elif store:
+            elif store and not kind:
                 self._finish(store)
                 for batch in self._batches:
                     batch.discard_checkpoint()
@@ -234,24 +235,22 @@ class Sweep:
             opened.enter_context(tracker)
             reader = RunReader(uri)
             # Released after the tracker is closed, so that no run appears abandoned before its end is delivered.
-            locks = self._resources.enter_context(locks_of(uri, reader.client))
+            locks = claims_of(tracker, reader, config.tracking, is_worker=self._membership is not None)
+            self._resources.enter_context(locks)
             self._resources.push(opened.pop_all())
         self._say(f"store:  {masked(uri)}, experiment {experiment}")
         tracker.deliver_leftovers()
-        with locks.exclusive():
-            claimed = locks.others()
-            for running in reader.running(tracker.experiment_id):
-                if is_abandoned(running, claimed, locks.place):
-                    tracker.end_run(running.info.run_id, "KILLED")
-            tracker.flush()
-            signatures = self._signatures or [run.signature for run in runs]
+        signatures = self._signatures or [run.signature for run in runs]
+        identity = self._search_signature or sweep_signature(signatures)
+        name = claim_of(identity, tracker.experiment_id)
+        with locks.exclusive_for(name, self._say) if self._folder else locks.exclusive():
+            end_abandoned(tracker, reader, locks)
             record = None
             if self._folder and not config.runtime.rerun:
-                identity = self._search_signature or sweep_signature(signatures)
                 record = reader.sweep_of_signature(tracker.experiment_id, identity)
             recorder = (DriverRecorder if self._cluster else Recorder)(
                 *(tracker, self._command, self._folder, device, signatures, record, self._tags),
-                owner=owner(locks.place),
+                owner=locks.owner,
                 labels=config.tracking,
                 search=self._search_signature,
                 trial_seed=self._search.trial_seed if self._search else None,
@@ -259,7 +258,8 @@ class Sweep:
             )
             if self._search and (sentence := recall(self._search, recorder.sweep_id, record, runs[0], tracker, reader)):
                 self._say(sentence)
-            locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
+            if recorder.sweep_id:
+                locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
         return Store(recorder, tracker, reader, locks)
 
     def _describe_data(self, runs: Sequence[Run]) -> None:

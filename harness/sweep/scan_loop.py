@@ -162,7 +162,8 @@ class ScanLoop:
         return f"rung {rung}/{len(self.rungs) + 1}, {count(left, 'trial')} left"
 
     def _save(self, number: int) -> None:
-        """Write a checkpoint, then release the records made since the previous one."""
+        """Write a checkpoint, then release the records made since the previous one; raises `LeaseLost`."""
+        self.tracker.check_lease()
         records = self.tracker.buffer.take()
         try:
             self.checkpoint.save(self._state(number, records))

@@ -80,7 +80,7 @@ class Sweep:
 
     @functools.cached_property
     def rows(self) -> list[dict[Any, Any]]:
-        """The rows of `runs`, to read."""
+        """The rows of `runs` as dictionaries."""
         return self.runs.to_dict("records")
 
     @property

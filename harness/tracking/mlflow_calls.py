@@ -44,10 +44,12 @@ class MlflowCalls:
 
     Attributes:
         at_once: Maximum number of concurrent deliveries.
+        check: Called before each call to MLflow's client; raises an error if this process may not write any more.
     """
 
     def __init__(self, client: MlflowClient, local: LocalStore | None, at_once: int = 1) -> None:
         self._client, self._local, self.at_once = client, local, at_once
+        self.check: Callable[[], None] = lambda: None
 
     def start(self, experiment_id: str, runs: Sequence[tuple[str, Mapping[str, str]]], ms: int) -> list[str]:
         """Start runs with these names and tags, and return their ids.
@@ -60,6 +62,7 @@ class MlflowCalls:
                 return self._local.start(experiment_id, location, runs, ms)
 
         def create(start: int, run: tuple[str, Mapping[str, str]]) -> str:
+            self.check()
             return self._client.create_run(experiment_id, start, dict(run[1]), run[0]).info.run_id
 
         with ThreadPoolExecutor(self.at_once) as pool:
@@ -138,17 +141,23 @@ class MlflowCalls:
         params = _slices([Param(*pair) for pair in batch.params.items()], PARAMS)
         tags = _slices([RunTag(*pair) for pair in batch.tags.items()], TAGS)
         for some in itertools.zip_longest(metrics, params, tags, fillvalue=()):
-            yield functools.partial(
-                self._client.log_batch, run_id, **dict(zip(("metrics", "params", "tags"), some, strict=True))
-            )
+            entries = dict(zip(("metrics", "params", "tags"), some, strict=True))
+            yield self._checked(self._client.log_batch, run_id, **entries)
         if batch.inputs:
-            yield functools.partial(self._client.log_inputs, run_id, datasets=batch.inputs)
+            yield self._checked(self._client.log_inputs, run_id, datasets=batch.inputs)
         if batch.ending:
-            yield functools.partial(self._client.set_terminated, run_id, *batch.ending)
+            yield self._checked(self._client.set_terminated, run_id, *batch.ending)
+
+    def _checked(self, function: Callable[..., object], *values: object, **named: object) -> Call:
+        def call() -> None:
+            self.check()
+            function(*values, **named)
+
+        return call
 
     def _one_by_one(self, records: Sequence[Record], outbox: Outbox, is_own: bool) -> Iterator[Call]:
         for record in records:
-            yield functools.partial(self._deliver, record, outbox, is_own)
+            yield self._checked(self._deliver, record, outbox, is_own)
 
     def _deliver(self, record: Record, outbox: Outbox, is_own: bool) -> None:
         run_id = record["run"]

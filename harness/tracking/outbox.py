@@ -49,6 +49,10 @@ class RecordRejected(Exception):
     """A record could not be delivered although the store is reachable; the message is a sentence."""
 
 
+class LeaseLost(Exception):
+    """Another process may train this process's runs now, so nothing is written any more; the message is a sentence."""
+
+
 @dataclass
 class Taken:
     """Records taken from an outbox.

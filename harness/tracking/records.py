@@ -145,7 +145,7 @@ HELD_KINDS = {kind for each in get_args(_Held) for kind in get_args(get_type_hin
 """Kinds of records that may be held back; for other kinds, it does not matter when they are created."""
 
 HeldRecord = Annotated[_Held, Field(discriminator="kind")]
-"""A record of one of these kinds, as a checkpoint contains it."""
+"""A record of one of these kinds, in the form stored in checkpoints."""
 
 _RECORD: TypeAdapter[Any] = TypeAdapter(
     Annotated[

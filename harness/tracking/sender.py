@@ -16,7 +16,7 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 from harness.formatting import count
 from harness.runtime.secrets import masked
 from harness.tracking.mlflow_calls import ONE_BY_ONE, Delivery, MlflowCalls
-from harness.tracking.outbox import Outbox, RecordRejected, StoreUnreachable, Taken
+from harness.tracking.outbox import LeaseLost, Outbox, RecordRejected, StoreUnreachable, Taken
 from harness.tracking.records import Record, to_line
 from harness.tracking.store_errors import attempts_at, cannot_write, is_unreachable, reason
 
@@ -77,7 +77,7 @@ class Sender:
         self._thread.start()
 
     def flush(self) -> None:
-        """Wait until all records so far are delivered.
+        """Wait until all records added so far are delivered.
 
         Raises:
             StoreUnreachable: The store stays unreachable.
@@ -166,7 +166,7 @@ class Sender:
         """Deliver an outbox; an unreadable one does not keep others from being delivered."""
         try:
             self._deliver(outbox)
-        except StoreUnreachable:
+        except (StoreUnreachable, LeaseLost):
             raise
         except Exception as error:
             self._say(f"store:  {outbox.path} cannot be delivered ({reason(error)}) and is kept")
@@ -202,7 +202,7 @@ class Sender:
             try:
                 for call in delivery.calls():
                     self._retrying(call)
-            except StoreUnreachable:
+            except (StoreUnreachable, LeaseLost):
                 raise
             except Exception as error:
                 if len(delivery.records) == 1:

@@ -23,6 +23,7 @@ from harness.tracking._compat_sqlite import LocalStore
 from harness.tracking.clock import Clock, newest_start
 from harness.tracking.connections import REQUESTS_AT_ONCE
 from harness.tracking.dataset_record import dataset_inputs
+from harness.tracking.lease_session import LeaseSession
 from harness.tracking.mlflow_calls import MlflowCalls
 from harness.tracking.model_saver import ModelSaver, RawModel
 from harness.tracking.outbox import StoreUnreachable, leftover_outboxes, new_outbox
@@ -91,6 +92,7 @@ class Tracker:
         at_once = 1 if sqlite_path(uri) else REQUESTS_AT_ONCE
         self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None, at_once)
         find_leftovers = functools.partial(leftover_outboxes, self._folder, self.store, say)
+        self._session: LeaseSession | None = None
         self._sender = Sender(self._outbox, find_leftovers, self._calls, uri, wait=wait, say=say)
 
     def __enter__(self) -> Tracker:
@@ -106,6 +108,16 @@ class Tracker:
             self.say(f"store:  {unreachable}")
         except Exception:  # Report the error that ended the block instead.
             pass
+
+    def require(self, session: LeaseSession) -> None:
+        """From now on, write only while `session` is known not to have been ended."""
+        self._session = session
+        self._calls.check = session.check
+
+    def check_lease(self) -> None:
+        """Check briefly that no other process has taken over; raises `LeaseLost`."""
+        if self._session:
+            self._session.check_briefly()
 
     def start_runs(self, runs: Sequence[tuple[str, Mapping[str, Any], Mapping[str, str]]]) -> list[str]:
         """Start runs, each described by name, params and tags, and return their ids."""
@@ -124,7 +136,9 @@ class Tracker:
 
         Raises:
             ConfigError: The run is not in the store.
+            LeaseLost: Another process may have taken over the run.
         """
+        self._calls.check()
         try:
             self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
             self._client.update_run(run_id, status="RUNNING")
@@ -207,7 +221,7 @@ class Tracker:
         self._sender.deliver_leftovers()
 
     def flush(self) -> None:
-        """Wait until all records so far are delivered.
+        """Wait until all records added so far are delivered.
 
         Raises:
             StoreUnreachable: The store stays unreachable.

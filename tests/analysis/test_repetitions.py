@@ -156,7 +156,7 @@ def test_each_scan_has_its_own_number_of_lanes() -> None:
     assert sentence.startswith("scan s and scan rows/s are measured for a whole scan of 4 or 12 lanes")
     figure = costs(sweep)
     assert figure is not None
-    assert figure.axes[1].get_xlabel() == "training time of the scan, shared by 4 or 12 lanes, s"
+    assert figure.axes[1].get_xlabel() == "training time of the scan, shared by 4 or 12 lanes"
     assert " of 4 or 12 lanes" in report.render(sweep, {})
 
 

@@ -139,7 +139,7 @@ def test_the_cell_of_a_diverged_run_says_so() -> None:
 
 def test_the_label_of_the_time_axis() -> None:
     labels = [costs(SWEEPS[name]).axes[1].get_xlabel() for name in ("two runs", "a shared scan")]  # type: ignore[union-attr]
-    assert labels == ["training time, s", "training time of the scan, shared by 2 lanes, s"]
+    assert labels == ["training time", "training time of the scan, shared by 2 lanes"]
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,7 @@ def test_all_flat_values() -> None:
         "tracking.experiment": "question",
         "tracking.log_model": "best",
         "tracking.wait": 600.0,
+        "tracking.lease_seconds": 60.0,
         "tracking.curve_points": 1000,
         "tracking.name": None,
         "tracking.note": None,

@@ -132,7 +132,7 @@ def test_a_pruned_run_is_neither_finished_nor_interrupted(recording: Recording) 
     assert "slope" not in metrics
     assert "val/best/loss" not in metrics
     (again,) = recording.runs(9)
-    (state,) = find_states([again], {again.signature: [record]}, set(), "", "1").values()
+    (state,) = find_states([again], {again.signature: [record]}, set(), lambda _: False, "1").values()
     assert (state.name, state.has_result, state.record) == ("new", False, None)
     summary = MlflowClient(recording.uri).search_runs(["1"], "tags.kind = 'sweep'")[0]
     assert summary.info.status == "FINISHED"

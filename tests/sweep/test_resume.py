@@ -28,7 +28,7 @@ from harness.errors import ConfigError
 from harness.runtime.signals import StopRequest
 from harness.sweep import batch, scan_loop
 from harness.sweep.checkpoint import Checkpoint, Saved
-from harness.sweep.claims import claim_of, owner
+from harness.sweep.claims import claim_of
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks, locks_of
@@ -485,7 +485,7 @@ def test_runs_that_ended_before_a_disk_was_full_are_not_left_running(
 def test_runs_of_dead_processes_are_ended(folder: Folder) -> None:
     with Tracker(folder.uri, "harness", folder.path / "cache" / "outbox") as tracker:
         with folder.locks() as locks:
-            common = {"kind": "run", "signature": "0" * 16, **owner(locks.place)}
+            common = {"kind": "run", "signature": "0" * 16, **locks.owner}
         gone = tracker.start_run("gone", {}, common)
         busy = tracker.start_run("busy", {}, common | {"signature": "1" * 16})
         elsewhere = tracker.start_run("elsewhere", {}, common | {"host": "another"})

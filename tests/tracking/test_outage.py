@@ -496,10 +496,10 @@ def wait_for_metrics(client: MlflowClient, experiment: str) -> list[str]:
 def test_the_next_command_delivers_what_one_could_not(
     server: Server, proxy: Proxy, client: MlflowClient, tmp_path: Path
 ) -> None:
-    words = ["data.rows=100000", f"tracking.uri={proxy.uri}", "tracking.wait=1", "tracking.experiment=left"]
+    words = ["data.rows=100000", f"tracking.uri={proxy.uri}", "tracking.wait=1", "tracking.experiment=kept"]
     process = command(tmp_path, *words, "chunksize=1000", "epochs=2000")
     try:
-        ids = wait_for_metrics(client, "left")
+        ids = wait_for_metrics(client, "kept")
         proxy.cut()
         _, err = process.communicate(timeout=200)
     finally:

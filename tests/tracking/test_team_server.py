@@ -154,7 +154,9 @@ def test_passwords_tls_and_s3(team: Team, warm: Warm, tmp_path: Path, monkeypatc
     written = [path for path in [*tmp_path.rglob("*"), team.folder / "server.log"] if path.is_file()]
     assert not [path for path in written if any(word.encode() in path.read_bytes() for word in (ADMIN, READER))]
     runs = MlflowClient(team.uri).search_runs([experiment.experiment_id])
-    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 3  # Two runs and their sweep.
+    # Two runs, their sweep, and the leases of a user who may not delete runs.
+    assert sorted(run.data.tags["kind"] for run in runs) == ["lease", "run", "run", "sweep"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 @pytest.mark.slow

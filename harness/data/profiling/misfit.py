@@ -19,7 +19,7 @@ from harness.overrides import override
 _KEYS = tuple(key.name for key in dataclasses.fields(Dialect))
 _LAYOUT = ("delimiter", "decimal", "thousands", "encoding", "header")
 _LAYOUT += ("skip_rows", "skip_footer", "units_row", "trailing_delimiter")
-"""Keys that prevent a file of plain form from being read."""
+"""Keys that make a plain CSV file unreadable if they are set."""
 
 
 @contextlib.contextmanager

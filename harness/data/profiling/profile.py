@@ -112,7 +112,7 @@ class ColumnProfile:
         return self.kind == "integer" and (named or self.zero_led or (alike and few and self.distinct is not None))
 
     def add(self, words: Words) -> None:
-        """Add a chunk's values of the column."""
+        """Add the column's values in a chunk."""
         codes = words.codes[words.codes >= 0]
         self.empty += len(words.codes) - len(codes)
         if not len(codes):

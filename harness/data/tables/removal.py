@@ -1,4 +1,4 @@
-"""Removes files and folders from a cache, whatever has their names."""
+"""Removes files and folders from a cache, even if something else has replaced them."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class Search:
         return tuple(found)
 
     def lanes_by_rung(self, trials: int) -> list[tuple[int, int]]:
-        """Return how many of a group's trials train to each rung, and to completion, as pairs of lanes and epoch."""
+        """Return how many of a group's trials train to each rung and to completion, as pairs of count and epoch."""
         found, lanes = [], trials
         for number, rung in enumerate(self.rungs(trials), 1):
             found.append((lanes, rung))
@@ -216,7 +216,7 @@ class Search:
         return f"{trials}, at most {self.lane_epochs:,} epochs in all"
 
     def describe(self, unseeded: str = "") -> list[str]:
-        """Return sentences on the trials, the rungs and the confirmation, or why there is none (`unseeded`)."""
+        """Describe the trials, the rungs and the confirmation; `unseeded` says why there is no confirmation."""
         size, choices, each = self._planned, len(self.choices), self._for_each
         at_most = "at most " if self.space.of("epochs") in self.space.searched(()) else ""
         steps = [f"{count(lanes, 'trial')} to epoch {epoch}" for lanes, epoch in self.lanes_by_rung(size)]

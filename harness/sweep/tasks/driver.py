@@ -73,8 +73,9 @@ class TaskBatch(Batch):
 
     def run(self, display: Display) -> None:
         """Return once every run has ended."""
-        is_waiting = False
-        while not self._hold_checkpoint():
+        is_waiting, names = False, {self._claim(run) for run in self._runs}
+        while not (self._hold_checkpoint() and self._store.locks.reserve(names) == names):
+            self._store.locks.drop()
             if not is_waiting:
                 display.say(f"waiting: another process has divided these {len(self._runs)} runs into tasks")
             is_waiting = True
@@ -176,6 +177,7 @@ class TaskBatch(Batch):
 
     def _look(self, open_tasks: set[int], display: Display) -> set[int]:
         """Return the tasks that have ended, after taking over their results; start or restart the others."""
+        self._store.tracker.check_lease()
         alive = self._states = self._cluster.alive(self._jobs_of(open_tasks))
         list(self._folder.iterdir())  # On a network file system, this makes files from other machines visible.
         ended, waiting = set(), []

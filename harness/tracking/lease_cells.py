@@ -1,0 +1,164 @@
+"""Compare-and-set in a tracking server: cells in runs, of whose next values only one process can write each.
+
+Each process that leases names has a session, a run of its own. A session has a cell for each name that was ever leased:
+a list of params, `NAME/1`, `NAME/2` and so on, whose last value is a session's id, or `free`. MLflow sets a param only
+once, so of all processes that write the same one, exactly one succeeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from mlflow.entities import LifecycleStage, Param
+from mlflow.entities import Run as Record
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from harness.tracking.source_tags import source_tags
+from harness.tracking.store_errors import is_unreachable
+
+LEASE = "lease"
+"""Kind of a session's run, and tag of all other runs that holds the id of their process's session."""
+
+HEARTBEAT, SECONDS = "heartbeat", "lease_seconds"
+"""Tags of a session: text that changes while its process is alive, and how long it may not change."""
+
+FREE = "free"
+
+_NOTE = "Keeps other machines from training the same runs. `harness train` removes it when it ends."
+_PARAMS = 100
+"""Params per request, as MLflow allows."""
+
+_ATTEMPTS = 5
+
+_CLOSED = "SCHEDULED"
+"""Status of a session that is about to be ended; one that is alive is `RUNNING`."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session as it was read from the store.
+
+    Attributes:
+        cells: By name: the number of values that were written, and the last one.
+        is_closed: Whether it is about to be ended.
+    """
+
+    id: str
+    tags: Mapping[str, str]
+    cells: Mapping[str, tuple[int, str]]
+    is_closed: bool = False
+
+    @property
+    def leased(self) -> set[str]:
+        """The names that its process has leased, or is about to."""
+        return {name for name, (_, owner) in self.cells.items() if owner == self.id}
+
+    @property
+    def heartbeat(self) -> str:
+        """The last heartbeat."""
+        return self.tags.get(HEARTBEAT, "")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds without a heartbeat after which its process is dead."""
+        with contextlib.suppress(ValueError):
+            return float(self.tags.get(SECONDS, "inf"))
+        return math.inf
+
+
+class LeaseCells:
+    """The sessions of the processes that train runs of an experiment."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self._client, self._experiment_id = client, experiment_id
+
+    def start(self, tags: Mapping[str, str], seconds: float) -> str:
+        """Start a session, and return its id."""
+        own = {"kind": LEASE, "mlflow.note.content": _NOTE, HEARTBEAT: "0", SECONDS: f"{seconds:g}"}
+        name = f"leases of {tags.get('host', 'a process')}"
+        created = self._client.create_run(self._experiment_id, tags={**source_tags(), **tags, **own}, run_name=name)
+        return created.info.run_id
+
+    def sessions(self) -> dict[str, Session]:
+        """Return the sessions that have not been ended, by id."""
+        condition = f"tags.kind = '{LEASE}' AND attributes.status != 'FINISHED' AND attributes.status != 'KILLED'"
+        return {record.info.run_id: _session_of(record) for record in self._search(condition)}
+
+    def write(self, session: Session, names: Collection[str], value: str) -> set[str]:
+        """Write the next value to cells of a session, as it was read, and return the names for which that succeeded.
+
+        If the session was deleted, that are all names.
+        """
+        keys = {f"{name}/{session.cells.get(name, (0, ''))[0] + 1}": name for name in sorted(names)}
+        refusal = None
+        for _ in range(_ATTEMPTS):
+            try:
+                for start in range(0, len(keys), _PARAMS):
+                    some = [Param(key, value) for key in [*keys][start : start + _PARAMS]]
+                    self._client.log_batch(session.id, params=some)
+                return {*keys.values()}
+            except MlflowException as error:
+                if is_unreachable(error):
+                    raise
+                refusal = error
+            # A request is refused as a whole if another process has written one of its params.
+            record = self._client.get_run(session.id)
+            if record.info.lifecycle_stage != LifecycleStage.ACTIVE:
+                return {*names}
+            stored = record.data.params
+            keys = {key: name for key, name in keys.items() if stored.get(key, value) == value}
+        assert refusal
+        raise refusal
+
+    def show_heartbeat(self, session_id: str, number: int) -> None:
+        """Change the heartbeat of a session, unless it was deleted."""
+        try:
+            self._client.set_tag(session_id, HEARTBEAT, str(number))
+        except MlflowException as error:
+            if is_unreachable(error):
+                raise
+
+    def end(self, session_id: str, status: str) -> None:
+        """End a session, for good, and delete it. If this user may not do that, show it below one of its runs."""
+        self._client.set_terminated(session_id, status)
+        try:
+            self._client.delete_run(session_id)
+        except MlflowException:
+            found = self._search(f"tags.{LEASE} = '{session_id}'")
+            for record in sorted(found, key=lambda record: record.data.tags.get("kind") == "sweep")[-1:]:
+                self._client.set_tag(session_id, "mlflow.parentRunId", record.info.run_id)
+
+    def close(self, session_id: str) -> None:
+        """Tell a process that its session is about to be ended."""
+        self._client.update_run(session_id, _CLOSED)
+
+    def has_moved(self, session: Session) -> bool:
+        """Return True if a session's heartbeat has changed since it was read, which may be closed by now."""
+        return _session_of(self._client.get_run(session.id)).heartbeat != session.heartbeat
+
+    def end_runs(self, session_id: str, spared: Collection[str]) -> None:
+        """End the runs of a dead process, except those that others have announced in `spared`."""
+        for record in self._search(f"tags.{LEASE} = '{session_id}' AND attributes.status = 'RUNNING'"):
+            if f"{self._experiment_id}/{record.info.run_id}" not in spared:
+                self._client.set_terminated(record.info.run_id, "KILLED")
+
+    def _search(self, condition: str) -> list[Record]:
+        found, token = list[Record](), None
+        while True:
+            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
+            found += page
+            if not (token := page.token):
+                return found
+
+
+def _session_of(record: Record) -> Session:
+    cells: dict[str, tuple[int, str]] = {}
+    for key, value in record.data.params.items():
+        name, _, number = key.rpartition("/")
+        if number.isdecimal() and int(number) > cells.get(name, (0, ""))[0]:
+            cells[name] = int(number), value
+    return Session(record.info.run_id, record.data.tags, cells, record.info.status == _CLOSED)

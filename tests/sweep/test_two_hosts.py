@@ -1,0 +1,190 @@
+"""Two machines with one tracking server run the same sweep at the same moment; one of them dies, or only seems to.
+
+Each has a host name, a home, a `/var/tmp`, a `TMPDIR` and a cache of its own, in namespaces of this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+from experiments.benchmark.servers import lacks_postgres, mlflow_server, postgres
+
+pytestmark = pytest.mark.slow
+
+WORDS = ["train", "-m", "model=mlp", "data.rows=60000", "chunksize=full,100", "learning_rate=0.001,0.01", "epochs=100"]
+RUNS = 4
+SECONDS = 4
+"""`tracking.lease_seconds`; these machines are slow now and then."""
+
+KEYS = ("train/loss", "val/loss", "train/chunk_loss", "time/train_s")
+"""The metrics that are read; all of them are recorded by the same calls."""
+
+START = 'hostname "$0" && mount -t tmpfs none /var/tmp && exec "$@"'
+
+Numbers = Mapping[tuple[str | None, str], list[tuple[int, float]]]
+
+
+class Host(NamedTuple):
+    """A machine that trains the sweep, with the output of its command."""
+
+    name: str
+    folder: Path
+    process: subprocess.Popen
+
+    def code(self, seconds: float = 120) -> int:
+        """Return the exit code of the command."""
+        return self.process.wait(seconds)
+
+    def suspend(self) -> None:
+        """Suspend the process, but not while it is writing a checkpoint, which it would finish afterwards."""
+        self.process.send_signal(signal.SIGSTOP)
+        while [*self.checkpoints.rglob(".state.*")]:
+            self.process.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+            self.process.send_signal(signal.SIGSTOP)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / ".harness" / "checkpoints"
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "log").read_text()
+
+
+class Hosts:
+    """Machines that use one server, and an experiment of their own there."""
+
+    def __init__(self, uri: str, experiment: str, folder: Path, opened: contextlib.ExitStack) -> None:
+        self._uri, self._name, self._folder, self._opened = uri, experiment, folder, opened
+        self.client = MlflowClient(uri)
+
+    def start(self, name: str) -> Host:
+        folder = self._folder / name
+        for path in (folder, folder / "tmp"):
+            path.mkdir(exist_ok=True)
+        words = [*WORDS, f"tracking.experiment={self._name}", f"tracking.lease_seconds={SECONDS}"]
+        command = ["unshare", "--uts", "--mount", "sh", "-c", START, name, sys.executable, "-m", "harness", *words]
+        own = {"HOME": str(folder), "TMPDIR": str(folder / "tmp"), "MLFLOW_TRACKING_URI": self._uri}
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                command, cwd=folder, env=os.environ | own, stdout=log, stderr=log, start_new_session=True
+            )
+        self._opened.callback(_kill, process)
+        return Host(name, folder, process)
+
+    def records(self, kind: str, which: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+        experiment = self.client.get_experiment_by_name(self._name)
+        ids = [experiment.experiment_id] if experiment else []
+        return list(self.client.search_runs(ids, f"tags.kind = '{kind}'", which)) if ids else []
+
+    def owner(self, hosts: list[Host]) -> tuple[Host, Host]:
+        """Return the host that trains once it has recorded something, and the other one, once that waits for it."""
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            found = [run for run in self.records("run") if run.data.metrics and run.info.status == "RUNNING"]
+            for host, other in (hosts, hosts[::-1]):
+                if found and found[0].data.tags["host"] == host.name and "waiting: another process" in other.output:
+                    return host, other
+            time.sleep(0.2)
+        raise TimeoutError([host.output for host in hosts])
+
+    def numbers(self) -> Numbers:
+        """Return all points of the runs, after checking that each run is there once, and each step of it."""
+        records, found = self.records("run"), {}
+        assert Counter(record.info.status for record in records) == {"FINISHED": RUNS}
+        assert len({record.data.tags["signature"] for record in records}) == RUNS
+        assert [record.info.status for record in self.records("sweep")] == ["FINISHED"]
+        assert self.records("lease") == []
+        for record in records:
+            for key in KEYS:
+                history = self.client.get_metric_history(record.info.run_id, key)
+                points = [(point.step, point.value) for point in history]
+                assert max(Counter(step for step, _ in points).values()) == 1
+                if not key.startswith("time/"):
+                    found[record.info.run_name, key] = sorted(points)
+        return found
+
+
+def _kill(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if lacking := lacks_postgres():
+        pytest.skip(lacking)
+    try:
+        subprocess.run(["unshare", "--uts", "--mount", "sh", "-c", START, "name", "true"], check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("this user may not create namespaces with unshare")
+    with (
+        postgres(is_durable=False) as database,
+        mlflow_server(tmp_path_factory.mktemp("server"), database, workers=1) as uri,
+    ):
+        yield uri
+
+
+@pytest.fixture
+def hosts(server: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Hosts]:
+    with contextlib.ExitStack() as opened:
+        yield Hosts(server, request.node.name, tmp_path, opened)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Numbers]:
+    """The numbers of two machines that start at the same moment."""
+    with contextlib.ExitStack() as opened:
+        hosts = Hosts(server, "undisturbed", tmp_path_factory.mktemp("undisturbed"), opened)
+        both = [hosts.start("one"), hosts.start("two")]
+        assert [host.code() for host in both] == [0, 0], [host.output for host in both]
+        numbers = hosts.numbers()
+        assert {record.data.tags["host"] for record in hosts.records("run")} <= {"one", "two"}
+        assert len(hosts.records("run", ViewType.ALL)) == RUNS
+        assert len(hosts.records("sweep", ViewType.ALL)) == 1
+        waited = ["waiting: another process is training 4 of these runs" in host.output for host in both]
+        assert sorted(waited) == [False, True], [host.output for host in both]
+    return lambda: numbers
+
+
+def test_a_machine_takes_over_what_another_one_has_not_finished(
+    hosts: Hosts, undisturbed: Callable[[], Numbers]
+) -> None:
+    owner, other = hosts.owner([hosts.start("one"), hosts.start("two")])
+    owner.process.kill()
+    assert other.code() == 0, other.output
+    assert hosts.numbers() == undisturbed()
+    assert {record.data.tags["host"] for record in hosts.records("run")} == {other.name}
+
+
+def test_a_machine_that_wakes_up_writes_nothing(hosts: Hosts, undisturbed: Callable[[], Numbers]) -> None:
+    owner, other = hosts.owner([hosts.start("one"), hosts.start("two")])
+    owner.suspend()
+    assert other.code() == 0, other.output
+    before = [run.to_dictionary() for kind in ("run", "sweep") for run in hosts.records(kind)]
+    checkpoints = {path: path.stat().st_mtime_ns for path in owner.checkpoints.rglob("*")}
+    assert hosts.numbers() == undisturbed()
+    owner.process.send_signal(signal.SIGCONT)
+    assert owner.code() == 1, owner.output
+    said = f"This process did not reach the tracking server for {SECONDS} s (tracking.lease_seconds), so others may"
+    assert said in " ".join(owner.output.split())
+    assert [run.to_dictionary() for kind in ("run", "sweep") for run in hosts.records(kind)] == before
+    assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
+    # What it had not delivered has been recorded by the other one.
+    assert hosts.start(owner.name).code() == 0
+    assert hosts.numbers() == undisturbed()
