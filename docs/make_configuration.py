@@ -24,7 +24,7 @@ from harness.config import (
     TrackingConfig,
 )
 from harness.config.dialect import Dialect
-from harness.config.launchers import SlurmConfig, WorkersConfig
+from harness.config.launchers import RayConfig, SlurmConfig, WorkersConfig
 from harness.config.meanings import default_of, keys, meanings, written
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +75,12 @@ SECTIONS = (
         "hydra.launcher.",
         SlurmConfig,
         "Divides a sweep among jobs on a Slurm cluster. See [scale.md](scale.md#slurm).",
+    ),
+    (
+        "hydra/launcher=ray",
+        "hydra.launcher.",
+        RayConfig,
+        "Divides a sweep among actors on a Ray cluster. See [scale.md](scale.md#ray).",
     ),
 )
 END = """

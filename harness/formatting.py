@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 
 def millions(value: float) -> str:
     """Format a count with three digits and a unit: 950, 21.6k, 3.2M."""
@@ -37,3 +39,8 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration in seconds, or from 100 seconds on as H:MM:SS."""
+    return f"{seconds:.1f} s" if seconds < 100 else str(timedelta(seconds=round(seconds)))

@@ -24,7 +24,7 @@ from harness.cli.app import App
 from harness.cli.compose import CONF, Job, compose_jobs, fold_words, grid_axes
 from harness.cli.job_files import JOB_FILES, SWEEP_FILES, hide_passwords, job_folder, write_job_files
 from harness.cli.search_words import search_of
-from harness.config.launchers import SlurmConfig, WorkersConfig
+from harness.config.launchers import RayConfig, SlurmConfig, WorkersConfig
 from harness.errors import require
 from harness.sweep.proposer import Grid, Proposer, Result
 
@@ -77,7 +77,7 @@ class TasksLauncher(FusedLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Tell the app where to train, then do the same as the other launcher."""
-        self._app.cluster = self._cluster
+        self._app.cluster = partial(self._cluster, self._app.worker_options)
         return super().launch(job_overrides, initial_job_idx)
 
     def _cluster(self, options: Sequence[str]) -> Any:
@@ -105,6 +105,17 @@ class SlurmLauncher(TasksLauncher):
         from harness.sweep.tasks.slurm import Slurm
 
         return Slurm(self._keys, options)
+
+
+class RayLauncher(TasksLauncher):
+    """Workers are actors on a Ray cluster."""
+
+    keys = RayConfig
+
+    def _cluster(self, options: Sequence[str]) -> Any:
+        from harness.sweep.tasks.ray import Ray
+
+        return Ray(self._keys, options)
 
 
 class HarnessSweeper(Sweeper):
@@ -220,6 +231,7 @@ for group, name, node in (
     ("hydra/launcher", "fused", {"_target_": f"{__name__}.FusedLauncher"}),
     ("hydra/launcher", "workers", {"_target_": f"{__name__}.WorkersLauncher", **asdict(WorkersConfig())}),
     ("hydra/launcher", "slurm", {"_target_": f"{__name__}.SlurmLauncher", **asdict(SlurmConfig())}),
+    ("hydra/launcher", "ray", {"_target_": f"{__name__}.RayLauncher", **asdict(RayConfig())}),
     ("hydra/sweeper", "harness", {"_target_": f"{__name__}.HarnessSweeper", "max_batch_size": None, "params": {}}),
 ):
     ConfigStore.instance().store(name, node, group=group, provider="harness")

@@ -27,10 +27,11 @@ from experiments.benchmark.measure import Benchmark
 from experiments.benchmark.search import search_goals, search_parts, search_task
 from experiments.benchmark.servers import lacks_postgres
 from experiments.benchmark.team import team_goals, team_parts
+from experiments.benchmark.workers import worker_goals, worker_parts
 
 ROWS = 20_000_000
 RESULTS = Path(__file__).parent / "results"
-SECTIONS = ("rows", "images", "searches", "team")
+SECTIONS = ("rows", "images", "searches", "team", "workers")
 NOTES = "Times are seconds, medians with their range. docs/benchmark.md explains what is measured and how to read it."
 PACKAGES = ("tensorflow", "keras", "pandas", "numpy", "polars", "jax", "scikit-learn", "vowpalwabbit")
 
@@ -71,8 +72,16 @@ def main(words: Sequence[str] | None = None) -> int:
             else:
                 with benchmark.noting_failure("a team's server"):
                     parts |= team_parts(options.repeats, benchmark.say)
+        if "workers" in options.only:
+            with benchmark.noting_failure("workers"):
+                parts |= worker_parts(benchmark.say)
     reached = goals(rows, parts) if "rows" in options.only else []
-    for section, goals_of in (("images", image_goals), ("team", team_goals), ("searches", search_goals)):
+    for section, goals_of in (
+        ("images", image_goals),
+        ("team", team_goals),
+        ("searches", search_goals),
+        ("workers", worker_goals),
+    ):
         reached += goals_of(parts) if section in options.only else []
     machine, date = f"{processor_name()}, {os.cpu_count()} cores", time.strftime("%Y-%m-%d")
     name = " ".join([machine, date, *([] if options.only is SECTIONS else options.only)])

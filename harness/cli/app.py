@@ -67,9 +67,9 @@ class App:
         self._configs: list[Config] = []
         self._signatures: list[str] = []
         self._options = _options_of(arguments)
-        self._is_trusted = OPTION in arguments
+        self.worker_options = [OPTION] if OPTION in arguments else []
         self.search: Search | None = None  # What proposes the jobs, unless they are a grid.
-        self.cluster: Callable[[Sequence[str]], Cluster] | None = None  # Where workers train; takes their options.
+        self.cluster: Callable[[], Cluster] | None = None  # Where workers train.
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
         self._is_copy = False  # True in another process, to which a launcher has sent this object.
@@ -183,7 +183,7 @@ class App:
                 folder=self.folder,
                 signatures=self._signatures,
                 search=self.search,
-                cluster=self.cluster([OPTION] if self._is_trusted else []) if self.cluster else None,
+                cluster=self.cluster and self.cluster(),
             )
         try:
             yield self._sweep
@@ -197,7 +197,7 @@ class App:
 
         if self._configs:
             display = _display()
-            preview(self._configs, display, display.console, self.search)
+            preview(self._configs, display, display.console, self.search, self.cluster and self.cluster())
 
     def _command_of(self, job: Job) -> str:
         """Return the command that trains a job alone."""
@@ -218,7 +218,7 @@ class App:
         configs = _with_names(configs)
         self._check_sources(configs)
         self._show("loading TensorFlow")
-        import_models([] if self._is_trusted else targets_of(configs))
+        import_models([] if self.worker_options else targets_of(configs))
         if self._startup:
             self._startup.end()
         if self._owns_process:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from harness.config.limits import require_number, require_whole
+from harness.errors import require
 
 
 @dataclass
@@ -12,7 +14,7 @@ class WorkersConfig:
     """`hydra/launcher=workers`: processes on this machine.
 
     Attributes:
-        tasks: Maximum number of tasks to divide a sweep into; None means one per core.
+        tasks: Maximum number of tasks to divide a sweep into; None means one per core, but no more than pay.
     """
 
     tasks: int | None = None
@@ -26,7 +28,8 @@ class SlurmConfig:
     """`hydra/launcher=slurm`: jobs on a Slurm cluster.
 
     Attributes:
-        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the partition's nodes.
+        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the
+            partition's nodes, but no more than pay.
         partition: Partition to submit the jobs to; None means the cluster's default.
         timeout_min: Minutes after which a job is stopped, at least 5; its task then continues in a new one.
         cpus_per_task: Cores per job.
@@ -51,3 +54,28 @@ class SlurmConfig:
             require_whole(f"hydra.launcher.{name}", getattr(self, name), 1, most)
         if self.mem_gb is not None:
             require_number("hydra.launcher.mem_gb", self.mem_gb, 0.1, 1e5)
+
+
+@dataclass
+class RayConfig:
+    """`hydra/launcher=ray`: actors on a Ray cluster.
+
+    Attributes:
+        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the
+            cluster's nodes, but no more than pay.
+        address: Address of the cluster, such as `10.0.0.1:6379`; None means `RAY_ADDRESS`, or the cluster that was
+            started on this machine.
+        cpus_per_task: Cores per task.
+    """
+
+    tasks: int | None = None
+    address: str | None = None
+    cpus_per_task: int = 1
+
+    def __post_init__(self) -> None:
+        require_whole("hydra.launcher.tasks", self.tasks, 1, 100_000, optional=True)
+        require_whole("hydra.launcher.cpus_per_task", self.cpus_per_task, 1, 1024)
+        require(
+            self.address is None or bool(re.fullmatch(r"auto|[^\s/]+:\d+", str(self.address))),
+            f"hydra.launcher.address must be HOST:PORT, on a machine of the cluster. Received: {self.address}",
+        )

@@ -6,10 +6,10 @@ import os
 
 
 def cores() -> list[int]:
-    """Return the numbers of the cores; in a Slurm job, at most as many as were allocated to the task."""
+    """Return the numbers of the cores; in a Slurm job or Ray actor, at most as many as were allocated to the task."""
     try:
         usable = sorted(os.sched_getaffinity(0))
     except AttributeError:  # Only Linux has this function.
         usable = list(range(os.cpu_count() or 1))
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    given = os.environ.get("HARNESS_CORES") or os.environ.get("SLURM_CPUS_PER_TASK", "")
     return usable[: int(given)] if given.isdecimal() and int(given) else usable

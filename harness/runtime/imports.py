@@ -28,7 +28,7 @@ def import_tensorflow() -> None:
         "KERAS_BACKEND": "tensorflow",
     }
     # All three variables are read during the import.
-    with environment(**settings), _silent_stderr():
+    with environment(**settings), silent_stderr():
         try:
             import keras
             import tensorflow as tf
@@ -68,7 +68,7 @@ def find_target(name: str, key: str = "model._target_") -> Callable:
 
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
+def silent_stderr() -> Iterator[None]:
     """Discard output to file descriptor 2, to which TensorFlow logs before its log level takes effect."""
     with contextlib.suppress(AttributeError, OSError, ValueError):  # Python's own stderr may be missing or closed.
         sys.stderr.flush()

@@ -8,7 +8,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +19,7 @@ from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.data.tables.pages import DamagedTable
 from harness.errors import ConfigError
 from harness.escaping import visible
-from harness.formatting import count, millions
+from harness.formatting import count, duration, millions
 from harness.runtime.secrets import masked, shown
 from harness.sweep.batch import checkpoint_folder
 from harness.sweep.checkpoint import checkpoint_exists
@@ -34,6 +34,9 @@ from harness.sweep.scan_loop import PreparedScan, prepare_scans
 from harness.sweep.search.bracket import bracket_of
 from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import describe_unseeded
+from harness.sweep.tasks.cluster import Cluster
+from harness.sweep.tasks.preconditions import require_same_tiles, require_server
+from harness.sweep.tasks.scaling import ScanSeconds, describe_tasks
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
 from harness.tracking.uri import tracking_uri
@@ -44,12 +47,22 @@ VALUE_BYTES = 330  # Measured size of a metric value in SQLite, including indexe
 EPOCH_VALUES = 10  # Metric values recorded per epoch.
 
 
-def preview(configs: Sequence[Config], display: Display, console: Console, search: Search | None = None) -> None:
+def preview(
+    configs: Sequence[Config],
+    display: Display,
+    console: Console,
+    search: Search | None = None,
+    cluster: Cluster | None = None,
+) -> None:
     """Print each run's state and the scans to train, with their estimated cost; sources without a table are parsed.
 
     For a `search`, the runs are its trials.
     """
+    if cluster and cluster.is_remote:
+        require_server(configs[0].tracking.uri)
     executor = choose_executor(configs[0].runtime)
+    if cluster and "GPU" in executor.device:
+        require_same_tiles(cluster, configs[0])
     proposed = prepare(configs, display.reading, display.say)
     runs = list(dict.fromkeys(proposed))
     own = search_signature(search.facts, [run.signature for run in runs]) if search else ""
@@ -76,7 +89,7 @@ def preview(configs: Sequence[Config], display: Display, console: Console, searc
         display.say("")
         share = search.lane_epochs / (search.epochs * len(proposed)) if search else 1.0
         some = scans if len(todo) == len(runs) else prepare_scans(todo, executor, bracket)
-        _print_scans(some, executor, display, console, share)
+        _print_scans(some, executor, display, console, share, cluster)
 
 
 def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunState], bool]:
@@ -107,9 +120,14 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
 
 
 def _print_scans(
-    scans: Sequence[PreparedScan], executor: Executor, display: Display, console: Console, share: float
+    scans: Sequence[PreparedScan],
+    executor: Executor,
+    display: Display,
+    console: Console,
+    share: float,
+    cluster: Cluster | None,
 ) -> None:
-    """Print the scans and their cost; lanes train for a `share` of their epochs."""
+    """Print the scans, their cost, and the tasks for a cluster; lanes train for a `share` of their epochs."""
     scans, estimates = _estimate_all(scans, executor, display)
     one_by_one = 0.0
     for number, scan in enumerate(scans, 1):
@@ -123,16 +141,19 @@ def _print_scans(
         one_by_one += sum(run.updates * alone[lane] for lane in alone for run in scan.lanes[lane])
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
-    compiling, training, checkpoints, records = map(list, zip(*estimates, strict=True))
-    seconds = sum(training) * share
+    times, checkpoints, records = zip(*estimates, strict=True)
+    times = [replace(each, read=each.read * share, train=each.train * share) for each in times]
     needed = max(scan.task.bytes for scan in scans)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
+    compiling = duration(sum(each.compile for each in times))
+    training = duration(sum(each.read + each.train for each in times))
     display.say(
-        f"time:   {_duration(sum(compiling))} to compile, about {_duration(seconds)} to train and evaluate",
-        f"alone:  about {_duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
+        f"time:   {compiling} to compile, about {training} to train and evaluate",
+        f"alone:  about {duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
         f"memory: {millions(memory)}B with all loops compiled; {millions(needed)}B computed for the largest scan",
         f"disk:   tables {millions(disk)}B, {sizes}",
+        *(describe_tasks(scans, times, cluster) if cluster else ()),
     )
 
 
@@ -156,7 +177,7 @@ def _cohorts_table(scan: PreparedScan, alone: Mapping[int, float]) -> Table:
 
 def _estimate_all(
     scans: Sequence[PreparedScan], executor: Executor, display: Display
-) -> tuple[Sequence[PreparedScan], list[tuple[float, float, int, int]]]:
+) -> tuple[Sequence[PreparedScan], list[tuple[ScanSeconds, int, int]]]:
     """Return the scans, which are new if a damaged table was rebuilt, and the result of `_estimate` for each."""
     rebuilt = set[Path]()
     while True:
@@ -174,7 +195,7 @@ def _estimate_all(
             scans = prepare_scans(runs, executor)
 
 
-def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
+def _estimate(scan: PreparedScan) -> tuple[ScanSeconds, int, int]:
     """Train on the first blocks; return seconds to compile and train, and bytes of the checkpoint and the records."""
     task, rows, start = scan.task, 0, time.monotonic()
     with contextlib.closing(task.run()) as events:
@@ -185,18 +206,16 @@ def _estimate(scan: PreparedScan) -> tuple[float, float, int, int]:
                     break
     clocks, table = task.clocks, scan.lanes[0][0].table
     epochs = [sorted(run.config.epochs for run in lane) for lane in scan.lanes]
-    row_seconds = (clocks.read + clocks.train) / max(rows, 1)
-    evaluation = clocks.evaluate / rows * task.rows if clocks.evaluate else row_seconds * table.holdout_rows
+    epoch_read, train = clocks.read / max(rows, 1) * task.rows, clocks.train / max(rows, 1) * task.rows
+    held_out = (epoch_read + train) / task.rows * table.holdout_rows
+    evaluation = clocks.evaluate / rows * task.rows if clocks.evaluate else held_out
     # A lane that ends early takes only part of the time.
-    seconds = (row_seconds * task.rows + evaluation) * sum(lane[-1] for lane in epochs) / len(epochs)
+    average = sum(lane[-1] for lane in epochs) / len(epochs)
+    seconds = ScanSeconds(clocks.compile, epoch_read * average, (train + evaluation) * average)
     state = sum(array.nbytes for array in task.state().values())
     runs = [*itertools.chain(*scan.lanes)]
     values = sum(run.config.epochs * EPOCH_VALUES + min(run.updates, run.config.tracking.curve_points) for run in runs)
-    return clocks.compile, seconds, state, values * VALUE_BYTES
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else str(timedelta(seconds=round(seconds)))
+    return seconds, state, values * VALUE_BYTES
 
 
 def _short_duration(seconds: float) -> str:

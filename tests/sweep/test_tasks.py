@@ -75,7 +75,7 @@ class Store:
 class Inside(Cluster):
     """A cluster whose workers run in this process, one after another; `fates` say what becomes of each in turn."""
 
-    name, is_remote = "this process", False
+    name, is_remote, seconds = "this process", False, 0.0
 
     def __init__(self, *fates: str, tasks: int = 3) -> None:
         self.tasks, self._fates = tasks, itertools.chain(fates, itertools.repeat("works"))
@@ -83,6 +83,9 @@ class Inside(Cluster):
 
     def size(self) -> int:
         return 2
+
+    def cores(self, tasks: int) -> int:
+        return 1
 
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         for task in tasks:

@@ -24,15 +24,21 @@ class Cluster(Protocol):
     Attributes:
         name: Its name in messages.
         is_remote: Whether workers may be on other machines.
+        seconds: Time between checks of it, which other users share, and of the files of its tasks.
         tasks: Maximum number of tasks set by the user; None lets the cluster decide.
     """
 
     name: str
     is_remote: bool
+    seconds: float
     tasks: int | None
 
     def size(self) -> int:
         """Return how many tasks can run at once."""
+        ...
+
+    def cores(self, tasks: int) -> int:
+        """Return the number of cores of each worker if there are so many tasks."""
         ...
 
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
@@ -60,7 +66,7 @@ def work_command(options: Sequence[str] = ()) -> list[str]:
 class Workers:
     """Processes on this machine, each with its share of the cores."""
 
-    name, is_remote = "this machine", False
+    name, is_remote, seconds = "this machine", False, 0.5
 
     def __init__(self, config: WorkersConfig, options: Sequence[str] = ()) -> None:
         """Take the launcher's configuration, and options for `harness work`."""
@@ -72,10 +78,14 @@ class Workers:
         """Return the number of cores."""
         return len(cores())
 
+    def cores(self, tasks: int) -> int:
+        """Return each worker's share of the cores."""
+        return max(self.size() // tasks, 1)
+
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Start processes that do not receive the terminal's signals, so that only the driver does."""
         logs.mkdir(parents=True, exist_ok=True)
-        self._share = self._share or max(self.size() // len(tasks), 1)
+        self._share = self._share or self.cores(len(tasks))
         for task in tasks:
             log = logs / f"{task.number}.log"
             with log.open("ab") as output:

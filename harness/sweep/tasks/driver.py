@@ -30,11 +30,9 @@ from harness.sweep.tasks.files import Job, TaskFiles
 from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
 from harness.sweep.tasks.partition import partition, tiles_of
 from harness.sweep.tasks.recorder import DriverRecorder
+from harness.sweep.tasks.scaling import default_tasks
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.training.events import Failed
-
-REMOTE_SECONDS = 10.0
-"""Time between checks of a cluster, which other users share, and of the files of its tasks."""
 
 END_SECONDS = 60.0
 """How long a worker may take to exit after writing its result."""
@@ -69,7 +67,6 @@ class TaskBatch(Batch):
         self._jobs: dict[int, Job] = {}
         self._attempts: dict[int, Attempts] = {}
         self._states: dict[int, str] = {}
-        self._seconds = REMOTE_SECONDS if cluster.is_remote else POLL_SECONDS / 2
 
     def run(self, display: Display) -> None:
         """Return once every run has ended."""
@@ -113,7 +110,8 @@ class TaskBatch(Batch):
         divided = {run for runs in self._tasks.values() for run in runs}
         if new := [run for run in todo if run not in divided]:
             scans = self._scans if self._scans and new == self._runs else prepare_scans(new, self._executor)
-            tasks = partition(tiles_of(scans), self._cluster.tasks or self._cluster.size())
+            tiles = tiles_of(scans)
+            tasks = partition(tiles, self._cluster.tasks or default_tasks(tiles, self._cluster))
             self._tasks |= dict(enumerate(tasks, max(self._tasks, default=0) + 1))
             signatures = [[run.signature for run in runs] for runs in self._tasks.values()]
             write_json(self._folder / "partition.json", _PARTITION_KIND, signatures)
@@ -154,8 +152,8 @@ class TaskBatch(Batch):
                 while open_tasks and not stop:
                     if time.monotonic() >= next_look:
                         open_tasks -= self._look(open_tasks, display)
-                        self._show(todo, display)
-                        next_look = time.monotonic() + self._seconds
+                        self._show(display)
+                        next_look = time.monotonic() + self._cluster.seconds
                     if open_tasks and not stop:
                         time.sleep(POLL_SECONDS / 2)  # A signal does not interrupt it.
                 is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # The terminal, not the cluster.
@@ -238,15 +236,15 @@ class TaskBatch(Batch):
         deadline, jobs, pause = time.monotonic() + seconds, self._jobs_of(tasks), POLL_SECONDS / 4
         while time.monotonic() < deadline and (jobs := {n: jobs[n] for n in self._cluster.alive(jobs)}):
             time.sleep(pause)
-            pause = min(2 * pause, self._seconds)
+            pause = min(2 * pause, self._cluster.seconds)
 
-    def _show(self, todo: Sequence[Run], display: Display) -> None:
+    def _show(self, display: Display) -> None:
         failures = {number: attempts.failures for number, attempts in self._attempts.items()}
         rows = [
             TaskRow(number, runs, self._files(number).status(), failures.get(number, 0), self._states.get(number, ""))
             for number, runs in self._tasks.items()
         ]
-        display.tasks(tasks_view(rows), progress_of(rows, len(todo)))
+        display.tasks(tasks_view(rows), progress_of(rows, sum(map(len, self._tasks.values()))))
 
     def _open_tasks(self) -> set[int]:
         return {number for number, runs in self._tasks.items() if any(not run.status for run in runs)}

@@ -46,7 +46,7 @@ exit "$code"
 class Slurm:
     """A Slurm cluster, through its own commands."""
 
-    name, is_remote = "Slurm", True
+    name, is_remote, seconds = "Slurm", True, 10.0
 
     def __init__(self, config: SlurmConfig, options: Sequence[str] = ()) -> None:
         """Take the launcher's configuration, and options for `harness work`.
@@ -69,6 +69,10 @@ class Slurm:
             if not state.startswith(("down", "drain", "fail")):
                 free += max(total - other, 0) // self._config.cpus_per_task
         return max(min(free, self._config.array_parallelism), 1)
+
+    def cores(self, tasks: int) -> int:
+        """Return the number of cores of each worker."""
+        return self._config.cpus_per_task
 
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Submit the tasks in as few arrays as the cluster allows."""

@@ -1,0 +1,114 @@
+"""How long a sweep takes with several workers, and how many of them pay: while training takes longer than starting."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.formatting import count, duration
+from harness.runtime.cores import cores
+from harness.sweep.plan import Run
+from harness.sweep.scan_loop import PreparedScan
+from harness.sweep.tasks.cluster import Cluster
+from harness.sweep.tasks.partition import partition, tiles_of
+
+START_SECONDS = 6.0
+"""What a worker takes to start: imports, and opening the store."""
+
+COMPILE_SECONDS = 4.0
+"""What it takes to compile, roughly; only used where this has not been measured."""
+
+# A tile's time per row, and what each of its lanes adds per byte of UpdateMemory; roughly right for one core.
+ROW_SECONDS, LANE_BYTE_SECONDS, ROW_BYTE_SECONDS, UPDATE_SECONDS = 3e-8, 1e-11, 5e-10, 6e-6
+
+
+def rough_seconds(tile: Sequence[Run]) -> float:
+    """Return about how many seconds a core takes to train a tile whose scan has been prepared."""
+    cohort = tile[0].cohort
+    if not cohort:
+        return 0.0
+    memory = cohort.memory
+    row = ROW_SECONDS + cohort.tile * (LANE_BYTE_SECONDS * memory.lane_bytes + ROW_BYTE_SECONDS * memory.row_bytes)
+    return max(run.config.epochs * run.table.train_rows * row + run.updates * UPDATE_SECONDS for run in tile)
+
+
+def default_tasks(tiles: Sequence[Sequence[Run]], cluster: Cluster) -> int:
+    """Return how many tasks to make if the user has not said so: as many as have room, but no more than pay."""
+    training = sum(map(rough_seconds, tiles))
+    return max(1, min(cluster.size(), len(tiles), int(training / (START_SECONDS + COMPILE_SECONDS))))
+
+
+@dataclass(frozen=True)
+class ScanSeconds:
+    """How long one process, with all cores, takes for a scan, in seconds."""
+
+    compile: float
+    read: float
+    train: float
+
+
+class Scaling:
+    """The time of a sweep as a function of the number of tasks.
+
+    It assumes that each worker starts, compiles all loops and reads the whole table at this machine's speed, that tiles
+    keep the relative cost that `rough_seconds` says, and that workers do not slow each other down.
+    """
+
+    def __init__(self, scans: Sequence[PreparedScan], seconds: Sequence[ScanSeconds], cluster: Cluster) -> None:
+        """Take prepared scans, and what has been measured of them."""
+        self._cluster, self._loads = cluster, list[float]()
+        self.tiles: list[list[Run]] = []
+        self.overhead = START_SECONDS + sum(each.compile + each.read for each in seconds)
+        for scan, each in zip(scans, seconds, strict=True):
+            tiles = tiles_of([scan])
+            parts = [rough_seconds(tile) for tile in tiles]
+            core_seconds = each.train * min(len(cores()), len(tiles))
+            self._loads += [core_seconds * part / (sum(parts) or 1) for part in parts]
+            self.tiles += tiles
+
+    def seconds(self, tasks: int) -> float:
+        """Return the time until the last of so many tasks has ended."""
+        heap = [(0.0, 0)] * tasks
+        for load in sorted(self._loads, reverse=True):
+            busy, tiles = heap[0]
+            heapq.heapreplace(heap, (busy + load, tiles + 1))
+        own = self._cluster.cores(tasks)
+        return self.overhead + max(busy / max(min(own, tiles), 1) for busy, tiles in heap)
+
+    def efficiency(self, tasks: int) -> float:
+        """Return the time with one task divided by the time of all workers together."""
+        return self.seconds(1) / (tasks * self.seconds(tasks))
+
+    @property
+    def most(self) -> int:
+        """Number of tasks above which workers would take longer to start, compile and read than to train."""
+        training = sum(self._loads) / self._cluster.cores(len(self.tiles))
+        return max(1, min(len(self.tiles), math.floor(training / self.overhead)))
+
+
+def describe_tasks(scans: Sequence[PreparedScan], seconds: Sequence[ScanSeconds], cluster: Cluster) -> list[str]:
+    """Return sentences about the tasks that a sweep would be divided into."""
+    scaling = Scaling(scans, seconds, cluster)
+    number = min(cluster.tasks or default_tasks(scaling.tiles, cluster), len(scaling.tiles))
+    lane_of = {
+        run: (number, lane)
+        for number, scan in enumerate(scans)
+        for lane in range(len(scan.lanes))
+        for run in scan.lanes[lane]
+    }
+    sizes = sorted(len({lane_of[run] for run in runs}) for runs in partition(scaling.tiles, number))
+    lanes = f"{sizes[0]} to {sizes[-1]} lanes" if sizes[0] < sizes[-1] else count(sizes[0], "lane")
+    numbers = sorted(
+        {n for n in (1, number // 2, number, 2 * number, 4 * number, scaling.most) if 0 < n <= len(scaling.tiles)}
+    )
+    by_number = ", ".join(f"{n}: {scaling.efficiency(n):.2f}" for n in numbers)
+    start = f"{START_SECONDS:.0f} s to start, {sum(each.compile for each in seconds):.1f} s to compile"
+    each = " each" if number > 1 else ""
+    return [
+        f"tasks:  {number} on {cluster.name}, {lanes}{each}, about {duration(scaling.seconds(number))}",
+        f"        efficiency by number of tasks: {by_number}",
+        f"        a worker takes {start}, {sum(each.read for each in seconds):.1f} s to read",
+        f"        no more than {count(scaling.most, 'task')} would train for longer than that",
+    ]

@@ -1,0 +1,94 @@
+"""A sweep on a real Ray cluster: workers, their driver and a node are killed, and no number changes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import ray_cluster, servers
+from tests.sweep.test_kills import numbers, rows
+from tests.sweep.test_workers import RUN, RUNS, WORDS, tasks
+from tests.warm import Warm
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(bool(ray_cluster.why_not()), reason=ray_cluster.why_not()),
+]
+
+RAY = ["hydra/launcher=ray", f"hydra.launcher.address={ray_cluster.ADDRESS}", "hydra.launcher.tasks=3"]
+SECONDS = 400
+"""How long all waits of the test may take together."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ray_cluster.RayCluster]:
+    with ray_cluster.running() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def driving(folder: Path, words: list[str]) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-P", "-m", "harness", *words]
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.wait()
+
+
+def test_kills_and_a_lost_node(warm: Warm, cluster: ray_cluster.RayCluster, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert warm.run(alone, *WORDS) == 0, (alone / "log").read_text()
+    log, deadline = tmp_path / "log", time.monotonic() + SECONDS
+
+    def until(condition: Callable[[], object]) -> None:
+        while not condition():
+            assert time.monotonic() < deadline, log.read_text()
+            assert driver.poll() is None, log.read_text()
+            time.sleep(0.1)
+
+    def training() -> dict[str, psutil.Process]:
+        """Return the workers of tasks that compile or train, by the names of their actors."""
+        jobs = {job.id for task in tasks(tmp_path) if (job := task.job()) and (s := task.status()) and s.epochs}
+        return {name: worker for name, (worker, _) in cluster.workers().items() if name in jobs}
+
+    with servers.running(tmp_path) as server:
+        words = [*WORDS, *RAY, f"tracking.uri={server.uri}"]
+        with driving(tmp_path, words) as driver:
+            until(training)
+            os.kill(driver.pid, signal.SIGTERM)
+            assert driver.wait(timeout=60) == 143, log.read_text()
+            assert not training()
+            assert rows(tmp_path, "SELECT DISTINCT status FROM runs WHERE status != 'FINISHED'") == [("KILLED",)]
+        with driving(tmp_path, words) as driver:
+            until(training)
+            (name, victim), *_ = training().items()
+            victim.kill()
+            until(lambda: "; starting it again" in log.read_text())
+            until(lambda: name not in training() and len(training()) == 2)
+            lost = cluster.lose_node()
+        left = {job.id for task in tasks(tmp_path) if (job := task.job())} - lost
+        with driving(tmp_path, words) as driver:  # The one before it was killed.
+            assert driver.wait(timeout=SECONDS) == 0, log.read_text()
+    kinds = "JOIN tags USING (run_uuid) WHERE key = 'kind' AND value IN ('run', 'sweep')"
+    assert rows(tmp_path, f"SELECT status, count(*) FROM runs {kinds} GROUP BY status") == [("FINISHED", RUNS + 1)]
+    assert rows(tmp_path, "SELECT count(DISTINCT value) FROM tags WHERE key = 'signature'") == [(RUNS + 1,)]
+    assert numbers(tmp_path, RUN) == numbers(alone, RUN)
+    assert "its worker process has died" in log.read_text()
+    assert not list(tmp_path.glob(".harness/checkpoints/*"))
+    logs = sorted(tmp_path.glob("multirun/*/*"))[-1].glob("tasks/*.log")
+    assert not {path.name.split("-")[2] for path in logs} & {name.split("-")[1] for name in left}
