@@ -20,7 +20,7 @@ from harness.errors import ConfigError, require
 from harness.escaping import visible
 from harness.runtime.imports import add_cwd_to_path
 from harness.runtime.onednn import ONEDNN, onednn, restore_onednn
-from harness.runtime.secrets import masked
+from harness.runtime.secrets import masked, shown
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
@@ -99,12 +99,16 @@ def _on_its_device(config: Config, run: Run) -> tuple[Config, list[str]]:
     recorded = run.data.tags.get("device", "")
     on_gpu = recorded.startswith("GPU") and bool(tf.config.list_physical_devices("GPU"))
     tile = run.data.tags.get(TILE, "")
-    # On a GPU, the size of a tile depends on which lanes were trained together.
-    lane_tile = int(tile) if on_gpu and re.fullmatch(r"[1-9]\d{0,3}", tile) else config.runtime.lane_tile
+    # It can depend on the lanes that were trained together, and on the memory that was available.
+    is_known = re.fullmatch(r"[1-9]\d{0,3}", tile) and recorded.startswith("GPU") == on_gpu
+    lane_tile = int(tile) if is_known else config.runtime.lane_tile
     device = Device.gpu if on_gpu else Device.cpu
     config = replace(config, runtime=replace(config.runtime, device=device, lane_tile=lane_tile))
     _, here = choose_device(config.runtime)
-    return config, differ("device", *(text.removesuffix(" (TensorFlow sees no GPU)") for text in (recorded, here)))
+    found = differ("device", *(text.removesuffix(" (TensorFlow sees no GPU)") for text in (recorded, here)))
+    if "then" in tile:
+        found.append(f"the lanes per call changed while the run was trained ({shown(tile)}), so last bits will differ")
+    return config, found
 
 
 def _prepare(config: Config, run: Run, request: Request, display: Display) -> plan.Run:

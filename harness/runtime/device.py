@@ -12,6 +12,7 @@ from harness.config import Device, RuntimeConfig
 from harness.errors import ConfigError, require
 from harness.formatting import count
 from harness.runtime.gpu_facts import query
+from harness.runtime.host_memory import available_host_bytes
 
 
 def choose_device(runtime: RuntimeConfig) -> tuple[str, str]:
@@ -102,7 +103,7 @@ def total_bytes(device: str) -> int:
 
 
 def _free_bytes(device: str) -> int:
-    return _gpu_bytes("free") if "GPU" in device else psutil.virtual_memory().available
+    return _gpu_bytes("free") if "GPU" in device else available_host_bytes()
 
 
 def _gpu_bytes(kind: str) -> int:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from harness.errors import require
 from harness.formatting import memory
+from harness.runtime.host_memory import available_host_bytes
 
 if TYPE_CHECKING:
     import keras
@@ -55,7 +54,7 @@ def require_memory_for(weights: int, copies: int, name: str, remedy: str) -> Non
     Raises:
         ConfigError: The weights do not fit.
     """
-    needed, available = 4 * weights * copies, psutil.virtual_memory().available
+    needed, available = 4 * weights * copies, available_host_bytes()
     require(
         needed <= available,
         f"{name}: {weights:,} weights need {memory(needed / 1e6)} of memory, but only {memory(available / 1e6)} is "

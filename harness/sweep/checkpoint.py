@@ -30,7 +30,7 @@ from harness.sweep.checkpoint_facts import FACTS, Facts
 from harness.sweep.saved_arrays import read_arrays, write_arrays
 
 FOLDER = "checkpoints"
-FORMAT = 5
+FORMAT = 6
 INTERVAL = 1.0  # Minimum seconds between checkpoints.
 TIME_SHARE = 0.01  # Maximum share of the run time spent on writing checkpoints.
 

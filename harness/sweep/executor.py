@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import math
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from harness.formatting import memory
 from harness.runtime.device import available_bytes, choose_device, other_devices, usable_bytes
 from harness.runtime.imports import find_target
 from harness.sweep.identity import source_code
-from harness.training.arrangement import Cohort
+from harness.training.cohort import Cohort
 from harness.training.encoding import Encoding
 from harness.training.events import Event
 from harness.training.halving import BracketPlan, Halving
@@ -95,9 +96,14 @@ class Task(Protocol):
     """A scan that has passed all checks."""
 
     rows: int  # Training rows per epoch.
-    epochs: int  # Epochs of the longest lane.
-    cohorts: list[Cohort]
+    epochs: int  # Epochs of its longest lane.
     clocks: Clocks
+    reduction: str  # What was cut down for lack of memory, as a sentence; empty if nothing was.
+
+    @property
+    def cohorts(self) -> Sequence[Cohort]:
+        """Its lanes that share compiled loops."""
+        ...
 
     @property
     def bytes(self) -> float:
@@ -167,6 +173,8 @@ class LocalExecutor:
         scaler = Scaler.with_statistics(table, plan.mean, plan.std)
         block_rows = table.train_rows if plan.resident else plan.block_rows
         train = Blocks(table, "train", scaler, block_rows=block_rows, overlap=SLICE_ROWS, seed=plan.order_seed)
+        free = available_bytes(self.device, plan.device_memory_mb)
+        usable = usable_bytes(self.device, plan.device_memory_mb)
         scan = Scan(
             [_lane(lane, table) for lane in plan.lanes],
             train,
@@ -177,13 +185,15 @@ class LocalExecutor:
             workers=plan.workers,
             device=self.device,
             other_devices=self.others,
-            device_bytes=usable_bytes(self.device, plan.device_memory_mb),
+            device_bytes=usable,
+            # Of a GPU, TensorFlow keeps what it has once taken, so little may seem to be free.
+            free_bytes=(usable if "GPU" in self.device else free) or math.inf,
             curve_points=plan.curve_points,
             early=plan.early,
             test=Blocks(table, "test", scaler, block_rows=plan.block_rows),
             stopper=_stopper(plan),
         )
-        if free := available_bytes(self.device, plan.device_memory_mb):
+        if free:
             for cohort in scan.cohorts:
                 _check_memory(cohort, plan, train.rows, free)
             require(

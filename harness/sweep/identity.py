@@ -23,7 +23,7 @@ ROUNDING = "rounding"
 """The tag with a run's `rounding`."""
 
 TILE = "tile"
-"""The tag, for runs on a GPU, with the number of lanes updated per call."""
+"""The tag that holds the number of lanes that a run's calls updated; if memory ran out, `8, then 4`."""
 
 _FILE_FORMAT = ("data.path", "data.rows", "data.origin", *(f"data.{key.name}" for key in fields(Dialect)))
 # Settings that cannot affect a run's results, or affect them only through the table.

@@ -23,7 +23,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
 from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, takes_outputs
 from harness.sweep.identity import signature
-from harness.training.arrangement import Cohort
+from harness.training.cohort import Cohort
 from harness.training.early import early_updates
 from harness.training.losses import LossPlan, make_objective
 from harness.training.objective import Objective

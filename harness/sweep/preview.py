@@ -135,12 +135,15 @@ def _print_scans(
         rows = f"{count(data.train_rows, 'training row')}, {count(data.holdout_rows, 'holdout row')}"
         rows += f", {count(data.test_rows, 'test row')}" if data.test_rows else ""
         display.say(f"scan {number}: {data.name}, {rows}, {count(scan.task.epochs, 'epoch')}")
+        if scan.task.reduction:
+            display.say(f"memory: {scan.task.reduction}")
         console.print(_cohorts_table(scan, alone := scan.task.time_alone(range(len(scan.lanes)))), "")
         one_by_one += sum(run.updates * alone[lane] for lane in alone for run in scan.lanes[lane])
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
     times, checkpoints, records = zip(*estimates, strict=True)
     times = [replace(each, read=each.read * share, train=each.train * share) for each in times]
+    needed = max(scan.task.bytes for scan in scans)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
     compiling = duration(sum(each.compile for each in times))
@@ -148,7 +151,7 @@ def _print_scans(
     display.say(
         f"time:   {compiling} to compile, about {training} to train and evaluate",
         f"alone:  about {duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
-        f"memory: {millions(memory)}B with all loops compiled",
+        f"memory: {millions(memory)}B with all loops compiled; {millions(needed)}B computed for the largest scan",
         f"disk:   tables {millions(disk)}B, {sizes}",
         *(describe_tasks(scans, times, cluster) if cluster else ()),
     )

@@ -19,10 +19,11 @@ from harness.sweep.plan import Run
 from harness.sweep.recorder import Recorder
 from harness.sweep.run_fields import ALONE
 from harness.sweep.run_locks import RunLocks
-from harness.sweep.scan_loop import ScanLoop, arrays_under
+from harness.sweep.scan_loop import ScanLoop
 from harness.tracking.point_ledger import is_complete
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
+from harness.training.saved_state import arrays_under
 
 
 class UnusableCheckpoint(Exception):
@@ -96,9 +97,9 @@ def continue_recording(runs: Sequence[Run], store: Store) -> None:
 
 
 def _has_tile(record: Record, run: Run) -> bool:
-    """Return True unless a record's numbers come from a tile of a different length, which only runs on a GPU record."""
+    """Return True unless a record's numbers come from a tile of another length."""
     tile = record.data.tags.get(TILE)
-    return not (tile and run.cohort and record.data.metrics) or tile == str(run.cohort.tile)
+    return not (tile and run.cohort and record.data.metrics) or tile == run.cohort.tile_history
 
 
 @contextlib.contextmanager

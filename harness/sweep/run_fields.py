@@ -55,13 +55,17 @@ def run_tags(run: Run, command: str, device: str) -> dict[str, str]:
         tags |= {"compiler": run.cohort.strategy.compiler, ONEDNN: onednn()}
     if run.cohort and run.cohort.strategy.slice_rows != SLICE_ROWS:
         tags["slice_rows"] = str(run.cohort.strategy.slice_rows)
-    if run.cohort and device.startswith("GPU"):
-        tags |= gpu_facts() | {TILE: str(run.cohort.tile)}
+    tags |= tile_tag(run) | (gpu_facts() if device.startswith("GPU") else {})
     if run.sweeps:
         tags["sweep"] = ",".join(run.sweeps)
     elif run.config.tracking.note:
         tags["mlflow.note.content"] = run.config.tracking.note
     return run.config.tracking.tags | tags
+
+
+def tile_tag(run: Run) -> dict[str, str]:
+    """Return the tag with the number of lanes per call, which affects rounding; none if it is unknown."""
+    return {TILE: run.cohort.tile_history} if run.cohort else {}
 
 
 def config_yaml(config: Config) -> str:

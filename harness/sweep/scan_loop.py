@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from harness.formatting import count
 from harness.runtime.signals import defer_signals
 from harness.sweep.checkpoint import Checkpoint, Saved
@@ -17,10 +15,15 @@ from harness.sweep.display import Display
 from harness.sweep.executor import Executor, Task
 from harness.sweep.plan import Group, Run, arrange
 from harness.sweep.recorder import Recorder
+from harness.sweep.run_fields import tile_tag
 from harness.sweep.search.bracket import NOTHING, RunBracket, with_bracket
 from harness.tracking.records import Record
 from harness.tracking.tracker import Tracker
-from harness.training.events import Diverged, EpochEnd, Failed, Measured, Progress, Stopped
+from harness.training.events import Diverged, EpochEnd, Failed, Measured, OutOfMemory, Progress, Stopped
+from harness.training.saved_state import arrays_under
+
+Happening = EpochEnd | Measured | Stopped | Diverged | Failed | OutOfMemory
+"""What is recorded."""
 
 
 class PreparedScan(NamedTuple):
@@ -42,11 +45,17 @@ def prepare_scans(
 
 
 def _prepared(group: Group, task: Task) -> PreparedScan:
-    scan_bytes, device_bytes = task.bytes, task.device_bytes
-    for cohort in task.cohorts:
-        for run in (run for lane in cohort.lanes for run in group.lanes[lane]):
+    scan = PreparedScan(group.lanes, task)
+    _tell_runs(scan)
+    return scan
+
+
+def _tell_runs(scan: PreparedScan) -> None:
+    """Let runs know how they are trained."""
+    scan_bytes, device_bytes = scan.task.bytes, scan.task.device_bytes
+    for cohort in scan.task.cohorts:
+        for run in (run for lane in cohort.lanes for run in scan.lanes[lane]):
             run.cohort, run.scan_bytes, run.device_bytes = cohort, scan_bytes, device_bytes
-    return PreparedScan(group.lanes, task)
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class ScanLoop:
             raise ValueError(f"there is no scan {number}")
         if number < len(self.scans):
             self.scans[number].task.restore(arrays_under("scan/", saved.arrays))
+            _tell_runs(self.scans[number])  # Its tiles are now those of the checkpoint.
         return number
 
     def run(self, first: int = 0) -> None:
@@ -90,6 +100,8 @@ class ScanLoop:
         self.display.clear()
 
     def _train(self, number: int, scan: PreparedScan) -> None:
+        if scan.task.reduction:
+            self.display.say(f"memory: {scan.task.reduction}")
         self._show(scan.task, rows=0, epoch=0)
         with defer_signals() as stop, contextlib.closing(scan.task.run()) as events:
             for event in events:
@@ -114,7 +126,10 @@ class ScanLoop:
         for lane, seconds in scan.task.time_alone(lanes).items():
             self.recorder.timed_alone(scan.lanes[lane], seconds)
 
-    def _record(self, scan: PreparedScan, event: EpochEnd | Measured | Stopped | Diverged | Failed) -> None:
+    def _record(self, scan: PreparedScan, event: Happening) -> None:
+        if isinstance(event, OutOfMemory):
+            self._note_tiles(scan, event)
+            return
         lane = scan.lanes[event.lane]
         match event:
             case EpochEnd():
@@ -127,6 +142,13 @@ class ScanLoop:
                 self.recorder.diverged(lane, event)
             case Failed():
                 self.recorder.failed(lane, event)
+
+    def _note_tiles(self, scan: PreparedScan, event: OutOfMemory) -> None:
+        """Say what has been changed for lack of memory, and record the tiles of the runs whose rounding it changes."""
+        self.display.say(f"memory: {event.sentence}")
+        _tell_runs(scan)
+        for run in (run for lane in event.lanes for run in scan.lanes[lane] if not run.status):
+            self.tracker.tag(run.run_id, tile_tag(run))
 
     def _show(self, task: Task, rows: int, epoch: int) -> None:
         ended = sum(bool(run.status) for run in self.runs)
@@ -164,8 +186,3 @@ class ScanLoop:
             "recorder": facts,
         }  # type: ignore[typeddict-item]
         return Saved(saved, arrays)
-
-
-def arrays_under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays whose names start with `prefix`, without the prefix."""
-    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}

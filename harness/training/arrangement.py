@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
 
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
+from harness.training.cohort import Cohort
 from harness.training.compilations import Compilation, compilation
 from harness.training.early import early_updates
 from harness.training.encoding import Encoding
 from harness.training.events import Failed
 from harness.training.lane import Lane
 from harness.training.lanes import Recipe, Stack
-from harness.training.metrics import Evaluation
-from harness.training.strategy import Strategy
+from harness.training.loops import Loop
+from harness.training.saved_state import State, numbers
 from harness.training.tile import Tile
-from harness.training.tile_length import tile_length
+from harness.training.tile_length import LONGEST_EVER, smaller, tile_length
 from harness.training.update_memory import UpdateMemory
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Lanes that share compiled loops.
-
-    Attributes:
-        lanes: Lanes by index.
-        tile: Lanes updated by one call.
-        strategy: How their updates are compiled and divided into slices.
-        memory: The memory that an update of one lane needs in a plain implementation.
-        batch_layers: Layers that normalize over a whole chunk, which is then never divided into slices.
-        step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
-    """
-
-    lanes: list[int]
-    tile: int
-    strategy: Strategy
-    memory: UpdateMemory
-    batch_layers: list[str]
-    step_rows: int
 
 
 def idle_cores(cohorts: Sequence[Cohort], threads: int, cores: int) -> str:
@@ -48,7 +32,7 @@ def idle_cores(cohorts: Sequence[Cohort], threads: int, cores: int) -> str:
     Tiles are updated in parallel. More threads per operation are never chosen automatically, because they change
     rounding, and results would then depend on the number of lanes and cores.
     """
-    tiles = sum(-(-len(cohort.lanes) // cohort.tile) for cohort in cohorts)
+    tiles = sum(cohort.tiles for cohort in cohorts)
     is_graph = any(cohort.strategy.compiler == "graph" for cohort in cohorts)
     if not is_graph or threads > 1 or tiles > cores // 2:
         return ""
@@ -59,21 +43,35 @@ def idle_cores(cohorts: Sequence[Cohort], threads: int, cores: int) -> str:
     )
 
 
+class _Kind(NamedTuple):
+    """What the tiles of a cohort have in common."""
+
+    compiled: Compilation
+    loop: Loop
+    early: list[int]  # Updates after which they are measured inside an epoch.
+
+
 @dataclass
 class Arrangement:
     """The cohorts and tiles of a scan, and the layout of its blocks.
 
     Attributes:
-        stacks: The stacks by recipe.
-        failures: Lanes whose models could not be built.
+        stacks: By recipe.
+        rejected: Lanes whose models could not be built.
+        failures: Likewise, and lanes whose state could not.
         reach: Rows of the longest chunk computed in one step.
     """
 
+    lanes: Sequence[Lane]
+    train: Blocks
+    curve_points: int
     cohorts: list[Cohort] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
     stacks: dict[Recipe, Stack] = field(default_factory=dict)
+    rejected: list[Failed] = field(default_factory=list)
     failures: list[Failed] = field(default_factory=list)
     reach: int = 0
+    _kinds: list[_Kind] = field(default_factory=list)
 
     @property
     def slice_rows(self) -> int:
@@ -85,8 +83,83 @@ class Arrangement:
         """Rows of the previous block to repeat, so that every slice and single-step chunk is complete."""
         return max(self.slice_rows, self.reach)
 
+    def add(self, cohort: Cohort, compiled: Compilation, loop: Loop, early: list[int]) -> None:
+        """Add a cohort, without tiles."""
+        self.cohorts.append(cohort)
+        self._kinds.append(_Kind(compiled, loop, early))
 
-def arrange(
+    def build(self) -> None:
+        """Build the tiles of all cohorts: the models and the state of their lanes."""
+        self.tiles, self.failures = [], [*self.rejected]
+        for number, (cohort, kind) in enumerate(zip(self.cohorts, self._kinds, strict=True)):
+            try:
+                self.tiles += self._built(number, cohort, kind)
+            except ConfigError:
+                raise
+            except Exception as error:
+                self.failures += [Failed.of(index, error) for index in cohort.lanes]
+        for stack in self.stacks.values():
+            stack.drop_initial_models()
+
+    def _built(self, number: int, cohort: Cohort, kind: _Kind) -> list[Tile]:
+        evaluations = functools.partial(kind.compiled.evaluation, self.train.scaler)
+        own = {index: self.lanes[index] for index in cohort.lanes}
+        tiles = []
+        for start in range(0, len(cohort.lanes), cohort.tile):
+            some = {index: self.lanes[index] for index in cohort.lanes[start : start + cohort.tile]}
+            how = (cohort.tile, kind.compiled.stack, kind.loop, evaluations, self.curve_points, kind.early, own)
+            tile = Tile(some, *how)
+            tile.cohort, tile.is_fixed = number, cohort.is_fixed
+            tiles.append(tile)
+        return tiles
+
+    def shrink(self, number: int, updates: int | None = None) -> Mapping[Tile, Sequence[Tile]]:
+        """Replace the tiles of a cohort by smaller ones; return these by the tile that they replace.
+
+        `updates` is after how many this happens; None means that of the tile that has made most.
+        """
+        mine = [tile for tile in self.tiles if tile.cohort == number]
+        updates = max((tile.updates for tile in mine), default=0) if updates is None else updates
+        self.cohorts[number] = self.cohorts[number].shrunk(updates)
+        parts = {tile: tile.parts(self.cohorts[number].tile) for tile in mine}
+        self.tiles = [part for tile in self.tiles for part in parts.get(tile, [tile])]
+        return parts
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the lengths of the tiles of each cohort so far: `[number, length, updates]`, the present one last."""
+        rows = [
+            [number, length, updates]
+            for number, cohort in enumerate(self.cohorts)
+            for length, updates in (*cohort.earlier, (cohort.tile, 0))
+        ]
+        return {"tiles": np.array(rows, np.int64).reshape(-1, 3)}
+
+    def restore(self, state: State) -> bool:
+        """Divide the lanes as when the state was saved, before any update; return whether tiles have been replaced.
+
+        Raises:
+            ValueError: The state belongs to other lanes.
+        """
+        rows = numbers(state, "tiles", [None, 3], 0, 1 << 62).tolist()
+        found = [[tuple(row[1:]) for row in rows if row[0] == number] for number in range(len(self.cohorts))]
+        for cohort, lengths in zip(self.cohorts, found, strict=True):
+            chain = [length for length, _ in lengths]
+            is_chain = bool(chain) and all(before > 1 and after == smaller(before) for before, after in pairwise(chain))
+            if not is_chain or not 0 < chain[0] <= LONGEST_EVER or (cohort.is_fixed and chain != [cohort.tile]):
+                raise ValueError("it has tiles of other lanes")
+        if sum(map(len, found)) != len(rows):
+            raise ValueError("it belongs to other lanes")
+        first = [lengths[0][0] for lengths in found]
+        if is_new := [cohort.tile for cohort in self.cohorts] != first:
+            self.cohorts = [replace(cohort, tile=tile) for cohort, tile in zip(self.cohorts, first, strict=True)]
+            self.build()
+        for number, lengths in enumerate(found):
+            for _, updates in lengths[:-1]:
+                self.shrink(number, updates)
+        return is_new
+
+
+def form_cohorts(
     lanes: Sequence[Lane],
     train: Blocks,
     holdout: Blocks,
@@ -99,21 +172,21 @@ def arrange(
     curve_points: int,
     early: bool,
 ) -> Arrangement:
-    """Build the models: small chunks come first, since they are slowest, and long-lived lanes share tiles.
+    """Build a model for each recipe, and form cohorts: small chunks first, as they are slowest; no tiles yet.
 
     The arguments are those of `harness.training.trainer.Scan`.
 
     Raises:
         ConfigError: A model cannot be trained as configured. Any other error while building one becomes a failure.
     """
-    found = Arrangement()
+    found = Arrangement(lanes, train, curve_points)
 
     cohorts: dict[tuple[int, Recipe], list[int]] = {}
     for index, lane in enumerate(lanes):
         cohorts.setdefault((lane.chunk, lane.recipe), []).append(index)
 
     @functools.cache
-    def parts(recipe: Recipe) -> tuple[Compilation, Evaluation, UpdateMemory, int]:
+    def parts(recipe: Recipe) -> tuple[Compilation, UpdateMemory, int]:
         compiled = compilation(recipe, encoding, device, lanes=tile or 1)
         stack = found.stacks[recipe] = compiled.stack
         memory = UpdateMemory.of(stack, train.targets)
@@ -125,27 +198,22 @@ def arrange(
             lanes=max(len(members) for (_, other), members in cohorts.items() if other == recipe),
             step_rows=min(max(chunk for chunk, other in cohorts if other == recipe), stack.whole_rows),
         )
-        return compiled, compiled.evaluation(train.scaler, length), memory, length
+        return compiled, memory, length
 
     for (chunk, recipe), members in sorted(cohorts.items(), key=lambda item: item[0][0]):
         try:
-            compiled, evaluation, memory, length = parts(recipe)
+            compiled, memory, length = parts(recipe)
             stack, loop = compiled.stack, compiled.loop(chunk, train.rows, gram=gram)
             limit = stack.whole_rows if chunk <= stack.whole_rows else stack.strategy.slice_rows
             found.reach = max(found.reach, min(chunk, limit))
             members.sort(key=lambda index: -lanes[index].stops[-1])
             step_rows = 0 if loop.gram_source else min(chunk, limit)
-            found.cohorts.append(Cohort(members, length, stack.strategy, memory, stack.batch_layers(), step_rows))
-            cohort = {index: lanes[index] for index in members}
+            how = (stack.strategy, memory, stack.batch_layers(), step_rows)
             last = lanes[members[0]].stops[-1]
             measured = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
-            for start in range(0, len(members), length):
-                some = {index: lanes[index] for index in members[start : start + length]}
-                found.tiles.append(Tile(some, length, stack, loop, evaluation, curve_points, measured, cohort))
+            found.add(Cohort(members, length, *how, is_fixed=tile is not None), compiled, loop, measured)
         except ConfigError:
             raise
         except Exception as error:
-            found.failures += [Failed.of(index, error) for index in members]
-    for stack in found.stacks.values():
-        stack.drop_initial_models()
+            found.rejected += [Failed.of(index, error) for index in members]
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -49,6 +49,12 @@ class BestEpochs:
         """Take over a lane from the best epochs of another tile."""
         if best := other._best.pop(lane, None):
             self._best[lane] = best
+
+    def part(self, lanes: Collection[int]) -> BestEpochs:
+        """Return those of some of the lanes, for a part of the tile."""
+        found = BestEpochs(self._metrics)
+        found._best = {lane: best for lane, best in self._best.items() if lane in lanes}
+        return found
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state for `restore`; empty if no lane keeps its best epoch."""

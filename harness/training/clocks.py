@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -25,3 +28,13 @@ class Clocks:
             yield
         finally:
             setattr(self, name, getattr(self, name) + time.perf_counter() - start)
+
+    def reading(self, blocks: Generator[T]) -> Iterator[T]:
+        """Yield `blocks`; the time spent waiting for each counts as reading."""
+        with contextlib.closing(blocks):
+            while True:
+                with self.time("read"):
+                    block = next(blocks, None)
+                if block is None:
+                    return
+                yield block

@@ -46,6 +46,12 @@ class TileCurve:
         """Continue with what `kept` returned."""
         self._pieces = [(updates, losses)]
 
+    def part(self, start: int, tile: int) -> TileCurve:
+        """Return the curve of `tile` lanes from `start`."""
+        found = TileCurve(tile, self._totals, self._points)
+        found._pieces = [(updates, losses[:, start : start + tile]) for updates, losses in self._pieces]
+        return found
+
     def clear(self) -> None:
         """Begin the next epoch."""
         self._pieces = []

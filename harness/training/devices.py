@@ -15,8 +15,8 @@ class Devices:
     """The devices of a scan.
 
     Attributes:
-        names: TensorFlow's names for the devices; the first one also computes everything outside tiles.
-        workers: Number of parallel calls.
+        names: TensorFlow's names; the first device also computes everything outside tiles.
+        workers: Maximum number of calls that run at the same time.
     """
 
     def __init__(self, names: Sequence[str], workers: int | None) -> None:
@@ -31,6 +31,12 @@ class Devices:
         for tile in tiles:
             tile.device = min(updates, key=updates.__getitem__)
             updates[tile.device] += tile.loop.updates
+
+    def take_turns(self) -> bool:
+        """Make one call at a time on each device from now on; return False if that was so already."""
+        was_so = self._takes_turns or self.workers == 1
+        self._takes_turns = True
+        return not was_so
 
     def each(self, pool: Executor, tiles: Iterable[Tile], work: Callable[[Tile], None]) -> None:
         """Run `work` for all tiles, each on its device."""

@@ -108,6 +108,19 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class OutOfMemory:
+    """A device has run out of memory, and training continues with fewer calls at once, or smaller tiles.
+
+    Attributes:
+        lanes: The lanes whose tiles are smaller now; none if there are only fewer calls.
+        sentence: What happened.
+    """
+
+    lanes: tuple[int, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """Rows trained on so far, over all epochs. `Scan.state` is complete only when this event is emitted."""
 
@@ -115,4 +128,4 @@ class Progress:
     epoch: int
 
 
-Event = EpochEnd | Measured | Stopped | Diverged | Failed | Progress
+Event = EpochEnd | Measured | Stopped | Diverged | Failed | OutOfMemory | Progress

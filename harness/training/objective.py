@@ -106,7 +106,7 @@ class Objective(ABC):
 
     @abstractmethod
     def start(self, tile: int) -> Accumulators:
-        """Return empty accumulators for `tile` lanes."""
+        """Return empty accumulators: scalars, or arrays with equally many values for each of `tile` lanes, in order."""
 
     @abstractmethod
     def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:

@@ -10,6 +10,11 @@ from numpy.typing import DTypeLike
 State = Mapping[str, np.ndarray]
 
 
+def arrays_under(prefix: str, state: State) -> dict[str, np.ndarray]:
+    """Return the arrays whose names start with `prefix`, which is removed."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
 def require_names(state: State, names: Collection[str]) -> None:
     """Raise `ValueError` unless the state has exactly these arrays."""
     if set(state) != set(names):

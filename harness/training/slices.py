@@ -21,6 +21,10 @@ Grams = np.ndarray | Exception
 """Gram matrices of slices, float64 `[slices, columns, columns]`, or the error that prevented them."""
 
 
+class NotSent(Exception):
+    """A block could not be sent to a device."""
+
+
 class DeviceBlock(NamedTuple):
     """A block of rows as tensors.
 
@@ -49,7 +53,7 @@ class DeviceBlock(NamedTuple):
         """Return the block with the tensors on a device; raises the error that prevented it."""
         found = self.others.get(device, (self.x, self.y))
         if isinstance(found, Exception):
-            raise found
+            raise NotSent(f"{device}: {type(found).__name__}: {found}") from found
         return self._replace(x=found[0], y=found[1], others=MappingProxyType({}))
 
     def part(self, start: int, stop: int) -> DeviceBlock:

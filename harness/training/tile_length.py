@@ -15,6 +15,9 @@ SMALL_TILE, SMALL_WEIGHTS = 8, 1000
 LONGEST, LONGEST_UNROLLED = 1024, 8
 """Maximum number of unrolled lanes on a GPU; each is compiled separately, which takes 16 s for eight small CNNs."""
 
+LONGEST_EVER = 10_000
+"""The longest that users can choose."""
+
 STEP = 8
 """Larger lengths are multiples of this."""
 
@@ -47,3 +50,8 @@ def tile_length(
     calls = -(-lanes // most)
     length = -(-lanes // calls)
     return min(length if length <= STEP else -(-length // STEP) * STEP, most)
+
+
+def smaller(length: int) -> int:
+    """Return the length of the tiles that replace one of `length` if memory runs out: its largest proper divisor."""
+    return next(found for found in range(length // 2, 0, -1) if length % found == 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
@@ -14,21 +14,21 @@ from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.runtime.device import total_bytes
 from harness.runtime.memory import release_memory
 from harness.training.alone import time_lanes
-from harness.training.arrangement import arrange
+from harness.training.arrangement import form_cohorts
+from harness.training.calls import Calls
 from harness.training.clocks import Clocks
+from harness.training.cohort import Cohort
 from harness.training.devices import Devices
 from harness.training.encoding import Encoding
-from harness.training.events import Ending, EpochEnd, Event, Failed, Progress, Stopped
+from harness.training.events import Ending, EpochEnd, Event, Failed, OutOfMemory, Progress, Stopped
 from harness.training.feed import Feed, FeedLimits
 from harness.training.lane import Lane
 from harness.training.packing import pack, require_one_place
-from harness.training.saved_state import array, numbers, require_names
+from harness.training.saved_state import array, arrays_under, numbers, require_names
+from harness.training.scan_memory import Load, blocks_bytes
 from harness.training.slices import DeviceBlock
 from harness.training.stopper import Stopper
 from harness.training.tile import Tile
-
-READ_AHEAD = 4
-"""Blocks in memory at once: two read ahead, and two on the device."""
 
 
 class Scan:
@@ -38,7 +38,7 @@ class Scan:
         clocks: Time spent so far.
         rows: Number of training rows, which is the number of rows per epoch.
         epochs: Number of epochs of the lane that trains longest.
-        cohorts: The cohorts that the lanes form.
+        reduction: What was cut down for lack of memory before the start, as a sentence; empty if nothing was.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Scan:
         device: str = "/CPU:0",
         other_devices: Sequence[str] = (),
         device_bytes: int = 0,
+        free_bytes: float = math.inf,
         curve_points: int = 1000,
         early: bool = False,
         test: Blocks | None = None,
@@ -73,6 +74,7 @@ class Scan:
             device: TensorFlow's name for the device.
             other_devices: Devices that train some of the tiles.
             device_bytes: Usable memory of a GPU, which limits tiles; 0 if unknown.
+            free_bytes: Memory that the scan may take; it makes fewer calls at once, and has smaller tiles, to fit.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
             early: Whether to also evaluate lanes within the first epochs; see `harness.training.early`.
             test: Rows on which a lane is evaluated when it stops.
@@ -89,8 +91,8 @@ class Scan:
         self._device, self._devices = device, Devices([device, *other_devices], workers)
         self._stopper, self._feed_limits = stopper, feed_limits
         self._test = test if test and test.rows else None
-        self._epoch, self._row = 1, 0  # The position at which training continues.
-        arranged = arrange(
+        self._epoch, self._row = 1, 0  # The position where training continues.
+        arranged = self._arranged = form_cohorts(
             *(lanes, train, holdout, encoding or Encoding(train.category_counts), device),
             device_bytes=device_bytes,
             tile=tile,
@@ -98,13 +100,23 @@ class Scan:
             curve_points=curve_points,
             early=early,
         )
-        self.cohorts, self._tiles, self._stacks = arranged.cohorts, arranged.tiles, arranged.stacks
-        self._devices.place(self._tiles)
-        self._failures, self._slice_rows = arranged.failures, arranged.slice_rows
+        self._slice_rows = arranged.slice_rows
         if (self._slice_rows, arranged.overlap) != (SLICE_ROWS, SLICE_ROWS):
             self._train = self._train.cut(self._slice_rows, arranged.overlap)
             self._holdout = self._holdout.cut(self._slice_rows, 0)
             self._test = self._test and self._test.cut(self._slice_rows, 0)
+        load = self._load
+        fitted = load.fitted(free_bytes)
+        self.reduction = fitted.difference(load, free_bytes)
+        arranged.cohorts, self._devices.workers = [*fitted.cohorts], fitted.calls * fitted.devices
+        arranged.build()
+        self._devices.place(arranged.tiles)
+        self._calls = Calls(self._devices, arranged)
+
+    @property
+    def cohorts(self) -> Sequence[Cohort]:
+        """The cohorts that the lanes form."""
+        return self._arranged.cohorts
 
     def run(self) -> Generator[Event]:
         """Train all lanes to their last stops, reading each block at most once per epoch.
@@ -112,40 +124,39 @@ class Scan:
         The time that the consumer spends between events is not counted by any clock.
 
         Yields:
-            `Progress` after each block (or group of joined blocks) and after each epoch. `Measured` within the first
-            epochs, if requested. After each epoch, each lane emits `EpochEnd`, followed by `Stopped` if it stops there;
-            or else `Diverged` or `Failed` once, and then no further events.
+            `Progress` after each block (or group of joined blocks) and after each epoch. If wanted, `Measured` inside
+            the first epochs. `OutOfMemory` when something was cut down. After each epoch, each lane emits `EpochEnd`,
+            followed by `Stopped` if it stops there; or else `Diverged` or `Failed` once, and then no further events.
         """
-        yield from self._failures
+        yield from self._arranged.failures
         with ThreadPoolExecutor(self._devices.workers) as pool:
             train, holdout = (self._feed(blocks, pool) for blocks in (self._train, self._holdout))
             with self.clocks.time("compile"):
                 self._compile(train, holdout, pool)
                 release_memory()
-            yield from self._fail()
+            yield from self._ended()
             for epoch in range(self._epoch, self.epochs + 1):
-                active = [tile for tile in self._tiles if tile.active(epoch)]
+                active = self._active(epoch)
                 if not active:
                     break
                 loops = {tile.loop for tile in active}
-                for block in self._timed(train.read(epoch, loops, self._row)):
-                    yield from self._train_on(pool, active, block, holdout, epoch)
+                for block in self.clocks.reading(train.read(epoch, loops, self._row)):
+                    yield from self._train_on(pool, self._active(epoch), block, holdout, epoch)
                     self._row = block.stop
                     yield Progress((epoch - 1) * self.rows + block.stop, epoch)
-                if self._test and (stopping := [tile for tile in active if tile.stops(epoch)]):
-                    self._evaluate(pool, stopping, self._feed(self._test, pool), epoch)
-                    for tile in stopping:
+                if self._test and (stopping := [tile for tile in self._active(epoch) if tile.stops(epoch)]):
+                    for tile in self._evaluate(pool, stopping, self._feed(self._test, pool), epoch):
                         tile.keep_test()
-                self._evaluate(pool, active, holdout, epoch)
-                yield from self._fail()
+                active = self._evaluate(pool, self._active(epoch), holdout, epoch)
+                yield from self._ended()
                 for tile, event in self._end_epoch(active, epoch):
                     if isinstance(event, Stopped) and event.ending is not Ending.pruned:
                         yield self._measure_kept(pool, tile, event, holdout)
                     else:
                         yield event
-                yield from self._fail()
-                pack(self._tiles, epoch + 1)
-                yield from self._fail()
+                yield from self._ended()
+                pack(self._arranged.tiles, epoch + 1)
+                yield from self._ended()
                 self._epoch, self._row = epoch + 1, 0
                 yield Progress(epoch * self.rows, epoch)
 
@@ -161,13 +172,14 @@ class Scan:
 
     @property
     def bytes(self) -> float:
-        """Bytes that the scan needs for blocks, the state of all lanes, and the updates that run in parallel."""
-        parts = (self._train, self._holdout)
-        blocks = max(part.bytes * (READ_AHEAD if part.rows > part.block_rows else 1) for part in parts)
-        tiles = [each for each in self.cohorts for _ in range(0, len(each.lanes), each.tile)]
-        lanes = sum(each.tile * each.memory.lane_bytes for each in tiles)
-        steps = sorted(each.tile * each.step_rows * each.memory.row_bytes for each in tiles)
-        return blocks + lanes + sum(steps[-self._devices.workers :])
+        """Bytes that the scan needs at once on each device."""
+        return self._load.bytes
+
+    @property
+    def _load(self) -> Load:
+        devices = len(self._devices.names) if "GPU" in self._device else 1
+        calls = -(-self._devices.workers // devices)
+        return Load(self._arranged.cohorts, blocks_bytes(self._train, self._holdout), calls, devices)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state, as plain arrays, from which an identical scan continues bit-identically.
@@ -176,9 +188,9 @@ class Scan:
         """
         arrays = {
             f"tile/{index}/{key}": value
-            for index, tile in enumerate(self._tiles)
+            for index, tile in enumerate(self._arranged.tiles)
             for key, value in tile.state().items()
-        }
+        } | self._arranged.state()
         if self._stopper:
             arrays |= {f"stopper/{key}": value for key, value in self._stopper.state().items()}
         return arrays | {
@@ -200,13 +212,15 @@ class Scan:
             raise ValueError(f"epoch {epoch}, row {row} is not a position of this scan")
         if not (np.isfinite(clocks).all() and (clocks >= 0).all()):
             raise ValueError("its clocks are not times")
-        tiles = [_below(state, f"tile/{index}/") for index in range(len(self._tiles))]
-        stopper = _below(state, "stopper/") if self._stopper else {}
+        if self._arranged.restore(state):
+            self._devices.place(self._arranged.tiles)
+        tiles = [arrays_under(f"tile/{index}/", state) for index in range(len(self._arranged.tiles))]
+        stopper = arrays_under("stopper/", state) if self._stopper else {}
         known = {f"tile/{index}/{name}" for index, tile in enumerate(tiles) for name in tile}
-        require_names(state, {"position", "clocks", *known, *(f"stopper/{name}" for name in stopper)})
-        for tile, arrays in zip(self._tiles, tiles, strict=True):
+        require_names(state, {"position", "clocks", "tiles", *known, *(f"stopper/{name}" for name in stopper)})
+        for tile, arrays in zip(self._arranged.tiles, tiles, strict=True):
             tile.restore(arrays, epoch, tile.updates_before(row, self.rows))
-        require_one_place(self._tiles)
+        require_one_place(self._arranged.tiles)
         if self._stopper:
             self._stopper.restore(stopper)
         self._epoch, self._row = epoch, row
@@ -220,7 +234,9 @@ class Scan:
         with ThreadPoolExecutor(1) as pool, tf.device(self._device):
             block = self._feed(self._train, pool).empty()
             kinds = [[lane for lane in cohort.lanes if lane in lanes] for cohort in self.cohorts]
-            return time_lanes([{lane: self._lanes[lane] for lane in kind} for kind in kinds], self._stacks, block)
+            return time_lanes(
+                [{lane: self._lanes[lane] for lane in kind} for kind in kinds], self._arranged.stacks, block
+            )
 
     def _feed(self, blocks: Blocks, pool: ThreadPoolExecutor) -> Feed:
         return Feed(blocks, self._devices.names, pool, self._feed_limits)
@@ -231,32 +247,37 @@ class Scan:
         """Train on a block; tiles that pause are evaluated together before they continue."""
         while tiles:
             with self.clocks.time("train"):
-                self._devices.each(pool, tiles, lambda tile: tile.advance(block))
-            yield from self._fail()
+                tiles = self._calls.each(pool, tiles, lambda tile: tile.advance(block))
+            yield from self._ended()
             tiles = [tile for tile in tiles if tile.is_paused]
             if tiles:
-                self._evaluate(pool, tiles, holdout, epoch)
-                yield from self._fail()
+                tiles = self._evaluate(pool, tiles, holdout, epoch)
+                yield from self._ended()
                 for tile in tiles:
                     yield from tile.measure(epoch)
 
-    def _evaluate(self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], holdout: Feed, epoch: int) -> None:
-        for block in self._timed(holdout.read(epoch)):
+    def _evaluate(self, pool: ThreadPoolExecutor, tiles: Sequence[Tile], holdout: Feed, epoch: int) -> Sequence[Tile]:
+        for block in self.clocks.reading(holdout.read(epoch)):
             with self.clocks.time("evaluate"):
-                self._devices.each(pool, tiles, lambda tile: tile.evaluate(block))  # noqa: B023
+                tiles = self._calls.each(pool, tiles, lambda tile: tile.evaluate(block))  # noqa: B023
+        return tiles
 
-    def _fail(self) -> Iterator[Failed]:
-        for tile in self._tiles:
+    def _active(self, epoch: int) -> list[Tile]:
+        return [tile for tile in self._arranged.tiles if tile.active(epoch)]
+
+    def _ended(self) -> Iterator[OutOfMemory | Failed]:
+        yield from self._calls.notices
+        self._calls.notices.clear()
+        for tile in self._arranged.tiles:
             yield from tile.fail()
 
-    def _measure_kept(self, pool: ThreadPoolExecutor, tile: Tile, event: Stopped, holdout: Feed) -> Stopped:
+    def _measure_kept(self, pool: ThreadPoolExecutor, tile: Tile, event: Stopped, holdout: Feed) -> Stopped | Failed:
         test = self._feed(self._test, pool) if self._test else None
-        with tf.device(self._device):
-            return tile.measure_kept(
-                event,
-                lambda: self._timed(holdout.read(event.epoch)),
-                (lambda: self._timed(test.read(event.epoch))) if test else None,
-            )
+        return tile.measure_kept(
+            event,
+            lambda: self.clocks.reading(holdout.read(event.epoch)),
+            (lambda: self.clocks.reading(test.read(event.epoch))) if test else None,
+        )
 
     def _end_epoch(self, active: Sequence[Tile], epoch: int) -> Iterator[tuple[Tile, Event]]:
         ends: list[EpochEnd] = []
@@ -272,18 +293,5 @@ class Scan:
     def _compile(self, train: Feed, holdout: Feed, pool: ThreadPoolExecutor) -> None:
         """Compile all tiles with empty blocks, which are freed afterwards."""
         blocks = train.empty(), holdout.empty() if self._holdout.rows else None
-        self._devices.each(pool, self._tiles, lambda tile: tile.compile(*blocks))
-
-    def _timed(self, blocks: Generator[DeviceBlock]) -> Iterator[DeviceBlock]:
-        """Yield `blocks`; the time spent waiting for each counts as reading."""
-        with contextlib.closing(blocks):
-            while True:
-                with self.clocks.time("read"):
-                    block = next(blocks, None)
-                if block is None:
-                    return
-                yield block
-
-
-def _below(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        tiles = [tile for tile in self._arranged.tiles if tile.positions]
+        self._calls.each(pool, tiles, lambda tile: tile.compile_all(*blocks))

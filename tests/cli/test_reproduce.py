@@ -382,10 +382,11 @@ def test_only_settings_that_affect_numbers_are_restored() -> None:
         ("GPU (NVIDIA H200)", "1000", 1, 1000),
         ("GPU (NVIDIA H200)", "1000", 0, 16),
         ("GPU (NVIDIA H200)", "-8", 1, 16),
-        ("CPU", "8", 1, 16),
+        ("CPU", "8", 1, 8),
+        ("CPU", "8, then 4", 1, 16),
     ],
 )
-def test_the_tile_of_a_gpu_is_restored_on_a_gpu(
+def test_the_tile_is_restored_on_the_same_kind_of_device(
     recorded: str, tile: str, gpus: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tensorflow as tf

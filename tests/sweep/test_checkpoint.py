@@ -119,7 +119,7 @@ def test_no_pickle_and_nothing_unexpected_is_loaded(tmp_path: Path, name: str) -
     place.save(SAVED)
     place.save(SAVED)
     path = tmp_path / "all" / "c" / "state"
-    write_state(path, "checkpoint 5", contents()[name])
+    write_state(path, "checkpoint 6", contents()[name])
     assert place.load(said.append)
     assert said == [f"resume: {path} does not have the expected fields. Moved to state.damaged."]
     place.close()

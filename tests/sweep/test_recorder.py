@@ -24,7 +24,7 @@ from harness.sweep.run_state import find_states
 from harness.tracking import run_tags
 from harness.tracking.frames import row
 from harness.tracking.tracker import Tracker
-from harness.training.arrangement import Cohort
+from harness.training.cohort import Cohort
 from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
 from harness.training.strategy import Strategy
 from harness.training.update_memory import UpdateMemory

@@ -60,21 +60,6 @@ def test_a_gpu_takes_one_call_at_a_time() -> None:
     assert Devices(["/CPU:0", "/CPU:1"], None).workers == os.cpu_count()
 
 
-def test_a_device_without_memory_asks_for_smaller_tiles(make_table: Callable[..., Table]) -> None:
-    def fails(*_: Any) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
-
-    table = make_table("a,y\n1,2\n2,4\n3,6\n4,9\n")
-    scan = make_scan([lane(2), lane(4)], table, Scaler.of(table, Scaling.standard), gram=False)
-    scan._tiles[0].loop.advance = fails
-    found = [History(), History()]
-    for event in scan.run():
-        note(found, event)
-    assert found[0].error == "/CPU:0 ran out of memory, with 8 lanes per call. Use runtime.lane_tile=4."
-    assert found[1].error is None
-    assert len(found[1].epochs) == 2
-
-
 class Gone:
     """Stands for a tensor whose device has failed."""
 
@@ -112,7 +97,7 @@ def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoin
     after_an_epoch = (event for event in scan.run() if note(found, event) or event == Progress(scan.rows, 1))
     for number, _ in enumerate(after_an_epoch):  # Before and after its results.
         if number == epochs:
-            lose(scan._tiles[0])
+            lose(scan._arranged.tiles[0])
         if number == 1:
             state = scan.state()
     second = made()
@@ -131,7 +116,7 @@ def test_a_device_that_is_gone_ends_only_its_lanes_and_leaves_a_usable_checkpoin
 def test_lanes_are_not_moved_from_or_to_a_device_that_is_gone(make_table: Callable[..., Table]) -> None:
     table = make_table("a,y\n1,2\n2,4\n3,6\n4,9\n")
     scan = make_scan([lane(2, seed=seed) for seed in range(3)], table, Scaler.of(table, Scaling.standard), tile=2)
-    full, other = scan._tiles
+    full, other = scan._arranged.tiles
     del full.positions[0]
     lose(other)
     full.take([(other, 2)], 1)

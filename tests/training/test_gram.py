@@ -219,7 +219,7 @@ def test_matrices_that_cannot_be_made_fail_their_own_lanes(folder, monkeypatch):
     alone = train([lane(1000)], data, scaler)[0]
     monkeypatch.setattr("harness.training.gram.take_rows", fail)
     found = train([lane(200), lane(1000)], data, scaler)
-    assert found[0].error == "MemoryError: no room"
+    assert found[0].error == "RuntimeError: no memory for the Gram matrices of chunks of 200 rows: no room"
     assert found[0].epochs == []
     assert found[1].numbers == alone.numbers
 

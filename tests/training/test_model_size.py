@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -76,7 +75,7 @@ def test_a_model_that_does_not_fit_into_memory_is_refused(build, lanes: int) -> 
 def test_models_that_are_kept_make_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: OrderedDict = OrderedDict({"some": None})
     monkeypatch.setattr(compilations, "_kept", kept)
-    monkeypatch.setattr(model_values.psutil, "virtual_memory", lambda: SimpleNamespace(available=0 if kept else 10**9))
+    monkeypatch.setattr(model_values, "available_host_bytes", lambda: 0 if kept else 10**9)
     assert compilations.compilation(recipe(linear), Encoding((0,)), "CPU:0", 1).stack
     assert "some" not in kept
 

@@ -1,0 +1,62 @@
+"""Lanes that share compiled loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness.training.strategy import Strategy
+from harness.training.tile_length import smaller
+from harness.training.update_memory import UpdateMemory
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Lanes that share compiled loops.
+
+    Attributes:
+        lanes: By index.
+        tile: Lanes updated by one call.
+        strategy: How their updates are compiled and cut.
+        memory: What an update of one of them needs in a plain implementation.
+        batch_layers: Layers that normalize over a whole chunk, which is then never cut into slices.
+        step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
+        is_fixed: Whether the user has chosen `tile`.
+        earlier: If tiles ran out of memory, how long they were before, and after which update that ended.
+    """
+
+    lanes: list[int]
+    tile: int
+    strategy: Strategy
+    memory: UpdateMemory
+    batch_layers: list[str]
+    step_rows: int
+    is_fixed: bool = False
+    earlier: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return -(-len(self.lanes) // self.tile)
+
+    @property
+    def tile_history(self) -> str:
+        """The lengths of the tiles that have made updates, for example `8, then 4`."""
+        used, since = [], 0
+        for length, until in self.earlier:
+            used += [length] if until > since else []
+            since = until
+        return ", then ".join(map(str, [*used, self.tile]))
+
+    @property
+    def state_bytes(self) -> float:
+        """Bytes that a tile needs between calls."""
+        return self.tile * self.memory.lane_bytes
+
+    @property
+    def call_bytes(self) -> float:
+        """Bytes that a call needs besides."""
+        return self.tile * self.step_rows * self.memory.row_bytes
+
+    def shrunk(self, updates: int) -> Cohort:
+        """Return the cohort with smaller tiles after a number of updates."""
+        return replace(self, tile=smaller(self.tile), earlier=(*self.earlier, (self.tile, updates)))

@@ -1,0 +1,75 @@
+"""Computes the memory that a scan needs, and cuts it down to what is available before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from harness.data.blocks import Blocks
+from harness.formatting import count, memory
+from harness.training.cohort import Cohort
+from harness.training.tile_length import smaller
+
+READ_AHEAD = 4
+"""Blocks in memory at once: two read ahead, and two on the device."""
+
+
+def blocks_bytes(*parts: Blocks) -> float:
+    """Return the bytes of the blocks of the part that needs most."""
+    return max(part.bytes * (READ_AHEAD if part.rows > part.block_rows else 1) for part in parts)
+
+
+class Load(NamedTuple):
+    """What a scan has in memory at once.
+
+    Attributes:
+        cohorts: Their tiles.
+        blocks: Bytes of the blocks of rows.
+        calls: Calls at the same time on a device.
+        devices: Number of devices with memory of their own.
+    """
+
+    cohorts: Sequence[Cohort]
+    blocks: float
+    calls: int
+    devices: int = 1
+
+    @property
+    def bytes(self) -> float:
+        """Bytes on each device."""
+        lanes = sum(each.tiles * each.state_bytes for each in self.cohorts)
+        calls = sorted(each.call_bytes for each in self.cohorts for _ in range(each.tiles))
+        return self.blocks + lanes / self.devices + sum(calls[-self.calls :])
+
+    def fitted(self, free: float) -> Load:
+        """Return a load that fits into `free` bytes, if one does: with fewer calls at once, then with smaller tiles."""
+        load = self
+        while load.bytes > free:
+            cohorts = [*load.cohorts]
+            shrinkable = [number for number, each in enumerate(cohorts) if each.tile > 1 and not each.is_fixed]
+            if load.calls > 1:
+                load = load._replace(calls=load.calls - 1)
+            elif shrinkable:
+                largest = max(shrinkable, key=lambda number: cohorts[number].call_bytes)
+                cohorts[largest] = replace(cohorts[largest], tile=smaller(cohorts[largest].tile))
+                load = load._replace(cohorts=cohorts)
+            else:
+                break
+        return load
+
+    def difference(self, before: Load, free: float) -> str:
+        """Return a sentence on what has been cut down; empty if nothing has."""
+        tiles = {
+            f"{count(now.tile, 'lane')} per call instead of {was.tile}"
+            for was, now in zip(before.cohorts, self.cohorts, strict=True)
+            if was.tile > now.tile
+        }
+        calls = (
+            {f"{count(self.calls, 'call')} at a time instead of {before.calls}"} if self.calls < before.calls else ()
+        )
+        if not (changes := [*calls, *sorted(tiles)]):
+            return ""
+        return (
+            f"{', '.join(changes)}: {memory(before.bytes / 1e6)} would be needed, and {memory(free / 1e6)} is available"
+        )

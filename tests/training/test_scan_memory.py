@@ -1,0 +1,58 @@
+"""A scan that does not fit is cut down before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.runtime.host_memory import _left
+from harness.training.cohort import Cohort
+from harness.training.scan_memory import Load
+from harness.training.strategy import Strategy
+from harness.training.update_memory import UpdateMemory
+
+XLA = Strategy("xla", False, 1024)
+
+
+def load(*, is_fixed: bool = False, devices: int = 1) -> Load:
+    """16 lanes of 10 bytes in two tiles, whose calls take 8 times 100 bytes, beside 40 bytes of blocks."""
+    cohort = Cohort([*range(16)], 8, XLA, UpdateMemory(1, 10), [], 100, is_fixed)
+    return Load([cohort], 40, 2, devices)
+
+
+def test_all_lanes_and_the_calls_that_run_at_once_count() -> None:
+    assert load().bytes == 40 + 16 * 10 + 2 * 800
+    assert load(devices=2).bytes == 40 + 16 * 10 / 2 + 2 * 800
+    assert load()._replace(calls=1).bytes == 40 + 16 * 10 + 800
+
+
+@pytest.mark.parametrize(
+    ("free", "calls", "tile"), [(1800, 2, 8), (1799, 1, 8), (1000, 1, 8), (999, 1, 4), (401, 1, 2), (1, 1, 1)]
+)
+def test_first_fewer_calls_run_at_once_and_then_tiles_are_smaller(free: int, calls: int, tile: int) -> None:
+    found = load().fitted(free)
+    assert (found.calls, found.cohorts[0].tile) == (calls, tile)
+
+
+def test_a_tile_that_the_user_has_chosen_stays() -> None:
+    found = load(is_fixed=True).fitted(1)
+    assert (found.calls, found.cohorts[0].tile) == (1, 8)
+
+
+def test_what_was_cut_down_is_a_sentence() -> None:
+    before = load()
+    assert before.difference(before, 2000) == ""
+    assert before.fitted(600).difference(before, 600) == (
+        "1 call at a time instead of 2, 4 lanes per call instead of 8: 1.8kB would be needed, and 600B is available"
+    )
+
+
+def test_a_control_group_leaves_less(tmp_path: Path) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    for folder, limit, used, cached in ((inner, "max", 5, 0), (inner.parent, "100", 70, 20)):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
+    assert [*_left(tmp_path, inner)] == [50]
