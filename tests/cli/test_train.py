@@ -122,6 +122,7 @@ def test_defaults_whole() -> None:
         "tracking.experiment": None,
         "tracking.log_model": "best",
         "tracking.wait": 600.0,
+        "tracking.lease_seconds": 60.0,
         "tracking.curve_points": 1000,
         "tracking.early_updates": True,
         "tracking.name": None,

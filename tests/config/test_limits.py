@@ -63,7 +63,7 @@ def attempt(key: str, value: object) -> tuple[Config | None, str]:
 def test_all_numeric_keys_are_known() -> None:
     assert {"chunksize", "learning_rate", "epochs", "seed", "data.rows", "data.holdout", "data.split_seed"} < {*KEYS}
     assert {"data.test", "data.folds", "data.fold"} < {*KEYS}
-    assert len(KEYS) == 21
+    assert len(KEYS) == 22
 
 
 @settings(max_examples=600, deadline=None)
