@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path("/sys/fs/cgroup")
+_RECLAIMABLE = ("active_file", "inactive_file", "slab_reclaimable")
 
 
 def available_host_bytes() -> int:
@@ -26,8 +27,9 @@ def _left(root: Path, group: Path) -> Iterator[int]:
             limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
             statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
             if limit != "max":
-                # Cached files are dropped when memory is needed.
-                yield max(int(limit) - int(used) + int(statistics.get("inactive_file", 0)), 0)
+                # The kernel drops these when memory is needed.
+                cached = sum(int(statistics.get(name, 0)) for name in _RECLAIMABLE)
+                yield max(int(limit) - int(used) + cached, 1)
         except (OSError, ValueError):
             pass
         if folder == root:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 
 from harness.formatting import count
@@ -31,13 +31,14 @@ class Calls:
         chosen are never made smaller.
         """
         tiles = [*tiles]
+        failed = {tile for tile in tiles if tile.error}  # Elsewhere: their work is not repeated.
         self._devices.each(pool, tiles, work)
-        if (short := _short(tiles)) and len(tiles) > 1 and self._devices.take_turns():
+        if (short := _short(tiles, failed)) and len(tiles) > 1 and self._devices.take_turns():
             self.notices.append(OutOfMemory((), f"{_names(short)} ran out of memory; now making one call at a time"))
             for tile in short:
                 tile.error = None
             self._devices.each(pool, short, work)
-        while short := [tile for tile in _short(tiles) if tile.length > 1 and not tile.is_fixed]:
+        while short := [tile for tile in _short(tiles, failed) if tile.length > 1 and not tile.is_fixed]:
             again: list[Tile] = []
             for number in dict.fromkeys(tile.cohort for tile in short):
                 replaced = self._shrink(number, [tile for tile in short if tile.cohort == number])
@@ -58,8 +59,8 @@ class Calls:
         return dict(replaced)
 
 
-def _short(tiles: Sequence[Tile]) -> list[Tile]:
-    return [tile for tile in tiles if tile.lacks_memory]
+def _short(tiles: Sequence[Tile], failed: Collection[Tile]) -> list[Tile]:
+    return [tile for tile in tiles if tile.lacks_memory and tile not in failed]
 
 
 def _names(tiles: Sequence[Tile]) -> str:

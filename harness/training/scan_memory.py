@@ -43,19 +43,22 @@ class Load(NamedTuple):
         return self.blocks + lanes / self.devices + sum(calls[-self.calls :])
 
     def fitted(self, free: float) -> Load:
-        """Return a load that fits into `free` bytes, if one does: with fewer calls at once, then with smaller tiles."""
+        """Return a load that fits into `free` bytes: with fewer calls at once, then with smaller tiles.
+
+        If none fits, the load is returned as it is.
+        """
         load = self
         while load.bytes > free:
             cohorts = [*load.cohorts]
-            shrinkable = [number for number, each in enumerate(cohorts) if each.tile > 1 and not each.is_fixed]
             if load.calls > 1:
                 load = load._replace(calls=load.calls - 1)
-            elif shrinkable:
-                largest = max(shrinkable, key=lambda number: cohorts[number].call_bytes)
-                cohorts[largest] = replace(cohorts[largest], tile=smaller(cohorts[largest].tile))
-                load = load._replace(cohorts=cohorts)
-            else:
-                break
+                continue
+            number = max(range(len(cohorts)), key=lambda number: cohorts[number].call_bytes)
+            largest = cohorts[number]
+            if largest.tile == 1 or largest.is_fixed or not largest.call_bytes:
+                return self
+            cohorts[number] = replace(largest, tile=smaller(largest.tile))
+            load = load._replace(cohorts=cohorts)
         return load
 
     def difference(self, before: Load, free: float) -> str:
@@ -69,7 +72,9 @@ class Load(NamedTuple):
             {f"{count(self.calls, 'call')} at a time instead of {before.calls}"} if self.calls < before.calls else ()
         )
         if not (changes := [*calls, *sorted(tiles)]):
-            return ""
+            if self.bytes <= free:
+                return ""
+            return f"{memory(self.bytes / 1e6)} needed, but only {memory(free / 1e6)} available"
         return (
             f"{', '.join(changes)}: {memory(before.bytes / 1e6)} would be needed, and {memory(free / 1e6)} is available"
         )

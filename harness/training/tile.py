@@ -49,6 +49,10 @@ class Tile(TrainedTile):
         if holdout is not None:
             self._evaluation.add(self._sums, self._state.lanes, holdout.on(self.device))
 
+    def _free(self) -> None:
+        super()._free()
+        del self._sums, self._ended_sums
+
     def _keep(self, start: int, length: int) -> None:
         before = self.length
         super()._keep(start, length)
@@ -82,7 +86,7 @@ class Tile(TrainedTile):
             with tf.device(self.device):
                 reads = here(holdout), here(test) if test else None
                 return measure_kept(event, self._stack, self._evaluation, self._state.lanes, *reads)
-        except (tf.errors.OpError, NotSent) as error:
+        except (tf.errors.OpError, NotSent, MemoryError) as error:
             self.positions.pop(event.lane, None)
             self.error = error
             return self._failed(event.lane, error)
@@ -134,7 +138,7 @@ class Tile(TrainedTile):
             if lane in lanes:
                 stops = tuple(stop for stop in self.lanes[lane].stops if stop > epoch)
                 yield self._stopped(lane, epoch, stops, lanes[lane], self._ended_sums)
-                del self.positions[lane]
+                self.positions.pop(lane, None)  # Evaluating its weights may have failed.
 
     def _stopped(
         self,

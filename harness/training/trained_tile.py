@@ -124,8 +124,14 @@ class TrainedTile:
                     part._keep(number * length, length)
                 part.error = None if _is_memory(self.error) else self.error
             except Exception as error:
-                part.error = error
+                # Not as a call's error, after which the tile would be divided again.
+                part.error = RuntimeError(f"the state of its lanes could not be divided: {error}")
+        self._free()
         return found
+
+    def _free(self) -> None:
+        """Free the tensors of a tile that has been replaced."""
+        del self._state
 
     def _keep(self, start: int, length: int) -> None:
         """Keep only the lanes at `length` positions from `start`."""
@@ -163,14 +169,18 @@ class TrainedTile:
         start = block.start if self._paused_at is None else self._paused_at
         pause = self._next_pause(start, block.stop)
         stop = block.stop if pause is None else pause
-        self._state, values = self.loop.advance(self._state, block.on(self.device).part(start, stop))
-        self._paused_at = pause  # Not before the call, which is repeated if memory runs out.
+        state, values = self.loop.advance(self._state, block.on(self.device).part(start, stop))
         numbers = np.arange(self._updates + 1, self._updates + 1 + len(values))
-        self._updates += len(values)
-        for lane, position in self.positions.items():
-            if lane not in self._members.diverged and not (finite := np.isfinite(values[:, position])).all():
-                self._members.diverged[lane] = int(numbers[finite.argmin()])
+        diverged = {
+            lane: int(numbers[finite.argmin()])
+            for lane, position in self.positions.items()
+            if lane not in self._members.diverged and not (finite := np.isfinite(values[:, position])).all()
+        }
         self._curve.add(numbers, values)
+        # Last, since the call is repeated if memory runs out.
+        self._state, self._paused_at = state, pause
+        self._updates += len(values)
+        self._members.diverged |= diverged
 
     def _next_pause(self, start: int, stop: int) -> int | None:
         """Return the row of an epoch, in `(start, stop]`, at which the next early update ends, if it ends there."""

@@ -108,7 +108,9 @@ class Scan:
         load = self._load
         fitted = load.fitted(free_bytes)
         self.reduction = fitted.difference(load, free_bytes)
-        arranged.cohorts, self._devices.workers = [*fitted.cohorts], fitted.calls * fitted.devices
+        arranged.cohorts = [*fitted.cohorts]
+        if fitted.calls < load.calls:
+            self._devices.workers = fitted.calls * fitted.devices
         arranged.build()
         self._devices.place(arranged.tiles)
         self._calls = Calls(self._devices, arranged)
@@ -136,10 +138,8 @@ class Scan:
                 release_memory()
             yield from self._ended()
             for epoch in range(self._epoch, self.epochs + 1):
-                active = self._active(epoch)
-                if not active:
+                if not (loops := {tile.loop for tile in self._active(epoch)}):
                     break
-                loops = {tile.loop for tile in active}
                 for block in self.clocks.reading(train.read(epoch, loops, self._row)):
                     yield from self._train_on(pool, self._active(epoch), block, holdout, epoch)
                     self._row = block.stop
@@ -178,7 +178,8 @@ class Scan:
     @property
     def _load(self) -> Load:
         devices = len(self._devices.names) if "GPU" in self._device else 1
-        calls = -(-self._devices.workers // devices)
+        tiles = sum(cohort.tiles for cohort in self._arranged.cohorts)
+        calls = max(1, min(-(-self._devices.workers // devices), tiles))
         return Load(self._arranged.cohorts, blocks_bytes(self._train, self._holdout), calls, devices)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -214,6 +215,7 @@ class Scan:
             raise ValueError("its clocks are not times")
         if self._arranged.restore(state):
             self._devices.place(self._arranged.tiles)
+            self.reduction = ""
         tiles = [arrays_under(f"tile/{index}/", state) for index in range(len(self._arranged.tiles))]
         stopper = arrays_under("stopper/", state) if self._stopper else {}
         known = {f"tile/{index}/{name}" for index, tile in enumerate(tiles) for name in tile}

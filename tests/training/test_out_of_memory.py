@@ -13,9 +13,10 @@ from harness.config import Scaling
 from harness.data.scaler import Scaler
 from harness.data.tables.table import Table
 from harness.models import mlp
-from harness.training import strategy
+from harness.training import strategy, trained_tile
 from harness.training.events import Event, OutOfMemory, Progress
 from harness.training.lane import Lane
+from harness.training.trained_tile import cut
 from harness.training.trainer import Scan
 from tests.helpers import History, lane, make_scan, noisy_table, note, recipe
 
@@ -164,3 +165,19 @@ def test_a_tile_that_cannot_be_smaller_ends_its_lanes(table: Table, device: Memo
     found, sentences = collected(made(table, tile).run())
     assert {each.error for each in found[: len(FEW)]} == {f"/CPU:0 ran out of memory {remedy}"}
     assert len(sentences) == 1
+
+
+def test_lanes_whose_state_cannot_be_divided_fail_alone(
+    table: Table, device: Memory, small: list[History], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.lanes, failures = 3, [tf.errors.ResourceExhaustedError(None, None, "OOM when slicing")]
+
+    def cut_or_fail(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return cut(*arguments)
+
+    monkeypatch.setattr(trained_tile, "cut", cut_or_fail)
+    found, _ = collected(made(table).run())
+    assert ["could not be divided" in (each.error or "") for each in found[: len(FEW)]] == [True] * 4 + [False] * 6
+    assert [each.numbers for each in found[4 : len(FEW)]] == [each.numbers for each in small[4 : len(FEW)]]

@@ -28,21 +28,26 @@ def test_all_lanes_and_the_calls_that_run_at_once_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "calls", "tile"), [(1800, 2, 8), (1799, 1, 8), (1000, 1, 8), (999, 1, 4), (401, 1, 2), (1, 1, 1)]
+    ("free", "calls", "tile"),
+    [(1800, 2, 8), (1799, 1, 8), (1000, 1, 8), (999, 1, 4), (401, 1, 2), (300, 1, 1), (299, 2, 8)],
 )
-def test_first_fewer_calls_run_at_once_and_then_tiles_are_smaller(free: int, calls: int, tile: int) -> None:
+def test_first_fewer_calls_run_at_once_and_then_tiles_are_smaller_if_that_helps(
+    free: int, calls: int, tile: int
+) -> None:
     found = load().fitted(free)
     assert (found.calls, found.cohorts[0].tile) == (calls, tile)
 
 
 def test_a_tile_that_the_user_has_chosen_stays() -> None:
-    found = load(is_fixed=True).fitted(1)
-    assert (found.calls, found.cohorts[0].tile) == (1, 8)
+    for free, calls in ((1000, 1), (999, 2)):
+        found = load(is_fixed=True).fitted(free)
+        assert (found.calls, found.cohorts[0].tile) == (calls, 8)
 
 
 def test_what_was_cut_down_is_a_sentence() -> None:
     before = load()
     assert before.difference(before, 2000) == ""
+    assert before.difference(before, 100) == "1.8kB needed, but only 100B available"
     assert before.fitted(600).difference(before, 600) == (
         "1 call at a time instead of 2, 4 lanes per call instead of 8: 1.8kB would be needed, and 600B is available"
     )
@@ -51,8 +56,8 @@ def test_what_was_cut_down_is_a_sentence() -> None:
 def test_a_control_group_leaves_less(tmp_path: Path) -> None:
     inner = tmp_path / "outer" / "inner"
     inner.mkdir(parents=True)
-    for folder, limit, used, cached in ((inner, "max", 5, 0), (inner.parent, "100", 70, 20)):
+    for folder, limit, used in ((inner, "max", 5), (inner.parent, "100", 70)):
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{used}\n")
-        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
+        (folder / "memory.stat").write_text("anon 1\nactive_file 8\ninactive_file 12\n")
     assert [*_left(tmp_path, inner)] == [50]
