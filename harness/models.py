@@ -30,8 +30,8 @@ def linear(inputs: Inputs, outputs: int = 1, init: float | str = 0.1) -> keras.M
     Args:
         inputs: Number of features, or the shape of one row's input, which is flattened.
         outputs: Number of targets or classes.
-        init: Initial value of intercept and slopes, or `random`: slopes are initialized like any dense layer in Keras
-            (Glorot and Bengio, 2010), and the intercept is 0.
+        init: Initial value of the intercept and slopes, or `random`: the slopes are initialized like those of any dense
+            layer in Keras (Glorot and Bengio, 2010), and the intercept is 0.
 
     Returns:
         A model `[rows, inputs] -> [rows, outputs]`.
@@ -75,7 +75,8 @@ def cnn(
 ) -> keras.Model:
     """Build a small convolutional network: convolutions that halve the image, and a hidden layer.
 
-    Images of at least 32 pixels are also halved by the first convolution, which saves most of the arithmetic.
+    Images whose shorter side has at least 32 pixels are also halved by the first convolution, which saves most of the
+    arithmetic.
 
     Args:
         inputs: Shape of an image, `(height, width, channels)`.

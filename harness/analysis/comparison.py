@@ -124,7 +124,7 @@ class _Curves:
         self._joined: dict[str, Curve] = {}
 
     def of(self, axis: str, pairs: Sequence[tuple[Run, Run]]) -> tuple[list[list[Curve]], bool]:
-        """Return both curves of each pair, and whether their times are of updates timed alone.
+        """Return both curves of each pair, and whether their times come from updates that were timed alone.
 
         All pairs use the same kind of times; pairs without such times are left out.
         """

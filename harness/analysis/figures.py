@@ -215,7 +215,9 @@ def fitted_lines(sweep: Sweep) -> Figure | None:
 
 
 SEARCHED_KEYS = 2
-"""Minimum number of keys of a search for figures over several keys: its curves end at rungs, and it has no grid."""
+"""For a search, figures over several keys need only this many keys, because its curves end at rungs and it has no
+grid.
+"""
 
 
 def _over_keys(draw: Callable[..., Figure | None]) -> Callable[[Sweep], Figure | None]:

@@ -137,6 +137,6 @@ def _label(axis: Axes, names: Sequence[str], scales: Sequence[_Scale]) -> None:
 
 
 def _title(data: Swept, beyond: int) -> str:
-    notes = [f"{count(data.left_out, 'run')} that did not finish left out"] if data.left_out else []
+    notes = [f"without {count(data.left_out, 'unfinished run')}"] if data.left_out else []
     notes += [f"{beyond} beyond the last axis"] if beyond else []
     return f"{count(len(data.runs), 'finished setting')}" + (f" ({', '.join(notes)})" if notes else "")

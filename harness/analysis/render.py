@@ -60,7 +60,7 @@ def comparisons_as_csv(sweep: Sweep, target: float | None = None) -> str:
 
 
 def as_json(sweep: Sweep, target: float | None = None) -> str:
-    """Return the runs, the comparisons of full sample and batch, and the times to a target."""
+    """Return the runs, the comparisons of the full sample with batches, and the times to a target."""
     whole = {
         "sweep": sweep.sweep_id or None,
         "objective": objective(sweep.runs).metric,

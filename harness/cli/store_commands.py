@@ -21,7 +21,7 @@ from harness.cli.streams import finishes_without_output
     "--comparison",
     "form",
     flag_value="comparison",
-    help="The comparisons of full sample and batch as CSV, one per line.",
+    help="The comparisons of the full sample with batches as CSV, one per line.",
 )
 @click.option("--json", "form", flag_value="json", help="Runs, comparisons and, with --target, when runs reach it.")
 @click.option("--markdown", "form", flag_value="markdown", help="The full tables.")

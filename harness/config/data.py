@@ -53,7 +53,7 @@ class DataConfig(Dialect, AnyData):
         test: Fraction of the rows, in [0, 1), that are neither trained on nor held out. Only the best runs are measured
             on them, once, after training.
         folds: Split the rows into this many holdouts of equal size, instead of using one holdout of `data.holdout`.
-        fold: Which of them this run holds out, from 0. With -m, `data.folds` alone trains all of them.
+        fold: Which of the folds this run holds out, counting from 0. With -m, `data.folds` alone trains all of them.
         split_seed: Seed for choosing the holdout and test rows, and for the order of shuffled rows.
         missing: `error` rejects empty fields, `drop` leaves out rows that have them, and `mean` fills features with
             their training mean and treats an empty category as unknown.

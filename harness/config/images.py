@@ -52,8 +52,8 @@ class ImagesConfig(AnyData):
         labels: A CSV or Parquet file with the labels of the images in `data.path`, which is then a folder.
         holdout_path: The held-out images, in the same form as `data.path`; None holds out a fraction of the training
             images.
-        path_column: Column that contains the images, or their paths relative to `data.path` if it is a folder,
-            otherwise relative to the list. None means `path`, `file`, `filename`, `file_name` or `image`.
+        path_column: Column that contains the images or their paths. Paths are relative to `data.path` if that is a
+            folder, and otherwise to the list. None means `path`, `file`, `filename`, `file_name` or `image`.
         label_column: Column with the labels. None means `label`, `class`, `category`, `target` or `y`.
         label_type: Whether labels are categories or numbers.
         classes: The classes, in the order of their indices; None means all labels found, sorted.

@@ -102,7 +102,9 @@ def class_counts(table: Table, part: Part) -> np.ndarray:
 
 
 def class_weights(table: Table, given: Mapping[str, float] | str | None) -> list[float]:
-    """Return the weight of each class, or none; the mean over the training rows, including row weights, is 1.
+    """Return the weight of each class, or an empty list.
+
+    Weighted by the row weights, their mean over the training rows is 1.
 
     `balanced` weights a class by `rows / (classes * rows of the class)` (King and Zeng, 2001).
 

@@ -109,8 +109,8 @@ def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:
     """Draw one house for each element of `drifted`, which is true for new houses.
 
     Each column is drawn conditionally on the columns before it. Terms and sums are standardized where possible, so that
-    a weight is roughly a correlation and noise makes up the rest. Only the sum for the price has a unit, the logarithm
-    of dollars.
+    a weight is roughly a correlation and noise makes up the rest. Only the sum for the price has a unit: it is in log
+    dollars.
     """
     n = len(drifted)
 

@@ -1,4 +1,4 @@
-"""The memory that this process may still take, on the machine and in its control group, such as a container's."""
+"""The memory still available to this process, on the machine and within its control group, such as a container's."""
 
 from __future__ import annotations
 

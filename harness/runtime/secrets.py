@@ -111,7 +111,8 @@ def _add(secret: str, rest: str, *, parts: bool = False) -> None:
     Args:
         secret: The secret.
         rest: The text around it.
-        parts: Whether to remember its parts as well; if an address is split incorrectly, some of them would be visible.
+        parts: Whether to remember the secret's parts as well; otherwise, some of them would be visible if the address
+            were split incorrectly.
     """
     plain = unquote(secret)
     spellings = {secret, plain, quote(plain, safe=""), quote(plain), plain.replace("'", "''"), repr(plain)[1:-1]}

@@ -98,7 +98,7 @@ class Task(Protocol):
     rows: int  # Training rows per epoch.
     epochs: int  # Epochs of its longest lane.
     clocks: Clocks
-    reduction: str  # What was cut down for lack of memory, as a sentence; empty if nothing was.
+    reduction: str  # A sentence that says what was reduced because memory was short; empty if nothing was.
 
     @property
     def cohorts(self) -> Sequence[Cohort]:

@@ -103,8 +103,8 @@ class Leaderboard:
     def keep_best(self, run: Run, weights: list[np.ndarray]) -> None:
         """Keep the weights of a run that has finished, if it represents a setting that may be the best.
 
-        This is the first run of a setting with the first run's split. Its own result does not matter, because the best
-        of several seeds would just be the luckiest.
+        A setting is represented by its first run that has the same split as the sweep's first run. Its own result does
+        not matter, because the best of several seeds would just be the luckiest.
         """
         if _values(run, SPLITS) != self.rules.split:
             return

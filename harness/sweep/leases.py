@@ -65,7 +65,7 @@ class Leases(RunLocks):
         return won
 
     def reserve(self, names: Iterable[str]) -> set[str]:
-        """Keep other machines from training `names`, and return those of them that no other machine trains."""
+        """Keep other machines from training the runs in `names`, and return those that no other machine is training."""
         won = self.session.take(names)
         self._names |= won
         return won
@@ -99,7 +99,7 @@ class Leases(RunLocks):
 
     @contextlib.contextmanager
     def exclusive_for(self, name: str, say: Callable[[str], None]) -> Iterator[None]:
-        """Like `exclusive`, but also keep those on other machines waiting that use the same `name`."""
+        """Like `exclusive`, but also make processes on other machines wait if they use the same `name`."""
         start, is_waiting = time.monotonic(), False
         while not self.session.take([name]):
             if not is_waiting and time.monotonic() - start > _PATIENCE:

@@ -116,7 +116,10 @@ class Recorder:
         self._add_ended(list(records))
 
     def best_so_far(self) -> str:
-        """Return the best latest value of the deciding metric as text; empty before the first epoch ends."""
+        """Return the best of the runs' latest values of the deciding metric, as text.
+
+        It is empty before the first epoch ends.
+        """
         run = min(self._leaderboard.runs, key=lambda run: run.cost)
         return f"{run.metric} {number(sign(run.metric) * run.cost)}" if math.isfinite(run.cost) else ""
 
@@ -168,7 +171,7 @@ class Recorder:
                 self._tracker.log(run.run_id, by_update(event.metrics), event.updates)
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
-        """Record the end of the runs of a lane that stop with this event."""
+        """Of the `runs` of a lane, record the end of those that this event stops."""
         for run in runs:
             if run.status or run.config.epochs not in event.stops:
                 continue

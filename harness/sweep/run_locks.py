@@ -152,11 +152,11 @@ class RunLocks:
         return self._is_here(record.data.tags)
 
     def reserve(self, names: Iterable[str]) -> set[str]:
-        """Keep other machines from training `names`, and return those of them that no other machine trains."""
+        """Keep other machines from training the runs in `names`, and return those that no other machine is training."""
         return set(names)
 
     def exclusive_for(self, name: str, say: Callable[[str], None]) -> contextlib.AbstractContextManager[object]:
-        """Like `exclusive`, but also keep those on other machines waiting that use the same `name`."""
+        """Like `exclusive`, but also make processes on other machines wait if they use the same `name`."""
         del name, say
         return self.exclusive()
 

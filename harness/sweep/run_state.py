@@ -13,7 +13,7 @@ from harness.sweep.identity import ROUNDING
 from harness.sweep.plan import Run
 from harness.tracking.run_tags import PRUNED, SEARCH
 
-WITHOUT_MODEL = "without model"
+WITHOUT_MODEL = "without a model"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class RunState:
     """The state of a run.
 
     One of `new`, `finished`, `diverged`, `failed`, `interrupted`, `pruned`, `running` (in another process), and
-    `without model` (the run is finished, but its model, which is requested now, was not logged).
+    `without a model` (the run is finished, but its model, which is requested now, was not logged).
     """
 
     name: str
@@ -33,10 +33,10 @@ class RunState:
         return self.name in ("finished", "diverged", "pruned")
 
     def reusable_id(self, rounding: str) -> str:
-        """Return the id of a run to retrain, which is interrupted or without model; otherwise an empty string.
+        """Return the id of the run if it was interrupted or has no model, so that it can be retrained.
 
-        If the run has metrics, retraining must give the same ones, and therefore needs the same `rounding`; see
-        `harness.sweep.identity`.
+        Otherwise, return an empty string. If the run has metrics, retraining must give the same ones, and therefore
+        needs the same `rounding`; see `harness.sweep.identity`.
         """
         if self.record is None or self.name not in ("interrupted", WITHOUT_MODEL):
             return ""

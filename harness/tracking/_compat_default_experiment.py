@@ -1,4 +1,4 @@
-"""Creates MLflow's default experiment in folders of any name.
+"""Creates MLflow's default experiment in a folder, whatever its name.
 
 Reason: MLflow inserts the path of the working folder into SQL in Python's notation, which fails for a path that
 contains an apostrophe or `/:`, and it has no public setting for another folder. Gain: a store can be created in such a

@@ -25,7 +25,7 @@ class Clock:
         return self.after(0)
 
     def after(self, milliseconds: int) -> int:
-        """Return the time, at least this much later than all times returned before."""
+        """Return the time, but at least `milliseconds` later than every time returned before."""
         with self._lock:
             self._latest = min(max(int(time.time() * 1000), self._latest + milliseconds), LATEST)
             return self._latest

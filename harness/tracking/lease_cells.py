@@ -137,7 +137,7 @@ class LeaseCells:
         self._client.update_run(session_id, _CLOSED)
 
     def has_moved(self, session: Session) -> bool:
-        """Return True if a session's heartbeat has changed since it was read, which may be closed by now."""
+        """Return True if the heartbeat of a session, which may be closed by now, has changed since it was read."""
         return _session_of(self._client.get_run(session.id)).heartbeat != session.heartbeat
 
     def end_runs(self, session_id: str, spared: Collection[str]) -> None:

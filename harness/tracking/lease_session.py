@@ -28,7 +28,7 @@ _BEATS = 6
 """Number of heartbeats in the time after which a process without any is considered dead."""
 
 _PAUSE = 5.0
-"""Maximum seconds to wait for the thread, after this process was suspended and at its end."""
+"""Maximum seconds to wait for the thread, both after this process was suspended and in `end`."""
 
 _Result = TypeVar("_Result")
 
@@ -237,8 +237,8 @@ class LeaseSession:
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(
-            f"This process did not reach the tracking server for {self._seconds:g} s (tracking.lease_seconds), so "
-            "others may train its runs now. Repeat the command to wait for the results."
+            f"This process has not reached the tracking server for {self._seconds:g} s (tracking.lease_seconds), so "
+            "other processes may now train its runs. Repeat the command to wait for the results."
         )
 
 

@@ -230,7 +230,7 @@ class Outbox:
             return [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
 
     def _noted(self) -> int:
-        """Return how much has been delivered; if this is unknown, it is harmless to deliver records again."""
+        """Return how much has been delivered, or 0 if that is unknown; delivering records again is harmless."""
         try:
             name, delivered = read_json(self._note, _NOTE_KIND, _NOTE)
         except (OSError, StateError):

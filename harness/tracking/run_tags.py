@@ -16,7 +16,10 @@ SPENT = "search_spent"
 """On a summary run: the seconds that a search with `search.minutes` had spent whenever it continued, then `over`."""
 
 METRIC = "objective.metric"
-"""On a summary run: the configured deciding metric; empty for the default. A run has a param of this name."""
+"""On a summary run: the configured deciding metric; empty for the default.
+
+On a run, this is the name of a param instead.
+"""
 
 SEARCH = "search"
 """On a pruned run and on a summary run: the signature of the search."""

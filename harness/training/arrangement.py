@@ -135,7 +135,10 @@ class Arrangement:
         return {"tiles": np.array(rows, np.int64).reshape(-1, 3)}
 
     def restore(self, state: State) -> bool:
-        """Divide the lanes as when the state was saved, before any update; return whether tiles have been replaced.
+        """Before any update, divide the lanes as they were divided when the state was saved.
+
+        Returns:
+            Whether tiles were replaced.
 
         Raises:
             ValueError: The state belongs to other lanes.

@@ -1,4 +1,7 @@
-"""Makes the calls that train tiles; those that run out of memory are repeated with less at once, so nothing is lost."""
+"""Makes the calls that train tiles.
+
+Calls that run out of memory are repeated with less work at a time, so nothing is lost.
+"""
 
 from __future__ import annotations
 

@@ -51,7 +51,10 @@ class GramSteps:
         self.reducer = functools.cache(lambda length: compiled(functools.partial(self._reduce, length)))
 
     def pays(self, chunk: int) -> bool:
-        """Return True if model and loss allow it, and a step from a matrix is cheaper than from a chunk's rows."""
+        """Return True if a step from a Gram matrix is cheaper than one from a chunk's rows.
+
+        It is possible only if the model and the loss allow Gram matrices; otherwise, return False.
+        """
         if self.columns > MAX_COLUMNS or chunk < ROWS_PER_COLUMN * self.columns:
             return False
         return self.stack.objective.has_gram and is_linear(self.stack.model)

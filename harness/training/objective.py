@@ -106,7 +106,10 @@ class Objective(ABC):
 
     @abstractmethod
     def start(self, tile: int) -> Accumulators:
-        """Return empty accumulators: scalars, or arrays with equally many values for each of `tile` lanes, in order."""
+        """Return empty accumulators: scalars, or arrays.
+
+        An array has the same number of values for each of the `tile` lanes, in order.
+        """
 
     @abstractmethod
     def add(self, sums: Accumulators, holdout: Holdout) -> Accumulators:

@@ -62,7 +62,7 @@ class Load(NamedTuple):
         return load
 
     def difference(self, before: Load, free: float) -> str:
-        """Return a sentence on what has been cut down; empty if nothing has."""
+        """Return a sentence that says what was reduced; empty if nothing was."""
         tiles = {
             f"{count(now.tile, 'lane')} per call instead of {was.tile}"
             for was, now in zip(before.cohorts, self.cohorts, strict=True)

@@ -38,7 +38,8 @@ class Scan:
         clocks: Time spent so far.
         rows: Number of training rows, which is the number of rows per epoch.
         epochs: Number of epochs of the lane that trains longest.
-        reduction: What was cut down for lack of memory before the start, as a sentence; empty if nothing was.
+        reduction: A sentence that says what was reduced before training because memory was short; empty if nothing
+            was.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Scan:
 
         Yields:
             `Progress` after each block (or group of joined blocks) and after each epoch. If wanted, `Measured` inside
-            the first epochs. `OutOfMemory` when something was cut down. After each epoch, each lane emits `EpochEnd`,
+            the first epochs. `OutOfMemory` when something was reduced. After each epoch, each lane emits `EpochEnd`,
             followed by `Stopped` if it stops there; or else `Diverged` or `Failed` once, and then no further events.
         """
         yield from self._arranged.failures
@@ -212,7 +213,7 @@ class Scan:
         if not 1 <= epoch <= self.epochs + (row == 0) or not is_between_blocks:
             raise ValueError(f"epoch {epoch}, row {row} is not a position of this scan")
         if not (np.isfinite(clocks).all() and (clocks >= 0).all()):
-            raise ValueError("its clocks are not times")
+            raise ValueError("its clocks are not valid durations")
         if self._arranged.restore(state):
             self._devices.place(self._arranged.tiles)
             self.reduction = ""

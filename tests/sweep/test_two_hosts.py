@@ -181,7 +181,7 @@ def test_a_machine_that_wakes_up_writes_nothing(hosts: Hosts, undisturbed: Calla
     assert hosts.numbers() == undisturbed()
     owner.process.send_signal(signal.SIGCONT)
     assert owner.code() == 1, owner.output
-    said = f"This process did not reach the tracking server for {SECONDS} s (tracking.lease_seconds), so others may"
+    said = f"This process has not reached the tracking server for {SECONDS} s (tracking.lease_seconds), so other"
     assert said in " ".join(owner.output.split())
     assert [run.to_dictionary() for kind in ("run", "sweep") for run in hosts.records(kind)] == before
     assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints

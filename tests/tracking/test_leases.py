@@ -136,7 +136,7 @@ def test_a_process_that_was_taken_for_dead_has_lost_its_leases(
         assert other.take(NAMES) == set()
         time.sleep(1)  # It reads at least one heartbeat of its own.
         for write in (zombie.check, zombie.check_briefly, lambda: zombie.take(NAMES)):
-            with pytest.raises(LeaseLost, match=r"did not reach the tracking server for 1 s"):
+            with pytest.raises(LeaseLost, match=r"has not reached the tracking server for 1 s"):
                 write()
         cells.end(zombie.id, "KILLED")
         assert other.take(NAMES) == NAMES

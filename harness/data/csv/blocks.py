@@ -20,7 +20,7 @@ from harness.errors import ConfigError
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a CSV below a header of their own, which numbers the columns from 0.
+    """Whole lines of a CSV file, preceded by a header of the block's own that numbers the columns from 0.
 
     Attributes:
         names: The file's header.

@@ -17,7 +17,7 @@ from harness.data.tables.pages import ColumnWriter, Part, column_path, in_pages
 
 
 class ImageWriter:
-    """Writes pixels and labels of one part, and computes their statistics.
+    """Writes the pixels and labels of one part, and computes their statistics.
 
     Attributes:
         rows: Images added so far.

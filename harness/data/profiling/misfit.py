@@ -1,4 +1,4 @@
-"""Adds a guess of the file's format to an error message, unless the user has set one."""
+"""Adds a guess at the file's format to an error message, unless the user has set the format."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Cluster(Protocol):
         ...
 
     def cores(self, tasks: int) -> int:
-        """Return the number of cores of each worker if there are so many tasks."""
+        """Return the number of cores that each worker gets if there are this many tasks."""
         ...
 
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:

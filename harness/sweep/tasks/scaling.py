@@ -69,7 +69,7 @@ class Scaling:
             self.tiles += tiles
 
     def seconds(self, tasks: int) -> float:
-        """Return the time until the last of so many tasks has ended."""
+        """Return the time until the last of this many tasks has ended."""
         heap = [(0.0, 0)] * tasks
         for load in sorted(self._loads, reverse=True):
             busy, tiles = heap[0]
