@@ -127,14 +127,14 @@ class RuntimeConfig:
         devices: Indices of the GPUs to divide the runs among, such as `[0,1]`; None means the first one. With
             `device=cpu`, TensorFlow divides the CPU into that many devices, which lets you try this out. Does not
             affect results.
-        device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and for a resident sample on any device; None
-            means no limit.
+        device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and on any device for a resident sample and for
+            what a scan needs at once; None means no limit.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models with more than 1,000 weights; on a GPU, all
             lanes that can share a call, up to 1,024 or as many as fit in half of its memory. Without a value, tiles are
             smaller if memory does not suffice. Changes rounding: results are bit-identical only for equal values.
-        gram: Update linear models with squared error from the Gram matrices of their chunks where that is faster; false
+        gram: Update linear models with squared error from the Gram matrices of their chunks if that is faster; false
             trains on the rows, as for all other models. Changes rounding.
         threads: Threads per TensorFlow operation. Changes rounding.
         workers: Tiles updated in parallel; None means one per core that the process may use, or a single one on a GPU.

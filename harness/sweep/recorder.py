@@ -116,10 +116,7 @@ class Recorder:
         self._add_ended(list(records))
 
     def best_so_far(self) -> str:
-        """Return the best of the runs' latest values of the deciding metric, as text.
-
-        It is empty before the first epoch ends.
-        """
+        """Return the best of the latest values of the deciding metric, as text; empty before the first epoch ends."""
         run = min(self._leaderboard.runs, key=lambda run: run.cost)
         return f"{run.metric} {number(sign(run.metric) * run.cost)}" if math.isfinite(run.cost) else ""
 

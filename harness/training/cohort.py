@@ -14,11 +14,11 @@ class Cohort:
     """Lanes that share compiled loops.
 
     Attributes:
-        lanes: By index.
+        lanes: Lanes by index.
         tile: Lanes updated by one call.
-        strategy: How their updates are compiled and cut.
-        memory: What an update of one of them needs in a plain implementation.
-        batch_layers: Layers that normalize over a whole chunk, which is then never cut into slices.
+        strategy: How their updates are compiled and divided into slices.
+        memory: The memory that an update of one lane needs in a plain implementation.
+        batch_layers: Layers that normalize over a whole chunk, which is then never divided into slices.
         step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
         is_fixed: Whether the user has chosen `tile`.
         earlier: If tiles ran out of memory, how long they were before, and after which update that ended.
@@ -54,7 +54,7 @@ class Cohort:
 
     @property
     def call_bytes(self) -> float:
-        """Bytes that a call needs besides."""
+        """Bytes that a call needs in addition."""
         return self.tile * self.step_rows * self.memory.row_bytes
 
     def shrunk(self, updates: int) -> Cohort:

@@ -1,7 +1,8 @@
 """Chooses how many lanes one call updates, depending on the device and the model.
 
 The length of a tile affects the last bits of results, so it must not depend on anything that can change between two
-attempts at the same scan. On a CPU, it does not depend on the other lanes either.
+attempts at the same scan. On a CPU, it does not depend on the other lanes either. Only a lack of memory makes tiles
+smaller than is chosen here: see `harness.training.scan_memory` and `harness.training.calls`.
 """
 
 from __future__ import annotations

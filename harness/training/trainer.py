@@ -38,8 +38,7 @@ class Scan:
         clocks: Time spent so far.
         rows: Number of training rows, which is the number of rows per epoch.
         epochs: Number of epochs of the lane that trains longest.
-        reduction: A sentence that says what was reduced before training because memory was short; empty if nothing
-            was.
+        reduction: A sentence that says what was reduced for lack of memory before training; empty if nothing was.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Scan:
             device: TensorFlow's name for the device.
             other_devices: Devices that train some of the tiles.
             device_bytes: Usable memory of a GPU, which limits tiles; 0 if unknown.
-            free_bytes: Memory that the scan may take; it makes fewer calls at once, and has smaller tiles, to fit.
+            free_bytes: Memory into which the scan is made to fit, with fewer calls at once and smaller tiles.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
             early: Whether to also evaluate lanes within the first epochs; see `harness.training.early`.
             test: Rows on which a lane is evaluated when it stops.
@@ -92,7 +91,7 @@ class Scan:
         self._device, self._devices = device, Devices([device, *other_devices], workers)
         self._stopper, self._feed_limits = stopper, feed_limits
         self._test = test if test and test.rows else None
-        self._epoch, self._row = 1, 0  # The position where training continues.
+        self._epoch, self._row = 1, 0  # The position at which training continues.
         arranged = self._arranged = form_cohorts(
             *(lanes, train, holdout, encoding or Encoding(train.category_counts), device),
             device_bytes=device_bytes,
@@ -127,9 +126,10 @@ class Scan:
         The time that the consumer spends between events is not counted by any clock.
 
         Yields:
-            `Progress` after each block (or group of joined blocks) and after each epoch. If wanted, `Measured` inside
-            the first epochs. `OutOfMemory` when something was reduced. After each epoch, each lane emits `EpochEnd`,
-            followed by `Stopped` if it stops there; or else `Diverged` or `Failed` once, and then no further events.
+            `Progress` after each block (or group of joined blocks) and after each epoch. `Measured` within the first
+            epochs, if requested. `OutOfMemory` when something was reduced. After each epoch, each lane emits
+            `EpochEnd`, followed by `Stopped` if it stops there; or else `Diverged` or `Failed` once, and then no
+            further events.
         """
         yield from self._arranged.failures
         with ThreadPoolExecutor(self._devices.workers) as pool:
@@ -179,9 +179,8 @@ class Scan:
     @property
     def _load(self) -> Load:
         devices = len(self._devices.names) if "GPU" in self._device else 1
-        tiles = sum(cohort.tiles for cohort in self._arranged.cohorts)
-        calls = max(1, min(-(-self._devices.workers // devices), tiles))
-        return Load(self._arranged.cohorts, blocks_bytes(self._train, self._holdout), calls, devices)
+        calls = max(1, min(-(-self._devices.workers // devices), sum(cohort.tiles for cohort in self.cohorts)))
+        return Load(self.cohorts, blocks_bytes(self._train, self._holdout), calls, devices)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the state, as plain arrays, from which an identical scan continues bit-identically.
