@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.config.launchers import RayConfig
 from harness.errors import ConfigError, require
+from harness.formatting import count
 from harness.runtime.imports import silent_stderr
 from harness.sweep.tasks.files import TRY_AGAIN, Job, TaskFiles
 from harness.sweep.tasks.ray_task import RayTask, stop_file
@@ -40,11 +41,14 @@ class Ray:
         self._ray = _connect(config.address)
         self._started: dict[int, tuple[TaskFiles, int, Any]] = {}
         cpus = config.cpus_per_task
-        require(self._room() > 0, f"hydra.launcher.cpus_per_task: no node of the Ray cluster has {cpus} cores.")
+        require(  # While a cluster that grows on demand has no node with cores, actors wait for one.
+            max(self._cores_of_nodes(), default=cpus) >= cpus,
+            f"hydra.launcher.cpus_per_task: no node of the Ray cluster has {count(cpus, 'core')}.",
+        )
 
     def size(self) -> int:
         """Return how many tasks the nodes have room for, regardless of what is running on them now."""
-        return max(self._room(), 1)
+        return max(sum(int(cores // self._config.cpus_per_task) for cores in self._cores_of_nodes()), 1)
 
     def cores(self, tasks: int) -> int:
         """Return the number of cores of each worker."""
@@ -85,9 +89,9 @@ class Ray:
             else:
                 stop_file(job.log).touch()
 
-    def _room(self) -> int:
-        cores = [node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]]
-        return sum(int(some // self._config.cpus_per_task) for some in cores)
+    def _cores_of_nodes(self) -> list[float]:
+        nodes = [node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]]
+        return [cores for cores in nodes if cores > 0]
 
     def _explain(self, number: int, log: Path) -> None:
         """Write to its log why an actor has died if its worker could not do so itself."""
