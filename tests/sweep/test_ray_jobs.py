@@ -54,18 +54,22 @@ class FakeRay:
 
     def _create(self, given: dict[str, Any], values: tuple) -> Any:
         self.created.append(given | {"values": values})
-        return SimpleNamespace(__ray_ready__=SimpleNamespace(remote=lambda: given["name"]))
+        return self._handle(given["name"])
+
+    @staticmethod
+    def _handle(name: str) -> Any:
+        return SimpleNamespace(name=name, __ray_ready__=SimpleNamespace(remote=lambda: name))
 
     def get(self, reference: str, timeout: float) -> None:
         raise Error(self.death)
 
-    def get_actor(self, name: str) -> str:
+    def get_actor(self, name: str) -> Any:
         if name not in self.names:
             raise ValueError(name)
-        return name
+        return self._handle(name)
 
-    def kill(self, name: str) -> None:
-        self.killed.append(name)
+    def kill(self, actor: Any) -> None:
+        self.killed.append(actor.name)
 
 
 @pytest.fixture
@@ -101,12 +105,19 @@ def test_a_detached_actor_for_each_task(ray: FakeRay, tmp_path: Path) -> None:
     assert cluster.alive(jobs) == {1: "unknown", 2: "unknown"}
 
 
+@pytest.mark.parametrize("has_new_driver", [False, True])
 @pytest.mark.parametrize(
     ("death", "exits"), [("Its worker was killed", []), ("The actor died because its node has died.", [TRY_AGAIN])]
 )
-def test_why_an_actor_has_died(death: str, exits: list[int], ray: FakeRay, tmp_path: Path) -> None:
+def test_why_an_actor_has_died(
+    death: str, exits: list[int], has_new_driver: bool, ray: FakeRay, tmp_path: Path
+) -> None:
     cluster, task, ray.death = Ray(RayConfig()), TaskFiles.numbered(tmp_path, 1), f"It died.\n\tpid: 7\n{death}"
+    task.order.touch()
     ((_, job),) = cluster.submit([task], tmp_path / "logs")
+    if has_new_driver:
+        cluster = Ray(RayConfig())
+        assert cluster.alive({1: job}) == {1: "pending"}
     ray.names.clear()
     for _ in range(2):  # It is written once.
         assert cluster.alive({1: job}) == {}

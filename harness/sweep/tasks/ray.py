@@ -61,13 +61,13 @@ class Ray:
         environment["HARNESS_CORES"] = str(self._config.cpus_per_task)
         for task in tasks:
             name = f"harness-{task.number}-{uuid.uuid4().hex[:12]}"
-            log, exits = str(logs.absolute() / f"ray-{name}.log"), len(task.exits())
+            log, order, exits = str(logs.absolute() / f"ray-{name}.log"), str(task.order.absolute()), len(task.exits())
             actor = self._ray.remote(RayTask).options(
                 name=name, lifetime="detached", num_cpus=self._config.cpus_per_task, max_restarts=0
             )
-            handle = actor.remote(str(task.order.absolute()), log, list(self._options), environment)
+            handle = actor.remote(order, log, list(self._options), environment)
             self._started[task.number] = task, exits, handle.__ray_ready__.remote()
-            yield task, Job(name, log)
+            yield task, Job(name, log, order)
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
         """Return the state of pending and running actors; all are "unknown" while Ray does not respond."""
@@ -78,6 +78,8 @@ class Ray:
         for number, job in jobs.items():
             if job.id not in names:
                 self._explain(number, Path(job.log))
+            elif number not in self._started and Path(job.order).is_file():  # It may have been moved.
+                self._follow(number, job)
         return {number: _state(job) for number, job in jobs.items() if job.id in names}
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
@@ -92,6 +94,12 @@ class Ray:
     def _cores_of_nodes(self) -> list[float]:
         nodes = [node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]]
         return [cores for cores in nodes if cores > 0]
+
+    def _follow(self, number: int, job: Job) -> None:
+        """Have Ray report why an actor dies that an earlier driver has started."""
+        with suppress(Exception):  # Ray raises many kinds; the next check tries again.
+            ready = self._ray.get_actor(job.id).__ray_ready__.remote()
+            self._started[number] = TaskFiles(Path(job.order)), 0, ready  # This driver forgets earlier exits.
 
     def _explain(self, number: int, log: Path) -> None:
         """Write to its log why an actor has died if its worker could not do so itself."""
