@@ -33,6 +33,7 @@ from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.sender import Sender
 from harness.tracking.source_tags import source_tags
 from harness.tracking.store import FIRST_CONTACT, open_store
+from harness.tracking.store_errors import is_unreachable
 from harness.tracking.store_identity import keep_identity
 from harness.tracking.uri import sqlite_path
 
@@ -118,6 +119,17 @@ class Tracker:
         """Check briefly that no other process has taken over; raises `LeaseLost`."""
         if self._session:
             self._session.check_briefly()
+
+    def has_lease(self) -> bool:
+        """Check that no other process has taken over; False while the store cannot be asked; raises `LeaseLost`."""
+        try:
+            if self._session:
+                self._session.check()
+        except Exception as error:
+            if not is_unreachable(error):
+                raise
+            return False
+        return True
 
     def start_runs(self, runs: Sequence[tuple[str, Mapping[str, Any], Mapping[str, str]]]) -> list[str]:
         """Start runs, each described by name, params and tags, and return their ids."""

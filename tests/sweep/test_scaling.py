@@ -35,10 +35,13 @@ def scan() -> Any:
     return SimpleNamespace(task=SimpleNamespace(cohorts=[runs[0].cohort]), lanes=[[each] for each in runs])
 
 
-@pytest.mark.parametrize(("epochs", "size", "expected"), [(10, 64, 1), (1000, 4, 4), (1000, 64, LANES), (80, 64, 8)])
-def test_tasks_are_no_more_than_pay(epochs: int, size: int, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "size", "cores", "expected"),
+    [(10, 64, 1, 1), (1000, 4, 1, 4), (1000, 64, 1, LANES), (80, 64, 1, 8), (80, 64, 8, 1), (320, 64, 8, 4)],
+)
+def test_tasks_are_no_more_than_pay(epochs: int, size: int, cores: int, expected: int) -> None:
     tiles = [[run(epochs)] for _ in range(LANES)]
-    assert default_tasks(tiles, cluster(size)) == expected
+    assert default_tasks(tiles, cluster(size, cores=cores)) == expected
 
 
 def test_time_and_efficiency(monkeypatch: pytest.MonkeyPatch) -> None:

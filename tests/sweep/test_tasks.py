@@ -30,7 +30,8 @@ from harness.sweep.tasks.files import TRY_AGAIN, Job, Status, TaskFiles
 from harness.sweep.tasks.order import configs_of, read_order, write_order
 from harness.sweep.tasks.partition import partition
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
-from harness.tracking.outbox import StoreUnreachable
+from harness.tracking.outbox import LeaseLost, StoreUnreachable
+from harness.tracking.tracker import Tracker
 
 CSV = "x,y\n" + "".join(f"{i % 97},{3 * (i % 97) + i % 7}\n" for i in range(4000))
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
@@ -285,6 +286,32 @@ def test_a_worker_that_only_its_lock_shows_is_waited_for(tmp_path: Path, monkeyp
     runs = sweep(store, cluster)[0]
     assert cluster.submitted == [2, 3, 1]
     assert {run.status for run in runs} == {"FINISHED"}
+
+
+def test_a_driver_submits_jobs_only_with_its_lease_and_stops_them_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, cluster, stopped = Store(tmp_path), Inside(*["disappears"] * 3), list[int]()
+    cluster.is_remote = True
+    answers = iter([False, True, LeaseLost("other processes may now train its runs")])
+
+    def has_lease(tracker: Tracker) -> bool:
+        answer = next(answers)
+        if isinstance(answer, LeaseLost):
+            raise answer
+        assert not cluster.submitted
+        return answer
+
+    def stop(jobs: Mapping[int, Job], *, kill: bool = False) -> None:
+        stopped.extend(jobs)
+        raise ConfigError("Slurm does not answer")
+
+    monkeypatch.setattr("harness.sweep.runner.require_server", lambda uri: None)
+    monkeypatch.setattr(Tracker, "has_lease", has_lease)
+    monkeypatch.setattr(cluster, "stop", stop)
+    with pytest.raises(LeaseLost):
+        sweep(store, cluster)
+    assert stopped == cluster.submitted == [1, 2, 3]
 
 
 def job(number: int = 1) -> Job:

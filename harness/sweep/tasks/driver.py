@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from mlflow.entities import Run as Record
 from pydantic import TypeAdapter
 
+from harness.errors import ConfigError
 from harness.formatting import count
 from harness.runtime.signals import defer_signals
 from harness.runtime.state_files import StateError, moved_aside, read_json, write_json
@@ -32,6 +34,7 @@ from harness.sweep.tasks.partition import partition, tiles_of
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.sweep.tasks.scaling import default_tasks
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
+from harness.tracking.outbox import LeaseLost
 from harness.training.events import Failed
 
 END_SECONDS = 60.0
@@ -74,7 +77,7 @@ class TaskBatch(Batch):
         while not (self._hold_checkpoint() and self._store.locks.reserve(names) == names):
             self._store.locks.drop()
             if not is_waiting:
-                display.say(f"waiting: another process has divided these {len(self._runs)} runs into tasks")
+                display.say("waiting: another process is training these runs, or some of them")
             is_waiting = True
             time.sleep(POLL_SECONDS)
         self._store.tracker.deliver_leftovers()
@@ -165,6 +168,10 @@ class TaskBatch(Batch):
         except (KeyboardInterrupt, SystemExit):
             self._cluster.stop(self._jobs_of(open_tasks), kill=True)
             raise
+        except LeaseLost:  # Another driver may already be training the runs.
+            with suppress(ConfigError, OSError):
+                self._cluster.stop(self._jobs_of(open_tasks))
+            raise
         except BaseException:
             if not self._cluster.is_remote:  # Remote workers keep running, and the next driver finds them.
                 self._cluster.stop(self._jobs_of(open_tasks))
@@ -193,7 +200,8 @@ class TaskBatch(Batch):
                 ended.add(number)
             elif not is_alive:
                 waiting.append(files)
-        for files, job in self._cluster.submit(waiting, self._logs) if waiting else ():
+        may_submit = waiting and self._store.tracker.has_lease()  # If not, at a later check.
+        for files, job in self._cluster.submit(waiting, self._logs) if may_submit else ():
             files.write_job(job)
             self._jobs[files.number] = job
             self._attempts[files.number].started()

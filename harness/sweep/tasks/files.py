@@ -38,10 +38,11 @@ class Status:
 
 @dataclass(frozen=True)
 class Job:
-    """The cluster's id for a task, and the file with its worker's output."""
+    """The cluster's id for a task, the file with its worker's output and, if the cluster needs it, the task file."""
 
     id: str
     log: str
+    order: str = ""
 
 
 _STATUS, _JOB = TypeAdapter(Status), TypeAdapter(Job)

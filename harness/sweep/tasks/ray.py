@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.config.launchers import RayConfig
 from harness.errors import ConfigError, require
+from harness.formatting import count
 from harness.runtime.imports import silent_stderr
 from harness.sweep.tasks.files import TRY_AGAIN, Job, TaskFiles
 from harness.sweep.tasks.ray_task import RayTask, stop_file
@@ -40,11 +41,14 @@ class Ray:
         self._ray = _connect(config.address)
         self._started: dict[int, tuple[TaskFiles, int, Any]] = {}
         cpus = config.cpus_per_task
-        require(self._room() > 0, f"hydra.launcher.cpus_per_task: no node of the Ray cluster has {cpus} cores.")
+        require(  # While a cluster that grows on demand has no node with cores, actors wait for one.
+            max(self._cores_of_nodes(), default=cpus) >= cpus,
+            f"hydra.launcher.cpus_per_task: no node of the Ray cluster has {count(cpus, 'core')}.",
+        )
 
     def size(self) -> int:
         """Return how many tasks the nodes have room for, regardless of what is running on them now."""
-        return max(self._room(), 1)
+        return max(sum(int(cores // self._config.cpus_per_task) for cores in self._cores_of_nodes()), 1)
 
     def cores(self, tasks: int) -> int:
         """Return the number of cores of each worker."""
@@ -57,13 +61,13 @@ class Ray:
         environment["HARNESS_CORES"] = str(self._config.cpus_per_task)
         for task in tasks:
             name = f"harness-{task.number}-{uuid.uuid4().hex[:12]}"
-            log, exits = str(logs.absolute() / f"ray-{name}.log"), len(task.exits())
+            log, order, exits = str(logs.absolute() / f"ray-{name}.log"), str(task.order.absolute()), len(task.exits())
             actor = self._ray.remote(RayTask).options(
                 name=name, lifetime="detached", num_cpus=self._config.cpus_per_task, max_restarts=0
             )
-            handle = actor.remote(str(task.order.absolute()), log, list(self._options), environment)
+            handle = actor.remote(order, log, list(self._options), environment)
             self._started[task.number] = task, exits, handle.__ray_ready__.remote()
-            yield task, Job(name, log)
+            yield task, Job(name, log, order)
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
         """Return the state of pending and running actors; all are "unknown" while Ray does not respond."""
@@ -74,6 +78,8 @@ class Ray:
         for number, job in jobs.items():
             if job.id not in names:
                 self._explain(number, Path(job.log))
+            elif number not in self._started and Path(job.order).is_file():  # It may have been moved.
+                self._follow(number, job)
         return {number: _state(job) for number, job in jobs.items() if job.id in names}
 
     def stop(self, jobs: Mapping[int, Job], *, kill: bool = False) -> None:
@@ -85,9 +91,15 @@ class Ray:
             else:
                 stop_file(job.log).touch()
 
-    def _room(self) -> int:
-        cores = [node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]]
-        return sum(int(some // self._config.cpus_per_task) for some in cores)
+    def _cores_of_nodes(self) -> list[float]:
+        nodes = [node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]]
+        return [cores for cores in nodes if cores > 0]
+
+    def _follow(self, number: int, job: Job) -> None:
+        """Have Ray report why an actor dies that an earlier driver has started."""
+        with suppress(Exception):  # Ray raises many kinds; the next check tries again.
+            ready = self._ray.get_actor(job.id).__ray_ready__.remote()
+            self._started[number] = TaskFiles(Path(job.order)), 0, ready  # This driver forgets earlier exits.
 
     def _explain(self, number: int, log: Path) -> None:
         """Write to its log why an actor has died if its worker could not do so itself."""

@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harness.sweep.tasks.files import TaskFiles
 
-STOP_SECONDS = 1.0
+STOP_SECONDS = 5.0
 """Time between two looks at whether a worker is to stop."""
 
 
@@ -58,8 +59,12 @@ def _write_to(log: str) -> None:
 
 def _await_stop(file: Path) -> None:
     """Send SIGTERM to this process once the file is there."""
-    # Listing the folder makes files of other machines visible on a network file system.
-    while file.name not in os.listdir(file.parent):  # noqa: PTH208
+    while True:
+        with suppress(OSError):  # On a network file system, a call may fail now and then.
+            # Listing the folder makes files of other machines visible there.
+            if file.name in os.listdir(file.parent):  # noqa: PTH208
+                break
         time.sleep(STOP_SECONDS)
-    file.unlink(missing_ok=True)
+    with suppress(OSError):
+        file.unlink()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -36,7 +36,7 @@ def rough_seconds(tile: Sequence[Run]) -> float:
 
 def default_tasks(tiles: Sequence[Sequence[Run]], cluster: Cluster) -> int:
     """Return how many tasks to make if the user has not said so: as many as have room, but no more than pay."""
-    training = sum(map(rough_seconds, tiles))
+    training = sum(map(rough_seconds, tiles)) / cluster.cores(len(tiles))
     return max(1, min(cluster.size(), len(tiles), int(training / (START_SECONDS + COMPILE_SECONDS))))
 
 
