@@ -31,7 +31,8 @@ def claims_of(tracker: Tracker, reader: RunReader, config: TrackingConfig, *, is
     """
     if is_worker or sqlite_path(reader.uri):
         return locks_of(reader.uri, reader.client)
-    leases = Leases(claims_folder(reader.uri, reader.client), reader.client, tracker.experiment_id, config)
+    folder = claims_folder(reader.uri, reader.client)
+    leases = Leases(folder, reader.client, tracker.experiment_id, config, tracker.say)
     tracker.require(leases.session)
     return leases
 

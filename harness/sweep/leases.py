@@ -30,8 +30,17 @@ class Leases(RunLocks):
         session: Holds them in the store.
     """
 
-    def __init__(self, folder: Path, client: MlflowClient, experiment_id: str, config: TrackingConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        client: MlflowClient,
+        experiment_id: str,
+        config: TrackingConfig,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         """Create the folder for this machine's claims if it does not exist, and a session; claim nothing.
+
+        `say` is called with a message when this process waits for an unreachable store.
 
         Raises:
             ConfigError: The folder cannot be written to.
@@ -45,6 +54,7 @@ class Leases(RunLocks):
             tags=tags,
             has_ended=self._has_ended,
             wait=config.wait,
+            say=say,
         )
         self._names: set[str] = set()
 
@@ -59,7 +69,8 @@ class Leases(RunLocks):
 
     def take(self, names: Iterable[str]) -> set[str]:
         """Claim the `names` that no other process has claimed, and return them."""
-        free = super().take(names)
+        elsewhere = self.session.others()  # Not while other processes of this machine have to wait.
+        free = super().take(set(names) - elsewhere)
         won = self.reserve(free)
         super().drop(free - won)
         return won
@@ -109,8 +120,11 @@ class Leases(RunLocks):
         try:
             with self.exclusive():
                 yield
-        finally:
-            self.session.drop([name])
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self.session.drop([name], wait=0)
+            raise
+        self.session.drop([name])
 
     def _has_ended(self, tags: Mapping[str, str]) -> bool:
         return self._is_here(tags) and not self.is_alive(tags.get(_PROCESS, ""))

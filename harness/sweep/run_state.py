@@ -77,7 +77,7 @@ def _state(
     states = [state for state in states if state.name != "pruned" or _is_trial_of(state, run.search)]
     results = [state for state in states if state.has_result and (state.name != "finished" or _has_model(run, state))]
     results += [RunState(WITHOUT_MODEL, state.record) for state in states if state.name == "finished"]
-    # There is no waiting for runs on other machines.
+    # Runs of workers, or of older versions, on other machines are not waited for.
     unfinished = [state for state in states if state.name in ("failed", "interrupted")]
     return (results or unfinished or [RunState("new")])[0]
 

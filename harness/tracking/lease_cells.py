@@ -1,4 +1,4 @@
-"""Compare-and-set in a tracking server: cells in runs, of whose next values only one process can write each.
+"""Compare-and-set in a tracking server: cells, each of whose values can be written by one process only.
 
 Each process that leases names has a session, a run of its own. A session has a cell for each name that was ever leased:
 a list of params, `NAME/1`, `NAME/2` and so on, whose last value is a session's id, or `free`. MLflow sets a param only
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from mlflow.entities import LifecycleStage, Param
@@ -33,6 +33,7 @@ _PARAMS = 100
 """Params per request, as MLflow allows."""
 
 _ATTEMPTS = 5
+"""Refused requests after which no other process had written anything."""
 
 _CLOSED = "SCHEDULED"
 """Status of a session that is about to be ended; one that is alive is `RUNNING`."""
@@ -88,19 +89,22 @@ class LeaseCells:
         condition = f"tags.kind = '{LEASE}' AND attributes.status != 'FINISHED' AND attributes.status != 'KILLED'"
         return {record.info.run_id: _session_of(record) for record in self._search(condition)}
 
-    def write(self, session: Session, names: Collection[str], value: str) -> set[str]:
+    def write(
+        self, session: Session, names: Collection[str], value: str, before_each: Callable[[], object] = lambda: None
+    ) -> set[str]:
         """Write the next value to cells of a session, as it was read, and return the names for which that succeeded.
 
-        If the session was deleted, that are all names.
+        Returns all names if the session was deleted. `before_each` is called before each request that writes.
         """
         keys = {f"{name}/{session.cells.get(name, (0, ''))[0] + 1}": name for name in sorted(names)}
-        refusal = None
-        for _ in range(_ATTEMPTS):
+        written, attempts = set[str](), 0
+        while keys:
+            before_each()
+            some = [*keys][:_PARAMS]
             try:
-                for start in range(0, len(keys), _PARAMS):
-                    some = [Param(key, value) for key in [*keys][start : start + _PARAMS]]
-                    self._client.log_batch(session.id, params=some)
-                return {*keys.values()}
+                self._client.log_batch(session.id, params=[Param(key, value) for key in some])
+                written |= {keys.pop(key) for key in some}
+                continue
             except MlflowException as error:
                 if is_unreachable(error):
                     raise
@@ -110,9 +114,13 @@ class LeaseCells:
             if record.info.lifecycle_stage != LifecycleStage.ACTIVE:
                 return {*names}
             stored = record.data.params
-            keys = {key: name for key, name in keys.items() if stored.get(key, value) == value}
-        assert refusal
-        raise refusal
+            left = {key: name for key, name in keys.items() if key not in stored}
+            written |= {name for key, name in keys.items() if stored.get(key) == value}
+            attempts += len(left) == len(keys)
+            if attempts == _ATTEMPTS:
+                raise refusal
+            keys = left
+        return written
 
     def show_heartbeat(self, session_id: str, number: int) -> None:
         """Change the heartbeat of a session, unless it was deleted."""
@@ -139,6 +147,15 @@ class LeaseCells:
     def has_moved(self, session: Session) -> bool:
         """Return True if the heartbeat of a session, which may be closed by now, has changed since it was read."""
         return _session_of(self._client.get_run(session.id)).heartbeat != session.heartbeat
+
+    def was_removed(self, session_id: str) -> bool:
+        """Return True unless another process has closed or ended a session."""
+        try:
+            return self._client.get_run(session_id).info.status not in (_CLOSED, "KILLED")
+        except MlflowException as error:
+            if is_unreachable(error):
+                raise
+            return True
 
     def end_runs(self, session_id: str, spared: Collection[str]) -> None:
         """End the runs of a dead process, except those that others have announced in `spared`."""

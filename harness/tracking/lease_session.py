@@ -16,13 +16,14 @@ from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from harness.runtime.environment import default_environment
+from harness.runtime.secrets import masked
 from harness.tracking.lease_cells import FREE, LeaseCells, Session
-from harness.tracking.outbox import LeaseLost
+from harness.tracking.outbox import LeaseLost, StoreUnreachable
 from harness.tracking.store import FIRST_CONTACT
-from harness.tracking.store_errors import is_unreachable
+from harness.tracking.store_errors import cannot_write, is_unreachable, reason
 
 _BEATS = 6
 """Number of heartbeats in the time after which a process without any is considered dead."""
@@ -53,6 +54,7 @@ class LeaseSession:
         tags: Mapping[str, str],
         has_ended: Callable[[Mapping[str, str]], bool] = lambda tags: False,
         wait: float = 0.0,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Start the session.
 
@@ -63,18 +65,22 @@ class LeaseSession:
             tags: Tags by which this process can be recognized.
             has_ended: Whether a process with these tags is known to have ended.
             wait: Seconds to wait for an unreachable store.
+            say: Called with a message when it is waited for.
         """
         self._cells, self._seconds, self._wait = LeaseCells(client, experiment_id), seconds, wait
-        self._has_ended = has_ended
+        self._uri, self._host = masked(client.tracking_uri), tags.get("host", "a process")
+        self._has_ended, self._say = has_ended, say
         self._lock, self._tried = threading.RLock(), threading.Condition()
         self._wake, self._is_over, self._is_lost = threading.Event(), False, False
         self._renewed = self._last_try = self._last_read = _clock()
-        self._waited_for, self._is_reachable = 0.0, True
+        self._waited_for, self._is_removed, self._is_waiting = 0.0, False, False
+        self._failure: Exception | None = None  # Of the last try.
         self._leased: dict[str, int] = {}  # By name: the number of the last value in this session's cell.
         self._known: set[str] = set()
         self._heartbeats: dict[str, tuple[str, float]] = {}  # By session: the last one, and when it was first read.
+        self._closed: dict[str, float] = {}  # By session that this process has closed: when it may be ended.
         self._beats = itertools.count(1)
-        self.id = self._cells.start(tags, seconds)
+        self.id = self._patiently(lambda: self._cells.start(tags, seconds), 0)
         threading.Thread(target=self._beat, name="leases", daemon=True).start()
 
     def take(self, names: Iterable[str]) -> set[str]:
@@ -82,10 +88,11 @@ class LeaseSession:
 
         Raises:
             LeaseLost: This session was ended.
+            StoreUnreachable: The store stays unreachable; so do all methods that read or write names.
         """
         names = set(names)
         self._patiently(lambda: self._take(names - self._leased.keys()))
-        self.check()
+        self._patiently(self.check)
         return names & self._leased.keys()
 
     def announce(self, name: str) -> None:
@@ -93,10 +100,10 @@ class LeaseSession:
         if name not in self._leased:
             self._patiently(lambda: self._write({name}, self.id))
 
-    def drop(self, names: Iterable[str]) -> None:
-        """Release the leases on `names`."""
+    def drop(self, names: Iterable[str], wait: float | None = None) -> None:
+        """Release the leases on `names`; `wait` replaces the seconds to wait for an unreachable store."""
         if dropped := self._leased.keys() & set(names):
-            self._patiently(lambda: self._write(dropped, FREE))
+            self._patiently(lambda: self._write(dropped, FREE), wait)
 
     def others(self) -> set[str]:
         """Return the names that other live processes have leased or announced."""
@@ -114,8 +121,11 @@ class LeaseSession:
     def check(self) -> None:
         """Raise `LeaseLost` if others may have taken over; asks the store only if that is not certain."""
         if self._is_lost or self._is_uncertain():
+            last = self._last_try
             with self._lock:
                 if self._is_lost or self._is_uncertain():
+                    if self._failure and self._last_try != last:
+                        raise self._failure  # Another thread has tried in the meantime.
                     self._renew()
 
     def check_briefly(self) -> None:
@@ -136,52 +146,69 @@ class LeaseSession:
         if not self._lock.acquire(timeout=_PAUSE):
             return  # The thread is waiting for an answer of the store.
         try:
-            if self._is_reachable and not self._is_lost and not self._is_uncertain():
+            if not self._failure and not self._is_lost and not self._is_uncertain():
                 with default_environment(FIRST_CONTACT), contextlib.suppress(Exception):
                     self._cells.end(self.id, "FINISHED")
         finally:
+            self._failure = None  # It holds the frames of its callers.
             self._lock.release()
 
     def _take(self, names: set[str]) -> None:
         with self._lock:
             sessions = self._read()
             won = names.difference(*(session.leased for key, session in sessions.items() if key != self.id))
-            if not won or self._is_lost:
+            if self._is_lost:
                 return
+            if left := (sessions[self.id].leased & names) - won:  # By an attempt that failed.
+                self._cells.write(sessions[self.id], left, FREE, self._keep_alive)
             own = won
-            for key in sorted(sessions):
-                won = self._cells.write(sessions[key], won, self.id)
+            for key in sorted(sessions) if won else ():
+                won = self._cells.write(sessions[key], won, self.id, self._keep_alive)
                 own = won if key == self.id else own
             numbers = sessions[self.id].cells
             self._leased |= {name: numbers.get(name, (0, ""))[0] + 1 for name in own}
             if lost := own - won:
-                self._write(lost, FREE)
+                try:
+                    self._write(lost, FREE)
+                except BaseException:
+                    self._leased = {name: number for name, number in self._leased.items() if name not in lost}
+                    raise
 
     def _write(self, names: Collection[str], value: str) -> None:
         """Write to cells of this session that no other process competes for."""
         with self._lock:
             session = Session(self.id, {}, {name: (self._leased.get(name, 0), "") for name in names})
-            self._cells.write(session, names, value)
+            self._cells.write(session, names, value, self._keep_alive)
             for name in names:
                 self._leased[name] = self._leased.get(name, 0) + 1
                 if value == FREE:
                     del self._leased[name]
 
     def _beat(self) -> None:
-        while not (self._wake.wait(self._seconds / _BEATS) and self._is_over) and not self._is_lost:
+        while not self._is_over and not self._is_lost:
+            self._wake.wait(self._seconds / _BEATS)
             self._wake.clear()
+            if self._is_over:
+                return
             with contextlib.suppress(Exception), self._lock:  # The next one may succeed.
                 self._renew()
+
+    def _keep_alive(self) -> None:
+        """Do the thread's work if it is due, while it has to wait for the lock."""
+        if _clock() - self._last_try > self._seconds / _BEATS and not self._is_over:
+            self._renew()
 
     def _renew(self) -> None:
         """Show a heartbeat, then make sure that the session had not been ended before."""
         start = _clock()
         try:
-            self._is_reachable = False
             if not self._is_lost:
                 self._cells.show_heartbeat(self.id, next(self._beats))
                 self._read()
-            self._is_reachable = True
+            self._failure = None
+        except Exception as error:
+            self._failure = error
+            raise
         finally:
             with self._tried:
                 self._last_try = _clock()
@@ -200,45 +227,71 @@ class LeaseSession:
             self._last_read = now
             alive = {key: session for key, session in found.items() if key == self.id or self._is_alive(session, now)}
             for session in [found[key] for key in found.keys() - alive.keys()]:
-                try:
-                    self._end(session, alive.values())
-                except MlflowException:
-                    alive[session.id] = session
+                with contextlib.suppress(MlflowException):
+                    if self._end(session, alive.values()):
+                        continue
+                alive[session.id] = session
             self._known |= alive.keys()
-            self._is_lost |= not self._is_over and (self.id not in alive or alive[self.id].is_closed)
+            if not self._is_over and not self._is_lost and (self.id not in alive or alive[self.id].is_closed):
+                self._is_removed = self.id not in alive and self._cells.was_removed(self.id)
+                self._is_lost = True
             return alive
 
     def _is_alive(self, session: Session, now: float) -> bool:
         heartbeat, since = self._heartbeats.get(session.id, ("", now))
         since = since if heartbeat == session.heartbeat else now
         self._heartbeats[session.id] = session.heartbeat, since
-        return now - since < session.seconds and not self._has_ended(session.tags)
+        return session.id not in self._closed and now - since < session.seconds and not self._has_ended(session.tags)
 
-    def _end(self, session: Session, others: Iterable[Session]) -> None:
-        """End the session of a dead process, and its runs, except those that others have announced."""
-        self._cells.close(session.id)
-        if self._cells.has_moved(session):
-            time.sleep(session.seconds / 2)  # It is alive, and may not know yet that its session was closed.
+    def _end(self, session: Session, others: Iterable[Session]) -> bool:
+        """End the session of a dead process, and its runs, except those that others have announced.
+
+        If it is alive after all, it may not know yet that its session was closed; then, return False and end it later.
+        """
+        if session.id not in self._closed:
+            self._cells.close(session.id)
+            self._closed[session.id] = _clock() + (session.seconds / 2 if self._cells.has_moved(session) else 0)
+        if _clock() < self._closed[session.id]:
+            return False
         self._cells.end_runs(session.id, {name for other in others for name in other.leased})
         self._cells.end(session.id, "KILLED")
+        return True
 
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        """Return the result of `call`, which is tried again while the store is unreachable."""
+    def _patiently(self, call: Callable[[], _Result], wait: float | None = None) -> _Result:
+        """Return the result of `call`, which is tried again while the store is unreachable, unless it refuses."""
+        seconds = self._wait if wait is None else wait
         retrying = Retrying(
-            retry=retry_if_exception(is_unreachable),
-            stop=stop_after_delay(self._wait),
+            retry=retry_if_exception(lambda error: is_unreachable(error) and not cannot_write(error)),
+            stop=stop_after_delay(seconds),
             wait=wait_exponential(multiplier=0.2, max=15),
+            before_sleep=lambda state: self._say_waiting(state, seconds),
             reraise=True,
         )
-        return retrying(call)
+        try:
+            result = retrying(call)
+        except Exception as error:
+            if not is_unreachable(error):
+                raise
+            sentence = f"the tracking store {self._uri} is unreachable ({reason(error)}). Repeat the command later."
+            raise StoreUnreachable(sentence) from error
+        self._is_waiting = False
+        return result
+
+    def _say_waiting(self, state: RetryCallState, seconds: float) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error and not self._is_waiting:
+            self._is_waiting = True
+            self._say(f"store:  the tracking store does not answer ({reason(error)}); waiting up to {seconds:.0f} s")
 
     def _is_uncertain(self) -> bool:
         return _clock() - self._renewed > self._seconds / 2
 
     def _lost(self) -> LeaseLost:
+        cause = f"This process has not reached the tracking server for {self._seconds:g} s (tracking.lease_seconds)"
+        if self._is_removed:
+            cause = f"Its run `leases of {self._host}` was deleted or ended in the tracking server"
         return LeaseLost(
-            f"This process has not reached the tracking server for {self._seconds:g} s (tracking.lease_seconds), so "
-            "other processes may now train its runs. Repeat the command to wait for the results."
+            f"{cause}, so other processes may now train its runs. Repeat the command to wait for the results."
         )
 
 

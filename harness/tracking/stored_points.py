@@ -1,31 +1,41 @@
 """Removes what is out of date from records that an earlier process could not deliver.
 
-Another process may have trained the same runs since then, and MLflow keeps a separate point for each timestamp.
+Another process may have trained the same runs since then, and MLflow keeps a separate point for each timestamp. One on
+another machine may be training them now.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Sequence
 
+from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.tracking._compat_history import Point, histories
+from harness.tracking.lease_cells import LEASE
 from harness.tracking.records import Record
 from harness.tracking.store_errors import is_unreachable
 
+_IDS_PER_REQUEST = 100
+
 
 class StoredPoints:
-    """The steps at which a store had points when first asked, and which runs had finished by then."""
+    """The steps at which a store had points when first asked, and which runs had finished or were trained elsewhere."""
 
     def __init__(self, client: MlflowClient, uri: str) -> None:
         self._client, self._uri = client, uri
         self._steps: dict[tuple[str, str], set[int]] = {}
         self._has_finished: dict[str, bool] = {}
+        self._is_elsewhere: dict[str, bool] = {}
+        self._is_live: dict[str, bool] = {}  # By session: whether a process on another machine has it.
 
     def read(self, records: Iterable[Record]) -> None:
         """Read the metrics to which `records` add points, and the runs that they end, unless they are already known."""
         records = list(records)
+        self._find_elsewhere({*map(_run_written, records)} - self._is_elsewhere.keys() - {""})
+        records = [record for record in records if not self._is_elsewhere.get(_run_written(record))]
         for run_id in {record["run"] for record in records if _is_unfinished_end(record)} - self._has_finished.keys():
             self._has_finished[run_id] = self._finished(run_id)
         wanted: dict[str, list[str]] = {}
@@ -42,7 +52,11 @@ class StoredPoints:
             self._steps |= found
 
     def without(self, records: Iterable[Record]) -> list[Record]:
-        """Return `records` without points that the store had, and without failed ends of finished runs."""
+        """Return `records` without points that the store had, and without failed ends of finished runs.
+
+        Without any points and ends, too, of runs that a process on another machine is training: it records its own.
+        """
+        records = (each for each in records if not self._is_elsewhere.get(_run_written(each)))
         needed = (each for each in records if not (_is_unfinished_end(each) and self._has_finished[each["run"]]))
         return [self._without(record) for record in needed]
 
@@ -55,6 +69,37 @@ class StoredPoints:
             new = [key for key in record["values"] if record["step"] not in self._steps[run_id, key]]
             return {**record, "values": {key: record["values"][key] for key in new}}
         return record
+
+    def _find_elsewhere(self, run_ids: Iterable[str]) -> None:
+        ids = [run_id for run_id in sorted(run_ids) if run_id.isalnum()]
+        experiments = [each.experiment_id for each in self._client.search_experiments()] if ids else []
+        for start in range(0, len(ids), _IDS_PER_REQUEST):
+            some = ids[start : start + _IDS_PER_REQUEST]
+            named = ", ".join(f"'{run_id}'" for run_id in some)
+            condition = f"attributes.status = 'RUNNING' AND attributes.run_id IN ({named})"
+            running = self._client.search_runs(experiments, condition, max_results=len(some))
+            self._is_elsewhere |= dict.fromkeys(some, False) | {
+                record.info.run_id: self._has_live(record.data.tags.get(LEASE, "")) for record in running
+            }
+
+    def _has_live(self, session_id: str) -> bool:
+        if session_id not in self._is_live:
+            self._is_live[session_id] = bool(session_id) and self._lives_elsewhere(session_id)
+        return self._is_live[session_id]
+
+    def _lives_elsewhere(self, session_id: str) -> bool:
+        """Return True if a session has not been ended, and is of another machine.
+
+        One of this machine may be that of the process that left the records.
+        """
+        try:
+            session = self._client.get_run(session_id)
+        except MlflowException as error:
+            if is_unreachable(error):
+                raise
+            return False
+        is_over = session.info.status in ("FINISHED", "KILLED") or session.info.lifecycle_stage != LifecycleStage.ACTIVE
+        return not is_over and session.data.tags.get("host") != socket.gethostname()
 
     def _finished(self, run_id: str) -> bool:
         try:
@@ -73,6 +118,11 @@ class StoredPoints:
             if len(run_ids) == 1:
                 return []  # The run does not exist, so the store will reject its records.
             return [point for run_id in run_ids for point in self._histories([run_id], keys)]
+
+
+def _run_written(record: Record) -> str:
+    """Return the run to which a record adds points, or which it ends; otherwise, an empty string."""
+    return record["run"] if record["kind"] in ("metrics", "curve", "end") else ""
 
 
 def _is_unfinished_end(record: Record) -> bool:

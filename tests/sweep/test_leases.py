@@ -83,3 +83,36 @@ def test_runs_of_processes_that_are_not_there_are_abandoned(
     assert is_abandoned(run, claimed, other)
     assert not is_abandoned(run, claimed | {claim_of("a" * 16, "1")}, other)
     assert not is_abandoned(unknown, claimed, other)
+
+
+def test_other_processes_of_a_machine_do_not_wait_for_the_server(process: Callable[[str], Leases]) -> None:
+    one, other = process("one"), process("one")
+    asked = one.session.others
+
+    def ask() -> set[str]:
+        with other._everyone.acquire(timeout=1):
+            return asked()
+
+    one.session.others = ask
+    assert one.take([A]) == {A}
+
+
+def test_an_interrupted_start_does_not_wait_for_the_server(process: Callable[[str], Leases]) -> None:
+    one = process("one")
+    answer = one.session._cells.write
+
+    def refuse(*_: object) -> None:
+        raise ConnectionError
+
+    def interrupt() -> None:
+        with one.exclusive_for("1/sweep", print):
+            one.session._cells.write = refuse
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    one.session._cells.write = answer
+    assert one.session.has("1/sweep")
+    with one.exclusive_for("1/sweep", print):
+        pass
+    assert not one.session.has("1/sweep")

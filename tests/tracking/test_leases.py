@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
-from mlflow.entities import ViewType
+import requests
+from mlflow.entities import Param, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
 from harness.tracking.lease_cells import FREE, LEASE, LeaseCells
 from harness.tracking.lease_session import LeaseSession
-from harness.tracking.outbox import LeaseLost
+from harness.tracking.outbox import LeaseLost, StoreUnreachable
 from harness.tracking.store import open_store
 from harness.tracking.stored_points import StoredPoints
 
@@ -161,3 +164,183 @@ def test_a_late_failure_does_not_undo_what_another_process_has_finished(client: 
     stored = StoredPoints(client, uri)
     stored.read(iter(ends))
     assert stored.without(ends) == ends[1:]
+
+
+def test_leftovers_do_not_disturb_a_process_on_another_machine(client: MlflowClient, uri: str) -> None:
+    cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
+    there, here, over = (cells.start({"host": host}, LONG) for host in ("two", socket.gethostname(), "two"))
+    cells.end(over, "KILLED")
+    runs = [client.create_run(client.experiment, tags={LEASE: lease}).info.run_id for lease in (there, here, over)]  # type: ignore
+    ended = client.create_run(client.experiment, tags={LEASE: there}).info.run_id  # type: ignore[attr-defined]
+    client.set_terminated(ended, "KILLED")
+    records = [
+        record
+        for run_id in (*runs, ended)
+        for record in (
+            {"kind": "tags", "run": run_id, "values": {"a": "b"}},
+            {"kind": "metrics", "run": run_id, "values": {"loss": 1.0}, "step": 1, "ms": 1},
+            {"kind": "curve", "run": run_id, "key": "curve", "points": [(1, 1.0)], "ms": 1},
+            {"kind": "end", "run": run_id, "status": "KILLED", "ms": 1},
+        )
+    ]
+    stored = StoredPoints(client, uri)
+    stored.read(iter(records))
+    assert stored.without(records) == [records[0], *records[4:]]
+
+
+class Flaky:
+    """A client whose method `name` fails if `fails` says so for its arguments."""
+
+    def __init__(self, client: MlflowClient, name: str, fails: Callable[..., Exception | None]) -> None:
+        self._client, self._name, self._fails = client, name, fails
+
+    def __getattr__(self, name: str) -> object:
+        method = getattr(self._client, name)
+        if name != self._name:
+            return method
+
+        def call(*values: object, **named: object) -> object:
+            if error := self._fails(*values, **named):
+                raise error
+            return method(*values, **named)
+
+        return call
+
+
+def outage() -> Exception:
+    return requests.exceptions.ConnectionError("refused")
+
+
+def test_a_lease_that_was_lost_to_another_process_is_not_kept_by_an_outage(client: MlflowClient) -> None:
+    """The store fails when the cells in its own session are to be freed again."""
+    failures = [outage()]
+
+    def fails(run_id: str, params: list[Param]) -> Exception | None:
+        return failures.pop() if failures and params[0].value == FREE else None
+
+    cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
+    flaky = Flaky(client, "log_batch", fails)
+    with closing_session(LeaseSession(flaky, client.experiment, LONG, tags={}, wait=30)) as session:  # type: ignore
+        while (other := cells.start({}, LONG)) < session.id:  # Its cells would be written first.
+            cells.end(other, "FINISHED")
+        as_read = cells.sessions()[other]
+        assert cells.write(as_read, NAMES, other) == NAMES
+        read = session._cells.sessions
+
+        def once() -> dict:
+            session._cells.sessions = read
+            return {**read(), other: as_read}
+
+        session._cells.sessions = once  # As if the other one had not written yet.
+        assert session.take(NAMES) == set()
+        assert failures == []
+        assert not any(map(session.has, NAMES))
+        assert session.others() == NAMES
+        assert cells.sessions()[session.id].leased == set()
+        cells.end(other, "FINISHED")
+        assert session.take(NAMES) == NAMES
+
+
+def test_two_large_sweeps_that_start_together_both_get_an_answer(client: MlflowClient) -> None:
+    """Before each request of one process, the other one writes a param of it."""
+    cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
+    session_id = cells.start({}, LONG)
+    session = cells.sessions()[session_id]
+    names = [f"1/{number:016x}" for number in range(1200)]
+    rest = iter(names[::100])
+
+    def overtake(run_id: str, params: list[Param]) -> None:
+        with suppress(StopIteration):
+            client.log_batch(run_id, params=[Param(f"{next(rest)}/1", "other")])
+
+    slow = LeaseCells(Flaky(client, "log_batch", overtake), client.experiment)  # type: ignore
+    assert slow.write(session, names, "own") == {*names} - {*names[::100]}
+    client.delete_run(session_id)
+
+
+def test_a_closed_session_is_ended_later_if_its_process_is_alive(
+    client: MlflowClient, start: Callable[..., LeaseSession]
+) -> None:
+    """It had no heartbeat for a while, but has one again when its session is closed; nobody sleeps meanwhile."""
+    cells = LeaseCells(client, client.experiment)  # type: ignore[attr-defined]
+    slow = cells.start({"host": "two"}, 4)
+    cells.write(cells.sessions()[slow], NAMES, slow)
+    one = start()
+    one._cells.has_moved = lambda session: True
+    assert one.take(NAMES) == set()
+    time.sleep(4)
+    begin = time.monotonic()
+    assert one.take(NAMES) == set()
+    assert time.monotonic() - begin < 1.9
+    assert client.get_run(slow).info.status == "SCHEDULED"
+    cells.show_heartbeat(slow, 7)
+    time.sleep(2)
+    assert one.take(NAMES) == NAMES
+    assert client.get_run(slow).info.status == "KILLED"
+
+
+def test_a_refusal_is_not_waited_for_and_an_outage_is_reported_once(client: MlflowClient) -> None:
+    errors: list[Exception] = []
+    flaky = Flaky(client, "search_runs", lambda *_, **__: errors.pop() if errors else None)
+    said: list[str] = []
+    with closing_session(
+        LeaseSession(flaky, client.experiment, LONG, tags={}, wait=LONG, say=said.append)  # type: ignore
+    ) as session:
+        errors += [outage(), outage()]
+        assert session.take(NAMES) == NAMES
+        assert said == ["store:  the tracking store does not answer (refused); waiting up to 600 s"]
+        refusal = MlflowException("no", error_code=PERMISSION_DENIED)
+        assert refusal.get_http_status_code() == 403
+        errors += [refusal]
+        with pytest.raises(StoreUnreachable, match="does not have permission"):
+            session.others()
+        assert len(said) == 1
+
+
+def test_threads_that_wait_for_an_answer_do_not_all_ask_again(client: MlflowClient) -> None:
+    asked: list[str] = []
+
+    def fails(session_id: str, *_: str) -> Exception | None:
+        asked.append(session_id)
+        time.sleep(0.5)
+        return outage()
+
+    flaky = Flaky(client, "set_tag", fails)
+    with closing_session(LeaseSession(flaky, client.experiment, LONG, tags={}, wait=LONG)) as session:  # type: ignore
+        session._renewed -= LONG
+
+        def check(_: int) -> type:
+            with pytest.raises(requests.exceptions.ConnectionError) as raised:
+                session.check()
+            return raised.type
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len([*pool.map(check, range(8))]) == 8
+        assert len(asked) == 1
+    client.delete_run(session.id)
+
+
+def test_a_session_that_was_deleted_by_hand(client: MlflowClient, start: Callable[..., LeaseSession]) -> None:
+    session = start()
+    client.delete_run(session.id)
+    with pytest.raises(LeaseLost, match=r"^Its run `leases of one` was deleted or ended in the tracking server, so"):
+        session.take(NAMES)
+
+
+def test_the_thread_ends_with_the_session(start: Callable[..., LeaseSession]) -> None:
+    """It ends also if `end` sets the event just after the thread has stopped waiting for it."""
+    session = start()
+
+    def late(seconds: float) -> bool:
+        time.sleep(0.01)
+        return False
+
+    session._wake.wait = late
+    session._wake.set()
+    time.sleep(0.1)
+    assert any(thread.name == "leases" for thread in threading.enumerate())
+    session.end()
+    deadline = time.monotonic() + 5
+    while any(thread.name == "leases" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
