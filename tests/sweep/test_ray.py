@@ -73,7 +73,10 @@ def test_kills_and_a_lost_node(warm: Warm, cluster: ray_cluster.RayCluster, tmp_
             os.kill(driver.pid, signal.SIGTERM)
             assert driver.wait(timeout=60) == 143, log.read_text()
             assert not training()
-            assert rows(tmp_path, "SELECT DISTINCT status FROM runs WHERE status != 'FINISHED'") == [("KILLED",)]
+            # A worker that had not begun to train can leave the end of its runs to the next command.
+            found = {*rows(tmp_path, "SELECT DISTINCT status FROM runs WHERE status != 'FINISHED'")}
+            assert ("KILLED",) in found
+            assert found <= {("KILLED",), ("RUNNING",)}
         with driving(tmp_path, words) as driver:
             until(training)
             (name, victim), *_ = training().items()
