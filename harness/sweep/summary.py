@@ -106,7 +106,9 @@ class Summary:
             self.state.sampled = max(self.state.sampled + 1, int(time.time() - self.state.started))
             self._tracker.log(self.run_id, metrics, self.state.sampled)
 
-        self._monitor = self._monitor or SystemMonitor(log)
+        if not self._monitor:
+            self._monitor = SystemMonitor(log)
+            self._tracker.stop_first(self._monitor.stop)
 
     def add_seconds(self, seconds: Mapping[str, float]) -> None:
         """Add the time that a scan took, by activity."""

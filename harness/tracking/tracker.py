@@ -94,6 +94,7 @@ class Tracker:
         self._calls = MlflowCalls(self._client, LocalStore.at(uri) if use_tables else None, at_once)
         find_leftovers = functools.partial(leftover_outboxes, self._folder, self.store, say)
         self._session: LeaseSession | None = None
+        self._recording: list[Callable[[], object]] = []
         self._sender = Sender(self._outbox, find_leftovers, self._calls, uri, wait=wait, say=say)
 
     def __enter__(self) -> Tracker:
@@ -109,6 +110,10 @@ class Tracker:
             self.say(f"store:  {unreachable}")
         except Exception:  # Report the error that ended the block instead.
             pass
+
+    def stop_first(self, stop: Callable[[], object]) -> None:
+        """Call `stop`, which ends a thread that records, before the outbox is closed."""
+        self._recording.append(stop)
 
     def require(self, session: LeaseSession) -> None:
         """From now on, write only while `session` is known not to have been ended."""
@@ -248,6 +253,8 @@ class Tracker:
             wait: Seconds to wait for an unreachable store; by default, as passed at the start.
         """
         with self._resources:
+            for stop in self._recording:
+                stop()
             self._sender.close(wait)
             self._calls.end()
 

@@ -24,11 +24,11 @@ def test_the_first_signal_is_deferred_and_the_second_raised(capfd: pytest.Captur
     before = signal.getsignal(signal.SIGINT)
     with defer_signals() as stop:
         assert not stop
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop
         assert STOPPING in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             stop.exit()
     assert signal.getsignal(signal.SIGINT) is before
@@ -36,7 +36,7 @@ def test_the_first_signal_is_deferred_and_the_second_raised(capfd: pytest.Captur
 
 def test_a_termination_is_an_exit_of_143() -> None:
     with defer_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         with pytest.raises(SystemExit) as end:
             stop.exit()
     assert end.value.code == 143
@@ -57,14 +57,14 @@ def test_other_threads_change_nothing() -> None:
 
 def test_a_closed_terminal_is_an_exit_of_129_unless_it_is_ignored() -> None:
     with defer_signals() as stop:
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         with pytest.raises(SystemExit) as end:
             stop.exit()
     assert end.value.code == 129
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `nohup` does.
     try:
         with defer_signals() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert not stop
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -75,7 +75,7 @@ def test_a_signal_is_noted_although_its_message_cannot_be_written() -> None:
     os.close(2)
     try:
         with defer_signals() as stop:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             assert stop
     finally:
         os.dup2(kept, 2)
