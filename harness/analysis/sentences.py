@@ -93,7 +93,7 @@ def test_key(metric: str) -> str:
 
 
 def _of_several(run: Run) -> str:
-    """Say from how many runs a result was computed, and what its trial in a search reached."""
+    """Return how many runs a result is the mean of, and the result of its trial in a search, as text."""
     several = has(run, COUNT) and run[COUNT] > 1
     how = "mean of {:.0f} runs" if has(run, SPREAD) else "equal in {:.0f} repetitions"
     mean = how.format(run[COUNT]) if several else ""

@@ -144,7 +144,7 @@ class ScanLoop:
                 self.recorder.failed(lane, event)
 
     def _note_tiles(self, scan: PreparedScan, event: OutOfMemory) -> None:
-        """Say what has been changed for lack of memory, and record the tiles of the runs whose rounding it changes."""
+        """Report what was changed for lack of memory, and record the tiles of the runs whose rounding this affects."""
         self.display.say(f"memory: {event.sentence}")
         _tell_runs(scan)
         for run in (run for lane in event.lanes for run in scan.lanes[lane] if not run.status):

@@ -96,7 +96,7 @@ class Ray:
         return [cores for cores in nodes if cores > 0]
 
     def _follow(self, number: int, job: Job) -> None:
-        """Have Ray report why an actor dies that an earlier driver has started."""
+        """Let Ray report why an actor that an earlier driver started has died."""
         with suppress(Exception):  # Ray raises many kinds; the next check tries again.
             ready = self._ray.get_actor(job.id).__ray_ready__.remote()
             self._started[number] = TaskFiles(Path(job.order)), 0, ready  # This driver forgets earlier exits.
