@@ -77,6 +77,8 @@ class Sweep:
         self._cluster, self._membership = cluster, membership
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
+        if cluster:
+            self._resources.callback(cluster.close)
         self._store: Store | None = None
         self._batches: list[Batch] = []
         self._ended: dict[str, Run] = {}
