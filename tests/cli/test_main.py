@@ -992,6 +992,19 @@ def test_help_does_not_import_tensorflow(words: list[str], heavy: set[str]) -> N
     assert not modules & heavy
 
 
+def test_a_command_ends_without_freeing_all_objects() -> None:
+    code = (
+        "import atexit, sys\nfrom harness.cli.main import main\n"
+        "class Noisy:\n    def __del__(self):\n        print('freed')\n"
+        "sys.noisy = Noisy()\n"
+        "atexit.register(print, 'too late')\n"  # Registered before the command's own function, so called after it.
+        "main()"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, "nonsense"], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "No such command 'nonsense'" in answer.stderr
+
+
 @pytest.mark.slow
 @INTERRUPTS
 def test_an_interrupt_ends_the_command(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:
