@@ -70,7 +70,7 @@ class Ray(Cluster):
         Raises:
             ConfigError: Ray is not installed, there is no such cluster, or its nodes are too small.
         """
-        self.tasks, self._config, self._options = config.tasks, config, list(options)
+        self.tasks, self.scratch, self._config, self._options = config.tasks, config.scratch, config, list(options)
         self._ray = _connect(config.address)
         self._workers: list[Worker] = []
         self._known: set[str] = set()  # Names of all actors so far.
