@@ -272,7 +272,7 @@ class Sweep:
         for table in {run.table.folder: run.table for run in runs}.values():
             for note in table.notes:
                 self._say(f"data:   {note}")
-            if (table.dropped or table.filled) and not table.features[0].shape:  # Notes cover images left out.
+            if (table.dropped or table.filled) and not table.features[0].shape:  # For images, see the notes.
                 filled = count(table.filled, "empty field")
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
             for note in filter(None, map(explain_text, table.features)):
