@@ -8,7 +8,7 @@ MOST_FAILURES = 3
 """Number of workers that may fail before the task's runs fail."""
 
 MOST_STOPS = 3
-"""Stops in a row, without progress in between, after which the task's runs fail."""
+"""Number of consecutive stops without progress after which the task's runs fail."""
 
 DISAPPEARED = 0
 """Noted for a worker that ended without a result or a message."""
