@@ -1,4 +1,4 @@
-"""Executors, which train a group of lanes somewhere. In: plain data. Out: events, clocks and checkpoint arrays."""
+"""Executors, which decide where a group of lanes is trained. In: plain data. Out: events, clocks, checkpoint arrays."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Task(Protocol):
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays with which an identical task can continue after the last `Progress`."""
+        """Return the arrays from which an identical task can continue after the last `Progress`."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -186,7 +186,7 @@ class LocalExecutor:
             device=self.device,
             other_devices=self.others,
             device_bytes=usable,
-            # Of a GPU, TensorFlow keeps what it has once taken, so little may seem to be free.
+            # TensorFlow never returns GPU memory that it has allocated, so little may seem to be free.
             free_bytes=(usable if "GPU" in self.device else free) or math.inf,
             curve_points=plan.curve_points,
             early=plan.early,
