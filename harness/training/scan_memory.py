@@ -26,7 +26,7 @@ class Load(NamedTuple):
     Attributes:
         cohorts: The cohorts, whose tiles are in memory.
         blocks: Bytes of the blocks of rows.
-        calls: Calls at the same time on a device.
+        calls: Number of simultaneous calls on a device.
         devices: Number of devices with memory of their own.
     """
 

@@ -27,7 +27,7 @@ MOST_PENDING = 16
 """Maximum number of actors beyond the size of the cluster; pending actors make an autoscaling cluster add a node."""
 
 MOST_FAILURES = 3
-"""Number of actors in a row that may fail to start."""
+"""Number of consecutive actors that may fail to start."""
 
 _NAMESPACE = "harness"
 _OF_THE_NODE = ("RAY_", "SLURM_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # Variables that a worker keeps.

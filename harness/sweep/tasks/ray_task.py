@@ -19,7 +19,7 @@ from harness.runtime.signals import SIGNALS
 from harness.sweep.tasks.files import TaskFiles
 
 STOP_SECONDS = 5.0
-"""Time between checks whether a worker should stop."""
+"""Time between checks for a request to stop."""
 
 IDLE_SECONDS = 30.0
 """How long an actor waits for a task; its driver, if alive, ends it earlier."""
