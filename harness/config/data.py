@@ -37,7 +37,7 @@ class DataConfig(Dialect, AnyData):
             generates the built-in data.
         rows: Number of rows of built-in data to generate.
         origin: Where to get the file; shown if it does not exist.
-        log_columns: Features or target to replace by their natural logarithm.
+        log_columns: Features or target to replace with their natural logarithm.
         categorical: Categorical features; each category becomes a model input that is 0 or 1. The target of
             `loss=sparse_categorical_crossentropy` is categorical automatically.
         classes: The classes of that target, in the order of the model's outputs; a row with another label is rejected,

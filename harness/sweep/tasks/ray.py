@@ -114,7 +114,7 @@ class Ray(Cluster):
         try:
             self._look()
             names = set(self._ray.util.list_named_actors())
-        except Exception:  # Ray raises many kinds.
+        except Exception:  # Ray raises many kinds of errors.
             return dict.fromkeys(jobs, "unknown")
         found = {}
         for number, job in jobs.items():
