@@ -28,9 +28,11 @@ def count(quantity: float, noun: str) -> str:
     return f"{quantity:,.0f} {noun}{'' if quantity == 1 else 's'}"
 
 
-def memory(megabytes: float) -> str:
-    """Format megabytes as bytes with a unit."""
-    return f"{millions(megabytes * 1e6)}B"
+def data_size(number_of_bytes: float) -> str:
+    """Format a number of bytes with a unit: 800 B, 1.64 kB, 3.2 GB."""
+    text = millions(number_of_bytes)
+    digits = text.rstrip("kMGT")
+    return f"{digits} {text[len(digits) :]}B"
 
 
 def age(seconds: float) -> str:

@@ -9,7 +9,7 @@ from harness.analysis.confirmed import TRIAL, contenders
 from harness.analysis.objective import Objective, Run, has
 from harness.analysis.replicates import COUNT, SPREAD
 from harness.config.metrics import TEST, VAL
-from harness.formatting import count, memory, number
+from harness.formatting import count, data_size, number
 from harness.tracking.ranking import LOST
 from harness.tracking.run_tags import EFFORT, PRUNED, RESTORED_EPOCH, STOPPED
 
@@ -44,13 +44,13 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
     if max(sizes) < 2 or not test:
         return []
     if any(has(run, test) for run in finished):
-        return [f"{test} is measured on rows that were not used for training or for choosing the best runs."]
+        return [f"{test} is computed on rows that were not used for training or for choosing the best runs."]
     kinds = [count(size, kind) for size, kind in zip(sizes, ("batch run", "full-sample run"), strict=True) if size]
     verb = "are" if len(kinds) > 1 else "is"
     favored = ", especially for the kind with more runs" if min(sizes) and sizes[0] != sizes[1] else ""
     return [
         f"The best of {' and '.join(kinds)} {verb} chosen by the {objective.metric} shown, whose value is therefore "
-        f"optimistic{favored}. data.test=0.1 sets rows aside on which only the chosen runs are measured."
+        f"optimistic{favored}. data.test=0.1 sets rows aside on which only the chosen runs are evaluated."
     ]
 
 
@@ -217,4 +217,4 @@ def _more(value: float, best: float) -> str:
 
 
 def _memory(run: Run) -> str:
-    return f", {memory(run[_MEMORY])} per update" if has(run, _MEMORY) else ""
+    return f", {data_size(1e6 * run[_MEMORY])} per update" if has(run, _MEMORY) else ""

@@ -54,7 +54,7 @@ class App:
         owns_process: bool = True,
         startup: Startup | None = None,
     ) -> None:
-        """Take command-line arguments; the app tunes the garbage collector only if the process is its own."""
+        """Store command-line arguments; the app tunes the garbage collector only if the process is its own."""
         self._startup = startup
         self.folder: Path | None = None  # The sweep's folder; None for a single run.
         self.runs: list[Run] = []  # The runs that have ended.
@@ -155,7 +155,7 @@ class App:
         return runs
 
     def collect(self, jobs: Sequence[Job], ended: Sequence[JobReturn], folder: Path, launcher: str) -> None:
-        """Add jobs that a launcher has trained in other processes to the sweep; raises the first one's error."""
+        """Add to the sweep the jobs that a launcher has trained in other processes; raise a failed job's error."""
         self.folder = folder
         ids = run_ids(ended, len(jobs), launcher)
         configs = _with_names([to_config(job) for job in jobs])

@@ -7,6 +7,7 @@ closed. 141: output pipe closed.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
@@ -53,11 +54,29 @@ def main() -> None:
     remember(*sys.argv[1:], os.environ.get("MLFLOW_TRACKING_URI", ""))
     remember_environment()
     _tune_process()
+    end = _End()
+    atexit.register(end)  # Registered first, so called last.
     code, sentence = _run()
     if sentence and not streams.ended_early():
         print_error(sentence)
-    # Exit outside the handler: the frames of an exception hold TensorFlow objects that must be freed before TensorFlow.
-    sys.exit(streams.finish(code))
+    end.code = streams.finish(code)
+    sys.exit(end.code)
+
+
+class _End:
+    """Ends the process without finalizing the interpreter.
+
+    Freeing all objects would take two seconds after a long sweep. It could also abort the process: threads of Arrow
+    still release the buffers that they have parsed, and such a thread dies if it then waits for the interpreter.
+    """
+
+    code = 1  # Until the command has returned.
+
+    def __call__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(self.code)
 
 
 def _run() -> tuple[int, str]:
@@ -100,12 +119,10 @@ def _tune_process() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP.
             signal.signal(number, _terminate)
-    # The garbage collector takes a quarter of MLflow's import time, a tenth of the time to read thousands of runs, and
-    # two seconds when the interpreter exits.
+    # The garbage collector takes a quarter of MLflow's import time and a tenth of the time to read thousands of runs.
     gc.set_threshold(1_000_000, 20, 50)
     if len(sys.argv) > 1 and sys.argv[1] in _READERS:
         gc.disable()
-    atexit.register(gc.freeze)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Quotes characters that a shell passes on but Hydra accepts only in quotes, such as spaces, `~`, `#` and accents.
+"""Quotes values with characters that Hydra accepts only in quotes, such as spaces, `~`, `#` and accents.
 
 An argument is changed only if Hydra cannot read it and its meaning is unambiguous.
 """

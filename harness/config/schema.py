@@ -98,7 +98,7 @@ class TrackingConfig:
         name: Name of the sweep, or of a single run; `--name` sets it too. None names it after its settings.
         note: Description in MLflow, in Markdown, of the sweep or of a single run.
         tags: Tags for all runs and the sweep: `tracking.tags.KEY=VALUE`.
-        early_updates: Also evaluate runs within the first epochs: after updates 1, 2, 5, 10, 20 and so on.
+        early_updates: Also evaluate runs during the first epochs: after updates 1, 2, 5, 10, 20 and so on.
     """
 
     uri: str | None = None
@@ -144,8 +144,8 @@ class RuntimeConfig:
             different precisions are different runs.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models with more than 1,000 weights; on a GPU, all
-            lanes that can share a call, up to 1,024 or as many as fit in half of its memory. Without a value, tiles are
-            smaller if memory does not suffice. Changes rounding: results are bit-identical only for equal values.
+            lanes that can share a call, up to 1,024 or as many as fit in half of its memory. Unless it is set, tiles
+            are made smaller if memory is short. Changes rounding: results are bit-identical only for equal values.
         gram: Update linear models with squared error from the Gram matrices of their chunks if that is faster; false
             trains on the rows, as for all other models. Changes rounding.
         threads: Threads per TensorFlow operation. Changes rounding.

@@ -1,4 +1,4 @@
-"""Keras's process-wide settings: the harness uses its own, and restores the user's afterwards."""
+"""Keras's process-wide settings: the harness uses the defaults, and restores the user's settings afterwards."""
 
 from __future__ import annotations
 

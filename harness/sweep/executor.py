@@ -1,4 +1,4 @@
-"""Executors, which train a group of lanes somewhere. In: plain data. Out: events, clocks and checkpoint arrays."""
+"""Executors, which decide where a group of lanes is trained. In: plain data. Out: events, clocks, checkpoint arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.tables.table import Table, load_table
 from harness.errors import require
-from harness.formatting import memory
+from harness.formatting import data_size
 from harness.runtime.device import available_bytes, choose_device, other_devices, usable_bytes
 from harness.runtime.imports import find_target
 from harness.runtime.keras_settings import dtype_policy
@@ -126,7 +126,7 @@ class Task(Protocol):
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays with which an identical task can continue after the last `Progress`."""
+        """Return the arrays from which an identical task can continue after the last `Progress`."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -188,7 +188,7 @@ class LocalExecutor:
             device=self.device,
             other_devices=self.others,
             device_bytes=usable,
-            # Of a GPU, TensorFlow keeps what it has once taken, so little may seem to be free.
+            # TensorFlow never returns GPU memory that it has allocated, so little may seem to be free.
             free_bytes=(usable if "GPU" in self.device else free) or math.inf,
             curve_points=plan.curve_points,
             early=plan.early,
@@ -209,17 +209,17 @@ class LocalExecutor:
 def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
     """Reject updates whose activations do not fit into the device's memory and cannot be computed in slices."""
     chunk = plan.lanes[cohort.lanes[0]].chunk
-    needed, has = cohort.memory.of_rows(chunk), f"this device has {memory(free / 1e6)} available"
+    needed, has = cohort.memory.of_rows(chunk), f"this device has {data_size(free)} available"
     is_sliced = cohort.step_rows <= cohort.strategy.slice_rows
     require(
         is_sliced or needed <= free,
-        f"chunksize={chunk}: an update needs {memory(needed / 1e6)}, but {has}. It cannot be computed in slices, "
+        f"chunksize={chunk}: an update needs {data_size(needed)}, but {has}. It cannot be computed in slices, "
         f"because these layers normalize over the whole batch: {', '.join(cohort.batch_layers)}. Use a smaller "
         "chunksize, or other layers.",
     )
     require(
         not (plan.resident and chunk == rows and cohort.strategy.slice_rows < SLICE_ROWS) or needed <= free,
-        f"runtime.full_sample=resident: the whole sample in one update takes {memory(needed / 1e6)}, but {has}. Use "
+        f"runtime.full_sample=resident: the whole sample in one update takes {data_size(needed)}, but {has}. Use "
         "runtime.full_sample=streamed, which computes the same update in slices.",
     )
 

@@ -59,7 +59,7 @@ def search_signature(facts: Mapping[str, object], signatures: Iterable[str]) -> 
 
 
 def rounding(runtime: RuntimeConfig, device: str) -> str:
-    """Hash everything else that can change the last bits of results: versions, processor, device and settings."""
+    """Hash everything else that can change the last bits of results: versions, processor, device and other settings."""
     settings = (getattr(runtime, name) for name in ("lane_tile", "gram", "threads", "deterministic"))
     # Appended only if they differ from the usual ones, so that records without them stay comparable.
     kernels = [onednn()] if onednn() != ONEDNN_DEFAULT else []

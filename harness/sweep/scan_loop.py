@@ -118,7 +118,7 @@ class ScanLoop:
         self.display.clear()
 
     def _time_alone(self, scan: PreparedScan) -> None:
-        """Time single updates of the runs that shared a scan, since these have no times of their own."""
+        """Time single updates of the runs that shared a scan, since these runs were not timed separately."""
         lanes = [index for index, runs in enumerate(scan.lanes) if any(map(self.recorder.lacks_time_alone, runs))]
         if len(scan.lanes) == 1 or not lanes:
             return

@@ -50,7 +50,7 @@ class RecordRejected(Exception):
 
 
 class LeaseLost(Exception):
-    """Another process may train this process's runs now, so nothing is written any more; the message is a sentence."""
+    """Another process may now train this process's runs, so this one writes nothing more; the message is a sentence."""
 
 
 @dataclass

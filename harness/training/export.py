@@ -50,7 +50,7 @@ def raw_model(
 def _graph(
     model: keras.Model, table: Table, scaler: Scaler, objective: Objective, kinds: Sequence[str], encoding: Encoding
 ) -> tuple[list[Any], Any]:
-    """Return the raw features, each of one of `kinds`, in the table's order, and the predictions from them."""
+    """Return the raw features, in the table's order and of the given `kinds`, and the predictions from them."""
     features = table.features
 
     def predictions(values: Any) -> Any:

@@ -35,7 +35,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
-from harness.analysis.comparison import NOTHING_IN_COMMON
+from harness.analysis.comparison import NO_COMMON_TIME
 from harness.cli import main
 from harness.cli.register import register
 from harness.config.metrics import best_key, is_best_value
@@ -181,7 +181,7 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
         assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
     # Which of them is better, or whether either can be compared, depends on measured times.
-    assert table[-1].startswith(("With the same training time, measured alone and scaled, ", NOTHING_IN_COMMON))
+    assert table[-1].startswith(("With the same training time, measured alone and scaled, ", NO_COMMON_TIME))
     assert space == ""
     assert next_step.startswith("Sweep ")
 
@@ -741,7 +741,7 @@ DAYS = [(day, ("north", "south")[day % 3 == 0]) for day in range(1, 32)]
         (["--rows", "inf"], "--rows must be a positive whole number, not inf."),
         (["--rows", "1.5"], "--rows must be a positive whole number, not 1.5."),
         (["--rows", "0"], "--rows must be a positive whole number, not 0."),
-        (["--seed", "-1"], "--seed must not be negative, not -1."),
+        (["--seed", "-1"], "--seed must be at least 0, not -1."),
     ],
 )
 def test_invalid_rows_to_generate_are_refused(harness: Harness, words: list[str], sentence: str) -> None:
@@ -990,6 +990,19 @@ def test_help_does_not_import_tensorflow(words: list[str], heavy: set[str]) -> N
     assert out
     assert "click" in modules
     assert not modules & heavy
+
+
+def test_a_command_ends_without_freeing_all_objects() -> None:
+    code = (
+        "import atexit, sys\nfrom harness.cli.main import main\n"
+        "class Noisy:\n    def __del__(self):\n        print('freed')\n"
+        "sys.noisy = Noisy()\n"
+        "atexit.register(print, 'too late')\n"  # Registered before the command's own function, so called after it.
+        "main()"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, "nonsense"], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "No such command 'nonsense'" in answer.stderr
 
 
 @pytest.mark.slow

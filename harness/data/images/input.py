@@ -87,7 +87,7 @@ class ImageFiles(Input):
         return train, self._open(others[0], None, classes=1) if others else None
 
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
-        """Decode the images that were last listed, if any, and write their pixels and labels."""
+        """Decode the images, listing them first unless that was done before, and write their pixels and labels."""
         train, holdout = self._listed or self.sets()
         self._listed = None  # Reading changes a set's counts.
         return ingest_images(train, holdout, self._data, folder, progress, self._weights)

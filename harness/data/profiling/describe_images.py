@@ -38,7 +38,7 @@ USUAL = 64
 START = "harness train data=images model=cnn loss=sparse_categorical_crossentropy"
 
 RARE = 10
-"""A class is reported as rare if the largest class has this many times as many images."""
+"""A class is reported as rare if the largest class has at least this many times as many images."""
 
 
 @dataclass(frozen=True)

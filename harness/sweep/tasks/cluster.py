@@ -44,6 +44,8 @@ class Cluster(Protocol):
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Start a worker for each task, with its log in the folder `logs`; yield each job as soon as it is submitted.
 
+        Tasks that cannot be started yet are left out, and passed again later.
+
         Raises:
             ConfigError: The cluster rejects them.
         """
@@ -57,13 +59,16 @@ class Cluster(Protocol):
         """Ask jobs to stop at the next block, or end them at once."""
         ...
 
+    def close(self) -> None:
+        """Release what is held for tasks that have not been submitted."""
+
 
 def work_command(options: Sequence[str] = ()) -> list[str]:
     """Return the command that trains a task, without the path of the task."""
     return [sys.executable, "-P", "-m", "harness", "work", *options]
 
 
-class Workers:
+class Workers(Cluster):
     """Processes on this machine, each with its share of the cores."""
 
     name, is_remote, seconds = "this machine", False, 0.5

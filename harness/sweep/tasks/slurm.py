@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.config.launchers import SlurmConfig
 from harness.errors import ConfigError, require
-from harness.sweep.tasks.cluster import work_command
+from harness.sweep.tasks.cluster import Cluster, work_command
 from harness.sweep.tasks.files import STOPPED, TRY_AGAIN, Job, TaskFiles
 
 MOST_FAILURES = 3
@@ -43,7 +43,7 @@ exit "$code"
 """
 
 
-class Slurm:
+class Slurm(Cluster):
     """A Slurm cluster, through its own commands."""
 
     name, is_remote, seconds = "Slurm", True, 10.0
