@@ -26,7 +26,7 @@ from harness.tracking.run_colour import colour
 DASHES: Any = (0, (4, 1.5))
 """The line style of full-sample runs."""
 ACCENT = "#0072B2"
-"""For anything without a chunksize; its contrast with light and dark pages is at least 3:1."""
+"""The color of anything without a chunksize; its contrast with light and dark pages is at least 3:1."""
 
 HALO = "halo_"
 """Prefix of the ids of text elements that have an outline in the page's color."""

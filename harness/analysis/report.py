@@ -122,7 +122,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
 
 
 def _class_table(sweep: Sweep) -> dict[str, Any]:
-    """Return the rows of each class by part; if there are many classes, only the largest."""
+    """Return the number of rows of each class by part; if there are many classes, only those of the largest."""
     if sweep.classes is None or not {"class", "train", "holdout"} <= {*sweep.classes}:
         return {"rows": [], "more": 0}
     counts = sweep.classes

@@ -68,11 +68,11 @@ class App:
         self._signatures: list[str] = []
         self._options = _options_of(arguments)
         self.worker_options = [OPTION] if OPTION in arguments else []
-        self.search: Search | None = None  # What proposes the jobs, unless they are a grid.
-        self.cluster: Callable[[], Cluster] | None = None  # Where workers train.
+        self.search: Search | None = None  # Proposes the jobs, unless they are a grid.
+        self.cluster: Callable[[], Cluster] | None = None  # The cluster on which workers train.
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
-        self._is_copy = False  # True in another process, to which a launcher has sent this object.
+        self._is_copy = False  # True if a launcher has sent this object to another process.
         self.collects = False  # True if the sweeper collects runs trained by other processes.
 
     @property
@@ -239,7 +239,7 @@ class App:
 
 
 def _with_names(configs: Sequence[Config]) -> list[Config]:
-    """Replace patterns in `data.features` by the names of columns, reading them once for each file."""
+    """Replace patterns in `data.features` with column names, reading the names of each file once."""
     known: dict[str, Any] = {}
     found = []
     for config in configs:

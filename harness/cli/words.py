@@ -40,7 +40,7 @@ def _quoted(word: str) -> str:
 
 
 def suggestion(word: str) -> str:
-    """Return a sentence on how to quote an argument that Hydra cannot read; empty if it is not an assignment."""
+    """Return a sentence saying how to quote an argument that Hydra cannot read; empty if it is not an assignment."""
     found = _WORD.fullmatch(word)
     if not found:
         return ""

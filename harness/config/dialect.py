@@ -27,7 +27,7 @@ MOST_LINES = 100_000
 
 
 class Header(Enum):
-    """Where a text file has the names of its columns."""
+    """Where the column names of a text file come from."""
 
     first = "first"
     none = "none"

@@ -73,7 +73,7 @@ def hash_json(value: object) -> str:
 
 
 def source_code(target: str) -> str:
-    """Return a digest of a user's model and all modules it needs; for built-in models, the name is enough."""
+    """Return a digest of a user's model and of all modules that it needs; for built-in models, the name suffices."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""
     return source_digest(target.rpartition(".")[0])

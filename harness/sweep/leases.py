@@ -27,7 +27,7 @@ class Leases(RunLocks):
     """This process's claims on runs of an experiment on a tracking server.
 
     Attributes:
-        session: Holds them in the store.
+        session: The session that holds them in the store.
     """
 
     def __init__(

@@ -81,7 +81,7 @@ class Run:
 
     @property
     def update_bytes(self) -> float:
-        """Memory that an update needs in a plain implementation; before the scan is prepared, that of its rows only."""
+        """Memory that an update needs in a plain implementation; before the scan is prepared, only that of its rows."""
         if self.cohort:
             return self.cohort.memory.of_rows(self.chunk)
         return self.chunk * sum(4 * math.prod(column.shape) for column in self.table.columns)
@@ -99,7 +99,7 @@ class Run:
 
     @functools.cached_property
     def objective(self) -> Objective:
-        """What is minimized and measured."""
+        """The loss to minimize, and the metrics to compute."""
         return make_objective(self.loss, self.table)
 
     @property
@@ -120,7 +120,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same rows in the same order: `plan` is their scan, and `lanes[i]` has the runs of lane `i`."""
+    """Runs with the same rows in the same order: `plan` is their scan, and `lanes[i]` holds the runs of lane `i`."""
 
     lanes: list[list[Run]]
     plan: ScanPlan
@@ -166,7 +166,7 @@ def prepare(
 
 
 def rebuild_table(runs: Sequence[Run], progress: ProgressCallback, say: Callable[[str], None]) -> None:
-    """Rebuild the damaged table that these runs share from its source.
+    """Rebuild, from its source, the damaged table that these runs share.
 
     Raises:
         ConfigError: The source is gone, has changed, or was a stream.

@@ -23,7 +23,7 @@ from harness.training.events import Diverged, EpochEnd, Failed, Measured, OutOfM
 from harness.training.saved_state import arrays_under
 
 Happening = EpochEnd | Measured | Stopped | Diverged | Failed | OutOfMemory
-"""What is recorded."""
+"""An event that is recorded."""
 
 
 class PreparedScan(NamedTuple):
@@ -51,7 +51,7 @@ def _prepared(group: Group, task: Task) -> PreparedScan:
 
 
 def _tell_runs(scan: PreparedScan) -> None:
-    """Let runs know how they are trained."""
+    """Store in each run how it is trained."""
     scan_bytes, device_bytes = scan.task.bytes, scan.task.device_bytes
     for cohort in scan.task.cohorts:
         for run in (run for lane in cohort.lanes for run in scan.lanes[lane]):

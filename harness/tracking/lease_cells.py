@@ -30,7 +30,7 @@ FREE = "free"
 
 _NOTE = "Keeps other machines from training the same runs. `harness train` removes it when it ends."
 _PARAMS = 100
-"""Params per request, as MLflow allows."""
+"""Maximum number of params that MLflow accepts per request."""
 
 _ATTEMPTS = 5
 """Maximum number of requests refused in a row without another process having written anything."""

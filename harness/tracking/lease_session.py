@@ -59,7 +59,7 @@ class LeaseSession:
         """Start the session.
 
         Args:
-            client: Of the store.
+            client: MLflow's client of the store.
             experiment_id: The experiment whose runs may be leased.
             seconds: Seconds without a heartbeat after which this process is considered dead.
             tags: Tags by which this process can be recognized.
@@ -88,7 +88,7 @@ class LeaseSession:
 
         Raises:
             LeaseLost: This session was ended.
-            StoreUnreachable: The store stays unreachable; so do all methods that read or write names.
+            StoreUnreachable: The store stays unreachable. All methods that read or write names may raise this.
         """
         names = set(names)
         self._patiently(lambda: self._take(names - self._leased.keys()))
@@ -119,7 +119,7 @@ class LeaseSession:
         return name in self._leased
 
     def check(self) -> None:
-        """Raise `LeaseLost` if others may have taken over; asks the store only if that is not certain."""
+        """Raise `LeaseLost` if others may have taken over; ask the store only if that is uncertain."""
         if self._is_lost or self._is_uncertain():
             last = self._last_try
             with self._lock:

@@ -60,7 +60,7 @@ class Taken:
     Attributes:
         bad: Lines that are not records.
         fault: What is wrong with the first of these lines.
-        incomplete: The runs to which the undamaged ones among these lines refer.
+        incomplete: The runs to which those of these lines refer that are not damaged.
     """
 
     records: list[Record] = field(default_factory=list)

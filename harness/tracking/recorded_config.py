@@ -16,7 +16,7 @@ from harness.config import AnyData, Config, DataConfig, ImagesConfig, kind_of
 from harness.errors import ConfigError, require
 
 RESTORED = {"precision": "float32", "lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
-"""Keys of `runtime` that can affect results, with their values from before the keys existed."""
+"""Keys of `runtime` that can affect results, with the values that applied before the keys existed."""
 
 
 def config_of(

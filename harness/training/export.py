@@ -91,7 +91,7 @@ def _unlike(name: str, names: Iterable[str]) -> str:
 def raw_example(table: Table, dates: Mapping[str, str | None] | None = None) -> dict[str, np.ndarray]:
     """Return the features of a few training rows as in the source, `[rows]` each: float64, text or images.
 
-    `dates` has the `strptime` formats of the features that are dates; None means ISO 8601.
+    `dates` holds the `strptime` formats of the features that are dates; None means ISO 8601.
     """
     if table.embedding:
         return {table.features[0].name: load_example(table.folder)}

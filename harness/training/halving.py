@@ -27,7 +27,7 @@ class BracketPlan:
         rungs: Epochs after which trials are compared, in ascending order.
         groups: The trials of each group. Trials of different groups are never compared.
         lanes: The trial of each lane.
-        known: For trials that are not trained here, the metric at each rung; None from the rung at which they had
+        known: For trials that are not trained here, the metric at each rung; None from the rung by which they had
             ended.
     """
 

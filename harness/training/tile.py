@@ -23,7 +23,7 @@ Evaluations = Callable[[int], Evaluation]
 
 
 class Tile(TrainedTile):
-    """A tile whose lanes are measured on the holdout and the test set."""
+    """A tile whose lanes are evaluated on the holdout and the test set."""
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class Scan:
         """Build the models of all lanes; nothing is compiled or trained yet.
 
         Args:
-            lanes: Events refer to them by index.
+            lanes: The lanes to train; events refer to them by index.
             train: The training rows.
             holdout: The held-out rows; there may be none.
             encoding: How features become inputs; by default, as numbers and categories.
