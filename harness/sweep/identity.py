@@ -11,8 +11,9 @@ import keras
 import scipy
 import tensorflow as tf
 
-from harness.config import Config, RuntimeConfig
+from harness.config import Config, Precision, RuntimeConfig
 from harness.config.dialect import Dialect
+from harness.config.naming import PRECISION
 from harness.data.tables.table import Table
 from harness.runtime.instruction_set import USUAL, instruction_set
 from harness.runtime.onednn import DEFAULT as ONEDNN_DEFAULT
@@ -39,6 +40,8 @@ def signature(config: Config, table: Table) -> str:
         settings = {key: value for key, value in settings.items() if not key.startswith("stopping.")}
     elif config.stopping.metric is None:
         settings["stopping.metric"] = config.objective.metric  # The default value means the deciding metric.
+    if config.runtime.precision is not Precision.float32:
+        settings[PRECISION] = config.runtime.precision.value
     for key in ("data.log_columns", "data.categorical", "data.dates"):
         if key in settings:
             settings[key] = sorted(settings[key])

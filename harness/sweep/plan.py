@@ -9,6 +9,9 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from harness.config import Config, FullSample, Loss, Order, Restore
 from harness.config.metrics import cost, deciding_metric
@@ -21,7 +24,7 @@ from harness.data.tables.pages import DamagedTable
 from harness.data.tables.table import Table
 from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
-from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, takes_outputs
+from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, model_builder, takes_outputs
 from harness.sweep.identity import signature
 from harness.training.cohort import Cohort
 from harness.training.early import early_updates
@@ -98,6 +101,12 @@ class Run:
     def objective(self) -> Objective:
         """The loss to minimize, and the metrics to compute."""
         return make_objective(self.loss, self.table)
+
+    @property
+    def build_model(self) -> Callable[[Any], keras.Model]:
+        """Builds its model, for a number of inputs or the shape of one input."""
+        config = self.config
+        return model_builder(config.model, self.objective.outputs, config.runtime.precision.value)
 
     @property
     def metric(self) -> str:
@@ -192,6 +201,7 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
         resident=runtime.full_sample is FullSample.resident,
         curve_points=first.config.tracking.curve_points,
         early=first.config.tracking.early_updates,
+        precision=runtime.precision.value,
         **{name: getattr(runtime, name) for name in names},
     )
 

@@ -149,7 +149,8 @@ class TrainedTile:
         found: list[np.ndarray] = []
         if self.error is None:
             try:
-                found = [tensor[self.positions[lane]].numpy() for tensor in tf.nest.flatten(self._state.lanes)]
+                with tf.device(self.device):
+                    found = [tensor[self.positions[lane]].numpy() for tensor in tf.nest.flatten(self._state.lanes)]
             except Exception as error:
                 self.error = error
         return found
