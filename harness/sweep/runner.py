@@ -271,7 +271,7 @@ class Sweep:
                 self._say(f"data:   {sentence}")
         for table in {run.table.folder: run.table for run in runs}.values():
             notes = [*table.notes]
-            if (table.dropped or table.filled) and not table.features[0].shape:  # Notes cover images left out.
+            if (table.dropped or table.filled) and not table.features[0].shape:  # For images, see the notes.
                 notes.append(f"{count(table.dropped, 'row')} dropped, {count(table.filled, 'empty field')} filled")
             for note in [*notes, *filter(None, map(explain_text, table.features))]:
                 self._say(f"data:   {note}")

@@ -121,7 +121,7 @@ class ColumnProfile:
         self.example = self.example or words.values[0]
         if self.distinct is not None:
             self._seen.update(words.values[: MANY + 1])
-        # Most columns are not dates, as a few values show.
+        # In most columns, a few values are enough to rule out dates.
         if self._forms and not text.iloc[:5].str.match(DATE_LIKE).all():
             self._forms = []
         self._forms = [form for form in self._forms if matches_date(text, form)]
@@ -154,7 +154,7 @@ class Profile:
 
     Attributes:
         rows: Rows that were read.
-        share: The part of the bytes that was read.
+        share: Fraction of the bytes that were read.
         duplicates: Names shared by several columns, which are left out of `columns`.
     """
 
@@ -205,7 +205,7 @@ def matches_date(text: pd.Series, form: str) -> bool:
 
 
 def compare(addresses: Sequence[str], found: Profile, columns: Sequence[ColumnProfile], target: ColumnProfile) -> Drift:
-    """Set the skewness of numeric `columns` and their correlation with `target`, one of them; return its drift.
+    """Set the skewness of numeric `columns` and their correlation with `target`; return the target's drift.
 
     For the correlation, empty fields are replaced by the column's mean.
     """

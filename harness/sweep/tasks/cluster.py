@@ -24,7 +24,7 @@ class Cluster(Protocol):
     Attributes:
         name: Its name in messages.
         is_remote: Whether workers may be on other machines.
-        seconds: Time between checks of it, which other users share, and of the files of its tasks.
+        seconds: Time between checks of its jobs and of the files of its tasks; other users share the cluster.
         tasks: Maximum number of tasks set by the user; None lets the cluster decide.
         scratch: Folder on each node's own disk for copies of tables; None makes no copies.
     """
@@ -46,7 +46,7 @@ class Cluster(Protocol):
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Start a worker for each task, with its log in the folder `logs`; yield each job as soon as it is submitted.
 
-        Tasks that cannot be started yet are left out, and passed again later.
+        Tasks that cannot be started yet are left out; callers pass them again later.
 
         Raises:
             ConfigError: The cluster rejects them.
@@ -62,7 +62,7 @@ class Cluster(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what is held for tasks that have not been submitted."""
+        """Release resources held for tasks that have not been submitted."""
 
 
 def work_command(options: Sequence[str] = ()) -> list[str]:
@@ -76,7 +76,7 @@ class Workers(Cluster):
     name, is_remote, seconds = "this machine", False, 0.5
 
     def __init__(self, config: WorkersConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's configuration, and options for `harness work`."""
+        """Store the launcher's configuration, and options for `harness work`."""
         self.tasks, self._options = config.tasks, options
         self._started: dict[int, tuple[subprocess.Popen, TaskFiles]] = {}
         self._share = 0  # Cores of each process, once the first processes have been started.

@@ -62,7 +62,7 @@ class TaskBatch(Batch):
         cluster: Cluster,
         logs: Path,
     ) -> None:
-        """Take the arguments of `Batch`, the cluster that runs the workers, and the folder for their logs."""
+        """Store the arguments of `Batch`, the cluster that runs the workers, and the folder for their logs."""
         super().__init__(runs, scans, executor, store, command)
         assert isinstance(store.recorder, DriverRecorder)
         self._recorder = store.recorder
@@ -162,7 +162,7 @@ class TaskBatch(Batch):
                         next_look = time.monotonic() + self._cluster.seconds
                     if open_tasks and not stop:
                         time.sleep(POLL_SECONDS / 2)  # A signal does not interrupt it.
-                is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # The terminal, not the cluster.
+                is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # Only the terminal is gone.
                 if stop and not is_gone:
                     self._cluster.stop(self._jobs_of(open_tasks))
                     self._await_exits(open_tasks)
@@ -240,14 +240,14 @@ class TaskBatch(Batch):
     def _end_begun(self, tasks: set[int]) -> None:
         """End the runs that stopped workers could not end, for example because they had not begun to train."""
         runs = [run for number in tasks for run in self._tasks[number] if not self._files(number).is_held]
-        with suppress(StoreUnreachable, MlflowException):  # The next command does this, too.
+        with suppress(StoreUnreachable, MlflowException):  # The next command does this too.
             self._store.tracker.deliver_leftovers()
             for record in itertools.chain.from_iterable(self._begun(runs).values()):
                 if record.info.status == "RUNNING":
                     self._store.tracker.end_run(record.info.run_id, "KILLED")
 
     def _begun(self, runs: Sequence[Run]) -> dict[Run, list[Record]]:
-        """Return the records of runs that workers of this sweep have started and not finished."""
+        """Return the records of runs that workers of this sweep have started but not finished."""
         store = self._store
         records = store.reader.of_signatures(store.tracker.experiment_id, [run.signature for run in runs])
         return {

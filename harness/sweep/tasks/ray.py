@@ -24,10 +24,10 @@ from harness.sweep.tasks.ray_task import IDLE_SECONDS, RayTasks, stop_file
 MISSING = "hydra/launcher=ray needs Ray. Install it with: pip install 'harness[ray]'"
 
 MOST_PENDING = 16
-"""Actors beyond the size of the cluster, which make a cluster that grows on demand start another node."""
+"""Maximum number of actors beyond the size of the cluster; pending actors make an autoscaling cluster add a node."""
 
 MOST_FAILURES = 3
-"""Number of actors in a row that may fail to start."""
+"""Number of consecutive actors that may fail to start."""
 
 _NAMESPACE = "harness"
 _OF_THE_NODE = ("RAY_", "SLURM_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # Variables that a worker keeps.
@@ -41,10 +41,10 @@ class Worker:
 
     Attributes:
         name: Its name on the cluster.
-        call: Ends when it has started, or when its task has ended.
+        call: The pending call, which returns when the actor has started or its task has ended.
         task: The task that it trains.
         log: The file with that task's output.
-        exits: Number of that task's earlier workers that have failed.
+        exits: Number of earlier workers of that task that have failed.
         is_own: Whether this driver has started it.
         idle_since: When it last became idle; 0 while it starts or trains.
     """
@@ -65,7 +65,7 @@ class Ray(Cluster):
     name, is_remote, seconds = "Ray", True, 2.0
 
     def __init__(self, config: RayConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's keys, and options for `harness work`.
+        """Connect with the launcher's configuration; pass options to `harness work`.
 
         Raises:
             ConfigError: Ray is not installed, there is no such cluster, or its nodes are too small.
@@ -76,7 +76,7 @@ class Ray(Cluster):
         self._known: set[str] = set()  # Names of all actors so far.
         self._failed_starts: list[str] = []
         cpus = config.cpus_per_task
-        require(  # While a cluster that grows on demand has no node with cores, actors wait for one.
+        require(  # While an autoscaling cluster has no node with cores, actors wait for one.
             max(self._cores_of_nodes(), default=cpus) >= cpus,
             f"hydra.launcher.cpus_per_task: no node of the Ray cluster has {count(cpus, 'core')}.",
         )
@@ -114,7 +114,7 @@ class Ray(Cluster):
         try:
             self._look()
             names = set(self._ray.util.list_named_actors())
-        except Exception:  # Ray raises many kinds.
+        except Exception:  # Ray raises many kinds of errors.
             return dict.fromkeys(jobs, "unknown")
         found = {}
         for number, job in jobs.items():
@@ -158,7 +158,7 @@ class Ray(Cluster):
         return task, Job(worker.name, log, order)
 
     def _look(self) -> None:
-        """Note which actors have started, ended their task, or died, and end those that have been idle for long."""
+        """Note which actors have started, ended their task, or died, and end those that have been idle for too long."""
         calls = {worker.call: worker for worker in self._workers if not worker.idle_since}
         ended, _ = self._ray.wait([*calls], num_returns=len(calls), timeout=0) if calls else ([], [])
         for call in ended:
@@ -238,5 +238,5 @@ def _connect(address: str | None) -> Any:
             f"hydra/launcher=ray: cannot connect to the Ray cluster {address or ''}".rstrip() + f" ({said})."
         ) from error
     finally:
-        signal.signal(signal.SIGTERM, handler)  # Ray's own would exit with another code.
+        signal.signal(signal.SIGTERM, handler)  # Ray's own handler would exit with another code.
     return ray

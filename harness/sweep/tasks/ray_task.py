@@ -19,10 +19,10 @@ from harness.runtime.signals import SIGNALS
 from harness.sweep.tasks.files import TaskFiles
 
 STOP_SECONDS = 5.0
-"""Time between two looks at whether a worker is to stop."""
+"""Time between checks for a request to stop."""
 
 IDLE_SECONDS = 30.0
-"""How long an actor waits for a task. Its driver ends it earlier, unless it has died."""
+"""How long an actor waits for a task; its driver, if alive, ends it earlier."""
 
 
 def stop_file(log: str) -> Path:
@@ -31,7 +31,7 @@ def stop_file(log: str) -> Path:
 
 
 class RayTasks:
-    """An actor that trains one task after another, with what it has imported and compiled for the ones before."""
+    """An actor that trains one task after another, reusing its imports and compiled loops."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Prepare for tasks of the driver with this environment."""
@@ -60,11 +60,11 @@ class RayTasks:
                 TaskFiles(Path(order)).note_exit(code)
         if code:
             sys.exit(code)
-        gc.collect()  # The next task excludes all objects from garbage collection.
+        gc.collect()  # The next task starts by freezing all objects that are left.
         self._wait()
 
     def _wait(self) -> None:
-        """Exit in a while unless there is another task."""
+        """Exit after a while unless there is another task."""
         self._exit = threading.Timer(IDLE_SECONDS, os._exit, [0])
         self._exit.daemon = True
         self._exit.start()

@@ -49,7 +49,7 @@ class Slurm(Cluster):
     name, is_remote, seconds = "Slurm", True, 10.0
 
     def __init__(self, config: SlurmConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's configuration, and options for `harness work`.
+        """Store the launcher's configuration, and options for `harness work`.
 
         Raises:
             ConfigError: Slurm's commands are not installed, or Slurm rejects such jobs.
