@@ -22,8 +22,8 @@ SWEEP, DESCRIBE, TRAIN, COMPARE = (
 )
 RUNS = r"^( +train/.*\n *(?:run )?chunk .*)\n((?: *(?:[0-9a-f]{8} +)?(?:full|\d+) .*\n|\.\.\.\n)+)"
 RUN_ID = r"^ *(run|[0-9a-f]{8}) (?= *(chunk|full|\d))"
-TIME = -2
-"""The cell of a row of that table that holds a measured time."""
+TIME = -3
+"""The word of a row of that table that is a measured time; the amount of memory and its unit follow."""
 
 
 def run(lines: list[str], folder: Path) -> list[str]:
