@@ -80,7 +80,7 @@ def test_the_sweep_of_the_first_screen(king_county: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_csv_of_ones_own(tmp_path: Path) -> None:
+def test_a_users_own_csv(tmp_path: Path) -> None:
     _, described, trained, compared = run([GENERATE, DESCRIBE, TRAIN, COMPARE], tmp_path)
     printed = [line.split() for line in described.splitlines()]
     assert not [line for line in OUTPUTS[1].splitlines() if line != "..." and line.split() not in printed]
