@@ -652,6 +652,13 @@ def test_a_failing_run_leaves_the_others_alone(trainer: Harness, tmp_path: Path)
     assert [run.info.status for run in (summary, *runs)] == ["FAILED", "FINISHED", "FAILED"]
     assert runs[1].data.tags["failure"] == "RuntimeError: no width of 2"
     assert "diverged_at" not in runs[1].data.tags
+    assert "will not be logged" not in answer.out
+    only = trainer(*(word.replace("1,2", "2") for word in words))
+    sentence = (
+        "breaks.build does not build a model that can be trained. RuntimeError: no width of 2 (breaks.py, line 4)"
+    )
+    assert (only.code, only.err) == (2, f"harness: {sentence}\n")
+    assert len(stored(tmp_path)) == 3
 
 
 @pytest.mark.parametrize(("keep", "models"), [("all", 2), ("none", 0)])
