@@ -82,7 +82,7 @@ class _Preparation:
 
     def run(self) -> None:
         """Return once all tables have been created."""
-        self._display.say(f"data:   making {count(len(self._tables), 'table')} on {self._cluster.name}")
+        self._display.say(f"data:   creating {count(len(self._tables), 'table')} on {self._cluster.name}")
         try:
             with defer_signals() as stop:
                 self._wait(stop)
