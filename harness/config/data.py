@@ -27,9 +27,9 @@ class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
-        features: Input columns, in the model's order; a pattern such as `sqft_*` stands for all columns that match it,
-            and `all` for all but targets and weights.
-        exclude: Columns or patterns that `features` leaves out.
+        features: Input columns, in the model's order. A pattern such as `sqft_*` selects all columns that match it;
+            `all` selects every column except targets and weights.
+        exclude: Columns or patterns to leave out of `features`.
         target: The column to predict, or a list of numeric columns to predict together.
         path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and

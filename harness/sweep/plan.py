@@ -138,7 +138,7 @@ def prepare(
         configs: The configurations.
         progress: Called while a source is being read.
         say: Called with messages about the data.
-        make_tables: Called before tables are opened, once everything that needs no data has been checked.
+        make_tables: Called before tables are opened, after everything that needs no data has been checked.
 
     Raises:
         ConfigError: A configuration cannot be trained.
