@@ -26,3 +26,6 @@ SEARCH = "search"
 
 RESTORED_EPOCH = "restored_epoch"
 """The epoch whose model a run has kept, if that may not be the last epoch."""
+
+REPRODUCES = "reproduces"
+"""Tag of a run that was trained only to reproduce another one; its value is the other run's id."""
