@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +20,19 @@ from harness.data.tables.table import Table
 from tests.warm import Warm
 
 ROOT = Path(__file__).parents[1]
+
+# By default, the collector would take an eighth of the suite's time, most of it among the objects of libraries.
+gc.set_threshold(50_000, 10, 10)
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """Undo what a command does to the collector; otherwise the threads of MLflow's pools would never end."""
+    threshold = gc.get_threshold()
+    yield
+    gc.enable()
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 @pytest.fixture
