@@ -80,17 +80,6 @@ class ScanPlan:
     early: bool
     bracket: BracketPlan | None = None
 
-    def to_json(self) -> str:
-        """Return the plan as JSON, which preserves floats exactly."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> ScanPlan:
-        """Return the plan written by `to_json`."""
-        values = json.loads(text)
-        bracket = BracketPlan(**values["bracket"]) if values["bracket"] else None
-        return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]], "bracket": bracket})
-
 
 class Task(Protocol):
     """A scan that has passed all checks."""
@@ -257,12 +246,6 @@ def _lane(plan: LanePlan, table: Table) -> Lane:
     build = model_builder(plan.model, objective.outputs)
     recipe = Recipe(identity, build, plan.optimizer, objective, shared_as=(identity, *code))
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
-
-
-def _lane_plan(values: Mapping[str, Any]) -> LanePlan:
-    rule = values["patience"]
-    loss = LossPlan.of(values["loss"])
-    return LanePlan(**{**values, "loss": loss, "patience": PatienceRule(**rule) if rule else None})
 
 
 def _stopper(plan: ScanPlan) -> Stopper | None:
