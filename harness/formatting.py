@@ -34,9 +34,11 @@ def listed(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
 
 
-def memory(megabytes: float) -> str:
-    """Format megabytes as bytes with a unit."""
-    return f"{millions(megabytes * 1e6)}B"
+def data_size(number_of_bytes: float) -> str:
+    """Format a number of bytes with a unit: 800 B, 1.64 kB, 3.2 GB."""
+    text = millions(number_of_bytes)
+    digits = text.rstrip("kMGT")
+    return f"{digits} {text[len(digits) :]}B"
 
 
 def age(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.formatting import age, count, memory, millions, number, score
+from harness.formatting import age, count, data_size, millions, number, score
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0 s"), (59, "59 s"), (90, "2 min"), (7200, "2 h"), (1e6, "12 d")])
@@ -19,8 +19,8 @@ def test_ages(seconds: float, text: str) -> None:
         (millions(999.6), "1k"),
         (millions(21_613), "21.6k"),
         (millions(3.2e6), "3.2M"),
-        (memory(0.0008), "800B"),
-        (memory(138_072 / 1e6), "138kB"),
+        (data_size(800), "800 B"),
+        (data_size(138_072), "138 kB"),
         (number(0.123456), "0.1235"),
         (number(280_098.04), "280,098"),
         (number(1.5e30), "1.5e+30"),

@@ -30,7 +30,7 @@ from harness.analysis.sentences import lanes_of_scans
 from harness.config.metrics import BY_UPDATE, predicts_probability, sign
 from harness.config.naming import REPLICATES
 from harness.escaping import figure_label
-from harness.formatting import millions
+from harness.formatting import data_size, millions
 from harness.tracking.frames import Sweep
 from harness.tracking.run_tags import EFFORT
 
@@ -159,7 +159,7 @@ def costs(sweep: Sweep) -> Figure | None:
     style.scale_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric), found.sign)
     if runs["memory/update_mb"].max() > style.LOG_RATIO * runs["memory/update_mb"].min():
         axes[0].set_xscale("log")
-    axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{millions(value)}B"))
+    axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: data_size(value)))
     axes[0].set_xlabel("memory for one update")
     axes[0].set_title("memory", fontsize=10)
     shared = lanes_of_scans(runs.to_dict("records"))

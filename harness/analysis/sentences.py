@@ -9,7 +9,7 @@ from harness.analysis.confirmed import TRIAL, contenders
 from harness.analysis.objective import Objective, Run, has
 from harness.analysis.replicates import COUNT, SPREAD
 from harness.config.metrics import TEST, VAL
-from harness.formatting import count, memory, number
+from harness.formatting import count, data_size, number
 from harness.tracking.ranking import LOST
 from harness.tracking.run_tags import EFFORT, PRUNED, RESTORED_EPOCH, STOPPED
 
@@ -217,4 +217,4 @@ def _more(value: float, best: float) -> str:
 
 
 def _memory(run: Run) -> str:
-    return f", {memory(run[_MEMORY])} per update" if has(run, _MEMORY) else ""
+    return f", {data_size(1e6 * run[_MEMORY])} per update" if has(run, _MEMORY) else ""

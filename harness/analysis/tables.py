@@ -13,7 +13,7 @@ from harness.analysis.objective import Run, chunksize, has, objective, settings
 from harness.analysis.replicates import COUNT, SPREAD
 from harness.analysis.time_to_target import TimeToTarget
 from harness.config.metrics import epoch_metrics, greater_is_better, test_metrics
-from harness.formatting import memory, millions, number, score
+from harness.formatting import data_size, millions, number, score
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, Sweep, state_of
 from harness.tracking.ranking import LOST
@@ -39,6 +39,10 @@ class Metric(NamedTuple):
     write: Format = number
 
 
+def _megabytes(value: float) -> str:
+    return data_size(1e6 * value)
+
+
 UPDATES = Metric("updates", "updates")
 OTHERS = (
     Metric("inter-\ncept", "intercept"),
@@ -46,7 +50,7 @@ OTHERS = (
     Metric("train\ns", "time/train_s", "{:.2g}".format),
     Metric("alone\ns", ALONE, "{:.2g}".format),
     Metric("rows\n/s", "rows_per_second", millions),
-    Metric("memory/\nupdate", "memory/update_mb", memory),
+    Metric("memory/\nupdate", "memory/update_mb", _megabytes),
 )
 """Columns of `harness compare` and the report after the metrics; columns without values are dropped."""
 
@@ -119,7 +123,7 @@ def comparison_columns(comparisons: Sequence[Comparison]) -> list[Column]:
     columns += _shared_settings([each.setting for each in same])
     columns += _sides(same, "same\nepochs")
     columns += _intervals(same)
-    for title, key, write in (("updates", "updates", "{:,.0f}".format), ("memory", "memory_mb", memory)):
+    for title, key, write in (("updates", "updates", "{:,.0f}".format), ("memory", "memory_mb", _megabytes)):
         for side in ("full", "batch"):
             columns += [[f"\n{title}\n{side}", *(_cell(getattr(each, f"{side}_{key}"), write) for each in same)]]
     for axis, write in (("updates", "{:,.0f}".format), ("time", "{:.3g}s".format)):

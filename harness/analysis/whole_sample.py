@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.objective import Run, has
-from harness.formatting import memory
+from harness.formatting import data_size
 
 NEEDED, HERE, DEVICE = "memory/update_mb", "memory/scan_mb", "memory/device_mb"
 
@@ -19,10 +19,10 @@ def whole_sample(runs: Sequence[Run]) -> list[str]:
     if not known:
         return []
     run = max(known, key=lambda run: run[NEEDED])
-    needed, device, here = run[NEEDED], run[DEVICE], memory(run[HERE])
+    needed, device, here = run[NEEDED], run[DEVICE], data_size(1e6 * run[HERE])
     if needed < LEAST_SHARE * device:
         return []
-    update = f"The whole sample in one update would take {memory(needed)}"
+    update = f"The whole sample in one update would take {data_size(1e6 * needed)}"
     if needed > device:
-        return [f"{update}, more than the {memory(device)} of this device. Here, the scan took {here}."]
-    return [f"{update} of this device's {memory(device)}. Here, the scan took {here}."]
+        return [f"{update}, more than the {data_size(1e6 * device)} of this device. Here, the scan took {here}."]
+    return [f"{update} of this device's {data_size(1e6 * device)}. Here, the scan took {here}."]

@@ -19,7 +19,7 @@ from harness.data.tables import removal
 from harness.data.tables.cache import NEEDED, list_tables, remove_unused, sources_of
 from harness.data.tables.locks import try_lock
 from harness.errors import require
-from harness.formatting import age, millions
+from harness.formatting import age, data_size
 from harness.runtime.secrets import masked, shown
 from harness.sweep.checkpoint import checkpoint_exists, checkpoints, manifest, needed_tables
 from harness.tracking.outbox import lock_of, undelivered
@@ -95,8 +95,8 @@ def free(items: Sequence[Item], *, force: bool, dry_run: bool) -> Iterator[str]:
         else:
             freed += item.bytes
             if dry_run:
-                yield f"{item.name}: {millions(item.bytes)}B, {item.state}"
-    yield f"{millions(freed)}B {'would be ' if dry_run else ''}freed"
+                yield f"{item.name}: {data_size(item.bytes)}, {item.state}"
+    yield f"{data_size(freed)} {'would be ' if dry_run else ''}freed"
 
 
 def render(items: Sequence[Item]) -> RenderableType:
@@ -109,12 +109,12 @@ def render(items: Sequence[Item]) -> RenderableType:
     view.add_column("state", overflow="fold")
     for item in items:
         state = ", ".join(filter(None, (item.state, item.kept)))
-        name, size = Text(shown(item.name)), f"{millions(item.bytes)}B"
+        name, size = Text(shown(item.name)), data_size(item.bytes)
         view.add_row(item.kind, name, size, age(time.time() - item.used), Text(shown(state)))
     can_go = {kind: sum(item.bytes for item in items if item.kind == kind and not item.kept) for kind in KINDS}
-    frees = ", ".join(f"--{kind} {millions(can_go[kind])}B" for kind in KINDS if kind != "records")
-    total = millions(sum(item.bytes for item in items))
-    return Group(view, Text(f"{total}B in total; can be freed: {frees}, --all {millions(sum(can_go.values()))}B"))
+    frees = ", ".join(f"--{kind} {data_size(can_go[kind])}" for kind in KINDS if kind != "records")
+    total = data_size(sum(item.bytes for item in items))
+    return Group(view, Text(f"{total} in total; can be freed: {frees}, --all {data_size(sum(can_go.values()))}"))
 
 
 def _checkpoints(cache: Path) -> Iterator[Item]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from harness.errors import ConfigError, require
-from harness.formatting import memory
+from harness.formatting import data_size
 from harness.runtime.imports import import_tensorflow
 from harness.runtime.model_values import count_weights, row_values
 from harness.tracking.own_code import innermost
@@ -77,8 +77,7 @@ def rows_per_batch(model: keras.Model) -> int:
     row_bytes, available = 4 * row_values(model), psutil.virtual_memory().available
     require(
         row_bytes <= available,
-        f"The run's model needs {memory(row_bytes / 1e6)} for one row, but only "
-        f"{memory(available / 1e6)} is available.",
+        f"The run's model needs {data_size(row_bytes)} for one row, but only {data_size(available)} is available.",
     )
     return max(1, BATCH_BYTES // row_bytes)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import require
-from harness.formatting import memory
+from harness.formatting import data_size
 from harness.runtime.host_memory import available_host_bytes
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def require_memory_for(weights: int, copies: int, name: str, remedy: str) -> Non
     needed, available = 4 * weights * copies, available_host_bytes()
     require(
         needed <= available,
-        f"{name}: {weights:,} weights need {memory(needed / 1e6)} of memory, but only {memory(available / 1e6)} is "
+        f"{name}: {weights:,} weights need {data_size(needed)} of memory, but only {data_size(available)} is "
         f"available. {remedy}",
     )
 

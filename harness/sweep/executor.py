@@ -19,7 +19,7 @@ from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.data.scaler import Scaler
 from harness.data.tables.table import Table, load_table
 from harness.errors import require
-from harness.formatting import memory
+from harness.formatting import data_size
 from harness.runtime.device import available_bytes, choose_device, other_devices, usable_bytes
 from harness.runtime.imports import find_target
 from harness.sweep.identity import source_code
@@ -196,17 +196,17 @@ class LocalExecutor:
 def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
     """Reject updates whose activations do not fit into the device's memory and cannot be computed in slices."""
     chunk = plan.lanes[cohort.lanes[0]].chunk
-    needed, has = cohort.memory.of_rows(chunk), f"this device has {memory(free / 1e6)} available"
+    needed, has = cohort.memory.of_rows(chunk), f"this device has {data_size(free)} available"
     is_sliced = cohort.step_rows <= cohort.strategy.slice_rows
     require(
         is_sliced or needed <= free,
-        f"chunksize={chunk}: an update needs {memory(needed / 1e6)}, but {has}. It cannot be computed in slices, "
+        f"chunksize={chunk}: an update needs {data_size(needed)}, but {has}. It cannot be computed in slices, "
         f"because these layers normalize over the whole batch: {', '.join(cohort.batch_layers)}. Use a smaller "
         "chunksize, or other layers.",
     )
     require(
         not (plan.resident and chunk == rows and cohort.strategy.slice_rows < SLICE_ROWS) or needed <= free,
-        f"runtime.full_sample=resident: the whole sample in one update takes {memory(needed / 1e6)}, but {has}. Use "
+        f"runtime.full_sample=resident: the whole sample in one update takes {data_size(needed)}, but {has}. Use "
         "runtime.full_sample=streamed, which computes the same update in slices.",
     )
 

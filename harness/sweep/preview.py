@@ -18,7 +18,7 @@ from harness.config import DEFAULT_EXPERIMENT, Config
 from harness.data.tables.pages import DamagedTable
 from harness.errors import ConfigError
 from harness.escaping import visible
-from harness.formatting import count, duration, millions
+from harness.formatting import count, data_size, duration
 from harness.runtime.secrets import masked, shown
 from harness.sweep.batch import checkpoint_folder
 from harness.sweep.checkpoint import checkpoint_exists
@@ -110,7 +110,7 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
     for column in ("updates", "memory/update"):
         table.add_column(column, justify="right")
     for run, state in states.items():
-        table.add_row(Text(shown(run.name)), state.name, f"{run.updates:,}", f"{millions(run.update_bytes)}B")
+        table.add_row(Text(shown(run.name)), state.name, f"{run.updates:,}", data_size(run.update_bytes))
     return table
 
 
@@ -135,14 +135,14 @@ def _print_scans(
     times = [replace(each, read=each.read * share, train=each.train * share) for each in times]
     needed = max(scan.task.bytes for scan in scans)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    sizes = f"checkpoint {millions(max(checkpoints))}B, records {millions(sum(records))}B"
+    sizes = f"checkpoint {data_size(max(checkpoints))}, records {data_size(sum(records))}"
     compiling = duration(sum(each.compile for each in times))
     training = duration(sum(each.read + each.train for each in times))
     display.say(
         f"time:   {compiling} to compile, about {training} to train and evaluate",
         f"alone:  about {duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
-        f"memory: {millions(memory)}B with all loops compiled; {millions(needed)}B computed for the largest scan",
-        f"disk:   tables {millions(disk)}B, {sizes}",
+        f"memory: {data_size(memory)} with all loops compiled; {data_size(needed)} computed for the largest scan",
+        f"disk:   tables {data_size(disk)}, {sizes}",
         *(describe_tasks(scans, times, cluster) if cluster else ()),
     )
 

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError, require
-from harness.formatting import memory
+from harness.formatting import data_size
 from harness.tracking import recorded_yaml
 from harness.tracking.reader import RunReader
 from harness.tracking.run_search import REPRODUCES
@@ -125,7 +125,7 @@ def _text(records: RunReader, run: Run, name: str, folder: Path, most: int = MOS
     """Return the text of an artifact of at most `most` bytes."""
     sizes = {file.path: file.file_size or 0 for file in records.client.list_artifacts(run.info.run_id)}
     is_small = sizes.get(name, 0) <= most
-    require(is_small, f"{name} of run {run.info.run_id} is larger than {memory(most / 1e6)}.")
+    require(is_small, f"{name} of run {run.info.run_id} is larger than {data_size(most)}.")
     uri = f"{run.info.artifact_uri}/{name}"
     path = download_artifacts(uri, dst_path=str(folder), tracking_uri=mlflow_uri(records.uri))
     with Path(path).open(errors="replace") as file:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from harness.data.blocks import Blocks
-from harness.formatting import count, memory
+from harness.formatting import count, data_size
 from harness.training.cohort import Cohort
 from harness.training.tile_length import smaller
 
@@ -74,7 +74,5 @@ class Load(NamedTuple):
         if not (changes := [*calls, *sorted(tiles)]):
             if self.bytes <= free:
                 return ""
-            return f"{memory(self.bytes / 1e6)} needed, but only {memory(free / 1e6)} available"
-        return (
-            f"{', '.join(changes)}: {memory(before.bytes / 1e6)} would be needed, and {memory(free / 1e6)} is available"
-        )
+            return f"{data_size(self.bytes)} needed, but only {data_size(free)} available"
+        return f"{', '.join(changes)}: {data_size(before.bytes)} would be needed, and {data_size(free)} is available"

@@ -37,12 +37,12 @@ def test_the_whole_output() -> None:
     assert shown(SWEEP, target=0.5) == [
         "                              val/ scan memory/",
         "run chunk  lr epochs  updates loss    s  update",
-        "  1   500 0.1      2        4  0.4    2     4kB",
-        "  0  full 0.1      2        2  0.5    2     8kB",
+        "  1   500 0.1      2        4  0.4    2    4 kB",
+        "  0  full 0.1      2        2  0.5    2    8 kB",
         "  2    10   9      5 diverged",
         "",
-        "Best batch run (chunks of 500 rows): val/loss 0.4 after 4 updates in 2 epochs, 4kB per update.",
-        "Best full-sample run: val/loss 0.5 after 2 updates in 2 epochs, 8kB per update.",
+        "Best batch run (chunks of 500 rows): val/loss 0.4 after 4 updates in 2 epochs, 4 kB per update.",
+        "Best full-sample run: val/loss 0.5 after 2 updates in 2 epochs, 8 kB per update.",
         "scan s and scan rows/s are measured for a whole scan of 2 lanes, not for single runs. Runs that differ only "
         "in epochs share a lane.",
         "",
@@ -50,7 +50,7 @@ def test_the_whole_output() -> None:
         "                   same   same                                  same    same    same",
         "                 epochs epochs updates updates memory memory updates updates updates",
         "chunk  lr epochs   full  batch    full   batch   full  batch            full   batch",
-        "  500 0.1      2    0.5   0.4*       2       4    8kB    4kB       2    0.5*     0.6",
+        "  500 0.1      2    0.5   0.4*       2       4   8 kB   4 kB       2    0.5*     0.6",
         "",
         "With the same epochs (and so the same rows), chunks of 500 rows beat the full sample in 1 of 1 setting.",
         "With the same number of updates, chunks of 500 rows beat the full sample in 0 of 1 setting.",
@@ -131,8 +131,8 @@ def test_json_has_runs_comparisons_and_times_to_target() -> None:
 def test_markdown_has_the_tables_of_the_terminal() -> None:
     lines = as_markdown(SWEEP, 0.5).splitlines()
     assert lines[0] == "| run | chunk | lr | epochs | updates | val/loss | scan s | memory/update |"
-    assert lines[2] == "| 1 | 500 | 0.1 | 2 | 4 | 0.4 | 2 | 4kB |"
-    assert "| 500 | 0.1 | 2 | 0.5 | 0.4\\* | 2 | 4 | 8kB | 4kB | 2 | 0.5\\* | 0.6 |" in lines
+    assert lines[2] == "| 1 | 500 | 0.1 | 2 | 4 | 0.4 | 2 | 4 kB |"
+    assert "| 500 | 0.1 | 2 | 0.5 | 0.4\\* | 2 | 4 | 8 kB | 4 kB | 2 | 0.5\\* | 0.6 |" in lines
     assert lines[-2:] == ["| full | 0.1 | 2 | 2 | 2 |", "| 500 | 0.1 | 2 | 4 | 2 |"]
 
 

@@ -222,12 +222,12 @@ def shown(sweep: Sweep, width: int = 100) -> str:
 TABLE = """
                                 train/  val/    val/  val/   inter-       train  rows memory/
 run chunk    lr epochs  updates   loss  loss    rmse    r2     cept slope     s    /s  update
-  2   100  0.01     20    3,460 0.5352 0.573 280,098 0.465 -105,418 300.6 0.068 1.27M    800B
-  1  full  0.01     20       20 0.5352   0.9 280,098 0.465 -105,418 300.6 0.068 1.27M   138kB
+  2   100  0.01     20    3,460 0.5352 0.573 280,098 0.465 -105,418 300.6 0.068 1.27M   800 B
+  1  full  0.01     20       20 0.5352   0.9 280,098 0.465 -105,418 300.6 0.068 1.27M  138 kB
   0   100 1e+30     20 diverged
 
-Best batch run (chunks of 100 rows): val/loss 0.573 after 3,460 updates in 20 epochs, 800B per update.
-Best full-sample run: val/loss 0.9 after 20 updates in 20 epochs, 138kB per update."""
+Best batch run (chunks of 100 rows): val/loss 0.573 after 3,460 updates in 20 epochs, 800 B per update.
+Best full-sample run: val/loss 0.9 after 20 updates in 20 epochs, 138 kB per update."""
 
 
 def test_a_whole_table() -> None:
@@ -303,8 +303,8 @@ def test_without_a_holdout_runs_are_compared_by_their_training_loss() -> None:
     assert objective(sweep.runs).metric == "train/loss"
     assert [row["name"] for row in ranked(sweep.runs)] == ["b", "a"]
     assert best_runs(ranked(sweep.runs), objective(sweep.runs)) == [
-        "Best batch run (chunks of 100 rows): train/loss 0.5352 after 3,460 updates in 20 epochs, 800B per update.",
-        "Best full-sample run: train/loss 0.25 after 20 updates in 20 epochs, 138kB per update.",
+        "Best batch run (chunks of 100 rows): train/loss 0.5352 after 3,460 updates in 20 epochs, 800 B per update.",
+        "Best full-sample run: train/loss 0.25 after 20 updates in 20 epochs, 138 kB per update.",
     ]
     assert "val/" not in shown(sweep)
 
@@ -312,7 +312,7 @@ def test_without_a_holdout_runs_are_compared_by_their_training_loss() -> None:
 def test_sentences_name_the_best_run_of_each_kind() -> None:
     runs = sweep_of(HOUSES, HOUSES | {"chunksize": "10", "val/loss": 0.25}, LOST).runs
     assert best_runs(ranked(runs), objective(runs)) == [
-        "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800B per update.",
+        "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800 B per update.",
         "The best of 2 batch runs is chosen by the val/loss shown, whose value is therefore optimistic. data.test=0.1 "
         "sets rows aside on which only the chosen runs are measured.",
     ]
@@ -329,7 +329,7 @@ def test_chosen_runs_show_the_metric_of_the_test() -> None:
 def test_singular_and_plural() -> None:
     runs = sweep_of(FULL | {"updates": 1.0, "epochs": "1"}).runs
     (sentence,) = best_runs(ranked(runs), objective(runs))
-    assert sentence == "Best full-sample run: val/loss 0.9 after 1 update in 1 epoch, 138kB per update."
+    assert sentence == "Best full-sample run: val/loss 0.9 after 1 update in 1 epoch, 138 kB per update."
 
 
 def test_large_numbers_are_abbreviated() -> None:

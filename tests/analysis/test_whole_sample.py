@@ -14,10 +14,10 @@ from harness.analysis.whole_sample import whole_sample
     [
         (
             20_000.0,
-            "The whole sample in one update would take 20GB, more than the 8GB of this device. Here, the scan took "
-            "400MB.",
+            "The whole sample in one update would take 20 GB, more than the 8 GB of this device. Here, the scan took "
+            "400 MB.",
         ),
-        (1000.0, "The whole sample in one update would take 1GB of this device's 8GB. Here, the scan took 400MB."),
+        (1000.0, "The whole sample in one update would take 1 GB of this device's 8 GB. Here, the scan took 400 MB."),
         (79.0, ""),
         (math.nan, ""),
     ],

@@ -65,7 +65,7 @@ def brief(items: list[Item]) -> list[tuple[str, str, str]]:
 
 def test_an_empty_cache_has_no_items(cache: Path) -> None:
     assert survey(cache) == []
-    assert list(free([], force=False, dry_run=False)) == ["0B freed"]
+    assert list(free([], force=False, dry_run=False)) == ["0 B freed"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_items_in_use_stay_even_with_force(cache: Path, shelve: Callable[..., Ta
             assert said == [
                 f"{folder.name} is in use and is kept",
                 f"{table.folder.name[:8]} is in use and is kept",
-                "0B freed",
+                "0 B freed",
             ]
     assert (folder / "state").exists()
 
@@ -160,7 +160,7 @@ def test_records_stay_until_they_are_delivered(cache: Path) -> None:
     assert item.bytes > 1000
     said = list(free([item], force=False, dry_run=False))
     reason = "has not been delivered to a store and is kept (--force removes it)"
-    assert said == [f"{outbox.path.name} {reason}", "0B freed"]
+    assert said == [f"{outbox.path.name} {reason}", "0 B freed"]
     list(free([item], force=True, dry_run=False))
     assert list((cache / "outbox").iterdir()) == []
 
@@ -208,7 +208,7 @@ def test_artifacts_of_failed_and_deleted_runs_are_removed(tmp_path: Path, cache:
     assert sorted((item.name, item.state, item.bytes, item.kept) for item in items) == sorted(names)
     assert all(abs(time.time() - item.used) < 60 for item in items)
     assert left() == ["diverged", "failed", "finished", "gone", "sweep"]
-    assert list(free(items, force=False, dry_run=False)) == ["2kB freed"]
+    assert list(free(items, force=False, dry_run=False)) == ["2 kB freed"]
     assert left() == ["diverged", "finished", "sweep"]
 
 
@@ -266,8 +266,8 @@ def test_the_command(
     assert [line.split()[:2] for line in lines[1:2]] == [["checkpoints", folder.name]]
     assert lines[1].rstrip().endswith(f"harness train -m seed=0,1, {NEEDED}")
     assert sorted(line.split()[1] for line in lines[2:5]) == sorted(table.folder.name[:8] for table in (old, new, kept))
-    assert [line.split()[3:5] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == [["7", "d"]]
-    assert "in total; can be freed: --checkpoints 0B, --tables " in lines[5]
+    assert [line.split()[4:6] for line in lines[2:5] if line.split()[1] == old.folder.name[:8]] == [["7", "d"]]
+    assert "in total; can be freed: --checkpoints 0 B, --tables " in lines[5]
     said = run("--all", "--older-than", "7d", "--dry-run")
     assert f"{kept.folder.name[:8]} {NEEDED} and is kept (--force removes it)" in said[:2]
     assert said[-1].endswith("B would be freed")

@@ -35,7 +35,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
-from harness.analysis.comparison import NOTHING_IN_COMMON
+from harness.analysis.comparison import NO_COMMON_TIME
 from harness.cli import main
 from harness.cli.register import register
 from harness.config.metrics import best_key, is_best_value
@@ -181,7 +181,7 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
         assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
     # Which of them is better, or whether either can be compared, depends on measured times.
-    assert table[-1].startswith(("With the same training time, measured alone and scaled, ", NOTHING_IN_COMMON))
+    assert table[-1].startswith(("With the same training time, measured alone and scaled, ", NO_COMMON_TIME))
     assert space == ""
     assert next_step.startswith("Sweep ")
 

@@ -237,7 +237,7 @@ OTHER_MODEL = {"_target_": "stranger.build"}
         ("[" * 100_000, "config.yaml of run .* is nested more than 20 levels deep"),
         ("- 1\n" * 20_000, "config.yaml of run .* has more than 10,000 values"),
         ("a: " + "x" * 20_000, "config.yaml of run .* has a value of more than 10,000 characters"),
-        ("a: 1" + " " * (2 << 20), "config.yaml of run .* is larger than 1.05MB"),
+        ("a: 1" + " " * (2 << 20), "config.yaml of run .* is larger than 1.05 MB"),
         (lambda settings: settings["data"].update(path="/**/*.csv"), r"trained on /\*\*/\*.csv, which searches all"),
         (
             lambda settings: settings["data"].update(path="/dev/zero"),

@@ -143,9 +143,9 @@ def test_only_stale_and_broken_tables_are_freed_by_default(cached, write, tmp_pa
     (tmp_path / "gone.csv").unlink()
     leftover(cache, dead)
     at_work = leftover(cache, os.getpid())
-    assert list(free(cache, [], everything=False, age=86_400)) == ["0B freed"]
+    assert list(free(cache, [], everything=False, age=86_400)) == ["0 B freed"]
     size = sum(file.stat().st_size for file in gone.folder.iterdir()) + 4
-    assert list(free(cache, [], everything=False, age=None)) == [f"{size / 1000:.3g}kB freed"]
+    assert list(free(cache, [], everything=False, age=None)) == [f"{size / 1000:.3g} kB freed"]
     assert sorted((cache / "tables").iterdir()) == sorted([ready.folder, at_work])
     list(free(cache, [], everything=True, age=None))
     assert list((cache / "tables").iterdir()) == [at_work]
@@ -156,7 +156,7 @@ def test_a_table_in_use_is_kept(cached, write, tmp_path: Path) -> None:
     with (table.folder / "table.json").open() as user:
         fcntl.flock(user, fcntl.LOCK_SH)
         said = list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, age=None))
-        assert said == [f"{table.folder.name[:8]} is in use and is kept", "0B freed"]
+        assert said == [f"{table.folder.name[:8]} is in use and is kept", "0 B freed"]
         assert table.folder.is_dir()
     assert len(list(free(tmp_path / "cache", [table.folder.name[:8]], everything=False, age=None))) == 1
     assert not table.folder.exists()
@@ -205,7 +205,7 @@ def test_the_commands(cached, write, tmp_path: Path, capsys: pytest.CaptureFixtu
         [f"{name}: its source cannot be read again: data.path: {path} is empty; a CSV must start with a header line."],
     )
     assert run("clean")[1][0].endswith("B freed")
-    assert run("list") == (None, ["table  state  rows  columns  size  used  source", "0B in total"])
+    assert run("list") == (None, ["table  state  rows  columns  size  used  source", "0 B in total"])
 
 
 def test_a_cached_table_has_a_short_name() -> None:

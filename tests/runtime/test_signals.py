@@ -56,13 +56,14 @@ def test_other_threads_change_nothing() -> None:
 
 
 def test_a_closed_terminal_is_an_exit_of_129_unless_it_is_ignored() -> None:
-    with defer_signals() as stop:
-        signal.raise_signal(signal.SIGHUP)
-        with pytest.raises(SystemExit) as end:
-            stop.exit()
-    assert end.value.code == 129
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `nohup` does.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests themselves may run under `nohup`.
     try:
+        with defer_signals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            with pytest.raises(SystemExit) as end:
+                stop.exit()
+        assert end.value.code == 129
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `nohup` does.
         with defer_signals() as stop:
             signal.raise_signal(signal.SIGHUP)
             assert not stop

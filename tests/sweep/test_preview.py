@@ -40,9 +40,9 @@ def test_states_scans_and_estimates(folder: Folder) -> None:
     said = said_of(folder, *configs)
     assert "4 runs: 1 finished, 2 new, 1 diverged" in said
     rows = {line.split("  ")[0].strip(): line.split() for line in said if line}
-    assert rows["chunk=100 lr=0.01 epochs=1"][3:] == ["finished", "32", "1.64kB"]
-    assert rows["chunk=500 lr=1e+30 epochs=2"][3:] == ["diverged", "14", "8.04kB"]
-    assert rows["full lr=0.01 epochs=2"][3:] == ["new", "2", "50.6kB"]
+    assert rows["chunk=100 lr=0.01 epochs=1"][3:] == ["finished", "32", "1.64", "kB"]
+    assert rows["chunk=500 lr=1e+30 epochs=2"][3:] == ["diverged", "14", "8.04", "kB"]
+    assert rows["full lr=0.01 epochs=2"][3:] == ["new", "2", "50.6", "kB"]
     assert any(
         re.fullmatch(r"scan 1: some.csv, 3,1\d\d training rows, 8\d\d holdout rows, 3 epochs", line) for line in said
     )

@@ -47,9 +47,9 @@ def test_a_tile_that_the_user_has_chosen_stays() -> None:
 def test_what_was_cut_down_is_a_sentence() -> None:
     before = load()
     assert before.difference(before, 2000) == ""
-    assert before.difference(before, 100) == "1.8kB needed, but only 100B available"
+    assert before.difference(before, 100) == "1.8 kB needed, but only 100 B available"
     assert before.fitted(600).difference(before, 600) == (
-        "1 call at a time instead of 2, 4 lanes per call instead of 8: 1.8kB would be needed, and 600B is available"
+        "1 call at a time instead of 2, 4 lanes per call instead of 8: 1.8 kB would be needed, and 600 B is available"
     )
 
 

@@ -60,7 +60,7 @@ def prepared(
 
 def test_a_resident_full_sample_that_does_not_fit_is_refused(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = (
-        r"^runtime.full_sample=resident: the whole sample in one update takes 6\d\dkB, but this device has 400kB "
+        r"^runtime.full_sample=resident: the whole sample in one update takes 6\d\d kB, but this device has 400 kB "
         r"available. Use runtime.full_sample=streamed, which computes the same update in slices\.$"
     )
     with pytest.raises(ConfigError, match=sentence):

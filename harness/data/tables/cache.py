@@ -22,7 +22,7 @@ from harness.data.tables.manifest import MANIFEST, Manifest, read_manifest
 from harness.data.tables.removal import remove, remove_table
 from harness.data.tables.table import Table, load_table
 from harness.errors import ConfigError, require
-from harness.formatting import millions
+from harness.formatting import data_size
 from harness.runtime.secrets import shown
 from harness.runtime.state_files import StateError, may_pass
 
@@ -126,7 +126,7 @@ def free(
                 freed += file.stat().st_size
                 remove(file)
                 remove(note_path(file))
-    yield f"{millions(freed)}B freed"
+    yield f"{data_size(freed)} freed"
 
 
 def sources_of(cache: Path, names: Collection[str]) -> set[str]:
@@ -161,8 +161,8 @@ def render(tables: Sequence[CachedTable]) -> RenderableType:
         columns = str(len(table.columns)) if table else ""
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(cached.used))
         name, source = (Text(shown(words)) for words in (cached.name, source))
-        view.add_row(name, cached.state, rows, columns, f"{millions(cached.bytes)}B", used, source)
-    return Group(view, Text(f"{millions(sum(table.bytes for table in tables))}B in total"))
+        view.add_row(name, cached.state, rows, columns, data_size(cached.bytes), used, source)
+    return Group(view, Text(f"{data_size(sum(table.bytes for table in tables))} in total"))
 
 
 def _inspect(folder: Path) -> CachedTable:
