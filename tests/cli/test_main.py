@@ -26,6 +26,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -500,6 +501,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     # Hydra sets logging up anew for each job, and would close pytest's own handlers too.
     monkeypatch.setattr(logging.config, "_clearExistingHandlers", close_log)
     terminate = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(main, "atexit", Mock())  # The command's function would end pytest with the command's code.
 
     def call(*words: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["harness", *words])
