@@ -42,7 +42,7 @@ clean:
 	rm -rf .venv
 
 $(READY): pyproject.toml requirements.lock
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed; make PYTHON=... names one."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is required; choose one with make PYTHON=..."; exit 1; }
 	@echo "Installing into .venv, which takes a few minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock

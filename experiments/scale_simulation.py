@@ -1,4 +1,4 @@
-"""Does a sweep over a table of 100 GB scale to 1,000 workers? A simulation from the times of its parts.
+"""Does a sweep over a table of 100 GB scale to 1,000 workers? A simulation based on the times of its parts.
 
 `python -m experiments.scale_simulation` prints the table in docs/scale.md. The defaults of `--rate` and `--compile` are
 measured; `--start`, `--shared`, `--node` and `--disk` are assumed.
@@ -12,7 +12,7 @@ WORKERS = (1, 16, 64, 256, 512, 1000)
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a sweep is trained on; sizes in bytes, times in seconds.
+    """The cluster on which a sweep is trained; sizes in bytes, times in seconds.
 
     Attributes:
         rate: Lane-rows that a worker trains per second.
@@ -31,7 +31,7 @@ class Cluster:
     disk: float
 
     def seconds(self, workers: int, lanes: int, epochs: int, size: float, row: float, *, copied: bool) -> float:
-        """Return the time until the last worker has ended; it reads the next block while it trains this one."""
+        """Return the time until the last worker has ended; workers read the next block while they train on this one."""
         own = -(-lanes // workers)  # Whole tiles: of this model, each has one lane.
         remote = min(self.node, self.shared / workers)
         train = own * size / row / self.rate

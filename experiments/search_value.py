@@ -4,7 +4,7 @@
 
 For each of 20 seeds, a grid, random points, Sobol points, TPE and halving train for 270 epochs in all, on King County
 (eight features, a linear model and MLPs) and on handwritten digits (MLPs). The tables show by how much the best
-`val/loss` of each method exceeds the best of all methods. A second call continues where the first ended. This takes
+`val/loss` of each method exceeds the best of all methods. A second call continues where the first one ended. This takes
 about five minutes on one core.
 """
 

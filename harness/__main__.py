@@ -2,5 +2,5 @@
 
 from harness.cli.main import main
 
-if __name__ == "__main__":  # The benchmark imports all modules beforehand.
+if __name__ == "__main__":  # The benchmark imports every module in advance.
     main()

@@ -25,7 +25,7 @@ def folded(text: str) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """Return a value for a spreadsheet: text that a spreadsheet would run as a formula starts with an apostrophe."""
+    """Return a value for a spreadsheet: text that a spreadsheet would run as a formula gets a leading apostrophe."""
     if not isinstance(value, str):
         return value
     shown = visible(value)

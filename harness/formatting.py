@@ -50,5 +50,5 @@ def age(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration in seconds, or from 100 seconds on as H:MM:SS."""
+    """Format a duration in seconds, or as H:MM:SS if it is at least 100 seconds."""
     return f"{seconds:.1f} s" if seconds < 100 else str(timedelta(seconds=round(seconds)))

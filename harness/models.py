@@ -16,6 +16,9 @@ from harness.errors import ConfigError, require
 RANDOM = "random"
 """The value of `init` with which a linear model's slopes start at random."""
 
+EXACT = "float32"
+"""What the last layer computes in, whatever `runtime.precision`: its outputs are the predictions."""
+
 Inputs = int | tuple[int, ...]
 """Number of features, or the shape of one row's input, for images `(height, width, channels)`."""
 
@@ -42,7 +45,7 @@ def linear(inputs: Inputs, outputs: int = 1, init: float | str = 0.1) -> keras.M
         if not isinstance(init, int | float) or isinstance(init, bool):
             raise ConfigError(f"model.init must be a number or `{RANDOM}`, not {init!r}.")
         starts = dict.fromkeys(("kernel_initializer", "bias_initializer"), keras.initializers.Constant(init))
-    layer = keras.layers.Dense(outputs, **starts, name="linear")
+    layer = keras.layers.Dense(outputs, **starts, dtype=EXACT, name="linear")
     return keras.Sequential([*_flat(inputs), layer])
 
 
@@ -67,7 +70,7 @@ def mlp(inputs: Inputs, outputs: int = 1, units: Sequence[int] = (64, 64), activ
     for width in units:
         require_whole("model.units", width, 1, MOST_UNITS)
     hidden = [keras.layers.Dense(width, activation=activation) for width in units]
-    return keras.Sequential([*_flat(inputs), *hidden, keras.layers.Dense(outputs)])
+    return keras.Sequential([*_flat(inputs), *hidden, keras.layers.Dense(outputs, dtype=EXACT)])
 
 
 def cnn(
@@ -111,7 +114,7 @@ def cnn(
         x = keras.layers.Dropout(dropout)(x)
     if units:
         x = keras.layers.Dense(units, activation="relu")(x)
-    return keras.Model(images, keras.layers.Dense(outputs)(x))
+    return keras.Model(images, keras.layers.Dense(outputs, dtype=EXACT)(x))
 
 
 def _max_pooled(x: Any) -> Any:

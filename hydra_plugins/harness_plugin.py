@@ -67,21 +67,21 @@ class FusedLauncher(Launcher):
 
 
 class TasksLauncher(FusedLauncher):
-    """Does the same, but divides the jobs into tasks for workers."""
+    """Like `FusedLauncher`, but divides the jobs into tasks for workers."""
 
     keys: type
 
     def __init__(self, **keys: Any) -> None:
-        """Take the configuration in `hydra.launcher`."""
+        """Store the configuration in `hydra.launcher`."""
         self._keys = self.keys(**keys)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Tell the app where to train, then do the same as the other launcher."""
+        """Tell the app where to train, then launch as `FusedLauncher` does."""
         self._app.cluster = partial(self._cluster, self._app.worker_options)
         return super().launch(job_overrides, initial_job_idx)
 
     def _cluster(self, options: Sequence[str]) -> Any:
-        """Return where the workers run, given the options of their command."""
+        """Return the cluster that runs the workers, given the options of their command."""
         raise NotImplementedError
 
 
@@ -122,7 +122,7 @@ class HarnessSweeper(Sweeper):
     """Trains a proposer's configurations; checks all jobs of a batch before training the first."""
 
     def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
-        """Take the options of Hydra's basic sweeper."""
+        """Store the options of Hydra's basic sweeper."""
         self._batch, self._params = max_batch_size, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -173,7 +173,7 @@ class HarnessSweeper(Sweeper):
                 ]
             results += new
             if self._app.previews and self._app.search:
-                break  # Which trials are confirmed depends on results.
+                break  # The results determine which trials are confirmed.
         return jobs
 
     def _train(self, batch: Sequence[Sequence[str]], folder: Path, number: int) -> Sequence[JobReturn]:

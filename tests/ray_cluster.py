@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import struct
@@ -99,14 +100,15 @@ class RayCluster:
         return lost
 
     def workers(self) -> dict[str, tuple[psutil.Process, int]]:
-        """Return the processes of all tasks' actors, and their node's daemon, by name."""
+        """Return the processes of the actors that train, and their node's daemon, by name."""
         found = {}
         for raylet in self.raylets():
             with contextlib.suppress(psutil.NoSuchProcess):
                 for process in psutil.Process(raylet).children(recursive=True):
-                    title = " ".join(process.cmdline())
-                    if title.startswith("ray::harness-"):
-                        found[title.removeprefix("ray::").partition(":")[0]] = process, raylet
+                    with contextlib.suppress(OSError):
+                        output = Path(f"/proc/{process.pid}/fd/1").readlink().name
+                        if match := re.fullmatch(r"ray-\d+-(\w+)\.log", output):
+                            found[f"harness-{match[1]}"] = process, raylet
         return found
 
     def close(self) -> None:

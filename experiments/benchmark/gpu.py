@@ -46,7 +46,7 @@ REPEATS, MOST_UPDATES = 3, 400
 
 
 def recipe(model: str, table: Table) -> Recipe:
-    """Return a model with Adam and squared errors."""
+    """Return the recipe of a model trained with Adam and mean squared error."""
     return Recipe(model, MODELS[model], {"name": "adam"}, make_objective(LossPlan(Loss.mse.value), table))
 
 
@@ -115,7 +115,7 @@ def measured(tiles: list[str], scans: list[str], rows: int, device: str, workers
         for words in tiles:
             model, lanes, chunk = words.split(":")
             first, *each = time_tile(model, int(lanes), int(chunk), table, device)
-            yield f"tile {words}: {statistics.median(each):.1f} us an update, {first:.2f} s for the first call"
+            yield f"tile {words}: {statistics.median(each):.1f} us per update, {first:.2f} s for the first call"
         for words in scans:
             model, *numbers = words.split(":")
             lanes, chunk, epochs, *tile = map(int, numbers)

@@ -1,4 +1,4 @@
-"""The trainer's compiled loops, written in JAX, so that XLA can be measured on machines without TensorFlow.
+"""The trainer's compiled loops, written in JAX, so that their speed under XLA can be measured without TensorFlow.
 
 JAX and TensorFlow compile with the same XLA. The loops have the same steps, types and order of operations as those of
 `harness.training`; this module needs only JAX and NumPy.

@@ -40,7 +40,7 @@ def three_digits(value: float) -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long the peer `name` takes for a task, in seconds; `work` is everything except start-up and compilation.
+    """The seconds that the peer `name` takes for a task; `work` is everything except start-up and compilation.
 
     `measured_rows` is the number of rows on which it was timed, if the times were scaled to the task; else 0.
     """

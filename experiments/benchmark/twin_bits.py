@@ -2,8 +2,8 @@
 
     python -m experiments.benchmark.twin_bits
 
-Prints, for each model and precision, how far losses and weights are from the CPU's after 200 updates, whether a second
-run is bit-identical, and whether a lane's results depend on its companions or on the size of the tile.
+For each model and precision, prints how far losses and weights are from the CPU's after 200 updates, whether a second
+run is bit-identical, and whether a lane's results depend on the other lanes or on the size of the tile.
 """
 
 # An optional package.

@@ -176,13 +176,13 @@ def known(value: Any) -> float | None:
 
 
 def _mean(values: Any) -> float:
-    return float(values[0] if len(values) == 1 else np.mean(values))  # Of a single value, `np.mean` takes 5 us.
+    return float(values[0] if len(values) == 1 else np.mean(values))  # `np.mean` takes 5 us, even for a single value.
 
 
 def _compare(
     blank: Comparison, pairs: Sequence[tuple[Run, Run]], curves: _Curves, sign: int
 ) -> tuple[Comparison, Differences]:
-    """Fill in everything but the interval, for which the differences are returned."""
+    """Return a comparison without its interval, and the differences from which the interval is computed."""
     axis, nothing = blank.axis, Differences(np.zeros(0))
     chosen, is_alone = curves.of(axis, pairs)
     if pairs and not chosen:

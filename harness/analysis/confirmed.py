@@ -23,7 +23,7 @@ TRIAL = "trial"
 
 
 def is_trial(sweep: Sweep, seed: object) -> bool:
-    """Return True if runs with this seed are trials of a search whose best are trained again with other seeds."""
+    """Return True if runs with this seed are trials of a search that retrains its best trials with other seeds."""
     return str(seed) == sweep.tags.get(TRIAL_SEED)
 
 

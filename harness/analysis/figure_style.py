@@ -26,10 +26,10 @@ from harness.tracking.run_colour import colour
 DASHES: Any = (0, (4, 1.5))
 """The line style of full-sample runs."""
 ACCENT = "#0072B2"
-"""For anything without a chunksize; its contrast with light and dark pages is at least 3:1."""
+"""The color of anything without a chunksize; its contrast with light and dark pages is at least 3:1."""
 
 HALO = "halo_"
-"""Texts whose id begins like this have an outline in the page's color."""
+"""Prefix of the ids of text elements that have an outline in the page's color."""
 
 LEGEND_ENTRIES = 6
 LOG_RATIO = 20
@@ -60,7 +60,7 @@ def panels(
 
 
 def on_scale(values: pd.Series, sign: int) -> pd.Series:
-    """Return which values of a metric with this `sign` are on the scale; a score counts as 1 minus itself."""
+    """Return which values of a metric with this `sign` are on the scale; for a score, 1 minus the score decides."""
     if sign > 0:
         return values <= OFF_SCALE * float(values.median())
     return 1 - values <= OFF_SCALE * max(1 - float(values.median()), LEAST_DISTANCE)
@@ -126,7 +126,7 @@ def label_cells(axis: Any, names: Sequence[str]) -> None:
 
 
 def short(value: float, _: object = None) -> str:
-    """Format a tick."""
+    """Format the label of a tick."""
     return millions(value) if value >= 10_000 else f"-{millions(-value)}" if value <= -10_000 else f"{value:g}"
 
 

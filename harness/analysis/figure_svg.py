@@ -35,7 +35,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def standalone(element: str) -> str:
-    """Return a file with the element and the colors that a page would set."""
+    """Return the content of an SVG file: the element, with the colors that a page would set."""
     style = (
         f"<style>{STYLE} "
         "svg { color: #222; --faint: #e4e4e4; --page: #fff; background: var(--page) } "

@@ -16,7 +16,7 @@ from harness.formatting import count
 from harness.tracking.frames import Sweep
 
 LEAST_RUNS = 8
-"""With fewer settings, nothing can be said about three keys."""
+"""With fewer settings, the importance of three keys cannot be estimated."""
 
 TREES, SHUFFLES = 64, 10
 
@@ -89,6 +89,6 @@ def importance_bars(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.grid(visible=False, axis="y")
     axis.set_xlabel("share of the importance of all keys")
-    title = f"{count(found.settings, 'finished setting')}; the keys explain {found.explained:.0%} of their order"
+    title = f"{count(found.settings, 'finished setting')}; the keys explain {found.explained:.0%} of their ranking"
     axis.set_title(title, fontsize=10)
     return figure

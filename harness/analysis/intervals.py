@@ -27,7 +27,7 @@ class Differences:
 
     @property
     def mean(self) -> float:
-        """Their mean."""
+        """The mean of the differences."""
         return float(self.values.mean())
 
     @property

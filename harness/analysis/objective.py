@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from harness.config.naming import varying
+from harness.config.naming import PRECISION, varying
 from harness.tracking.frames import Sweep
 from harness.tracking.ranking import Objective, Run, has, objective
 
 __all__ = ["Objective", "Run", "Setting", "chunksize", "finished_runs", "has", "objective", "setting", "settings"]
 
-_MAY_BE_NULL = ("data.weight", "data.class_weight", "stopping.")
+_MAY_BE_NULL = ("data.weight", "data.class_weight", "stopping.", PRECISION)
 
 Setting = tuple[tuple[str, Any], ...]
 

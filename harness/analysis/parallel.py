@@ -1,4 +1,4 @@
-"""Parallel coordinates: one line for each setting of a sweep, across an axis for each key and one for the result."""
+"""Parallel coordinates: one line for each setting of a sweep, across one axis per key and one for the result."""
 
 # pandas declares wider types than these calls return.
 # pyright: reportArgumentType=false
@@ -36,14 +36,14 @@ class _Scale(NamedTuple):
 def parallel_coordinates(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure | None:
     """Draw the finished settings of a sweep; None if fewer than `least_keys` keys are swept.
 
-    Lines have the color of their chunksize and are stronger for better results. Lines that share a value are ordered by
-    their results.
+    Lines have the color of their chunksize, and are more opaque for better results. Lines that share a value are
+    ordered by their results.
     """
     data = swept(sweep)
     if len(data.levels.columns) < least_keys or len(data.runs) < 2:
         return None
     ranks = data.costs.rank(method="first", pct=True).to_numpy()
-    offsets = data.objective.sign * (ranks - 0.5) * BUNDLE  # In the order of the last axis.
+    offsets = data.objective.sign * (ranks - 0.5) * BUNDLE  # Ordered as on the last axis.
     scales = [_scale(data.levels[key], offsets) for key in data.levels]
     result, beyond = _result_scale(data)
     names = [*map(key_name, data.levels), data.objective.metric]

@@ -122,7 +122,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
 
 
 def _class_table(sweep: Sweep) -> dict[str, Any]:
-    """Return the rows of each class by part; if there are many classes, only the largest."""
+    """Return the number of rows of each class by part; if there are many classes, only those of the largest."""
     if sweep.classes is None or not {"class", "train", "holdout"} <= {*sweep.classes}:
         return {"rows": [], "more": 0}
     counts = sweep.classes
@@ -134,7 +134,7 @@ def _class_table(sweep: Sweep) -> dict[str, Any]:
 
 
 def title(sweep: Sweep) -> str:
-    """Return the name that the sweep was given, or else say what was compared, and on which data."""
+    """Return the sweep's name or, if it has none, a description of what was compared, and on which data."""
     if sweep.name and sweep.name != sweep_name(sweep.tags.get("command", "")):
         return sweep.name
     sizes = [size for size in dict.fromkeys(map(chunksize, sweep.rows)) if size != "full"]
@@ -150,7 +150,7 @@ def title(sweep: Sweep) -> str:
 
 
 def _link(sweep: Sweep, run: Mapping[str, Any]) -> tuple[str, str]:
-    """Return a run's short id, and its address in the MLflow that `harness ui` serves by default."""
+    """Return a run's short id, and the address of its page where `harness ui` serves MLflow by default."""
     run_id = str(run["run_id"])
     address = f"{SERVER}/{run_page(sweep.experiment_id, run_id)}" if sweep.experiment_id else ""
     return run_id[:8], address

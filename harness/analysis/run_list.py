@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_list(runs: Sequence[Run], abandoned: Collection[str] = ()) -> list[Column]:
-    """Return the table of `runs`, one row per run; `abandoned` has the ids of those that no process is training."""
+    """Return the table of `runs`, one row per run; `abandoned` contains the ids of runs that no process trains."""
     rows = [_cells(run, is_abandoned=run.info.run_id in abandoned) for run in runs]
     titles = ["run", "age", "state", "result", "model", "sweep", "name"]
     return [list(column) for column in zip(titles, *rows, strict=True)]

@@ -44,13 +44,13 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
     if max(sizes) < 2 or not test:
         return []
     if any(has(run, test) for run in finished):
-        return [f"{test} is measured on rows that were not used for training or for choosing the best runs."]
+        return [f"{test} is computed on rows that were not used for training or for choosing the best runs."]
     kinds = [count(size, kind) for size, kind in zip(sizes, ("batch run", "full-sample run"), strict=True) if size]
     verb = "are" if len(kinds) > 1 else "is"
     favored = ", especially for the kind with more runs" if min(sizes) and sizes[0] != sizes[1] else ""
     return [
         f"The best of {' and '.join(kinds)} {verb} chosen by the {objective.metric} shown, whose value is therefore "
-        f"optimistic{favored}. data.test=0.1 sets rows aside on which only the chosen runs are measured."
+        f"optimistic{favored}. data.test=0.1 sets rows aside on which only the chosen runs are evaluated."
     ]
 
 

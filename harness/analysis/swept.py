@@ -49,7 +49,7 @@ class Swept:
 
     @property
     def costs(self) -> pd.Series:
-        """The deciding metric of each row, with a sign that makes smaller better."""
+        """The deciding metric of each row, signed so that smaller is better."""
         return self.objective.sign * self.values
 
 

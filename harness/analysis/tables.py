@@ -99,7 +99,7 @@ def run_columns(sweep: Sweep, runs: Sequence[Run]) -> list[Column]:
 def _metrics(sweep: Sweep) -> list[Metric]:
     """Return the metrics to show; the deciding one comes first."""
     deciding = objective(sweep.runs).metric
-    keys = [key for key in epoch_metrics(sweep.runs) if key == deciding or key.split("/")[1] != "mae"]  # As val/rmse.
+    keys = [key for key in epoch_metrics(sweep.runs) if key == deciding or key.split("/")[1] != "mae"]  # Like val/rmse.
     keys.sort(key=lambda key: key not in ("train/loss", "val/loss", deciding))
     keys += [key for key in test_metrics(sweep.runs) if key.split("/")[1] != "mae"]
     shown = [Metric(_metric_title(key), key, score if greater_is_better(key) else number) for key in keys]

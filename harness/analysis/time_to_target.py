@@ -51,7 +51,7 @@ def times_to_target(sweep: Sweep, target: float) -> list[TimeToTarget]:
     for run in finished_runs(sweep):
         seeds = groups[chunksize(run), setting(run, keys)]
         replicate = tuple(map(run.get, REPLICATES))
-        longest = seeds.get(replicate)  # Shorter runs are its first epochs.
+        longest = seeds.get(replicate)  # The epochs of shorter runs are its first epochs.
         if longest is None or run["epochs"] > longest["epochs"]:
             seeds[replicate] = run
     curves = curves_of(sweep, metric)

@@ -54,7 +54,7 @@ class App:
         owns_process: bool = True,
         startup: Startup | None = None,
     ) -> None:
-        """Take command-line arguments; the app tunes the garbage collector only if the process is its own."""
+        """Store command-line arguments; the app tunes the garbage collector only if the process is its own."""
         self._startup = startup
         self.folder: Path | None = None  # The sweep's folder; None for a single run.
         self.runs: list[Run] = []  # The runs that have ended.
@@ -68,11 +68,11 @@ class App:
         self._signatures: list[str] = []
         self._options = _options_of(arguments)
         self.worker_options = [OPTION] if OPTION in arguments else []
-        self.search: Search | None = None  # What proposes the jobs, unless they are a grid.
-        self.cluster: Callable[[], Cluster] | None = None  # Where workers train.
+        self.search: Search | None = None  # Proposes the jobs, unless they are a grid.
+        self.cluster: Callable[[], Cluster] | None = None  # The cluster on which workers train.
         self._sweep: Sweep | None = None
         self._owns_process = owns_process
-        self._is_copy = False  # True in another process, to which a launcher has sent this object.
+        self._is_copy = False  # True if a launcher has sent this object to another process.
         self.collects = False  # True if the sweeper collects runs trained by other processes.
 
     @property
@@ -155,7 +155,7 @@ class App:
         return runs
 
     def collect(self, jobs: Sequence[Job], ended: Sequence[JobReturn], folder: Path, launcher: str) -> None:
-        """Add jobs that a launcher has trained in other processes to the sweep; raises the first one's error."""
+        """Add to the sweep the jobs that a launcher has trained in other processes; raise a failed job's error."""
         self.folder = folder
         ids = run_ids(ended, len(jobs), launcher)
         configs = _with_names([to_config(job) for job in jobs])
@@ -238,7 +238,7 @@ class App:
 
 
 def _with_names(configs: Sequence[Config]) -> list[Config]:
-    """Replace patterns in `data.features` by the names of columns, reading them once for each file."""
+    """Replace patterns in `data.features` with column names, reading the names of each file once."""
     known: dict[str, Any] = {}
     found = []
     for config in configs:

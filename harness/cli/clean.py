@@ -36,7 +36,7 @@ _SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 @dataclass(frozen=True)
 class Item:
-    """Something on disk."""
+    """A file or folder that `harness clean` lists."""
 
     kind: str  # One of `KINDS`; generated data counts as tables.
     name: str
@@ -48,7 +48,7 @@ class Item:
 
 
 def seconds(text: str) -> float:
-    """Return the seconds of an age such as `7d`, `12h` or `2w`; a plain number means days."""
+    """Return an age such as `7d`, `12h` or `2w` in seconds; a plain number means days."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw]?)", text)
     require(bool(found), f"--older-than must be an age such as 7d, 12h or 2w, not {text}.")
     return float(found[1]) * _SECONDS[found[2] or "d"]  # type: ignore[index]
@@ -66,7 +66,7 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
 
 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
-    """Like `survey`, but include artifacts if the store is a file; requesting them from any other store is an error."""
+    """Like `survey`, but include artifacts if the store is a file; if it is not, reject a request for them."""
     records = None
     path = sqlite_path(uri)
     is_local = path is not None

@@ -167,7 +167,7 @@ class _Template:
         return cls(pickled, pickle.dumps(task), choices, parts)
 
     def shared(self, own: Collection[str]) -> dict[str, Any]:
-        """Return the parts of the configuration in which a job sets no values, given those in which it does."""
+        """Return all parts of the configuration except those in which a job sets values."""
         return {key: part for key, part in self.parts.items() if key not in own}
 
     def task(self, values: Mapping[str, Any]) -> DictConfig:

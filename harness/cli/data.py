@@ -29,7 +29,7 @@ def generate(path: Path, rows: float, seed: int) -> None:
     from harness.sweep.display import Display
 
     require(rows >= 1 and rows == rows // 1, f"--rows must be a positive whole number, not {rows:g}.")
-    require(seed >= 0, f"--seed must not be negative, not {seed}.")
+    require(seed >= 0, f"--seed must be at least 0, not {seed}.")
     require(path.parent.is_dir(), f"PATH: no such folder: {path.parent}")
     display = Display()
     synthetic_houses.generate(

@@ -70,7 +70,7 @@ def keys_in(words: Sequence[str]) -> set[str]:
 
 
 def recorded_keys(data: DataConfig, heeded: Collection[str], own: Collection[str]) -> str:
-    """Return the recorded keys of a run's text format, except defaults and the user's `own` keys.
+    """Return the recorded keys of a run's text format, without defaults and the user's `own` keys.
 
     Args:
         data: How the run's data was read.

@@ -54,7 +54,7 @@ class Request:
 
 
 def reproduce(records: RunReader, request: Request, display: Display) -> bool:
-    """Retrain a recorded run, show what differs from its record and both results, and return True if results are equal.
+    """Retrain a recorded run, show its record's differences and both results, and return True if the results are equal.
 
     Raises:
         ConfigError: The run does not exist or cannot be trained here, or something differs and `strict` is set.
@@ -144,7 +144,7 @@ def _prepare(config: Config, run: Run, request: Request, display: Display) -> pl
 
 
 def _check_recorded_path(path: object, remedy: str) -> None:
-    """Reject a recorded path that would search whole directory trees, or wait for a stream."""
+    """Reject a recorded path that would search whole directory trees, or read from a stream."""
     for name in path if isinstance(path, list) else [path]:
         is_tree = isinstance(name, str) and "**" in name
         require(not is_tree, f"The run was trained on {name}, which searches all subfolders. {remedy}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 MOST_COMPRESSED = 20
-"""Maximum ratio of a model's size to its file's size; weights hardly compress."""
+"""Maximum ratio of a model's size to its file's size; weights barely compress."""
 
 BATCH_BYTES = 256 << 20
 """Memory for the values that a model computes at once."""

@@ -20,7 +20,7 @@ def search_of(loader: ConfigLoader, words: Sequence[str], config: DictConfig) ->
     """Return the search that a sweep's overrides ask for, or None if they make a grid.
 
     Args:
-        loader: Hydra's.
+        loader: Hydra's configuration loader.
         words: The overrides.
         config: The configuration that they override.
 

@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> list[Run]:
 
 
 def train(arguments: Sequence[str], startup: Startup | None = None) -> App:
-    """Do the same, but return the app, which also knows the sweep."""
+    """Like `run`, but return the app, which also has the sweep."""
     app = App(arguments, startup=startup)
     with _without_secrets() if PRINTS.intersection(arguments) else contextlib.nullcontext():
         run_app(app, arguments)

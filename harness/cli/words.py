@@ -1,4 +1,4 @@
-"""Quotes characters that a shell passes on but Hydra accepts only in quotes, such as spaces, `~`, `#` and accents.
+"""Quotes values with characters that Hydra accepts only in quotes, such as spaces, `~`, `#` and accents.
 
 An argument is changed only if Hydra cannot read it and its meaning is unambiguous.
 """
@@ -40,7 +40,7 @@ def _quoted(word: str) -> str:
 
 
 def suggestion(word: str) -> str:
-    """Return a sentence on how to quote an argument that Hydra cannot read; empty if it is not an assignment."""
+    """Return a sentence saying how to quote an argument that Hydra cannot read; empty if it is not an assignment."""
     found = _WORD.fullmatch(word)
     if not found:
         return ""

@@ -30,7 +30,7 @@ class Order(Enum):
 
 
 class _Keys:
-    """Keys that each kind declares itself, with its own defaults; inherited dataclass fields would come first."""
+    """Keys that each kind declares itself, with its own defaults, since inherited dataclass fields would come first."""
 
     path: Any
     origin: str | None

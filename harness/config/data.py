@@ -50,8 +50,8 @@ class DataConfig(Dialect, AnyData):
             8601.
         scaling: `standard` subtracts the training mean and divides by the training standard deviation.
         holdout: Fraction of the rows to hold out, in [0, 1).
-        test: Fraction of the rows, in [0, 1), that are neither trained on nor held out. Only the best runs are measured
-            on them, once, after training.
+        test: Fraction of the rows, in [0, 1), that are neither trained on nor held out. Only the best runs are
+            evaluated on them, once, after training.
         folds: Split the rows into this many holdouts of equal size, instead of using one holdout of `data.holdout`.
         fold: Which of the folds this run holds out, counting from 0. With -m, `data.folds` alone trains all of them.
         split_seed: Seed for choosing the holdout and test rows, and for the order of shuffled rows.

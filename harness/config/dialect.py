@@ -27,7 +27,7 @@ MOST_LINES = 100_000
 
 
 class Header(Enum):
-    """Where a text file has the names of its columns."""
+    """Where the column names of a text file come from."""
 
     first = "first"
     none = "none"
@@ -148,7 +148,7 @@ class Dialect:
 
 
 def _text(mark: Any) -> str:
-    """Return a missing-value marker as a file would have it, even if YAML has read it as something else."""
+    """Return a missing-value marker as it appears in a file, even if YAML has parsed it as a number or boolean."""
     if mark is None:
         return "null"
     is_whole = isinstance(mark, float) and mark.is_integer()

@@ -71,10 +71,10 @@ class ImagesConfig(AnyData):
             deviation; `none` divides by 255.
         holdout: Fraction of the images to hold out, in [0, 1).
         test: Fraction of the images, in [0, 1), that are neither trained on nor held out. Only the best runs are
-            measured on them, once, at the end.
+            evaluated on them, once, after training.
         folds: Split the images into this many holdouts of about equal size, instead of using one holdout of
             `data.holdout`.
-        fold: Which of them this run holds out, from 0. With -m, `data.folds` alone trains all of them.
+        fold: Which of the folds this run holds out, counting from 0. With -m, `data.folds` alone trains all of them.
         split_seed: Seed for choosing the holdout and test images, and for the order of shuffled images.
         order: `shuffled` permutes images once, and pages of them in each epoch; `file` keeps the order of classes.
         class_weight: Weights of the classes, such as `{cat: 5}`; classes not listed have weight 1. `balanced` gives all

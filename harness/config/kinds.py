@@ -1,4 +1,4 @@
-"""The kinds of data: which keys `data.*` has."""
+"""The kinds of data, which determine the keys of `data.*`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ DATA_KINDS: dict[str, type[AnyData]] = {"rows": DataConfig, "images": ImagesConf
 
 
 def kind_of(values: Mapping[str, Any]) -> type[AnyData]:
-    """Return the kind of data of recorded `data.*` values: the first kind that has all their keys, else rows."""
+    """Return the kind of data that recorded `data.*` values describe: the first that has all their keys, else rows."""
     fitting = (kind for kind in DATA_KINDS.values() if {*values} <= {each.name for each in fields(kind)})
     return next(fitting, DataConfig)

@@ -14,7 +14,7 @@ class WorkersConfig:
     """`hydra/launcher=workers`: processes on this machine.
 
     Attributes:
-        tasks: Maximum number of tasks to divide a sweep into; None means one per core, but no more than pay.
+        tasks: Maximum number of tasks to divide a sweep into; None means one per core, but no more than are worthwhile.
     """
 
     tasks: int | None = None
@@ -28,8 +28,8 @@ class SlurmConfig:
     """`hydra/launcher=slurm`: jobs on a Slurm cluster.
 
     Attributes:
-        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the
-            partition's nodes, but no more than pay.
+        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the partition's nodes, but
+            no more than are worthwhile.
         partition: Partition to submit the jobs to; None means the cluster's default.
         timeout_min: Minutes after which a job is stopped, at least 5; its task then continues in a new one.
         cpus_per_task: Cores per job.
@@ -61,8 +61,8 @@ class RayConfig:
     """`hydra/launcher=ray`: actors on a Ray cluster.
 
     Attributes:
-        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the
-            cluster's nodes, but no more than pay.
+        tasks: Maximum number of tasks to divide a sweep into; None means as many as fit on the cluster's nodes, but no
+            more than are worthwhile.
         address: Address of the cluster, such as `10.0.0.1:6379`; None means `RAY_ADDRESS`, or the cluster that was
             started on this machine.
         cpus_per_task: Cores per task.

@@ -78,8 +78,8 @@ def final_values(metrics: Mapping[str, float]) -> dict[str, float]:
 def best_key(metric: str) -> str:
     """Return the name of a metric's best value, such as `val/best/loss`.
 
-    MLflow's page of a run has a section of charts for each prefix, in alphabetical order. With this name, single values
-    come after the curves.
+    On a run's page, MLflow shows a section of charts for each prefix, in alphabetical order. With this name, single
+    values come after the curves.
     """
     part, _, kind = metric.partition("/")
     return f"{part}/{_BEST}/{kind}"

@@ -18,6 +18,9 @@ _REPLICATES = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)
 LONGEST_WORD = 40
 """Maximum number of characters of an argument in a sweep's name."""
 
+PRECISION = "runtime.precision"
+"""The only key of `runtime` that affects results beyond rounding. It is recorded as a param unless it is float32."""
+
 _NOT_COMPARED = ("runtime.", "tracking.", "objective.metric", "data.path", "data.rows", "data.origin")
 """Where runs were trained, on which file, and how they are ranked; these keys do not distinguish runs."""
 
@@ -34,7 +37,8 @@ def differing(runs: Sequence[Mapping[str, object]]) -> list[str]:
 
 def varying(runs: Sequence[Mapping[str, object]]) -> list[str]:
     """Return the settings that distinguish runs: chunksize, learning rate, epochs and all others that differ."""
-    return [*ALWAYS, *(key for key in differing(runs) if key not in ALWAYS and not key.startswith(_NOT_COMPARED))]
+    others = (key for key in differing(runs) if key not in ALWAYS)
+    return [*ALWAYS, *(key for key in others if key == PRECISION or not key.startswith(_NOT_COMPARED))]
 
 
 def setting_name(run_name: str) -> str:

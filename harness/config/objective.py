@@ -49,7 +49,7 @@ class ObjectiveConfig:
         require(smoothing, f"objective.label_smoothing must be in [0, 1), not {shown(self.label_smoothing)}.")
 
     def check(self, loss: Loss) -> None:
-        """Reject parameters of another loss.
+        """Reject parameters that belong to another loss.
 
         Raises:
             ConfigError: A parameter has no effect on `loss`.

@@ -37,6 +37,14 @@ class Device(Enum):
     gpu = "gpu"
 
 
+class Precision(Enum):
+    """What models compute in: Keras's dtype policies of the same names."""
+
+    float32 = "float32"
+    mixed_bfloat16 = "mixed_bfloat16"
+    mixed_float16 = "mixed_float16"
+
+
 class FullSample(Enum):
     """How a full-sample run reads its rows."""
 
@@ -90,7 +98,7 @@ class TrackingConfig:
         name: Name of the sweep, or of a single run; `--name` sets it too. None names it after its settings.
         note: Description in MLflow, in Markdown, of the sweep or of a single run.
         tags: Tags for all runs and the sweep: `tracking.tags.KEY=VALUE`.
-        early_updates: Also evaluate runs within the first epochs: after updates 1, 2, 5, 10, 20 and so on.
+        early_updates: Also evaluate runs during the first epochs: after updates 1, 2, 5, 10, 20 and so on.
     """
 
     uri: str | None = None
@@ -120,7 +128,7 @@ class TrackingConfig:
 
 @dataclass
 class RuntimeConfig:
-    """Speed and memory; nothing here changes a result beyond float32 rounding.
+    """Speed and memory; apart from `precision`, nothing here changes a result beyond float32 rounding.
 
     Attributes:
         device: `auto` uses a GPU if TensorFlow sees one, else the CPU.
@@ -130,10 +138,14 @@ class RuntimeConfig:
         device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and on any device for a resident sample and for
             what a scan needs at once; None means no limit.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
+        precision: What layers compute in: `float32`, `mixed_bfloat16` or `mixed_float16`, as Keras's dtype policies of
+            the same names. Weights, losses and metrics remain float32. `mixed_float16` scales each run's loss so that
+            its gradients do not vanish, and skips updates whose gradients overflow. Changes results; runs with
+            different precisions are different runs.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models with more than 1,000 weights; on a GPU, all
-            lanes that can share a call, up to 1,024 or as many as fit in half of its memory. Without a value, tiles are
-            smaller if memory does not suffice. Changes rounding: results are bit-identical only for equal values.
+            lanes that can share a call, up to 1,024 or as many as fit in half of its memory. Unless it is set, tiles
+            are made smaller if memory is short. Changes rounding: results are bit-identical only for equal values.
         gram: Update linear models with squared error from the Gram matrices of their chunks if that is faster; false
             trains on the rows, as for all other models. Changes rounding.
         threads: Threads per TensorFlow operation. Changes rounding.
@@ -149,6 +161,7 @@ class RuntimeConfig:
     devices: list[int] | None = None
     device_memory_mb: int | None = None
     block_rows: int | None = None
+    precision: Precision = Precision.float32
     full_sample: FullSample = FullSample.streamed
     lane_tile: int | None = None
     gram: bool = True

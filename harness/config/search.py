@@ -29,10 +29,10 @@ class SearchConfig:
     """How a sweep with an interval, such as `learning_rate=tag(log,interval(1e-4,1))`, chooses its trials.
 
     Attributes:
-        name: `sobol` spreads trials evenly over the intervals and trains all of them to completion; `halving` trains
-            the better of these for longer; `tpe` proposes trials in four generations, each from the results of those
-            before, and trains all of them to completion. `tpe` needs the extra of the same name (`pip install
-            'harness[tpe]'`).
+        name: `sobol` spreads trials evenly over the intervals and trains all of them to completion; `halving` starts
+            from the same trials, and trains the better ones for longer; `tpe` proposes trials in four generations, each
+            from the results of those before, and trains all of them to completion. `tpe` needs the extra of the same
+            name (`pip install 'harness[tpe]'`).
         trials: Number of trials; each choice of `each` gets the same number, rounded down. None means 27 for each
             choice, or as many as `lane_epochs` allows.
         lane_epochs: Limit on the total number of epochs of all trials, not counting `confirm`.

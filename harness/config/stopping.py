@@ -21,9 +21,9 @@ class StoppingConfig:
     """When a run ends early. By default, runs never end early.
 
     Attributes:
-        patience: Epochs in a row without improvement after which the run ends; None means that it trains for all
-            epochs.
-        min_delta: The smallest change of the metric that counts as an improvement.
+        patience: Number of consecutive epochs without improvement after which the run ends; None means that it trains
+            for all epochs.
+        min_delta: The smallest change in the metric that counts as an improvement.
         metric: The metric to watch; None means the deciding metric.
         restore: `best` keeps the model of the epoch with the best metric, with or without `patience`; `last` keeps the
             model of the last epoch.

@@ -16,7 +16,7 @@ from harness.data.tables.table import Table
 from harness.runtime.prefetch import prefetch
 
 SLICE_ROWS = 1024
-"""Rows per slice, by which longer chunks and the holdout are summed; slices of other rows may be shorter."""
+"""Rows per slice; longer chunks and the holdout are summed slice by slice. Slices of images may be shorter."""
 
 BLOCK_BYTES = 4 << 20
 

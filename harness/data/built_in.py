@@ -32,13 +32,13 @@ class Note:
 
 
 def built_in_csv(cache: Path, rows: int, progress: Callable[[int], None], say: Callable[[str], None]) -> Path:
-    """Return the CSV of `rows` synthetic houses in a cache, generating it if it is missing or damaged."""
+    """Return the cached CSV of `rows` synthetic houses, generating it if it is missing or damaged."""
     path = cache / "houses" / f"houses-{synthetic_houses.VERSION}-{rows}.csv"
     return _kept(path, cache, lambda: synthetic_houses.generate(path, rows, progress=progress), say)
 
 
 def built_in_digits(cache: Path, say: Callable[[str], None]) -> Path:
-    """Return the Parquet file of the handwritten digits in a cache, writing it if it is missing or damaged."""
+    """Return the cached Parquet file of the handwritten digits, writing it if it is missing or damaged."""
     path = cache / "digits" / f"digits-{digits.VERSION}.parquet"
     return _kept(path, cache, lambda: digits.generate(path), say)
 

@@ -17,7 +17,7 @@ FILE = "classes.csv"
 
 
 def class_counts_csv(table: Table) -> str:
-    """Return a CSV with the training and holdout rows of each class; empty if the target has no classes."""
+    """Return a CSV with the numbers of training and holdout rows of each class; empty if the target has no classes."""
     target = table.targets[0]
     if len(table.targets) != 1 or not target.categories:
         return ""

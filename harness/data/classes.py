@@ -80,7 +80,7 @@ def class_names(column: Column) -> list[str]:
 
 
 def spelled_like(label: str, names: Sequence[str]) -> str:
-    """Return a label as spelled in `names`; `true` and `false` match in any case, as YAML changes it."""
+    """Return a label as spelled in `names`; `true` and `false` match in any case, since YAML changes it."""
     if label in names or not is_boolean(label):
         return label
     return next((name for name in names if name.lower() == label.lower()), label)

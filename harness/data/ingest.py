@@ -80,7 +80,7 @@ def ingest(
         require(
             parts["train"].rows > 0,
             f"No rows are left to train on: of {rows.seen}, {rows.dropped} were dropped and the rest "
-            f"held out{' or set aside for the test' if data.test else ''}.",
+            f"held out{' or set aside for testing' if data.test else ''}.",
         )
         for part in parts.values():
             part.flush()

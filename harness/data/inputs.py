@@ -51,5 +51,5 @@ class Input(ABC):
 
 
 def origin_of(data: AnyData) -> str:
-    """Return a sentence on where to get the data, or an empty string."""
+    """Return a sentence saying where to get the data, or an empty string."""
     return f"Get it from {data.origin}." if data.origin else ""

@@ -36,7 +36,7 @@ class Mistake:
         predicted: The class to which the model assigns the highest probability.
         probability: That probability.
         name: The image's file, if known.
-        png: The thumbnail, base64.
+        png: The thumbnail as a base64-encoded PNG.
     """
 
     label: str
@@ -80,7 +80,7 @@ def read_mistakes(text: str) -> list[Mistake]:
     """Parse mistakes from JSON, which may come from someone else.
 
     Raises:
-        ValueError: The JSON contains something else.
+        ValueError: The JSON does not describe mistakes.
     """
     try:
         found = [Mistake(**{key: kind(each[key]) for key, kind in _KINDS.items()}) for each in json.loads(text)[:MOST]]

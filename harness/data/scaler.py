@@ -75,7 +75,7 @@ class Scaler:
         return self.mean - self.offset
 
     def scale(self, index: int, stored: np.ndarray, out: np.ndarray) -> None:
-        """Scale stored values of a column, `[rows]`, into float32 `[rows]`; the arithmetic is in float64."""
+        """Scale stored values of a column, `[rows]`, to float32 `[rows]`; the arithmetic is in float64."""
         mean, std = self.stored_mean[index], self.std[index]
         if mean == 0 and std == 1:
             out[...] = stored

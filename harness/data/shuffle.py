@@ -18,8 +18,8 @@ DECKS = 256
 DECK_BYTES = 16 << 20
 """Maximum size in bytes of rows permuted at once; a larger deck is dealt again."""
 HELD_BYTES = 32 << 20
-"""Size in bytes of rows to hold in memory, as much as permuting a deck takes, before they are appended to their decks'
-files; only one file is open at a time."""
+"""Size in bytes of the rows held in memory before they are appended to their decks' files, one file at a time.
+Permuting a deck takes as much memory."""
 
 
 class Shuffle:

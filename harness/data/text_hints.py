@@ -41,7 +41,7 @@ DATE_FORMATS = (
 )
 """Other date formats, in the order in which they are tried.
 
-If day and month could be swapped, the month comes first with slashes, as in the US, and otherwise the day.
+If day and month could be swapped, dates with slashes have the month first, as in the US; others, the day.
 """
 
 _ISO = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{8}T\d{6}.*|\d{4}/\d{1,2}/\d{1,2}")
@@ -94,7 +94,7 @@ def hint_for(name: str, value: str) -> str:
 def date_format(word: str) -> str:
     """Return the `strptime` format of a date such as 31/12/2014.
 
-    If day and month could be swapped, the month comes first with slashes, as in the US, and otherwise the day.
+    If day and month could be swapped, dates with slashes have the month first, as in the US; others, the day.
     """
     found = re.match(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4}|\d{2})( (\d{1,2}:\d{2})(:\d{2})?( ?[AaPp][Mm])?)?", word)
     assert found

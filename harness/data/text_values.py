@@ -79,7 +79,7 @@ def to_numbers(name: str, text: pd.Series, dialect: Dialect, locate: Locate, boo
 
 
 def as_numbers(values: pd.Series, dialect: Dialect) -> np.ndarray:
-    """Convert stripped fields to numbers, float64 `[rows]`; NaN unless a field is a number."""
+    """Convert stripped fields to numbers, float64 `[rows]`; NaN for fields that are not numbers."""
     plain = _plain(values, dialect) if dialect.rewrites_numbers or dialect.decimal != "." else values
     plain = plain.str.replace("\u2212", "-")  # The typographic minus sign.
     return np.array(pd.to_numeric(plain.where(plain != ""), errors="coerce"), np.float64)

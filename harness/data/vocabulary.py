@@ -20,7 +20,7 @@ class Vocabulary:
     """The words of one column, numbered in order of appearance until all are known and sorted."""
 
     def __init__(self, column: str, too_many: str = "Remove it from data.features, or treat it as a number.") -> None:
-        """Collect the words of `column`; `too_many` is a sentence on what to do if there are more than `MOST`."""
+        """Collect the words of `column`; `too_many` is a sentence saying what to do if there are more than `MOST`."""
         self._column, self._too_many = column, too_many
         self._codes: dict[str, int] = {}
         self._trained = np.zeros(0, bool)

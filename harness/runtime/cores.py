@@ -6,7 +6,7 @@ import os
 
 
 def cores() -> list[int]:
-    """Return the numbers of the cores; in a Slurm job or Ray actor, at most as many as were allocated to the task."""
+    """Return the indices of the cores; in a Slurm job or Ray actor, at most as many as were allocated to the task."""
     try:
         usable = sorted(os.sched_getaffinity(0))
     except AttributeError:  # Only Linux has this function.

@@ -21,7 +21,7 @@ def available_host_bytes() -> int:
 
 
 def _left(root: Path, group: Path) -> Iterator[int]:
-    """Yield what a control group (version 2) and those above it, up to `root`, leave of their limits."""
+    """Yield the memory left under the limits of a control group (version 2) and of those above it, up to `root`."""
     for folder in (group, *group.parents):
         try:
             limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))

@@ -60,7 +60,7 @@ def find_target(name: str, key: str = "model._target_") -> Callable:
     try:
         target = getattr(importlib.import_module(module), attribute)
     except Exception as error:
-        # The module belongs to the user and may fail in any way.
+        # The module is the user's and may fail in any way.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{key}: cannot import {name!r} ({reason}). Give the dotted name of a function.") from error
     require(callable(target), f"{key}: {name} is not a function.")

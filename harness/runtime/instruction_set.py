@@ -13,7 +13,7 @@ INSTRUCTION_SET = "instruction_set"
 """The tag that records the instruction set."""
 
 USUAL = "avx2"
-"""Processors with AVX2 and fused multiply-add; those with AVX-512 give the same bits as those without."""
+"""Processors with AVX2 and fused multiply-add; AVX-512 does not change results."""
 
 _X86 = ("x86_64", "amd64")
 _LIMIT = re.compile(r"--xla_cpu_max_isa=(\w+)")
@@ -32,7 +32,7 @@ def instruction_set() -> str:
 
 @functools.cache
 def _flags() -> frozenset[str]:
-    """Return the features that Linux lists; elsewhere, those of all processors made since 2013."""
+    """Return the features that Linux lists; on other systems, those common to processors made since 2013."""
     found = None
     with contextlib.suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

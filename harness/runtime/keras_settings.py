@@ -1,7 +1,9 @@
-"""Keras's process-wide settings: the harness uses its own, and restores the user's afterwards."""
+"""Keras's process-wide settings: the harness uses the defaults, and restores the user's settings afterwards."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -29,6 +31,19 @@ def restore_user_settings() -> None:
     """Restore the user's settings, if any were replaced."""
     while _users:
         _apply(_users.pop())
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Build layers with Keras's dtype policy `name`, in this thread."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _current() -> KerasSettings:

@@ -90,7 +90,7 @@ def _imports(name: str, spec: ModuleSpec) -> Iterator[str]:
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(Path(spec.origin or "").read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):  # The module is compiled, or cannot be imported either.
+    except (OSError, SyntaxError, ValueError, RecursionError):  # The module is compiled, or is broken.
         return
     package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
     for node in ast.walk(tree):

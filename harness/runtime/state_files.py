@@ -1,6 +1,6 @@
 """Reads and writes the files in which the harness keeps its state between commands.
 
-A state file begins with a line of JSON that has its kind, version and checksum, followed by the content. A file is
+A state file begins with a line of JSON that holds its kind, version and checksum, followed by the content. A file is
 trusted only if these are as expected and it belongs to this user.
 """
 
@@ -130,7 +130,7 @@ def read_json(path: Path, kind: str, schema: TypeAdapter[T]) -> T:
 
 
 def open_own(path: Path) -> Any:
-    """Open a regular file of this user for reading in binary.
+    """Open a regular file of this user for reading in binary mode.
 
     Files of root are also accepted. Links are not followed.
 

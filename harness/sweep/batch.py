@@ -49,7 +49,7 @@ class Batch:
         command: str,
         bracket: RunBracket | None = None,
     ) -> None:
-        """Take runs and their `scans`; `executor` prepares new scans if only some of the runs need training.
+        """Store runs and their `scans`; `executor` prepares new scans if only some of the runs need training.
 
         Runs in a `bracket` are either all trained together or not at all, since they are compared with each other.
         """
@@ -176,7 +176,7 @@ class Batch:
             display.say(f"{some}; skipping {them} (runtime.rerun=true to retrain)")
 
     def _reuse_results(self, runs: Sequence[Run], display: Display) -> list[Run]:
-        """Take results from the store, and return the runs without one."""
+        """Take results from the store, and return the runs that have none."""
         tracker, locks = self._store.tracker, self._store.locks
         claimed = locks.others()
         if not runs or runs[0].config.runtime.rerun:

@@ -55,7 +55,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        """Create and lock the folder, and write `about` to `manifest.json` for `harness clean` and for users.
+        """Create and lock the folder, and write `about` to `manifest.json`, for `harness clean` and for users.
 
         Raises:
             filelock.Timeout: Another process holds the folder; see `harness.sweep.run_locks` on network file systems.

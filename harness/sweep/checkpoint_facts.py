@@ -33,7 +33,7 @@ class RunFacts(TypedDict):
 
 @with_config(ConfigDict(extra="forbid"))
 class RecorderFacts(TypedDict):
-    """The recorder's state; `kept` has the runs whose weights are among the arrays, with the number of arrays."""
+    """The recorder's state; `kept` maps the runs whose weights are among the arrays to their number of arrays."""
 
     runs: dict[str, RunFacts]
     kept: dict[str, Count]

@@ -22,9 +22,10 @@ def claim_of(signature: str, experiment_id: str) -> str:
 
 
 def claims_of(tracker: Tracker, reader: RunReader, config: TrackingConfig, *, is_worker: bool) -> RunLocks:
-    """Return this process's claims on runs of the tracker's experiment, which it then does not write to without them.
+    """Return this process's claims on runs of the tracker's experiment; the tracker then writes only while they hold.
 
-    On a server, other machines respect them, too. A worker has none of its own there: its driver has claimed its runs.
+    On a server, other machines respect them too. A worker has no claims of its own there, since its driver has claimed
+    its runs.
 
     Raises:
         ConfigError: The folder of the claims cannot be written to.

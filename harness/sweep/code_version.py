@@ -42,7 +42,7 @@ def commits(targets: Iterable[str]) -> str:
 def patches(targets: Iterable[str]) -> dict[str, str]:
     """Return the uncommitted changes in the same repositories, by file name.
 
-    Files with names of secrets, such as `.env`, are left out; the first lines of a patch list them.
+    Files whose names suggest secrets, such as `.env`, are left out; the first lines of a patch list them.
     """
     found: dict[Path, str] = {}
     for root, sources in _repositories(targets).items():

@@ -1,8 +1,7 @@
-"""Executors, which train a group of lanes somewhere. In: plain data. Out: events, clocks and checkpoint arrays."""
+"""Executors, which decide where a group of lanes is trained. In: plain data. Out: events, clocks, checkpoint arrays."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import math
@@ -22,6 +21,7 @@ from harness.errors import require
 from harness.formatting import data_size
 from harness.runtime.device import available_bytes, choose_device, other_devices, usable_bytes
 from harness.runtime.imports import find_target
+from harness.runtime.keras_settings import dtype_policy
 from harness.sweep.identity import source_code
 from harness.training.cohort import Cohort
 from harness.training.encoding import Encoding
@@ -60,6 +60,7 @@ class ScanPlan:
         lanes: The lanes; events refer to them by index.
         order_seed: Seed of the order of shuffled rows.
         scaling: How images are scaled, on the device.
+        precision: Keras's dtype policy for the models.
         resident: Whether to keep the full sample in device memory.
         bracket: The lanes that are compared with each other, if a search prunes the worse ones.
     """
@@ -78,6 +79,7 @@ class ScanPlan:
     workers: int | None
     curve_points: int
     early: bool
+    precision: str = "float32"
     bracket: BracketPlan | None = None
 
 
@@ -113,7 +115,7 @@ class Task(Protocol):
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays with which an identical task can continue after the last `Progress`."""
+        """Return the arrays from which an identical task can continue after the last `Progress`."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -165,7 +167,7 @@ class LocalExecutor:
         free = available_bytes(self.device, plan.device_memory_mb)
         usable = usable_bytes(self.device, plan.device_memory_mb)
         scan = Scan(
-            [_lane(lane, table) for lane in plan.lanes],
+            [_lane(lane, table, plan.precision) for lane in plan.lanes],
             train,
             Blocks(table, "holdout", scaler, block_rows=plan.block_rows),
             Encoding.of(table, Scaling(plan.scaling)),
@@ -175,7 +177,7 @@ class LocalExecutor:
             device=self.device,
             other_devices=self.others,
             device_bytes=usable,
-            # Of a GPU, TensorFlow keeps what it has once taken, so little may seem to be free.
+            # TensorFlow never returns GPU memory that it has allocated, so little may seem to be free.
             free_bytes=(usable if "GPU" in self.device else free) or math.inf,
             curve_points=plan.curve_points,
             early=plan.early,
@@ -211,12 +213,21 @@ def _check_memory(cohort: Cohort, plan: ScanPlan, rows: int, free: int) -> None:
     )
 
 
-def model_builder(model: Mapping[str, Any], outputs: int = 1) -> Callable[[Any], keras.Model]:
-    """Return the function that builds `model` as configured, for a number of inputs or the shape of one input."""
+def model_builder(
+    model: Mapping[str, Any], outputs: int = 1, precision: str = "float32"
+) -> Callable[[Any], keras.Model]:
+    """Return the function that builds `model` as configured, for a number of inputs or the shape of one input.
+
+    Its layers compute in `precision`, a dtype policy of Keras.
+    """
     build, arguments = find_target(model["_target_"]), model_arguments(model)
-    if takes_outputs(build, arguments):
-        return lambda inputs: build(inputs, outputs, **arguments)
-    return functools.partial(build, **arguments)
+    own = (outputs,) if takes_outputs(build, arguments) else ()
+
+    def built(inputs: Any) -> keras.Model:
+        with dtype_policy(precision):
+            return build(inputs, *own, **arguments)
+
+    return built
 
 
 def takes_outputs(build: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
@@ -238,12 +249,12 @@ def model_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in model.items() if key != "_target_"}
 
 
-def _lane(plan: LanePlan, table: Table) -> Lane:
-    identity = json.dumps([plan.model, plan.optimizer, asdict(plan.loss)], sort_keys=True)
+def _lane(plan: LanePlan, table: Table, precision: str) -> Lane:
+    identity = json.dumps([plan.model, plan.optimizer, asdict(plan.loss), precision], sort_keys=True)
     objective = make_objective(plan.loss, table)
     target = plan.model["_target_"]
     code = find_target(target), source_code(target)  # Compare both, because a module may be imported again.
-    build = model_builder(plan.model, objective.outputs)
+    build = model_builder(plan.model, objective.outputs, precision)
     recipe = Recipe(identity, build, plan.optimizer, objective, shared_as=(identity, *code))
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
 

@@ -11,8 +11,9 @@ import keras
 import scipy
 import tensorflow as tf
 
-from harness.config import Config, RuntimeConfig
+from harness.config import Config, Precision, RuntimeConfig
 from harness.config.dialect import Dialect
+from harness.config.naming import PRECISION
 from harness.data.tables.table import Table
 from harness.runtime.instruction_set import USUAL, instruction_set
 from harness.runtime.onednn import DEFAULT as ONEDNN_DEFAULT
@@ -39,6 +40,8 @@ def signature(config: Config, table: Table) -> str:
         settings = {key: value for key, value in settings.items() if not key.startswith("stopping.")}
     elif config.stopping.metric is None:
         settings["stopping.metric"] = config.objective.metric  # The default value means the deciding metric.
+    if config.runtime.precision is not Precision.float32:
+        settings[PRECISION] = config.runtime.precision.value
     for key in ("data.log_columns", "data.categorical", "data.dates"):
         if key in settings:
             settings[key] = sorted(settings[key])
@@ -56,7 +59,7 @@ def search_signature(facts: Mapping[str, object], signatures: Iterable[str]) -> 
 
 
 def rounding(runtime: RuntimeConfig, device: str) -> str:
-    """Hash everything else that can change the last bits of results: versions, processor, device and settings."""
+    """Hash everything else that can change the last bits of results: versions, processor, device and other settings."""
     settings = (getattr(runtime, name) for name in ("lane_tile", "gram", "threads", "deterministic"))
     # Appended only if they differ from the usual ones, so that records without them stay comparable.
     kernels = [onednn()] if onednn() != ONEDNN_DEFAULT else []
@@ -70,7 +73,7 @@ def hash_json(value: object) -> str:
 
 
 def source_code(target: str) -> str:
-    """Return a digest of a user's model and all modules it needs; for built-in models, the name is enough."""
+    """Return a digest of a user's model and of all modules that it needs; for built-in models, the name suffices."""
     if target.split(".")[0] in ("keras", "harness"):
         return ""
     return source_digest(target.rpartition(".")[0])

@@ -52,7 +52,7 @@ class Leaderboard:
         self._tests: dict[Run, Mapping[str, float]] = {}  # Metrics on the test set.
 
     def plan(self, runs: Sequence[Run]) -> None:
-        """Set the order of runs, not all of which need to be added; runs of earlier calls come first."""
+        """Set the order of runs, not all of which need to be added later; runs of earlier calls come first."""
         for run in runs:
             # Losses can be compared if their kind, weights and scaling agree; otherwise, only some metrics can.
             scaler = run.scaler
@@ -146,7 +146,7 @@ class Leaderboard:
         """Return True if the best setting beats the one logged by an earlier call and those with reused models.
 
         Args:
-            logged: The score of the setting whose model that call logged, at that time.
+            logged: The score, at that time, of the setting whose model that call logged.
             run_id: The run of that model. If it is one of these runs, its setting's score may have changed since then.
         """
         if not self.best:
@@ -195,8 +195,8 @@ class Leaderboard:
     def results(self) -> list[RunResult]:
         """Return the results of all runs, for the summary.
 
-        The first finished run of a setting has the mean over the setting's runs. Unconfirmed trials have no score if
-        others of their kind are confirmed.
+        The first finished run of a setting is given the mean over the setting's runs. Unconfirmed trials have no score
+        if others of their kind are confirmed.
         """
         results = {run: self._result(run) for run in self.runs if run.run_id}
         finished = [run for run in self.runs if run.status == "FINISHED"]
@@ -277,7 +277,7 @@ class Leaderboard:
 
 
 def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """Return saved weights by the run's signature; `kept` has the number of arrays of each run.
+    """Return saved weights by the run's signature; `kept` holds the number of arrays of each run.
 
     Raises:
         KeyError: An array is missing.

@@ -1,4 +1,4 @@
-"""Claims on runs that processes on all machines respect: in files, for this machine, and in a tracking server."""
+"""Claims on runs that processes on all machines respect: in files, for this machine, and on a tracking server."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harness.tracking.lease_cells import LEASE
 from harness.tracking.lease_session import LeaseSession
 
 _PROCESS = "process"
-"""Tag of a session: the name of the process's claims, which tells on its own machine whether it is alive."""
+"""Tag of a session: the name of the process's claims, by which its own machine can tell whether it is alive."""
 
 _POLL_SECONDS = 0.2
 _PATIENCE = 2.0
-"""Seconds after which a process says that it waits for another one."""
+"""Seconds after which a process reports that it is waiting for another one."""
 
 
 class Leases(RunLocks):
     """This process's claims on runs of an experiment on a tracking server.
 
     Attributes:
-        session: Holds them in the store.
+        session: The session that holds them in the store.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Leases(RunLocks):
 
     def take(self, names: Iterable[str]) -> set[str]:
         """Claim the `names` that no other process has claimed, and return them."""
-        elsewhere = self.session.others()  # Not while other processes of this machine have to wait.
+        elsewhere = self.session.others()  # Before other processes on this machine have to wait.
         free = super().take(set(names) - elsewhere)
         won = self.reserve(free)
         super().drop(free - won)

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from harness.config import DataConfig, ImagesConfig, LogModel
 from harness.errors import ConfigError
-from harness.sweep.executor import model_builder
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
 from harness.tracking.own_code import check_own_code
@@ -28,9 +28,8 @@ def describe_unloggable(runs: Sequence[Run]) -> Iterator[str]:
         if target.partition(".")[0] == "harness":
             continue
         inputs = Encoding.of(run.table, run.config.data.scaling).inputs
-        build = model_builder(run.config.model, run.objective.outputs)
         try:
-            check_own_code(functools.partial(build, inputs), target)
+            check_own_code(functools.partial(run.build_model, inputs), target)
         except Exception as error:
             yield f"{target} builds models that will not be logged: {_reason(error)}"
 
@@ -51,7 +50,8 @@ class ModelLog:
         inputs, outputs = Encoding.of(run.table, run.config.data.scaling).inputs, run.objective.outputs
         key = json.dumps([run.config.model, inputs, outputs])
         if key not in self._models:
-            self._models[key] = model_builder(run.config.model, outputs)(inputs)
+            with tf.device("/CPU:0"):  # GPUs may have failed.
+                self._models[key] = run.build_model(inputs)
         self._models[key].set_weights(weights)
         return self._models[key]
 

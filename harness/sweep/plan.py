@@ -9,6 +9,9 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from harness.config import Config, FullSample, Loss, Order, Restore
 from harness.config.metrics import cost, deciding_metric
@@ -21,7 +24,7 @@ from harness.data.tables.pages import DamagedTable
 from harness.data.tables.table import Table
 from harness.errors import ConfigError, require
 from harness.runtime.imports import find_target
-from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, takes_outputs
+from harness.sweep.executor import LanePlan, ScanPlan, model_arguments, model_builder, takes_outputs
 from harness.sweep.identity import signature
 from harness.training.cohort import Cohort
 from harness.training.early import early_updates
@@ -78,7 +81,7 @@ class Run:
 
     @property
     def update_bytes(self) -> float:
-        """Memory that an update needs in a plain implementation; before the scan is prepared, that of its rows only."""
+        """Memory that an update needs in a plain implementation; before the scan is prepared, only that of its rows."""
         if self.cohort:
             return self.cohort.memory.of_rows(self.chunk)
         return self.chunk * sum(4 * math.prod(column.shape) for column in self.table.columns)
@@ -96,8 +99,14 @@ class Run:
 
     @functools.cached_property
     def objective(self) -> Objective:
-        """What is minimized and measured."""
+        """The loss to minimize, and the metrics to compute."""
         return make_objective(self.loss, self.table)
+
+    @property
+    def build_model(self) -> Callable[[Any], keras.Model]:
+        """Builds its model, for a number of inputs or the shape of one input."""
+        config = self.config
+        return model_builder(config.model, self.objective.outputs, config.runtime.precision.value)
 
     @property
     def metric(self) -> str:
@@ -111,7 +120,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs with the same rows in the same order: `plan` is their scan, and `lanes[i]` has the runs of lane `i`."""
+    """Runs with the same rows in the same order: `plan` is their scan, and `lanes[i]` holds the runs of lane `i`."""
 
     lanes: list[list[Run]]
     plan: ScanPlan
@@ -163,7 +172,7 @@ def rebuild_table(
     progress: ProgressCallback,
     say: Callable[[str], None],
 ) -> None:
-    """Rebuild the damaged table that some of the runs share from its source, and add its folder to those `rebuilt`.
+    """Rebuild, from its source, the damaged table that some runs share, and add its folder to those `rebuilt`.
 
     Raises:
         DamagedTable: The table does not belong to these runs, or is damaged again.
@@ -204,6 +213,7 @@ def _scan_plan(lanes: Sequence[Sequence[Run]]) -> ScanPlan:
         resident=runtime.full_sample is FullSample.resident,
         curve_points=first.config.tracking.curve_points,
         early=first.config.tracking.early_updates,
+        precision=runtime.precision.value,
         **{name: getattr(runtime, name) for name in names},
     )
 

@@ -148,7 +148,7 @@ def _print_scans(
 
 
 def _cohorts_table(scan: PreparedScan, alone: Mapping[int, float]) -> Table:
-    """Return the table of a scan's cohorts; `alone` has the seconds of one update of each lane."""
+    """Return the table of a scan's cohorts; `alone` holds the seconds that one update of each lane takes."""
     table = Table("  cohort", box=None, padding=(0, 2, 0, 0))
     for column in ("runs", "lanes", "tiles", "lanes/tile", "update alone"):
         table.add_column(column, justify="right")

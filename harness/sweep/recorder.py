@@ -168,7 +168,7 @@ class Recorder:
                 self._tracker.log(run.run_id, by_update(event.metrics), event.updates)
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
-        """Of the `runs` of a lane, record the end of those that this event stops."""
+        """Record the end of those `runs` of a lane that this event stops."""
         for run in runs:
             if run.status or run.config.epochs not in event.stops:
                 continue

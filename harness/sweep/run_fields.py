@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import yaml
 
-from harness.config import Config
+from harness.config import Config, Precision
 from harness.config.keys import fitted, key_of
+from harness.config.naming import PRECISION
 from harness.data.blocks import SLICE_ROWS
 from harness.data.classes import class_names
 from harness.runtime.gpu_facts import gpu_facts
@@ -30,8 +31,11 @@ MAX_WEIGHTS = 200  # Maximum number of inputs for which a linear model's weights
 
 def run_params(config: Config) -> dict[str, Any]:
     """Return the flat configuration without unset keys and with lists in Hydra's notation."""
-    labels = ("tracking.name", "tracking.note", "tracking.tags")  # These become the run's name, description and tags.
-    flat = {key: value for key, value in config.flat().items() if value is not None and not key.startswith(labels)}
+    left_out = ["tracking.name", "tracking.note", "tracking.tags"]  # These become the run's name, description and tags.
+    if config.runtime.precision is Precision.float32:
+        left_out.append(PRECISION)  # As in records from before this key existed.
+    flat = config.flat().items()
+    flat = {key: value for key, value in flat if value is not None and not key.startswith(tuple(left_out))}
     return {fitted(key): f"[{','.join(map(str, v))}]" if isinstance(v, list) else v for key, v in flat.items()}
 
 

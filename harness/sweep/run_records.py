@@ -28,7 +28,7 @@ def set_ended(run: Run, record: Record) -> None:
 
 
 def failure_tags(reason: str) -> dict[str, str]:
-    """Return the tags of a run that failed for a `reason`."""
+    """Return the tags of a run that failed for this `reason`."""
     return {"failure": reason, "mlflow.note.content": f"**Failed**: {markdown(' '.join(reason.split()))}"}
 
 

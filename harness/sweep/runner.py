@@ -77,6 +77,8 @@ class Sweep:
         self._cluster, self._membership = cluster, membership
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
+        if cluster:
+            self._resources.callback(cluster.close)
         self._store: Store | None = None
         self._batches: list[Batch] = []
         self._ended: dict[str, Run] = {}
@@ -270,7 +272,7 @@ class Sweep:
         for table in {run.table.folder: run.table for run in runs}.values():
             for note in table.notes:
                 self._say(f"data:   {note}")
-            if (table.dropped or table.filled) and not table.features[0].shape:  # Notes cover images left out.
+            if (table.dropped or table.filled) and not table.features[0].shape:  # For images, see the notes.
                 filled = count(table.filled, "empty field")
                 self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
             for note in filter(None, map(explain_text, table.features)):

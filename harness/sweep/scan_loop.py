@@ -23,7 +23,7 @@ from harness.training.events import Diverged, EpochEnd, Failed, Measured, OutOfM
 from harness.training.saved_state import arrays_under
 
 Happening = EpochEnd | Measured | Stopped | Diverged | Failed | OutOfMemory
-"""What is recorded."""
+"""An event that is recorded."""
 
 
 class PreparedScan(NamedTuple):
@@ -51,7 +51,7 @@ def _prepared(group: Group, task: Task) -> PreparedScan:
 
 
 def _tell_runs(scan: PreparedScan) -> None:
-    """Let runs know how they are trained."""
+    """Store in each run how it is trained."""
     scan_bytes, device_bytes = scan.task.bytes, scan.task.device_bytes
     for cohort in scan.task.cohorts:
         for run in (run for lane in cohort.lanes for run in scan.lanes[lane]):
@@ -118,7 +118,7 @@ class ScanLoop:
         self.display.clear()
 
     def _time_alone(self, scan: PreparedScan) -> None:
-        """Time single updates of the runs that shared a scan, since these have no times of their own."""
+        """Time single updates of the runs that shared a scan, since these runs were not timed separately."""
         lanes = [index for index, runs in enumerate(scan.lanes) if any(map(self.recorder.lacks_time_alone, runs))]
         if len(scan.lanes) == 1 or not lanes:
             return

@@ -43,8 +43,8 @@ class Summary:
     ) -> None:
         """Start the summary run, or continue that of an earlier call: the one in the folder, or else `record`.
 
-        `labels` has the sweep's name, note and tags. The sweep's signature is that of its `search`, if there is one, or
-        else is computed from the signatures of its runs.
+        `labels` contains the sweep's name, note and tags. The sweep's signature is that of its `search`, if there is
+        one, or else is computed from the signatures of its runs.
         """
         self._search = search
         owner = owner or {}

@@ -2,7 +2,7 @@
 
 Reason: MLflow inserts the path of the working folder into SQL in Python's notation, which fails for a path that
 contains an apostrophe or `/:`, and it has no public setting for another folder. Gain: a store can be created in such a
-folder. Test: `tests/tracking/test_places.py` creates stores in such folders. Otherwise: if MLflow ignores the variable,
+folder. Test: `tests/tracking/test_places.py` creates stores in such folders. Fallback: if MLflow ignores the variable,
 such folders are rejected when the store is created; others work.
 """
 

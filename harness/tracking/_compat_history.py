@@ -3,7 +3,7 @@
 Reason: MLflow's public client reads one metric of one run per call.
 Gain: five metrics of 64 runs take 0.01 s instead of 0.2 s (local store), or 0.2 s instead of 1.9 s (server).
 Test: `tests/tracking/test_compat_history.py` compares the points with those of MLflow's client.
-Otherwise: `MlflowClient.get_metric_history` is used for stores with an untested schema revision, databases on a server,
+Fallback: `MlflowClient.get_metric_history` is used for stores with an untested schema revision, databases on a server,
 and MLflow servers that do not support the request that their own pages use.
 """
 

@@ -2,7 +2,7 @@
 
 Reason: MLflow keeps absolute addresses of artifacts in its tables, and has no public way to change them.
 Gain: a moved folder keeps working, including in MLflow's own pages, and nothing is written to the old location.
-Test: `tests/tracking/test_moved.py` moves stores; `tests/cli/test_moved.py` uses them. Otherwise: stores with an
+Test: `tests/tracking/test_moved.py` moves stores; `tests/cli/test_moved.py` uses them. Fallback: stores with an
 untested schema revision are not changed, so a moved store has no artifacts.
 """
 

@@ -2,7 +2,7 @@
 
 Reason: MLflow's public client has no call for it.
 Gain: a server without logged models and dataset inputs is rejected before training, rather than when a record fails.
-Test: `tests/tracking/test_team_server.py` asks a server. Otherwise: the version is unknown, and nothing is rejected.
+Test: `tests/tracking/test_team_server.py` asks a server. Fallback: the version is unknown, and nothing is rejected.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Reason: MLflow's client makes several queries for each run and each call.
 Gain: saves 3 s of the 13 s that a command with 64 runs takes.
 Test: `tests/tracking/test_compat_sqlite.py` compares the records with those that MLflow's client makes.
-Otherwise: callers use MLflow's client for everything that this module rejects with `Unsupported`: stores with an
+Fallback: callers use MLflow's client for everything that this module rejects with `Unsupported`: stores with an
 untested schema revision, deleted runs, and values that MLflow would truncate or reject.
 """
 

@@ -2,7 +2,7 @@
 
 Reason: the UI keeps saved views in tags of the experiment, in an undocumented format; there is no API for them.
 Gain: a sweep's runs and charts are one click away, with the columns and axes that matter. Test:
-`tests/tracking/test_browser.py` opens both views in a browser. Otherwise: a UI version that does not understand the
+`tests/tracking/test_browser.py` opens both views in a browser. Fallback: a UI version that does not understand the
 format shows the experiment's page with its default columns.
 """
 

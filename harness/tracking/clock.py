@@ -33,7 +33,7 @@ class Clock:
 
 
 def newest_start(client: MlflowClient) -> int:
-    """Return when the harness's newest run in a store was started, in milliseconds since 1970; 0 if unknown.
+    """Return the start time of the harness's newest run in a store, in milliseconds since 1970; 0 if unknown.
 
     Times recorded by other programs are ignored, because they may be in other units.
     """

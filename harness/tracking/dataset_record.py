@@ -21,7 +21,7 @@ def dataset_inputs(
     """Return the fields of one input for each context (`training`, `holdout`, `test`) with rows.
 
     MLflow keeps one input for each name and digest, so the name includes the context. The profile of the training input
-    has the columns' statistics, which are computed on the training rows. For a very wide table, schema and profile
+    contains the columns' statistics, which are computed on the training rows. For a very wide table, schema and profile
     describe only as many columns as MLflow can store.
     """
     schema = [

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def fault(run: Run) -> str:
-    """Return a sentence on what is wrong with a run's record; empty if the run can be compared with others."""
+    """Return a sentence saying what is wrong with a run's record; empty if the run can be compared with others."""
     params, is_full = run.data.params, run.data.tags.get("sample") == FULL
     size = params.get("chunksize")
     is_valid = {

@@ -1,4 +1,4 @@
-"""Compare-and-set in a tracking server: cells, each of whose values can be written by one process only.
+"""Compare-and-set on a tracking server: lists of values, each of which can be written by only one process.
 
 Each process that leases names has a session, a run of its own. A session has a cell for each name that was ever leased:
 a list of params, `NAME/1`, `NAME/2` and so on, whose last value is a session's id, or `free`. MLflow sets a param only
@@ -25,16 +25,16 @@ LEASE = "lease"
 """Kind of a session's run, and tag of all other runs that holds the id of their process's session."""
 
 HEARTBEAT, SECONDS = "heartbeat", "lease_seconds"
-"""Tags of a session: text that changes while its process is alive, and how long it may not change."""
+"""Tags of a session: text that changes while its process is alive, and the maximum time between changes."""
 
 FREE = "free"
 
 _NOTE = "Keeps other machines from training the same runs. `harness train` removes it when it ends."
 _PARAMS = 100
-"""Params per request, as MLflow allows."""
+"""Maximum number of params that MLflow accepts per request."""
 
 _ATTEMPTS = 5
-"""Refused requests after which no other process had written anything."""
+"""Maximum number of requests refused in a row without another process having written anything."""
 
 _CLOSED = "SCHEDULED"
 """Status of a session that is about to be ended; one that is alive is `RUNNING`."""
@@ -66,7 +66,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """Seconds without a heartbeat after which its process is dead."""
+        """Seconds without a heartbeat after which its process is considered dead."""
         with contextlib.suppress(ValueError):
             return float(self.tags.get(SECONDS, "inf"))
         return math.inf
@@ -132,7 +132,7 @@ class LeaseCells:
                 raise
 
     def end(self, session_id: str, status: str) -> None:
-        """End a session, for good, and delete it. If this user may not do that, show it below one of its runs."""
+        """End a session permanently, and delete it. If this user may not delete it, show it below one of its runs."""
         self._client.set_terminated(session_id, status)
         try:
             self._client.delete_run(session_id)

@@ -1,4 +1,4 @@
-"""This process's leases in a tracking server, which keep processes on other machines from training the same runs.
+"""This process's leases on a tracking server, which keep processes on other machines from training the same runs.
 
 Each process creates its session before it reads those of others, so of any two, one sees the other's. To lease a name,
 a process writes to the name's cell in all sessions that it sees, including its own, ordered by id, and has to succeed
@@ -38,8 +38,8 @@ class LeaseSession:
     """This process's session; a thread shows that the process is alive until `end`.
 
     A process is considered dead when its heartbeat has not changed for `seconds`, by the clock of another process that
-    could read it all the time. Its session is then ended, for good. A process writes only if it has, in the last half
-    of that time, shown a heartbeat and afterwards found that its session had not been ended.
+    could read it all that time. Its session is then ended permanently. A process writes only if, within the last half
+    of that time, it has shown a heartbeat and then found that its session had not been ended.
 
     Attributes:
         id: The id of the session's run.
@@ -59,13 +59,13 @@ class LeaseSession:
         """Start the session.
 
         Args:
-            client: Of the store.
+            client: MLflow's client of the store.
             experiment_id: The experiment whose runs may be leased.
             seconds: Seconds without a heartbeat after which this process is considered dead.
             tags: Tags by which this process can be recognized.
             has_ended: Whether a process with these tags is known to have ended.
             wait: Seconds to wait for an unreachable store.
-            say: Called with a message when it is waited for.
+            say: Called with a message when this process waits for the store.
         """
         self._cells, self._seconds, self._wait = LeaseCells(client, experiment_id), seconds, wait
         self._uri, self._host = masked(client.tracking_uri), tags.get("host", "a process")
@@ -74,11 +74,11 @@ class LeaseSession:
         self._wake, self._is_over, self._is_lost = threading.Event(), False, False
         self._renewed = self._last_try = self._last_read = _clock()
         self._waited_for, self._is_removed, self._is_waiting = 0.0, False, False
-        self._failure: Exception | None = None  # Of the last try.
-        self._leased: dict[str, int] = {}  # By name: the number of the last value in this session's cell.
+        self._failure: Exception | None = None  # The error of the last try.
+        self._leased: dict[str, int] = {}  # By name: the position of the last value in this session's cell.
         self._known: set[str] = set()
-        self._heartbeats: dict[str, tuple[str, float]] = {}  # By session: the last one, and when it was first read.
-        self._closed: dict[str, float] = {}  # By session that this process has closed: when it may be ended.
+        self._heartbeats: dict[str, tuple[str, float]] = {}  # By session: the last heartbeat, and when first read.
+        self._closed: dict[str, float] = {}  # By session closed by this process: when it may be ended.
         self._beats = itertools.count(1)
         self.id = self._patiently(lambda: self._cells.start(tags, seconds), 0)
         threading.Thread(target=self._beat, name="leases", daemon=True).start()
@@ -88,7 +88,7 @@ class LeaseSession:
 
         Raises:
             LeaseLost: This session was ended.
-            StoreUnreachable: The store stays unreachable; so do all methods that read or write names.
+            StoreUnreachable: The store stays unreachable. All methods that read or write names may raise this.
         """
         names = set(names)
         self._patiently(lambda: self._take(names - self._leased.keys()))
@@ -96,7 +96,7 @@ class LeaseSession:
         return names & self._leased.keys()
 
     def announce(self, name: str) -> None:
-        """Let other processes find `name` in `others`, even if one of them has announced it, too."""
+        """Let other processes find `name` in `others`, even if one of them has announced it too."""
         if name not in self._leased:
             self._patiently(lambda: self._write({name}, self.id))
 
@@ -119,7 +119,7 @@ class LeaseSession:
         return name in self._leased
 
     def check(self) -> None:
-        """Raise `LeaseLost` if others may have taken over; asks the store only if that is not certain."""
+        """Raise `LeaseLost` if others may have taken over; ask the store only if that is uncertain."""
         if self._is_lost or self._is_uncertain():
             last = self._last_try
             with self._lock:
@@ -144,13 +144,13 @@ class LeaseSession:
         self._is_over = True
         self._wake.set()
         if not self._lock.acquire(timeout=_PAUSE):
-            return  # The thread is waiting for an answer of the store.
+            return  # The thread is waiting for a response from the store.
         try:
             if not self._failure and not self._is_lost and not self._is_uncertain():
                 with default_environment(FIRST_CONTACT), contextlib.suppress(Exception):
                     self._cells.end(self.id, "FINISHED")
         finally:
-            self._failure = None  # It holds the frames of its callers.
+            self._failure = None  # The exception keeps the frames of its callers alive.
             self._lock.release()
 
     def _take(self, names: set[str]) -> None:
@@ -159,7 +159,7 @@ class LeaseSession:
             won = names.difference(*(session.leased for key, session in sessions.items() if key != self.id))
             if self._is_lost:
                 return
-            if left := (sessions[self.id].leased & names) - won:  # By an attempt that failed.
+            if left := (sessions[self.id].leased & names) - won:  # A failed attempt left these.
                 self._cells.write(sessions[self.id], left, FREE, self._keep_alive)
             own = won
             for key in sorted(sessions) if won else ():
@@ -258,7 +258,7 @@ class LeaseSession:
         return True
 
     def _patiently(self, call: Callable[[], _Result], wait: float | None = None) -> _Result:
-        """Return the result of `call`, which is tried again while the store is unreachable, unless it refuses."""
+        """Return the result of `call`; retry it while the store is unreachable, but not if the store refuses it."""
         seconds = self._wait if wait is None else wait
         retrying = Retrying(
             retry=retry_if_exception(lambda error: is_unreachable(error) and not cannot_write(error)),
@@ -281,7 +281,7 @@ class LeaseSession:
         error = state.outcome.exception() if state.outcome else None
         if error and not self._is_waiting:
             self._is_waiting = True
-            self._say(f"store:  the tracking store does not answer ({reason(error)}); waiting up to {seconds:.0f} s")
+            self._say(f"store:  the tracking store is unreachable ({reason(error)}); waiting up to {seconds:.0f} s")
 
     def _is_uncertain(self) -> bool:
         return _clock() - self._renewed > self._seconds / 2
@@ -289,7 +289,7 @@ class LeaseSession:
     def _lost(self) -> LeaseLost:
         cause = f"This process has not reached the tracking server for {self._seconds:g} s (tracking.lease_seconds)"
         if self._is_removed:
-            cause = f"Its run `leases of {self._host}` was deleted or ended in the tracking server"
+            cause = f"Its run `leases of {self._host}` was deleted or ended on the tracking server"
         return LeaseLost(
             f"{cause}, so other processes may now train its runs. Repeat the command to wait for the results."
         )

@@ -44,7 +44,7 @@ class MlflowCalls:
 
     Attributes:
         at_once: Maximum number of concurrent deliveries.
-        check: Called before each call to MLflow's client; raises an error if this process may not write any more.
+        check: Called before each call to MLflow's client; raises an error if this process may no longer write.
     """
 
     def __init__(self, client: MlflowClient, local: LocalStore | None, at_once: int = 1) -> None:

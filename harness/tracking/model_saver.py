@@ -1,4 +1,4 @@
-"""Saves models in MLflow's format; they take raw columns, return predictions and load with only their requirements."""
+"""Saves models in MLflow's format; they map raw columns to predictions, and need only their listed requirements."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class RecordRejected(Exception):
 
 
 class LeaseLost(Exception):
-    """Another process may train this process's runs now, so nothing is written any more; the message is a sentence."""
+    """Another process may now train this process's runs, so this one writes nothing more; the message is a sentence."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Taken:
     Attributes:
         bad: Lines that are not records.
         fault: What is wrong with the first of these lines.
-        incomplete: The runs to which the undamaged ones among these lines refer.
+        incomplete: The runs to which those of these lines refer that are not damaged.
     """
 
     records: list[Record] = field(default_factory=list)

@@ -98,7 +98,7 @@ def check_own_code(build: Callable[[], keras.Model], target: str) -> None:
 
     def described() -> keras.Model:
         model = build()
-        with warnings.catch_warnings(action="ignore"):  # The causes of Keras's warnings are rejected.
+        with warnings.catch_warnings(action="ignore"):  # What Keras warns about is rejected.
             configurations.append(keras.saving.serialize_keras_object(model))
         return model
 
@@ -122,7 +122,7 @@ def require_same(model: keras.Model, path: Path, objects: Mapping[str, str], exa
     """
     import keras
 
-    with warnings.catch_warnings(action="ignore"):  # About inputs with names other than their columns'.
+    with warnings.catch_warnings(action="ignore"):  # Inputs may have other names than their columns.
         again: Any = keras.models.load_model(path, _imported(objects), compile=False, safe_mode=True)
         inputs = _inputs(model, example)
         first, second, loaded = (np.asarray(each(inputs, training=False)) for each in (model, model, again))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.config.metrics import comparable_metric, deciding_metric, sign
-from harness.config.naming import REPLICATES
+from harness.config.naming import PRECISION, REPLICATES
 from harness.tracking.run_tags import METRIC, PRUNED
 
 _LOSS_SPACE = re.compile(r"loss|objective\.(?!metric$).*|data\.(scaling|log_columns|target|weight|class_weight(\..*)?)")
@@ -91,7 +91,8 @@ def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
 
 def group_numbers(runs: pd.DataFrame, params: tuple[str, ...]) -> pd.Series:
     """Return a number for each run; runs that differ only in seed and split have the same number."""
-    keys = [key for key in params if key not in REPLICATES and not key.startswith(_CHANGE_NOTHING)]
+    keys = [key for key in params if key not in REPLICATES]
+    keys = [key for key in keys if key == PRECISION or not key.startswith(_CHANGE_NOTHING)]
     texts = ["\n".join(map(str, values)) for values in runs[["sample", *keys]].itertuples(index=False)]
     return pd.Series(pd.factorize(pd.Series(texts, dtype=str))[0], index=runs.index)
 

@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.config import AnyData, Config, DataConfig, ImagesConfig, kind_of
 from harness.errors import ConfigError, require
 
-RESTORED = {"lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
-"""Keys of `runtime` that can affect rounding, with their values from before the keys existed."""
+RESTORED = {"precision": "float32", "lane_tile": None, "gram": False, "threads": 1, "deterministic": False}
+"""Keys of `runtime` that can affect results, with the values that applied before the keys existed."""
 
 
 def config_of(
@@ -27,7 +27,7 @@ def config_of(
     Args:
         settings: The values of a run's `config.yaml`.
         path: The current location of the data, if it has moved.
-        runtime: Values for `runtime`; only keys that can affect rounding are taken from the record.
+        runtime: Values for `runtime`; only keys that can affect results are taken from the record.
         tracking: Values for `tracking`.
 
     Raises:

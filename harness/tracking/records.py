@@ -25,7 +25,8 @@ _LONGEST_NAME = 250
 RUN_ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]*$", max_length=256)]
 _ID = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_\-]+$", max_length=64)]
 _KEY = Annotated[str, Field(pattern=re.compile(r"^[/\w.\- :]+\Z"), max_length=_LONGEST_NAME)]
-"""Compiled, because Python's `re`, which MLflow uses, knows more letters, such as `²`, than the default engine."""
+"""Compiled with Python's `re`, which MLflow uses, because it accepts more letters, such as `²`, than the default
+engine."""
 
 _TEXT = Annotated[str, Field(max_length=1 << 24)]
 _VALUE = Annotated[float, Field(allow_inf_nan=False)]

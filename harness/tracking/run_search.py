@@ -24,7 +24,7 @@ REPRODUCES = "reproduces"
 """Tag of a run that was trained only to reproduce another one."""
 
 _FEW = 100
-"""In an experiment of more than one page, up to this many signatures are searched for one by one."""
+"""In an experiment of more than one page, up to this many signatures are looked up one by one."""
 
 LAST = "last"
 """Refers to the newest run, wherever a run is expected."""

@@ -21,8 +21,8 @@ MILLISECONDS_A_DAY = 86_400_000
 class RawColumns(PythonModel):
     """Takes columns as in the source, and returns predictions in the target's own units.
 
-    The model's configuration has `dates`, the `strptime` format of each feature that is a date (None means ISO 8601),
-    `outputs`, the names of the columns to return, and `objects`, the user's own layers as `MODULE:NAME`.
+    The model's configuration contains `dates`, the `strptime` format of each feature that is a date (None means ISO
+    8601), `outputs`, the names of the columns to return, and `objects`, the user's own layers as `MODULE:NAME`.
     """
 
     def load_context(self, context: Any) -> None:
@@ -43,7 +43,7 @@ class RawColumns(PythonModel):
         Args:
             context: Not used.
             model_input: A data frame or a dictionary of arrays, with a column for each feature. Dates are text, or
-                times without a time zone. An empty text counts as an unknown category.
+                times without a time zone. Empty text counts as an unknown category.
             params: Not used.
 
         Raises:

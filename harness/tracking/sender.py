@@ -185,7 +185,7 @@ class Sender:
                 records = stored.without(records)
             alone = [record for record in records if record["kind"] in ONE_BY_ONE]
             self._make(alone, outbox)
-            # It is not known before which runs lack records.
+            # Only now is it known which runs lack records.
             self._make([record for record in records if record["kind"] not in ONE_BY_ONE], outbox)
             with self._changed:
                 outbox.mark_delivered()

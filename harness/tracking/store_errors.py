@@ -1,4 +1,4 @@
-"""Decides what to do with a record after an error of the tracking store: retry, wait, or give up."""
+"""Decides what to do with a record after an error from the tracking store: retry, wait, or give up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Removes what is out of date from records that an earlier process could not deliver.
+"""Removes outdated entries from records that an earlier process could not deliver.
 
-Another process may have trained the same runs since then, and MLflow keeps a separate point for each timestamp. One on
-another machine may be training them now.
+Another process may have trained the same runs since then, and MLflow keeps a separate point for each timestamp. A
+process on another machine may even be training them now.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StoredPoints:
         self._steps: dict[tuple[str, str], set[int]] = {}
         self._has_finished: dict[str, bool] = {}
         self._is_elsewhere: dict[str, bool] = {}
-        self._is_live: dict[str, bool] = {}  # By session: whether a process on another machine has it.
+        self._is_live: dict[str, bool] = {}  # By session: whether it belongs to a live process on another machine.
 
     def read(self, records: Iterable[Record]) -> None:
         """Read the metrics to which `records` add points, and the runs that they end, unless they are already known."""
@@ -53,7 +53,8 @@ class StoredPoints:
     def without(self, records: Iterable[Record]) -> list[Record]:
         """Return `records` without points that the store had, and without failed ends of finished runs.
 
-        Without any points and ends, too, of runs that a process on another machine is training: it records its own.
+        Points and ends of runs that a process on another machine is training are left out too, since it records its
+        own.
         """
         records = (each for each in records if not self._is_elsewhere.get(_run_written(each)))
         needed = (each for each in records if not (_is_unfinished_end(each) and self._has_finished[each["run"]]))
@@ -82,9 +83,9 @@ class StoredPoints:
         return self._is_live[session_id]
 
     def _lives_elsewhere(self, session_id: str) -> bool:
-        """Return True if a session has not been ended, and is of another machine.
+        """Return True if a session has not been ended and belongs to another machine.
 
-        One of this machine may be that of the process that left the records.
+        A session of this machine may belong to the process that left the records.
         """
         if (session := find_run(self._client, session_id)) is None:
             return False

@@ -126,7 +126,7 @@ class Tracker:
             self._session.check_briefly()
 
     def has_lease(self) -> bool:
-        """Check that no other process has taken over; False while the store cannot be asked; raises `LeaseLost`."""
+        """Return True if no other process has taken over, False while the store cannot be asked; raises `LeaseLost`."""
         try:
             if self._session:
                 self._session.check()
@@ -211,7 +211,7 @@ class Tracker:
     def log_dataset(
         self, run_id: str, name: str, address: str, digest: str, columns: Sequence[Column], rows: Mapping[str, int]
     ) -> None:
-        """Record what a run was trained on; `rows` has the row counts of `training`, `holdout` and `test`."""
+        """Record what a run was trained on; `rows` holds the row counts of `training`, `holdout` and `test`."""
         self._put("dataset", run_id, inputs=dataset_inputs(masked(name), masked(address), digest, columns, rows))
 
     def prepare_models(self) -> None:
@@ -250,7 +250,7 @@ class Tracker:
         """Deliver the remaining records and end the thread; raises the same errors as `flush`.
 
         Args:
-            wait: Seconds to wait for an unreachable store; by default, as passed at the start.
+            wait: Seconds to wait for an unreachable store; by default, the value passed to the constructor.
         """
         with self._resources:
             for stop in self._recording:

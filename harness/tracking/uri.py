@@ -30,7 +30,7 @@ def tracking_uri(uri: str | None = None) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Return the file of a local store, None for other stores; `%` and two hexadecimal digits encode a character.
+    """Return the file of a local store, or None for other stores; `%` and two hexadecimal digits encode a character.
 
     Raises:
         ConfigError: The URI refers to a database in memory, or has options.

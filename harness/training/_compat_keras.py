@@ -3,7 +3,7 @@
 Reason: on TensorFlow, Keras overrides optimizer methods with ones that assign through `tf.distribute`, which makes
 `stateless_apply` raise an error. The backend-independent methods of the base class work in a compiled loop.
 Gain: one compiled loop updates all lanes; with `apply`, each lane would need its own variables and loop. Test:
-`tests/training/test_optimizers.py` compares every optimizer with Keras's own. Otherwise: if Keras does not override
+`tests/training/test_optimizers.py` compares every optimizer with Keras's own. Fallback: if Keras does not override
 these methods, its optimizers are used unchanged.
 """
 

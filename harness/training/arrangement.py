@@ -48,7 +48,7 @@ class _Kind(NamedTuple):
 
     compiled: Compilation
     loop: Loop
-    early: list[int]  # Updates after which they are measured inside an epoch.
+    early: list[int]  # Updates within an epoch after which they are evaluated.
 
 
 @dataclass
@@ -56,9 +56,9 @@ class Arrangement:
     """The cohorts and tiles of a scan, and the layout of its blocks.
 
     Attributes:
-        stacks: By recipe.
+        stacks: The stacks, by recipe.
         rejected: Lanes whose models could not be built.
-        failures: Likewise, and lanes whose state could not.
+        failures: The same lanes, and those whose state could not be built.
         reach: Rows of the longest chunk computed in one step.
     """
 
@@ -116,7 +116,7 @@ class Arrangement:
     def shrink(self, number: int, updates: int | None = None) -> Mapping[Tile, Sequence[Tile]]:
         """Replace the tiles of a cohort by smaller ones; return these by the tile that they replace.
 
-        `updates` is after how many this happens; None means that of the tile that has made most.
+        `updates` is the number of updates made before this; None means that of the most advanced tile.
         """
         mine = [tile for tile in self.tiles if tile.cohort == number]
         updates = max((tile.updates for tile in mine), default=0) if updates is None else updates
@@ -126,7 +126,7 @@ class Arrangement:
         return parts
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the lengths of the tiles of each cohort so far: `[number, length, updates]`, the present one last."""
+        """Return the lengths of the tiles of each cohort so far: `[number, length, updates]`, the current one last."""
         rows = [
             [number, length, updates]
             for number, cohort in enumerate(self.cohorts)

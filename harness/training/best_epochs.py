@@ -27,7 +27,7 @@ class BestEpochs:
     """The best epoch so far of the lanes that keep its weights; the first one in case of a tie."""
 
     def __init__(self, metrics: Mapping[int, str]) -> None:
-        """Take the metric for each of these lanes; other lanes keep the weights of their last epoch."""
+        """Watch one metric for each of these lanes; other lanes keep the weights of their last epoch."""
         self._metrics = dict(metrics)
         self._best: dict[int, _Best] = {}
 
@@ -51,7 +51,7 @@ class BestEpochs:
             self._best[lane] = best
 
     def part(self, lanes: Collection[int]) -> BestEpochs:
-        """Return those of some of the lanes, for a part of the tile."""
+        """Return the best epochs of some of the lanes, for a part of the tile."""
         found = BestEpochs(self._metrics)
         found._best = {lane: best for lane, best in self._best.items() if lane in lanes}
         return found

@@ -19,7 +19,7 @@ class Calls:
     """Calls for some or all tiles of a scan.
 
     Attributes:
-        notices: What has been changed for lack of memory and not been reported yet.
+        notices: Changes made for lack of memory that have not been reported yet.
     """
 
     def __init__(self, devices: Devices, arranged: Arrangement) -> None:
@@ -29,7 +29,7 @@ class Calls:
     def each(self, pool: Executor, tiles: Sequence[Tile], work: Callable[[Tile], None]) -> list[Tile]:
         """Run `work` for all tiles, each on its device; return them, or the smaller ones that have replaced them.
 
-        `work` must change nothing if it fails. Calls that run out of memory are repeated one at a time, which has the
+        `work` must change nothing if it fails. Calls that run out of memory are repeated one at a time, which gives the
         same results, and then in smaller tiles, which changes the last bits of results. Tiles whose length the user has
         chosen are never made smaller.
         """

@@ -30,7 +30,7 @@ class Clocks:
             setattr(self, name, getattr(self, name) + time.perf_counter() - start)
 
     def reading(self, blocks: Generator[T]) -> Iterator[T]:
-        """Yield `blocks`; the time spent waiting for each counts as reading."""
+        """Yield `blocks`; the time spent waiting for them counts as reading."""
         with contextlib.closing(blocks):
             while True:
                 with self.time("read"):

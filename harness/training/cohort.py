@@ -21,7 +21,7 @@ class Cohort:
         batch_layers: Layers that normalize over a whole chunk, which is then never divided into slices.
         step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
         is_fixed: Whether the user has chosen `tile`.
-        earlier: If tiles ran out of memory, how long they were before, and after which update that ended.
+        earlier: If tiles ran out of memory, their earlier lengths, and the update after which each was given up.
     """
 
     lanes: list[int]

@@ -33,7 +33,7 @@ class Devices:
             updates[tile.device] += tile.loop.updates
 
     def take_turns(self) -> bool:
-        """Make one call at a time on each device from now on; return False if that was so already."""
+        """Make one call at a time on each device from now on; return False if this was already the case."""
         was_so = self._takes_turns or self.workers == 1
         self._takes_turns = True
         return not was_so

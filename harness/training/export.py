@@ -50,18 +50,25 @@ def raw_model(
 def _graph(
     model: keras.Model, table: Table, scaler: Scaler, objective: Objective, kinds: Sequence[str], encoding: Encoding
 ) -> tuple[list[Any], Any]:
-    """Return the raw features, each of one of `kinds`, in the table's order, and the predictions from them."""
+    """Return the raw features, in the table's order and of the given `kinds`, and the predictions from them."""
     features = table.features
+
+    def predictions(values: Any) -> Any:
+        outputs: Any = model(values)
+        # Layers of a model that was trained with mixed precision keep it; units of the target need float32.
+        exact = outputs if outputs.dtype == "float32" else keras.ops.cast(outputs, "float32")
+        return objective.predictions(exact, scaler)
+
     if table.embedding:
         images = keras.Input(table.embedding.shape, name="feature_0", dtype="uint8")
         values = load_backbone(table)(images, training=False)
-        return [images], objective.predictions(model(_encoded(values, encoding)), scaler)
+        return [images], predictions(_encoded(values, encoding))
     raw = [
         keras.Input(column.shape or (1,), name=f"feature_{index}", dtype=kind)
         for index, (column, kind) in enumerate(zip(features, kinds, strict=True))
     ]
     if features[0].shape:
-        return raw, objective.predictions(model(_encoded(raw[0], encoding)), scaler)
+        return raw, predictions(_encoded(raw[0], encoding))
     numbers = [index for index, column in enumerate(features) if not column.categories]
     scaled = _scaled([raw[index] for index in numbers], table, scaler, numbers) if numbers else []
     if len(numbers) < len(features):
@@ -71,7 +78,7 @@ def _graph(
             _one_hot(column, raw[index]) if column.categories else given[index] for index, column in enumerate(features)
         ]
         scaled = keras.layers.Concatenate()(encoded) if len(encoded) > 1 else encoded[0]
-    return raw, objective.predictions(model(scaled), scaler)
+    return raw, predictions(scaled)
 
 
 def _unlike(name: str, names: Iterable[str]) -> str:
@@ -84,7 +91,7 @@ def _unlike(name: str, names: Iterable[str]) -> str:
 def raw_example(table: Table, dates: Mapping[str, str | None] | None = None) -> dict[str, np.ndarray]:
     """Return the features of a few training rows as in the source, `[rows]` each: float64, text or images.
 
-    `dates` has the `strptime` formats of the features that are dates; None means ISO 8601.
+    `dates` holds the `strptime` formats of the features that are dates; None means ISO 8601.
     """
     if table.embedding:
         return {table.features[0].name: load_example(table.folder)}

@@ -13,7 +13,7 @@ from harness.data.blocks import Block, Blocks
 from harness.runtime.prefetch import prefetch
 from harness.training.gram import GramChunks
 from harness.training.loops import Loop
-from harness.training.slices import DeviceBlock, Grams
+from harness.training.slices import DeviceBlock, Grams, NotSent
 
 Sources = Mapping[int, GramChunks]
 """Gram matrices by chunk."""
@@ -39,7 +39,7 @@ class Feed:
 
     def __init__(self, blocks: Blocks, devices: Sequence[str], pool: Executor, limits: FeedLimits) -> None:
         self._blocks, self._pool, self._limits = blocks, pool, limits
-        self._device, *self._others = devices
+        self._devices = devices
         self._is_one = blocks.rows <= blocks.block_rows
         self._only: DeviceBlock | None = None  # The block of a part that has only one block.
         self._grams: dict[int, dict[int, Grams]] = {}  # Keyed by the block's first row, then by chunk.
@@ -64,26 +64,28 @@ class Feed:
 
     def empty(self) -> DeviceBlock:
         """Return an empty block."""
-        return self._on_devices(self._blocks.empty(), self._others)
+        return self._on_devices(self._blocks.empty(), everywhere=True)
 
     def _read(self, epoch: int, sources: Sources, begin: int, *, with_rows: bool) -> Generator[DeviceBlock]:
         """Read blocks and add their matrices."""
         repeats = not self._blocks.turns and begin == 0
         size = sum(source.bytes(self._blocks.rows) for source in sources.values())
         keeps = repeats and (self._is_one or size <= self._limits.kept_bytes)
-        others = self._others if with_rows else []
-        for block in [self._only] if self._only else self._read_blocks(epoch, begin, others):
+        read = [(None, self._only)] if self._only else self._read_blocks(epoch, begin, everywhere=with_rows)
+        for host, block in read:
             known = self._grams.get(block.start, {}) if repeats else {}
-            grams = known | self._reduced(block, {chunk: each for chunk, each in sources.items() if chunk not in known})
+            missing = {chunk: each for chunk, each in sources.items() if chunk not in known}
+            grams = known | self._reduced(host, block, missing)
+            del host
             if keeps:
                 self._grams[block.start] = grams
             if with_rows and repeats and self._is_one:
                 self._only = block
             yield block._replace(grams=grams) if with_rows else block._replace(x=None, y=None, others={}, grams=grams)
 
-    def _read_blocks(self, epoch: int, begin: int, others: Sequence[str]) -> Generator[DeviceBlock]:
+    def _read_blocks(self, epoch: int, begin: int, *, everywhere: bool) -> Generator[tuple[Block, DeviceBlock]]:
         for block in self._blocks.read(epoch, begin):
-            yield self._on_devices(block, others)
+            yield block, self._on_devices(block, everywhere=everywhere)
 
     def _has_all(self, sources: Sources) -> bool:
         starts = range(0, self._blocks.rows, self._blocks.block_rows)
@@ -112,21 +114,45 @@ class Feed:
         fitting = self._limits.span_bytes // sum(source.bytes(blocks.block_rows) for source in sources.values())
         return blocks.block_rows * max(min(self._limits.span_blocks, fitting, -(-blocks.rows // blocks.block_rows)), 1)
 
-    def _on_devices(self, block: Block, others: Sequence[str]) -> DeviceBlock:
-        """Send a block to the first device and to other devices; only errors of the first one are raised."""
-        x, y = _sent(block, self._device)
-        copies: dict[str, tuple[tf.Tensor, tf.Tensor] | Exception] = {}
-        for device in others:
+    def _on_devices(self, block: Block, *, everywhere: bool) -> DeviceBlock:
+        """Send a block to all devices or, if not `everywhere`, to the first that takes it; errors become part of it."""
+        x = y = None
+        others: dict[str, tuple[tf.Tensor, tf.Tensor] | Exception] = {}
+        for device in self._devices:
             try:
-                copies[device] = _sent(block, device)
+                sent = _sent(block, device)
             except Exception as error:
-                copies[device] = error
-        return DeviceBlock(block.start, block.stop, self._blocks.overlap, x, y, others=copies)
+                others[device] = error
+                continue
+            if device == self._devices[0]:
+                x, y = sent
+            else:
+                others[device] = sent
+            if not everywhere:
+                break
+        return DeviceBlock(block.start, block.stop, self._blocks.overlap, x, y, others=others)
 
-    def _reduced(self, block: DeviceBlock, sources: Sources) -> dict[int, Grams]:
+    def _reduced(self, host: Block | None, block: DeviceBlock, sources: Sources) -> dict[int, Grams]:
+        """Return the matrices of a block's slices, from the first device that can compute them.
+
+        `host` has the rows for devices to which they have not been sent.
+        """
+
         def reduce(source: GramChunks) -> Grams:
-            with tf.device(self._device):
-                return source.reduce(block)
+            found: Grams = NotSent(f"{self._devices[0]} has no rows")
+            for device in self._devices:
+                try:
+                    with tf.device(device):
+                        if host and device not in (self._devices[0], *block.others):
+                            x, y = _sent(host, device)
+                            found = source.reduce(block._replace(x=x, y=y))
+                        else:
+                            found = source.reduce(block.on(device))
+                except Exception as error:
+                    found = error
+                if not isinstance(found, Exception):
+                    break
+            return found
 
         return dict(zip(sources, self._pool.map(reduce, sources.values()), strict=True))
 

@@ -53,7 +53,7 @@ class GramSteps:
     def pays(self, chunk: int) -> bool:
         """Return True if a step from a Gram matrix is cheaper than one from a chunk's rows.
 
-        It is possible only if the model and the loss allow Gram matrices; otherwise, return False.
+        Also return False if the model or the loss does not allow Gram matrices.
         """
         if self.columns > MAX_COLUMNS or chunk < ROWS_PER_COLUMN * self.columns:
             return False

@@ -27,7 +27,7 @@ class BracketPlan:
         rungs: Epochs after which trials are compared, in ascending order.
         groups: The trials of each group. Trials of different groups are never compared.
         lanes: The trial of each lane.
-        known: For trials that are not trained here, the metric at each rung; None from the rung at which they had
+        known: For trials that are not trained here, the metric at each rung; None from the rung by which they had
             ended.
     """
 
@@ -47,13 +47,13 @@ class Halving:
     """
 
     def __init__(self, plan: BracketPlan, patience: Patience | None = None) -> None:
-        """Take the plan, and another stopper that may end lanes."""
+        """Follow the plan; another stopper may end lanes too."""
         self._plan, self._patience = plan, patience
         trials = sum(map(len, plan.groups))
         self._known = dict(plan.known)
         self._alive = np.ones(trials, bool)
         self._cost = np.full(trials, np.inf)  # Lower is better.
-        self._epoch = np.zeros(trials, np.int64)  # Of `_cost`.
+        self._epoch = np.zeros(trials, np.int64)  # The epoch of `_cost`.
         self._stopped = np.zeros(trials, bool)
         self._sign = -1 if greater_is_better(plan.metric) else 1
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from harness.data.blocks import SLICE_ROWS
 from harness.errors import require
+from harness.training import loss_scaling
 from harness.training.encoding import Encoding
 from harness.training.model_trace import trace_model
 from harness.training.objective import Objective
@@ -58,7 +59,7 @@ class LaneState(NamedTuple):
     Attributes:
         weights: The models' trainable variables.
         extra: The models' other variables, such as random seeds and moving statistics.
-        optimizer: The optimizers' variables, including the learning rate.
+        optimizer: The optimizers' variables, including the learning rate, followed by the state of loss scaling.
     """
 
     weights: list[tf.Tensor]
@@ -75,6 +76,7 @@ class Stack:
         model: The model shared by all lanes.
         trace: The properties found by tracing an update of the model.
         strategy: How its updates are compiled and divided into slices.
+        scales_loss: Whether it needs loss scaling, because some of its layers compute in float16.
         alone: Seconds per update of a lane that has the machine to itself, by chunk, if known.
     """
 
@@ -93,9 +95,14 @@ class Stack:
         names = [variable.path.rpartition("/")[-1] for variable in self._optimizer.variables]
         self._rate, self._iteration = names.index("learning_rate"), names.index("iteration")
         self._initial_model = functools.lru_cache(INITIAL_MODELS)(self._build)
+        variables = [*self.model.trainable_variables, *self.model.non_trainable_variables]
+        # Numbers of the variables in the order of `keras.Model.get_weights`.
+        self._order = [next(n for n, one in enumerate(variables) if one is other) for other in self.model.weights]
         paths = [variable.path for variable in self.model.non_trainable_variables]
+        self._own = len(self._optimizer.variables)  # Followed by the state of loss scaling, if any.
         is_random = any(path.endswith("seed_generator_state") for path in paths)
         self.trace = trace_model(self.model, encoding.input_shape)
+        self.scales_loss = self.trace.uses_float16 and self.model.dtype_policy.name == "mixed_float16"
         self.strategy = choose_strategy(self.trace, device, is_image=len(encoding.shape) > 1, is_random=is_random)
 
     @property
@@ -122,6 +129,8 @@ class Stack:
             np.array(learning_rates, np.float32) if index == self._rate else np.stack([variable.numpy()] * len(seeds))
             for index, variable in enumerate(self._optimizer.variables)
         ]
+        if self.scales_loss:
+            optimizer += loss_scaling.start(len(seeds))
         return LaneState(
             _stacked([model.trainable_variables for model in models]),
             _stacked([model.non_trainable_variables for model in models]),
@@ -134,18 +143,16 @@ class Stack:
 
     def weights(self, state: LaneState, lane: int) -> list[np.ndarray]:
         """Return the weights of one lane, in the order of `keras.Model.get_weights`."""
-        variables = [*self.model.trainable_variables, *self.model.non_trainable_variables]
-        for variable, values in zip(variables, [*state.weights, *state.extra], strict=True):
-            variable.assign(values[lane])
-        return self.model.get_weights()
+        values = [_of_lane(each, lane) for each in (*state.weights, *state.extra)]
+        return [values[index] for index in self._order]
 
     def with_weights(self, state: LaneState, weights: Sequence[np.ndarray]) -> LaneState:
         """Return the state with `weights`, in the order of `keras.Model.get_weights`, in all lanes."""
-        self.model.set_weights(list(weights))
         tile: Any = state.optimizer[0].shape[0]
-        variables = self.model.trainable_variables, self.model.non_trainable_variables
-        trained, others = (_stacked([each] * tile) for each in variables)
-        return state._replace(weights=trained, extra=others)
+        placed = dict(zip(self._order, weights, strict=True))
+        stacked = [tf.constant(np.stack([placed[index]] * tile)) for index in range(len(placed))]
+        count = len(state.weights)
+        return state._replace(weights=stacked[:count], extra=stacked[count:])
 
     def update(self, state: LaneState, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, LaneState]:
         """Take one optimizer step per lane on the mean loss of a chunk, given features `x` and `y [rows, columns]`.
@@ -164,20 +171,25 @@ class Stack:
             Loss sums `[tile]`, gradient sums `[tile, ...]` for each weight, and the state with `extra` updated.
         """
         inputs = self.encode(x)
+        rows: Any = x.shape[0]
 
         def one(lane: LaneState) -> tuple[tf.Tensor, list, LaneState]:
+            factor = loss_scaling.factor(lane.optimizer[self._own :], rows) if self.scales_loss else None
             with tf.GradientTape() as tape:
                 tape.watch(lane.weights)
                 found: Any = self.model.stateless_call(
                     lane.weights, lane.extra, inputs, training=True, return_losses=True
                 )
                 outputs, extra, penalties = found
-                total = tf.reduce_sum(self.objective.row_losses(y, outputs) * mask)
+                total = tf.reduce_sum(self.objective.row_losses(y, _float32(outputs)) * mask)
                 # Regularizers add to the mean loss, so they are added to the sum once per row.
-                penalized = tf.add_n([total, *(penalty * tf.reduce_sum(mask) for penalty in penalties)])
+                penalized = tf.add_n([total, *(_float32(penalty) * tf.reduce_sum(mask) for penalty in penalties)])
+                scaled = penalized if factor is None else penalized * factor
             # Keras returns random seeds with a different integer type than their variable's.
             extra = [tf.cast(after, before.dtype) for before, after in zip(lane.extra, extra, strict=True)]
-            gradients = tape.gradient(penalized, lane.weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            gradients: Any = tape.gradient(scaled, lane.weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            if factor is not None:
+                gradients = [gradient / factor for gradient in gradients]
             return total, gradients, lane._replace(extra=extra)
 
         return self._map(one, state)
@@ -187,12 +199,17 @@ class Stack:
 
         def one(lane_and_gradients: tuple[LaneState, list[tf.Tensor]]) -> LaneState:
             lane, of_lane = lane_and_gradients
-            before = list(lane.optimizer)
+            before, scaling = list(lane.optimizer[: self._own]), lane.optimizer[self._own :]
             if self._schedule:
                 before[self._rate] *= tf.cast(self._schedule(before[self._iteration]), tf.float32)
             weights, after = self._optimizer.stateless_apply(before, of_lane, lane.weights)
             after[self._rate] = lane.optimizer[self._rate]
-            return lane._replace(weights=weights, optimizer=after)
+            if not self.scales_loss:
+                return lane._replace(weights=weights, optimizer=after)
+            tensors = [*lane.weights, *lane.optimizer[: self._own]]
+            found, following = loss_scaling.select(scaling, of_lane, tensors, [*weights, *after])
+            count = len(weights)
+            return lane._replace(weights=found[:count], optimizer=[*found[count:], *following])
 
         return self._map(one, (state, gradients))
 
@@ -200,7 +217,7 @@ class Stack:
         """Return the models' outputs for features `x` as `[tile, rows, outputs]`."""
         inputs = self.encode(x)
         return self._map(
-            lambda lane: self.model.stateless_call(lane.weights, lane.extra, inputs, training=False)[0], state
+            lambda lane: _float32(self.model.stateless_call(lane.weights, lane.extra, inputs, training=False)[0]), state
         )
 
     def losses(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
@@ -227,6 +244,17 @@ class Stack:
             f"units={outputs}{_OUTPUTS if outputs > 1 else ''}.",
         )
         return model
+
+
+def _of_lane(values: tf.Tensor, lane: int) -> np.ndarray:
+    """Return a lane's part of a stacked tensor, taken on the tensor's own device: others may have failed."""
+    with tf.device(values.device):
+        return values[lane].numpy()
+
+
+def _float32(values: Any) -> tf.Tensor:
+    """Return what layers have computed, in whatever precision, as float32."""
+    return tf.cast(values, tf.float32)
 
 
 def _stacked(lanes: Sequence[Sequence[Any]]) -> list[tf.Tensor]:

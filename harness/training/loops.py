@@ -22,7 +22,7 @@ class WholeChunks:
     """Updates chunks of few rows in one step each; a shorter last chunk is compiled in its own shape."""
 
     gram_source: GramChunks | None = None
-    """Computes the loop's input if that is not rows; None if the loop reads rows."""
+    """Computes the loop's input from rows; None if the loop reads the rows themselves."""
 
     def __init__(self, stack: Stack, chunk: int, rows: int) -> None:
         self._stack, self._chunk, self._rows = stack, chunk, rows

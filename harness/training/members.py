@@ -16,7 +16,7 @@ class Members:
     """The lanes of a tile, by index.
 
     Attributes:
-        lanes: All that the tile may hold: those that it began with, and others of its cohort.
+        lanes: All lanes that the tile may hold: those that it began with, and others of its cohort.
         length: Number of positions.
         positions: The lanes still training in the tile.
         diverged: The update after which a lane was first found to be non-finite.
@@ -25,7 +25,7 @@ class Members:
     def __init__(
         self, lanes: Mapping[int, Lane], length: int, cohort: Mapping[int, Lane] = MappingProxyType({})
     ) -> None:
-        """Begin with `lanes`, in order; others of the `cohort` may come later."""
+        """Begin with `lanes`, in order; others of the `cohort` may join later."""
         self.lanes, self.length = {**lanes, **cohort}, length
         self._home = {lane: position for position, lane in enumerate(lanes)}
         self.positions = dict(self._home)
@@ -41,7 +41,7 @@ class Members:
         return [position for position in range(self.length) if position not in self.positions.values()]
 
     def part(self, start: int, length: int) -> Members:
-        """Return the members at `length` positions from `start`, which are counted from 0 again."""
+        """Return the members at `length` positions from `start`, renumbered from 0."""
         part = copy.copy(self)
         part.length = length
         part._home, part.positions = (
@@ -64,7 +64,7 @@ class Members:
         """
         positions = numbers(state, "positions", [None, 2], 0, max(*self.lanes, self.length - 1)).tolist()
         diverged = dict(numbers(state, "diverged", [None, 2], 0, max(updates, *self.lanes)).tolist())
-        # A lane of this tile stays where it is; others may have come, each to its own position.
+        # A lane of this tile stays where it is; others may have joined, each at its own position.
         is_possible = all(
             lane in self.lanes and position < self.length and self._home.get(lane, position) == position
             for lane, position in positions

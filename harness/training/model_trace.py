@@ -30,12 +30,14 @@ class ModelTrace:
         kept_bytes: Bytes per row of all activations that the forward pass keeps for the backward pass, without inputs.
         largest_bytes: Bytes per row of the largest of these activations.
         input_bytes: Bytes per row of the input, as float32.
+        uses_float16: Whether anything is computed in float16.
     """
 
     operations: Collection[str]
     kept_bytes: float
     largest_bytes: float
     input_bytes: float
+    uses_float16: bool = False
 
     @property
     def has_convolutions(self) -> bool:
@@ -89,6 +91,7 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
         kept_bytes=sum(kept.values()),
         largest_bytes=max(kept.values(), default=0.0),
         input_bytes=4.0 * math.prod(input_shape),
+        uses_float16=any(tensor.dtype == tf.float16 for operation in operations for tensor in operation.outputs),
     )
 
 

@@ -38,7 +38,7 @@ class Holdout(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """What is minimized, and the metrics that are measured.
+    """The loss to minimize, and the metrics to compute.
 
     Attributes:
         loss: Returns losses `[..., rows]` for targets `[..., rows, targets]` and outputs `[..., rows, outputs]`.

@@ -25,7 +25,7 @@ def pack(tiles: Iterable[Tile], epoch: int) -> None:
 
 
 def require_one_place(tiles: Iterable[Tile]) -> None:
-    """Raise `ValueError` if a lane is in several tiles, which packing never causes."""
+    """Raise `ValueError` if a lane is in several tiles, where packing would never put it."""
     for cohort in _cohorts(tiles):
         lanes = [lane for tile in cohort for lane in tile.positions]
         if len(lanes) > len(set(lanes)):

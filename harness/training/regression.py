@@ -18,7 +18,7 @@ from harness.training.objective import Accumulators, Holdout, Objective
 
 _PER_TARGET = 4
 LEAST_VARIATION = 1e-12
-"""Relative to the squared distance from the training mean; smaller variances are rounding errors."""
+"""Minimum variance, relative to the squared distance from the training mean; smaller variances are rounding errors."""
 
 
 class Regression(Objective):

@@ -1,4 +1,4 @@
-"""Computes the memory that a scan needs, and cuts it down to what is available before it starts."""
+"""Computes the memory that a scan needs and, before the scan starts, reduces it to what is available."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READ_AHEAD = 4
 
 
 def blocks_bytes(*parts: Blocks) -> float:
-    """Return the bytes of the blocks of the part that needs most."""
+    """Return the bytes of the blocks of the part that needs the most memory."""
     return max(part.bytes * (READ_AHEAD if part.rows > part.block_rows else 1) for part in parts)
 
 
@@ -24,9 +24,9 @@ class Load(NamedTuple):
     """What a scan has in memory at once.
 
     Attributes:
-        cohorts: Their tiles.
+        cohorts: The cohorts, whose tiles are in memory.
         blocks: Bytes of the blocks of rows.
-        calls: Calls at the same time on a device.
+        calls: Number of simultaneous calls on a device.
         devices: Number of devices with memory of their own.
     """
 
@@ -45,7 +45,7 @@ class Load(NamedTuple):
     def fitted(self, free: float) -> Load:
         """Return a load that fits into `free` bytes: with fewer calls at once, then with smaller tiles.
 
-        If none fits, the load is returned as it is.
+        If none fits, this load is returned.
         """
         load = self
         while load.bytes > free:

@@ -31,7 +31,7 @@ class Stopper(Protocol):
 
 @dataclass(frozen=True)
 class PatienceRule:
-    """Ends a lane after `patience` epochs in a row without improving its best `metric` by more than `min_delta`."""
+    """Ends a lane after `patience` consecutive epochs without improving its best `metric` by more than `min_delta`."""
 
     metric: str
     patience: int
@@ -42,7 +42,7 @@ class Patience:
     """Ends each lane by its own rule."""
 
     def __init__(self, rules: Mapping[int, PatienceRule]) -> None:
-        """Take one rule per lane; other lanes are never ended."""
+        """Apply one rule per lane; lanes without a rule are never ended."""
         self._rules = dict(sorted(rules.items()))
         self._best = dict.fromkeys(self._rules, np.inf)  # Lower is better, whatever the metric.
         self._waited = dict.fromkeys(self._rules, 0)

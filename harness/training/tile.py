@@ -23,7 +23,7 @@ Evaluations = Callable[[int], Evaluation]
 
 
 class Tile(TrainedTile):
-    """A tile whose lanes are measured on the holdout and the test set."""
+    """A tile whose lanes are evaluated on the holdout and the test set."""
 
     def __init__(
         self,
@@ -67,10 +67,15 @@ class Tile(TrainedTile):
     @events_end_the_tile
     def measure(self, epoch: int) -> Iterator[Measured]:
         """Yield each active lane's metrics over the blocks evaluated since the last call or the start of the epoch."""
-        metrics, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
+        metrics = self._evaluation.metrics(self._sums)
+        self._start_sums()
         for lane in self.active(epoch):
             if lane not in self._members.diverged:
                 yield Measured(lane, self._updates, metrics[self.positions[lane]])
+
+    def _start_sums(self) -> None:
+        with tf.device(self.device):  # Not on the first device, which may have failed.
+            self._sums = self._evaluation.start()
 
     def stops(self, epoch: int) -> bool:
         """Return True if an active lane stops after `epoch`."""
@@ -94,7 +99,8 @@ class Tile(TrainedTile):
     @ends_the_tile
     def keep_test(self) -> None:
         """Keep the metrics over the blocks evaluated since the start of the epoch as test metrics."""
-        found, self._sums = self._evaluation.metrics(self._sums), self._evaluation.start()
+        found = self._evaluation.metrics(self._sums)
+        self._start_sums()
         self._test = [*map(of_test, found)]
 
     @events_end_the_tile
@@ -127,8 +133,10 @@ class Tile(TrainedTile):
             yield end
             if epoch in self.lanes[lane].stops:
                 yield self._stopped(lane, epoch, (epoch,), Ending.reached, self._sums, self._test[position])
-        self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
-        self._ended_sums, self._sums = self._sums, self._evaluation.start()
+        self._ended_sums = self._sums
+        self._start_sums()
+        with tf.device(self.device):
+            self._state = self._state._replace(epoch_loss=self._state.epoch_loss * 0)
         self._curve.clear()
 
     @events_end_the_tile

@@ -17,7 +17,7 @@ LONGEST, LONGEST_UNROLLED = 1024, 8
 """Maximum number of unrolled lanes on a GPU; each is compiled separately, which takes 16 s for eight small CNNs."""
 
 LONGEST_EVER = 10_000
-"""The longest that users can choose."""
+"""The longest tile that users can choose."""
 
 STEP = 8
 """Larger lengths are multiples of this."""
@@ -29,7 +29,7 @@ MEMORY_SHARE = 0.5
 def tile_length(
     stack: Stack, memory: UpdateMemory, *, device: str, device_bytes: int, lanes: int, step_rows: int
 ) -> int:
-    """Return the number of lanes of a call.
+    """Return the number of lanes that one call updates.
 
     On a GPU, starting a call's kernels takes longer than the arithmetic of small models, so all lanes share a call if
     memory allows; docs/gpu.md has the measurements.

@@ -27,8 +27,8 @@ class TrainedTile:
     """At most `length` lanes of one cohort, by index; unused positions hold copies of the last lane.
 
     Attributes:
-        lanes: All that it may hold.
-        error: What has ended it; None until then.
+        lanes: All lanes that it may hold.
+        error: The error that ended it; None until then.
         device: TensorFlow's name for the device that trains it.
         cohort: Number of its cohort.
         is_fixed: Whether the user has chosen its length.
@@ -115,7 +115,7 @@ class TrainedTile:
     def parts(self, length: int) -> list[Self]:
         """Return tiles of another `length`, a divisor of this one's, that continue in its place.
 
-        They are without an error, unless their lanes' state turns out to be lost.
+        They have no error unless the state of their lanes turns out to be lost.
         """
         found = [copy.copy(self) for _ in range(self.length // length)]
         for number, part in enumerate(found):
@@ -149,7 +149,8 @@ class TrainedTile:
         found: list[np.ndarray] = []
         if self.error is None:
             try:
-                found = [tensor[self.positions[lane]].numpy() for tensor in tf.nest.flatten(self._state.lanes)]
+                with tf.device(self.device):
+                    found = [tensor[self.positions[lane]].numpy() for tensor in tf.nest.flatten(self._state.lanes)]
             except Exception as error:
                 self.error = error
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from harness.training.lane import Lane
 from harness.training.packing import pack, require_one_place
 from harness.training.saved_state import array, arrays_under, numbers, require_names
 from harness.training.scan_memory import Load, blocks_bytes
-from harness.training.slices import DeviceBlock
+from harness.training.slices import DeviceBlock, NotSent
 from harness.training.stopper import Stopper
 from harness.training.tile import Tile
 
@@ -64,7 +65,7 @@ class Scan:
         """Build the models of all lanes; nothing is compiled or trained yet.
 
         Args:
-            lanes: Events refer to them by index.
+            lanes: The lanes to train; events refer to them by index.
             train: The training rows.
             holdout: The held-out rows; there may be none.
             encoding: How features become inputs; by default, as numbers and categories.
@@ -233,12 +234,11 @@ class Scan:
 
         This is measured once for each kind of update; lanes for which it cannot be measured are left out.
         """
-        with ThreadPoolExecutor(1) as pool, tf.device(self._device):
-            block = self._feed(self._train, pool).empty()
-            kinds = [[lane for lane in cohort.lanes if lane in lanes] for cohort in self.cohorts]
-            return time_lanes(
-                [{lane: self._lanes[lane] for lane in kind} for kind in kinds], self._arranged.stacks, block
-            )
+        with ThreadPoolExecutor(1) as pool, tf.device(self._device), contextlib.suppress(NotSent):
+            block = self._feed(self._train, pool).empty().on(self._device)
+            kinds = [{lane: self._lanes[lane] for lane in cohort.lanes if lane in lanes} for cohort in self.cohorts]
+            return time_lanes(kinds, self._arranged.stacks, block)
+        return {}
 
     def _feed(self, blocks: Blocks, pool: ThreadPoolExecutor) -> Feed:
         return Feed(blocks, self._devices.names, pool, self._feed_limits)

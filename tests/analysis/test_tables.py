@@ -314,7 +314,7 @@ def test_sentences_name_the_best_run_of_each_kind() -> None:
     assert best_runs(ranked(runs), objective(runs)) == [
         "Best batch run (chunks of 10 rows): val/loss 0.25 after 3,460 updates in 20 epochs, 800 B per update.",
         "The best of 2 batch runs is chosen by the val/loss shown, whose value is therefore optimistic. data.test=0.1 "
-        "sets rows aside on which only the chosen runs are measured.",
+        "sets rows aside on which only the chosen runs are evaluated.",
     ]
 
 
@@ -323,7 +323,7 @@ def test_chosen_runs_show_the_metric_of_the_test() -> None:
     batch, full, note = best_runs(ranked(runs), objective(runs))
     assert batch.startswith("Best batch run (chunks of 100 rows): val/loss 0.573, test/loss 0.6 after")
     assert full.startswith("Best full-sample run: val/loss 0.9, test/loss 0.8 after")
-    assert note == "test/loss is measured on rows that were not used for training or for choosing the best runs."
+    assert note == "test/loss is computed on rows that were not used for training or for choosing the best runs."
 
 
 def test_singular_and_plural() -> None:

@@ -743,7 +743,7 @@ DAYS = [(day, ("north", "south")[day % 3 == 0]) for day in range(1, 32)]
         (["--rows", "inf"], "--rows must be a positive whole number, not inf."),
         (["--rows", "1.5"], "--rows must be a positive whole number, not 1.5."),
         (["--rows", "0"], "--rows must be a positive whole number, not 0."),
-        (["--seed", "-1"], "--seed must not be negative, not -1."),
+        (["--seed", "-1"], "--seed must be at least 0, not -1."),
     ],
 )
 def test_invalid_rows_to_generate_are_refused(harness: Harness, words: list[str], sentence: str) -> None:

@@ -23,7 +23,7 @@ from rich.console import Console
 from harness.cli import differences, main
 from harness.cli.metric_diff import pairs, verdict
 from harness.cli.reproduce import Request, _on_its_device, reproduce
-from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.config import Config, DataConfig, LogModel, Loss, Precision, RuntimeConfig, TrackingConfig
 from harness.errors import ConfigError
 from harness.sweep import runner
 from harness.sweep.display import Display
@@ -354,6 +354,7 @@ def test_only_settings_that_affect_numbers_are_restored() -> None:
         "device": "gpu",
         "workers": 99,
         "block_rows": 5,
+        "precision": "mixed_float16",
     }
     settings: dict[str, Any] = {
         "chunksize": "full",
@@ -369,6 +370,7 @@ def test_only_settings_that_affect_numbers_are_restored() -> None:
     found = config_of(settings, path=["b.csv"], runtime={"rerun": True}, tracking={"experiment": "e"})
     assert (found.runtime.lane_tile, found.runtime.threads, found.runtime.deterministic) == (16, 2, True)
     assert found.runtime.gram
+    assert found.runtime.precision is Precision.mixed_float16
     del values["gram"]  # As in records from before there was a choice.
     assert not config_of(settings, runtime={}, tracking={}).runtime.gram
     assert (found.runtime.cache, found.runtime.workers, found.runtime.block_rows) == (".harness", None, None)

@@ -76,7 +76,10 @@ def test_lists_make_a_grid() -> None:
             "chunksize=int(interval(10,100)): list the chunk sizes to try, as in chunksize=full,1000,100. Each needs "
             "its own compiled loop, and gets its own trials.",
         ),
-        (["learning_rate=interval(1,0.1)"], "learning_rate=interval(1,0.1): its first end must be below its second."),
+        (
+            ["learning_rate=interval(1,0.1)"],
+            "learning_rate=interval(1,0.1): its first end must be less than its second.",
+        ),
         ([RATE, "search.trials=9,27"], "search.trials=9,27: settings of a search take one value."),
     ],
 )

@@ -132,6 +132,7 @@ def test_defaults_whole() -> None:
         "runtime.device_memory_mb": None,
         "runtime.devices": None,
         "runtime.block_rows": None,
+        "runtime.precision": "float32",
         "runtime.full_sample": "streamed",
         "runtime.lane_tile": None,
         "runtime.gram": True,

@@ -26,7 +26,10 @@ SECONDS = 60
 TIMES = ("time/", "rows_per_second", "system/", "memory/peak", "memory/scan")
 WAYS = ("flip", "zero", "empty", "half", "byte", "append", "replace", "remove", "folder", "user")
 STATE = re.compile(r"checkpoints/\w+/state|/locks/|/outbox/|/tables/|summary\.json$")
-"""Files that are damaged in all ways."""
+"""Files of which each kind is damaged in all ways, divided among its files."""
+
+ID = re.compile(r"[0-9a-f]{8,}|\d+|train|holdout")
+"""What the names of files of one kind differ in."""
 
 SAMPLE = 12
 """Of the other files and ways, one in so many is tried."""
@@ -149,6 +152,12 @@ def statuses(sweep: Sweep) -> set[str]:
         return set()
 
 
+def is_turn(kinds: dict[str, list[Path]], name: Path, number: int) -> bool:
+    """Return True if this file of its kind is the one to damage in way `number`."""
+    files = kinds[ID.sub("", name.name)]
+    return files[number % len(files)] == name
+
+
 def damage_one_by_one(path: Path, state: str, part: int) -> tuple[Counter[str], list[str]]:
     """Damage every second file and way, starting with number `part`; return the outcomes, and what went wrong."""
     path.mkdir()
@@ -164,11 +173,16 @@ def damage_one_by_one(path: Path, state: str, part: int) -> tuple[Counter[str], 
             assert list(sweep.folder.glob(".harness/checkpoints/*/state.before"))
         sweep.keep()
         is_all = os.environ.get("HARNESS_DAMAGE") == "all"
+        kinds: dict[str, list[Path]] = {}
+        for name in sweep.files():
+            kinds.setdefault(ID.sub("", name.name), []).append(name)
         cases = [
             (name, way)
             for index, name in enumerate(sweep.files())
             for number, way in enumerate(WAYS)
-            if is_all or (state == "interrupted" and STATE.search(str(name))) or not (index + number) % SAMPLE
+            if is_all
+            or (state == "interrupted" and STATE.search(str(name)) and is_turn(kinds, name, number))
+            or not (index + number) % SAMPLE
         ]
         found, wrong = Counter(), []
         for name, way in cases[part::PARTS]:

@@ -19,6 +19,7 @@ from harness.config import (
     LogModel,
     Loss,
     Missing,
+    Precision,
     RuntimeConfig,
     Scaling,
     TrackingConfig,
@@ -101,6 +102,8 @@ CHANGED = [
     config(model={"_target_": "harness.models.mlp"}),
     config(optimizer={"name": "adam", "beta_1": 0.9, "beta_2": 0.99}),
     config(optimizer={"name": "adamw", "beta_1": 0.9, "beta_2": 0.999}),
+    config(runtime=RuntimeConfig(precision=Precision.mixed_bfloat16)),
+    config(runtime=RuntimeConfig(precision=Precision.mixed_float16)),
 ]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import runpy
+import signal
 import sys
-import time
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,14 +26,41 @@ class Error(Exception):
     """Ray's own."""
 
 
+class Call:
+    """A call of an actor's method, which has ended with a result or an error, or not at all."""
+
+    def __init__(self) -> None:
+        self.has_ended, self.error = False, ""
+
+    def end(self, error: str = "") -> None:
+        self.has_ended, self.error = True, error
+
+
+class Actor:
+    """An actor, and its calls: the first one ends when it has started."""
+
+    def __init__(self, given: dict[str, Any], values: tuple) -> None:
+        self.given, self.values, self.calls = given, values, list[Call]()
+        self.tasks = list[tuple]()
+        self.train = SimpleNamespace(remote=self._train)
+        self.__ray_ready__ = SimpleNamespace(remote=self._call)
+
+    def _call(self) -> Call:
+        self.calls.append(Call())
+        return self.calls[-1]
+
+    def _train(self, *values: Any) -> Call:
+        self.tasks.append(values)
+        return self._call()
+
+
 class FakeRay:
     """The part of Ray that is used here."""
 
     def __init__(self) -> None:
         self.exceptions = SimpleNamespace(RayError=Error)
-        self.util = SimpleNamespace(list_named_actors=lambda: self.names)
-        self.names, self.created, self.killed = list[str](), list[dict[str, Any]](), list[str]()
-        self.death = "The actor died.\n\tpid: 7\nIts worker was killed"
+        self.util = SimpleNamespace(list_named_actors=lambda: [*self.actors])
+        self.actors, self.killed = dict[str, Actor](), list[Actor]()
         self.connected: dict[str, Any] = {}
         self.cores = 3.0
 
@@ -47,29 +77,33 @@ class FakeRay:
 
     def remote(self, actor: type) -> Any:
         def options(**given: Any) -> Any:
-            self.names.append(given["name"])
-            return SimpleNamespace(remote=lambda *values: self._create(given, values))
+            return SimpleNamespace(remote=lambda *values: self.actors.setdefault(given["name"], Actor(given, values)))
 
         return SimpleNamespace(options=options)
 
-    def _create(self, given: dict[str, Any], values: tuple) -> Any:
-        self.created.append(given | {"values": values})
-        return self._handle(given["name"])
+    def wait(self, calls: list[Call], num_returns: int, timeout: float) -> tuple[list[Call], list[Call]]:
+        assert (num_returns, timeout) == (len(calls), 0)
+        return [call for call in calls if call.has_ended], [call for call in calls if not call.has_ended]
 
-    @staticmethod
-    def _handle(name: str) -> Any:
-        return SimpleNamespace(name=name, __ray_ready__=SimpleNamespace(remote=lambda: name))
+    def get(self, call: Call) -> None:
+        if call.error:
+            raise Error(call.error)
 
-    def get(self, reference: str, timeout: float) -> None:
-        raise Error(self.death)
-
-    def get_actor(self, name: str) -> Any:
-        if name not in self.names:
+    def get_actor(self, name: str) -> Actor:
+        if name not in self.actors:
             raise ValueError(name)
-        return self._handle(name)
+        return self.actors[name]
 
-    def kill(self, actor: Any) -> None:
-        self.killed.append(actor.name)
+    def kill(self, actor: Actor) -> None:
+        self.killed.append(actor)
+        del self.actors[actor.given["name"]]
+
+    def end(self, error: str = "") -> None:
+        """End all calls, and the actors if there is an error."""
+        for name, actor in [*self.actors.items()]:
+            actor.calls[-1].end(error)
+            if error:
+                del self.actors[name]
 
 
 @pytest.fixture
@@ -83,26 +117,54 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     return fake
 
 
-def test_a_detached_actor_for_each_task(ray: FakeRay, tmp_path: Path) -> None:
+def submitted(cluster: Ray, tasks: list[TaskFiles], folder: Path) -> dict[int, Job]:
+    return {task.number: job for task, job in cluster.submit(tasks, folder / "logs")}
+
+
+def test_actors_train_one_task_after_another(ray: FakeRay, tmp_path: Path) -> None:
     cluster = Ray(RayConfig(address="host:6379", cpus_per_task=2), ["--trust"])
     assert (ray.connected["address"], cluster.size()) == ("host:6379", 2)
-    files = [TaskFiles.numbered(tmp_path, number) for number in (1, 2)]
-    jobs = {task.number: job for task, job in cluster.submit(files, tmp_path / "logs")}
-    assert [each["lifetime"] for each in ray.created] == ["detached", "detached"]
-    order, log, options, environment = ray.created[1]["values"]
-    assert (order, log, options) == (str(files[1].order), jobs[2].log, ["--trust"])
+    files = [TaskFiles.numbered(tmp_path, number) for number in (1, 2, 3)]
+    for _ in range(2):  # The actors are starting.
+        assert submitted(cluster, files[:2], tmp_path) == {}
+    first, second = ray.actors.values()
+    assert first.given["lifetime"] == "detached"
+    (environment,) = first.values
     assert environment["SOME_TOKEN"] == "token"
     assert environment["HARNESS_CORES"] == "2"
     assert not [name for name in environment if name.startswith(("RAY_", "SLURM_"))]
-    Path(jobs[1].log).touch()
-    assert cluster.alive(jobs) == {1: "running", 2: "pending"}
-    cluster.stop(jobs | {3: Job("gone", f"{tmp_path}/logs/gone.log")})
-    assert ray.killed == [jobs[2].id]
-    assert stop_file(jobs[1].log).exists()
+    ray.end()
+    assert cluster.alive({}) == {}
+    jobs = submitted(cluster, files[:2], tmp_path)
+    assert first.tasks == [(str(files[0].order), jobs[1].log, ["--trust"])]
+    assert cluster.alive(jobs) == {1: "running", 2: "running"}
+    first.calls[-1].end()
+    assert cluster.alive(jobs) == {2: "running"}
+    jobs |= submitted(cluster, files[2:], tmp_path)
+    assert jobs[3].id == jobs[1].id
+    assert jobs[3].log != jobs[1].log
+    assert len(ray.actors) == 2
+    cluster.stop(jobs)
+    assert stop_file(jobs[2].log).exists()
+    second.calls[-1].end()
+    assert cluster.alive(jobs) == {3: "running"}
+    cluster.close()
+    assert ray.killed == [second]
     cluster.stop(jobs, kill=True)
-    assert ray.killed == [jobs[2].id, jobs[1].id, jobs[2].id]
+    assert ray.killed == [second, first]
     ray.util.list_named_actors = lambda: 1 / 0
-    assert cluster.alive(jobs) == {1: "unknown", 2: "unknown"}
+    assert cluster.alive(jobs) == dict.fromkeys(jobs, "unknown")
+
+
+def test_idle_actors_are_ended(ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Ray(RayConfig())
+    submitted(cluster, [TaskFiles.numbered(tmp_path, 1)], tmp_path)
+    ray.end()
+    cluster.alive({})
+    assert len(ray.actors) == 1
+    monkeypatch.setattr("harness.sweep.tasks.ray.IDLE_SECONDS", -1)
+    cluster.alive({})
+    assert ray.actors == {}
 
 
 @pytest.mark.parametrize("has_new_driver", [False, True])
@@ -112,24 +174,88 @@ def test_a_detached_actor_for_each_task(ray: FakeRay, tmp_path: Path) -> None:
 def test_why_an_actor_has_died(
     death: str, exits: list[int], has_new_driver: bool, ray: FakeRay, tmp_path: Path
 ) -> None:
-    cluster, task, ray.death = Ray(RayConfig()), TaskFiles.numbered(tmp_path, 1), f"It died.\n\tpid: 7\n{death}"
+    cluster, task = Ray(RayConfig()), TaskFiles.numbered(tmp_path, 1)
     task.order.touch()
-    ((_, job),) = cluster.submit([task], tmp_path / "logs")
+    submitted(cluster, [task], tmp_path)
+    ray.end()
+    cluster.alive({})
+    jobs = submitted(cluster, [task], tmp_path)
     if has_new_driver:
         cluster = Ray(RayConfig())
-        assert cluster.alive({1: job}) == {1: "pending"}
-    ray.names.clear()
+        assert cluster.alive(jobs) == {1: "running"}
+    ray.end(f"It died.\n\tpid: 7\n{death}")
     for _ in range(2):  # It is written once.
-        assert cluster.alive({1: job}) == {}
+        assert cluster.alive(jobs) == {}
     assert task.exits() == exits
-    assert Path(job.log).read_text() == f"harness: Ray: It died. {death}\n"
-    assert reason(0, job.log).startswith(f"Ray: It died. {death.rstrip('.')} (log: ")
+    log = jobs[1].log
+    assert Path(log).read_text() == f"harness: Ray: It died. {death}\n"
+    assert reason(0, log).startswith(f"Ray: It died. {death.rstrip('.')} (log: ")
+
+
+def test_the_task_of_an_earlier_driver_has_ended(ray: FakeRay, tmp_path: Path) -> None:
+    cluster, task = Ray(RayConfig()), TaskFiles.numbered(tmp_path, 1)
+    task.order.touch()
+    submitted(cluster, [task], tmp_path)
+    ray.end()
+    cluster.alive({})
+    jobs = submitted(cluster, [task], tmp_path)
+    cluster = Ray(RayConfig())
+    assert cluster.alive(jobs) == {1: "running"}
+    ray.end()
+    assert cluster.alive(jobs) == {}
+    assert ray.actors == {}  # Its environment is that of the earlier driver.
+
+
+def test_actors_that_do_not_start(ray: FakeRay, tmp_path: Path) -> None:
+    cluster, task = Ray(RayConfig()), TaskFiles.numbered(tmp_path, 1)
+    for death in ("no harness", "its node has died", "no harness", "no harness"):
+        submitted(cluster, [task], tmp_path)
+        ray.end(death)
+        cluster.alive({})
+    with pytest.raises(ConfigError, match=r"^Ray: 3 workers in a row have failed to start \(no harness\)\.$"):
+        submitted(cluster, [task], tmp_path)
+    assert task.exits() == []
+
+
+def test_a_task_leaves_no_trace_in_its_actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, said = iter([0, 3, None]), list[list[str]]()
+
+    def command(module: str, run_name: str) -> None:
+        print("to its log", flush=True)
+        os.write(2, b"and so do libraries\n")
+        said.append(sys.argv)
+        os.chdir(tmp_path / "other")
+        os.environ |= {"OWN": "changed", "NEW": "new"}
+        sys.path.append("other")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(next(codes))
+
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("OWN", "own")
+    monkeypatch.setattr(runpy, "run_module", command)
+    monkeypatch.setattr(ray_task, "import_tensorflow", lambda: None)
+    monkeypatch.setattr(threading, "Timer", lambda *values: SimpleNamespace(start=lambda: None, cancel=lambda: None))
+
+    def state() -> tuple:
+        files = [(found.st_dev, found.st_ino) for found in map(os.fstat, (1, 2))]
+        process = dict(os.environ), Path.cwd(), signal.getsignal(signal.SIGTERM), threading.active_count(), files
+        return *process, sys.argv, [*sys.path], sys.stdout, sys.stderr
+
+    actor, task = ray_task.RayTasks({}), TaskFiles.numbered(tmp_path, 1)
+    before = state()
+    for _ in range(3):
+        with contextlib.suppress(SystemExit):
+            actor.train(str(task.order), str(tmp_path / "log"), ["--trust"])
+        assert state() == before
+    assert task.exits() == [3]
+    assert said == [["harness", "work", "--trust", str(task.order)]] * 3
+    assert (tmp_path / "log").read_text() == "to its log\nand so do libraries\n" * 3
 
 
 def test_a_worker_can_be_stopped_after_its_folder_could_not_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers, killed = iter([OSError("stale file handle"), [], ["1.stop"]]), list[int]()
+    answers, has_ended = iter([OSError("stale file handle"), [], ["1.stop"]]), threading.Event()
 
     def listing(folder: Path) -> list[str]:
         answer = next(answers)
@@ -137,11 +263,15 @@ def test_a_worker_can_be_stopped_after_its_folder_could_not_be_read(
             raise answer
         return answer
 
+    def stop(pid: int, number: int) -> None:
+        assert (pid, number) == (os.getpid(), signal.SIGTERM)
+        has_ended.set()
+
     monkeypatch.setattr(os, "listdir", listing)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
-    ray_task._await_stop(tmp_path / "1.stop")
-    assert killed == [os.getpid()]
+    monkeypatch.setattr(os, "kill", stop)
+    monkeypatch.setattr(ray_task, "STOP_SECONDS", 0.01)
+    with ray_task._stopped_by(tmp_path / "1.stop"):
+        assert has_ended.wait(10)
 
 
 def test_a_cluster_that_has_no_node_with_cores_yet(ray: FakeRay) -> None:

@@ -160,7 +160,7 @@ def test_refused(axes: tuple, settings: dict, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("ends", "sentence"),
     [
-        ((1.0, 0.1), "k=interval(1,0.1): its first end must be below its second."),
+        ((1.0, 0.1), "k=interval(1,0.1): its first end must be less than its second."),
         ((0.0, 1.0, True), "k=tag(log,interval(0,1)): a logarithmic interval must start above 0."),
         ((0.0, math.inf), "k=interval(0,inf): its ends must be finite."),
     ],

@@ -287,7 +287,7 @@ def test_a_refusal_is_not_waited_for_and_an_outage_is_reported_once(client: Mlfl
     ) as session:
         errors += [outage(), outage()]
         assert session.take(NAMES) == NAMES
-        assert said == ["store:  the tracking store does not answer (refused); waiting up to 600 s"]
+        assert said == ["store:  the tracking store is unreachable (refused); waiting up to 600 s"]
         refusal = MlflowException("no", error_code=PERMISSION_DENIED)
         assert refusal.get_http_status_code() == 403
         errors += [refusal]
@@ -322,7 +322,7 @@ def test_threads_that_wait_for_an_answer_do_not_all_ask_again(client: MlflowClie
 def test_a_session_that_was_deleted_by_hand(client: MlflowClient, start: Callable[..., LeaseSession]) -> None:
     session = start()
     client.delete_run(session.id)
-    with pytest.raises(LeaseLost, match=r"^Its run `leases of one` was deleted or ended in the tracking server, so"):
+    with pytest.raises(LeaseLost, match=r"^Its run `leases of one` was deleted or ended on the tracking server, so"):
         session.take(NAMES)
 
 

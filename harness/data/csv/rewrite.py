@@ -17,7 +17,7 @@ BLOCK_BYTES = 1 << 20
 
 
 def rewritten(stream: io.BufferedReader, dialect: Dialect) -> io.BufferedReader:
-    """Return the UTF-8 text of a stream as a plain CSV with equally many lines, delimited by `dialect.separator`."""
+    """Return the UTF-8 text of a stream as a plain CSV, delimited by `dialect.separator`, with as many lines."""
     return io.BufferedReader(_Rewritten(stream, dialect), BLOCK_BYTES)
 
 

@@ -31,7 +31,7 @@ _DAMAGE = (gzip.BadGzipFile, zipfile.BadZipFile, lzma.LZMAError, zlib.error, pa.
 def open_text(file: File, dialect: Dialect) -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
     """Open a CSV, and yield its text and the underlying file, whose position shows progress.
 
-    The text is UTF-8, and a plain CSV whose delimiter is `dialect.separator`.
+    The text is a plain CSV in UTF-8, delimited by `dialect.separator`.
 
     Raises:
         ConfigError: The file cannot be read, decompressed or decoded.

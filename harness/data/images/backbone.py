@@ -141,7 +141,7 @@ def keep_example(folder: Path, pixels: np.ndarray) -> None:
 
 
 def load_example(folder: Path) -> np.ndarray:
-    """Return these images.
+    """Return the images stored by `keep_example`.
 
     Raises:
         DamagedTable: The images are missing or damaged.

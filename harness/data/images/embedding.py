@@ -39,7 +39,7 @@ class Embedder:
     """
 
     def __init__(self, model: keras.Model, kept: Embedding) -> None:
-        """Take a model from uint8 `[images, height, width, channels]` to `[images, values]`, and its record."""
+        """Use a model that maps uint8 `[images, height, width, channels]` to `[images, values]`, and its record."""
         import tensorflow as tf
 
         self.kept = kept

@@ -42,7 +42,7 @@ class PixelStatistics:
         """See `FeatureStatistics`."""
         pixels, channels = values.reshape(-1), len(self._histograms)
         odd = pixels.size % (2 * channels)
-        # Two bytes at a time, which takes half as long; each is the first or second value of a pair.
+        # Counting pairs of bytes takes half as long; each byte is the first or second of a pair.
         pairs = pixels[: pixels.size - odd].view("<u2").reshape(-1, channels)
         for start in range(0, len(pairs), COUNTED_BYTES // 2 // channels):
             for index, column in enumerate(pairs[start : start + COUNTED_BYTES // 2 // channels].T):

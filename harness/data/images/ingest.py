@@ -41,7 +41,7 @@ def ingest_images(
     progress: ProgressCallback,
     weights: str | None = None,
 ) -> Table:
-    """Write the pixels and labels of images into `folder`; `holdout` has the held-out images if they are separate.
+    """Write the pixels and labels of images into `folder`; `holdout` holds the held-out images if they are separate.
 
     With `data.embed`, the frozen model's output is written instead of pixels; its weights are in `weights`.
 

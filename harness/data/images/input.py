@@ -26,8 +26,8 @@ class ImageFiles(Input):
     """A set of images to train on and, optionally, a set to hold out.
 
     Attributes:
-        addresses: The addresses of the training images, of the list of their labels, of the held-out images and of the
-            weights of `data.embed`, as far as they are set.
+        addresses: The addresses of the training images, the list of their labels, the held-out images and the weights
+            of `data.embed`; only those that are set.
     """
 
     def __init__(self, addresses: Sequence[str], data: ImagesConfig) -> None:
@@ -87,7 +87,7 @@ class ImageFiles(Input):
         return train, self._open(others[0], None, classes=1) if others else None
 
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
-        """Decode the images that were last listed, if any, and write their pixels and labels."""
+        """Decode the images, listing them first unless they are already listed, and write their pixels and labels."""
         train, holdout = self._listed or self.sets()
         self._listed = None  # Reading changes a set's counts.
         return ingest_images(train, holdout, self._data, folder, progress, self._weights)

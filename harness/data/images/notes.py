@@ -25,7 +25,8 @@ class Notes:
         rejected: Images that were left out, in order.
         skipped: Numbers of files that were not read, by phrase.
         formats: Numbers of images by format.
-        smallest: Width and height of the image with the fewest pixels; `largest` has those of the image with the most.
+        smallest: Width and height of the image with the fewest pixels; `largest` is the same for the image with the
+            most.
         odd: Numbers of images by oddity.
     """
 

@@ -35,7 +35,7 @@ class Description:
 
     Attributes:
         rows: Number of rows that were read.
-        share: Fraction of the bytes that was read.
+        share: Fraction of the bytes that were read.
         dialect: Keys of `data` that describe the file's format, if it is not a plain CSV.
         command: A command to train on the file; empty if there is nothing to train on.
     """

@@ -31,7 +31,7 @@ from harness.formatting import listed
 from harness.overrides import override
 
 LISTED = 40
-"""Maximum number of classes listed: the largest."""
+"""Maximum number of classes to list; smaller classes are left out."""
 
 USUAL = 64
 """Default height and width of `data=images`."""
@@ -39,7 +39,7 @@ USUAL = 64
 START = "harness train data=images model=cnn loss=sparse_categorical_crossentropy"
 
 RARE = 10
-"""A class is reported as rare if the largest class has this many times as many images."""
+"""A class is reported as rare if the largest class has at least this many times as many images."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def describe_images(address: str) -> Description:
 
 
 def _count_size(sizes: Counter[tuple[int, int]], result: Read) -> None:
-    """Count sizes, but only as many distinct ones as are of interest."""
+    """Count image sizes, but only as many distinct ones as are of interest."""
     if len(sizes) < 2 or result.image.size in sizes:
         sizes[result.image.size] += 1
 

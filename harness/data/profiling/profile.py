@@ -154,7 +154,7 @@ class Profile:
 
     Attributes:
         rows: Rows that were read.
-        share: The part of the bytes that was read.
+        share: Fraction of the bytes that were read.
         duplicates: Names shared by several columns, which are left out of `columns`.
     """
 
@@ -205,7 +205,7 @@ def matches_date(text: pd.Series, form: str) -> bool:
 
 
 def compare(addresses: Sequence[str], found: Profile, columns: Sequence[ColumnProfile], target: ColumnProfile) -> Drift:
-    """Set the skewness of numeric `columns` and their correlation with `target`, one of them; return its drift.
+    """Set the skewness of numeric `columns` and their correlation with `target`; return the target's drift.
 
     For the correlation, empty fields are replaced by the column's mean.
     """

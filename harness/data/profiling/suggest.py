@@ -85,7 +85,7 @@ def is_category(column: ColumnProfile) -> bool:
 
 
 def _is_too_large(column: ColumnProfile) -> bool:
-    """Return True for numbers some of which are beyond the range of float32."""
+    """Return True for numbers if some of them are beyond the range of float32."""
     return not column.is_words and is_number(column.first_bad)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 
 def scheme(address: str) -> str:
-    """Return the scheme of a remote address, an empty string for a local path."""
+    """Return the scheme of a remote address, or an empty string for a local path."""
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
     return found[1].lower() if found else ""
 

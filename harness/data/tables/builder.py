@@ -49,7 +49,7 @@ def open_table(
         block_bytes: Bytes of a source parsed at once.
 
     Raises:
-        ConfigError: The source is invalid, the cache cannot be written to, or it does not return what was written.
+        ConfigError: The source is invalid, or the cache cannot be written to or does not return what was written.
     """
     with cache_errors(cache):
         source = find_input(data, cache, progress, say)
@@ -118,7 +118,7 @@ def replace_table(
 
 
 def _fault(folder: Path, *, completely: bool = False) -> str | None:
-    """Return a sentence on what is wrong with a table: empty if there is no table, None if it is intact.
+    """Return a sentence saying what is wrong with a table: empty if there is no table, None if it is intact.
 
     Args:
         folder: The table's folder.

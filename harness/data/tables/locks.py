@@ -1,10 +1,10 @@
 """Locks on tables: exclusive while a table is created or removed, shared while it is used.
 
-Creating a table is locked with `filelock`. Using it is locked with `flock` on its own `table.json`: the lock disappears
-with the table, and the kernel releases it however the process ends. filelock's `ReadWriteLock` would leave an SQLite
-database next to each table, and needs a later release.
+The lock for creating a table is a `filelock`. The lock for using it is `flock` on its own `table.json`: that lock
+disappears with the table, and the kernel releases it however the process ends. filelock's `ReadWriteLock` would leave
+an SQLite database next to each table, and needs a later release.
 
-Both locks work between processes of one machine on local file systems, and between machines on NFS with locking. On
+Both locks work between processes on one machine on local file systems, and between machines on NFS with locking. On
 some SMB and FUSE mounts, they work on one machine only. Tables stay intact there, since they are renamed into place,
 but do not run `harness clean` while another machine is training.
 """

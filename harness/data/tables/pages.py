@@ -90,7 +90,7 @@ class ColumnWriter:
         self.sums += bytes.fromhex(checksum(data))
 
     def rewrite(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Replace all values, flattened, page by page.
+        """Apply `change`, which takes and returns a flat array of values, to every page.
 
         Raises:
             OSError: A page differs from what was written.

@@ -1,4 +1,4 @@
-"""Writes the training and holdout rows of a table page by page, computing statistics on the way."""
+"""Writes the training and holdout rows of a table page by page, computing statistics along the way."""
 
 from __future__ import annotations
 

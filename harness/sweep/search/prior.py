@@ -12,6 +12,7 @@ from mlflow.entities import Run as Record
 from pydantic import TypeAdapter, ValidationError
 
 from harness.config.metrics import final_values
+from harness.config.naming import PRECISION
 from harness.sweep.plan import Run
 from harness.sweep.run_fields import run_params
 from harness.sweep.search.search import Known
@@ -60,7 +61,8 @@ def from_json(text: str | None) -> Known | None:
 
 
 def _others(params: Mapping[str, object], searched: set[str]) -> dict[str, str]:
-    return {key: str(value) for key, value in params.items() if key not in searched and not key.startswith(_IGNORED)}
+    keys = (key for key in params if key == PRECISION or not key.startswith(_IGNORED))
+    return {key: str(params[key]) for key in keys if key not in searched}
 
 
 def _holds(axis: Axis, value: str | None) -> bool:

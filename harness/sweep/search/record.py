@@ -71,7 +71,7 @@ def recall(
         reader: Reads the store.
 
     Returns:
-        A sentence on the runs from which it learns, or an empty string.
+        A sentence about the runs from which it learns, or an empty string.
     """
     if search.budget:
         search.budget.repeat(record.data.tags.get(SPENT, "") if record else "")

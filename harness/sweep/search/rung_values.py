@@ -14,7 +14,7 @@ from harness.tracking.run_tags import STOPPED
 def rung_values(
     records: Mapping[Run, Record], rungs: Sequence[int], reader: RunReader
 ) -> dict[Run, list[float | None]]:
-    """Return each run's deciding metric at each rung; None from the rung at which it was pruned or had diverged.
+    """Return each run's deciding metric at each rung; None from the rung where it was pruned or had diverged.
 
     A run that stopped early keeps its last value.
     """

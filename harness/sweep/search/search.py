@@ -29,7 +29,7 @@ TRIALS = 27
 MOST_TRIALS = 10**5
 
 GENERATIONS = 4
-"""Generations of `search=tpe` or, with a time budget, of every 27 of its trials; each generation is a scan."""
+"""Number of generations of `search=tpe` or, with a time budget, per 27 trials; each generation is a scan."""
 
 Known = list[tuple[dict[str, str], float]]
 """Values of a trial's keys, and its deciding metric, signed so that lower is better."""
@@ -37,7 +37,7 @@ Known = list[tuple[dict[str, str], float]]
 
 @dataclass(frozen=True)
 class Bracket:
-    """Positions of jobs, among those proposed together, that are compared with each other at the same rungs."""
+    """The positions of jobs that are compared with each other at the same rungs, among those proposed together."""
 
     eta: int
     rungs: tuple[int, ...]

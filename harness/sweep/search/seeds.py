@@ -18,7 +18,7 @@ from harness.training.model_size import require_memory
 
 
 def describe_unseeded(runs: Sequence[Run]) -> str:
-    """Return a sentence on the models whose results are the same with any seed in all `runs`, or an empty string."""
+    """Return a sentence about the models whose results in `runs` do not depend on the seed, or an empty string."""
     by_target: dict[str, list[Run]] = {}
     for run in runs:
         by_target.setdefault(run.config.model["_target_"], []).append(run)

@@ -26,7 +26,7 @@ class Interval:
     def __post_init__(self) -> None:
         text = f"{self.key}={self}"
         require(math.isfinite(self.low) and math.isfinite(self.high), f"{text}: its ends must be finite.")
-        require(self.low < self.high, f"{text}: its first end must be below its second.")
+        require(self.low < self.high, f"{text}: its first end must be less than its second.")
         require(not self.is_log or self.low > 0, f"{text}: a logarithmic interval must start above 0.")
 
     def __str__(self) -> str:

@@ -8,10 +8,10 @@ MOST_FAILURES = 3
 """Number of workers that may fail before the task's runs fail."""
 
 MOST_STOPS = 3
-"""Stops in a row, without progress in between, after which the task's runs fail."""
+"""Number of consecutive stops without progress after which the task's runs fail."""
 
 DISAPPEARED = 0
-"""Noted for a worker that ended without a result or a message."""
+"""Exit code noted for a worker that ended without a result or a message."""
 
 
 class Attempts:
@@ -43,7 +43,7 @@ class Attempts:
             is_alive: Whether the job is waiting or running, possibly because its cluster has requeued it.
 
         Returns:
-            A sentence on why the last of them ended and what happens next; empty if none has ended.
+            A sentence saying why the last of them ended and what happens next; empty if none has ended.
         """
         codes = self._files.exits()
         if job and not is_alive and len(codes) <= self._at_start:
@@ -65,7 +65,7 @@ class Attempts:
 
     @property
     def defeat(self) -> str:
-        """A sentence on why no other worker is started; empty if one may be started."""
+        """A sentence saying why no other worker is started; empty if one may be started."""
         return f"{self._why}; {self._verdict}" if self._verdict else ""
 
     @property

@@ -24,7 +24,7 @@ class Cluster(Protocol):
     Attributes:
         name: Its name in messages.
         is_remote: Whether workers may be on other machines.
-        seconds: Time between checks of it, which other users share, and of the files of its tasks.
+        seconds: Time between checks of its jobs and of the files of its tasks; other users share the cluster.
         tasks: Maximum number of tasks set by the user; None lets the cluster decide.
     """
 
@@ -44,6 +44,8 @@ class Cluster(Protocol):
     def submit(self, tasks: Sequence[TaskFiles], logs: Path) -> Iterator[tuple[TaskFiles, Job]]:
         """Start a worker for each task, with its log in the folder `logs`; yield each job as soon as it is submitted.
 
+        Tasks that cannot be started yet are left out; callers pass them again later.
+
         Raises:
             ConfigError: The cluster rejects them.
         """
@@ -57,19 +59,22 @@ class Cluster(Protocol):
         """Ask jobs to stop at the next block, or end them at once."""
         ...
 
+    def close(self) -> None:
+        """Release resources held for tasks that have not been submitted."""
+
 
 def work_command(options: Sequence[str] = ()) -> list[str]:
     """Return the command that trains a task, without the path of the task."""
     return [sys.executable, "-P", "-m", "harness", "work", *options]
 
 
-class Workers:
+class Workers(Cluster):
     """Processes on this machine, each with its share of the cores."""
 
     name, is_remote, seconds = "this machine", False, 0.5
 
     def __init__(self, config: WorkersConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's configuration, and options for `harness work`."""
+        """Store the launcher's configuration, and options for `harness work`."""
         self.tasks, self._options = config.tasks, options
         self._started: dict[int, tuple[subprocess.Popen, TaskFiles]] = {}
         self._share = 0  # Cores of each process, once the first processes have been started.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run as Record
+from mlflow.exceptions import MlflowException
 from pydantic import TypeAdapter
 
 from harness.errors import ConfigError
@@ -34,7 +36,7 @@ from harness.sweep.tasks.partition import partition, tiles_of
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.sweep.tasks.scaling import default_tasks
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
-from harness.tracking.outbox import LeaseLost
+from harness.tracking.outbox import LeaseLost, StoreUnreachable
 from harness.training.events import Failed
 
 END_SECONDS = 60.0
@@ -60,7 +62,7 @@ class TaskBatch(Batch):
         cluster: Cluster,
         logs: Path,
     ) -> None:
-        """Take the arguments of `Batch`, the cluster that runs the workers, and the folder for their logs."""
+        """Store the arguments of `Batch`, the cluster that runs the workers, and the folder for their logs."""
         super().__init__(runs, scans, executor, store, command)
         assert isinstance(store.recorder, DriverRecorder)
         self._recorder = store.recorder
@@ -159,7 +161,7 @@ class TaskBatch(Batch):
                         next_look = time.monotonic() + self._cluster.seconds
                     if open_tasks and not stop:
                         time.sleep(POLL_SECONDS / 2)  # A signal does not interrupt it.
-                is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # The terminal, not the cluster.
+                is_gone = stop.number == signal.SIGHUP and self._cluster.is_remote  # Only the terminal is gone.
                 if stop and not is_gone:
                     self._cluster.stop(self._jobs_of(open_tasks))
                     self._await_exits(open_tasks)
@@ -176,6 +178,8 @@ class TaskBatch(Batch):
             if not self._cluster.is_remote:  # Remote workers keep running, and the next driver finds them.
                 self._cluster.stop(self._jobs_of(open_tasks))
             raise
+        if stop and not is_gone:
+            self._end_begun(open_tasks)
         if stop:
             stop.exit()
         display.clear()
@@ -224,20 +228,36 @@ class TaskBatch(Batch):
 
     def _fail(self, number: int, why: str, display: Display) -> None:
         """Mark the runs of a task as failed, in the records that its workers started, if there are any."""
-        store = self._store
-        store.tracker.deliver_leftovers()
+        self._store.tracker.deliver_leftovers()
         runs = self._reuse_results([run for run in self._tasks[number] if not run.status], display)
-        records = store.reader.of_signatures(store.tracker.experiment_id, [run.signature for run in runs])
+        begun = self._begun(runs)
         for run in runs:
-            begun = [
-                record.info.run_id
+            run.run_id = next((record.info.run_id for record in begun[run]), "")
+        self._store.recorder.start(runs)
+        self._store.recorder.failed(runs, Failed(0, why))
+
+    def _end_begun(self, tasks: set[int]) -> None:
+        """End the runs that stopped workers could not end, for example because they had not begun to train."""
+        runs = [run for number in tasks for run in self._tasks[number] if not self._files(number).is_held]
+        with suppress(StoreUnreachable, MlflowException):  # The next command does this too.
+            self._store.tracker.deliver_leftovers()
+            for record in itertools.chain.from_iterable(self._begun(runs).values()):
+                if record.info.status == "RUNNING":
+                    self._store.tracker.end_run(record.info.run_id, "KILLED")
+
+    def _begun(self, runs: Sequence[Run]) -> dict[Run, list[Record]]:
+        """Return the records of runs that workers of this sweep have started but not finished."""
+        store = self._store
+        records = store.reader.of_signatures(store.tracker.experiment_id, [run.signature for run in runs])
+        return {
+            run: [
+                record
                 for record in records.get(run.signature, ())
                 if record.info.status in ("RUNNING", "KILLED")
                 and store.recorder.sweep_id in record.data.tags.get("sweep", "").split(",")
             ]
-            run.run_id = begun[0] if begun else ""
-        store.recorder.start(runs)
-        store.recorder.failed(runs, Failed(0, why))
+            for run in runs
+        }
 
     def _await_exits(self, tasks: set[int], seconds: float = math.inf) -> None:
         """Wait for the workers of these tasks to exit, for at most `seconds`."""

@@ -35,7 +35,7 @@ class DriverRecorder(Recorder):
             self._tracker.prepare_models()
 
     def adopt(self, runs: Sequence[Run], facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over a worker's results for `runs`, the state of its recorder.
+        """Take over a worker's results for `runs` from the state of its recorder.
 
         Raises:
             ValueError: The weights do not fit a run's model.

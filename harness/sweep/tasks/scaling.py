@@ -1,4 +1,4 @@
-"""How long a sweep takes with several workers, and how many of them pay: while training takes longer than starting."""
+"""Estimates how long a sweep takes with several workers, and how many workers are worthwhile."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.partition import partition, tiles_of
 
 START_SECONDS = 6.0
-"""What a worker takes to start: imports, and opening the store."""
+"""Seconds that a worker takes to start: imports, and opening the store."""
 
 COMPILE_SECONDS = 4.0
-"""What it takes to compile, roughly; only used where this has not been measured."""
+"""Rough number of seconds that a worker takes to compile; used only where this has not been measured."""
 
-# A tile's time per row, and what each of its lanes adds per byte of UpdateMemory; roughly right for one core.
+# A tile's seconds per row, and the seconds that each of its lanes adds per byte of UpdateMemory; rough, for one core.
 ROW_SECONDS, LANE_BYTE_SECONDS, ROW_BYTE_SECONDS, UPDATE_SECONDS = 3e-8, 1e-11, 5e-10, 6e-6
 
 
 def rough_seconds(tile: Sequence[Run]) -> float:
-    """Return about how many seconds a core takes to train a tile whose scan has been prepared."""
+    """Return roughly how many seconds a core takes to train a tile whose scan has been prepared."""
     cohort = tile[0].cohort
     if not cohort:
         return 0.0
@@ -35,7 +35,7 @@ def rough_seconds(tile: Sequence[Run]) -> float:
 
 
 def default_tasks(tiles: Sequence[Sequence[Run]], cluster: Cluster) -> int:
-    """Return how many tasks to make if the user has not said so: as many as have room, but no more than pay."""
+    """Return the default number of tasks: as many as the cluster has room for, but no more than are worthwhile."""
     training = sum(map(rough_seconds, tiles)) / cluster.cores(len(tiles))
     return max(1, min(cluster.size(), len(tiles), int(training / (START_SECONDS + COMPILE_SECONDS))))
 
@@ -52,12 +52,12 @@ class ScanSeconds:
 class Scaling:
     """The time of a sweep as a function of the number of tasks.
 
-    It assumes that each worker starts, compiles all loops and reads the whole table at this machine's speed, that tiles
-    keep the relative cost that `rough_seconds` says, and that workers do not slow each other down.
+    It assumes that each worker starts, compiles all loops and reads the whole table at this machine's speed, that
+    `rough_seconds` gives the relative costs of tiles, and that workers do not slow each other down.
     """
 
     def __init__(self, scans: Sequence[PreparedScan], seconds: Sequence[ScanSeconds], cluster: Cluster) -> None:
-        """Take prepared scans, and what has been measured of them."""
+        """Store prepared scans, and their measured times."""
         self._cluster, self._loads = cluster, list[float]()
         self.tiles: list[list[Run]] = []
         self.overhead = START_SECONDS + sum(each.compile + each.read for each in seconds)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.config.launchers import SlurmConfig
 from harness.errors import ConfigError, require
-from harness.sweep.tasks.cluster import work_command
+from harness.sweep.tasks.cluster import Cluster, work_command
 from harness.sweep.tasks.files import STOPPED, TRY_AGAIN, Job, TaskFiles
 
 MOST_FAILURES = 3
@@ -43,13 +43,13 @@ exit "$code"
 """
 
 
-class Slurm:
+class Slurm(Cluster):
     """A Slurm cluster, through its own commands."""
 
     name, is_remote, seconds = "Slurm", True, 10.0
 
     def __init__(self, config: SlurmConfig, options: Sequence[str] = ()) -> None:
-        """Take the launcher's configuration, and options for `harness work`.
+        """Store the launcher's configuration, and options for `harness work`.
 
         Raises:
             ConfigError: Slurm's commands are not installed, or Slurm rejects such jobs.

@@ -18,7 +18,7 @@ MOST_ROWS = 20
 
 
 class TaskRow(NamedTuple):
-    """A task's number, runs, worker's status and number of failed workers, and the state of its job."""
+    """A task's number and runs, its worker's status, its number of failed workers, and the state of its job."""
 
     number: int
     runs: Sequence[Run]
