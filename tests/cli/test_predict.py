@@ -294,7 +294,7 @@ def test_a_model_larger_than_its_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_whose_rows_do_not_fit_into_memory_is_refused() -> None:
     long = keras.Sequential([keras.Input((1,)), keras.layers.RepeatVector(10**12)])
-    with pytest.raises(ConfigError, match=r"The run's model needs 4TB for one row"):
+    with pytest.raises(ConfigError, match=r"The run's model needs 4 TB for one row"):
         rows_per_batch(long)
 
 
