@@ -27,9 +27,9 @@ class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
-        features: Input columns, in the model's order; a pattern such as `sqft_*` stands for all columns that match it,
-            and `all` for all but targets and weights.
-        exclude: Columns or patterns that `features` leaves out.
+        features: Input columns, in the model's order. A pattern such as `sqft_*` selects all columns that match it;
+            `all` selects every column except targets and weights.
+        exclude: Columns or patterns to leave out of `features`.
         target: The column to predict, or a list of numeric columns to predict together.
         path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
@@ -37,7 +37,7 @@ class DataConfig(Dialect, AnyData):
             generates the built-in data.
         rows: Number of rows of built-in data to generate.
         origin: Where to get the file; shown if it does not exist.
-        log_columns: Features or target to replace by their natural logarithm.
+        log_columns: Features or target to replace with their natural logarithm.
         categorical: Categorical features; each category becomes a model input that is 0 or 1. The target of
             `loss=sparse_categorical_crossentropy` is categorical automatically.
         classes: The classes of that target, in the order of the model's outputs; a row with another label is rejected,

@@ -43,6 +43,10 @@ class RowFiles(Input):
         """Return the fingerprint of each file."""
         return [open_file(address).fingerprint() for address in self.addresses]
 
+    def size(self) -> int:
+        """Return the size of all files; 0 if unknown, as for streams."""
+        return sum(open_file(address).size() for address in self.addresses)
+
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
         """Parse the files and write their columns."""
         with hints(self.addresses, self._data):

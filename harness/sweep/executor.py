@@ -218,7 +218,7 @@ def model_builder(
 ) -> Callable[[Any], keras.Model]:
     """Return the function that builds `model` as configured, for a number of inputs or the shape of one input.
 
-    Its layers compute in `precision`, a dtype policy of Keras.
+    Its layers compute in `precision`, a Keras dtype policy.
     """
     build, arguments = find_target(model["_target_"]), model_arguments(model)
     own = (outputs,) if takes_outputs(build, arguments) else ()

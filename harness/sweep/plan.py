@@ -127,9 +127,22 @@ class Group:
 
 
 def prepare(
-    configs: Sequence[Config], progress: ProgressCallback, say: Callable[[str], None] = lambda line: None
+    configs: Sequence[Config],
+    progress: ProgressCallback,
+    say: Callable[[str], None] = lambda line: None,
+    make_tables: Callable[[Sequence[Config]], None] = lambda configs: None,
 ) -> list[Run]:
-    """Check configurations and their data, and return their runs; raises `ConfigError` if one cannot be trained."""
+    """Check configurations and their data, and return their runs.
+
+    Args:
+        configs: The configurations.
+        progress: Called while a source is being read.
+        say: Called with messages about the data.
+        make_tables: Called before tables are opened, after everything that needs no data has been checked.
+
+    Raises:
+        ConfigError: A configuration cannot be trained.
+    """
     for section in ("runtime", "tracking", "objective.metric"):
         values = {repr(operator.attrgetter(section)(config)) for config in configs}
         require(len(values) == 1, f"{section} must be the same for all runs of a sweep, not {len(values)} values.")
@@ -144,6 +157,8 @@ def prepare(
         if (settings := repr(config.optimizer)) not in optimizers:
             optimizers.add(settings)
             check_settings(config.optimizer)
+    make_tables(configs)
+    for config in configs:
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
         cache = Path(config.runtime.cache).absolute()
         if key not in tables:

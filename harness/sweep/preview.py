@@ -35,6 +35,7 @@ from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import describe_unseeded
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.preconditions import require_same_tiles, require_server
+from harness.sweep.tasks.preparation import tables_on
 from harness.sweep.tasks.scaling import ScanSeconds, describe_tasks
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
@@ -58,7 +59,7 @@ def preview(
     executor = choose_executor(configs[0].runtime)
     if cluster and "GPU" in executor.device:
         require_same_tiles(cluster, configs[0])
-    proposed = prepare(configs, display.reading, display.say)
+    proposed = prepare(configs, display.reading, display.say, tables_on(cluster, "harness plan", display))
     runs = list(dict.fromkeys(proposed))
     own = search_signature(search.facts, [run.signature for run in runs]) if search else ""
     for run in runs:

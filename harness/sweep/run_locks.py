@@ -1,6 +1,6 @@
 """Tracks which process trains which runs: each lists its claims in a file, next to a lock that it holds while alive.
 
-The kernel releases `flock` locks however a process ends. They work between the processes of one machine, and between
+The kernel releases `flock` locks however a process ends. They work between processes on one machine, and between
 machines on network file systems that forward `flock`, as NFS on Linux does unless mounted with `nolock` or
 `local_lock`. Without `flock`, `filelock` warns and uses lock files that may outlive a killed process.
 """

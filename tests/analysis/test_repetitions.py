@@ -142,7 +142,7 @@ def test_a_setting_that_lost_repetitions_comes_after_the_others() -> None:
     assert best_of(stored) == "2" * 32
 
 
-def test_the_metric_is_no_setting() -> None:
+def test_the_metric_is_not_a_setting() -> None:
     rows = [run(size, [0.5], **{"objective.metric": name}) for size, name in (("full", "val/mae"), (250, "val/loss"))]
     sweep = sweep_of(*rows)
     assert "objective.metric" not in settings(sweep)

@@ -85,7 +85,7 @@ def test_commands_that_print_end_with_their_output(folder: Path, words: list[str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["report"], ["train", "--help"], ["clean"], ["data", "verify"]], ids=" ".join)
-def test_commands_that_work_finish_without_it(folder: Path, words: list[str]) -> None:
+def test_commands_that_do_work_finish_without_output(folder: Path, words: list[str]) -> None:
     assert run(folder, words, ">/dev/full") == (1, FULL)
     assert run(folder, words, "| true") == (0, "")
     assert run(folder, words, ">&-") == (0, "")

@@ -87,6 +87,22 @@ def open_table(
                             raise
 
 
+def find_table(
+    data: AnyData,
+    cache: Path,
+    progress: ProgressCallback = lambda state: None,
+    say: Say = lambda line: None,
+) -> tuple[Path, int]:
+    """Return the folder of the table of `data`, which may not exist yet, and the size of its source; 0 if unknown.
+
+    Raises:
+        ConfigError: The source cannot be used, or the cache cannot be read.
+    """
+    with cache_errors(cache):
+        source = find_input(data, cache, progress, say)
+        return cache / "tables" / key_of(source.fingerprints(), data), source.size()
+
+
 def replace_table(
     table: Table,
     data: AnyData,
