@@ -52,7 +52,7 @@ def parallel_coordinates(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure |
     _label(axis, names, [*scales, result])
     axis.set_title(_title(data, beyond), fontsize=10, pad=30)
     figure.subplots_adjust(top=1 - 0.85 / figure.get_figheight(), bottom=0.4 / figure.get_figheight())
-    style.add_legend(figure, data.runs)
+    style.add_legend(figure, data.runs, noun="setting")
     return figure
 
 

@@ -218,16 +218,26 @@ def model_builder(
 ) -> Callable[[Any], keras.Model]:
     """Return the function that builds `model` as configured, for a number of inputs or the shape of one input.
 
-    Its layers compute in `precision`, a Keras dtype policy.
+    Its layers compute in `precision`, a Keras dtype policy. It raises `ConfigError` if the model has several outputs.
     """
     build, arguments = find_target(model["_target_"]), model_arguments(model)
     own = (outputs,) if takes_outputs(build, arguments) else ()
 
     def built(inputs: Any) -> keras.Model:
         with dtype_policy(precision):
-            return build(inputs, *own, **arguments)
+            made = build(inputs, *own, **arguments)
+        if getattr(made, "outputs", None) and not isinstance(made, keras.Sequential):  # Others are not built yet.
+            require_one_output(model["_target_"], made.output)
+        return made
 
     return built
+
+
+def require_one_output(target: str, output: Any) -> None:
+    """Reject the output of a model, built by the function `target`, unless it is a single tensor."""
+    number = len(keras.tree.flatten(output))
+    what = "a single output as a " + type(output).__name__ if number == 1 else f"{number} outputs"
+    require(hasattr(output, "shape"), f"{target} returns a model with {what}. It must return a single tensor.")
 
 
 def takes_outputs(build: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:

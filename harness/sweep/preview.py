@@ -25,7 +25,7 @@ from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature
-from harness.sweep.model_log import describe_unloggable
+from harness.sweep.model_log import describe_unloggable, require_some_model
 from harness.sweep.plan import Run, prepare, rebuild_table
 from harness.sweep.run_locks import locks_of
 from harness.sweep.run_state import RunState, find_states
@@ -66,6 +66,7 @@ def preview(
         run.search = own
     bracket = bracket_of(proposed, search)
     scans = prepare_scans(runs, executor, bracket)
+    require_some_model(runs)
     display.clear()
     uri = tracking_uri(configs[0].tracking.uri)
     states, has_checkpoint = _look_up(runs, uri, executor.device)

@@ -38,6 +38,6 @@ def dataset_of(table: Table) -> tuple[str, str, str, Sequence[Column], dict[str,
     return Path(table.name).stem, table.address, table.digest, table.columns, parts
 
 
-def by_update(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics under their per-update names."""
-    return {f"{BY_UPDATE}{key}": value for key, value in metrics.items()}
+def by_update(metrics: Mapping[str, float], deciding: str) -> dict[str, float]:
+    """Return the losses and the deciding metric under their per-update names."""
+    return {f"{BY_UPDATE}{key}": value for key, value in metrics.items() if key.endswith("/loss") or key == deciding}

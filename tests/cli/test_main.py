@@ -299,7 +299,8 @@ def test_metrics_of_each_epoch(left: Left) -> None:
             assert list(by_update)[-int(epochs) :] == [step * UPDATES[chunksize] for step in steps]
             assert list(by_update.values())[-int(epochs) :] == list(left.curve(run, key).values())
         early = [1, 2] if chunksize == "4" else []  # Before the end of the first epoch.
-        assert list(left.curve(run, "by_update/val/rmse")) == early
+        assert list(left.curve(run, "by_update/val/loss"))[: -int(epochs)] == early
+        assert not left.curve(run, "by_update/val/rmse")
         chunk_losses = left.curve(run, "train/chunk_loss")
         assert list(chunk_losses) == list(range(1, int(epochs) * UPDATES[chunksize] + 1))
         memory = {f"memory/{name}_mb" for name in ("update", "scan", "device")}
@@ -655,6 +656,13 @@ def test_a_failing_run_leaves_the_others_alone(trainer: Harness, tmp_path: Path)
     assert [run.info.status for run in (summary, *runs)] == ["FAILED", "FINISHED", "FAILED"]
     assert runs[1].data.tags["failure"] == "RuntimeError: no width of 2"
     assert "diverged_at" not in runs[1].data.tags
+    assert "will not be logged" not in answer.out
+    only = trainer(*(word.replace("1,2", "2") for word in words))
+    sentence = (
+        "breaks.build does not build a model that can be trained. RuntimeError: no width of 2 (breaks.py, line 4)"
+    )
+    assert (only.code, only.err) == (2, f"harness: {sentence}\n")
+    assert len(stored(tmp_path)) == 3
 
 
 @pytest.mark.parametrize(("keep", "models"), [("all", 2), ("none", 0)])

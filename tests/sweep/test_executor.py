@@ -94,12 +94,24 @@ def test_a_task_continues_from_the_state_of_another(plan: ScanPlan) -> None:
     assert [numbers(event) for event in second.run()] == [numbers(event) for event in events]
 
 
-def two_outputs(inputs: int) -> keras.Model:
+def two_units(inputs: int) -> keras.Model:
     return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(2)])
 
 
-@pytest.mark.parametrize("target", [f"{__name__}.two_outputs", "tests.helpers.nowhere"])
-def test_a_plan_that_cannot_be_trained_is_refused(plan: ScanPlan, target: str) -> None:
+def two_outputs(inputs: int) -> keras.Model:
+    row = keras.Input((inputs,))
+    return keras.Model(row, [keras.layers.Dense(1)(row), keras.layers.Dense(1)(row)])
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (f"{__name__}.two_units", "Its last layer must have units=1"),
+        (f"{__name__}.two_outputs", "two_outputs returns a model with 2 outputs. It must return a single tensor."),
+        ("tests.helpers.nowhere", "cannot import"),
+    ],
+)
+def test_a_plan_that_cannot_be_trained_is_refused(plan: ScanPlan, target: str, sentence: str) -> None:
     lanes = [*plan.lanes, replace(plan.lanes[0], model={"_target_": target})]
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=sentence):
         LocalExecutor("/CPU:0").prepare(replace(plan, lanes=lanes))
