@@ -234,7 +234,7 @@ def model_builder(
 
 
 def require_one_output(target: str, output: Any) -> None:
-    """Reject the output of a model, built by the function `target`, unless it is a single tensor."""
+    """Reject a model, built by the function `target`, unless its output is a single tensor."""
     number = len(keras.tree.flatten(output))
     what = "a single output as a " + type(output).__name__ if number == 1 else f"{number} outputs"
     require(hasattr(output, "shape"), f"{target} returns a model with {what}. It must return a single tensor.")

@@ -23,7 +23,7 @@ from harness.training.export import raw_example, raw_model
 
 
 def require_some_model(runs: Sequence[Run]) -> None:
-    """Reject prepared runs if no model of any of them can be built or called, because of an error in the user's code.
+    """Reject prepared runs if none of their models can be built or called, because of errors in the user's code.
 
     If only some cannot, these runs fail, and the others are trained.
 
