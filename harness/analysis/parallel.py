@@ -15,12 +15,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from harness.analysis import figure_style as style
 from harness.analysis.objective import chunksize
-from harness.analysis.swept import Swept, key_name, level_name, ordered_levels, swept
+from harness.analysis.swept import LEAST_KEYS, Swept, key_name, level_name, ordered_levels, swept
 from harness.formatting import count
 from harness.tracking.frames import Sweep
-
-LEAST_KEYS = 3
-"""With fewer swept keys, the curves and the heat map are enough."""
 
 MOST_LEVELS = 12
 """A key with more numbers than this has a continuous axis; fewer values are spaced evenly."""

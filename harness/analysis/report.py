@@ -56,9 +56,8 @@ CAPTIONS = {
     "importance": (
         "What matters",
         "How much worse a random forest predicts the order of the finished runs when the values of one key are "
-        "shuffled "
-        "(scikit-learn's permutation importance), as a share of all keys. Runs that did not finish are left out; "
-        "repetitions are averaged.",
+        "shuffled (scikit-learn's permutation importance), as a share of the total over all keys. Runs that did not "
+        "finish are left out; repetitions are averaged.",
     ),
     "parallel": (
         "Settings and results",

@@ -82,17 +82,6 @@ class ScanPlan:
     precision: str = "float32"
     bracket: BracketPlan | None = None
 
-    def to_json(self) -> str:
-        """Return the plan as JSON, which preserves floats exactly."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> ScanPlan:
-        """Return the plan written by `to_json`."""
-        values = json.loads(text)
-        bracket = BracketPlan(**values["bracket"]) if values["bracket"] else None
-        return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]], "bracket": bracket})
-
 
 class Task(Protocol):
     """A scan that has passed all checks."""
@@ -245,7 +234,7 @@ def model_builder(
 
 
 def require_one_output(target: str, output: Any) -> None:
-    """Reject the output of a model, built by the function `target`, unless it is a single tensor."""
+    """Reject a model, built by the function `target`, unless its output is a single tensor."""
     number = len(keras.tree.flatten(output))
     what = "a single output as a " + type(output).__name__ if number == 1 else f"{number} outputs"
     require(hasattr(output, "shape"), f"{target} returns a model with {what}. It must return a single tensor.")
@@ -278,12 +267,6 @@ def _lane(plan: LanePlan, table: Table, precision: str) -> Lane:
     build = model_builder(plan.model, objective.outputs, precision)
     recipe = Recipe(identity, build, plan.optimizer, objective, shared_as=(identity, *code))
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
-
-
-def _lane_plan(values: Mapping[str, Any]) -> LanePlan:
-    rule = values["patience"]
-    loss = LossPlan.of(values["loss"])
-    return LanePlan(**{**values, "loss": loss, "patience": PatienceRule(**rule) if rule else None})
 
 
 def _stopper(plan: ScanPlan) -> Stopper | None:

@@ -23,7 +23,7 @@ from harness.training.export import raw_example, raw_model
 
 
 def require_some_model(runs: Sequence[Run]) -> None:
-    """Reject prepared runs if no model of any of them can be built or called, because of an error in the user's code.
+    """Reject prepared runs if none of their models can be built or called, because of errors in the user's code.
 
     If only some cannot, these runs fail, and the others are trained.
 
@@ -46,7 +46,7 @@ def require_some_model(runs: Sequence[Run]) -> None:
 def describe_unloggable(runs: Sequence[Run]) -> Iterator[str]:
     """Yield a sentence for each function whose models will not be logged, based on one run with that function."""
     logged = [run for run in runs if run.config.tracking.log_model is not LogModel.none]
-    # Prefer runs whose model could be built.
+    # Prefer runs whose models could be built.
     ordered = sorted(logged, key=lambda run: run.cohort is None, reverse=True)
     by_target = {run.config.model["_target_"]: run for run in ordered}
     for target, run in by_target.items():

@@ -1,5 +1,9 @@
 """Tags that record how a run ended, shared by the modules that write and read them."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 STOPPED = "stopped_at"
 """The epoch after which a run ended early because it had stopped improving."""
 
@@ -29,3 +33,8 @@ RESTORED_EPOCH = "restored_epoch"
 
 REPRODUCES = "reproduces"
 """Tag of a run that was trained only to reproduce another one; its value is the other run's id."""
+
+
+def sweeps_of(tags: Mapping[str, str]) -> list[str]:
+    """Return the ids of the summary runs to which a run belongs, given its tags."""
+    return [sweep for sweep in tags.get("sweep", "").split(",") if sweep]

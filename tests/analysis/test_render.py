@@ -20,7 +20,7 @@ SWEEP = sweep_of(run("full", [0.9, 0.5], shared_by=2), run(500, [0.6, 0.4], shar
 
 def shown(sweep: Sweep, width: int = 100, target: float | None = None) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    show(sweep, console, width, target)
+    show(sweep, console, target)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 

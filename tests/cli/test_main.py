@@ -26,6 +26,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -279,6 +280,7 @@ def test_a_run_can_be_repeated_from_its_recorded_command(left: Left) -> None:
         recorded: Any = OmegaConf.load(path)
         config: Any = OmegaConf.to_object(OmegaConf.merge(schema_of(recorded.data), recorded))
         params = {key: str(value) for key, value in config.flat().items() if value is not None}
+        assert params.pop("runtime.precision") == "float32"  # Recorded only if it is another one.
         assert {
             key: value for key, value in params.items() if not value.startswith(("[", "{"))
         }.items() <= run.data.params.items()
@@ -501,6 +503,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     # Hydra sets logging up anew for each job, and would close pytest's own handlers too.
     monkeypatch.setattr(logging.config, "_clearExistingHandlers", close_log)
     terminate = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(main, "atexit", Mock())  # The command's function would end pytest with the command's code.
 
     def call(*words: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["harness", *words])
@@ -950,6 +953,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(
     trainer: Harness, tmp_path: Path, number: signal.Signals, code: int, said: str
 ) -> None:
     over = threading.Event()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell ignores it in what it runs in the background.
 
     def interrupt() -> None:
         is_under_way(tmp_path)

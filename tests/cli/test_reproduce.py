@@ -251,7 +251,7 @@ OTHER_MODEL = {"_target_": "stranger.build"}
         ),
         (
             lambda settings: settings.update(model={"_target_": "harness.models.mlp", "units": [10**6, 10**6]}),
-            "model: 1,000,00.* weights need 8TB of memory, but only .* is available. Use smaller layers",
+            "model: 1,000,00.* weights need 8 TB of memory, but only .* is available. Use smaller layers",
         ),
         (lambda settings: settings["model"].update(init=10**400), "config.yaml|model.init must be a finite number"),
         (lambda settings: settings["data"].update(split_seed=10**22), "data.split_seed must be from"),
