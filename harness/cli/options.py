@@ -66,11 +66,11 @@ def new_console() -> Console:
     return console
 
 
-def print_wide(table: RenderableType) -> None:
-    """Print a table, with full paths when the output is not a terminal."""
+def print_wide(view: RenderableType, *, soft_wrap: bool = False) -> None:
+    """Print a table or text, with full names and paths when the output is not a terminal."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 500
-    console.print(table)
+    console.print(view, soft_wrap=soft_wrap)
