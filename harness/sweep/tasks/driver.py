@@ -39,8 +39,8 @@ from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.tracking.outbox import LeaseLost, StoreUnreachable
 from harness.training.events import Failed
 
-END_SECONDS = 60.0
-"""How long a worker may take to exit after writing its result."""
+END_SECONDS, KILL_SECONDS = 60.0, 3.0
+"""How long a worker may take to exit after writing its result, and after it was killed."""
 
 _PARTITION_KIND, _PARTITION = "partition 1", TypeAdapter(list[list[str]])
 
@@ -170,6 +170,8 @@ class TaskBatch(Batch):
                 self._await_exits({*self._tasks}, END_SECONDS)
         except (KeyboardInterrupt, SystemExit):
             self._cluster.stop(self._jobs_of(open_tasks), kill=True)
+            self._await_exits(open_tasks, KILL_SECONDS)
+            self._end_begun(open_tasks)
             raise
         except LeaseLost:  # Another driver may already be training the runs.
             with suppress(ConfigError, OSError):
