@@ -20,7 +20,7 @@ from harness.tracking.outbox import StoreUnreachable
 
 
 def work(task: Path, *, trust: bool) -> None:
-    """Train the runs of a task, or make its table, in the working folder of the sweep's command.
+    """Train the runs of a task, or create its table, in the working folder of the sweep's command.
 
     Raises:
         ConfigError: The task does not exist, or this worker cannot train it as the sweep requires.

@@ -84,7 +84,7 @@ def test_a_worker_makes_each_table_once(config: Config, tmp_path: Path) -> None:
     other = replace(config, data=replace(config.data, split_seed=3))
     cluster = Elsewhere("137")
     said = prepared(cluster, config, replace(config, epochs=2), other)
-    assert "making 2 tables on a cluster" in said
+    assert "creating 2 tables on a cluster" in said
     assert "task 1: killed by signal 9 (log: " in said
     assert cluster.submitted == [1, 2, 1]
     assert table_of(config) != table_of(other)

@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """How making a table has ended: why the data was rejected, and messages about it."""
+    """The outcome of creating a table: why the data was rejected, and messages about it."""
 
     refusal: str = ""
     said: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ class TaskFiles:
         return []
 
     def forget_exits(self) -> None:
-        """Clear these exit codes."""
+        """Clear the exit codes."""
         self._exits.unlink(missing_ok=True)
 
     def write_status(self, status: Status) -> None:
@@ -131,7 +131,7 @@ class TaskFiles:
         write_json(self._status, _STATUS_KIND, asdict(status), durable=False)
 
     def status(self) -> Status | None:
-        """Return the status, None if there is none yet."""
+        """Return the status, or None if there is none yet."""
         with contextlib.suppress(OSError, StateError):
             return read_json(self._status, _STATUS_KIND, _STATUS)
         return None
@@ -141,7 +141,7 @@ class TaskFiles:
         write_json(self._job, _JOB_KIND, asdict(job))
 
     def job(self) -> Job | None:
-        """Return the task's job, None if it was never submitted."""
+        """Return the task's job, or None if it was never submitted."""
         with contextlib.suppress(OSError, StateError):
             return read_json(self._job, _JOB_KIND, _JOB)
         return None
@@ -161,17 +161,17 @@ class TaskFiles:
             return None
 
     def write_answer(self, answer: Answer) -> None:
-        """Write how making a table has ended."""
+        """Write the outcome of creating a table."""
         write_json(self._answer, _ANSWER_KIND, asdict(answer))
 
     def answer(self) -> Answer | None:
-        """Return how making a table has ended; None if it has not."""
+        """Return the outcome of creating a table; None if it is not known yet."""
         with contextlib.suppress(OSError, StateError):
             return read_json(self._answer, _ANSWER_KIND, _ANSWER)
         return None
 
     def drop_answer(self) -> None:
-        """Delete the answer of an earlier worker."""
+        """Delete the outcome that an earlier worker wrote."""
         self._answer.unlink(missing_ok=True)
 
     def drop_result(self) -> None:

@@ -21,7 +21,7 @@ from harness.runtime.host_memory import available_host_bytes
 from harness.runtime.state_files import require_own_folders
 
 SAMPLE_BYTES = 64_000_000
-"""How much of the largest file is read, and written to the disk, to measure how fast they are."""
+"""Number of bytes of the largest file to read, and to write to the disk, to measure both speeds."""
 
 SPARE_BYTES = 1_000_000_000
 """Bytes that a copy leaves free on the disk."""
@@ -29,16 +29,16 @@ SPARE_BYTES = 1_000_000_000
 
 @dataclass(frozen=True)
 class Passes:
-    """The passes of a worker over its table, which reads the next block while it trains this one.
+    """A worker's passes over its table; the worker reads the next block while it trains on this one.
 
     Attributes:
         bytes: Size of the table.
         number: How often it is read.
-        training: Seconds that a pass takes if reading takes no time.
+        training: Seconds that a pass takes, not counting reading.
         shared: Bytes per second from the cache.
         disk: Bytes per second from the node's own disk.
-        writing: Bytes per second to it.
-        memory: Bytes in which the system can keep what has been read once.
+        writing: Bytes per second to that disk.
+        memory: Bytes available for caching what has been read.
     """
 
     bytes: float
@@ -100,8 +100,8 @@ def measured_passes(table: Table, scratch: str, number: int, training: float) ->
 def local_copy(table: Table, scratch: str, say: Callable[[str], None]) -> Iterator[Table]:
     """Yield the copy of a table on the node's disk, which its workers share; the last one removes it.
 
-    Yields the table itself if it cannot be copied. What killed workers have left is removed first. All pages that are
-    read from a copy are compared with their checksums.
+    Yields the table itself if it cannot be copied. Copies left by killed workers are removed first. Every page read
+    from a copy is compared with its checksum.
     """
     root = Path(scratch) / f"harness-{os.geteuid()}"
     folder = root / "tables" / table.folder.name
@@ -142,7 +142,7 @@ def _copy(source: Path, folder: Path) -> None:
 def _read(path: Path) -> tuple[float, bytes]:
     """Return the bytes per second of a file that is not in memory, and a part of it."""
     with path.open("rb", buffering=0) as file:
-        with contextlib.suppress(AttributeError, OSError):  # Not every system has it.
+        with contextlib.suppress(AttributeError, OSError):  # Not available on every system.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         start = time.perf_counter()
         data = file.read(SAMPLE_BYTES)

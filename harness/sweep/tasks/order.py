@@ -48,7 +48,7 @@ class Order(TypedDict):
     Attributes:
         number: Its number in the sweep, from 1.
         folder: The working folder.
-        sweep_id: The id of the sweep's summary run; empty if the task only makes the table of its run's data.
+        sweep_id: The id of the sweep's summary run; empty if the task only creates the table of its run's data.
         rules: See `harness.sweep.leaderboard.Rules`.
         search: Signature of the search to which the trials belong.
         command: The command of the sweep.
@@ -94,7 +94,7 @@ def configs_of(order: Order) -> list[Config]:
 
 
 def require_same_code(order: Order) -> None:
-    """Reject a task of a process whose code differs from this one's."""
+    """Reject a task written by a process whose code differs from this one's."""
     commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
     require(
         order["code"] == code_digest(),

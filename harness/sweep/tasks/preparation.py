@@ -1,6 +1,6 @@
-"""Lets workers make the tables of large sources, so that the driver, which may be on a login node, need not parse them.
+"""Lets workers create the tables of large sources, so that the driver, possibly on a login node, need not parse them.
 
-All tables are made before a task starts, and bad rows are rejected as if the driver had read them.
+All tables are created before a task starts, and bad rows are rejected as if the driver had read them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from harness.sweep.tasks.files import TaskFiles
 from harness.sweep.tasks.order import Order, RuleOrder, RunOrder, code_digest, write_order
 
 PARSED_HERE = 1_000_000_000
-"""Size of a source, in bytes, from which on starting a worker takes less time than parsing the source."""
+"""Size of a source, in bytes, above which starting a worker takes less time than parsing the source."""
 
 FOLDER = "prepare"
 """The folder in the cache for the files of these tasks."""
@@ -37,14 +37,14 @@ _POLL_SECONDS = 0.5
 
 
 def tables_on(cluster: Cluster | None, command: str, display: Display) -> Callable[[Sequence[Config]], None]:
-    """Return the function that makes the tables of configurations if workers are on other machines."""
+    """Return the function that creates the tables of configurations if workers are on other machines."""
     if not cluster or not cluster.is_remote:
         return lambda configs: None
     return lambda configs: prepare_tables(configs, cluster, command, display)
 
 
 def prepare_tables(configs: Sequence[Config], cluster: Cluster, command: str, display: Display) -> None:
-    """Make the tables of large sources on the cluster, unless the cache has them.
+    """Create the tables of large sources on the cluster, unless they are in the cache.
 
     Raises:
         ConfigError: The data cannot be used, or workers have failed.
@@ -60,7 +60,7 @@ def prepare_tables(configs: Sequence[Config], cluster: Cluster, command: str, di
 
 
 class _Preparation:
-    """The tasks that make tables: one for each of them."""
+    """The tasks that create tables, one per table."""
 
     def __init__(
         self, wanted: Mapping[Path, Config], cache: Path, cluster: Cluster, command: str, display: Display
@@ -81,8 +81,8 @@ class _Preparation:
         self._attempts = {files: Attempts(files) for files in self._tables}
 
     def run(self) -> None:
-        """Return once all tables have been made."""
-        self._display.say(f"data:   making {count(len(self._tables), 'table')} on {self._cluster.name}")
+        """Return once all tables have been created."""
+        self._display.say(f"data:   creating {count(len(self._tables), 'table')} on {self._cluster.name}")
         try:
             with defer_signals() as stop:
                 self._wait(stop)
@@ -127,7 +127,7 @@ class _Preparation:
         ended, waiting = set(), []
         for files in sorted(open_tasks, key=lambda files: files.number):
             is_alive = files.number in alive or files.is_held
-            # Where files have other properties on other machines, a worker makes another table than the one expected.
+            # If a file's properties differ between machines, a worker creates a different table from the one expected.
             if self._tables[files].exists() or files.answer():
                 ended.add(files)
                 continue

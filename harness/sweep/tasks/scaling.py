@@ -36,7 +36,7 @@ def rough_seconds(tile: Sequence[Run]) -> float:
 
 
 def passes_of(scans: Sequence[PreparedScan], scratch: str, tasks: int = 1) -> Passes:
-    """Return the passes of one of several tasks over the table that these scans share.
+    """Return the passes that one of several tasks makes over the table that these scans share.
 
     Raises:
         OSError: The folder `scratch` is missing, or its disk is full.

@@ -1,4 +1,4 @@
-"""A worker that makes the table of a sweep's data, before any other task starts. It does not import TensorFlow."""
+"""A worker that creates the table of a sweep's data, before any other task starts. It does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LOCK_SECONDS = 30.0
 
 
 def make_table(files: TaskFiles, order: Order, config: Config) -> None:
-    """Make the table of a configuration's data in the cache, and write an answer for the driver.
+    """Create the table of a configuration's data in the cache, and write the outcome for the driver.
 
     Raises:
-        ConfigError: The data cannot be used; the answer says why.
+        ConfigError: The data cannot be used; the outcome says why.
         TaskHeld: Another worker holds the task.
     """
     said: list[str] = []
@@ -40,7 +40,7 @@ def make_table(files: TaskFiles, order: Order, config: Config) -> None:
 
 
 class _Reading:
-    """Writes how many rows have been read."""
+    """Reports how many rows have been read."""
 
     def __init__(self, files: TaskFiles) -> None:
         self._files, self._node, self._next = files, socket.gethostname(), 0.0

@@ -53,7 +53,7 @@ class TaskSweep(Sweep):
     """The part of a sweep that one worker trains."""
 
     def __init__(self, display: Display, files: TaskFiles, order: Order) -> None:
-        """Take the runs to train, and the file for the result."""
+        """Store the runs to train, and the file for the result."""
         membership = Membership(order["sweep_id"], Rules(**order["rules"]))
         super().__init__(display, command=order["command"], membership=membership)
         self._files, self._order = files, order
@@ -84,7 +84,7 @@ class TaskSweep(Sweep):
         return super()._batch(runs, () if any(has_copies) else scans, executor, bracket, store)
 
     def _read_copy(self, scans: Sequence[PreparedScan], scratch: str) -> bool:
-        """Let the runs of scans read a copy of their table; return False if that would take more time."""
+        """Let the runs of scans read a copy of their table; return False if that would take longer."""
         runs = [run for scan in scans for lane in scan.lanes for run in lane]
         try:
             passes = passes_of(scans, scratch)
