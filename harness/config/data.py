@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from harness.config.any_data import AnyData, Order, Scaling, class_weight, is_boolean, repeated
+from harness.config.any_data import AnyData, Order, Scaling, class_weight, is_boolean, require_distinct
 from harness.config.dialect import Dialect
 from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
@@ -155,8 +155,7 @@ class DataConfig(Dialect, AnyData):
             return  # The names are checked once they are known.
         require(not self.exclude, "data.exclude needs data.features=all or a pattern such as sqft_*.")
         columns = [*self.features, *self.targets]
-        twice = repeated(columns)
-        require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
+        require_distinct("data.features and data.target name", columns)
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
         self._check_names("categorical", columns, "data.features and data.target")
@@ -186,8 +185,7 @@ class DataConfig(Dialect, AnyData):
     def _check_classes(self) -> None:
         # Columns of every format have booleans in lower case, but YAML changes their case.
         self.classes = [label.lower() if is_boolean(label) else label for label in self.classes]
-        twice = repeated(self.classes)
-        require(not twice, f"data.classes names {', '.join(twice)} more than once.")
+        require_distinct("data.classes names", self.classes)
         require(len(self.classes) != 1, "data.classes names only one class; name at least two.")
         self.class_weight = class_weight(self.class_weight)
 

@@ -74,6 +74,16 @@ class RowFiles(Input):
         )
 
 
+def local_addresses(data: DataConfig) -> list[str]:
+    """Return the addresses of the local files in `data.path`.
+
+    Raises:
+        ConfigError: A file does not exist.
+    """
+    names = [data.path] if isinstance(data.path, str) else data.path or []
+    return find_addresses([name for name in names if not scheme(name)], origin_of(data))
+
+
 def only_once(address: str) -> str:
     """Return a message about a stream that would have to be read twice."""
     return f"data.path: {address} is a stream and can be read only once; save it to a file first."

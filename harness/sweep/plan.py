@@ -180,15 +180,27 @@ def prepare(
     return order
 
 
-def rebuild_table(runs: Sequence[Run], progress: ProgressCallback, say: Callable[[str], None]) -> None:
-    """Rebuild, from its source, the damaged table that these runs share.
+def rebuild_table(
+    error: DamagedTable,
+    runs: Sequence[Run],
+    rebuilt: set[Path],
+    progress: ProgressCallback,
+    say: Callable[[str], None],
+) -> None:
+    """Rebuild, from its source, the damaged table that some runs share, and add its folder to those `rebuilt`.
 
     Raises:
+        DamagedTable: The table does not belong to these runs, or is damaged again.
         ConfigError: The source is gone, has changed, or was a stream.
     """
-    config = runs[0].config
-    table = replace_table(runs[0].table, config.data, Path(config.runtime.cache).absolute(), progress, say)
-    for run in runs:
+    damaged = [run for run in runs if run.table.folder == error.folder]
+    if not damaged or error.folder in rebuilt:
+        raise error
+    rebuilt.add(error.folder)
+    config, table = damaged[0].config, damaged[0].table
+    say(f"{error} Rebuilding it from {table.address}.")
+    table = replace_table(table, config.data, Path(config.runtime.cache).absolute(), progress, say)
+    for run in damaged:
         run.table = table
 
 
@@ -263,9 +275,7 @@ def _check_targets(config: Config, table: Table) -> None:
         return
     objective = make_objective(LossPlan(config.loss.value), table)
     for part in table.parts:
-        reader, rows = table.reader(part, table.targets), table.rows(part)
-        for start in range(0, rows, table.page_rows):
-            values_of_targets = reader.read(start, min(start + table.page_rows, rows))
+        for values_of_targets in table.read_pages(part, table.targets):
             for column, values in zip(table.targets, values_of_targets, strict=True):
                 objective.check_targets(column.name, values)
 

@@ -20,7 +20,7 @@ from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
 from harness.sweep.membership import Membership
-from harness.sweep.model_log import describe_unloggable
+from harness.sweep.model_log import describe_unloggable, require_some_model
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
@@ -135,8 +135,7 @@ class Sweep:
             require_same_tiles(self._cluster, configs[0])
         if "GPU" in executor.device and not self._store and not self._cluster:
             for name in sorted([executor.device, *executor.others]):
-                number = name.rpartition(":")[2]
-                self._resources.enter_context(only_one(f"gpu-{number}", self._display.say))
+                self._resources.enter_context(only_one(f"gpu-{name.rpartition(':')[2]}", self._display.say))
         runs = self._planned(configs, commands, executor)
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:
@@ -144,6 +143,8 @@ class Sweep:
         self._describe_data(distinct)
         bracket = bracket_of(runs, self._search)
         scans = prepare_scans(distinct, executor, bracket)
+        if not self._store:
+            require_some_model(distinct)
         for scan in scans if "GPU" not in executor.device and not self._cluster else ():
             if hint := idle_cores(scan.task.cohorts, configs[0].runtime.threads, len(cores())):
                 self._say(f"device: {hint}")
@@ -244,12 +245,11 @@ class Sweep:
         tracker.deliver_leftovers()
         signatures = self._signatures or [run.signature for run in runs]
         identity = self._search_signature or sweep_signature(signatures)
-        name = claim_of(identity, tracker.experiment_id)
-        with locks.exclusive_for(name, self._say) if self._folder else locks.exclusive():
+        claim = claim_of(identity, tracker.experiment_id)
+        with locks.exclusive_for(claim, self._say) if self._folder else locks.exclusive():
             end_abandoned(tracker, reader, locks)
-            record = None
-            if self._folder and not config.runtime.rerun:
-                record = reader.sweep_of_signature(tracker.experiment_id, identity)
+            is_new = not self._folder or config.runtime.rerun
+            record = None if is_new else reader.sweep_of_signature(tracker.experiment_id, identity)
             recorder = (DriverRecorder if self._cluster else Recorder)(
                 *(tracker, self._command, self._folder, device, signatures, record, self._tags),
                 owner=locks.owner,

@@ -160,6 +160,13 @@ def test_each_scan_has_its_own_number_of_lanes() -> None:
     assert " of 4 or 12 lanes" in report.render(sweep, {})
 
 
+def test_all_lanes_shared_a_scan_only_if_there_are_no_more() -> None:
+    rows = [run(10, [0.5], seed=seed, shared_by=2, **{"time/alone_s": 1.0}) for seed in "0123"]
+    (few,), (many,) = (shared_scan(sweep_of(*some).runs.to_dict("records")) for some in (rows[:2], rows))
+    assert "All 2 lanes were trained together by one scan" in few
+    assert "The 2 lanes of a scan were trained together; the time of all scans is" in many
+
+
 def test_the_report_counts_runs_by_how_they_ended() -> None:
     rows = [run(10, [0.5]), *(run(10, [0.9], rate=rate, status="KILLED", pruned_at="1") for rate in ("1", "2"))]
     stopped = run(10, [0.9], rate="3", status="KILLED", pruned_at=None)

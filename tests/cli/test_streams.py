@@ -97,12 +97,12 @@ def test_an_error_that_cannot_be_shown_keeps_its_exit_code(folder: Path) -> None
         assert run(folder, ["compare", "nothing"], ending) == (2, "")
 
 
-def test_a_name_that_the_encoding_lacks_is_escaped(folder: Path) -> None:
+def test_a_name_that_the_encoding_lacks_is_escaped(tmp_path: Path) -> None:
     words = ["data", "describe", "größe\udcff.csv"]
-    (folder / words[-1]).write_text(CSV)
-    for encoding in ("ascii", "latin-1", "utf-8"):
+    (tmp_path / words[-1]).write_text(CSV)
+    for encoding in ("ascii", "utf-8"):
         given = environment() | {"PYTHONIOENCODING": encoding}
-        done = subprocess.run([COMMAND, *words], cwd=folder, env=given, capture_output=True)
+        done = subprocess.run([COMMAND, *words], cwd=tmp_path, env=given, capture_output=True)
         assert (done.returncode, done.stderr) == (0, b"")
         assert rb"e\udcff.csv: 13 rows" in done.stdout
 
