@@ -96,7 +96,7 @@ def add_legend(
         runs: The runs shown in it.
         marker: Marker to use instead of lines.
         rates: The learning rate of the best run of each chunksize.
-        noun: What a row of `runs` is.
+        noun: What a row of `runs` represents, as a noun.
     """
     counts = runs.apply(chunksize, axis=1).value_counts()
     sizes = [size for size in ordered(counts.index) if size != "full"]

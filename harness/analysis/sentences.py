@@ -183,10 +183,13 @@ def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
     intervals = [each.interval for each in repeated if each.interval and each.axis == "epochs"]
     if intervals:
         clear = sum(low > 0 or high < 0 for low, high in intervals)
-        sentences.append(
-            f"With the same epochs, the interval excludes 0 in {clear} of {count(len(intervals), 'comparison')}"
-            + ("." if clear == len(intervals) else "; elsewhere, the difference may be due to chance.")
-        )
+        if clear == len(intervals):
+            found = "every interval excludes 0"
+        elif clear:
+            found = f"{clear} of {len(intervals)} intervals exclude 0; elsewhere, differences may be due to chance"
+        else:
+            found = "no interval excludes 0, so differences may be due to chance"
+        sentences.append(f"With the same epochs, {found}.")
     return sentences
 
 

@@ -130,10 +130,7 @@ def test_several_intervals_are_adjusted() -> None:
         assert found[chunk].adjusted_for == 2
     *_, adjusted, clear = verdict([*found.values()])
     assert "adjusted for 2 comparisons (Holm)" in adjusted
-    assert clear == (
-        "With the same epochs, the interval excludes 0 in 1 of 2 comparisons; elsewhere, the difference may be due to "
-        "chance."
-    )
+    assert clear == ("With the same epochs, 1 of 2 intervals exclude 0; elsewhere, differences may be due to chance.")
 
 
 @pytest.mark.parametrize(
