@@ -63,7 +63,12 @@ SECTIONS = (
     ),
     ("search", "search.", SearchConfig, "How a sweep with an interval searches. See [search.md](search.md)."),
     ("tracking", "tracking.", TrackingConfig, "Where runs are recorded. Not part of a run's signature."),
-    ("runtime", "runtime.", RuntimeConfig, "Speed and memory. Nothing here changes a result beyond float32 rounding."),
+    (
+        "runtime",
+        "runtime.",
+        RuntimeConfig,
+        "Speed and memory. Apart from `precision`, nothing here changes a result beyond float32 rounding.",
+    ),
     (
         "hydra/launcher=workers",
         "hydra.launcher.",

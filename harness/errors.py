@@ -1,6 +1,8 @@
-"""`ConfigError`: the one error type for invalid user input."""
+"""`ConfigError`: the one error type for invalid user input. `causes`: what is behind an error."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 
 class ConfigError(ValueError):
@@ -14,3 +16,11 @@ def require(condition: bool, message: str) -> None:
     """Raise `ConfigError` with `message` unless `condition` holds."""
     if not condition:
         raise ConfigError(message)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then the one that it was raised from or while handling, and so on."""
+    yield error
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+        yield error

@@ -29,7 +29,7 @@ def csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     shown = visible(value)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) and not _is_number(shown) else shown
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) and not is_number(shown) else shown
 
 
 def markdown(text: str) -> str:
@@ -57,7 +57,8 @@ def _visible(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return True if text is a number in Python's notation."""
     try:
         float(text)
     except ValueError:

@@ -1,7 +1,8 @@
-"""Formats numbers as short text for display."""
+"""Formats numbers and lists as short text for display."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 
@@ -26,6 +27,11 @@ def score(value: float) -> str:
 def count(quantity: float, noun: str) -> str:
     """Format a quantity with its noun, in the plural if necessary."""
     return f"{quantity:,.0f} {noun}{'' if quantity == 1 else 's'}"
+
+
+def listed(words: Sequence[str], most: int) -> str:
+    """Join the first `most` words with commas, and indicate if there are more."""
+    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
 
 
 def data_size(number_of_bytes: float) -> str:

@@ -17,7 +17,7 @@ RANDOM = "random"
 """The value of `init` with which a linear model's slopes start at random."""
 
 EXACT = "float32"
-"""What the last layer computes in, whatever `runtime.precision`: its outputs are the predictions."""
+"""Precision of the last layer, whatever `runtime.precision`, since its outputs are the predictions."""
 
 Inputs = int | tuple[int, ...]
 """Number of features, or the shape of one row's input, for images `(height, width, channels)`."""

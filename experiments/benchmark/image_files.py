@@ -22,7 +22,7 @@ def photos(files: Path, count: int) -> Path:
     texture = np.stack([np.asarray(each) for each in wide], axis=-1) + fine / 2
 
     def textured(image: Image.Image, number: int) -> Image.Image:
-        # Moved, so that each image has its own.
+        # Shifted, so that no two images have the same texture.
         moved = np.roll(texture, (number * 37 % PHOTO[1], number * 101 % PHOTO[0]), (0, 1))
         return Image.fromarray(np.clip(np.asarray(image) + moved, 0, 255).astype(np.uint8))
 

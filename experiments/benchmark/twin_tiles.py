@@ -101,7 +101,7 @@ def microseconds(point: Point, loop: Callable, x: Any, y: Any) -> list[float]:
         state, losses = loop(state, x, y, first, np.int32(steps))
         jax.block_until_ready(losses)
         took = time.perf_counter() - begun
-    if not point.is_static:  # Otherwise, the number is part of the program.
+    if not point.is_static:  # If it is static, the number of updates is compiled into the program.
         steps = int(min(point.updates, max(WALL_SECONDS / (took / steps), 4)))
     found = []
     for _ in range(REPEATS):

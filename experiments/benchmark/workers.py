@@ -21,7 +21,7 @@ from experiments.benchmark.timing import Part, span
 
 RUNS, ROWS, EPOCHS = 64, 200_000, 8
 SECONDS = 900
-KILL_AFTER = 15.0  # Seconds after a worker's start, once it trains.
+KILL_AFTER = 15.0  # Seconds after a worker's start, when it is training.
 SWEEP = [
     *(
         "train",

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis.objective import chunksize
 from harness.escaping import figure_label
-from harness.formatting import millions
+from harness.formatting import count, millions
 from harness.tracking.frames import Sweep
 from harness.tracking.run_colour import colour
 
@@ -83,7 +83,11 @@ def scale_axis(axis: Axes, values: pd.Series, label: str, sign: int) -> pd.Serie
 
 
 def add_legend(
-    figure: Figure, runs: pd.DataFrame, marker: str = "", rates: Mapping[str, float] = MappingProxyType({})
+    figure: Figure,
+    runs: pd.DataFrame,
+    marker: str = "",
+    rates: Mapping[str, float] = MappingProxyType({}),
+    noun: str = "run",
 ) -> None:
     """Add a legend of the chunksizes, or of only a few if there are many.
 
@@ -92,6 +96,7 @@ def add_legend(
         runs: The runs shown in it.
         marker: Marker to use instead of lines.
         rates: The learning rate of the best run of each chunksize.
+        noun: What a row of `runs` is.
     """
     counts = runs.apply(chunksize, axis=1).value_counts()
     sizes = [size for size in ordered(counts.index) if size != "full"]
@@ -103,7 +108,7 @@ def add_legend(
         if not marker and size == "full":
             line["linestyle"] = DASHES
         best = f"; best: lr {rates[size]:g}" if size in rates else ""
-        label = f"{size_name(size)} ({counts[size]} run{'s' if counts[size] > 1 else ''}{best})"
+        label = f"{size_name(size)} ({count(counts[size], noun)}{best})"
         entries.append(Line2D([], [], color=colour(size), label=label, **line))
     spacing: dict[str, Any] = {"columnspacing": 1.2, "handlelength": 1.6, "fontsize": 7.5}
     figure.legend(handles=entries, frameon=False, loc="lower center", ncols=4 if rates else LEGEND_ENTRIES, **spacing)

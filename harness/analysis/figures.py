@@ -1,6 +1,6 @@
 """Draws the figures of a sweep, for the report and for notebooks; functions return None if there is nothing to draw.
 
-The full sample is vermilion (Okabe and Ito); chunks go from green through blue to purple as they get longer; the heat
+The full sample is vermilion (Okabe and Ito); chunks are green, blue or purple, darker the longer they are; the heat
 map is viridis.
 """
 
@@ -69,9 +69,9 @@ def _curves(sweep: Sweep, metric: str) -> Figure | None:
             line |= {"marker": "o", "markersize": 4}
         if full:
             line["linestyle"] = style.DASHES
-        fine = by_update[by_update["run_id"] == run_id]
         axes[0].plot(curve["epoch"], curve["value"], **line)
-        axes[1].plot(*((fine if len(fine) else curve)[key] for key in ("updates", "value")), **line)
+        fine = pd.concat([curve, by_update[by_update["run_id"] == run_id]]).drop_duplicates("updates")
+        axes[1].plot(*(fine.sort_values("updates")[key] for key in ("updates", "value")), **line)
     fits = style.scale_axis(axes[0], curves["value"], style.axis_label(sweep, metric), sign(metric))
     off = curves.loc[~fits, "run_id"].nunique()
     note = f" ({off} run{'s' if off > 1 else ''} partly off the scale)" if off else ""

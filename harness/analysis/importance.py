@@ -11,12 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from harness.analysis import figure_style as style
-from harness.analysis.swept import key_name, ordered_levels, swept
+from harness.analysis.swept import LEAST_KEYS, key_name, ordered_levels, swept
 from harness.formatting import count
 from harness.tracking.frames import Sweep
-
-LEAST_KEYS = 3
-"""With fewer swept keys, the curves and the heat map are enough."""
 
 LEAST_RUNS = 8
 """With fewer settings, the importance of three keys cannot be estimated."""

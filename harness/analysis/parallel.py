@@ -15,12 +15,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from harness.analysis import figure_style as style
 from harness.analysis.objective import chunksize
-from harness.analysis.swept import Swept, key_name, level_name, ordered_levels, swept
+from harness.analysis.swept import LEAST_KEYS, Swept, key_name, level_name, ordered_levels, swept
 from harness.formatting import count
 from harness.tracking.frames import Sweep
-
-LEAST_KEYS = 3
-"""With fewer swept keys, the curves and the heat map are enough."""
 
 MOST_LEVELS = 12
 """A key with more numbers than this has a continuous axis; fewer values are spaced evenly."""
@@ -55,7 +52,7 @@ def parallel_coordinates(sweep: Sweep, least_keys: int = LEAST_KEYS) -> Figure |
     _label(axis, names, [*scales, result])
     axis.set_title(_title(data, beyond), fontsize=10, pad=30)
     figure.subplots_adjust(top=1 - 0.85 / figure.get_figheight(), bottom=0.4 / figure.get_figheight())
-    style.add_legend(figure, data.runs)
+    style.add_legend(figure, data.runs, noun="setting")
     return figure
 
 

@@ -29,8 +29,8 @@ MOST_ROWS = 100
 """Maximum number of rows of a table in the terminal."""
 
 
-def show(sweep: Sweep, console: Console, width: int, target: float | None = None) -> None:
-    """Print the tables and sentences of a sweep; trailing columns are left out if they do not fit `width` characters.
+def show(sweep: Sweep, console: Console, target: float | None = None) -> None:
+    """Print the tables and sentences of a sweep; trailing columns are left out if they do not fit the console's width.
 
     `target` is a value of the deciding metric; if it is given, another table shows when runs reach it.
     """
@@ -38,7 +38,7 @@ def show(sweep: Sweep, console: Console, width: int, target: float | None = None
         if heading:
             console.print()
             console.print(Text(f"{heading}:", style="bold"), soft_wrap=not console.is_terminal)
-        _table(columns, console, width)
+        _table(columns, console)
         if sentences:
             console.print()
             _say(sentences, console)
@@ -99,20 +99,20 @@ def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Co
         yield f"To reach {found.metric} {target:g}", target_columns(times_to_target(sweep, target)), []
 
 
-def show_list(columns: list[Column], console: Console, width: int, empty: str) -> None:
+def show_list(columns: list[Column], console: Console, empty: str) -> None:
     """Print a table whose cells are text, or the sentence `empty` if it has no rows."""
     if len(columns[0]) == 1:
         _say([empty], console)
         return
     if not console.is_terminal:
-        console.width = width = 10_000
-    _table(columns, console, width, justify="left")
+        console.width = 10_000
+    _table(columns, console, justify="left")
 
 
-def _table(columns: list[Column], console: Console, width: int, justify: Literal["left", "right"] = "right") -> None:
+def _table(columns: list[Column], console: Console, justify: Literal["left", "right"] = "right") -> None:
     widths = [max(len(line) for cell in column for line in cell.split("\n")) + 1 for column in columns]
     left_out = []
-    while len(columns) > 4 and sum(widths[: len(columns)]) - 1 > width:
+    while len(columns) > 4 and sum(widths[: len(columns)]) - 1 > console.width:
         left_out.append(one_line(columns.pop()[0]))
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
     for title, *_ in columns:

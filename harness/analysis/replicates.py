@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.analysis.confirmed import confirmed_if_any, without_confirmed_trials
 from harness.analysis.objective import objective
-from harness.config.naming import REPLICATES
+from harness.config.naming import REPLICATES, setting_name
 from harness.tracking.frames import Sweep
 from harness.tracking.ranking import LOST, group_numbers, lost
 
@@ -45,8 +45,7 @@ def averaged(sweep: Sweep) -> Sweep:
             row |= some[metrics].mean().to_dict()
             varies = len(some) > 1 and metric in some and some[metric].nunique() > 1
             row |= {LOST: lacks[members.index[0]], COUNT: len(some), SPREAD: some[metric].std() if varies else None}
-        name = row["name"] or ""
-        row["name"] = " ".join(word for word in name.split(" ") if not word.startswith(_NAMES))
+        row["name"] = setting_name(row["name"] or "")
         rows.append(row)
     frame = pd.DataFrame(rows, columns=[*runs.columns, COUNT, SPREAD, LOST]).drop(columns=repeated)
     params = tuple(key for key in sweep.params if key not in repeated)
@@ -67,6 +66,3 @@ def best_of_each(sweep: Sweep, kind: Callable[[Any], str]) -> pd.DataFrame:
     order = pd.DataFrame({"lacks": finished[LOST] > 0, "cost": costs}).sort_values(["lacks", "cost"], kind="stable")
     places = pd.Series(range(len(order)), index=order.index).reindex(finished.index)
     return finished.loc[places.groupby(finished.apply(kind, axis=1)).idxmin()]
-
-
-_NAMES = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)

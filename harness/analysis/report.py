@@ -19,7 +19,7 @@ from harness.config.naming import sweep_name
 from harness.runtime.secrets import shown
 from harness.tracking.frames import Sweep, states
 from harness.tracking.pages import run_page
-from harness.tracking.ranking import ranked
+from harness.tracking.ranking import Objective, ranked
 
 PAGE = "report.html"
 SERVER = "http://127.0.0.1:5000"
@@ -56,16 +56,15 @@ CAPTIONS = {
     "importance": (
         "What matters",
         "How much worse a random forest predicts the order of the finished runs when the values of one key are "
-        "shuffled "
-        "(scikit-learn's permutation importance), as a share of all keys. Runs that did not finish are left out; "
-        "repetitions are averaged.",
+        "shuffled (scikit-learn's permutation importance), as a share of the total over all keys. Runs that did not "
+        "finish are left out; repetitions are averaged.",
     ),
     "parallel": (
         "Settings and results",
         "One line per setting, from its values to its result, for finished runs only, averaged over seeds and splits. "
         "The better the result, the stronger the line; lines that share a value are ordered by their results.",
     ),
-    "costs": ("Cost", "The best runs are at the lower left: low loss at low cost."),
+    "costs": ("Cost", "The best runs are at the {} left: the best results at the lowest cost."),
     "fit": ("Fit", "In gray, a sample of the training rows in original units."),
 }
 """Title and caption of each figure."""
@@ -110,7 +109,7 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
         title=title(sweep),
         server=SERVER,
         style=Markup(STYLE),
-        figures=[(*CAPTIONS[name], Markup(image)) for name, image in images.items()],
+        figures=[(*_caption(name, found), Markup(image)) for name, image in images.items()],
         comparison=_table(comparison_columns(comparisons) if any(each.better for each in comparisons) else []),
         table=_table(run_columns(means, best)),
         samples=[run["sample"] for run in best],
@@ -119,6 +118,11 @@ def render(sweep: Sweep, images: Mapping[str, str]) -> str:
         mistakes=sweep.mistakes,
         more=len(runs) - len(best),
     )
+
+
+def _caption(name: str, objective: Objective) -> tuple[str, str]:
+    title, caption = CAPTIONS[name]
+    return title, caption.format("lower" if objective.sign > 0 else "upper")
 
 
 def _class_table(sweep: Sweep) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from harness.analysis.objective import objective
 from harness.analysis.tables import Column
 from harness.formatting import age, number
 from harness.runtime.secrets import shown
-from harness.tracking.frames import SHORT, row, state_of, typed
-from harness.tracking.run_tags import PRUNED
+from harness.tracking.frames import SHORT, row, run_state, typed
+from harness.tracking.run_tags import sweeps_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -45,7 +45,7 @@ def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
     values = row(run)
     metric = objective(pd.DataFrame([values])).metric
     has_result = run.info.status == "FINISHED" and metric in values
-    sweeps = [sweep[:SHORT] for sweep in run.data.tags.get("sweep", "").split(",") if sweep]
+    sweeps = [sweep[:SHORT] for sweep in sweeps_of(run.data.tags)]
     return [
         run.info.run_id[:SHORT],
         age(time.time() - run.info.start_time / 1000),
@@ -58,6 +58,4 @@ def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
 
 
 def _state(run: Run, *, is_abandoned: bool) -> str:
-    if is_abandoned:
-        return "interrupted"
-    return state_of(run.info.status, diverged="diverged_at" in run.data.tags, pruned=PRUNED in run.data.tags)
+    return "interrupted" if is_abandoned else run_state(run)

@@ -45,9 +45,11 @@ def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
         return []
     if any(has(run, test) for run in finished):
         return [f"{test} is computed on rows that were not used for training or for choosing the best runs."]
-    kinds = [count(size, kind) for size, kind in zip(sizes, ("batch run", "full-sample run"), strict=True) if size]
+    what = "setting" if any(has(run, COUNT) and run[COUNT] > 1 for run in tried) else "run"
+    names = (f"batch {what}", f"full-sample {what}")
+    kinds = [count(size, name) for size, name in zip(sizes, names, strict=True) if size]
     verb = "are" if len(kinds) > 1 else "is"
-    favored = ", especially for the kind with more runs" if min(sizes) and sizes[0] != sizes[1] else ""
+    favored = f", especially for the kind with more {what}s" if min(sizes) and sizes[0] != sizes[1] else ""
     return [
         f"The best of {' and '.join(kinds)} {verb} chosen by the {objective.metric} shown, whose value is therefore "
         f"optimistic{favored}. data.test=0.1 sets rows aside on which only the chosen runs are evaluated."
@@ -116,13 +118,14 @@ def conclusion(runs: Sequence[Run], objective: Objective) -> str:
     if not bests:
         return "No run has finished."
     best = bests[0]
-    text = f"The best run is {best['name']}: {metric} {number(best[metric])} after {count(_updates(best), 'update')}"
+    text = f"The best run is {best['name']}: {metric} {number(best[metric])}{_test(best, objective)} "
+    text += f"after {count(_updates(best), 'update')}"
     if len(bests) == 1:
         return f"{text}{_memory(best)}."
     other = bests[1]
     kind = "full-sample" if other["sample"] == "full" else "batch"
     more = _more(other[metric], best[metric]) if objective.sign > 0 else ""
-    text += f"; the best {kind} run, {other['name']}, reaches {number(other[metric])}{more} "
+    text += f"; the best {kind} run, {other['name']}, reaches {number(other[metric])}{more}{_test(other, objective)} "
     text += f"after {count(_updates(other), 'update')}"
     if not (has(best, _MEMORY) and has(other, _MEMORY)):
         return f"{text}."
@@ -177,6 +180,16 @@ def _repetitions(comparisons: Sequence[Comparison]) -> list[str]:
             f"Intervals are adjusted for {several} comparisons (Holm): if there were no difference anywhere, at most "
             "one sweep in twenty would have an interval that excludes 0."
         )
+    intervals = [each.interval for each in repeated if each.interval and each.axis == "epochs"]
+    if intervals:
+        clear = sum(low > 0 or high < 0 for low, high in intervals)
+        if clear == len(intervals):
+            found = "every interval excludes 0"
+        elif clear:
+            found = f"{clear} of {len(intervals)} intervals exclude 0; elsewhere, differences may be due to chance"
+        else:
+            found = "no interval excludes 0, so differences may be due to chance"
+        sentences.append(f"With the same epochs, {found}.")
     return sentences
 
 
@@ -193,7 +206,7 @@ def shared_scan(runs: Sequence[Run]) -> list[str]:
         return []
     if any(has(run, "time/alone_s") for run in runs):
         together = f"All {lanes} lanes were trained together by one scan, whose time is"
-        if " or " in lanes:
+        if " or " in lanes or len(runs) > int(lanes) * len({run["epochs"] for run in runs}):
             together = f"The {lanes} lanes of a scan were trained together; the time of all scans is"
         return [
             "alone s is a run's number of updates times the time of one update, measured on its own after "

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STATES = ("finished", "diverged", "failed", "interrupted", "pruned")
 
 
-def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width: int) -> None:
+def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console) -> None:
     """Print one line per sweep: id, age, how its runs ended, the best run and the name."""
     titles = ["sweep", "age", "runs", "best run", "result", "name"]
     rows = [
@@ -41,7 +41,7 @@ def show_sweeps(sweeps: Iterable[tuple[Run, list[Run]]], console: Console, width
         for facts in _facts(sweeps)
     ]
     columns = [list(column) for column in zip(titles, *rows, strict=True)]
-    show_list(columns, console, width, "No sweeps yet. Run `harness train -m ...` first.")
+    show_list(columns, console, "No sweeps yet. Run `harness train -m ...` first.")
 
 
 def sweeps_as_csv(sweeps: Iterable[tuple[Run, list[Run]]]) -> str:

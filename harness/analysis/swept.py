@@ -19,6 +19,9 @@ from harness.tracking.frames import Sweep
 NOT_SET = "not set"
 """Shown for runs without a key, such as a setting of another optimizer."""
 
+LEAST_KEYS = 3
+"""With fewer swept keys, the curves and the heat map are enough."""
+
 Level = float | str
 """A value of a key: a number, or text such as `full`."""
 

@@ -166,7 +166,7 @@ def _sides(comparisons: Sequence[Comparison], title: str) -> list[Column]:
         value, std = getattr(each, side), getattr(each, f"{side}_std")
         if value is None:
             return "-"
-        return number(value) + (f"±{std:.1g}" if std is not None else "") + (BETTER if each.better == side else " ")
+        return number(value) + (_spread(std) if std is not None else "") + (BETTER if each.better == side else " ")
 
     return [
         [f"{title}\nfull", *(cell(each, "full") for each in comparisons)],
@@ -187,7 +187,16 @@ def _intervals(comparisons: Sequence[Comparison]) -> list[Column]:
 def _interval(each: Comparison) -> str:
     if each.difference is None or each.interval is None:
         return "-"
-    return f"{each.difference:+.2g} [{each.interval[0]:+.2g}, {each.interval[1]:+.2g}]"
+    mean, low, high = map(_signed, (each.difference, *each.interval))
+    return f"{mean} [{low}, {high}]"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2g}" if abs(value) < 99.5 else f"{value:+,.0f}"
+
+
+def _spread(std: float) -> str:
+    return f"±{std:.1g}" if std < 9.5 else f"±{std:,.0f}"
 
 
 def _cell(value: Any, write: Format = "{:g}".format) -> str:
@@ -224,7 +233,7 @@ def _metric_column(metric: Metric, runs: Sequence[Run], deciding: str) -> Column
     def cell(run: Run) -> str:
         if not has(run, metric.key) or _ending(run):
             return ""
-        spread = f"±{run[SPREAD]:.1g}" if metric.key == deciding and has(run, SPREAD) else ""
+        spread = _spread(run[SPREAD]) if metric.key == deciding and has(run, SPREAD) else ""
         return metric.write(run[metric.key]) + spread
 
     return [metric.title, *map(cell, runs)]

@@ -138,7 +138,7 @@ class App:
         from harness.sweep.plan import prepare
 
         choose_device(settings[0].runtime)  # Checking an optimizer starts TensorFlow, whose settings are then fixed.
-        display = _display()
+        display = _new_display()
         self._signatures = [run.signature for run in prepare(settings, display.reading, display.say)]
         display.clear()
 
@@ -167,7 +167,7 @@ class App:
         configs = self._checked([job])
         from harness.sweep import runner
 
-        with runner.Sweep(_display(), command=self._command, is_part=True) as sweep:
+        with runner.Sweep(_new_display(), command=self._command, is_part=True) as sweep:
             (run,) = sweep.train(configs, [self._command_of(job)])
         return JobResult(run.cost, run.run_id)
 
@@ -178,7 +178,7 @@ class App:
 
         if self._sweep is None:
             self._sweep = runner.Sweep(
-                _display(),
+                _new_display(),
                 command=self._command,
                 folder=self.folder,
                 signatures=self._signatures,
@@ -196,8 +196,7 @@ class App:
         from harness.sweep.preview import preview
 
         if self._configs:
-            display = _display()
-            preview(self._configs, display, display.console, self.search, self.cluster and self.cluster())
+            preview(self._configs, _new_display(), self.search, self.cluster and self.cluster())
 
     def _command_of(self, job: Job) -> str:
         """Return the command that trains a job alone."""
@@ -249,7 +248,7 @@ def _with_names(configs: Sequence[Config]) -> list[Config]:
 
             key = repr(data)
             if key not in known:
-                display = _display()
+                display = _new_display()
                 known[key] = name_features(data, Path(config.runtime.cache), display.reading, display.say)
                 display.clear()
             config = dataclasses.replace(config, data=known[key])
@@ -269,12 +268,10 @@ def to_config(job: Job) -> Config:
     return settings
 
 
-def _display() -> Display:
-    from rich.console import Console
+def _new_display() -> Display:
+    from harness.sweep.display import Display  # Rich takes a moment to import.
 
-    from harness.sweep.display import Display
-
-    return Display(Console())
+    return Display()
 
 
 def _options_of(arguments: Sequence[str]) -> list[str]:

@@ -137,14 +137,12 @@ def reproduce(run_id: str, uri: str | None, data: tuple[str, ...], strict: bool,
 
     RUN is a prefix of an id, `last` or `best`. The exit code is 0 if all metrics are bit-identical, otherwise 1.
     """
-    from rich.console import Console
-
     from harness.cli.reproduce import Request, reproduce
     from harness.sweep.display import Display
 
     records = reader_of(uri)
     full_id = records.run(full_ids(records, run_id)[0]).info.run_id
-    is_equal = reproduce(records, Request(full_id, uri, data, strict, trust), Display(Console()))
+    is_equal = reproduce(records, Request(full_id, uri, data, strict, trust), Display())
     return 0 if is_equal else 1
 
 

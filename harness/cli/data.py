@@ -24,8 +24,6 @@ def data() -> None:
 @finishes_without_output
 def generate(path: Path, rows: float, seed: int) -> None:
     """Write synthetic house sales, modeled on King County, to the CSV file PATH, in constant memory."""
-    from rich.console import Console
-
     from harness.data import synthetic_houses
     from harness.data.ingest import IngestProgress
     from harness.sweep.display import Display
@@ -33,7 +31,7 @@ def generate(path: Path, rows: float, seed: int) -> None:
     require(rows >= 1 and rows == rows // 1, f"--rows must be a positive whole number, not {rows:g}.")
     require(seed >= 0, f"--seed must be at least 0, not {seed}.")
     require(path.parent.is_dir(), f"PATH: no such folder: {path.parent}")
-    display = Display(Console())
+    display = Display()
     synthetic_houses.generate(
         path, int(rows), seed=seed, progress=lambda rows: display.reading(IngestProgress("generating", rows))
     )
@@ -81,12 +79,10 @@ def verify(tables: tuple[str, ...], cache: Path) -> int:
 
     TABLES are names from `harness data list`, or sources; all by default.
     """
-    from rich.console import Console
-
     from harness.data.tables.cache import select_tables, verify_table
     from harness.sweep.display import Display
 
-    display, faults = Display(Console()), 0
+    display, faults = Display(), 0
     for shelved in select_tables(cache, tables):
         fault = verify_table(shelved, display.reading)
         display.clear()

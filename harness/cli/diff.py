@@ -16,9 +16,8 @@ from harness.config.metrics import final_values
 from harness.formatting import count
 from harness.runtime.secrets import shown
 from harness.tracking import artifacts
-from harness.tracking.frames import SHORT, datasets, state_of
+from harness.tracking.frames import SHORT, datasets, run_state
 from harness.tracking.reader import RunReader
-from harness.tracking.run_tags import PRUNED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -52,8 +51,7 @@ def diff(records: RunReader, ids: Sequence[str], console: Console) -> None:
 
 
 def _title(run: Run) -> str:
-    state = state_of(run.info.status, diverged="diverged_at" in run.data.tags, pruned=PRUNED in run.data.tags)
-    return f"{run.info.run_id[:SHORT]}  {shown(run.info.run_name or '')}, {state}"
+    return f"{run.info.run_id[:SHORT]}  {shown(run.info.run_name or '')}, {run_state(run)}"
 
 
 def _differences(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[Difference]:
@@ -78,11 +76,14 @@ def _code(records: RunReader, *runs: Run) -> Iterator[tuple[str, list[Difference
         with tempfile.TemporaryDirectory() as folder:
             texts.append(artifacts.code(records, run, Path(folder)))
     devices = ({"device": run.data.tags.get("device", NONE)} for run in runs)
-    code = [device | _versions(text.get("commits.txt", "")) for device, text in zip(devices, texts, strict=True)]
+    code = [
+        device | artifacts.versions(text.get("commits.txt", "")) for device, text in zip(devices, texts, strict=True)
+    ]
     patches = [{name: text for name, text in each.items() if name.endswith(".patch")} for each in texts]
     changed = [(name, _lines(one), _lines(other)) for name, one, other in _differences(*patches)]
     yield "code", [*_differences(*code), *changed]
-    yield "packages", [*_differences(*(_versions(text.get("packages.txt", "")) for text in texts))]
+    packages = (artifacts.versions(text.get("packages.txt", "")) for text in texts)
+    yield "packages", [*_differences(*packages)]
 
 
 def _lines(patch: str) -> str:
@@ -90,10 +91,6 @@ def _lines(patch: str) -> str:
     if patch == NONE:
         return NONE
     return f"{count(len(patch.splitlines()), 'line')}, {hashlib.blake2b(patch.encode(), digest_size=3).hexdigest()}"
-
-
-def _versions(text: str) -> dict[str, str]:
-    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines()) if version}
 
 
 def _results(*runs: Run) -> Iterator[Difference]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.runtime.secrets import masked_patch
 from harness.sweep.code_version import commits, packages, patches
 from harness.sweep.identity import signature
+from harness.tracking.artifacts import versions
 from harness.tracking.frames import datasets
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def data(ready: plan.Run, run: Run) -> list[str]:
 def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str]:
     """Compare packages, commits, uncommitted changes, configuration and model; `recorded` holds the recorded files."""
     targets = [*ready.config.targets.values()]
-    then, now = _versions(recorded.get("packages.txt", "")), _versions(packages())
+    then, now = versions(recorded.get("packages.txt", "")), versions(packages())
     for name in {**then, **now}:
         yield from differ(name, then.get(name), now.get(name))
-    then, now = _versions(recorded.get("commits.txt", "")), _versions(commits(targets))
+    then, now = versions(recorded.get("commits.txt", "")), versions(commits(targets))
     for name in {**then, **now}:
         yield from differ(f"commit of {name}", then.get(name), now.get(name))
     changes = {name: masked_patch(text) for name, text in patches(targets).items()}
@@ -48,10 +49,6 @@ def code(ready: plan.Run, run: Run, recorded: Mapping[str, str]) -> Iterator[str
 
 def _digest(run: Run) -> str:
     return next((known["digest"] for known in datasets([run])), "")
-
-
-def _versions(text: str) -> dict[str, str]:
-    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines()) if version}
 
 
 def _lines(patch: str | None) -> str:

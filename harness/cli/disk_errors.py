@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from harness.errors import causes
+
 REMEDY = "Free space, or set TMPDIR to another folder; then run the same command again."
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -12,14 +14,10 @@ _WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "d
 
 def explain(error: BaseException) -> str:
     """Return a sentence if `error` or one of its causes is about a full disk, else an empty string."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        seen.append(cause)
+    for cause in causes(error):
         if _is_full(cause):
             name = getattr(cause, "filename2", None) or getattr(cause, "filename", None)
             return f"the disk is full{f': {name}' if name else ''}. {REMEDY}"
-        cause = cause.__cause__ or cause.__context__
     return ""
 
 

@@ -11,6 +11,7 @@ import yaml
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from harness.escaping import is_number
 from harness.runtime.secrets import masked, remember
 
 log = logging.getLogger(__name__)
@@ -71,18 +72,10 @@ class _Dumper(yaml.CSafeDumper):
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
         """Return a string's node."""
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _is_number(text) else None)
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="'" if is_number(text) else None)
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 class MaskingFormatter(logging.Formatter):

@@ -103,7 +103,7 @@ def _run() -> tuple[int, str]:
         from harness.tracking.store_errors import is_damaged, reason
 
         if is_damaged(error):
-            remedy = "Restore it from a backup, or try sqlite3's command .recover on it."
+            remedy = "Restore it from a backup, or try sqlite3's .recover command on it."
             return 2, f"The tracking store is damaged ({reason(error)}). {remedy}"
         if sentence := explain(error):
             return 1, sentence

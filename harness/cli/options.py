@@ -30,9 +30,8 @@ def show_runs(uri: str | None, ids: Sequence[str], target: float | None = None) 
     """Print the comparison of runs."""
     from harness.analysis.render import show
 
-    console, width = new_console()
     records = reader_of(uri)
-    show(records.load(full_ids(records, *ids)), console, width, target)
+    show(records.load(full_ids(records, *ids)), new_console(), target)
 
 
 def full_ids(records: RunReader, *words: str) -> list[str]:
@@ -51,14 +50,14 @@ def reader_of(uri: str | None) -> RunReader:
     return RunReader(tracking_uri(uri))
 
 
-def new_console() -> tuple[Console, int]:
-    """Return the console, and its width in characters."""
+def new_console() -> Console:
+    """Return the console; it is wide enough for tables when the output is not a terminal."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)
-    return console, console.width
+    return console
 
 
 def print_wide(table: RenderableType) -> None:

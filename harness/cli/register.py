@@ -13,6 +13,7 @@ from harness.tracking.frames import SHORT
 from harness.tracking.reader import RunReader
 from harness.tracking.registry import CHAMPION
 from harness.tracking.registry import register as register_model
+from harness.tracking.run_tags import sweeps_of
 
 PORT = 5001
 """The port to suggest; 5000 is that of `harness ui`."""
@@ -22,8 +23,8 @@ def register(records: RunReader, run_id: str, name: str | None) -> list[str]:
     """Register a run's model, and return a message for the user; raises `ConfigError` if this is not possible."""
     run = records.run(run_id)
     name = name or records.experiment(run)
-    sweeps = [sweep for sweep in run.data.tags.get("sweep", "").split(",") if sweep]
-    is_best = any(best_of(*records.named([sweep])) == run.info.run_id for sweep in sweeps[-1:])
+    newest = sweeps_of(run.data.tags)[-1:]
+    is_best = any(best_of(*records.named([sweep])) == run.info.run_id for sweep in newest)
     version = register_model(records, run, name, is_best=is_best)
     alias = f" and alias {CHAMPION}" if is_best else ""
     address = f"models:/{name}@{CHAMPION}" if is_best else f"models:/{name}/{version}"

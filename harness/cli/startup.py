@@ -31,7 +31,7 @@ class Startup:
             click.echo(f"start:  {what}")
             return
         if self._status is None:
-            click.echo(f"start:  {what} ...\r", nl=False)  # Importing rich takes a moment, too.
+            click.echo(f"start:  {what} ...\r", nl=False)  # Importing rich takes a moment too.
             from rich.console import Console
             from rich.status import Status
 

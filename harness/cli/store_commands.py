@@ -54,7 +54,7 @@ def sweeps(uri: str | None, limit: int, as_csv: bool) -> None:
     if as_csv:
         click.echo(sweeps_as_csv(found).rstrip("\n"))
     else:
-        show_sweeps(found, *new_console())
+        show_sweeps(found, new_console())
 
 
 @click.command()
@@ -72,8 +72,8 @@ def runs(uri: str | None, limit: int, as_csv: bool) -> None:
     if as_csv:
         click.echo(render.to_csv(run_list.as_frame(found, abandoned)).rstrip("\n"))
         return
-    console, width = new_console()
-    render.show_list(run_list.run_list(found, abandoned), console, width, "No runs yet. Run `harness train` first.")
+    empty = "No runs yet. Run `harness train` first."
+    render.show_list(run_list.run_list(found, abandoned), new_console(), empty)
     for sentence in run_list.resumable(found, abandoned):
         say(sentence)
 
@@ -90,7 +90,7 @@ def diff(first: str, second: str, uri: str | None) -> None:
     from harness.cli.diff import diff
 
     records = reader_of(uri)
-    diff(records, full_ids(records, first, second), new_console()[0])
+    diff(records, full_ids(records, first, second), new_console())
 
 
 @click.command()

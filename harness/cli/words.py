@@ -51,11 +51,7 @@ def suggestion(word: str) -> str:
     if "," not in value:
         return f"Write {one}."
     several = ",".join(map(_item, value.split(",")))
-    return f"Write {one} for one value, or {_raw(key, several)} for several."
-
-
-def _raw(key: str, value: str) -> str:
-    return shlex.quote(f"{key}={value}")
+    return f"Write {one} for one value, or {shlex.quote(f'{key}={several}')} for several."
 
 
 def _can_parse(word: str) -> bool:

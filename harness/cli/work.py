@@ -20,7 +20,7 @@ from harness.tracking.outbox import StoreUnreachable
 
 
 def work(task: Path, *, trust: bool) -> None:
-    """Train the runs of a task, in the working folder of the sweep's command.
+    """Train the runs of a task, or create its table, in the working folder of the sweep's command.
 
     Raises:
         ConfigError: The task does not exist, or this worker cannot train it as the sweep requires.
@@ -41,12 +41,22 @@ def work(task: Path, *, trust: bool) -> None:
         here = f"cannot enter {order['folder']}, where the sweep was started: {error.strerror}"
         raise ConfigError(f"task {order['number']}: {here}.") from error
     add_cwd_to_path()
+    from harness.sweep.tasks.files import TRY_AGAIN, TaskFiles, TaskHeld
+
+    if not order["sweep_id"]:
+        from harness.sweep.tasks.table_task import make_table
+
+        try:
+            make_table(TaskFiles(task), order, configs[0])
+        except TaskHeld as error:
+            print_error(str(error))
+            raise SystemExit(TRY_AGAIN) from error
+        return
     import_models([] if trust else targets_of(configs))
     gc.freeze()
     from mlflow.exceptions import MlflowException
 
-    from harness.sweep.tasks.files import TRY_AGAIN, TaskFiles
-    from harness.sweep.tasks.worker import TaskHeld, work
+    from harness.sweep.tasks.worker import work
     from harness.tracking.store_errors import cannot_write, is_unreachable
 
     try:

@@ -82,6 +82,7 @@ def is_boolean(label: str) -> bool:
     return label.lower() in ("true", "false")
 
 
-def repeated(names: Sequence[str]) -> list[str]:
-    """Return the names that occur more than once, sorted."""
-    return sorted(name for name, times in Counter(names).items() if times > 1)
+def require_distinct(lists: str, names: Sequence[str]) -> None:
+    """Raise `ConfigError` if `lists`, the beginning of a sentence, contains a name more than once."""
+    twice = ", ".join(sorted(name for name, times in Counter(names).items() if times > 1))
+    require(not twice, f"{lists} {twice} more than once.")

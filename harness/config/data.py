@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from harness.config.any_data import AnyData, Order, Scaling, class_weight, is_boolean, repeated
+from harness.config.any_data import AnyData, Order, Scaling, class_weight, is_boolean, require_distinct
 from harness.config.dialect import Dialect
 from harness.config.limits import MOST_ROWS, SEEDS, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
@@ -27,9 +27,9 @@ class DataConfig(Dialect, AnyData):
     """Where rows come from and which columns to train on.
 
     Attributes:
-        features: Input columns, in the model's order; a pattern such as `sqft_*` stands for all columns that match it,
-            and `all` for all but targets and weights.
-        exclude: Columns or patterns that `features` leaves out.
+        features: Input columns, in the model's order. A pattern such as `sqft_*` selects all columns that match it;
+            `all` selects every column except targets and weights.
+        exclude: Columns or patterns to leave out of `features`.
         target: The column to predict, or a list of numeric columns to predict together.
         path: A CSV or Parquet file; a pattern such as `part-*.csv`, whose files are read in the order of their names;
             or a list of these, read in the order given. Files may be local or at `s3://`, `gs://`, `https://` and
@@ -37,7 +37,7 @@ class DataConfig(Dialect, AnyData):
             generates the built-in data.
         rows: Number of rows of built-in data to generate.
         origin: Where to get the file; shown if it does not exist.
-        log_columns: Features or target to replace by their natural logarithm.
+        log_columns: Features or target to replace with their natural logarithm.
         categorical: Categorical features; each category becomes a model input that is 0 or 1. The target of
             `loss=sparse_categorical_crossentropy` is categorical automatically.
         classes: The classes of that target, in the order of the model's outputs; a row with another label is rejected,
@@ -155,8 +155,7 @@ class DataConfig(Dialect, AnyData):
             return  # The names are checked once they are known.
         require(not self.exclude, "data.exclude needs data.features=all or a pattern such as sqft_*.")
         columns = [*self.features, *self.targets]
-        twice = repeated(columns)
-        require(not twice, f"data.features and data.target name {', '.join(twice)} more than once.")
+        require_distinct("data.features and data.target name", columns)
         self._check_names("log_columns", columns, "data.features and data.target")
         self._check_names("dates", columns, "data.features and data.target")
         self._check_names("categorical", columns, "data.features and data.target")
@@ -186,8 +185,7 @@ class DataConfig(Dialect, AnyData):
     def _check_classes(self) -> None:
         # Columns of every format have booleans in lower case, but YAML changes their case.
         self.classes = [label.lower() if is_boolean(label) else label for label in self.classes]
-        twice = repeated(self.classes)
-        require(not twice, f"data.classes names {', '.join(twice)} more than once.")
+        require_distinct("data.classes names", self.classes)
         require(len(self.classes) != 1, "data.classes names only one class; name at least two.")
         self.class_weight = class_weight(self.class_weight)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from harness.config.any_data import AnyData, Order, Scaling, class_weight, repeated
+from harness.config.any_data import AnyData, Order, Scaling, class_weight, require_distinct
 from harness.config.limits import SEEDS, check_values, require_whole, shown
 from harness.config.objective import CLASSES_LOSS, Loss
 from harness.config.parts import HOLDOUT, check_parts
@@ -145,8 +145,7 @@ class ImagesConfig(AnyData):
             not is_number,
             "data.classes has no effect on labels that are numbers; remove it, or data.label_type=number.",
         )
-        twice = repeated(self.classes)
-        require(not twice, f"data.classes names {', '.join(twice)} more than once.")
+        require_distinct("data.classes names", self.classes)
         require(len(self.classes) > 1, "data.classes must name at least two classes.")
 
     def _check_embed(self) -> None:

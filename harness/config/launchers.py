@@ -36,6 +36,8 @@ class SlurmConfig:
         mem_gb: Memory per job in GiB; None means the partition's default.
         array_parallelism: Maximum number of jobs that run at once.
         setup: Shell commands that each job runs first, such as `module load python`.
+        scratch: Folder on each node's own disk, to which a worker copies the table if that saves time; None means
+            never.
     """
 
     tasks: int | None = None
@@ -45,11 +47,13 @@ class SlurmConfig:
     mem_gb: float | None = None
     array_parallelism: int = 256
     setup: list[str] = field(default_factory=list)
+    scratch: str | None = None
 
     def __post_init__(self) -> None:
         require_whole("hydra.launcher.tasks", self.tasks, 1, 100_000, optional=True)
         # Slurm may send its signal up to two minutes before the time limit, and a worker takes a while to start.
         require_whole("hydra.launcher.timeout_min", self.timeout_min, 5, 10**6)
+        _require_absolute(self.scratch)
         for name, most in (("cpus_per_task", 1024), ("array_parallelism", 100_000)):
             require_whole(f"hydra.launcher.{name}", getattr(self, name), 1, most)
         if self.mem_gb is not None:
@@ -66,16 +70,25 @@ class RayConfig:
         address: Address of the cluster, such as `10.0.0.1:6379`; None means `RAY_ADDRESS`, or the cluster that was
             started on this machine.
         cpus_per_task: Cores per task.
+        scratch: Folder on each node's own disk, to which a worker copies the table if that saves time; None means
+            never.
     """
 
     tasks: int | None = None
     address: str | None = None
     cpus_per_task: int = 1
+    scratch: str | None = None
 
     def __post_init__(self) -> None:
         require_whole("hydra.launcher.tasks", self.tasks, 1, 100_000, optional=True)
         require_whole("hydra.launcher.cpus_per_task", self.cpus_per_task, 1, 1024)
+        _require_absolute(self.scratch)
         require(
             self.address is None or bool(re.fullmatch(r"auto|[^\s/]+:\d+", str(self.address))),
             f"hydra.launcher.address must be HOST:PORT, on a machine of the cluster. Received: {self.address}",
         )
+
+
+def _require_absolute(scratch: str | None) -> None:
+    wanted = "hydra.launcher.scratch must be the absolute path of a folder that exists on each node"
+    require(scratch is None or str(scratch).startswith("/"), f"{wanted}. Received: {scratch}")

@@ -12,6 +12,9 @@ SPLITS = ("data.split_seed", "data.fold")
 REPLICATES = ("seed", *SPLITS)
 """Settings in which repetitions of a run may differ."""
 
+_REPLICATES = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)
+"""How settings of repetitions begin in the name of a run."""
+
 LONGEST_WORD = 40
 """Maximum number of characters of an argument in a sweep's name."""
 
@@ -36,6 +39,11 @@ def varying(runs: Sequence[Mapping[str, object]]) -> list[str]:
     """Return the settings that distinguish runs: chunksize, learning rate, epochs and all others that differ."""
     others = (key for key in differing(runs) if key not in ALWAYS)
     return [*ALWAYS, *(key for key in others if key == PRECISION or not key.startswith(_NOT_COMPARED))]
+
+
+def setting_name(run_name: str) -> str:
+    """Return the name that the repetitions of a run have in common."""
+    return " ".join(word for word in run_name.split(" ") if not word.startswith(_REPLICATES))
 
 
 def sweep_name(command: str) -> str:

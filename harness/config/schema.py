@@ -38,7 +38,7 @@ class Device(Enum):
 
 
 class Precision(Enum):
-    """What models compute in: Keras's dtype policies of the same names."""
+    """The precision in which layers compute, by the name of Keras's dtype policy."""
 
     float32 = "float32"
     mixed_bfloat16 = "mixed_bfloat16"
@@ -138,10 +138,9 @@ class RuntimeConfig:
         device_memory_mb: Limit in MB for TensorFlow's memory on a GPU, and on any device for a resident sample and for
             what a scan needs at once; None means no limit.
         block_rows: Rows read from a table at once; None means as many as fit in 4 MiB.
-        precision: What layers compute in: `float32`, `mixed_bfloat16` or `mixed_float16`, as Keras's dtype policies of
-            the same names. Weights, losses and metrics remain float32. `mixed_float16` scales each run's loss so that
-            its gradients do not vanish, and skips updates whose gradients overflow. Changes results; runs with
-            different precisions are different runs.
+        precision: Keras's dtype policy for the layers: `float32`, `mixed_bfloat16` or `mixed_float16`. Weights, losses
+            and metrics remain float32. `mixed_float16` scales each run's loss so that its gradients do not vanish, and
+            skips updates whose gradients overflow. Changes results; runs with different precisions are different runs.
         full_sample: `streamed` reads the table in blocks; `resident` keeps the whole sample in the device's memory.
         lane_tile: Lanes updated by one call; None means 8, or 1 for models with more than 1,000 weights; on a GPU, all
             lanes that can share a call, up to 1,024 or as many as fit in half of its memory. Unless it is set, tiles

@@ -33,7 +33,7 @@ class SearchConfig:
             from the same trials, and trains the better ones for longer; `tpe` proposes trials in four generations, each
             from the results of those before, and trains all of them to completion. `tpe` needs the extra of the same
             name (`pip install 'harness[tpe]'`).
-        trials: Number of trials; each choice of `each` gets the same number, rounded down. None means 27 for each
+        trials: Number of trials, divided equally among the choices of `each` and rounded down. None means 27 for each
             choice, or as many as `lane_epochs` allows.
         lane_epochs: Limit on the total number of epochs of all trials, not counting `confirm`.
         minutes: Limit on the time of all trials together, not counting `confirm`. Trials then come in generations of 27
@@ -46,8 +46,8 @@ class SearchConfig:
         each: Keys for which each value gets its own trials and rungs.
         prior: `experiment` lets `tpe` also learn from the finished runs of the experiment that differ from the trials
             only in what is searched; these are recorded when the search starts. None ignores such runs.
-        confirm: The best `top` trials of each choice of `each` are retrained with `seeds` other seeds; null skips this
-            step.
+        confirm: How many of the best trials of each choice to retrain (`top`), and with how many other seeds (`seeds`);
+            null skips this step.
     """
 
     name: Sampler = Sampler.halving

@@ -12,6 +12,7 @@ from harness.data.statistics import Column, category_text
 from harness.data.tables.pages import Part
 from harness.data.vocabulary import Vocabulary, plain_number
 from harness.errors import require
+from harness.formatting import listed
 
 if TYPE_CHECKING:
     from harness.data.tables.table import Table
@@ -55,22 +56,21 @@ class ClassVocabulary(Vocabulary):
         known = [word for word, code in self._codes.items() if self._given or code in self._kept]
         trained = {*np.flatnonzero(self._trained).tolist()}
         untrained = [word for word in known if self._codes[word] not in trained]
-        some = ", ".join(untrained[:5]) + (", ..." if len(untrained) > 5 else "")
         remedy = "Name the other labels in data.classes and set data.missing=drop"
         if self._given:
             remedy = f"Leave {'it' if len(untrained) == 1 else 'them'} out of data.classes"
         number = " If it is a number, use a numeric loss, such as loss=mse." if len(untrained) > 5 else ""
         require(
             not untrained,
-            f"{self._column}: no training row has the label {some}. {remedy}, or change data.split_seed or "
-            f"data.holdout.{number}",
+            f"{self._column}: no training row has the label {listed(untrained, 5)}. {remedy}, or change "
+            f"data.split_seed or data.holdout.{number}",
         )
         require(len(known) > 1, f"{self._column} is {''.join(known)} in every row; classes need two labels.")
         return codes
 
     def describe_unknown(self, word: str) -> str:
         """Return a sentence that says why a label is not accepted, and what to do."""
-        some = ", ".join(self._given[:10]) + (", ..." if len(self._given) > 10 else "")
+        some = listed(self._given, 10)
         return f"{self._column} is {word!r}, not one of data.classes ({some}). Add it, or set data.missing=drop."
 
 
@@ -94,9 +94,7 @@ def class_counts(table: Table, part: Part) -> np.ndarray:
     """
     (target,) = table.targets
     counts = np.zeros(max(len(target.categories), 2), np.int64)
-    reader = table.reader(part, [target])
-    for start in range(0, table.rows(part), table.page_rows):
-        (values,) = reader.read(start, min(start + table.page_rows, table.rows(part)))
+    for (values,) in table.read_pages(part, [target]):
         counts += np.bincount(values.astype(np.int64), minlength=len(counts))
     return counts
 
@@ -122,8 +120,8 @@ def class_weights(table: Table, given: Mapping[str, float] | str | None) -> list
     if isinstance(given, Mapping):
         given = {spelled_like(label, names): weight for label, weight in given.items()}
         unknown = ", ".join(label for label in given if label not in names)
-        known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        require(not unknown, f"data.class_weight: {target.name} has no label {unknown}. It has: {known}.")
+        has = f"{target.name} has no label {unknown}. It has: {listed(names, 10)}."
+        require(not unknown, f"data.class_weight: {has}")
         weights = np.array([given.get(name, 1.0) for name in names], np.float64)
     else:
         counts = class_counts(table, "train")
@@ -135,9 +133,8 @@ def class_weights(table: Table, given: Mapping[str, float] | str | None) -> list
 
 def _mean_weight(table: Table, weights: np.ndarray) -> float:
     """Return the mean over the training rows of the class weight times the row weight, which has a mean of 1."""
-    reader, total = table.reader("train", [*table.targets, *table.weights]), 0.0
-    for start in range(0, table.train_rows, table.page_rows):
-        labels, *rest = reader.read(start, min(start + table.page_rows, table.train_rows))
+    total = 0.0
+    for labels, *rest in table.read_pages("train", [*table.targets, *table.weights]):
         products = weights[labels.astype(np.int64)]
         for column, values in zip(table.weights, rest, strict=True):
             products = products * column.own_units(values) / column.mean

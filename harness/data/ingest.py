@@ -19,7 +19,7 @@ from harness.data.selection import BLOCK_BYTES, Chunk, Selection, Words
 from harness.data.source import Booleans
 from harness.data.split import Split
 from harness.data.statistics import Column, Drift, Moments
-from harness.data.tables.manifest import Facts, digest_of
+from harness.data.tables.manifest import Facts
 from harness.data.tables.pages import ALL_PARTS, PARTS, Part, page_rows_of
 from harness.data.tables.table import Table
 from harness.data.tables.writer import PartWriter
@@ -111,15 +111,7 @@ def ingest(
         drift="; ".join(filter(None, found)),
         notes=tuple(filter(None, [rows.describe_dropped()])),
     )
-    return Table(
-        **facts.values(),
-        folder=folder,
-        address=masked(addresses[0]),
-        digest=digest_of(facts, sums),
-        order=data.order,
-        split_seed=data.split_seed,
-        sums=sums,
-    )
+    return Table.of(facts, sums, folder, masked(addresses[0]), data)
 
 
 def _read_all(addresses: Sequence[str], selection: Selection) -> Iterator[tuple[Chunk, int, int]]:

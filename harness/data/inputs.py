@@ -38,6 +38,10 @@ class Input(ABC):
             OSError: The folder cannot be written to, or the disk is full.
         """
 
+    @abstractmethod
+    def size(self) -> int:
+        """Return how many bytes `ingest` reads; 0 if unknown."""
+
     def doubt(self) -> str:
         """Return a warning if the data may be misread, or an empty string."""
         return ""

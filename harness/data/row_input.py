@@ -43,6 +43,10 @@ class RowFiles(Input):
         """Return the fingerprint of each file."""
         return [open_file(address).fingerprint() for address in self.addresses]
 
+    def size(self) -> int:
+        """Return the size of all files; 0 if unknown, as for streams."""
+        return sum(open_file(address).size() for address in self.addresses)
+
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
         """Parse the files and write their columns."""
         with hints(self.addresses, self._data):
@@ -68,6 +72,16 @@ class RowFiles(Input):
             not scheme(address) and open_file(address).fingerprint() != state
             for address, state in zip(self.addresses, fingerprints, strict=True)
         )
+
+
+def local_addresses(data: DataConfig) -> list[str]:
+    """Return the addresses of the local files in `data.path`.
+
+    Raises:
+        ConfigError: A file does not exist.
+    """
+    names = [data.path] if isinstance(data.path, str) else data.path or []
+    return find_addresses([name for name in names if not scheme(name)], origin_of(data))
 
 
 def only_once(address: str) -> str:

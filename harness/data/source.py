@@ -16,6 +16,7 @@ import numpy as np
 from harness.data.selection import Chunk, Selection
 from harness.data.storage.files import File
 from harness.errors import ConfigError, require
+from harness.formatting import listed
 
 FLOAT32_MAX = np.finfo(np.float32).max
 
@@ -85,11 +86,7 @@ def check_names(address: str, names: Sequence[str], columns: Sequence[str]) -> N
         return
     alike = {name.casefold(): name for name in names}
     close = [alike[name] for name in difflib.get_close_matches(missing[0].casefold(), alike, n=3, cutoff=0.5)]
-    hint = (
-        f"Did you mean {' or '.join(close)}?"
-        if close
-        else f"It has: {', '.join(names[:30])}{', ...' if len(names) > 30 else ''}."
-    )
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"It has: {listed(names, 30)}."
     raise ConfigError(f"{address} has no column {', '.join(missing)}. {hint}")
 
 

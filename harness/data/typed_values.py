@@ -35,9 +35,8 @@ def to_column(name: str, values: pa.Array, selection: Selection, locate: Locate)
     elif pa.types.is_time(kind) or pa.types.is_duration(kind):
         return _to_seconds(values)
     else:
-        number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
         require(
-            number or pa.types.is_null(kind),
+            _is_number(kind) or pa.types.is_null(kind),
             f"{locate(0)}: {name} has type {kind}, which is not numeric.{_remedy(name, kind)}",
         )
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
@@ -54,12 +53,12 @@ def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
     kind = values.type
     if not dialect.na_values:
         return values
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if _is_string(kind):
         values = values.cast(pa.string())
         text = values.to_pandas()
         numbers = pd.to_numeric(text, errors="coerce").isin(np.array(dialect.empty_numbers))
         is_mark = (text.str.strip().isin(dialect.na_values) | numbers).to_numpy(bool)
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    elif _is_number(kind):
         # A marker is rounded like the column: as a float32, -9999.999 is a different number.
         precision = kind.to_pandas_dtype() if pa.types.is_floating(kind) else np.float64
         with np.errstate(over="ignore"):
@@ -70,6 +69,14 @@ def _without_marks(values: pa.Array, dialect: Dialect) -> pa.Array:
     else:
         return values
     return pc.if_else(pa.array(is_mark), pa.scalar(None, values.type), values)
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def _milliseconds_of(marks: Sequence[str]) -> np.ndarray:
@@ -96,7 +103,7 @@ def _to_seconds(values: pa.Array) -> np.ndarray:
 def _remedy(name: str, kind: pa.DataType) -> str:
     if pa.types.is_temporal(kind):
         return f" Set {override('data.dates', [name])}."
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if _is_string(kind):
         words = override("data.categorical", [name]), override("data.dates", [name])
         return f" Set {words[0]} for categories or {words[1]} for dates."
     return f" Leave {name} out."

@@ -13,6 +13,7 @@ from harness.errors import ConfigError, require
 from harness.runtime.environment import environment
 from harness.runtime.keras_settings import use_default_settings
 from harness.runtime.onednn import ONEDNN
+from harness.runtime.own_modules import explain
 
 
 def import_tensorflow() -> None:
@@ -61,8 +62,8 @@ def find_target(name: str, key: str = "model._target_") -> Callable:
         target = getattr(importlib.import_module(module), attribute)
     except Exception as error:
         # The module is the user's and may fail in any way.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"{key}: cannot import {name!r} ({reason}). Give the dotted name of a function.") from error
+        text = f"{key}: cannot import {name!r} ({explain(error)}). Give the dotted name of a function."
+        raise ConfigError(text) from error
     require(callable(target), f"{key}: {name} is not a function.")
     return target
 

@@ -11,12 +11,14 @@ import pkgutil
 import site
 import sys
 import sysconfig
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 _NOT_OWN = {"harness", "hydra_plugins", "keras", "tensorflow"}
+_HARNESS = Path(__file__).parents[1]
 _IMPORT_FUNCTIONS = ("import_module", "__import__")
 
 
@@ -47,6 +49,17 @@ def is_installed(name: str) -> bool:
     """Return True if a module is in the standard library or in an installed package that is not editable."""
     spec = _find(name)
     return spec is not None and spec.origin is not None and _is_installed(Path(spec.origin))
+
+
+def explain(error: Exception) -> str:
+    """Return an error's type and message on one line, with the last line of the user's own code that led to it."""
+    name = " ".join(f"{type(error).__name__}: {error}".split())
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_file() and not _is_installed(path) and not path.is_relative_to(_HARNESS):
+            here = Path.cwd()
+            return f"{name} ({path.relative_to(here) if path.is_relative_to(here) else path}, line {frame.lineno})"
+    return name
 
 
 def imported_packages(files: Iterable[Path]) -> set[str]:

@@ -152,12 +152,7 @@ class Batch:
         """
         assert self._checkpoint
         display.clear()
-        runs = [run for run in self._runs if run.table.folder == error.folder]
-        if not runs or error.folder in self._remade:
-            raise error
-        self._remade.add(error.folder)
-        display.say(f"data:   {error} Rebuilding it from {runs[0].table.address}.")
-        rebuild_table(runs, display.reading, display.say)
+        rebuild_table(error, self._runs, self._remade, display.reading, lambda line: display.say(f"data:   {line}"))
         display.clear()
         saved = self._checkpoint.load(display.say)
         states = saved.facts["recorder"]["runs"] if saved else {}

@@ -22,8 +22,9 @@ PLAIN_SECONDS = 10.0  # Time between lines if the output is not a terminal.
 class Display:
     """Prints lines, and shows the progress of the current work."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console | None = None) -> None:
+        """Show it in `console`, by default on standard output."""
+        self.console = console = console or Console()
         # In notebooks, Rich can draw only with ipywidgets.
         self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._bar: Progress | None = None

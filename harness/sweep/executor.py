@@ -82,17 +82,6 @@ class ScanPlan:
     precision: str = "float32"
     bracket: BracketPlan | None = None
 
-    def to_json(self) -> str:
-        """Return the plan as JSON, which preserves floats exactly."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> ScanPlan:
-        """Return the plan written by `to_json`."""
-        values = json.loads(text)
-        bracket = BracketPlan(**values["bracket"]) if values["bracket"] else None
-        return cls(**values | {"lanes": [_lane_plan(lane) for lane in values["lanes"]], "bracket": bracket})
-
 
 class Task(Protocol):
     """A scan that has passed all checks."""
@@ -229,16 +218,26 @@ def model_builder(
 ) -> Callable[[Any], keras.Model]:
     """Return the function that builds `model` as configured, for a number of inputs or the shape of one input.
 
-    Its layers compute in `precision`, a dtype policy of Keras.
+    Its layers compute in `precision`, a Keras dtype policy. It raises `ConfigError` if the model has several outputs.
     """
     build, arguments = find_target(model["_target_"]), model_arguments(model)
     own = (outputs,) if takes_outputs(build, arguments) else ()
 
     def built(inputs: Any) -> keras.Model:
         with dtype_policy(precision):
-            return build(inputs, *own, **arguments)
+            made = build(inputs, *own, **arguments)
+        if getattr(made, "outputs", None) and not isinstance(made, keras.Sequential):  # Others are not built yet.
+            require_one_output(model["_target_"], made.output)
+        return made
 
     return built
+
+
+def require_one_output(target: str, output: Any) -> None:
+    """Reject a model, built by the function `target`, unless its output is a single tensor."""
+    number = len(keras.tree.flatten(output))
+    what = "a single output as a " + type(output).__name__ if number == 1 else f"{number} outputs"
+    require(hasattr(output, "shape"), f"{target} returns a model with {what}. It must return a single tensor.")
 
 
 def takes_outputs(build: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
@@ -268,12 +267,6 @@ def _lane(plan: LanePlan, table: Table, precision: str) -> Lane:
     build = model_builder(plan.model, objective.outputs, precision)
     recipe = Recipe(identity, build, plan.optimizer, objective, shared_as=(identity, *code))
     return Lane(plan.chunk, recipe, plan.seed, plan.learning_rate, tuple(plan.stops), plan.restore)
-
-
-def _lane_plan(values: Mapping[str, Any]) -> LanePlan:
-    rule = values["patience"]
-    loss = LossPlan.of(values["loss"])
-    return LanePlan(**{**values, "loss": loss, "patience": PatienceRule(**rule) if rule else None})
 
 
 def _stopper(plan: ScanPlan) -> Stopper | None:

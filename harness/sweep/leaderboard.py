@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.config.metrics import comparable_metric, cost, deciding_metric, sign
-from harness.config.naming import REPLICATES, SPLITS
+from harness.config.naming import REPLICATES, SPLITS, setting_name
 from harness.sweep.membership import Rank, Rules
 from harness.sweep.plan import Run
 from harness.sweep.summary_state import MEAN, RunResult
@@ -214,8 +214,7 @@ class Leaderboard:
             # A split may lack a metric: a holdout whose rows all have weight 0 has no loss.
             shared = [key for key in result.metrics if all(key in each.metrics for each in all_of_it)]
             result.metrics = {key: mean(each.metrics[key] for each in all_of_it) for key in shared}
-            words = [word for word in result.name.split(" ") if not word.startswith(_REPLICATE)]
-            result.name = " ".join(words) + f"{MEAN}{len(all_of_it)}"
+            result.name = f"{setting_name(result.name)}{MEAN}{len(all_of_it)}"
             for other in others:
                 results[other].score = None
         return [*results.values()]
@@ -285,9 +284,6 @@ def kept_weights(kept: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> d
     """
     numbers = itertools.count()
     return {signature: [arrays[str(next(numbers))] for _ in range(count)] for signature, count in kept.items()}
-
-
-_REPLICATE = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)
 
 
 def _values(run: Run, keys: Sequence[str]) -> list[Any]:

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from harness.config import DataConfig, ImagesConfig, LogModel
 from harness.errors import ConfigError
+from harness.runtime.own_modules import explain
+from harness.sweep.executor import require_one_output
 from harness.sweep.plan import Run
 from harness.tracking.model_saver import RawModel
 from harness.tracking.own_code import check_own_code
@@ -20,10 +22,33 @@ from harness.training.encoding import Encoding
 from harness.training.export import raw_example, raw_model
 
 
+def require_some_model(runs: Sequence[Run]) -> None:
+    """Reject prepared runs if none of their models can be built or called, because of errors in the user's code.
+
+    If only some cannot, these runs fail, and the others are trained.
+
+    Raises:
+        ConfigError: The message names the error and the line that caused it.
+    """
+    if any(run.cohort for run in runs):
+        return
+    encoding, target = Encoding.of(runs[0].table, runs[0].config.data.scaling), runs[0].config.model["_target_"]
+    try:
+        model = runs[0].build_model(encoding.inputs)
+        output = model(np.zeros((2, *encoding.input_shape), np.float32), training=True)
+    except (ConfigError, MemoryError, tf.errors.ResourceExhaustedError):
+        return
+    except Exception as error:
+        raise ConfigError(f"{target} does not build a model that can be trained. {explain(error)}") from error
+    require_one_output(target, output)
+
+
 def describe_unloggable(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield a sentence for each function whose models will not be logged, based on the first run with that function."""
+    """Yield a sentence for each function whose models will not be logged, based on one run with that function."""
     logged = [run for run in runs if run.config.tracking.log_model is not LogModel.none]
-    by_target = {run.config.model["_target_"]: run for run in reversed(logged)}
+    # Prefer runs whose model could be built.
+    ordered = sorted(logged, key=lambda run: run.cohort is None, reverse=True)
+    by_target = {run.config.model["_target_"]: run for run in ordered}
     for target, run in by_target.items():
         if target.partition(".")[0] == "harness":
             continue

@@ -127,9 +127,22 @@ class Group:
 
 
 def prepare(
-    configs: Sequence[Config], progress: ProgressCallback, say: Callable[[str], None] = lambda line: None
+    configs: Sequence[Config],
+    progress: ProgressCallback,
+    say: Callable[[str], None] = lambda line: None,
+    make_tables: Callable[[Sequence[Config]], None] = lambda configs: None,
 ) -> list[Run]:
-    """Check configurations and their data, and return their runs; raises `ConfigError` if one cannot be trained."""
+    """Check configurations and their data, and return their runs.
+
+    Args:
+        configs: The configurations.
+        progress: Called while a source is being read.
+        say: Called with messages about the data.
+        make_tables: Called before tables are opened, after everything that needs no data has been checked.
+
+    Raises:
+        ConfigError: A configuration cannot be trained.
+    """
     for section in ("runtime", "tracking", "objective.metric"):
         values = {repr(operator.attrgetter(section)(config)) for config in configs}
         require(len(values) == 1, f"{section} must be the same for all runs of a sweep, not {len(values)} values.")
@@ -144,6 +157,8 @@ def prepare(
         if (settings := repr(config.optimizer)) not in optimizers:
             optimizers.add(settings)
             check_settings(config.optimizer)
+    make_tables(configs)
+    for config in configs:
         key = repr(replace(config.data, scaling=configs[0].data.scaling))
         cache = Path(config.runtime.cache).absolute()
         if key not in tables:
@@ -165,15 +180,27 @@ def prepare(
     return order
 
 
-def rebuild_table(runs: Sequence[Run], progress: ProgressCallback, say: Callable[[str], None]) -> None:
-    """Rebuild, from its source, the damaged table that these runs share.
+def rebuild_table(
+    error: DamagedTable,
+    runs: Sequence[Run],
+    rebuilt: set[Path],
+    progress: ProgressCallback,
+    say: Callable[[str], None],
+) -> None:
+    """Rebuild, from its source, the damaged table that some runs share, and add its folder to those `rebuilt`.
 
     Raises:
+        DamagedTable: The table does not belong to these runs, or is damaged again.
         ConfigError: The source is gone, has changed, or was a stream.
     """
-    config = runs[0].config
-    table = replace_table(runs[0].table, config.data, Path(config.runtime.cache).absolute(), progress, say)
-    for run in runs:
+    damaged = [run for run in runs if run.table.folder == error.folder]
+    if not damaged or error.folder in rebuilt:
+        raise error
+    rebuilt.add(error.folder)
+    config, table = damaged[0].config, damaged[0].table
+    say(f"{error} Rebuilding it from {table.address}.")
+    table = replace_table(table, config.data, Path(config.runtime.cache).absolute(), progress, say)
+    for run in damaged:
         run.table = table
 
 
@@ -248,9 +275,7 @@ def _check_targets(config: Config, table: Table) -> None:
         return
     objective = make_objective(LossPlan(config.loss.value), table)
     for part in table.parts:
-        reader, rows = table.reader(part, table.targets), table.rows(part)
-        for start in range(0, rows, table.page_rows):
-            values_of_targets = reader.read(start, min(start + table.page_rows, rows))
+        for values_of_targets in table.read_pages(part, table.targets):
             for column, values in zip(table.targets, values_of_targets, strict=True):
                 objective.check_targets(column.name, values)
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +25,7 @@ from harness.sweep.checkpoint import checkpoint_exists
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature
-from harness.sweep.model_log import describe_unloggable
+from harness.sweep.model_log import describe_unloggable, require_some_model
 from harness.sweep.plan import Run, prepare, rebuild_table
 from harness.sweep.run_locks import locks_of
 from harness.sweep.run_state import RunState, find_states
@@ -36,6 +35,7 @@ from harness.sweep.search.search import Search
 from harness.sweep.search.seeds import describe_unseeded
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.preconditions import require_same_tiles, require_server
+from harness.sweep.tasks.preparation import tables_on
 from harness.sweep.tasks.scaling import ScanSeconds, describe_tasks
 from harness.tracking.reader import RunReader
 from harness.tracking.store_identity import store_identity
@@ -48,11 +48,7 @@ EPOCH_VALUES = 10  # Metric values recorded per epoch.
 
 
 def preview(
-    configs: Sequence[Config],
-    display: Display,
-    console: Console,
-    search: Search | None = None,
-    cluster: Cluster | None = None,
+    configs: Sequence[Config], display: Display, search: Search | None = None, cluster: Cluster | None = None
 ) -> None:
     """Print each run's state and the scans to train, with their estimated cost; sources without a table are parsed.
 
@@ -63,13 +59,14 @@ def preview(
     executor = choose_executor(configs[0].runtime)
     if cluster and "GPU" in executor.device:
         require_same_tiles(cluster, configs[0])
-    proposed = prepare(configs, display.reading, display.say)
+    proposed = prepare(configs, display.reading, display.say, tables_on(cluster, "harness plan", display))
     runs = list(dict.fromkeys(proposed))
     own = search_signature(search.facts, [run.signature for run in runs]) if search else ""
     for run in runs:
         run.search = own
     bracket = bracket_of(proposed, search)
     scans = prepare_scans(runs, executor, bracket)
+    require_some_model(runs)
     display.clear()
     uri = tracking_uri(configs[0].tracking.uri)
     states, has_checkpoint = _look_up(runs, uri, executor.device)
@@ -81,7 +78,7 @@ def preview(
     display.say(f"{count(len(runs), 'run')}: {by_state}", "")
     if search:
         display.say(*search.describe(describe_unseeded(runs) if search.trial_seed is not None else ""), "")
-    console.print(_runs_table(states))
+    display.console.print(_runs_table(states))
     todo = [run for run, state in states.items() if not state.has_result and state.name != "running"]
     if has_checkpoint:
         display.say("", "The same command will resume from a checkpoint; these are upper bounds.")
@@ -89,7 +86,7 @@ def preview(
         display.say("")
         share = search.lane_epochs / (search.epochs * len(proposed)) if search else 1.0
         some = scans if len(todo) == len(runs) else prepare_scans(todo, executor, bracket)
-        _print_scans(some, executor, display, console, share, cluster)
+        _print_scans(some, executor, display, share, cluster)
 
 
 def _look_up(runs: Sequence[Run], uri: str, device: str) -> tuple[dict[Run, RunState], bool]:
@@ -120,12 +117,7 @@ def _runs_table(states: dict[Run, RunState]) -> Table:
 
 
 def _print_scans(
-    scans: Sequence[PreparedScan],
-    executor: Executor,
-    display: Display,
-    console: Console,
-    share: float,
-    cluster: Cluster | None,
+    scans: Sequence[PreparedScan], executor: Executor, display: Display, share: float, cluster: Cluster | None
 ) -> None:
     """Print the scans, their cost, and the tasks for a cluster; lanes train for a `share` of their epochs."""
     scans, estimates = _estimate_all(scans, executor, display)
@@ -137,7 +129,7 @@ def _print_scans(
         display.say(f"scan {number}: {data.name}, {rows}, {count(scan.task.epochs, 'epoch')}")
         if scan.task.reduction:
             display.say(f"memory: {scan.task.reduction}")
-        console.print(_cohorts_table(scan, alone := scan.task.time_alone(range(len(scan.lanes)))), "")
+        display.console.print(_cohorts_table(scan, alone := scan.task.time_alone(range(len(scan.lanes)))), "")
         one_by_one += sum(run.updates * alone[lane] for lane in alone for run in scan.lanes[lane])
     folders = {scan.lanes[0][0].table.folder for scan in scans}
     disk = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
@@ -184,13 +176,8 @@ def _estimate_all(
         try:
             return scans, [_estimate(scan) for scan in scans]
         except DamagedTable as error:
-            if error.folder in rebuilt:
-                raise
-            rebuilt.add(error.folder)
             runs = [run for scan in scans for lane in scan.lanes for run in lane]
-            display.say(f"{error} Rebuilding it from its source.")
-            damaged = [run for run in runs if run.table.folder == error.folder]
-            rebuild_table(damaged, display.reading, display.say)
+            rebuild_table(error, runs, rebuilt, display.reading, display.say)
             display.clear()
             scans = prepare_scans(runs, executor)
 

@@ -155,8 +155,7 @@ class Recorder:
                 "time/train_s": event.train_seconds,
             }
             self._tracker.log(run.run_id, metrics, event.epoch)
-            selected = {key: value for key, value in measured.items() if key.endswith("/loss") or key == run.metric}
-            self._tracker.log(run.run_id, by_update(selected), event.updates)
+            self._tracker.log(run.run_id, by_update(measured, run.metric), event.updates)
             updates, losses = event.curve
             keep = thinned(updates, run.updates, run.config.tracking.curve_points)
             self._tracker.log_curve(run.run_id, "train/chunk_loss", updates[keep], losses[keep])
@@ -165,7 +164,7 @@ class Recorder:
         """Record metrics within an epoch for the runs of a lane that have not ended."""
         for run in runs:
             if not run.status and event.updates in run.early_updates:
-                self._tracker.log(run.run_id, by_update(event.metrics), event.updates)
+                self._tracker.log(run.run_id, by_update(event.metrics, run.metric), event.updates)
 
     def stopped(self, runs: Sequence[Run], event: Stopped, train_seconds: float, shared_by: int) -> None:
         """Record the end of those `runs` of a lane that this event stops."""

@@ -1,6 +1,6 @@
 """Tracks which process trains which runs: each lists its claims in a file, next to a lock that it holds while alive.
 
-The kernel releases `flock` locks however a process ends. They work between the processes of one machine, and between
+The kernel releases `flock` locks however a process ends. They work between processes on one machine, and between
 machines on network file systems that forward `flock`, as NFS on Linux does unless mounted with `nolock` or
 `local_lock`. Without `flock`, `filelock` warns and uses lock files that may outlive a killed process.
 """
@@ -96,7 +96,7 @@ class RunLocks:
     def take(self, names: Iterable[str]) -> set[str]:
         """Claim the `names` that no other process has claimed, and return them."""
         with self.exclusive():
-            free = set(names) - self._claimed()
+            free = set(names) - RunLocks.others(self)  # A subclass knows of others elsewhere.
             self._write(self._taken | free)
         return free
 
@@ -117,9 +117,6 @@ class RunLocks:
         Raises:
             ConfigError: The claims of a live process cannot be read.
         """
-        return self._claimed()
-
-    def _claimed(self) -> set[str]:
         claimed: set[str] = set()
         with self.exclusive():
             for path in self._others():

@@ -12,14 +12,14 @@ from harness.data.statistics import Column
 from harness.data.tables.table import Table
 from harness.escaping import markdown
 from harness.sweep.plan import Run
-from harness.tracking.run_tags import PRUNED, STOPPED
+from harness.tracking.run_tags import PRUNED, STOPPED, sweeps_of
 
 
 def set_ended(run: Run, record: Record) -> None:
     """Restore a run's ending from its record; metrics are read separately."""
     tags = record.data.tags
     run.run_id, run.status, run.is_reused = record.info.run_id, record.info.status, True
-    run.sweeps = [sweep for sweep in tags.get("sweep", "").split(",") if sweep]
+    run.sweeps = sweeps_of(tags)
     run.reason = f"diverged at update {tags['diverged_at']}" if "diverged_at" in tags else ""
     if run.status == "FAILED":
         run.reason = run.reason or tags.get("failure", "unknown")
@@ -38,6 +38,6 @@ def dataset_of(table: Table) -> tuple[str, str, str, Sequence[Column], dict[str,
     return Path(table.name).stem, table.address, table.digest, table.columns, parts
 
 
-def by_update(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics under their per-update names."""
-    return {f"{BY_UPDATE}{key}": value for key, value in metrics.items()}
+def by_update(metrics: Mapping[str, float], deciding: str) -> dict[str, float]:
+    """Return the losses and the deciding metric under their per-update names."""
+    return {f"{BY_UPDATE}{key}": value for key, value in metrics.items() if key.endswith("/loss") or key == deciding}

@@ -20,7 +20,7 @@ from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
 from harness.sweep.membership import Membership
-from harness.sweep.model_log import describe_unloggable
+from harness.sweep.model_log import describe_unloggable, require_some_model
 from harness.sweep.plan import Run, prepare
 from harness.sweep.publish import has_report, publish_report, publish_start
 from harness.sweep.recorder import Recorder
@@ -34,6 +34,7 @@ from harness.sweep.search.seeds import describe_unseeded
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.driver import TaskBatch
 from harness.sweep.tasks.preconditions import require_same_tiles, require_server
+from harness.sweep.tasks.preparation import tables_on
 from harness.sweep.tasks.recorder import DriverRecorder
 from harness.tracking.outbox import LeaseLost
 from harness.tracking.reader import RunReader
@@ -71,14 +72,12 @@ class Sweep:
             cluster: Where workers train; None trains in this process.
             membership: The sweep that these runs belong to, if its summary run is kept by another process.
         """
-        self._is_part = is_part
-        self._search, self._search_signature = search, ""
+        self._is_part, self._search, self._search_signature = is_part, search, ""
         self._display, self._command, self._folder = display, command, folder
         self._cluster, self._membership = cluster, membership
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
-        if cluster:
-            self._resources.callback(cluster.close)
+        self._resources.callback(cluster.close if cluster else lambda: None)
         self._store: Store | None = None
         self._batches: list[Batch] = []
         self._ended: dict[str, Run] = {}
@@ -136,8 +135,7 @@ class Sweep:
             require_same_tiles(self._cluster, configs[0])
         if "GPU" in executor.device and not self._store and not self._cluster:
             for name in sorted([executor.device, *executor.others]):
-                number = name.rpartition(":")[2]
-                self._resources.enter_context(only_one(f"gpu-{number}", self._display.say))
+                self._resources.enter_context(only_one(f"gpu-{name.rpartition(':')[2]}", self._display.say))
         runs = self._planned(configs, commands, executor)
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:
@@ -145,6 +143,8 @@ class Sweep:
         self._describe_data(distinct)
         bracket = bracket_of(runs, self._search)
         scans = prepare_scans(distinct, executor, bracket)
+        if not self._store:
+            require_some_model(distinct)
         for scan in scans if "GPU" not in executor.device and not self._cluster else ():
             if hint := idle_cores(scan.task.cohorts, configs[0].runtime.threads, len(cores())):
                 self._say(f"device: {hint}")
@@ -190,7 +190,8 @@ class Sweep:
     def _planned(self, configs: Sequence[Config], commands: Sequence[str], executor: Executor) -> list[Run]:
         """Return the runs of a batch; runs of earlier batches have ended."""
         self._say(f"device: {executor.title}")
-        runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"))
+        make_tables = tables_on(self._cluster, self._command, self._display)
+        runs = prepare(configs, self._display.reading, lambda line: self._say(f"data:   {line}"), make_tables)
         for run, command in zip(runs, commands, strict=False):
             run.command = run.command or command
         if self._search:
@@ -244,12 +245,11 @@ class Sweep:
         tracker.deliver_leftovers()
         signatures = self._signatures or [run.signature for run in runs]
         identity = self._search_signature or sweep_signature(signatures)
-        name = claim_of(identity, tracker.experiment_id)
-        with locks.exclusive_for(name, self._say) if self._folder else locks.exclusive():
+        claim = claim_of(identity, tracker.experiment_id)
+        with locks.exclusive_for(claim, self._say) if self._folder else locks.exclusive():
             end_abandoned(tracker, reader, locks)
-            record = None
-            if self._folder and not config.runtime.rerun:
-                record = reader.sweep_of_signature(tracker.experiment_id, identity)
+            is_new = not self._folder or config.runtime.rerun
+            record = None if is_new else reader.sweep_of_signature(tracker.experiment_id, identity)
             recorder = (DriverRecorder if self._cluster else Recorder)(
                 *(tracker, self._command, self._folder, device, signatures, record, self._tags),
                 owner=locks.owner,
@@ -270,12 +270,10 @@ class Sweep:
             for sentence in describe_rounding(table.columns, scaling):
                 self._say(f"data:   {sentence}")
         for table in {run.table.folder: run.table for run in runs}.values():
-            for note in table.notes:
-                self._say(f"data:   {note}")
+            notes = [*table.notes]
             if (table.dropped or table.filled) and not table.features[0].shape:  # For images, see the notes.
-                filled = count(table.filled, "empty field")
-                self._say(f"data:   {count(table.dropped, 'row')} dropped, {filled} filled")
-            for note in filter(None, map(explain_text, table.features)):
+                notes.append(f"{count(table.dropped, 'row')} dropped, {count(table.filled, 'empty field')} filled")
+            for note in [*notes, *filter(None, map(explain_text, table.features))]:
                 self._say(f"data:   {note}")
             if len(labels := class_names(table.targets[0])) == 2:
                 self._say(f"data:   {table.targets[0].name}: {labels[0]} is 0, {labels[1]} is 1")

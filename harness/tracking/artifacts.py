@@ -16,6 +16,7 @@ from harness.formatting import data_size
 from harness.tracking import recorded_yaml
 from harness.tracking.reader import RunReader
 from harness.tracking.run_search import REPRODUCES
+from harness.tracking.run_tags import sweeps_of
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import mlflow_uri
 
@@ -104,7 +105,7 @@ def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
 
     The files belong to the run or its sweep; the result is empty if neither has them.
     """
-    for run_id in [run.info.run_id, *filter(None, run.data.tags.get("sweep", "").split(","))]:
+    for run_id in [run.info.run_id, *sweeps_of(run.data.tags)]:
         try:
             holder = records.client.get_run(run_id)
             names = [file.path for file in records.client.list_artifacts(run_id) if _CODE.fullmatch(file.path)]
@@ -113,6 +114,11 @@ def code(records: RunReader, run: Run, folder: Path) -> dict[str, str]:
         except (MlflowException, OSError):
             continue  # The sweep may have been deleted.
     return {}
+
+
+def versions(text: str) -> dict[str, str]:
+    """Return the versions in a record of packages or commits, by name."""
+    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines()) if version}
 
 
 def _text(records: RunReader, run: Run, name: str, folder: Path, most: int = MOST_BYTES) -> str:

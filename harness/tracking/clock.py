@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.tracking.records import LATEST
+from harness.tracking.run_pages import experiment_ids
 
 
 class Clock:
@@ -38,7 +39,7 @@ def newest_start(client: MlflowClient) -> int:
     """
     newest = 0
     with contextlib.suppress(MlflowException):  # Runs in the wrong order are better than no runs.
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        experiments = experiment_ids(client)
         for kind in ("run", "sweep"):
             condition = f"tags.kind = '{kind}' AND attributes.start_time <= {LATEST}"
             order = ["attributes.start_time DESC"]

@@ -153,6 +153,11 @@ def state_of(status: str, *, diverged: bool, pruned: bool = False) -> str:
     return "diverged" if diverged else {"KILLED": "interrupted"}.get(status, status.lower())
 
 
+def run_state(run: Run) -> str:
+    """Return how a run ended, as `state_of` describes it."""
+    return state_of(run.info.status, diverged="diverged_at" in run.data.tags, pruned=PRUNED in run.data.tags)
+
+
 def typed(runs: Any) -> pd.DataFrame:
     """Return a table of rows created by `row`; columns with only numbers get numeric types."""
     # Built in one step, because pandas warns about frames to which many columns are added.

@@ -17,6 +17,7 @@ from mlflow.entities import Run as Record
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from harness.tracking.run_pages import all_runs, find_run
 from harness.tracking.source_tags import source_tags
 from harness.tracking.store_errors import is_unreachable
 
@@ -150,12 +151,8 @@ class LeaseCells:
 
     def was_removed(self, session_id: str) -> bool:
         """Return True unless another process has closed or ended a session."""
-        try:
-            return self._client.get_run(session_id).info.status not in (_CLOSED, "KILLED")
-        except MlflowException as error:
-            if is_unreachable(error):
-                raise
-            return True
+        session = find_run(self._client, session_id)
+        return session is None or session.info.status not in (_CLOSED, "KILLED")
 
     def end_runs(self, session_id: str, spared: Collection[str]) -> None:
         """End the runs of a dead process, except those that others have announced in `spared`."""
@@ -164,12 +161,7 @@ class LeaseCells:
                 self._client.set_terminated(record.info.run_id, "KILLED")
 
     def _search(self, condition: str) -> list[Record]:
-        found, token = list[Record](), None
-        while True:
-            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
-            found += page
-            if not (token := page.token):
-                return found
+        return all_runs(self._client, [self._experiment_id], condition)
 
 
 def _session_of(record: Record) -> Session:

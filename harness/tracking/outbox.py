@@ -98,7 +98,7 @@ class Outbox:
         check_own_folder(path.parent)
         self.path = path
         self.rejected = path.with_suffix(".rejected")
-        self.files, self._note = path.with_suffix(".files"), path.with_suffix(".delivered")
+        self.files, self._note = path.with_suffix(".files"), _note_of(path)
         self.is_damaged = self.rejected.exists()
         self._bytes_in_memory, self._longest_file = bytes_in_memory, longest_file
         set_aside_unless_file(lock_of(path))
@@ -110,7 +110,8 @@ class Outbox:
             self._release()  # The process that wrote it may have just delivered everything.
             raise
         self._length = self._whole_lines()
-        self._delivered = min(self._noted(), self._length)
+        set_aside_unless_file(self._note)
+        self._delivered = min(_delivered(path), self._length)
         self._taken = self._delivered
         self._writing = threading.Lock()
 
@@ -229,15 +230,6 @@ class Outbox:
             file.seek(start)
             return [line for line in file.readlines(self._bytes_in_memory) if line.endswith(b"\n")]
 
-    def _noted(self) -> int:
-        """Return how much has been delivered, or 0 if that is unknown; delivering records again is harmless."""
-        try:
-            name, delivered = read_json(self._note, _NOTE_KIND, _NOTE)
-        except (OSError, StateError):
-            set_aside_unless_file(self._note)
-            return 0
-        return max(delivered, 0) if name == self.path.name else 0
-
 
 def new_outbox(folder: Path, store: str) -> Outbox:
     """Create an outbox in `folder` for a store, given its identity."""
@@ -275,11 +267,19 @@ def lock_of(path: Path) -> Path:
 
 def undelivered(path: Path) -> bool:
     """Return True if the outbox at `path` appears to have undelivered records."""
-    try:
-        name, delivered = read_json(path.with_suffix(".delivered"), _NOTE_KIND, _NOTE)
-    except (OSError, StateError):
-        return path.stat().st_size > 0
-    return path.stat().st_size > delivered or name != path.name
+    return path.stat().st_size > _delivered(path)
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_suffix(".delivered")
+
+
+def _delivered(path: Path) -> int:
+    """Return how much of an outbox was delivered, or 0 if that is unknown; delivering records again is harmless."""
+    with contextlib.suppress(OSError, StateError):
+        name, delivered = read_json(_note_of(path), _NOTE_KIND, _NOTE)
+        return max(delivered, 0) if name == path.name else 0
+    return 0
 
 
 def _open(path: Path, *, create: bool) -> int:

@@ -224,8 +224,7 @@ def _place(key: str, module: str, name: str, around: Iterable[str]) -> str:
     require(
         bool(places),
         f"it could not be loaded again, because it uses {what}. Use classes and functions from the top level of a "
-        f"module "
-        "that can be imported.",
+        "module that can be imported.",
     )
     _require_one(name, places)
     return places[0]

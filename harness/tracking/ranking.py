@@ -78,10 +78,7 @@ def ranked(runs: pd.DataFrame, params: tuple[str, ...] = ()) -> list[Run]:
     rows = runs.to_dict("records")
     costs = [found.sign * run[found.metric] if found.decides(run) else math.inf for run in rows]
     lacks = (runs[LOST] if LOST in runs else lost(runs, params) if params else pd.Series(0, runs.index)) > 0
-    if not params:
-        order = sorted(range(len(rows)), key=lambda index: (costs[index] == math.inf, lacks.iloc[index], costs[index]))
-        return [rows[index] for index in order]
-    groups = group_numbers(runs, params)
+    groups = group_numbers(runs, params) if params else pd.Series(range(len(rows)), index=runs.index)
     means = (
         pd.Series(costs, index=runs.index, dtype=float).replace(math.inf, math.nan).groupby(groups).transform("mean")
     )

@@ -8,7 +8,7 @@ FULL_COLOUR = "#D55E00"
 """Full-sample runs: the vermilion of Okabe and Ito's palette, which color-blind people can distinguish from blues."""
 
 _HUES = ("00A76F", "5796A0", "727DE8", "497EC1", "845FE4", "8935FB", "AA1ED7", "963CBD")
-"""Chunks of 1, 10, 100 and so on up to 10 million rows: from green through blue to purple.
+"""Chunks of 1, 10, 100 and so on up to 10 million rows: green, blue or purple, darker the longer the chunks.
 
 All colors have a contrast of at least 3 to 1 with MLflow's light and dark pages, each is a little darker than the last,
 and color-blind people can tell neighbors apart.

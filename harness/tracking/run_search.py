@@ -11,24 +11,20 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from harness.errors import ConfigError, require
+from harness.formatting import listed
 from harness.runtime.secrets import masked
 from harness.tracking._compat_server_version import require_new_enough
 from harness.tracking.client import client_of
 from harness.tracking.foreign import fault
+from harness.tracking.run_pages import PAGE, all_runs, experiment_ids, runs_by_id
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
-
-PAGE = 1000
-"""Number of runs to read at once."""
 
 REPRODUCES = "reproduces"
 """Tag of a run that was trained only to reproduce another one."""
 
 _FEW = 100
 """In an experiment of more than one page, up to this many signatures are looked up one by one."""
-
-
-_IDS_PER_REQUEST = 200
 
 LAST = "last"
 """Refers to the newest run, wherever a run is expected."""
@@ -99,17 +95,15 @@ class RunSearch:
             return newest[0].info.run_id
         if not _ID_PREFIX.fullmatch(word):
             return word
-        experiments = [each.experiment_id for each in self.client.search_experiments()]
-        found = self.client.search_runs(experiments, f"attributes.run_id LIKE '{word}%'", max_results=4)
+        condition = f"attributes.run_id LIKE '{word}%'"
+        found = self.client.search_runs(experiment_ids(self.client), condition, max_results=4)
         names = [f"{run.info.run_id[: len(word) + 4]} ({run.info.run_name})" for run in found]
-        require(len(found) < 2, f"Several ids begin with {word}: {', '.join(names[:3])}{', ...' if names[3:] else ''}.")
+        require(len(found) < 2, f"Several ids begin with {word}: {listed(names, 3)}.")
         return found[0].info.run_id if found else word
 
     def newest_runs(self, limit: int) -> list[Run]:
         """Return the newest runs, without summary runs, at most `limit`, newest first."""
-        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        order = ["attributes.start_time DESC"]
-        return list(self.client.search_runs(experiments, "tags.kind = 'run'", order_by=order, max_results=limit))
+        return self._newest("run", limit)
 
     def run(self, run_id: str) -> Run:
         """Return a run.
@@ -127,15 +121,7 @@ class RunSearch:
             with contextlib.suppress(MlflowException):
                 return {ids[0]: self.client.get_run(ids[0])}
             return {}
-        experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
-        found: dict[str, Run] = {}
-        # Ids are hexadecimal; a quote in a mistyped id would break the condition.
-        valid = [run_id for run_id in ids if run_id.isalnum()]
-        for start in range(0, len(valid), _IDS_PER_REQUEST):
-            named = ", ".join(f"'{run_id}'" for run_id in valid[start : start + _IDS_PER_REQUEST])
-            runs = self.all(experiments, f"attributes.run_id IN ({named})", which=ViewType.ALL)
-            found |= {run.info.run_id: run for run in runs}
-        return found
+        return runs_by_id(self.client, ids, which=ViewType.ALL)
 
     def sweeps(self, limit: int) -> Iterator[tuple[Run, list[Run]]]:
         """Yield the summary run and the runs of each of the newest sweeps."""
@@ -144,9 +130,7 @@ class RunSearch:
 
     def newest_sweeps(self, limit: int) -> list[Run]:
         """Return the newest summary runs, at most `limit`, newest first."""
-        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        order = ["attributes.start_time DESC"]
-        return list(self.client.search_runs(experiments, "tags.kind = 'sweep'", order_by=order, max_results=limit))
+        return self._newest("sweep", limit)
 
     def newest_sweep(self) -> str:
         """Return the id of the newest summary run.
@@ -178,31 +162,17 @@ class RunSearch:
 
         Diverged runs do not count as failed, since the divergence is their result.
         """
-        experiments = [each.experiment_id for each in self.client.search_experiments(ViewType.ALL)]
+        experiments = experiment_ids(self.client, ViewType.ALL)
         failed = "tags.kind = 'run' AND attributes.status = 'FAILED'"
-        found = [run for run in self.all(experiments, failed) if "diverged_at" not in run.data.tags]
-        for run in [*found, *self.all(experiments, "", which=ViewType.DELETED_ONLY)]:
+        found = [run for run in all_runs(self.client, experiments, failed) if "diverged_at" not in run.data.tags]
+        for run in [*found, *all_runs(self.client, experiments, "", which=ViewType.DELETED_ONLY)]:
             models = run.outputs.model_outputs if run.outputs else []
             locations = [self.client.get_logged_model(model.model_id).artifact_location for model in models]
             yield run, [run.info.artifact_uri or "", *locations]
 
-    def all(
-        self,
-        experiments: Sequence[str],
-        condition: str,
-        order: str = "attributes.start_time DESC",
-        which: int = ViewType.ACTIVE_ONLY,
-    ) -> list[Run]:
-        """Return all runs that satisfy a condition, read page by page."""
-        runs, token = [], None
-        while True:
-            page = self.client.search_runs(
-                list(experiments), condition, which, order_by=[order], max_results=PAGE, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
+    def runs_of(self, experiment_id: str) -> list[Run]:
+        """Return all runs of an experiment, without summary runs, newest first."""
+        return all_runs(self.client, [experiment_id], "tags.kind = 'run'")
 
     def of_signatures(self, experiment_id: str, signatures: Sequence[str]) -> dict[str, list[Run]]:
         """Return an experiment's runs by signature, newest first, except those that only reproduce another run."""
@@ -210,9 +180,9 @@ class RunSearch:
         runs = self.client.search_runs([experiment_id], condition, max_results=PAGE)
         if runs.token and len(wanted) <= _FEW:
             conditions = [f"{condition} AND tags.signature = '{signature}'" for signature in wanted]
-            runs = [run for each in conditions for run in self.all([experiment_id], each)]
+            runs = [run for each in conditions for run in all_runs(self.client, [experiment_id], each)]
         elif runs.token:
-            runs = self.all([experiment_id], condition)
+            runs = self.runs_of(experiment_id)
         found: dict[str, list[Run]] = {}
         for run in sorted(runs, key=lambda run: -run.info.start_time):
             if (signature := run.data.tags.get("signature", "")) in wanted and REPRODUCES not in run.data.tags:
@@ -226,12 +196,16 @@ class RunSearch:
 
     def running(self, experiment_id: str) -> list[Run]:
         """Return an experiment's runs and summary runs that have not ended."""
-        runs = self.all([experiment_id], "attributes.status = 'RUNNING'")
+        runs = all_runs(self.client, [experiment_id], "attributes.status = 'RUNNING'")
         return [run for run in runs if run.data.tags.get("kind") in ("run", "sweep")]
 
     def _members(self, sweep: Run) -> list[Run]:
         condition = f"tags.sweep LIKE '%{sweep.info.run_id}%'"
-        return self.all([sweep.info.experiment_id], condition, "attributes.start_time ASC")
+        return all_runs(self.client, [sweep.info.experiment_id], condition, "attributes.start_time ASC")
+
+    def _newest(self, kind: str, limit: int) -> list[Run]:
+        condition, order = f"tags.kind = '{kind}'", ["attributes.start_time DESC"]
+        return list(self.client.search_runs(experiment_ids(self.client), condition, order_by=order, max_results=limit))
 
 
 def require_store(uri: str) -> None:

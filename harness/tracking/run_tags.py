@@ -1,5 +1,9 @@
 """Tags that record how a run ended, shared by the modules that write and read them."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 STOPPED = "stopped_at"
 """The epoch after which a run ended early because it had stopped improving."""
 
@@ -26,3 +30,8 @@ SEARCH = "search"
 
 RESTORED_EPOCH = "restored_epoch"
 """The epoch whose model a run has kept, if that may not be the last epoch."""
+
+
+def sweeps_of(tags: Mapping[str, str]) -> list[str]:
+    """Return the ids of the summary runs to which a run belongs, given its tags."""
+    return [sweep for sweep in tags.get("sweep", "").split(",") if sweep]

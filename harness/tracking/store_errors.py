@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import sqlite3
 import ssl
-from collections.abc import Iterator
 
 import requests
 import sqlalchemy.exc
 from mlflow.exceptions import MlflowException
 
+from harness.errors import causes
 from harness.runtime.secrets import masked
 from harness.runtime.state_files import may_pass
 
@@ -100,8 +101,7 @@ def cannot_write(error: BaseException) -> bool:
     return any(words in reason(error) for words in _CANNOT_WRITE)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    yield error
-    while (cause := error.__cause__ or error.__context__) and not isinstance(cause, KeyError):
-        error = cause
-        yield error
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and its causes up to a `KeyError`, which is an unsuccessful look-up in a library's cache."""
+    first, *others = causes(error)
+    return [first, *itertools.takewhile(lambda cause: not isinstance(cause, KeyError), others)]

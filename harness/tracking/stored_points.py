@@ -16,9 +16,8 @@ from mlflow.tracking import MlflowClient
 from harness.tracking._compat_history import Point, histories
 from harness.tracking.lease_cells import LEASE
 from harness.tracking.records import Record
+from harness.tracking.run_pages import find_run, runs_by_id
 from harness.tracking.store_errors import is_unreachable
-
-_IDS_PER_REQUEST = 100
 
 
 class StoredPoints:
@@ -72,16 +71,11 @@ class StoredPoints:
         return record
 
     def _find_elsewhere(self, run_ids: Iterable[str]) -> None:
-        ids = [run_id for run_id in sorted(run_ids) if run_id.isalnum()]
-        experiments = [each.experiment_id for each in self._client.search_experiments()] if ids else []
-        for start in range(0, len(ids), _IDS_PER_REQUEST):
-            some = ids[start : start + _IDS_PER_REQUEST]
-            named = ", ".join(f"'{run_id}'" for run_id in some)
-            condition = f"attributes.status = 'RUNNING' AND attributes.run_id IN ({named})"
-            running = self._client.search_runs(experiments, condition, max_results=len(some))
-            self._is_elsewhere |= dict.fromkeys(some, False) | {
-                record.info.run_id: self._has_live(record.data.tags.get(LEASE, "")) for record in running
-            }
+        ids = sorted(run_ids)
+        running = runs_by_id(self._client, ids, "attributes.status = 'RUNNING'")
+        self._is_elsewhere |= dict.fromkeys(ids, False) | {
+            run_id: self._has_live(record.data.tags.get(LEASE, "")) for run_id, record in running.items()
+        }
 
     def _has_live(self, session_id: str) -> bool:
         if session_id not in self._is_live:
@@ -93,22 +87,14 @@ class StoredPoints:
 
         A session of this machine may belong to the process that left the records.
         """
-        try:
-            session = self._client.get_run(session_id)
-        except MlflowException as error:
-            if is_unreachable(error):
-                raise
+        if (session := find_run(self._client, session_id)) is None:
             return False
         is_over = session.info.status in ("FINISHED", "KILLED") or session.info.lifecycle_stage != LifecycleStage.ACTIVE
         return not is_over and session.data.tags.get("host") != socket.gethostname()
 
     def _finished(self, run_id: str) -> bool:
-        try:
-            return self._client.get_run(run_id).info.status == "FINISHED"
-        except MlflowException as error:
-            if is_unreachable(error):
-                raise
-            return False  # There is no such run.
+        run = find_run(self._client, run_id)
+        return run is not None and run.info.status == "FINISHED"
 
     def _histories(self, run_ids: Sequence[str], keys: Sequence[str]) -> list[Point]:
         try:

@@ -115,7 +115,7 @@ class Arrangement:
         return tiles
 
     def shrink(self, number: int, updates: int | None = None) -> Mapping[Tile, Sequence[Tile]]:
-        """Replace the tiles of a cohort by smaller ones; return these by the tile that they replace.
+        """Replace the tiles of a cohort with smaller ones; return these, keyed by the tile that they replace.
 
         `updates` is the number of updates made before this; None means that of the most advanced tile.
         """

@@ -17,6 +17,7 @@ from harness.data.classes import class_names
 from harness.data.scaler import Scaler
 from harness.data.statistics import category_text
 from harness.errors import require
+from harness.formatting import listed
 from harness.overrides import override
 from harness.training.objective import Accumulators, Holdout, Objective
 
@@ -50,7 +51,7 @@ class BinaryClassification(Objective):
     def check_targets(self, name: str, values: np.ndarray) -> None:
         """Reject everything but two labels, or 0 and 1."""
         if labels := self.targets[0].categories:
-            shown = ", ".join(map(category_text, labels[:5])) + (", ..." if len(labels) > 5 else "")
+            shown = listed([*map(category_text, labels)], 5)
             require(
                 len(labels) == 2,
                 f"loss=binary_crossentropy needs two labels, but {name} has {len(labels)} ({shown}). "

@@ -115,7 +115,7 @@ class Feed:
         return blocks.block_rows * max(min(self._limits.span_blocks, fitting, -(-blocks.rows // blocks.block_rows)), 1)
 
     def _on_devices(self, block: Block, *, everywhere: bool) -> DeviceBlock:
-        """Send a block to all devices or, if not `everywhere`, to the first that takes it; errors become part of it."""
+        """Send a block to all devices or, if not `everywhere`, to the first that accepts it; the block keeps errors."""
         x = y = None
         others: dict[str, tuple[tf.Tensor, tf.Tensor] | Exception] = {}
         for device in self._devices:
@@ -135,7 +135,7 @@ class Feed:
     def _reduced(self, host: Block | None, block: DeviceBlock, sources: Sources) -> dict[int, Grams]:
         """Return the matrices of a block's slices, from the first device that can compute them.
 
-        `host` has the rows for devices to which they have not been sent.
+        `host` holds the rows for devices to which they have not been sent.
         """
 
         def reduce(source: GramChunks) -> Grams:

@@ -253,7 +253,7 @@ def _of_lane(values: tf.Tensor, lane: int) -> np.ndarray:
 
 
 def _float32(values: Any) -> tf.Tensor:
-    """Return what layers have computed, in whatever precision, as float32."""
+    """Return a value that layers computed in any precision as float32."""
     return tf.cast(values, tf.float32)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 INITIAL, GROWTH_UPDATES = 2.0**15, 2000
-"""The scale at first, and the number of consecutive updates with finite gradients after which it doubles."""
+"""The initial scale, and the number of consecutive updates with finite gradients after which it doubles."""
 
 SMALLEST, LARGEST = 2.0**-100, 2.0**100
-"""Where the scale ends: float16's range is far smaller, so beyond these, gradients are infinite or zero anyway."""
+"""Bounds of the scale; float16's range is far smaller, so gradients beyond them would be infinite or zero anyway."""
 
 
 def start(lanes: int) -> list[np.ndarray]:
@@ -25,7 +25,7 @@ def start(lanes: int) -> list[np.ndarray]:
 
 
 def factor(state: Sequence[tf.Tensor], rows: int) -> Any:
-    """Return what a lane's loss, summed over `rows` rows, is multiplied by: the scale of the mean loss."""
+    """Return the factor that turns a lane's loss, summed over `rows` rows, into its scaled mean."""
     return state[0] / rows
 
 

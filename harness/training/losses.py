@@ -38,11 +38,6 @@ class LossPlan:
         parameters = {name: getattr(config, name) for name in shared}
         return cls(loss.value, class_weights=tuple(class_weights), **parameters)
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> LossPlan:
-        """Return the plan with these values, which may come from JSON."""
-        return cls(**{**values, "class_weights": tuple(values["class_weights"])})
-
 
 class LossKind(NamedTuple):
     """A loss: its objective's class, and a function of its parameters that returns the row loss."""

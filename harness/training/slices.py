@@ -34,7 +34,7 @@ class DeviceBlock(NamedTuple):
         overlap: Number of rows before row `start`.
         x: `[capacity, features]` or `[capacity, *shape]`, as in `harness.data.blocks.Block`, on the first device; None
             if all loops use `grams`, or if it could not be sent there.
-        y: float32 `[capacity, 1]`; None likewise.
+        y: float32 `[capacity, 1]`; None in the same cases.
         grams: Gram matrices of the slices that end in the block, keyed by chunk.
         grams_start: Number of the first row of the block to which `grams` belong; None if it is `start`.
         others: `x` and `y` on other devices, by name, or the error that prevented sending them to a device.

@@ -20,7 +20,7 @@ FLAGS = (
 )
 
 GPU_FLAGS = (
-    # Record whole loops as graphs of kernels, which the GPU runs without the host: docs/gpu.md has the gain.
+    # Record whole loops as graphs of kernels, which the GPU runs without the host: docs/gpu.md gives the speed-up.
     "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,CONDITIONAL,WHILE,DYNAMIC_SLICE_FUSION",
     "--xla_gpu_graph_min_graph_size=1",
 )

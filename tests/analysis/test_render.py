@@ -20,7 +20,7 @@ SWEEP = sweep_of(run("full", [0.9, 0.5], shared_by=2), run(500, [0.6, 0.4], shar
 
 def shown(sweep: Sweep, width: int = 100, target: float | None = None) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    show(sweep, console, width, target)
+    show(sweep, console, target)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
@@ -96,6 +96,8 @@ def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
     assert "0.6±0.1" in row
     assert "0.41±0.01*" in row
     assert "-0.19 [-0.41, +0.034]" in row  # 4.303 times 0.09 / sqrt(3) to each side.
+    lines = shown(seeds([(5000, 1000), (6000, 1500), (7000, 1200)]), 140)
+    assert "6,000±1,000 1,233±252*     3 -4,767 [-7,075, -2,459]" in next(line for line in lines[4:] if "±" in line)
 
 
 def test_csv_has_one_line_per_run_with_everything_recorded() -> None:

@@ -142,7 +142,7 @@ def test_a_setting_that_lost_repetitions_comes_after_the_others() -> None:
     assert best_of(stored) == "2" * 32
 
 
-def test_the_metric_is_no_setting() -> None:
+def test_the_metric_is_not_a_setting() -> None:
     rows = [run(size, [0.5], **{"objective.metric": name}) for size, name in (("full", "val/mae"), (250, "val/loss"))]
     sweep = sweep_of(*rows)
     assert "objective.metric" not in settings(sweep)
@@ -158,6 +158,13 @@ def test_each_scan_has_its_own_number_of_lanes() -> None:
     assert figure is not None
     assert figure.axes[1].get_xlabel() == "training time of the scan, shared by 4 or 12 lanes"
     assert " of 4 or 12 lanes" in report.render(sweep, {})
+
+
+def test_all_lanes_shared_a_scan_only_if_there_are_no_more() -> None:
+    rows = [run(10, [0.5], seed=seed, shared_by=2, **{"time/alone_s": 1.0}) for seed in "0123"]
+    (few,), (many,) = (shared_scan(sweep_of(*some).runs.to_dict("records")) for some in (rows[:2], rows))
+    assert "All 2 lanes were trained together by one scan" in few
+    assert "The 2 lanes of a scan were trained together; the time of all scans is" in many
 
 
 def test_the_report_counts_runs_by_how_they_ended() -> None:

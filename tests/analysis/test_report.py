@@ -170,6 +170,12 @@ def test_figures_have_names() -> None:
     assert list(FIGURES) == list(report.CAPTIONS)
 
 
+@pytest.mark.parametrize(("metric", "corner"), [("val/loss", "lower left"), ("val/r2", "upper left")])
+def test_the_best_runs_are_where_the_caption_says(metric: str, corner: str) -> None:
+    row = run(10, [0.5]) | {"val/r2": 0.5, "objective.metric": metric}
+    assert f"The best runs are at the {corner}" in report.render(sweep_of(row, metric=metric), {"costs": "<svg/>"})
+
+
 def test_a_sample_has_training_rows_in_original_units(tmp_path: Path) -> None:
     x = np.arange(1, 10_001)
     path = tmp_path / "file.csv"

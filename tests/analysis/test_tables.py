@@ -20,7 +20,7 @@ from harness.errors import ConfigError
 from harness.tracking.frames import Sweep
 from harness.tracking.ranking import ranked
 from harness.tracking.reader import RunReader
-from harness.tracking.run_search import PAGE
+from harness.tracking.run_pages import PAGE
 from harness.tracking.tracker import Tracker
 from tests.sweeps import sweep_of
 
@@ -215,7 +215,7 @@ LOST = {key: HOUSES[key] for key in ("chunksize", "epochs", "seed", "loss", "opt
 
 def shown(sweep: Sweep, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    show(sweep, console, width)
+    show(sweep, console)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 

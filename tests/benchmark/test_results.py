@@ -153,7 +153,7 @@ def test_missing_wrong_and_failing_peers_are_remarks(monkeypatch: pytest.MonkeyP
     assert not benchmark.failed
 
 
-def test_a_failing_harness_is_a_remark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failing_harness_is_reported_as_a_remark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def run(name: str, tasks: list[Task]) -> list[Outcome]:
         raise RuntimeError(f"{name} exited with code 1")
 

@@ -141,7 +141,7 @@ def test_items_in_use_stay_even_with_force(cache: Path, shelve: Callable[..., Ta
     assert (folder / "state").exists()
 
 
-def test_a_checkpoint_whose_lock_is_no_file_is_removed(cache: Path) -> None:
+def test_a_checkpoint_whose_lock_is_not_a_file_is_removed(cache: Path) -> None:
     folder = checkpoint(cache, "table")
     (folder / "lock").unlink()
     os.mkfifo(folder / "lock")

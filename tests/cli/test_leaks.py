@@ -66,7 +66,7 @@ def test_a_successful_command_writes_no_secret(tmp_path: Path, port: int, sweep:
 
 
 @pytest.mark.slow
-def test_a_refused_command_shows_no_secret(tmp_path: Path, port: int) -> None:
+def test_a_rejected_command_shows_no_secret(tmp_path: Path, port: int) -> None:
     (tmp_path / "small.csv").write_text(CSV)
     server = f"127.0.0.1:{port}"
     local = [*OPTIONS, "data.path=small.csv"]

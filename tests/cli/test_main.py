@@ -26,6 +26,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -279,6 +280,7 @@ def test_a_run_can_be_repeated_from_its_recorded_command(left: Left) -> None:
         recorded: Any = OmegaConf.load(path)
         config: Any = OmegaConf.to_object(OmegaConf.merge(schema_of(recorded.data), recorded))
         params = {key: str(value) for key, value in config.flat().items() if value is not None}
+        assert params.pop("runtime.precision") == "float32"  # Recorded only if it is another one.
         assert {
             key: value for key, value in params.items() if not value.startswith(("[", "{"))
         }.items() <= run.data.params.items()
@@ -297,7 +299,8 @@ def test_metrics_of_each_epoch(left: Left) -> None:
             assert list(by_update)[-int(epochs) :] == [step * UPDATES[chunksize] for step in steps]
             assert list(by_update.values())[-int(epochs) :] == list(left.curve(run, key).values())
         early = [1, 2] if chunksize == "4" else []  # Before the end of the first epoch.
-        assert list(left.curve(run, "by_update/val/rmse")) == early
+        assert list(left.curve(run, "by_update/val/loss"))[: -int(epochs)] == early
+        assert not left.curve(run, "by_update/val/rmse")
         chunk_losses = left.curve(run, "train/chunk_loss")
         assert list(chunk_losses) == list(range(1, int(epochs) * UPDATES[chunksize] + 1))
         memory = {f"memory/{name}_mb" for name in ("update", "scan", "device")}
@@ -500,6 +503,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     # Hydra sets logging up anew for each job, and would close pytest's own handlers too.
     monkeypatch.setattr(logging.config, "_clearExistingHandlers", close_log)
     terminate = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(main, "atexit", Mock())  # The command's function would end pytest with the command's code.
 
     def call(*words: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["harness", *words])
@@ -652,6 +656,13 @@ def test_a_failing_run_leaves_the_others_alone(trainer: Harness, tmp_path: Path)
     assert [run.info.status for run in (summary, *runs)] == ["FAILED", "FINISHED", "FAILED"]
     assert runs[1].data.tags["failure"] == "RuntimeError: no width of 2"
     assert "diverged_at" not in runs[1].data.tags
+    assert "will not be logged" not in answer.out
+    only = trainer(*(word.replace("1,2", "2") for word in words))
+    sentence = (
+        "breaks.build does not build a model that can be trained. RuntimeError: no width of 2 (breaks.py, line 4)"
+    )
+    assert (only.code, only.err) == (2, f"harness: {sentence}\n")
+    assert len(stored(tmp_path)) == 3
 
 
 @pytest.mark.parametrize(("keep", "models"), [("all", 2), ("none", 0)])
@@ -942,6 +953,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(
     trainer: Harness, tmp_path: Path, number: signal.Signals, code: int, said: str
 ) -> None:
     over = threading.Event()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell ignores it in what it runs in the background.
 
     def interrupt() -> None:
         is_under_way(tmp_path)

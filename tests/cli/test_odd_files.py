@@ -180,7 +180,7 @@ def test_a_workbook_is_refused_in_a_sentence(write: Callable[..., Path]) -> None
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_file_that_is_no_text_is_refused_by_name(write: Callable[..., Path], content: bytes, sentence: str) -> None:
+def test_a_file_that_is_not_text_is_rejected_by_name(write: Callable[..., Path], content: bytes, sentence: str) -> None:
     path = write(content, "homes.csv")
     with pytest.raises(ConfigError, match=re.escape(f"{path} {sentence}")):
         describe(str(path))

@@ -26,6 +26,7 @@ from harness.data.selection import Selection
 from harness.errors import ConfigError
 from harness.tracking.model_saver import RawModel
 from harness.tracking.reader import RunReader
+from harness.tracking.run_pages import all_runs
 from harness.tracking.tracker import Tracker
 
 FILE = "id,b,a,y\n x,1,2,0\n y,3,4,0\n z,5,6.5,0\n"
@@ -260,7 +261,7 @@ def test_numeric_categories_are_matched_by_their_text(
 ) -> None:
     """As in training, an empty or unknown category counts as unknown."""
     records = numeric(tmp_path, bytes_at_once, monkeypatch)
-    (run,) = records.all(["1"], "")
+    (run,) = all_runs(records.client, ["1"], "")
     path = write("c,other\n1,x\n3,x\n,x\n16777217,x\nword,x\n4,x\n\n\n")
     predict(records, run.info.run_id, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n10\n30\n0\n0\n0\n40\n"
@@ -293,7 +294,7 @@ def test_a_model_larger_than_its_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_whose_rows_do_not_fit_into_memory_is_refused() -> None:
     long = keras.Sequential([keras.Input((1,)), keras.layers.RepeatVector(10**12)])
-    with pytest.raises(ConfigError, match=r"The run's model needs 4TB for one row"):
+    with pytest.raises(ConfigError, match=r"The run's model needs 4 TB for one row"):
         rows_per_batch(long)
 
 

@@ -46,7 +46,7 @@ def in_bash(words: str) -> list[str]:
         ("model.units=[8,8]", [8, 8]),
     ],
 )
-def test_words_from_bash_mean_what_they_say(typed: str, value: object) -> None:
+def test_arguments_from_bash_keep_their_meaning(typed: str, value: object) -> None:
     typed = typed.replace("&", r"\&").replace("!", r"\!") if "&" in typed else typed
     (word,) = quote_for_hydra(in_bash(typed))
     assert parsed(word) == value

@@ -71,7 +71,7 @@ def test_last_and_best_stand_for_runs(records: RunReader, ids: Ids) -> None:
 
 
 @pytest.mark.parametrize("word", ["zz", "'", "0" * 32, "Best"])
-def test_what_is_no_id_is_refused(records: RunReader, word: str) -> None:
+def test_anything_but_an_id_is_rejected(records: RunReader, word: str) -> None:
     with pytest.raises(ConfigError, match="No run or sweep with the id"):
         records.run(word)
 
@@ -111,7 +111,7 @@ def test_two_runs_of_different_features_keep_their_results(ids: Ids) -> None:
     ]
 
 
-def test_a_diff_says_what_is_not_the_same(records: RunReader, ids: Ids) -> None:
+def test_a_diff_shows_what_differs(records: RunReader, ids: Ids) -> None:
     console = Console(file=io.StringIO(), width=100)
     diff(records, [ids["slow"], ids["single"]], console)
     slow, single = ids["slow"][:8], ids["single"][:8]

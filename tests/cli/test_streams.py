@@ -85,7 +85,7 @@ def test_commands_that_print_end_with_their_output(folder: Path, words: list[str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["report"], ["train", "--help"], ["clean"], ["data", "verify"]], ids=" ".join)
-def test_commands_that_work_finish_without_it(folder: Path, words: list[str]) -> None:
+def test_commands_that_do_work_finish_without_output(folder: Path, words: list[str]) -> None:
     assert run(folder, words, ">/dev/full") == (1, FULL)
     assert run(folder, words, "| true") == (0, "")
     assert run(folder, words, ">&-") == (0, "")
@@ -97,12 +97,12 @@ def test_an_error_that_cannot_be_shown_keeps_its_exit_code(folder: Path) -> None
         assert run(folder, ["compare", "nothing"], ending) == (2, "")
 
 
-def test_a_name_that_the_encoding_lacks_is_escaped(folder: Path) -> None:
+def test_a_name_that_the_encoding_lacks_is_escaped(tmp_path: Path) -> None:
     words = ["data", "describe", "größe\udcff.csv"]
-    (folder / words[-1]).write_text(CSV)
-    for encoding in ("ascii", "latin-1", "utf-8"):
+    (tmp_path / words[-1]).write_text(CSV)
+    for encoding in ("ascii", "utf-8"):
         given = environment() | {"PYTHONIOENCODING": encoding}
-        done = subprocess.run([COMMAND, *words], cwd=folder, env=given, capture_output=True)
+        done = subprocess.run([COMMAND, *words], cwd=tmp_path, env=given, capture_output=True)
         assert (done.returncode, done.stderr) == (0, b"")
         assert rb"e\udcff.csv: 13 rows" in done.stdout
 

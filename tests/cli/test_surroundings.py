@@ -36,7 +36,7 @@ def test_a_user_without_an_entry_in_the_user_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_temporary_folder_of_any_name(tmp_path: Path) -> None:
+def test_a_temporary_folder_with_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "a,b c=%41'd"
     folder.mkdir()
     environment = os.environ | {"TMPDIR": str(folder)}

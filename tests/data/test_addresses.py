@@ -11,7 +11,7 @@ from harness.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", ["[a]", "a*b", "a?b", "a%41b#c"])
-def test_the_working_folders_name_is_no_pattern(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_folders_name_is_not_a_pattern(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / name
     (folder / "deep").mkdir(parents=True)
     (tmp_path / "a").mkdir()

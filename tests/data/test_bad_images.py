@@ -92,7 +92,7 @@ def test_what_cannot_be_used_is_refused_or_left_out(name: str, folder: Path, mak
     assert table.notes[-1].startswith(f"left out 1: {path} {reason}")
 
 
-def test_files_that_are_no_images_are_skipped(folder: Path, make) -> None:
+def test_files_that_are_not_images_are_skipped(folder: Path, make) -> None:
     for name in ("cat/._0.jpg", ".DS_Store", "dog/Thumbs.db", "dog/.ipynb_checkpoints/0.png", "cat/notes.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")
@@ -317,7 +317,7 @@ def test_labels_that_are_not_classes(folder: Path, make, tmp_path: Path) -> None
     )
 
 
-def test_labels_that_are_no_numbers(folder: Path, make) -> None:
+def test_labels_that_are_not_numbers(folder: Path, make) -> None:
     assert refusal(make, folder, label_type=LabelType.number) == (
         f"{folder}/cat/0.png has the label 'cat', which is not a number{REMEDY}"
     )

@@ -151,7 +151,7 @@ def test_a_pass_may_end_early(table: Table) -> None:
     np.testing.assert_array_equal(joined(blocks), scaled(table, "train"))
 
 
-def test_two_passes_at_once(table: Table) -> None:
+def test_two_simultaneous_passes(table: Table) -> None:
     blocks = blocks_of(table, block_rows=SLICE_ROWS)
     pairs = list(zip(blocks.read(1), blocks.read(2), strict=True))
     assert len(pairs) == 3

@@ -196,7 +196,7 @@ NOTICED_WHEN_OPENED = [
 
 
 @pytest.mark.parametrize("damage", [*NOTICED_WHEN_OPENED, *SOMETHING_ELSE])
-def test_a_damaged_table_is_made_again_when_it_is_opened(case: Case, damage: Callable[[Table], None]) -> None:
+def test_a_damaged_table_is_rebuilt_when_it_is_opened(case: Case, damage: Callable[[Table], None]) -> None:
     damage(case.table)
     said: list[str] = []
     table = case.open(said)
@@ -376,7 +376,7 @@ def data_is_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, forget, garble, Path.unlink, touch, note_is_folder, data_is_folder])
-def test_generated_data_is_believed_only_with_its_checksum(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_generated_data_is_trusted_only_with_its_checksum(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     data = DataConfig(["sqft_living"], "price", rows=500)
     table = open_table(data, tmp_path)
     path = Path(table.address)

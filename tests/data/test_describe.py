@@ -257,7 +257,7 @@ def test_the_target_can_be_given(write, tmp_path: Path) -> None:
         describe("file.csv", target="c")
 
 
-def test_numbers_of_which_one_is_too_large_are_no_category(write) -> None:
+def test_numbers_of_which_one_is_too_large_are_not_a_category(write) -> None:
     content = "a,b,y\n" + "".join(f"{row},{7 + row % 2},{row * 3}\n" for row in range(9)) + "9,1e39,5\n"
     found = overrides(write(content).command)
     assert (found["data.features"], "data.categorical" in found) == (["a"], False)
@@ -280,7 +280,7 @@ def test_several_files_are_one_table(write, tmp_path: Path) -> None:
         assert overrides(found.command)["data.path"] == path
 
 
-def test_of_a_large_file_the_first_rows_are_read(write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_rows_of_a_large_file_are_read(write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.data.profiling.describe.MOST_CELLS", 40)
     content = "a,y\n" + "".join(f"{row},{row % 7}\n" for row in range(1000))
     found = write(content, block_bytes=100)

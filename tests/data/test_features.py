@@ -34,7 +34,7 @@ def test_patterns(write, keys: dict, features: list[str]) -> None:
     assert named(write(HEADER), **keys) == features
 
 
-def test_duplicate_names_are_left_out_with_a_word(write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_duplicate_names_are_left_out_and_reported(write, capsys: pytest.CaptureFixture[str]) -> None:
     assert named(write(HEADER), features="all") == ["id", "sqft_a", "sqft_b", "a*b"]
     assert capsys.readouterr().out == (
         "data.features leaves out note: more than one column has that name. Set data.names to tell them apart.\n"

@@ -137,7 +137,7 @@ def test_a_file_of_one_column(write) -> None:
 
 
 @pytest.mark.parametrize("content", ["a,y\n", "a,y"])
-def test_no_rows_are_no_chunks(write, content: str) -> None:
+def test_no_rows_give_no_chunks(write, content: str) -> None:
     assert read(write(content), "a", "y") == []
 
 

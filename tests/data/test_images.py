@@ -119,7 +119,7 @@ def test_a_test_and_folds_divide_the_images(folder: Path, make, tmp_path: Path) 
     assert (apart.holdout_rows, apart.test_rows) == (3, len(tested["test"]))
 
 
-def test_threads_do_not_show(folder: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_do_not_affect_results(folder: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {*threading.enumerate()}  # Other tests of this process may have left some.
     several = make(folder)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})

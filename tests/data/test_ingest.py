@@ -35,7 +35,7 @@ def test_the_split_of_a_row_does_not_depend_on_its_chunk(seed: int, grain: int) 
 
 @pytest.mark.parametrize("first", [0, 2**40])
 @pytest.mark.parametrize("fraction", [0.001, 0.2, 0.5, 0.999])
-def test_as_many_rows_as_asked_are_held_out(first: int, fraction: float) -> None:
+def test_the_requested_share_of_rows_is_held_out(first: int, fraction: float) -> None:
     count = 100_000
     deviation = math.sqrt(count * fraction * (1 - fraction))
     assert abs(held_out(first, count, fraction, 0).sum() - count * fraction) < 4 * deviation
@@ -59,7 +59,7 @@ def test_a_larger_holdout_contains_a_smaller_one_and_seeds_are_unrelated() -> No
     ],
 )
 @pytest.mark.parametrize("block_bytes", [10, 64, 1000])
-def test_the_split_depends_on_row_and_seed_only(make_table, options: dict, gaps: int, block_bytes: int) -> None:
+def test_the_split_depends_only_on_row_and_seed(make_table, options: dict, gaps: int, block_bytes: int) -> None:
     options = {"features": ["a", "row"], "holdout": 0.3, "split_seed": 5} | options
     table = make_table(numbered(101, gaps=gaps), block_bytes=block_bytes, **options)
     column = options["features"].index("row")

@@ -101,7 +101,7 @@ def test_no_row_is_lost(text: str, block_bytes: int) -> None:
     assert check(text, block_bytes)
 
 
-def test_a_quoted_space_is_no_blank_line() -> None:
+def test_a_quoted_space_is_not_a_blank_line() -> None:
     assert not check('a,c\n1,2\n" "\n')
 
 

@@ -86,7 +86,7 @@ def test_a_changed_source_is_noticed(make_table, write, row: int) -> None:
     assert rows(make_table(path))[-1].tolist() == [7, 70]
 
 
-def test_a_copy_or_hard_link_makes_the_same_table_again(make_table, write, tmp_path: Path) -> None:
+def test_a_copy_or_hard_link_gives_the_same_table(make_table, write, tmp_path: Path) -> None:
     path = write("a,y\n1,2\n")
     table = make_table(path)
     copy, link = tmp_path / "copy.csv", tmp_path / "link.csv"
@@ -190,7 +190,7 @@ def test_a_killed_ingest_leaves_no_table(make_table, write, tmp_path: Path, mome
     assert sorted(folder.name for folder in tables.iterdir()) == sorted([*left, table.folder.name])
 
 
-def test_of_two_processes_one_makes_the_table(make_table, write, tmp_path: Path) -> None:
+def test_one_of_two_processes_creates_the_table(make_table, write, tmp_path: Path) -> None:
     path, program = write(SMALL), PROGRAM.replace("AT_ROW_4", NOTE)
     processes = [start(program, path, tmp_path / "cache") for _ in range(2)]
     found = [process.communicate(timeout=60) for process in processes]
@@ -203,7 +203,7 @@ def test_of_two_processes_one_makes_the_table(make_table, write, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("data", "steps"), [({"path": "file.csv"}, 1), ({"rows": 300}, 2)])
-def test_of_several_threads_one_makes_the_table(
+def test_one_of_several_threads_creates_the_table(
     write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict, steps: int
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -144,7 +144,7 @@ def test_members_with_other_paths_are_not_unpacked(good: Path, canary: Path, tmp
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no archive", b"\x89HDF\r\n\x1a\n"])
-def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_anything_but_a_model_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.keras"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be loaded safely"):

@@ -143,7 +143,7 @@ def test_any_name_of_the_folder_and_the_file_works(
     ),
     gone=st.sets(st.sampled_from(["HOME", "USER", "LOGNAME", "PATH", "LANG", "TMPDIR"])),
 )
-def test_a_bad_place_is_named_and_mended_places_work(
+def test_a_bad_place_is_reported_and_fixed_places_work(
     warm: Warm, expected: dict[tuple[str, str], float], states: dict[str, str], gone: set[str]
 ) -> None:
     with tempfile.TemporaryDirectory() as parent:

@@ -76,7 +76,7 @@ REFUSED = "TensorFlow and Keras cannot be imported ({}). If a Keras setting is t
     ],
 )
 @pytest.mark.slow
-def test_settings_of_keras_do_not_count(tmp_path: Path, content: str, found: str) -> None:
+def test_keras_settings_are_ignored(tmp_path: Path, content: str, found: str) -> None:
     (tmp_path / "keras.json").write_text(content)
     done = python(SETTINGS_IN_USE, KERAS_HOME=str(tmp_path))
     assert done.stdout.rstrip("\n").startswith(found.partition("Expected one of")[0])

@@ -143,7 +143,7 @@ def test_training_in_a_notebook_remembers_the_secrets_of_the_environment(monkeyp
     assert masked(f"login with {CANARY}") == "login with ***"
 
 
-def test_folders_in_the_environment_are_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_folders_in_the_environment_are_not_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "my-project"
     folder.mkdir()
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{folder}/sa.json")

@@ -127,7 +127,7 @@ def test_no_pickle_and_nothing_unexpected_is_loaded(tmp_path: Path, name: str) -
 
 @pytest.mark.parametrize("name", ["state", "state.before", "manifest.json", "lock"])
 @pytest.mark.parametrize("way", ["folder", "link", "fifo"])
-def test_what_is_no_file_is_set_aside(tmp_path: Path, name: str, way: str) -> None:
+def test_anything_but_a_file_is_set_aside(tmp_path: Path, name: str, way: str) -> None:
     folder = tmp_path / "all" / "c"
     folder.mkdir(parents=True)
     canary = tmp_path / "canary"

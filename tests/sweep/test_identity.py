@@ -238,11 +238,14 @@ def test_a_target_that_is_not_a_function_is_refused() -> None:
     ("source", "reason"),
     [
         ("def build(inputs)\n    return 1\n", "SyntaxError: expected ':' (own_model.py, line 1)"),
-        ("import nowhere\n", "ModuleNotFoundError: No module named 'nowhere'"),
-        ("raise RuntimeError('two\\nlines')\n", "RuntimeError: two lines"),
+        ("import nowhere\n", "ModuleNotFoundError: No module named 'nowhere' (own_model.py, line 1)"),
+        ("\nraise RuntimeError('two\\nlines')\n", "RuntimeError: two lines (own_model.py, line 2)"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_refused(own_model: Callable[[str], str], source: str, reason: str) -> None:
+def test_a_module_that_cannot_be_imported_is_refused(
+    own_model: Callable[[str], str], source: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     own_model(source)
     with pytest.raises(ConfigError) as refusal:
         find_target("own_model.build")

@@ -129,7 +129,7 @@ def test_refused(config, change, sentence):
         prepared([config, replace(config, **change)])
 
 
-def test_a_table_found_damaged_while_labels_are_checked_is_made_again(config, tmp_path):
+def test_a_table_found_damaged_while_labels_are_checked_is_rebuilt(config, tmp_path):
     pd.DataFrame({"a": np.arange(50.0), "y": np.arange(50) % 2}).to_csv(tmp_path / "labels.csv", index=False)
     data = DataConfig(["a"], "y", str(tmp_path / "labels.csv"))
     labels = replace(config, loss=Loss.binary_crossentropy, data=data)

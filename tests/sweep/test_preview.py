@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 
 def said_of(folder: Folder, *configs) -> list[str]:
     console = Console(file=StringIO(), width=WIDTH)
-    preview(configs, Display(console), console)
+    preview(configs, Display(console))
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 

@@ -150,7 +150,7 @@ def test_users_cannot_set_the_tags_of_a_run_on_a_gpu(recording: Recording, monke
     assert {"tile", "cuda", "cudnn", "tf32", "gpu_driver", "gpu_memory_mib", "slice_rows"} <= own <= OWN_TAGS
 
 
-def test_a_lane_that_diverges_fails_its_unfinished_runs(recording: Recording) -> None:
+def test_a_diverging_lane_fails_its_unfinished_runs(recording: Recording) -> None:
     runs = recording.runs(1, 3)
     found = recording.record(runs, [epoch(1, 3.0), Stopped(0, 1, (1,), WEIGHTS), Diverged(0, 11)])
     assert (found["1"].info.status, found["3"].info.status) == ("FINISHED", "FAILED")

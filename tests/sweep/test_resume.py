@@ -375,7 +375,7 @@ def test_a_scan_that_cannot_be_prepared_leaves_the_checkpoints(
 
 @pytest.mark.parametrize("lost", ["key = 'val/loss' AND step = 1", "True"])
 @pytest.mark.slow
-def test_records_that_were_lost_are_made_again(
+def test_lost_records_are_recreated(
     folder: Folder,
     undisturbed: Folder,
     stop_after: Callable[[int | None], None],
@@ -402,7 +402,7 @@ def test_records_that_were_lost_are_made_again(
 
 @pytest.mark.parametrize("is_gone", [False, True])
 @pytest.mark.slow
-def test_a_table_found_damaged_in_a_scan_is_made_again(
+def test_a_table_found_damaged_in_a_scan_is_rebuilt(
     folder: Folder, undisturbed: Folder, monkeypatch: pytest.MonkeyPatch, is_gone: bool
 ) -> None:
     monkeypatch.setattr(Checkpoint, "due", True)
@@ -434,7 +434,7 @@ def test_a_table_found_damaged_in_a_scan_is_made_again(
 
 @pytest.mark.parametrize("rerun", [False, True])
 @pytest.mark.slow
-def test_a_table_found_damaged_after_its_checkpoints_were_lost_is_made_again(
+def test_a_table_found_damaged_after_its_checkpoints_were_lost_is_rebuilt(
     folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch, rerun: bool
 ) -> None:
     """Training starts over in the same runs, and counts their points from the beginning."""

@@ -129,7 +129,7 @@ def test_claims_do_not_depend_on_the_number_of_the_device(tmp_path: Path, monkey
     assert claims_folder(uri, client) == before
 
 
-def test_the_users_folder_depends_on_the_user_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_users_folder_depends_only_on_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Not on the environment, and not on an entry in the user database."""
     program = "from harness.runtime.user_folder import user_folder; print(user_folder())"
     no_user = "import pwd\ndef unknown(*_): raise KeyError\npwd.getpwuid = pwd.getpwnam = unknown\n"

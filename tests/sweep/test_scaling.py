@@ -27,7 +27,7 @@ def run(epochs: int = 10, weights: int = 2000) -> Any:
 
 
 def cluster(size: int = 64, tasks: int | None = None, cores: int = 1) -> Any:
-    return SimpleNamespace(name="Slurm", tasks=tasks, size=lambda: size, cores=lambda tasks: cores)
+    return SimpleNamespace(name="Slurm", tasks=tasks, scratch=None, size=lambda: size, cores=lambda tasks: cores)
 
 
 def scan() -> Any:

@@ -193,7 +193,7 @@ def test_tpe_proposes_from_results_and_the_same_again() -> None:
     assert run() == run()
 
 
-def test_a_budget_in_time_is_recorded_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_budget_is_recorded_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time_budget.time, "monotonic", lambda: now)
 
@@ -222,7 +222,7 @@ def test_a_budget_in_time_is_recorded_and_repeated(monkeypatch: pytest.MonkeyPat
     assert run(100, "not a record") == (whole[:54], "over")
 
 
-def test_the_effort_of_a_budget_in_time_is_told() -> None:
+def test_the_effort_of_a_time_budget_is_described() -> None:
     found = search(minutes=2.5)
     assert found.describe()[:2] == [
         "search: halving, 27 trials at a time for each of 2 choices of chunksize, at most 2.5 minutes",

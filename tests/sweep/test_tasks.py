@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -18,6 +21,7 @@ from rich.console import Console
 
 from harness.cli.work import work
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
+from harness.data.tables.table import Table
 from harness.errors import ConfigError
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
@@ -26,7 +30,8 @@ from harness.sweep.runner import Sweep
 from harness.sweep.tasks import driver, worker
 from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
-from harness.sweep.tasks.files import TRY_AGAIN, Job, Status, TaskFiles
+from harness.sweep.tasks.files import TRY_AGAIN, Job, Status, TaskFiles, TaskHeld
+from harness.sweep.tasks.local_table import Passes, local_copy
 from harness.sweep.tasks.order import configs_of, read_order, write_order
 from harness.sweep.tasks.partition import partition
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
@@ -117,7 +122,7 @@ class Inside(Cluster):
             worker.work(task, order, configs_of(order), Console(file=StringIO(), width=200))
         except ConfigError:
             task.note_exit(2)
-        except worker.TaskHeld:
+        except TaskHeld:
             task.note_exit(TRY_AGAIN)
 
     def alive(self, jobs: Mapping[int, Job]) -> dict[int, str]:
@@ -183,9 +188,24 @@ def check(store: Store, alone: tuple[Store, list[Run]]) -> None:
     assert not list((store.path / "cache").glob("checkpoints/*"))
 
 
-def test_as_if_one_process_had_trained_them(tmp_path: Path, alone: tuple[Store, list[Run]]) -> None:
-    store, cluster = Store(tmp_path), Inside("137", "works", "137", tasks=2)
+def test_as_if_one_process_had_trained_them(
+    tmp_path: Path, alone: tuple[Store, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, cluster, copies = Store(tmp_path), Inside("137", "works", "137", tasks=2), list[Path]()
+
+    @contextlib.contextmanager
+    def copied(table: Table, *others: Any) -> Iterator[Table]:
+        with local_copy(table, *others) as copy:
+            copies.append(copy.folder)
+            yield copy
+
+    cluster.scratch = str(tmp_path)
+    monkeypatch.setattr(Passes, "pays", True)
+    monkeypatch.setattr(worker, "local_copy", copied)
     runs, said = sweep(store, cluster)
+    assert len(copies) == 2
+    assert copies[0].is_relative_to(tmp_path / f"harness-{os.geteuid()}")
+    assert not copies[0].exists()
     assert cluster.submitted == [1, 2, 1, 1]
     assert "8 runs in 2 tasks on this process" in said
     assert said.count("task 1: killed by signal 9 (log: ") == 2
@@ -274,12 +294,13 @@ def test_a_worker_that_only_its_lock_shows_is_waited_for(tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="the driver dies"):
         sweep(store, Inside("driver dies"), "before")
     (path, *_) = store.path.glob("cache/checkpoints/*-tasks/1.json")
-    lock, looks, cluster = TaskFiles(path).hold(0), itertools.count(), Inside()
+    held, looks, cluster = contextlib.ExitStack(), itertools.count(), Inside()
+    held.enter_context(TaskFiles(path).hold(0))
 
     def alive(jobs: Mapping[int, Job]) -> dict[int, str]:
         if next(looks) == 4:
             assert 1 not in cluster.submitted
-            lock.release()
+            held.close()
         return {}
 
     monkeypatch.setattr(cluster, "alive", alive)
@@ -415,11 +436,12 @@ def test_a_store_that_is_away_is_no_failure(
     order = {
         "number": 1,
         "folder": str(tmp_path),
-        "sweep_id": "",
+        "sweep_id": "0" * 32,
         "search": "",
         "command": "",
         "code": "",
         "commits": "",
+        "scratch": "",
     }
     rules = {"split": [], "has_one_loss": True, "trial_seed": None, "shared": []}
     run = {"signature": "", "name": "", "command": "", "config": config_yaml(config)}

@@ -63,7 +63,7 @@ def locations(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("is_copied", [False, True], ids=["renamed", "moved to another disk"])
-def test_a_moved_store_goes_on_in_its_new_place(old: Path, tmp_path: Path, is_copied: bool) -> None:
+def test_a_moved_store_keeps_working_in_its_new_location(old: Path, tmp_path: Path, is_copied: bool) -> None:
     new = tmp_path / "n'ew %41 ü/below"
     first, name = record(old, "one"), identity(old)
     new.parent.mkdir()
@@ -84,7 +84,7 @@ def test_a_moved_store_goes_on_in_its_new_place(old: Path, tmp_path: Path, is_co
     assert RunReader(uri(new.with_name("again"))).artifact(second, "some.txt") == "two"
 
 
-def test_a_copied_folder_and_its_original_go_their_own_ways(old: Path, tmp_path: Path) -> None:
+def test_a_copied_folder_is_independent_of_its_original(old: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     first = record(old, "one")
     shutil.copytree(old, new)

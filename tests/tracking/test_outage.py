@@ -265,7 +265,7 @@ def test_an_outbox_belongs_to_one_process_and_to_anyone_once_that_has_ended(tmp_
 
 
 @pytest.mark.parametrize("use_tables", [True, False])
-def test_points_made_again_by_another_command_are_not_delivered_again(tmp_path: Path, use_tables: bool) -> None:
+def test_points_repeated_by_another_command_are_not_delivered_again(tmp_path: Path, use_tables: bool) -> None:
     """Commands with other caches, or that name the store otherwise, do not see each other's outboxes."""
     uri, link, folder = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/link.db", tmp_path / "outbox"
     with Tracker(uri, "twice") as tracker:

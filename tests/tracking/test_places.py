@@ -130,7 +130,7 @@ def test_a_store_has_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("sqlite://a.db", "has too few slashes. Write sqlite:///a.db, or four for an absolute path."),
     ],
 )
-def test_what_is_not_a_file_is_refused(
+def test_anything_but_a_file_is_rejected(
     uri: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

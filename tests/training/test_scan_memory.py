@@ -45,7 +45,7 @@ def test_a_tile_that_the_user_has_chosen_stays() -> None:
         assert (found.calls, found.cohorts[0].tile) == (calls, 8)
 
 
-def test_what_was_cut_down_is_a_sentence() -> None:
+def test_reductions_are_described_in_a_sentence() -> None:
     before = load()
     assert before.difference(before, 2000) == ""
     assert before.difference(before, 100) == "1.8 kB needed, but only 100 B available"

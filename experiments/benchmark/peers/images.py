@@ -1,6 +1,6 @@
 """Images: the harness, and Keras' own pipeline from folders with `fit`, with the same model and image size."""
 
-# The stubs of TensorFlow and Keras are narrower than what they accept.
+# The stubs of TensorFlow and Keras are stricter than the libraries.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 import contextlib
 import itertools

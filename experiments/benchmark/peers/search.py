@@ -1,6 +1,6 @@
 """Searches for a learning rate: the harness with and without halving, Optuna and Keras, and Keras Tuner."""
 
-# The stubs of Keras are narrower than what it accepts.
+# The stubs of Keras are stricter than the library.
 # pyright: reportArgumentType=false, reportMissingImports=false
 import contextlib
 import math

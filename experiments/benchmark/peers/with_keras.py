@@ -1,6 +1,6 @@
 """Keras: the plain loop over pandas chunks, the same loop with a compiled step, and `fit` on data in memory."""
 
-# The stubs of TensorFlow and Keras are narrower than what they accept.
+# The stubs of TensorFlow and Keras are stricter than the libraries.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 import itertools
 import time

@@ -25,6 +25,7 @@ from harness.data.selection import Chunk, Selection
 from harness.data.source import Source
 from harness.data.text_values import to_column
 from harness.data.vocabulary import is_number
+from harness.formatting import listed
 from harness.runtime.prefetch import map_ahead
 
 
@@ -48,12 +49,12 @@ class CsvSource(Source):
         if self.file.is_stream or dialect.header is Header.none or dialect.names:
             return ""
         numbers = [name for name in self.names() if is_number(name)]
-        shown = ", ".join(numbers[:3]) + (", ..." if len(numbers) > 3 else "")
-        remedy = "If it is data, set data.header=none."
-        doubt = (
-            f"The first line of {self.file.address} is read as column names, but contains numbers ({shown}). {remedy}"
+        return (
+            f"The first line of {self.file.address} is read as column names, but contains numbers "
+            f"({listed(numbers, 3)}). If it is data, set data.header=none."
+            if numbers
+            else ""
         )
-        return doubt if numbers else ""
 
     def read(self) -> Generator[Chunk]:
         """Read blocks of lines, and parse them ahead of time."""

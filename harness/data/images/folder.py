@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.data.images.set import SUFFIXES_OF_IMAGES, ImageSet, Item, Rejected, load_file, normal, stamp_of, suffix_of
-from harness.errors import require
+from harness.errors import ConfigError, require
 
 JUNK = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "holdout"))
@@ -69,9 +69,8 @@ class ImageFolder(ImageSet):
             train, *others = parts
             second = f" data.holdout_path={self.address}/{others[0]}" if others else ""
             found = f"{self.address} holds {' and '.join(sorted(parts))}, which are parts of a split and not classes"
-            require(False, f"data.path: {found}. Set data.path={self.address}/{train}{second}.")
-        if not self._found.paths and not names:
-            require(False, f"data.path: {self.address} has no images.")
+            raise ConfigError(f"data.path: {found}. Set data.path={self.address}/{train}{second}.")
+        require(bool(self._found.paths or names), f"data.path: {self.address} has no images.")
         what = "no folders of classes" if not names else f"only one class, {names[0]}"
         require(
             len(names) >= least, f"data.path: {self.address} has {what}; it needs one subfolder of images per class."

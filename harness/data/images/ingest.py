@@ -22,10 +22,11 @@ from harness.data.precision import Offsets
 from harness.data.source import FLOAT32_MAX
 from harness.data.split import Split
 from harness.data.statistics import Column
-from harness.data.tables.manifest import Facts, digest_of
+from harness.data.tables.manifest import Facts
 from harness.data.tables.pages import ALL_PARTS, PARTS, Part, page_rows_of
 from harness.data.tables.table import NAMES, Table
 from harness.errors import ConfigError, require
+from harness.formatting import listed
 from harness.runtime.secrets import masked
 
 FEATURE = "image"
@@ -100,15 +101,7 @@ def ingest_images(
         notes=lines,
         embedding=embedder.kept if embedder else None,
     )
-    return Table(
-        **facts.values(),
-        folder=folder,
-        address=masked(train.address),
-        digest=digest_of(facts, sums),
-        order=data.order,
-        split_seed=data.split_seed,
-        sums=sums,
-    )
+    return Table.of(facts, sums, folder, masked(train.address), data)
 
 
 def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
@@ -123,8 +116,8 @@ def classes_of(images: ImageSet, data: ImagesConfig) -> list[str]:
     if data.classes is not None:
         given = [spelled_like(normal(name), found) for name in data.classes]
         missing = [name for name in given if name not in found]
-        known = ", ".join(found[:20]) + (", ..." if len(found) > 20 else "")
-        require(not missing, f"data.classes: {images.address} has no class {', '.join(missing)}. It has: {known}.")
+        lacks = f"{images.address} has no class {', '.join(missing)}. It has: {listed(found, 20)}."
+        require(not missing, f"data.classes: {lacks}")
         return given
     require(len(found) > 1, f"{images.address} has {f'only one class, {found[0]}' if found else 'no labels'}.")
     return found

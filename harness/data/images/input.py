@@ -86,6 +86,10 @@ class ImageFiles(Input):
         train = self._open(path, labels, classes=2)
         return train, self._open(others[0], None, classes=1) if others else None
 
+    def size(self) -> int:
+        """Return the size of all images."""
+        return sum(each.total_bytes for each in self._listed or self.sets() if each is not None)
+
     def ingest(self, folder: Path, progress: ProgressCallback, block_bytes: int = BLOCK_BYTES) -> Table:
         """Decode the images, listing them first unless they are already listed, and write their pixels and labels."""
         train, holdout = self._listed or self.sets()

@@ -12,6 +12,7 @@ import numpy as np
 from harness.data.images.decode import Decoded, Odd
 from harness.data.images.set import Rejected
 from harness.data.tables.pages import ALL_PARTS, Part
+from harness.formatting import count
 
 LISTED = 10
 """Maximum number of rejected images to list."""
@@ -69,17 +70,18 @@ class Notes:
     def lines(self, classes: Sequence[str] = (), held_out: Sequence[int] = ()) -> Iterator[str]:
         """Yield a phrase for each kind of oddity, with the first image that has it."""
         if len(self.formats) > 1:
-            yield f"formats: {', '.join(f'{count:,} {name}' for name, count in self.formats.most_common())}"
+            yield f"formats: {', '.join(f'{number:,} {name}' for name, number in self.formats.most_common())}"
         for odd in Odd:
             if self.odd[odd]:
-                yield f"{_images(self.odd[odd])} {odd.value}: {self._example(self._first[odd], self.odd[odd])}"
+                more = ", ..." if self.odd[odd] > 1 else ""
+                yield f"{count(self.odd[odd], 'image')} {odd.value}: {self._first[odd]}{more}"
         yield from self._duplicates()
         if any(held_out):
-            missing = [name for name, count in zip(classes, held_out, strict=True) if not count]
+            missing = [name for name, images in zip(classes, held_out, strict=True) if not images]
             if missing:
                 yield f"no held-out image of {', '.join(missing)}"
         if self.skipped:
-            yield f"not read: {', '.join(f'{count:,} {phrase}' for phrase, count in self.skipped.most_common())}"
+            yield f"not read: {', '.join(f'{number:,} {phrase}' for phrase, number in self.skipped.most_common())}"
         if self.rejected:
             some = "; ".join(f"{name} {reason}" for name, reason in self.rejected[:LISTED])
             more = len(self.rejected) - LISTED
@@ -112,19 +114,7 @@ class Notes:
         ):
             if found:
                 one, other = self._named(found[0])
-                yield f"{_duplicates(len(found))} {where}: {one} and {other}"
+                yield f"{count(len(found), 'duplicate image')} {where}: {one} and {other}"
         rest = len(pairs) - len({*labels, *parts})
         if rest:
-            yield _duplicates(rest)
-
-    @staticmethod
-    def _example(name: str, count: int) -> str:
-        return name if count == 1 else f"{name}, ..."
-
-
-def _duplicates(count: int) -> str:
-    return f"{count:,} duplicate image{'' if count == 1 else 's'}"
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
+            yield count(rest, "duplicate image")

@@ -27,6 +27,7 @@ from harness.data.storage.urls import name_of
 from harness.data.tables.pages import Part
 from harness.errors import ConfigError
 from harness.escaping import visible
+from harness.formatting import listed
 from harness.overrides import override
 
 LISTED = 40
@@ -98,9 +99,7 @@ def describe_images(address: str) -> Description:
                 found[result.item.label] += 1
                 _count_size(sizes, result)
                 target = index.get(result.item.label, -1.0)
-                notes.add(
-                    result.item.name, result.image, result.content, target, "train" if part == "train" else "holdout"
-                )
+                notes.add(result.item.name, result.image, result.content, target, part)
             notes.skipped += images.skipped if images else Counter()
         total = sum(each.total_bytes for each in (train, holdout) if each)
         lines = [*_shapes(notes), *notes.lines(), *_balance(counts[0])]
@@ -130,7 +129,7 @@ def _balance(counts: Counter[str]) -> Iterator[str]:
     largest = max(counts.values(), default=0)
     rare = [f"{name} ({count:,})" for name, count in counts.items() if RARE * count < largest]
     if rare:
-        yield f"rare classes: {', '.join(rare[:5])}{', ...' if len(rare) > 5 else ''}"
+        yield f"rare classes: {listed(rare, 5)}"
 
 
 def _command(data: ImagesConfig, notes: Notes, sizes: Counter[tuple[int, int]]) -> str:

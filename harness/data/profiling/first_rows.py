@@ -6,12 +6,10 @@ import contextlib
 
 from harness.config import AnyData, DataConfig
 from harness.data.formats import open_source
-from harness.data.inputs import origin_of
 from harness.data.kinds import find_named
+from harness.data.row_input import local_addresses
 from harness.data.selection import Selection
-from harness.data.storage.addresses import find_addresses
 from harness.data.storage.files import open_file
-from harness.data.storage.urls import scheme
 
 FIRST_BYTES = 64 << 10
 
@@ -27,9 +25,7 @@ def check_first_rows(data: AnyData) -> None:
     if not isinstance(data, DataConfig):
         find_named(data)
         return
-    names = [data.path] if isinstance(data.path, str) else data.path or []
-    local = [name for name in names if not scheme(name)]
-    addresses = find_addresses(local, origin_of(data))
+    addresses = local_addresses(data)
     if not addresses or open_file(addresses[0]).is_stream:
         return
     with contextlib.closing(open_source(addresses[0], Selection.of(data, FIRST_BYTES)).chunks()) as chunks:

@@ -121,7 +121,7 @@ class ColumnProfile:
         self.example = self.example or words.values[0]
         if self.distinct is not None:
             self._seen.update(words.values[: MANY + 1])
-        # Most columns are not dates, as a few values show.
+        # In most columns, a few values are enough to rule out dates.
         if self._forms and not text.iloc[:5].str.match(DATE_LIKE).all():
             self._forms = []
         self._forms = [form for form in self._forms if matches_date(text, form)]

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from harness.data.storage.local import PROCESS
 from harness.data.storage.urls import scheme
-from harness.errors import ConfigError, require
+from harness.errors import ConfigError, causes, require
 from harness.runtime.secrets import masked
 
 BLOCK_BYTES = 8 << 20
@@ -118,13 +118,10 @@ def remote_errors(address: str) -> Iterator[None]:
 
 
 def _explain(address: str, error: BaseException) -> str:
-    causes = [error]
-    while cause := causes[-1].__cause__ or causes[-1].__context__:
-        causes.append(cause)
     # fsspec reports every HTTP failure as a missing file; the status is in the error's cause.
-    numbers = (getattr(cause, "status", None) for cause in causes)
+    numbers = (getattr(cause, "status", None) for cause in causes(error))
     status = next((number for number in numbers if isinstance(number, int)), 0)
-    names = {base.__name__ for cause in causes for base in type(cause).__mro__}
+    names = {base.__name__ for cause in causes(error) for base in type(cause).__mro__}
     if status in (401, 403) or (not status and "PermissionError" in names):
         return f"access to {address} was denied; check your credentials."
     if names & {"ClientConnectionError", "HTTPClientError", "ConnectionError", "TimeoutError", "gaierror"}:

@@ -14,13 +14,11 @@ from pathlib import Path
 
 from harness.config import AnyData, DataConfig
 from harness.data.ingest import ProgressCallback
-from harness.data.inputs import Input, Say, origin_of
+from harness.data.inputs import Input, Say
 from harness.data.kinds import find_input
-from harness.data.row_input import RowFiles, only_once
+from harness.data.row_input import RowFiles, local_addresses, only_once
 from harness.data.selection import BLOCK_BYTES
-from harness.data.storage.addresses import find_addresses
 from harness.data.storage.local import LocalFile
-from harness.data.storage.urls import scheme
 from harness.data.tables.locks import hold, making, release
 from harness.data.tables.manifest import key_of
 from harness.data.tables.removal import remove_table
@@ -87,6 +85,22 @@ def open_table(
                         # Where locks do not work, another process may have created the table first; it is just as good.
                         if not folder.exists():
                             raise
+
+
+def find_table(
+    data: AnyData,
+    cache: Path,
+    progress: ProgressCallback = lambda state: None,
+    say: Say = lambda line: None,
+) -> tuple[Path, int]:
+    """Return the folder of the table of `data`, which may not exist yet, and the size of its source; 0 if unknown.
+
+    Raises:
+        ConfigError: The source cannot be used, or the cache cannot be read.
+    """
+    with cache_errors(cache):
+        source = find_input(data, cache, progress, say)
+        return cache / "tables" / key_of(source.fingerprints(), data), source.size()
 
 
 def replace_table(
@@ -174,8 +188,7 @@ def check_streams(sources: Sequence[AnyData]) -> None:
     for data in sources:
         if not isinstance(data, DataConfig):
             continue
-        names = [data.path] if isinstance(data.path, str) else data.path or []
-        for address in find_addresses([name for name in names if not scheme(name)], origin_of(data)):
+        for address in local_addresses(data):
             if LocalFile(address).is_stream:
                 wanted.setdefault(address, set()).add(key_of(RowFiles([address], data).fingerprints(), data))
     for address, keys in wanted.items():

@@ -87,7 +87,6 @@ class ColumnWriter:
         """Append a page, `[rows, *shape]`."""
         data = np.ascontiguousarray(values, self._type).reshape(-1).view(np.uint8).data
         self._file.write(data)
-
         self.sums += bytes.fromhex(checksum(data))
 
     def rewrite(self, change: Callable[[np.ndarray], np.ndarray]) -> None:

@@ -5,7 +5,7 @@ A table is a folder that holds a manifest, the checksums of all pages, and one f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,12 @@ class Table(Facts):
     split_seed: int
     sums: bytes = field(repr=False)
 
+    @classmethod
+    def of(cls, facts: Facts, sums: bytes, folder: Path, address: str, data: AnyData) -> Table:
+        """Return the table that was created from `data` and holds these facts."""
+        own = {"address": address, "digest": digest_of(facts, sums), "order": data.order, "split_seed": data.split_seed}
+        return cls(**facts.values(), **own, folder=folder, sums=sums)
+
     @property
     def name(self) -> str:
         """Name of the first file that the table was created from."""
@@ -91,6 +97,16 @@ class Table(Facts):
         sums = [self.sums[start + index * size : start + (index + 1) * size] for index in range(len(self.columns))]
         return PageReader(self.folder, part, chosen, self.rows(part), self.page_rows, sums)
 
+    def read_pages(self, part: Part, columns: Sequence[Column] = ()) -> Iterator[list[np.ndarray]]:
+        """Yield the stored values of some or all columns of a part, page by page.
+
+        Raises:
+            DamagedTable: A page does not match its checksum.
+        """
+        reader, rows = self.reader(part, columns), self.rows(part)
+        for start in range(0, rows, self.page_rows):
+            yield reader.read(start, min(start + self.page_rows, rows))
+
     def pages(self, part: Part) -> int:
         """Return the number of pages of each column of `part`."""
         return -(-self.rows(part) // self.page_rows)
@@ -102,9 +118,8 @@ class Table(Facts):
             DamagedTable: A page does not match.
         """
         for part in self.parts:
-            reader, rows = self.reader(part), self.rows(part)
-            for start in range(0, rows, self.page_rows):
-                reader.read(start, min(start + self.page_rows, rows))
+            for _ in self.read_pages(part):
+                pass
 
 
 def save_table(table: Table, files: Sequence[Sequence[object]], data: AnyData) -> None:
@@ -134,17 +149,9 @@ def load_table(folder: Path) -> Table:
         raise DamagedTable(folder, f"{SUMS} is missing") from error
     except StateError as error:
         raise DamagedTable(folder, str(error).rstrip(".")) from error
-    if digest_of(manifest.facts, sums) != manifest.digest:
+    table = Table.of(manifest.facts, sums, folder, str(manifest.files[0][0]), manifest.data)
+    if table.digest != manifest.digest:
         raise DamagedTable(folder, f"its manifest or {SUMS} was changed or belongs to another table")
-    table = Table(
-        **manifest.facts.values(),
-        folder=folder,
-        address=str(manifest.files[0][0]),
-        digest=manifest.digest,
-        order=manifest.data.order,
-        split_seed=manifest.data.split_seed,
-        sums=sums,
-    )
     for part in table.parts:
         for index, column in enumerate(table.columns):
             _check_size(column_path(folder, part, index), table.rows(part) * column.value_bytes)

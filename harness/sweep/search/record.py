@@ -42,8 +42,6 @@ def log_search(tracker: Tracker, sweep_id: str, search: Search, batches: Sequenc
     params = {"search": search.facts["search"], "search.space": str(search.space), "search.seed": search.settings.seed}
     params |= {"search.trials_each": size, "search.lane_epochs": search.lane_epochs, "search.rungs": " ".join(steps)}
     tracker.log_params(sweep_id, params)
-    if search.budget:
-        params["search.minutes"] = search.settings.minutes
     seed = {} if search.trial_seed is None else {TRIAL_SEED: str(search.trial_seed)}
     tracker.tag(sweep_id, {EFFORT: search.effort, **seed})
 
@@ -82,7 +80,7 @@ def recall(
         return ""
     known = prior.from_json(reader.artifact(sweep_id, prior.FILE)) if record else None
     if known is None:
-        runs = reader.all([tracker.experiment_id], "tags.kind = 'run'")
+        runs = reader.runs_of(tracker.experiment_id)
         known = prior.known_runs(runs, trial, search.space.searched(()))
         tracker.log_text(sweep_id, prior.to_json(known), prior.FILE)
     search.known = known

@@ -26,12 +26,14 @@ class Cluster(Protocol):
         is_remote: Whether workers may be on other machines.
         seconds: Time between checks of its jobs and of the files of its tasks; other users share the cluster.
         tasks: Maximum number of tasks set by the user; None lets the cluster decide.
+        scratch: Folder on each node's own disk for copies of tables; None makes no copies.
     """
 
     name: str
     is_remote: bool
     seconds: float
     tasks: int | None
+    scratch: str | None = None
 
     def size(self) -> int:
         """Return how many tasks can run at once."""

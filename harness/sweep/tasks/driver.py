@@ -141,6 +141,7 @@ class TaskBatch(Batch):
             command=self._command,
             code=code_digest(),
             commits=code_version.commits(sorted({target for run in runs for target in run.config.targets.values()})),
+            scratch=self._cluster.scratch or "",
             runs=[_run_order(run, self._command) for run in runs],
         )
 

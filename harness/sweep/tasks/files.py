@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from harness.runtime.state_files import StateError, read_json, set_aside, write_
 from harness.sweep.checkpoint_facts import RecorderFacts
 from harness.sweep.saved_arrays import read_arrays, write_arrays
 
-_STATUS_KIND, _RESULT_KIND, _JOB_KIND = "task status 1", "task result 1", "task job 1"
+_STATUS_KIND, _RESULT_KIND, _JOB_KIND, _ANSWER_KIND = "task status 1", "task result 1", "task job 1", "task answer 1"
 _RESULT: TypeAdapter[Any] = TypeAdapter(RecorderFacts)
 
 
@@ -45,7 +45,19 @@ class Job:
     order: str = ""
 
 
-_STATUS, _JOB = TypeAdapter(Status), TypeAdapter(Job)
+@dataclass(frozen=True)
+class Answer:
+    """The outcome of creating a table: why the data was rejected, and messages about it."""
+
+    refusal: str = ""
+    said: tuple[str, ...] = ()
+
+
+class TaskHeld(Exception):
+    """Another worker holds the task; the message is a sentence."""
+
+
+_STATUS, _JOB, _ANSWER = TypeAdapter(Status), TypeAdapter(Job), TypeAdapter(Answer)
 
 
 class TaskFiles:
@@ -57,8 +69,8 @@ class TaskFiles:
 
     def __init__(self, order: Path) -> None:
         self.order = order
-        self._status, self._result, self._job, self._exits, self._lock = (
-            order.with_suffix(f".{name}") for name in ("status", "result", "job", "exits", "lock")
+        self._status, self._result, self._answer, self._job, self._exits, self._lock = (
+            order.with_suffix(f".{name}") for name in ("status", "result", "answer", "job", "exits", "lock")
         )
 
     @classmethod
@@ -71,15 +83,22 @@ class TaskFiles:
         """The task's number."""
         return int(self.order.stem)
 
-    def hold(self, timeout: float) -> FileLock:
-        """Hold the task, so that no other worker takes it while this process is alive.
+    @contextlib.contextmanager
+    def hold(self, timeout: float) -> Iterator[None]:
+        """Hold the task during the block, so that no other worker takes it while this process is alive.
 
         Raises:
-            filelock.Timeout: Another worker did not end in time.
+            TaskHeld: Another worker did not end in time.
         """
         lock = FileLock(self._lock)
-        lock.acquire(timeout=timeout)
-        return lock
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout as error:
+            raise TaskHeld(f"task {self.number}: another worker holds it.") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def is_held(self) -> bool:
@@ -104,7 +123,7 @@ class TaskFiles:
         return []
 
     def forget_exits(self) -> None:
-        """Clear these exit codes."""
+        """Clear the exit codes."""
         self._exits.unlink(missing_ok=True)
 
     def write_status(self, status: Status) -> None:
@@ -112,7 +131,7 @@ class TaskFiles:
         write_json(self._status, _STATUS_KIND, asdict(status), durable=False)
 
     def status(self) -> Status | None:
-        """Return the status, None if there is none yet."""
+        """Return the status, or None if there is none yet."""
         with contextlib.suppress(OSError, StateError):
             return read_json(self._status, _STATUS_KIND, _STATUS)
         return None
@@ -122,7 +141,7 @@ class TaskFiles:
         write_json(self._job, _JOB_KIND, asdict(job))
 
     def job(self) -> Job | None:
-        """Return the task's job, None if it was never submitted."""
+        """Return the task's job, or None if it was never submitted."""
         with contextlib.suppress(OSError, StateError):
             return read_json(self._job, _JOB_KIND, _JOB)
         return None
@@ -140,6 +159,20 @@ class TaskFiles:
         except StateError:
             set_aside(self._result)
             return None
+
+    def write_answer(self, answer: Answer) -> None:
+        """Write the outcome of creating a table."""
+        write_json(self._answer, _ANSWER_KIND, asdict(answer))
+
+    def answer(self) -> Answer | None:
+        """Return the outcome of creating a table; None if it is not known yet."""
+        with contextlib.suppress(OSError, StateError):
+            return read_json(self._answer, _ANSWER_KIND, _ANSWER)
+        return None
+
+    def drop_answer(self) -> None:
+        """Delete the outcome that an earlier worker wrote."""
+        self._answer.unlink(missing_ok=True)
 
     def drop_result(self) -> None:
         """Delete the result."""

@@ -21,7 +21,7 @@ from harness.sweep import code_version
 from harness.tracking.recorded_config import config_of
 from harness.tracking.recorded_yaml import load
 
-KIND = "task 1"
+KIND = "task 2"
 
 
 class RunOrder(TypedDict):
@@ -48,12 +48,13 @@ class Order(TypedDict):
     Attributes:
         number: Its number in the sweep, from 1.
         folder: The working folder.
-        sweep_id: The id of the sweep's summary run.
+        sweep_id: The id of the sweep's summary run; empty if the task only creates the table of its run's data.
         rules: See `harness.sweep.leaderboard.Rules`.
         search: Signature of the search to which the trials belong.
         command: The command of the sweep.
         code: `code_digest` of the process that wrote the task file.
         commits: The commits of that code.
+        scratch: Folder on the node's own disk for copies of tables; empty if none are made.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Order(TypedDict):
     command: str
     code: str
     commits: str
+    scratch: str
     runs: list[RunOrder]
 
 
@@ -89,6 +91,16 @@ def configs_of(order: Order) -> list[Config]:
     """Return the configurations of a task's runs; raises `ConfigError` if there are none, or one is invalid."""
     require(bool(order["runs"]), f"Task {order['number']} has no runs.")
     return [_config(load(run["config"], "the task")) for run in order["runs"]]
+
+
+def require_same_code(order: Order) -> None:
+    """Reject a task written by a process whose code differs from this one's."""
+    commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
+    require(
+        order["code"] == code_digest(),
+        f"task {order['number']}: harness or its packages differ from those of the process that divided the "
+        f"sweep{commits}. Install the same versions here, or start the sweep again.",
+    )
 
 
 @functools.cache

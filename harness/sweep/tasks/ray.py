@@ -70,7 +70,7 @@ class Ray(Cluster):
         Raises:
             ConfigError: Ray is not installed, there is no such cluster, or its nodes are too small.
         """
-        self.tasks, self._config, self._options = config.tasks, config, list(options)
+        self.tasks, self.scratch, self._config, self._options = config.tasks, config.scratch, config, list(options)
         self._ray = _connect(config.address)
         self._workers: list[Worker] = []
         self._known: set[str] = set()  # Names of all actors so far.
@@ -114,7 +114,7 @@ class Ray(Cluster):
         try:
             self._look()
             names = set(self._ray.util.list_named_actors())
-        except Exception:  # Ray raises many kinds.
+        except Exception:  # Ray raises many kinds of errors.
             return dict.fromkeys(jobs, "unknown")
         found = {}
         for number, job in jobs.items():

@@ -12,6 +12,7 @@ from harness.runtime.cores import cores
 from harness.sweep.plan import Run
 from harness.sweep.scan_loop import PreparedScan
 from harness.sweep.tasks.cluster import Cluster
+from harness.sweep.tasks.local_table import Passes, measured_passes
 from harness.sweep.tasks.partition import partition, tiles_of
 
 START_SECONDS = 6.0
@@ -32,6 +33,18 @@ def rough_seconds(tile: Sequence[Run]) -> float:
     memory = cohort.memory
     row = ROW_SECONDS + cohort.tile * (LANE_BYTE_SECONDS * memory.lane_bytes + ROW_BYTE_SECONDS * memory.row_bytes)
     return max(run.config.epochs * run.table.train_rows * row + run.updates * UPDATE_SECONDS for run in tile)
+
+
+def passes_of(scans: Sequence[PreparedScan], scratch: str, tasks: int = 1) -> Passes:
+    """Return the passes that one of several tasks makes over the table that these scans share.
+
+    Raises:
+        OSError: The folder `scratch` is missing, or its disk is full.
+    """
+    tiles = tiles_of(scans)
+    number = sum(scan.task.epochs for scan in scans)
+    training = sum(map(rough_seconds, tiles)) / max(1, min(len(cores()), len(tiles))) / tasks
+    return measured_passes(scans[0].lanes[0][0].table, scratch, number, training / number)
 
 
 def default_tasks(tiles: Sequence[Sequence[Run]], cluster: Cluster) -> int:
@@ -106,9 +119,19 @@ def describe_tasks(scans: Sequence[PreparedScan], seconds: Sequence[ScanSeconds]
     by_number = ", ".join(f"{n}: {scaling.efficiency(n):.2f}" for n in numbers)
     start = f"{START_SECONDS:.0f} s to start, {sum(each.compile for each in seconds):.1f} s to compile"
     each = " each" if number > 1 else ""
+    copies = [_describe_copy(scan, number, cluster.scratch) for scan in scans] if cluster.scratch else []
     return [
         f"tasks:  {number} on {cluster.name}, {lanes}{each}, about {duration(scaling.seconds(number))}",
         f"        efficiency by number of tasks: {by_number}",
         f"        a worker takes {start}, {sum(each.read for each in seconds):.1f} s to read",
         f"        no more than {count(scaling.most, 'task')} would train for longer than that",
+        *(f"        {sentence}" for sentence in dict.fromkeys(copies)),
     ]
+
+
+def _describe_copy(scan: PreparedScan, tasks: int, scratch: str) -> str:
+    """Return how long a worker takes with and without a copy of its table, at this machine's rates."""
+    try:
+        return passes_of([scan], scratch, tasks).describe()
+    except OSError as error:
+        return f"{scratch}: {error.strerror}, so copying the table is not compared with reading it"

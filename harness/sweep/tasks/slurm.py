@@ -54,7 +54,7 @@ class Slurm(Cluster):
         Raises:
             ConfigError: Slurm's commands are not installed, or Slurm rejects such jobs.
         """
-        self.tasks, self._config, self._options = config.tasks, config, options
+        self.tasks, self.scratch, self._config, self._options = config.tasks, config.scratch, config, options
         missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo", "scancel") if not shutil.which(name)]
         require(not missing, f"hydra/launcher=slurm needs Slurm's {''.join(missing[:1])} command, which was not found.")
         self._run("sbatch", "--test-only", *self._resources(), "--wrap=true")

@@ -5,19 +5,25 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from filelock import Timeout
 from rich.console import Console
 
 from harness.config import Config
 from harness.errors import require
+from harness.sweep.batch import Batch
 from harness.sweep.display import Display
+from harness.sweep.executor import Executor
 from harness.sweep.membership import Membership, Rules
 from harness.sweep.plan import Run
 from harness.sweep.resume import Store
 from harness.sweep.runner import Sweep
+from harness.sweep.scan_loop import PreparedScan
+from harness.sweep.search.bracket import RunBracket
 from harness.sweep.tasks.files import Status, TaskFiles
-from harness.sweep.tasks.order import Order, code_digest
+from harness.sweep.tasks.local_table import local_copy
+from harness.sweep.tasks.order import Order, require_same_code
+from harness.sweep.tasks.scaling import passes_of
 
 STATUS_SECONDS = 1.0
 """Time between status updates."""
@@ -33,36 +39,21 @@ def work(files: TaskFiles, order: Order, configs: Sequence[Config], console: Con
         ConfigError: This worker's code or data differs from that of the process that divided the sweep.
         TaskHeld: Another worker holds the task.
     """
-    commits = f" ({', '.join(order['commits'].split())})" if order["commits"] else ""
-    require(
-        order["code"] == code_digest(),
-        f"task {order['number']}: harness or its packages differ from those of the process that divided the "
-        f"sweep{commits}. Install the same versions here, or start the sweep again.",
-    )
-    try:
-        lock = files.hold(LOCK_SECONDS)
-    except Timeout as error:
-        raise TaskHeld(f"task {order['number']}: another worker holds it.") from error
-    try:
+    require_same_code(order)
+    with files.hold(LOCK_SECONDS):
         # If a job was submitted twice, the second must not replace the result with what the store still has.
         if files.result():
             return
         display = TaskDisplay(console, files)
         with TaskSweep(display, files, order) as sweep:
             sweep.train(configs, [run["command"] for run in order["runs"]])
-    finally:
-        lock.release()
-
-
-class TaskHeld(Exception):
-    """Another worker holds the task; the message is a sentence."""
 
 
 class TaskSweep(Sweep):
     """The part of a sweep that one worker trains."""
 
     def __init__(self, display: Display, files: TaskFiles, order: Order) -> None:
-        """Take the runs to train, and the file for the result."""
+        """Store the runs to train, and the file for the result."""
         membership = Membership(order["sweep_id"], Rules(**order["rules"]))
         super().__init__(display, command=order["command"], membership=membership)
         self._files, self._order = files, order
@@ -76,6 +67,37 @@ class TaskSweep(Sweep):
                 "source differs from that of the process that divided the sweep.",
             )
             run.name, run.sweeps, run.search = ordered["name"], [self._order["sweep_id"]], self._order["search"]
+
+    def _batch(
+        self,
+        runs: Sequence[Run],
+        scans: Sequence[PreparedScan],
+        executor: Executor,
+        bracket: RunBracket | None,
+        store: Store,
+    ) -> Batch:
+        """Copy the tables to the node's own disk first, if that saves time."""
+        by_table: dict[Path, list[PreparedScan]] = {}
+        for scan in scans if self._order["scratch"] else ():
+            by_table.setdefault(scan.lanes[0][0].table.folder, []).append(scan)
+        has_copies = [self._read_copy(own, self._order["scratch"]) for own in by_table.values()]
+        return super()._batch(runs, () if any(has_copies) else scans, executor, bracket, store)
+
+    def _read_copy(self, scans: Sequence[PreparedScan], scratch: str) -> bool:
+        """Let the runs of scans read a copy of their table; return False if that would take longer."""
+        runs = [run for scan in scans for lane in scan.lanes for run in lane]
+        try:
+            passes = passes_of(scans, scratch)
+        except OSError as error:
+            self._say(f"data:   the table is not copied to {scratch} ({error.strerror})")
+            return False
+        self._say(f"data:   {passes.describe()}")
+        if passes.pays:
+            say = lambda line: self._say(f"data:   {line}")  # noqa: E731
+            copy = self._resources.enter_context(local_copy(runs[0].table, scratch, say))
+            for run in runs:
+                run.table = copy
+        return passes.pays
 
     def _finish(self, store: Store) -> None:
         """Write the result once the store has all records."""
