@@ -1,4 +1,4 @@
-"""`ConfigError`: the one error type for invalid user input. `causes`: what is behind an error."""
+"""`ConfigError`: the one error type for invalid user input. `causes`: the chain of an error's causes."""
 
 from __future__ import annotations
 

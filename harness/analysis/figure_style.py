@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from harness.analysis.objective import chunksize
 from harness.escaping import figure_label
@@ -35,6 +35,8 @@ LEGEND_ENTRIES = 6
 LOG_RATIO = 20
 """Values that differ by more than this factor get a logarithmic axis."""
 LEAST_DISTANCE = 0.02
+FEW_POWERS = 1000
+"""A logarithmic axis whose ends differ by less than this factor is labeled between powers of 10, too."""
 OFF_SCALE = 50
 """Losses above this multiple of the median loss are drawn off the scale; such runs are about to diverge."""
 
@@ -72,6 +74,7 @@ def scale_axis(axis: Axes, values: pd.Series, label: str, sign: int) -> pd.Serie
     shown = values[fits]
     if sign > 0 and shown.min() > 0 and shown.max() > LOG_RATIO * shown.min():
         axis.set_yscale("log")
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(shown.min() / 1.15, shown.max() * 1.15)
     else:
         room = 0.05 * (float(shown.max() - shown.min()) or abs(float(shown.max())) or 1.0)
@@ -80,6 +83,14 @@ def scale_axis(axis: Axes, values: pd.Series, label: str, sign: int) -> pd.Serie
     axis.yaxis.set_major_formatter(FuncFormatter(short))
     axis.set_ylabel(label)
     return fits
+
+
+def make_logarithmic(axis: Axes) -> None:
+    """Give the x axis, whose data is drawn, a logarithmic scale with labels at 1 or at 1 and 3 times powers of 10."""
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high < FEW_POWERS * low else (1,)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def add_legend(
@@ -96,7 +107,7 @@ def add_legend(
         runs: The runs shown in it.
         marker: Marker to use instead of lines.
         rates: The learning rate of the best run of each chunksize.
-        noun: What a row of `runs` is.
+        noun: What a row of `runs` represents, as a noun.
     """
     counts = runs.apply(chunksize, axis=1).value_counts()
     sizes = [size for size in ordered(counts.index) if size != "full"]

@@ -1,7 +1,7 @@
 """Draws the figures of a sweep, for the report and for notebooks; functions return None if there is nothing to draw.
 
-The full sample is vermilion (Okabe and Ito); chunks are green, blue or purple, darker the longer they are; the heat
-map is viridis.
+The full sample is vermilion (Okabe and Ito); the color of chunks is darker the longer they are; the heat map is
+viridis.
 """
 
 # pandas declares wider types than these calls return.
@@ -80,7 +80,7 @@ def _curves(sweep: Sweep, metric: str) -> Figure | None:
     axes[1].set_xlabel("updates")
     axes[1].set_title(f"by update{note}", fontsize=10)
     if curves["updates"].max() > style.LOG_RATIO * max(curves["updates"].min(), 1):
-        axes[1].set_xscale("log")
+        style.make_logarithmic(axes[1])
         axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: millions(value)))
     for axis in axes:
         if axis.get_xscale() == "linear":
@@ -158,7 +158,7 @@ def costs(sweep: Sweep) -> Figure | None:
         axes[1].scatter(group["time/alone_s" if is_alone else "time/train_s"], group[found.metric], **dots)
     style.scale_axis(axes[0], runs[found.metric], style.axis_label(sweep, found.metric), found.sign)
     if runs["memory/update_mb"].max() > style.LOG_RATIO * runs["memory/update_mb"].min():
-        axes[0].set_xscale("log")
+        style.make_logarithmic(axes[0])
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: data_size(value)))
     axes[0].set_xlabel("memory for one update")
     axes[0].set_title("memory", fontsize=10)

@@ -66,7 +66,7 @@ def survey(cache: Path, kinds: Sequence[str] = KINDS, records: RunReader | None 
 
 
 def look(cache: Path, kinds: Sequence[str], uri: str, *, is_asked: bool) -> list[Item]:
-    """Like `survey`, but include artifacts if the store is a file; if it is not, reject a request for them."""
+    """Like `survey`, but include artifacts if the store is a file; otherwise, reject requests for artifacts."""
     records = None
     path = sqlite_path(uri)
     is_local = path is not None

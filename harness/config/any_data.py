@@ -83,6 +83,6 @@ def is_boolean(label: str) -> bool:
 
 
 def require_distinct(lists: str, names: Sequence[str]) -> None:
-    """Raise `ConfigError` if `lists`, the beginning of a sentence, contains a name more than once."""
+    """Raise `ConfigError` if a name occurs more than once; the message begins with `lists`."""
     twice = ", ".join(sorted(name for name, times in Counter(names).items() if times > 1))
     require(not twice, f"{lists} {twice} more than once.")

@@ -13,7 +13,7 @@ REPLICATES = ("seed", *SPLITS)
 """Settings in which repetitions of a run may differ."""
 
 _REPLICATES = tuple(f"{key.rpartition('.')[-1]}=" for key in REPLICATES)
-"""How settings of repetitions begin in the name of a run."""
+"""Prefixes, in the name of a run, of the settings in which repetitions differ."""
 
 LONGEST_WORD = 40
 """Maximum number of characters of an argument in a sweep's name."""

@@ -52,7 +52,7 @@ def is_installed(name: str) -> bool:
 
 
 def explain(error: Exception) -> str:
-    """Return an error's type and message on one line, with the last line of the user's own code that led to it."""
+    """Return an error's type and message, and the file and line of the innermost frame in the user's own code."""
     name = " ".join(f"{type(error).__name__}: {error}".split())
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)

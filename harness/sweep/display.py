@@ -23,7 +23,7 @@ class Display:
     """Prints lines, and shows the progress of the current work."""
 
     def __init__(self, console: Console | None = None) -> None:
-        """Show it in `console`, by default on standard output."""
+        """Show progress in `console`, by default on standard output."""
         self.console = console = console or Console()
         # In notebooks, Rich can draw only with ipywidgets.
         self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)

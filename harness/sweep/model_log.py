@@ -46,7 +46,7 @@ def require_some_model(runs: Sequence[Run]) -> None:
 def describe_unloggable(runs: Sequence[Run]) -> Iterator[str]:
     """Yield a sentence for each function whose models will not be logged, based on one run with that function."""
     logged = [run for run in runs if run.config.tracking.log_model is not LogModel.none]
-    # Prefer runs whose model could be built.
+    # Prefer runs whose models could be built.
     ordered = sorted(logged, key=lambda run: run.cohort is None, reverse=True)
     by_target = {run.config.model["_target_"]: run for run in ordered}
     for target, run in by_target.items():

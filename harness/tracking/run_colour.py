@@ -7,11 +7,11 @@ import math
 FULL_COLOUR = "#D55E00"
 """Full-sample runs: the vermilion of Okabe and Ito's palette, which color-blind people can distinguish from blues."""
 
-_HUES = ("00A76F", "5796A0", "727DE8", "497EC1", "845FE4", "8935FB", "AA1ED7", "963CBD")
-"""Chunks of 1, 10, 100 and so on up to 10 million rows: green, blue or purple, darker the longer the chunks.
+_HUES = ("57A27D", "849391", "8C7DAD", "437AD9", "8657EF", "991FFD", "B305D3", "B200B9")
+"""Chunks of 1, 10, 100 and so on up to 10 million rows; the colors of others are mixed.
 
 All colors have a contrast of at least 3 to 1 with MLflow's light and dark pages, each is a little darker than the last,
-and color-blind people can tell neighbors apart.
+and color-blind people can tell neighbors apart, as well as chunks of 32 and 256 rows.
 """
 
 

@@ -1,4 +1,4 @@
-"""The updates within the first epochs after which runs are evaluated."""
+"""The updates during the first epochs after which runs are evaluated."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Scan:
             device_bytes: Usable memory of a GPU, which limits tiles; 0 if unknown.
             free_bytes: Memory into which the scan is made to fit, with fewer calls at once and smaller tiles.
             curve_points: Maximum number of points in a curve of losses by update, for each lane and stop.
-            early: Whether to also evaluate lanes within the first epochs; see `harness.training.early`.
+            early: Whether to also evaluate lanes during the first epochs; see `harness.training.early`.
             test: Rows on which a lane is evaluated when it stops.
             stopper: Ends lanes before their last stop.
             feed_limits: Limits on joined blocks and kept Gram matrices.

@@ -123,6 +123,7 @@ def test_the_colour_blind_can_tell_the_colours_apart(sight: list[list[float]]) -
     shades = [seen(colour(str(10**power)), sight) for power in range(8)]
     steps = [np.linalg.norm(after - before) for before, after in itertools.pairwise(shades)]
     assert min(steps) > 8
+    assert np.linalg.norm(seen(colour("32"), sight) - seen(colour("256"), sight)) > 8
     assert min(np.linalg.norm(shade - seen(FULL_COLOUR, sight)) for shade in shades) > 30
     assert np.all(np.diff([lightness for lightness, *_ in shades]) < 0)
 

@@ -24,18 +24,13 @@ from tests.reference import eager_keras
 from tests.tables import rows
 
 SETTINGS = [
-    {"name": "adam"},
     {"name": "adamw", "weight_decay": 0.1},
     {"name": "rmsprop", "momentum": 0.9, "centered": True},
-    {"name": "sgd"},
     {"name": "sgd", "momentum": 0.9},
     {"name": "adam", "schedule": {"name": "cosine_decay", "decay_steps": 30, "alpha": 0.1, "warmup_target": None}},
 ]
 MORE_SETTINGS = [
-    *(
-        {"name": name}
-        for name in ("adadelta", "adafactor", "adagrad", "adamax", "ftrl", "lamb", "lion", "muon", "nadam")
-    ),
+    *({"name": name} for name in OPTIMIZERS if name not in ("adamw", "rmsprop")),
     {"name": "adam", "beta_1": 0.5, "amsgrad": True},
     {"name": "sgd", "momentum": 0.9, "nesterov": True},
     {"name": "adam", "clipnorm": 0.1},
@@ -111,8 +106,7 @@ def test_every_optimizer_has_a_file_of_its_own_settings():
         assert (settings["name"], changed - {"name"}) == (name, {"momentum"} if name == "sgd" else set())
 
 
-def test_every_optimizer_and_schedule_is_tested():
-    assert {settings["name"] for settings in [*SETTINGS, *MORE_SETTINGS]} == set(OPTIMIZERS)
+def test_every_schedule_is_tested():
     assert {settings["schedule"]["name"] for settings in [*SETTINGS, *MORE_SETTINGS] if "schedule" in settings} == set(
         SCHEDULES
     )
@@ -148,7 +142,7 @@ def test_unknown_optimizers_are_refused(settings):
         ({"name": "cosine"}, r"optimizer.schedule.name: cosine is not one of cosine_decay, "),
         (
             {"name": "cosine_decay"},
-            r"cosine_decay needs decay_steps. Set optimizer.schedule.decay_steps=VALUE.",
+            r"cosine_decay needs decay_steps. Add \+optimizer.schedule.decay_steps=VALUE.",
         ),
         (
             {"name": "cosine_decay", "decay_step": 3},

@@ -22,7 +22,7 @@ STOP_SECONDS = 5.0
 """Time between checks for a request to stop."""
 
 IDLE_SECONDS = 30.0
-"""How long an actor waits for a task; its driver, if alive, ends it earlier."""
+"""How long an actor waits for a task; a driver that is alive ends it earlier."""
 
 
 def stop_file(log: str) -> Path:
