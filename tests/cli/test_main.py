@@ -855,6 +855,7 @@ def test_data_is_generated_and_described(harness: Harness, tmp_path: Path) -> No
     answer = harness("data", "describe", "some.csv")
     assert (answer.code, answer.err) == (0, "")
     assert "data.path=some.csv" in answer.out
+    assert "\nsqft_basement " in answer.out
 
 
 def test_report_and_compare_repeat_what_train_printed(left: Left, harness: Harness, tmp_path: Path) -> None:
