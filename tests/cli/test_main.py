@@ -585,7 +585,7 @@ REFUSED = {
     "got an unexpected keyword argument 'units'. It takes init.",
     "runtime.device=gpu": "runtime.device=gpu: TensorFlow sees no GPU.",
     "runtime.cache=small.csv/cache": "runtime.cache: cannot write to {here}/small.csv/cache",
-    "hydra.run.dir=small.csv/out": "Not a directory: small.csv/out",
+    "hydra.run.dir=small.csv/out": "Not a directory: {here}/small.csv/out",
     "tracking.uri=sqlite:///small.csv": "tracking.uri: cannot open the tracking store "
     "sqlite:///{here}/small.csv (file is not a database).",
     "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: {here}/small.csv is not a folder.",
@@ -596,7 +596,7 @@ REFUSED = {
     "-m data.target=y,z hydra/launcher=basic": "{here}/small.csv has no column z. It has: x, y.",
     "-m runtime.lane_tile=8,16": "runtime must be the same for all runs of a sweep, not 2 values.",
     "-m tracking.experiment=a,b": "tracking must be the same for all runs of a sweep, not 2 values.",
-    "-m hydra.sweep.dir=small.csv/out seed=0,1": "Not a directory: small.csv/out",
+    "-m hydra.sweep.dir=small.csv/out seed=0,1": "Not a directory: {here}/small.csv/out",
 }
 
 
