@@ -1,4 +1,4 @@
-"""Measures sweeps with several workers: the gain of a second one, the cost of a kill, and the requests to a server.
+"""Measures sweeps with several workers: the gain of a second one, the cost of a kill, requests, and the driver's cost.
 
 `make bench BENCH="--only workers"` measures only these.
 """
@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from experiments.benchmark.goals import Goal
+from experiments.benchmark.many_tasks import driver_parts
 from experiments.benchmark.servers import mlflow_server
 from experiments.benchmark.timing import Part, span
 
@@ -60,12 +61,14 @@ finally:
 def worker_parts(say: Callable[[str], None]) -> dict[str, Part]:
     """Train the same sweep with one worker, with two, and with one that is killed; then one on a server."""
     own = sorted(os.sched_getaffinity(0))
-    parts = {}
+    parts, others = {}, 0.0
     with TemporaryDirectory() as folder:
         for tasks, kill in ((1, False), (2, False), (1, True)) if len(own) > 1 else ():
             say(f"{RUNS} runs with {tasks} of the workers{', which is killed' if kill else ''}")
+            before = _busy_seconds() - _own_seconds()
             # A worker gets its share of the driver's cores.
             trained, whole = _with_workers(Path(folder), tasks, own[:tasks], kill=kill)
+            others = max(others, (_busy_seconds() - _own_seconds() - before) / whole)
             key = f"workers/{tasks}{'/killed' if kill else ''}"
             what = f"{RUNS} MLP runs, {tasks} worker{'s' * (tasks > 1)} of one core{', killed once' * kill}"
             if not kill:
@@ -74,9 +77,10 @@ def worker_parts(say: Callable[[str], None]) -> dict[str, Part]:
         if "workers/1/killed" in parts:
             lost = parts["workers/1/killed"].value.mid - parts["workers/1"].value.mid
             parts["workers/lost"] = Part("seconds lost by a kill", span([lost]))
+            parts["workers/others"] = Part("cores used by other processes meanwhile, at most", span([others]), "cores")
         say(f"{SMALL_RUNS} runs on a server, counting requests")
         parts["workers/requests"] = Part("requests to a server per run", span([_requests(Path(folder))]), "requests")
-    return parts
+    return parts | driver_parts(say)
 
 
 def worker_goals(parts: Mapping[str, Part]) -> list[Goal]:
@@ -110,6 +114,17 @@ def _with_workers(folder: Path, tasks: int, own: Sequence[int], *, kill: bool) -
     with contextlib.closing(sqlite3.connect(store)) as connection:
         ((trained,),) = connection.execute(LONGEST)
     return trained, whole
+
+
+def _busy_seconds() -> float:
+    """Return the CPU time of all processes of this machine so far."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
+
+
+def _own_seconds() -> float:
+    """Return the CPU time of this process and of its descendants that have ended."""
+    return sum(os.times()[:4])
 
 
 def _requests(folder: Path) -> float:

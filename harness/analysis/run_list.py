@@ -13,7 +13,7 @@ from harness.analysis.tables import Column
 from harness.formatting import age, number
 from harness.runtime.secrets import shown
 from harness.tracking.frames import SHORT, row, run_state, typed
-from harness.tracking.run_tags import sweeps_of
+from harness.tracking.run_tags import REPRODUCES, sweeps_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -45,6 +45,7 @@ def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
     values = row(run)
     metric = objective(pd.DataFrame([values])).metric
     has_result = run.info.status == "FINISHED" and metric in values
+    original = shown(run.data.tags.get(REPRODUCES, ""))
     sweeps = [sweep[:SHORT] for sweep in sweeps_of(run.data.tags)]
     return [
         run.info.run_id[:SHORT],
@@ -53,7 +54,7 @@ def _cells(run: Run, *, is_abandoned: bool) -> list[str]:
         f"{metric} {number(float(str(values[metric])))}" if has_result else "-",
         "yes" if run.outputs and run.outputs.model_outputs else "-",
         sweeps[-1] if sweeps else "-",
-        shown(run.info.run_name or ""),
+        shown(run.info.run_name or "") + (f" (reproduces {original[:SHORT]})" if original else ""),
     ]
 
 

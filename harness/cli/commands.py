@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import age_option, cache_option, full_ids, print_wide, reader_of, show_runs, uri_option
+from harness.cli.options import (
+    RUN_WORDS,
+    age_option,
+    cache_option,
+    full_ids,
+    print_wide,
+    reader_of,
+    show_runs,
+    uri_option,
+)
 from harness.cli.output import say, warn
 from harness.cli.streams import finishes_without_output
 from harness.errors import require
@@ -89,7 +98,7 @@ def plan(words: tuple[str, ...]) -> None:
         startup.end()
 
 
-@click.command()
+@click.command(epilog=RUN_WORDS)
 @click.argument("run_id", metavar="RUN")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("keys", nargs=-1, metavar="[data.KEY=VALUE]...")
@@ -123,7 +132,7 @@ def predict(
         display.clear()
 
 
-@click.command()
+@click.command(epilog=RUN_WORDS)
 @click.argument("run_id", metavar="RUN")
 @uri_option
 @click.option("--data", multiple=True, metavar="PATH", help="New location of the data; repeat for several files.")

@@ -49,8 +49,6 @@ def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> No
     PATH is a local or remote file, a folder with one subfolder of images per class, or a Parquet file of images.
     Several files are read as one table. Only the first rows of large files are read.
     """
-    from rich.console import Console
-
     from harness.data.profiling import describe, describe_images
 
     path = paths[0] if len(paths) == 1 else list(paths)
@@ -58,7 +56,7 @@ def describe(paths: tuple[str, ...], target: str | None, everything: bool) -> No
         view = describe_images.render(describe_images.describe_images(path))
     else:
         view = describe.render(describe.describe(path, target=target, everything=everything))
-    Console().print(view, soft_wrap=True)
+    print_wide(view, soft_wrap=True)
 
 
 @data.command("list")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from harness.cli.compose import CONF
+from harness.cli.own_words import OTHER_NAMES
 from harness.cli.words import suggestion
+from harness.config import DATA_KINDS, RuntimeConfig
 from harness.errors import ConfigError
 
 OPTIMIZER_ARGUMENTS = ("amsgrad", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
@@ -41,6 +45,9 @@ def explain(error: Exception) -> str:
         return f"{found[1]} already has a value: write {found[1]}=VALUE, without +."
     if lines[0].startswith("Ambiguous value for argument"):
         word = lines[0].split(maxsplit=4)[-1].strip("'")
+        key, _, value = word.partition("=")
+        if _takes_list(key):
+            return f"{key} must be a list. Write {shlex.quote(f'{key}=[{value}]')}."
         return f"{word} has several values. Add -m to train with each of them."
     if found := re.match("Sweep parameters '(.*)' requires --multirun", lines[0]):
         return f"{found[1]} is more than one value. Add -m to train or search all of them."
@@ -61,16 +68,37 @@ def check_keys(settings: Any, prefix: str = "") -> None:
 
 def _wrong_value(key: str, fault: str) -> str:
     if found := re.fullmatch(r"Value '(.*)' of type '.*' [ a-z]* '?(Integer|Float|Boolean|Optional.*)'?", fault):
-        return f"{key} must be {_KINDS.get(found[2], 'a whole number or `full`')}, not {found[1]}."
+        return (
+            f"{key} must be {_KINDS.get(found[2], 'a whole number or `full`')}, not {found[1]}.{_swept(key, found[1])}"
+        )
     if found := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", fault):
         options = found[2].split(", ")
         choices = " or ".join(filter(None, (", ".join(options[:-1]), options[-1])))
         return f"{key} must be {choices}, not {found[1]}.{_guess(found[1], options)}"
+    if found := re.fullmatch(r"Value (\[.*\]) \(list\) is not a valid input for .*", fault):
+        return f"{key} must be one value, not {found[1]}.{_swept(key, found[1])}"
     if "is not a ListConfig" in fault:
         return f"{key} must be a list, such as {key}=[a,b]."
     if fault.endswith("is not Optional"):
         return f"{key} must not be null."
     return f"{key}: {fault}." if key else f"{fault}."
+
+
+def _swept(key: str, value: str) -> str:
+    """Return how to sweep over a list's items, given as Python prints the list; empty for other values."""
+    if not value.startswith("["):
+        return ""
+    several = re.sub(r"[][' ]", "", value)
+    return f" To train with each of them, write -m {shlex.quote(f'{key}={several}')}."
+
+
+def _takes_list(key: str) -> bool:
+    """Return True if a key's type is a list, or a file of its group sets it to one."""
+    group, _, name = key.lstrip("+").partition(".")
+    kinds = {"data": DATA_KINDS.values(), "runtime": [RuntimeConfig]}.get(group, [])
+    files = (OmegaConf.load(file) for file in (CONF / group).glob("*.yaml")) if name else ()
+    is_typed = any(each.name == name and str(each.type).startswith("list") for kind in kinds for each in fields(kind))
+    return is_typed or any(isinstance(file, DictConfig) and isinstance(file.get(name), ListConfig) for file in files)
 
 
 def _no_such_key(key: str, siblings: Mapping[str, Any], *, is_open: bool = False) -> str:
@@ -81,8 +109,9 @@ def _no_such_key(key: str, siblings: Mapping[str, Any], *, is_open: bool = False
     options = sorted({option for option in siblings if option != "hydra"} | (set() if dot else set(_groups())))
     parts = {option: siblings.get(option) for option in options}
     deeper = [f"{option}.{name}" for option, part in parts.items() if isinstance(part, Mapping) and name in list(part)]
+    deeper = [OTHER_NAMES[key]] if key in OTHER_NAMES else deeper
     guess = f" Did you mean {deeper[0]}?" if deeper else _guess(name, options, path + dot)
-    listed = "" if guess else f" {path or 'The configuration'} has: {', '.join(options)}."
+    listed = "" if guess or not options else f" {path or 'The configuration'} has: {', '.join(options)}."
     remedy = f" Write +{key}=VALUE to add it." if is_open and not guess else ""
     if path == "optimizer" and name not in OPTIMIZER_ARGUMENTS:
         having = [f"optimizer={file.stem}" for file in _optimizers() if name in _keys_of(file)]

@@ -21,6 +21,12 @@ WIDTH = 120
 
 uri_option = click.option("--uri", help="Tracking store. Default: MLFLOW_TRACKING_URI, or mlflow.db in this folder.")
 cache_option = click.option("--cache", type=click.Path(path_type=Path), default=".harness", show_default=True)
+RUN_WORDS = (
+    "`last` is the newest run. `best` is the best run of the newest sweep; with several seeds, it is the first run of "
+    "the setting with the best mean."
+)
+"""Explains how to refer to runs; the last paragraph of a command's help."""
+
 age_option = click.option(
     "--older-than", metavar="AGE", help="Only items that have not been used for this long: 7d, 12h, 2w, ..."
 )
@@ -60,11 +66,11 @@ def new_console() -> Console:
     return console
 
 
-def print_wide(table: RenderableType) -> None:
-    """Print a table, with full paths when the output is not a terminal."""
+def print_wide(view: RenderableType, *, soft_wrap: bool = False) -> None:
+    """Print a table or text, with full names and paths when the output is not a terminal."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 500
-    console.print(table)
+    console.print(view, soft_wrap=soft_wrap)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,15 @@ from harness.data.profiling.misfit import hints
 from harness.data.selection import Chunk, Selection, Words
 from harness.data.vocabulary import is_number, plain_number, shortest_form
 from harness.errors import ConfigError, require
+from harness.formatting import count
+from harness.runtime.secrets import shown
 from harness.sweep.display import Display
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import data_of
+
+MOST_UNSEEN = 5
+"""Maximum number of unknown categories to name."""
 
 
 def predict(
@@ -90,6 +96,8 @@ def _predict_rows(
     batch_rows = rows_per_batch(model)
     require(path.is_file(), f"PATH: {path} is not a file on disk.")
     source, missing, left_out = open_source(str(path), selection), data.missing, 0
+    known = _known_categories(model)
+    unseen = {name: Counter[str]() for name in known}
     header = source.names()
     twice = ", ".join(name for name in predictions.columns if name in header)
     require(not keep or not twice, f"--keep: {path} already has a column {twice}. Rename it.")
@@ -100,10 +108,14 @@ def _predict_rows(
     ):
         next(rows)
         done, size = 0, path.stat().st_size
-        write_rows([*(header if keep else ()), *predictions.columns], sink)
+        # Written once a row has been predicted, so that nothing is printed if the first rows are invalid.
+        titles = [[*(header if keep else ()), *predictions.columns]]
         for chunk in chunks:
             empty = _empty(names, chunk, missing)
             left_out += int(empty.sum())
+            for name, column in zip(names, chunk.columns, strict=True):
+                if name in known and isinstance(column, Words):
+                    unseen[name].update(_unseen(column, known[name]))
             inputs = {
                 name: _input(name, column, chunk, model.input[name].dtype)
                 for name, column in zip(names, chunk.columns, strict=True)
@@ -120,13 +132,40 @@ def _predict_rows(
                 named = pd.DataFrame(predictions.named(outputs))
                 if missing is Missing.drop and is_empty.any():
                     named.loc[is_empty] = np.nan
+                while titles:
+                    write_rows(titles.pop(), sink)
                 write_rows(pd.concat([rows.send(len(outputs)), named], axis=1), sink)
+        while titles:
+            write_rows(titles.pop(), sink)
+    for name, words in ((name, words) for name, words in unseen.items() if words):
+        some = ", ".join(shown(word) for word, _ in words.most_common(MOST_UNSEEN))
+        more = ", ..." if len(words) > MOST_UNSEEN else ""
+        warn(f"{name}: {count(words.total(), 'row')} with categories that training did not have: {some}{more}.")
     if missing is Missing.drop and left_out:
         rows_have, were = ("row has", "was") if left_out == 1 else ("rows have", "were")
         warn(
             f"{left_out:,} {rows_have} empty fields and {were} not predicted; training dropped such rows too "
             "(data.missing=drop)."
         )
+
+
+def _known_categories(model: Any) -> dict[str, set[str]]:
+    """Return the categories that the model knows, by the name of each text column."""
+    import keras
+
+    lookups = [layer for layer in model.layers if isinstance(layer, keras.layers.StringLookup)]
+    return {
+        name: {*map(str, layer.get_vocabulary())}
+        for layer in lookups
+        for name, column in model.input.items()
+        if column is layer.input
+    }
+
+
+def _unseen(column: Words, known: set[str]) -> dict[str, int]:
+    """Return the number of rows of each category that is not `known`."""
+    rows = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values)).tolist()
+    return {word: times for word, times in zip(column.values, rows, strict=True) if word not in known and times}
 
 
 def _empty(names: Sequence[str], chunk: Chunk, missing: Missing) -> np.ndarray:

@@ -24,7 +24,7 @@ from harness.runtime.secrets import masked, shown
 from harness.tracking import artifacts
 from harness.tracking.reader import RunReader
 from harness.tracking.recorded_config import config_of
-from harness.tracking.run_search import REPRODUCES
+from harness.tracking.run_tags import REPRODUCES
 from harness.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import full_ids, new_console, reader_of, show_runs, uri_option
+from harness.cli.options import RUN_WORDS, full_ids, new_console, reader_of, show_runs, uri_option
 from harness.cli.output import say
 from harness.cli.streams import finishes_without_output
 
 
-@click.command()
+@click.command(epilog=RUN_WORDS)
 @click.argument("ids", nargs=-1)
 @uri_option
 @click.option("--target", type=float, help="Show when each run reaches this loss: epochs, updates and seconds.")
@@ -78,7 +78,7 @@ def runs(uri: str | None, limit: int, as_csv: bool) -> None:
         say(sentence)
 
 
-@click.command()
+@click.command(epilog=RUN_WORDS)
 @click.argument("first")
 @click.argument("second")
 @uri_option
@@ -93,7 +93,7 @@ def diff(first: str, second: str, uri: str | None) -> None:
     diff(records, full_ids(records, first, second), new_console())
 
 
-@click.command()
+@click.command(epilog=RUN_WORDS)
 @click.argument("run_id", metavar="RUN")
 @click.argument("name", required=False)
 @uri_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -89,8 +90,10 @@ def run_app(app: App, words: Sequence[str]) -> None:
         if shows_traceback or app.composed or isinstance(error, BrokenPipeError | ConfigError):
             raise
         if isinstance(error, OSError) and error.strerror:
-            file = f": {error.filename}" if error.filename else " while writing a file"
-            raise ConfigError(masked(f"{error.strerror}{file}")) from error
+            file = f": {Path(error.filename).absolute()}" if error.filename else " while writing a file"
+            is_denied = isinstance(error, PermissionError) or error.errno == errno.EROFS
+            remedy = ". Run the command in a folder that you may write to." if is_denied else ""
+            raise ConfigError(masked(f"{error.strerror}{file}{remedy}")) from error
         raise ConfigError(masked(str(error))) from error
 
 

@@ -40,11 +40,13 @@ def _quoted(word: str) -> str:
 
 
 def suggestion(word: str) -> str:
-    """Return a sentence saying how to quote an argument that Hydra cannot read; empty if it is not an assignment."""
+    """Return a sentence saying how to write an argument that Hydra cannot read; empty if it is not an assignment."""
     found = _WORD.fullmatch(word)
     if not found:
         return ""
     key, value = found.groups()
+    if value.endswith(","):
+        return "Remove the comma at its end, or the space after the comma."
     if value.startswith(("[", "{")) or value.count("'") % 2 or value.count('"') % 2:
         return ""
     one = override(key, value)

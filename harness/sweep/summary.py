@@ -92,8 +92,11 @@ class Summary:
     def add(self, runs: Sequence[Run]) -> None:
         """Add runs to the sweep."""
         new = {run.signature for run in runs} - set(self.state.signatures)
+        data = list(dict.fromkeys([*self.state.data, *map(_describe_data, runs)]))
+        if not new and data == self.state.data:  # Tasks add their runs again, one task after another.
+            return
         self.state.signatures += sorted(new)
-        self.state.data = list(dict.fromkeys([*self.state.data, *map(_describe_data, runs)]))
+        self.state.data = data
         self.state.write(self._folder)
         if new and not self._search:
             self._tracker.tag(self.run_id, {"signature": sweep_signature(self.state.signatures)})

@@ -15,8 +15,7 @@ from harness.errors import ConfigError, require
 from harness.formatting import data_size
 from harness.tracking import recorded_yaml
 from harness.tracking.reader import RunReader
-from harness.tracking.run_search import REPRODUCES
-from harness.tracking.run_tags import sweeps_of
+from harness.tracking.run_tags import REPRODUCES, sweeps_of
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import mlflow_uri
 

@@ -17,11 +17,9 @@ from harness.tracking._compat_server_version import require_new_enough
 from harness.tracking.client import client_of
 from harness.tracking.foreign import fault
 from harness.tracking.run_pages import PAGE, all_runs, experiment_ids, runs_by_id
+from harness.tracking.run_tags import REPRODUCES
 from harness.tracking.store_errors import reason
 from harness.tracking.uri import sqlite_path
-
-REPRODUCES = "reproduces"
-"""Tag of a run that was trained only to reproduce another one."""
 
 _FEW = 100
 """In an experiment of more than one page, up to this many signatures are looked up one by one."""

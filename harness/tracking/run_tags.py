@@ -31,6 +31,9 @@ SEARCH = "search"
 RESTORED_EPOCH = "restored_epoch"
 """The epoch whose model a run has kept, if that may not be the last epoch."""
 
+REPRODUCES = "reproduces"
+"""Tag of a run that was trained only to reproduce another one; its value is the other run's id."""
+
 
 def sweeps_of(tags: Mapping[str, str]) -> list[str]:
     """Return the ids of the summary runs to which a run belongs, given its tags."""

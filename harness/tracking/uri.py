@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from harness.errors import require
+from harness.errors import ConfigError, require
 from harness.runtime.secrets import remember
 
 _SQLITE = "sqlite:///"
@@ -21,7 +21,7 @@ def tracking_uri(uri: str | None = None) -> str:
     URI is masked from now on.
 
     Raises:
-        ConfigError: The URI refers to a database in memory, or has options.
+        ConfigError: The URI refers to a database in memory, has options, or is the path of a file or folder.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
     remember(uri)
@@ -33,10 +33,11 @@ def sqlite_path(uri: str) -> Path | None:
     """Return the file of a local store, or None for other stores; `%` and two hexadecimal digits encode a character.
 
     Raises:
-        ConfigError: The URI refers to a database in memory, or has options.
+        ConfigError: The URI refers to a database in memory, has options, or is the path of a file or folder.
     """
     found = _LOCAL.fullmatch(uri)
     if not found:
+        _require_scheme(uri)
         return None
     slash, name, options = found[1], unquote(found[2]), found[3]
     require(not options, f"tracking.uri: {uri}: options are not supported. Write %3F for a question mark in a path.")
@@ -48,6 +49,15 @@ def sqlite_path(uri: str) -> Path | None:
         bool(slash), f"tracking.uri: {uri} has too few slashes. Write {_SQLITE}{name}, or four for an absolute path."
     )
     return Path(os.path.realpath(name))
+
+
+def _require_scheme(uri: str) -> None:
+    """Reject a path, which MLflow would take for a folder of files; it discourages such stores."""
+    path = unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+    is_path = path != uri or not (":" in uri or uri.startswith("databricks"))
+    if is_path and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+        file = path if Path(path).suffix else f"{path.rstrip('/')}/mlflow.db"
+        raise ConfigError(f"tracking.uri: {uri} does not name a database or a server. Write {_SQLITE}{file}.")
 
 
 def sqlite_uri(path: Path) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.data.blocks import SLICE_ROWS, Blocks
 from harness.errors import ConfigError
+from harness.training.call_memory import CallMemory
 from harness.training.cohort import Cohort
 from harness.training.compilations import Compilation, compilation
 from harness.training.early import early_updates
@@ -211,7 +212,8 @@ def form_cohorts(
             found.reach = max(found.reach, min(chunk, limit))
             members.sort(key=lambda index: -lanes[index].stops[-1])
             step_rows = 0 if loop.gram_source else min(chunk, limit)
-            how = (stack.strategy, memory, stack.batch_layers(), step_rows)
+            call = CallMemory.of(stack, memory, device, is_sliced=chunk > limit)
+            how = (stack.strategy, memory, stack.batch_layers(), step_rows, call)
             last = lanes[members[0]].stops[-1]
             measured = early_updates(last, loop.updates, train.rows, holdout.rows) if early else []
             found.add(Cohort(members, length, *how, is_fixed=tile is not None), compiled, loop, measured)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from harness.training.call_memory import CallMemory
 from harness.training.strategy import Strategy
 from harness.training.tile_length import smaller
 from harness.training.update_memory import UpdateMemory
@@ -20,6 +21,7 @@ class Cohort:
         memory: The memory that an update of one lane needs in a plain implementation.
         batch_layers: Layers that normalize over a whole chunk, which is then never divided into slices.
         step_rows: Rows that are computed at once; 0 if updates are computed from Gram matrices.
+        call: An estimate of the memory that calls need.
         is_fixed: Whether the user has chosen `tile`.
         earlier: If tiles ran out of memory, their earlier lengths, and the update after which each was given up.
     """
@@ -30,6 +32,7 @@ class Cohort:
     memory: UpdateMemory
     batch_layers: list[str]
     step_rows: int
+    call: CallMemory
     is_fixed: bool = False
     earlier: tuple[tuple[int, int], ...] = ()
 
@@ -50,12 +53,12 @@ class Cohort:
     @property
     def state_bytes(self) -> float:
         """Bytes that a tile needs between calls."""
-        return self.tile * self.memory.lane_bytes
+        return self.tile * self.call.state_bytes
 
     @property
     def call_bytes(self) -> float:
         """Bytes that a call needs in addition."""
-        return self.tile * self.step_rows * self.memory.row_bytes
+        return self.call.of_call(self.tile, self.step_rows, self.strategy.slice_rows)
 
     def shrunk(self, updates: int) -> Cohort:
         """Return the cohort with smaller tiles after a number of updates."""

@@ -18,6 +18,8 @@ _VIEWS = ("ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient")
 
 _CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2")
 
+_PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum", *_CONVOLUTIONS)
+
 _NOT_IN_XLA = ("ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 
 
@@ -30,6 +32,7 @@ class ModelTrace:
         kept_bytes: Bytes per row of all activations that the forward pass keeps for the backward pass, without inputs.
         largest_bytes: Bytes per row of the largest of these activations.
         input_bytes: Bytes per row of the input, as float32.
+        product_bytes: Bytes per row of the results of the forward pass's matrix products and convolutions.
         uses_float16: Whether anything is computed in float16.
     """
 
@@ -37,6 +40,7 @@ class ModelTrace:
     kept_bytes: float
     largest_bytes: float
     input_bytes: float
+    product_bytes: float = 0.0
     uses_float16: bool = False
 
     @property
@@ -91,6 +95,12 @@ def trace_model(model: keras.Model, input_shape: tuple[int, ...]) -> ModelTrace:
         kept_bytes=sum(kept.values()),
         largest_bytes=max(kept.values(), default=0.0),
         input_bytes=4.0 * math.prod(input_shape),
+        product_bytes=sum(
+            _bytes(tensor) / ROWS
+            for operation in operations[:forward]
+            if operation.type in _PRODUCTS
+            for tensor in operation.outputs
+        ),
         uses_float16=any(tensor.dtype == tf.float16 for operation in operations for tensor in operation.outputs),
     )
 

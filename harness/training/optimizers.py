@@ -101,4 +101,4 @@ def _check(
     require(not unknown, f"{key}: {name} has no setting {', '.join(unknown)}. Its settings: {', '.join(known)}.")
     required = [item.name for item in parameters if item.default is item.empty and item.name in known]
     missing = [item for item in required if item not in settings]
-    require(not missing, f"{key}: {name} needs {', '.join(missing)}. Set {key}.{(missing or ['?'])[0]}=VALUE.")
+    require(not missing, f"{key}: {name} needs {', '.join(missing)}. Add +{key}.{(missing or ['?'])[0]}=VALUE.")

@@ -543,17 +543,27 @@ def trainer(harness: Harness, empty_store: Path, tmp_path: Path) -> Harness:
 
 REFUSED = {
     "chunksze=4": "no such key: chunksze. Did you mean chunksize?",
+    "lr=4": "no such key: lr. Did you mean learning_rate?",
+    "--epochs 5": "no such option: --epochs. Write epochs=5.",
+    "--learning-rate=0.1": "no such option: --learning-rate. Write learning_rate=0.1.",
+    "-m chunksize=full, 9": "cannot parse chunksize=full,. Remove the comma at its end, or the space after the comma.",
+    "-m learning_rate=[0.1,0.01]": "learning_rate must be a number, not [0.1, 0.01]. To train with each of them, write "
+    "-m learning_rate=0.1,0.01.",
+    "-m loss=[mse,mae]": "loss must be one value, not ['mse', 'mae']. To train with each of them, write "
+    "-m loss=mse,mae.",
+    "data.features=x,y": "data.features must be a list. Write 'data.features=[x,y]'.",
+    "model=mlp model.units=8,4": "model.units must be a list. Write 'model.units=[8,4]'.",
+    "epochs=1,2": "epochs=1,2 has several values. Add -m to train with each of them.",
+    "optimizer.schedule.name=cosine_decay": "no such key: optimizer.schedule.name. "
+    "Write +optimizer.schedule.name=VALUE to add it.",
     "model=linar": "no such model: linar. Did you mean linear? Available: cnn, custom, linear, mlp.",
     "optimizer=admw": "no such optimizer: admw. Did you mean adamw? Available: adadelta, adafactor, adagrad, "
     "adam, adamax, adamw, ftrl, lamb, lion, muon, nadam, rmsprop, sgd.",
     "epochs=abc": "epochs must be a whole number, not abc.",
     "epochs=0": "epochs must be positive, not 0.",
-    "chunksize=0": "chunksize must be a positive number of rows or `full`, not 0.",
     "chunksize=abc": "chunksize must be a positive number of rows or `full`, not abc.",
-    "learning_rate=-1": "learning_rate must be positive and representable in float32, not -1.0.",
     "learning_rate=nan": "learning_rate must be positive and representable in float32, not nan.",
     "data.features=[x,z]": "{here}/small.csv has no column z. It has: x, y.",
-    "data.target=z": "{here}/small.csv has no column z. It has: x, y.",
     "data.path=none.csv": "data.path: no such file: {here}/none.csv",
     "data.path=.": "data.path: {here} is a folder or device, not a file.",
     "data=king_county data.path=kc_house_data.csv": "data.path: no such file: {here}/kc_house_data.csv. "
@@ -575,7 +585,7 @@ REFUSED = {
     "got an unexpected keyword argument 'units'. It takes init.",
     "runtime.device=gpu": "runtime.device=gpu: TensorFlow sees no GPU.",
     "runtime.cache=small.csv/cache": "runtime.cache: cannot write to {here}/small.csv/cache",
-    "hydra.run.dir=small.csv/out": "Not a directory: small.csv/out",
+    "hydra.run.dir=small.csv/out": "Not a directory: {here}/small.csv/out",
     "tracking.uri=sqlite:///small.csv": "tracking.uri: cannot open the tracking store "
     "sqlite:///{here}/small.csv (file is not a database).",
     "tracking.uri=sqlite:///small.csv/mlflow.db": "tracking.uri: {here}/small.csv is not a folder.",
@@ -586,7 +596,7 @@ REFUSED = {
     "-m data.target=y,z hydra/launcher=basic": "{here}/small.csv has no column z. It has: x, y.",
     "-m runtime.lane_tile=8,16": "runtime must be the same for all runs of a sweep, not 2 values.",
     "-m tracking.experiment=a,b": "tracking must be the same for all runs of a sweep, not 2 values.",
-    "-m hydra.sweep.dir=small.csv/out seed=0,1": "Not a directory: small.csv/out",
+    "-m hydra.sweep.dir=small.csv/out seed=0,1": "Not a directory: {here}/small.csv/out",
 }
 
 
@@ -845,6 +855,7 @@ def test_data_is_generated_and_described(harness: Harness, tmp_path: Path) -> No
     answer = harness("data", "describe", "some.csv")
     assert (answer.code, answer.err) == (0, "")
     assert "data.path=some.csv" in answer.out
+    assert "\nsqft_basement " in answer.out
 
 
 def test_report_and_compare_repeat_what_train_printed(left: Left, harness: Harness, tmp_path: Path) -> None:

@@ -203,7 +203,9 @@ def test_missing_files_and_folders_are_refused(
         predict(records, store["kept"], write(FILE), tmp_path / "none" / "out.csv", keep=False)
 
 
-def test_categories_and_dates_are_read_as_in_training(write: Write, tmp_path: Path) -> None:
+def test_categories_and_dates_are_read_as_in_training(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An unknown category counts 0, and a day counts 1."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     inputs = {"c": keras.Input((1,), name="c", dtype="string"), "d": keras.Input((1,), name="d")}
@@ -220,6 +222,11 @@ def test_categories_and_dates_are_read_as_in_training(write: Write, tmp_path: Pa
     path = write("d;c\n02.01.1970;v\n01.01.1970;w\n03.01.1970;\n")
     predict(RunReader(uri), run_id, path, tmp_path / "out.csv", keep=False)
     assert (tmp_path / "out.csv").read_text() == "prediction\n201\n0\n2\n"
+    unseen = "c: 1 row with categories that training did not have: w."
+    assert capsys.readouterr().err.splitlines()[-1] == unseen
+    with pytest.raises(ConfigError, match="d is 'x', not a date"):
+        predict(RunReader(uri), run_id, write("d;c\nx;v\n"), None, keep=False)
+    assert capsys.readouterr().out == ""
 
 
 def test_empty_fields_are_filled_as_in_training(write: Write, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+from harness.analysis.run_list import run_list
 from harness.cli import differences, main
 from harness.cli.metric_diff import pairs, verdict
 from harness.cli.reproduce import Request, _on_its_device, reproduce
@@ -136,6 +137,7 @@ def test_a_run_has_the_same_numbers_alone_as_in_a_sweep(left: Left, name: str) -
     assert (int(words[2]) > 12) == (name != "diverged")
     now = MlflowClient().get_run(said[-1].split()[0])
     assert now.data.tags["reproduces"] == left.ids[name]
+    assert run_list([now])[-1][1].endswith(f" (reproduces {left.ids[name][:8]})")
     assert now.data.tags["command"] == f"harness reproduce {left.ids[name]}"
     assert now.data.params["runtime.rerun"] == "True"
     assert now.data.tags.get("diverged_at") == ("2" if name == "diverged" else None)
@@ -249,7 +251,7 @@ OTHER_MODEL = {"_target_": "stranger.build"}
         ),
         (
             lambda settings: settings.update(model={"_target_": "harness.models.mlp", "units": [10**6, 10**6]}),
-            "model: 1,000,00.* weights need 8TB of memory, but only .* is available. Use smaller layers",
+            "model: 1,000,00.* weights need 8 TB of memory, but only .* is available. Use smaller layers",
         ),
         (lambda settings: settings["model"].update(init=10**400), "config.yaml|model.init must be a finite number"),
         (lambda settings: settings["data"].update(split_seed=10**22), "data.split_seed must be from"),

@@ -76,6 +76,13 @@ def test_anything_but_an_id_is_rejected(records: RunReader, word: str) -> None:
         records.run(word)
 
 
+@pytest.mark.parametrize("command", ["predict", "reproduce", "compare", "diff", "register"])
+def test_help_explains_best(command: str) -> None:
+    assert "`best` is the best run of the newest sweep" in " ".join(
+        CliRunner().invoke(cli, [command, "-h"]).output.split()
+    )
+
+
 def test_a_beginning_of_several_ids_is_refused(tmp_path: Path) -> None:
     with Tracker(f"sqlite:///{tmp_path}/mlflow.db", "question") as tracker:
         runs = tracker.start_runs([(f"run {n}", {}, {"kind": "run", "sample": "batch"}) for n in range(17)])

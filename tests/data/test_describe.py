@@ -225,6 +225,21 @@ def test_warnings(write, content: str, warning: str) -> None:
     assert warning in write(content, block_bytes=104).warnings
 
 
+def test_the_command_follows_the_warnings(write) -> None:
+    drifting = write("a,y\n" + "1,1\n2,2\n" * 90 + "3,800\n" * 20)
+    found = overrides(drifting.command)
+    assert (found["data.order"], found["data.log_columns"]) == ("shuffled", ["y"])
+    assert "chunksize=full,100" in shown(drifting, 80)
+
+
+def test_labels_are_counted(write) -> None:
+    rows = "".join(f"{row},{'' if row % 7 else 'u'},{'rare' if row == 5 else 'common'}\n" for row in range(30))
+    warnings = write(f"a,c,label\n{rows}").warnings
+    assert "label has the labels common (29), rare (1): they are trained as 0, 1, ..., in this order." in warnings
+    assert any("data.class_weight=balanced" in warning for warning in warnings)
+    assert any(warning.startswith("Empty fields in c (25): ") for warning in warnings)
+
+
 def test_a_good_file_has_no_warnings(write) -> None:
     rows = np.random.default_rng(1).normal(size=(200, 2)).round(3)
     assert write(pd.DataFrame(rows, columns=["a", "y"]).to_csv(index=False)).warnings == []

@@ -59,16 +59,20 @@ harness train \\
     loss=sparse_categorical_crossentropy \\
     data.path={folder} \\
     data.unreadable=drop \\
-    'data.image_size=[8,12]'"""
+    'data.image_size=[8,12]'
+
+Add -m chunksize=full,100 to compare the full sample with chunks of 100 rows."""
     )
 
 
-def test_parts_of_a_split_are_described_together(tmp_path: Path) -> None:
+def test_parts_of_a_split_are_described_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for part, count in (("train", 3), ("val", 1)):
         write_folder(tmp_path / part, {"cat": count, "dog": count})
     found = describe_images(str(tmp_path))
     assert (found.classes, found.held_out) == ({"cat": 3, "dog": 3}, {"cat": 1, "dog": 1})
     assert f"data.path={tmp_path}/train data.holdout_path={tmp_path}/val" in found.command
+    monkeypatch.chdir(tmp_path)
+    assert "data.path=train data.holdout_path=val" in describe_images(".").command
     assert "2 duplicate images in both parts" in "\n".join(found.notes)
 
 

@@ -26,6 +26,12 @@ pytestmark = [
 ]
 
 RAY = ["hydra/launcher=ray", f"hydra.launcher.address={ray_cluster.ADDRESS}", "hydra.launcher.tasks=3"]
+PARSE_ELSEWHERE = """
+from harness.sweep.tasks import preparation
+preparation.PARSED_HERE = 1
+from harness.cli.main import main
+main()
+"""
 SECONDS = 400
 """How long all waits of the test may take together."""
 
@@ -47,6 +53,20 @@ def driving(folder: Path, words: list[str]) -> Iterator[subprocess.Popen]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.wait()
+
+
+def test_a_worker_finds_a_bad_row_before_any_task_starts(cluster: ray_cluster.RayCluster, tmp_path: Path) -> None:
+    (tmp_path / "some.csv").write_text("x,y\n" + "1,2\n3,4\n" * 50_000 + "5,six\n")
+    data = ["data=csv", "data.path=some.csv", "data.features=[x]", "data.target=y"]
+    words = ["train", "-m", *data, "chunksize=full,100", "learning_rate=0.1", "epochs=1", *RAY]
+    with servers.running(tmp_path) as server:
+        command = [sys.executable, "-c", PARSE_ELSEWHERE, *words, f"tracking.uri={server.uri}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "1 table on Ray" in done.stdout
+    said = f"harness: {tmp_path}/some.csv, line 100002: y is 'six', not a number. If y is text, set "
+    assert done.stderr.splitlines()[-1].startswith(said)
+    assert not list(tmp_path.glob(".harness/prepare/*"))
 
 
 def test_kills_and_a_lost_node(warm: Warm, cluster: ray_cluster.RayCluster, tmp_path: Path) -> None:

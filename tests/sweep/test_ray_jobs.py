@@ -6,6 +6,7 @@ import contextlib
 import os
 import runpy
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -112,6 +113,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
     for name in ("RAY_DEDUP_LOGS_SKIP_REGEX", "RAY_BACKEND_LOG_LEVEL"):
         monkeypatch.setenv(name, "own")
+    monkeypatch.setattr(socket, "create_connection", lambda *values: SimpleNamespace(close=lambda: None))
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "7")
     monkeypatch.setenv("SOME_TOKEN", "token")
     return fake
@@ -286,6 +288,10 @@ def test_what_is_refused(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
         RayConfig(address="ray://head:10001")
     with pytest.raises(ConfigError, match=r"cannot connect to the Ray cluster nowhere:1 \(Ray is not there\)\.$"):
         Ray(RayConfig(address="nowhere:1"))
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"cluster 127\.0\.0\.1:1 \(.*[Cc]onnection refused\)\.$"):
+        Ray(RayConfig(address="127.0.0.1:1"))
     with pytest.raises(ConfigError, match=r"cpus_per_task: no node of the Ray cluster has 4 cores\.$"):
         Ray(RayConfig(cpus_per_task=4))
     ray.cores = 0.5

@@ -24,6 +24,7 @@ from harness.sweep.run_state import find_states
 from harness.tracking import run_tags
 from harness.tracking.frames import row
 from harness.tracking.tracker import Tracker
+from harness.training.call_memory import CallMemory
 from harness.training.cohort import Cohort
 from harness.training.events import Diverged, Ending, EpochEnd, Restored, Stopped
 from harness.training.strategy import Strategy
@@ -144,7 +145,7 @@ def test_users_cannot_set_the_tags_of_a_run_on_a_gpu(recording: Recording, monke
     monkeypatch.setattr(gpu_facts, "query", lambda name: "1")
     monkeypatch.setattr(run_fields, "gpu_facts", gpu_facts.gpu_facts.__wrapped__)
     (run,) = recording.runs(2)
-    run.cohort = Cohort([0], 8, Strategy("graph", False, 64), UpdateMemory(0, 0), [], 10)
+    run.cohort = Cohort([0], 8, Strategy("graph", False, 64), UpdateMemory(0, 0), [], 10, CallMemory(0, 0, 0, 0))
     own = {key for key in run_fields.run_tags(run, "harness train", "GPU") if not key.startswith("mlflow.")}
     assert {"tile", "cuda", "cudnn", "tf32", "gpu_driver", "gpu_memory_mib", "slice_rows"} <= own <= OWN_TAGS
 

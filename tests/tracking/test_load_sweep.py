@@ -12,6 +12,7 @@ import harness
 from harness.errors import ConfigError
 from harness.tracking.reader import RunReader
 from harness.tracking.tracker import Tracker
+from tests.docs.pages import blocks, text
 
 CURVES = {"batch": [0.9, 0.5], "full": [0.8, 0.7, 0.6]}
 
@@ -44,6 +45,24 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 tracker.log_curve(ids[name], "train/chunk_loss", range(1, 9), range(8))
             tracker.end_run(ids[name], "FINISHED" if name in CURVES else "FAILED")
     return ids
+
+
+def test_the_example_of_the_docs(
+    store: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = blocks("comparison.md", "python")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store["uri"])
+    names: dict = {}
+    exec(compile(example, "comparison.md", "exec"), names)
+    assert names["best_of_each"].to_dict() == {"batch": 0.5, "full": 0.6}
+    assert store["batch"][:8] in capsys.readouterr().out
+    described = {
+        line.split("`")[1]: line.split("`")[2:] for line in text("comparison.md").splitlines() if "| `." in line
+    }
+    for name, columns in ((".runs", 5), (".curves", 8), (".table", 5)):
+        frame = getattr(names["sweep"], name[1:])
+        documented = [word for word in described[name] if word in frame.columns]
+        assert documented[:columns] == list(frame.columns)[:columns]
 
 
 def test_runs_are_typed(store: dict[str, str]) -> None:

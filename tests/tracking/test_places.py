@@ -127,6 +127,9 @@ def test_a_store_has_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("sqlite:///:memory:", "does not name a file that would keep the records. Write sqlite:///mlflow.db."),
         ("sqlite:///file:a", "does not name a file that would keep the records. Write sqlite:///mlflow.db."),
         ("sqlite:///a%00b", "does not name a file that would keep the records. Write sqlite:///mlflow.db."),
+        ("other.db", "does not name a database or a server. Write sqlite:///other.db."),
+        ("mlruns", "does not name a database or a server. Write sqlite:///mlruns/mlflow.db."),
+        ("file:///a/b/", "does not name a database or a server. Write sqlite:////a/b/mlflow.db."),
         ("sqlite://a.db", "has too few slashes. Write sqlite:///a.db, or four for an absolute path."),
     ],
 )

@@ -423,7 +423,6 @@ with Tracker(sys.argv[1], "question") as tracker:
         ("http://127.0.0.1:9", "[Errno 111] Connection refused"),
         ("sqlite:///{folder}", "unable to open database file"),
         ("sqlite:///{folder}/text.csv", "file is not a database"),
-        ("{folder}/mlruns", "The filesystem tracking backend (e.g., './mlruns') is in maintenance mode"),
         ("nonsense://store", "got unsupported URI 'nonsense://store'"),
     ],
 )

@@ -142,7 +142,7 @@ def test_unknown_optimizers_are_refused(settings):
         ({"name": "cosine"}, r"optimizer.schedule.name: cosine is not one of cosine_decay, "),
         (
             {"name": "cosine_decay"},
-            r"cosine_decay needs decay_steps. Set optimizer.schedule.decay_steps=VALUE.",
+            r"cosine_decay needs decay_steps. Add \+optimizer.schedule.decay_steps=VALUE.",
         ),
         (
             {"name": "cosine_decay", "decay_step": 3},

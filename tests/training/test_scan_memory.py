@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.runtime.host_memory import _left
+from harness.training.call_memory import CallMemory
 from harness.training.cohort import Cohort
 from harness.training.scan_memory import Load
 from harness.training.strategy import Strategy
@@ -17,7 +18,7 @@ XLA = Strategy("xla", False, 1024)
 
 def load(*, is_fixed: bool = False, devices: int = 1) -> Load:
     """16 lanes of 10 bytes in two tiles, whose calls take 8 times 100 bytes, beside 40 bytes of blocks."""
-    cohort = Cohort([*range(16)], 8, XLA, UpdateMemory(1, 10), [], 100, is_fixed)
+    cohort = Cohort([*range(16)], 8, XLA, UpdateMemory(0, 0), [], 100, CallMemory(10, 0, 1, 0), is_fixed)
     return Load([cohort], 40, 2, devices)
 
 

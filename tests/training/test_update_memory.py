@@ -12,6 +12,7 @@ from harness.models import mlp
 from harness.sweep import executor
 from harness.sweep.executor import LanePlan, LocalExecutor, ScanPlan
 from harness.training import strategy
+from harness.training.call_memory import CallMemory
 from harness.training.encoding import Encoding
 from harness.training.lanes import Stack
 from harness.training.losses import LossPlan
@@ -31,6 +32,19 @@ def test_an_update_of_rows_counts_values_activations_and_state() -> None:
     # Weights, gradients and Adam's two moments; its step, an int64, and its learning rate.
     assert memory.lane_bytes == 4 * 4 * weights + 8 + 4
     assert memory.of_rows(100) == 100 * memory.row_bytes + memory.lane_bytes
+
+
+def test_a_call_of_a_multilayer_perceptron_on_a_cpu() -> None:
+    """The estimates are those that docs/gpu.md compares with measurements."""
+    stack = Stack(recipe(mlp), Encoding((0,) * 18))
+    memory = UpdateMemory.of(stack, targets=1)
+    call, weights = CallMemory.of(stack, memory, "/CPU:0"), 4 * (19 * 64 + 65 * 64 + 65)
+    assert call.state_bytes + weights == call.lane_bytes == memory.lane_bytes
+    assert call.of_call(64, 1000, 1024) == call.of_update(64, 1000) == pytest.approx(88.8e6, rel=0.001)
+    assert call.of_call(64, 100, 1024) == call.of_evaluation(64, 1024) == 64 * 1024 * 2 * 64 * 4
+    sliced = CallMemory.of(stack, memory, "/CPU:0", is_sliced=True)
+    assert sliced.state_bytes - call.state_bytes == 2 * weights
+    assert CallMemory.of(stack, memory, "/GPU:0").row_bytes == memory.row_bytes
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,15 @@ from harness.data.precision import EXACT
 from harness.data.profiling.layout import command_to_start, notes_under
 from harness.data.profiling.profile import MANY, MOST_CELLS, ColumnProfile, Profile, compare, profile
 from harness.data.profiling.sniff import Sniffed, sniff
-from harness.data.profiling.suggest import choose_target, command_for, date_settings, is_label, is_varied, suggest
+from harness.data.profiling.suggest import (
+    choose_target,
+    command_for,
+    date_settings,
+    is_label,
+    is_varied,
+    loss_for,
+    suggest,
+)
 from harness.data.selection import BLOCK_BYTES, Selection
 from harness.data.storage.addresses import find_addresses
 from harness.data.storage.files import open_file
@@ -27,6 +35,9 @@ from harness.escaping import visible
 from harness.formatting import number
 from harness.overrides import override
 from harness.runtime.secrets import masked
+
+RARE = 10
+"""Labels are reported as rare if one has at least this many times as many rows as another."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +83,21 @@ def describe(
     is_joined = any(column.repeats_header for column in columns)
     chosen = choose_target(columns, target) if rows and not is_joined else None
     warnings = [*sniffed.found, *_file_warnings(found), *_column_warnings(columns if rows else [], chosen)]
-    command = ""
+    command, more = "", dict[str, Any]()
     if chosen:
         varied = [column for column in columns if is_varied(column)]
         if chosen in varied:
             drift = compare(addresses, found, varied, chosen)
             warnings += _skewness_warnings(varied, chosen)
+            if _can_take_logs(chosen) and not loss_for(chosen):
+                more["data.log_columns"] = [chosen.name]
             if drifts := drift.describe(chosen.name, rows, chosen.numbers.mean, chosen.numbers.std):
                 advice = "Batch runs follow the drift, so use data.order=shuffled or a small learning_rate."
                 warnings.append(f"{drifts}. {advice}")
+                more["data.order"] = "shuffled"
         suggestion = suggest(columns, chosen)
         if suggestion.settings:
+            suggestion.settings.update(more)
             shown = masked(path) if isinstance(path, str) else [masked(each) for each in path]
             command = " ".join(command_for(shown, sniffed.keys, suggestion))
     if not command:
@@ -110,11 +125,12 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
             "The header is repeated among the rows, as in concatenated files: remove these lines, or list the original "
             "files in data.path."
         )
-    gaps = [f"{column.name} ({column.empty:,})" for column in columns if column.is_numeric and column.empty]
+    gaps = [column for column in columns if column.empty and (column.is_numeric or column.is_words)]
     if gaps:
+        words = " and treats empty categories as unknown" if any(column.is_words for column in gaps) else ""
         yield (
-            f"Empty fields in {', '.join(gaps)}: "
-            "data.missing=drop leaves out those rows, data.missing=mean fills features with their mean."
+            f"Empty fields in {', '.join(f'{column.name} ({column.empty:,})' for column in gaps)}: data.missing=drop "
+            f"leaves out those rows, data.missing=mean fills features with their mean{words}."
         )
     words = [column for column in columns if column.is_words and column.kind != "boolean" and column is not target]
     dated = [column for column in words if column.kind == "date"]
@@ -129,7 +145,10 @@ def _column_warnings(columns: Sequence[ColumnProfile], target: ColumnProfile | N
     if text:
         yield f"Text: {', '.join(text)}. Use data.categorical for categories, or leave them out."
     if target and is_label(target) and target.kind == "text":
-        yield f"{target.name} has the labels {', '.join(target.words)}: they are trained as 0, 1, ..., in this order."
+        labels = ", ".join(f"{label} ({rows:,})" for label, rows in target.counts.items())
+        yield f"{target.name} has the labels {labels}: they are trained as 0, 1, ..., in this order."
+        if RARE * min(target.counts.values()) < max(target.counts.values()):
+            yield f"Some labels of {target.name} are rare: data.class_weight=balanced gives them more weight."
     for column in columns:
         if fault := _fault(column, column is target):
             yield f"{column.name} {fault}."
@@ -164,9 +183,18 @@ def _is_ambiguous(column: ColumnProfile) -> bool:
     return bool(parts) and all(part.strip().isdigit() and int(part) <= 12 for pair in parts for part in pair)
 
 
+def _is_skewed(column: ColumnProfile) -> bool:
+    return column.skewness > 2 and not (column.is_code or column.is_large)
+
+
+def _can_take_logs(column: ColumnProfile) -> bool:
+    """Return True if a column's logarithms may train better than its values."""
+    return _is_skewed(column) and column.numbers.min > 0
+
+
 def _skewness_warnings(varied: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[str]:
-    skewed = [column for column in varied if column.skewness > 2 and not (column.is_code or column.is_large)]
-    positive = [column.name for column in skewed if column.numbers.min > 0]
+    skewed = [column for column in varied if _is_skewed(column)]
+    positive = [column.name for column in skewed if _can_take_logs(column)]
     if positive:
         example = target.name if target.name in positive else positive[0]
         yield (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich import box
@@ -78,7 +79,8 @@ def describe_images(address: str) -> Description:
     Raises:
         ConfigError: The images are not where training would find them.
     """
-    address, apart = str(Path(address).absolute()), None
+    is_relative, apart = not Path(address).is_absolute(), None
+    address = str(Path(address).absolute())
     if Path(address).is_dir() and (parts := split_of(Path(address))):
         address, apart = parts
     data = ImagesConfig([USUAL, USUAL], path=address, holdout_path=apart, unreadable=Unreadable.drop)
@@ -103,6 +105,8 @@ def describe_images(address: str) -> Description:
             notes.skipped += images.skipped if images else Counter()
         total = sum(each.total_bytes for each in (train, holdout) if each)
         lines = [*_shapes(notes), *notes.lines(), *_balance(counts[0])]
+        if is_relative:
+            data = replace(data, path=os.path.relpath(address), holdout_path=apart and os.path.relpath(apart))
         command = _command(data, notes, sizes) if min(counts[0].values(), default=0) else ""
         if not command:
             lines.append("each class needs an image to train on")

@@ -28,4 +28,8 @@ def command_to_start(command: str) -> list[RenderableType]:
         return []
     program, verb, *arguments = map(visible, map(shlex.quote, shlex.split(command)))
     lines = " \\\n    ".join([f"{program} {verb}", *arguments])
-    return [Text("\nTo start", style="bold"), Text(lines, no_wrap=True, overflow="ignore")]
+    return [
+        Text("\nTo start", style="bold"),
+        Text(lines, no_wrap=True, overflow="ignore"),
+        Text("\nAdd -m chunksize=full,100 to compare the full sample with chunks of 100 rows."),
+    ]

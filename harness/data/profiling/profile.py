@@ -63,7 +63,7 @@ class ColumnProfile:
     correlation: float = 0.0
     _forms: list[str] = field(default_factory=lambda: [ISO_DATE, *DATE_FORMATS])
     _boolean: bool = True
-    _seen: set[str] = field(default_factory=set)
+    _seen: Counter[str] = field(default_factory=Counter)
 
     @property
     def kind(self) -> str:
@@ -93,6 +93,11 @@ class ColumnProfile:
         return sorted(self._seen) if self.distinct is not None else []
 
     @property
+    def counts(self) -> dict[str, int]:
+        """The number of rows of each distinct value, sorted by value, if there are few."""
+        return {word: self._seen[word] for word in self.words}
+
+    @property
     def distinct(self) -> int | None:
         """Number of distinct values; None means more than `MANY`."""
         return len(self._seen) if len(self._seen) <= MANY else None
@@ -120,7 +125,8 @@ class ColumnProfile:
         text = pd.Series(words.values, dtype="str")
         self.example = self.example or words.values[0]
         if self.distinct is not None:
-            self._seen.update(words.values[: MANY + 1])
+            times = np.bincount(codes, minlength=len(words.values)).tolist()
+            self._seen.update(dict(zip(words.values[: MANY + 1], times, strict=False)))
         # In most columns, a few values are enough to rule out dates.
         if self._forms and not text.iloc[:5].str.match(DATE_LIKE).all():
             self._forms = []

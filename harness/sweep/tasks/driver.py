@@ -39,8 +39,8 @@ from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.tracking.outbox import LeaseLost, StoreUnreachable
 from harness.training.events import Failed
 
-END_SECONDS = 60.0
-"""How long a worker may take to exit after writing its result."""
+END_SECONDS, KILL_SECONDS = 60.0, 5.0
+"""How long a worker may take to exit after writing its result, and after it was killed."""
 
 _PARTITION_KIND, _PARTITION = "partition 1", TypeAdapter(list[list[str]])
 
@@ -166,10 +166,12 @@ class TaskBatch(Batch):
                 if stop and not is_gone:
                     self._cluster.stop(self._jobs_of(open_tasks))
                     self._await_exits(open_tasks)
+                    self._end_begun(open_tasks)
             if not stop:
                 self._await_exits({*self._tasks}, END_SECONDS)
         except (KeyboardInterrupt, SystemExit):
             self._cluster.stop(self._jobs_of(open_tasks), kill=True)
+            self._end_begun(open_tasks)
             raise
         except LeaseLost:  # Another driver may already be training the runs.
             with suppress(ConfigError, OSError):
@@ -179,8 +181,6 @@ class TaskBatch(Batch):
             if not self._cluster.is_remote:  # Remote workers keep running, and the next driver finds them.
                 self._cluster.stop(self._jobs_of(open_tasks))
             raise
-        if stop and not is_gone:
-            self._end_begun(open_tasks)
         if stop:
             stop.exit()
         display.clear()
@@ -239,6 +239,9 @@ class TaskBatch(Batch):
 
     def _end_begun(self, tasks: set[int]) -> None:
         """End the runs that stopped workers could not end, for example because they had not begun to train."""
+        deadline = time.monotonic() + KILL_SECONDS
+        while any(self._files(number).is_held for number in tasks) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 4)
         runs = [run for number in tasks for run in self._tasks[number] if not self._files(number).is_held]
         with suppress(StoreUnreachable, MlflowException):  # The next command does this too.
             self._store.tracker.deliver_leftovers()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ MOST_PENDING = 16
 
 MOST_FAILURES = 3
 """Number of consecutive actors that may fail to start."""
+
+CONNECT_SECONDS = 10.0
+"""How long a machine of the cluster may take to accept a connection."""
 
 _NAMESPACE = "harness"
 _OF_THE_NODE = ("RAY_", "SLURM_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # Variables that a worker keeps.
@@ -212,6 +216,13 @@ class Ray(Cluster):
         return [cores for cores in nodes if cores > 0]
 
 
+def _reach(address: str) -> None:
+    """Raise `OSError` if nothing listens at an address; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+
+
 def _connect(address: str | None) -> Any:
     """Return the module `ray` once it is connected to a cluster."""
     for name, value in _SILENT.items():
@@ -224,6 +235,7 @@ def _connect(address: str | None) -> Any:
         return ray
     handler = signal.getsignal(signal.SIGTERM)
     try:
+        _reach(address or os.environ.get("RAY_ADDRESS", ""))
         with silent_stderr():  # It logs what it finds out about the network.
             ray.init(
                 address=address or "auto",
@@ -233,7 +245,7 @@ def _connect(address: str | None) -> Any:
                 configure_logging=False,
             )
     except Exception as error:
-        said = str(error).strip().partition("\n")[0].rstrip(".")
+        said = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0].rstrip(".")
         raise ConfigError(
             f"hydra/launcher=ray: cannot connect to the Ray cluster {address or ''}".rstrip() + f" ({said})."
         ) from error
