@@ -13,7 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from harness.data.scaler import Scaler
 from harness.data.tables.builder import open_table
 from harness.data.tables.table import Table
 from harness.models import cnn, linear, mlp
-from harness.runtime.device import choose_device, usable_bytes
+from harness.runtime.device import choose_device, other_devices, usable_bytes
 from harness.runtime.gpu_facts import gpu_facts
 from harness.training.encoding import Encoding
 from harness.training.events import EpochEnd, Failed
@@ -82,15 +82,23 @@ def time_tile(model: str, lanes: int, chunk: int, table: Table, device: str) -> 
 
 
 def time_scan(
-    model: str, lanes: int, chunk: int, epochs: int, tile: int | None, table: Table, device: str, workers: int | None
+    model: str,
+    lanes: int,
+    chunk: int,
+    epochs: int,
+    tile: int | None,
+    table: Table,
+    devices: Sequence[str],
+    workers: int | None,
 ) -> str:
     """Train a scan, and describe its clocks and memory."""
     scaler = Scaler.of(table, Scaling.standard)
     each = [Lane(chunk, recipe(model, table), 0, 10 ** (-4 + 2 * lane / lanes), (epochs,)) for lane in range(lanes)]
     train = Blocks(table, "train", scaler, overlap=SLICE_ROWS)
+    device, *others = devices
     options = {"tile": tile, "workers": workers, "device": device, "device_bytes": usable_bytes(device, None)}
     begun = time.perf_counter()
-    scan = Scan(each, train, Blocks(table, "holdout", scaler), **options)
+    scan = Scan(each, train, Blocks(table, "holdout", scaler), other_devices=others, **options)
     built, losses = time.perf_counter() - begun, []
     for event in scan.run():
         if isinstance(event, Failed):
@@ -108,20 +116,22 @@ def time_scan(
     )
 
 
-def measured(tiles: list[str], scans: list[str], rows: int, device: str, workers: int | None) -> Iterator[str]:
-    """Yield a line for each tile and scan."""
+def measured(
+    tiles: list[str], scans: list[str], rows: int, devices: Sequence[str], workers: int | None
+) -> Iterator[str]:
+    """Yield a line for each tile, measured on the first device, and for each scan."""
     with tempfile.TemporaryDirectory() as folder:
         table = generated(Path(folder), rows)
         for words in tiles:
             model, lanes, chunk = words.split(":")
-            first, *each = time_tile(model, int(lanes), int(chunk), table, device)
+            first, *each = time_tile(model, int(lanes), int(chunk), table, devices[0])
             yield f"tile {words}: {statistics.median(each):.1f} us per update, {first:.2f} s for the first call"
         for words in scans:
             model, *numbers = words.split(":")
             lanes, chunk, epochs, *tile = map(int, numbers)
             name = f"scan {words}, {table.train_rows:,} rows"
             length = tile[0] if tile else None
-            yield f"{name}: {time_scan(model, lanes, chunk, epochs, length, table, device, workers)}"
+            yield f"{name}: {time_scan(model, lanes, chunk, epochs, length, table, devices, workers)}"
 
 
 def main() -> None:
@@ -132,11 +142,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_100_000)
     parser.add_argument("--workers", type=int, help="parallel calls")
     parser.add_argument("--device", type=Device, choices=[*Device], default=Device.gpu)
+    parser.add_argument("--devices", help="indices of several devices, such as 0,1")
     given = parser.parse_args()
-    device, description = choose_device(RuntimeConfig(given.device))
+    runtime = RuntimeConfig(given.device, [*map(int, given.devices.split(","))] if given.devices else None)
+    device, description = choose_device(runtime)
     print(f"TensorFlow {tf.__version__}, {description}, {gpu_facts() if 'GPU' in device else ''}")
     tiles, scans = ([each for each in words.split(",") if each] for words in (given.tiles, given.scans))
-    for line in measured(tiles, scans, given.rows, device, given.workers):
+    for line in measured(tiles, scans, given.rows, (device, *other_devices(runtime)), given.workers):
         print(line, flush=True)
 
 
