@@ -54,7 +54,7 @@ def train(words: tuple[str, ...]) -> int:
     if runs:
         show_runs(runs[0].config.tracking.uri, [app.sweep_id] if app.sweep_id else [run.run_id for run in runs])
         say("")
-        say(next_steps(runs, app.sweep_id))
+        say(next_steps(runs, app.sweep_id, is_trusted="--trust" in words))
     failed = [run for run in runs if run.status != "FINISHED" and not run.pruned_at]
     for run in failed:
         lines = run.reason.splitlines()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.sweep.plan import Run
 
 
-def next_steps(runs: Sequence[Run], sweep_id: str) -> str:
+def next_steps(runs: Sequence[Run], sweep_id: str, *, is_trusted: bool = False) -> str:
     """Return the ids of the trained runs, and commands to run next."""
     tracking = runs[0].config.tracking
     store = f" --uri {shlex.quote(masked(tracking.uri))}" if tracking.uri else ""
@@ -25,7 +25,7 @@ def next_steps(runs: Sequence[Run], sweep_id: str) -> str:
     if has_model:
         run = "best" if sweep_id else finished[0].run_id[:SHORT]
         what = "FOLDER" if isinstance(finished[0].config.data, ImagesConfig) else "FILE.csv"
-        commands += [f"harness predict {run} {what}", f"harness register {run}"]
+        commands += [f"harness predict {run} {what}{' --trust' if is_trusted else ''}", f"harness register {run}"]
     commands = [*[*commands, "harness runs"][:2], "harness ui"]
     *first, last = [f"`{command}{store}`" for command in commands]
     subject = f"Sweep {sweep_id[:SHORT]}" if sweep_id else f"Run {runs[0].run_id[:SHORT]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
+from harness.data.storage.local import written_whole
 from harness.errors import require
 
 
@@ -33,10 +33,5 @@ def sink_of(output: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     require(output.absolute().parent.is_dir(), f"--output: no such folder: {output.parent}")
-    aside = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        aside.replace(output)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_whole(output) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        yield file

@@ -6,9 +6,10 @@ They are the test part of Alpaydin and Kaynak's "Optical Recognition of Handwrit
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
+
+from harness.data.storage.local import written_whole
 
 VERSION = 1
 """Increment the number whenever the file's content changes."""
@@ -29,9 +30,5 @@ def generate(path: Path) -> None:
         Image.fromarray(pixels).save(file, "PNG")
         images.append({"bytes": file.getvalue(), "path": f"{number}.png"})
     table = pa.table({"image": images, "label": found["target"].astype(np.int32)})
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        pq.write_table(table, aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_whole(path) as partial:
+        pq.write_table(table, partial)

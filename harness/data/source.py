@@ -85,7 +85,7 @@ def check_names(address: str, names: Sequence[str], columns: Sequence[str]) -> N
         )
         return
     alike = {name.casefold(): name for name in names}
-    close = [alike[name] for name in difflib.get_close_matches(missing[0].casefold(), alike, n=3, cutoff=0.5)]
+    close = [alike[name] for name in difflib.get_close_matches(missing[0].casefold(), alike, n=3, cutoff=0.6)]
     hint = f"Did you mean {' or '.join(close)}?" if close else f"It has: {listed(names, 30)}."
     raise ConfigError(f"{address} has no column {', '.join(missing)}. {hint}")
 

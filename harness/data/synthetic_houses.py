@@ -7,8 +7,6 @@ reproduced.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import NormalDist
@@ -17,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+from harness.data.storage.local import written_whole
 from harness.errors import require
 
 ROWS = 21_613
@@ -90,19 +89,14 @@ def generate(
     """
     require(rows >= 1, f"rows must be positive, not {rows}.")
     plain = csv.WriteOptions(include_header=False)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        with partial.open("wb") as sink:
-            sink.write(f"{HEADER}\n".encode())
-            for number, start in enumerate(range(0, rows, block_rows)):
-                stop = min(start + block_rows, rows)
-                drifted = np.arange(start, stop) >= DRIFT_FROM * rows
-                csv.write_csv(_draw(np.random.default_rng([seed, number]), drifted), sink, plain)
-                if progress:
-                    progress(stop)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as partial, partial.open("wb") as sink:
+        sink.write(f"{HEADER}\n".encode())
+        for number, start in enumerate(range(0, rows, block_rows)):
+            stop = min(start + block_rows, rows)
+            drifted = np.arange(start, stop) >= DRIFT_FROM * rows
+            csv.write_csv(_draw(np.random.default_rng([seed, number]), drifted), sink, plain)
+            if progress:
+                progress(stop)
 
 
 def _draw(rng: np.random.Generator, drifted: np.ndarray) -> pa.Table:

@@ -137,7 +137,10 @@ class RunSearch:
             ConfigError: There are no sweeps.
         """
         newest = self.newest_sweeps(1)
-        require(bool(newest), f"No sweeps found in {masked(self.uri)}. Run `harness train -m ...` first.")
+        require(
+            bool(newest),
+            f"No sweeps found in {masked(self.uri)}. Run `harness train -m ...` first, or name one of `harness runs`.",
+        )
         return newest[0].info.run_id
 
     def experiment(self, run: Run) -> str:

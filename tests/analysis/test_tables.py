@@ -151,7 +151,9 @@ def test_a_store_without_a_sweep(tmp_path: Path) -> None:
         tracker.start_run("alone", {}, {"kind": "run"})
     with pytest.raises(ConfigError) as refusal:
         RunReader(uri).load()
-    assert str(refusal.value) == (f"No sweeps found in {uri}. Run `harness train -m ...` first.")
+    assert str(refusal.value) == (
+        f"No sweeps found in {uri}. Run `harness train -m ...` first, or name one of `harness runs`."
+    )
 
 
 @pytest.mark.slow

@@ -238,7 +238,7 @@ NO_COLUMN = "{path} has no column "
             "a;y\n1;2\n",
             {},
             NO_COLUMN
-            + "a, y. Did you mean a;y? The file seems to need data.delimiter=semicolon; see `harness data describe`.",
+            + "a, y. It has: a;y. The file seems to need data.delimiter=semicolon; see `harness data describe`.",
         ),
         ("a,a,y\n1,2,3\n", {}, "{path}, line 1: duplicate column names a. Make the names unique, or set data.names."),
         (

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,6 +20,17 @@ from harness.errors import ConfigError, require
 EDGE_BYTES = 1 << 20
 PROCESS = os.urandom(8).hex()
 """Distinguishes this process from earlier processes with the same id."""
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path next to `path`; what is written there gets the name `path` only when it is complete."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class LocalFile:
