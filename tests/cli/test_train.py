@@ -248,7 +248,9 @@ REFUSED = {
     "epochs=null": "epochs must not be null.",
     "learning_rate=fast": "learning_rate must be a number, not fast.",
     "chunksize=1.5": "chunksize must be a whole number or `full`, not 1.5.",
-    "chunksize=[1,2]": "chunksize must be a whole number or `full`, not [1, 2].",
+    "chunksize=[1,2]": (
+        "chunksize must be a whole number or `full`, not [1, 2]. To train with each of them, write -m chunksize=1,2."
+    ),
     "data.features=a": "data.features must be a list, such as data.features=[a,b], or all.",
     "data.path=${nothing}": "data.path: Interpolation key 'nothing' not found.",
     # A wrong value.
@@ -632,7 +634,7 @@ def test_a_folder_that_cannot_be_written_is_refused(calls: Calls, tmp_path: Path
         run("runtime.cache=file/cache")
     assert str(refusal.value) == f"runtime.cache: cannot write to {tmp_path}/file/cache"
     for words in (["hydra.run.dir=file/out"], ["-m", "hydra.sweep.dir=file/out"]):
-        with pytest.raises(ConfigError, match="Not a directory: file/out"):
+        with pytest.raises(ConfigError, match=f"Not a directory: {tmp_path}/file/out"):
             run(*words)
     assert calls == []
     assert not (tmp_path / ".harness").exists()
