@@ -287,7 +287,6 @@ def test_require() -> None:
         ("sqlite:///a/b.db", "http://host:5000", "sqlite:///{cwd}/a/b.db"),
         (None, "sqlite:///b.db", "sqlite:///{cwd}/b.db"),
         ("sqlite:////a/b.db", None, "sqlite:////a/b.db"),
-        ("file:///a/b", None, "file:///a/b"),
         ("postgresql://user@host/db", None, "postgresql://user@host/db"),
         ("databricks", None, "databricks"),
     ],
