@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.config import DEFAULT_EXPERIMENT, Config
-from harness.data.classes import class_names
-from harness.data.precision import describe_rounding
-from harness.data.vocabulary import explain_text
 from harness.errors import require
-from harness.formatting import count
 from harness.runtime.cores import cores
 from harness.runtime.secrets import masked
 from harness.sweep.batch import Batch
 from harness.sweep.claims import claim_of, claims_of, end_abandoned
+from harness.sweep.data_notes import describe_data
 from harness.sweep.display import Display
 from harness.sweep.executor import Executor, choose_executor
 from harness.sweep.identity import search_signature, sweep_signature
@@ -72,12 +69,14 @@ class Sweep:
             cluster: Where workers train; None trains in this process.
             membership: The sweep that these runs belong to, if its summary run is kept by another process.
         """
-        self._is_part, self._search, self._search_signature = is_part, search, ""
+        self._is_part = is_part
+        self._search, self._search_signature = search, ""
         self._display, self._command, self._folder = display, command, folder
         self._cluster, self._membership = cluster, membership
         self._signatures, self._tags = list(signatures), tags
         self._resources = contextlib.ExitStack()
-        self._resources.callback(cluster.close if cluster else lambda: None)
+        if cluster:
+            self._resources.callback(cluster.close)
         self._store: Store | None = None
         self._batches: list[Batch] = []
         self._ended: dict[str, Run] = {}
@@ -140,7 +139,8 @@ class Sweep:
         distinct = [run for run in dict.fromkeys(runs) if not run.status]
         if not distinct:
             return runs
-        self._describe_data(distinct)
+        for sentence in describe_data(distinct):
+            self._say(f"data:   {sentence}")
         bracket = bracket_of(runs, self._search)
         scans = prepare_scans(distinct, executor, bracket)
         if not self._store:
@@ -263,22 +263,6 @@ class Sweep:
             if recorder.sweep_id:
                 locks.keep(claim_of(recorder.sweep_id, tracker.experiment_id))
         return Store(recorder, tracker, reader, locks)
-
-    def _describe_data(self, runs: Sequence[Run]) -> None:
-        scalings = {(run.table.folder, run.config.data.scaling): (run.table, run.config.data.scaling) for run in runs}
-        for table, scaling in scalings.values():
-            for sentence in describe_rounding(table.columns, scaling):
-                self._say(f"data:   {sentence}")
-        for table in {run.table.folder: run.table for run in runs}.values():
-            notes = [*table.notes]
-            if (table.dropped or table.filled) and not table.features[0].shape:  # For images, see the notes.
-                notes.append(f"{count(table.dropped, 'row')} dropped, {count(table.filled, 'empty field')} filled")
-            for note in [*notes, *filter(None, map(explain_text, table.features))]:
-                self._say(f"data:   {note}")
-            if len(labels := class_names(table.targets[0])) == 2:
-                self._say(f"data:   {table.targets[0].name}: {labels[0]} is 0, {labels[1]} is 1")
-            if table.drift:
-                self._say(f"data:   {table.drift}; this affects batch runs, and data.order=shuffled avoids it")
 
     def _say(self, line: str) -> None:
         """Print a line, but only once per sweep."""

@@ -18,7 +18,7 @@ from harness.sweep.executor import LocalExecutor
 from harness.sweep.runner import Sweep
 from harness.sweep.tasks.cluster import Workers
 
-ELSEWHERE: Any = SimpleNamespace(is_remote=True)
+ELSEWHERE: Any = SimpleNamespace(is_remote=True, close=lambda: None)
 WORKER = {"membership": SimpleNamespace(sweep_id="a sweep")}
 
 
