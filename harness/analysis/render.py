@@ -15,7 +15,7 @@ from rich.text import Text
 from harness.analysis.comparison import compare_full_to_batch
 from harness.analysis.objective import chunksize, objective
 from harness.analysis.replicates import averaged
-from harness.analysis.sentences import best_runs, shared_scan, tuned, verdict
+from harness.analysis.sentences import best_runs, missing_kind, shared_scan, tuned, verdict
 from harness.analysis.tables import Column, comparison_columns, one_line, run_columns, target_columns
 from harness.analysis.time_to_target import times_to_target
 from harness.analysis.whole_sample import whole_sample
@@ -86,6 +86,7 @@ def _sections(sweep: Sweep, target: float | None) -> Iterator[tuple[str, list[Co
     runs, all_runs = ranked(means.runs), sweep.rows
     sentences = [
         *best_runs(runs, found),
+        *missing_kind(runs, found),
         *tuned(sweep.tags),
         *whole_sample(all_runs),
         *shared_scan(all_runs),

@@ -32,6 +32,16 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
     return [*sentences, *choice(runs, objective)]
 
 
+def missing_kind(runs: Sequence[Run], objective: Objective) -> list[str]:
+    """Say which kind of run is missing for a comparison."""
+    kinds = {run["sample"] for run in runs if objective.decides(run)}
+    if kinds == {"batch"}:
+        return ["There is no full-sample run to compare with. Add full to chunksize."]
+    if kinds == {"full"}:
+        return ["There is no batch run to compare with. Add chunks, for example chunksize=full,100."]
+    return []
+
+
 def choice(runs: Sequence[Run], objective: Objective) -> list[str]:
     """Explain the bias if the best runs were chosen by the metric shown; `runs` are sorted."""
     finished = [run for run in runs if objective.decides(run)]

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _LABELS = ("tracking.name=", "tracking.note=", "tracking.tags.")
 """Overrides that name or describe a whole sweep."""
 
+_COLUMNS = ("data.features", "data.target")
+
 
 class App:
     """One call of `harness train`; used as a context manager, it ends the sweep on exit."""
@@ -263,7 +265,8 @@ def to_config(job: Job) -> Config:
     except MissingMandatoryValue as error:
         origin = OmegaConf.select(job.config, "data.origin") if error.full_key == "data.path" else None
         source = f" Get the file from {origin}." if origin else ""
-        raise ConfigError(f"{error.full_key} is not set.{source} Add {error.full_key}=VALUE.") from error
+        help_ = " `harness data describe FILE` lists the columns." if error.full_key in _COLUMNS else ""
+        raise ConfigError(f"{error.full_key} is not set.{source} Add {error.full_key}=VALUE.{help_}") from error
     check_keys(settings)
     return settings
 

@@ -88,6 +88,9 @@ def _run() -> tuple[int, str]:
         return 2, str(error)
     except (StoreUnreachable, RecordRejected, LeaseLost) as error:
         return 1, str(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0, ""
     except click.ClickException as error:
         usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
         click.echo(usage, err=True, nl=False)

@@ -142,3 +142,10 @@ def test_markdown_has_the_tables_of_the_terminal() -> None:
 def test_a_sweep_without_runs_can_be_written(write) -> None:
     assert write(sweep_of(), 0.5) is not None
     assert write(sweep_of())
+
+
+@pytest.mark.parametrize(
+    ("chunk", "advice"), [(500, "no full-sample run to compare"), ("full", "no batch run to compare")]
+)
+def test_a_sweep_of_one_kind_says_what_is_missing(chunk: int | str, advice: str) -> None:
+    assert advice in " ".join(shown(sweep_of(run(chunk, [0.5], rate="0.1"), run(chunk, [0.4], rate="0.2"))))

@@ -1028,6 +1028,13 @@ def test_a_command_ends_without_freeing_all_objects() -> None:
     assert "No such command 'nonsense'" in answer.stderr
 
 
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_a_command_that_needs_another_word_shows_its_help(words: list[str]) -> None:
+    answer = subprocess.run([COMMAND, *words], capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "\nCommands:\n  " in answer.stdout
+
+
 @pytest.mark.slow
 @INTERRUPTS
 def test_an_interrupt_ends_the_command(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:

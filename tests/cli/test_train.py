@@ -256,7 +256,7 @@ REFUSED = {
     # A wrong value.
     "data.log_columns=[rooms]": "data.log_columns: rooms not in data.features and data.target (sqft_living, price).",
     "model=custom": "model._target_ is not set. Add model._target_=VALUE.",
-    "data=csv": "data.features is not set. Add data.features=VALUE.",
+    "data=csv": ("data.features is not set. Add data.features=VALUE. `harness data describe FILE` lists the columns."),
     # Words that Hydra does not take.
     "chunksize": "cannot parse chunksize. Write KEY=VALUE, such as chunksize=100.",
     "epochs=[1": "cannot parse epochs=[1. Write KEY=VALUE, such as chunksize=100.",
