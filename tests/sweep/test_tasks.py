@@ -278,8 +278,8 @@ def test_the_next_driver_has_other_code_and_another_summary(
     client = MlflowClient(store.uri)
     (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
     client.delete_run(summary.info.run_id)
-    for module in (driver, worker):
-        monkeypatch.setattr(module, "code_digest", lambda: "newer")
+    for module in ("driver", "order"):
+        monkeypatch.setattr(f"harness.sweep.tasks.{module}.code_digest", lambda: "newer")
     sweep(store, Inside())
     (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
     runs = client.search_runs(["1"], "tags.kind = 'run'")
