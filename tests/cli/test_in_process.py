@@ -113,7 +113,8 @@ def test_refusals_are_config_errors(answer: Any) -> None:
     nothing = "Nothing to train: harness.train takes KEY=VALUE arguments, -m, --trust and --config-dir."
     assert answer["said"][0] == "no such key: epocs. Did you mean epochs?"
     assert answer["said"][1].startswith("chunksize ")
-    assert answer["said"][2:] == [nothing, nothing]
+    option = "no such option: --bogus. Write settings in the form KEY=VALUE, such as epochs=5."
+    assert answer["said"][2:] == [option, nothing]
 
 
 def test_a_string_instead_of_a_list_is_refused(tmp_path: Path) -> None:
