@@ -68,6 +68,6 @@ def test_a_damaged_table_is_rebuilt(folder: Folder) -> None:
     before = column.read_bytes()
     column.write_bytes(bytes(len(before)))
     said = said_of(folder, *configs)
-    assert sum(line.endswith(" Rebuilding it from its source.") for line in said) == 1
+    assert sum(" Rebuilding it from " in line for line in said) == 1
     assert [line.split(":")[0] for line in said[-4:]] == ["time", "alone", "memory", "disk"]
     assert column.read_bytes() == before
