@@ -33,7 +33,7 @@ def best_runs(runs: Sequence[Run], objective: Objective) -> list[str]:
 
 
 def missing_kind(runs: Sequence[Run], objective: Objective) -> list[str]:
-    """Say which kind of run is missing for a comparison."""
+    """Return advice if all finished runs are batch runs, or all are full-sample runs."""
     kinds = {run["sample"] for run in runs if objective.decides(run)}
     if kinds == {"batch"}:
         return ["There is no full-sample run to compare with. Add full to chunksize."]

@@ -169,6 +169,16 @@ def test_idle_actors_are_ended(ray: FakeRay, tmp_path: Path, monkeypatch: pytest
     assert ray.actors == {}
 
 
+def training(ray: FakeRay, folder: Path) -> tuple[Ray, TaskFiles, dict[int, Job]]:
+    """Return a cluster with an actor that has started, and the task that it trains."""
+    cluster, task = Ray(RayConfig()), TaskFiles.numbered(folder, 1)
+    task.order.touch()
+    submitted(cluster, [task], folder)
+    ray.end()
+    cluster.alive({})
+    return cluster, task, submitted(cluster, [task], folder)
+
+
 @pytest.mark.parametrize("has_new_driver", [False, True])
 @pytest.mark.parametrize(
     ("death", "exits"), [("Its worker was killed", []), ("The actor died because its node has died.", [TRY_AGAIN])]
@@ -176,12 +186,7 @@ def test_idle_actors_are_ended(ray: FakeRay, tmp_path: Path, monkeypatch: pytest
 def test_why_an_actor_has_died(
     death: str, exits: list[int], has_new_driver: bool, ray: FakeRay, tmp_path: Path
 ) -> None:
-    cluster, task = Ray(RayConfig()), TaskFiles.numbered(tmp_path, 1)
-    task.order.touch()
-    submitted(cluster, [task], tmp_path)
-    ray.end()
-    cluster.alive({})
-    jobs = submitted(cluster, [task], tmp_path)
+    cluster, task, jobs = training(ray, tmp_path)
     if has_new_driver:
         cluster = Ray(RayConfig())
         assert cluster.alive(jobs) == {1: "running"}
@@ -195,12 +200,7 @@ def test_why_an_actor_has_died(
 
 
 def test_the_task_of_an_earlier_driver_has_ended(ray: FakeRay, tmp_path: Path) -> None:
-    cluster, task = Ray(RayConfig()), TaskFiles.numbered(tmp_path, 1)
-    task.order.touch()
-    submitted(cluster, [task], tmp_path)
-    ray.end()
-    cluster.alive({})
-    jobs = submitted(cluster, [task], tmp_path)
+    _, _, jobs = training(ray, tmp_path)
     cluster = Ray(RayConfig())
     assert cluster.alive(jobs) == {1: "running"}
     ray.end()

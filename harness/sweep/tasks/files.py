@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -17,6 +17,8 @@ from pydantic import TypeAdapter
 from harness.runtime.state_files import StateError, read_json, set_aside, write_json
 from harness.sweep.checkpoint_facts import RecorderFacts
 from harness.sweep.saved_arrays import read_arrays, write_arrays
+
+T = TypeVar("T")
 
 _STATUS_KIND, _RESULT_KIND, _JOB_KIND, _ANSWER_KIND = "task status 1", "task result 1", "task job 1", "task answer 1"
 _RESULT: TypeAdapter[Any] = TypeAdapter(RecorderFacts)
@@ -132,9 +134,7 @@ class TaskFiles:
 
     def status(self) -> Status | None:
         """Return the status, or None if there is none yet."""
-        with contextlib.suppress(OSError, StateError):
-            return read_json(self._status, _STATUS_KIND, _STATUS)
-        return None
+        return _read(self._status, _STATUS_KIND, _STATUS)
 
     def write_job(self, job: Job) -> None:
         """Write the task's job."""
@@ -142,9 +142,7 @@ class TaskFiles:
 
     def job(self) -> Job | None:
         """Return the task's job, or None if it was never submitted."""
-        with contextlib.suppress(OSError, StateError):
-            return read_json(self._job, _JOB_KIND, _JOB)
-        return None
+        return _read(self._job, _JOB_KIND, _JOB)
 
     def write_result(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Write the final state of the worker's recorder."""
@@ -166,9 +164,7 @@ class TaskFiles:
 
     def answer(self) -> Answer | None:
         """Return the outcome of creating a table; None if it is not known yet."""
-        with contextlib.suppress(OSError, StateError):
-            return read_json(self._answer, _ANSWER_KIND, _ANSWER)
-        return None
+        return _read(self._answer, _ANSWER_KIND, _ANSWER)
 
     def drop_answer(self) -> None:
         """Delete the outcome that an earlier worker wrote."""
@@ -199,3 +195,10 @@ def reason(code: int, log: str) -> str:
     else:
         why = f"exit code {code}" if code else "it disappeared"
     return f"{why} (log: {log})"
+
+
+def _read(path: Path, kind: str, schema: TypeAdapter[T]) -> T | None:
+    """Return what a file contains, or None if it is missing or damaged."""
+    with contextlib.suppress(OSError, StateError):
+        return read_json(path, kind, schema)
+    return None
