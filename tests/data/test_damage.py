@@ -304,7 +304,7 @@ def test_damaged_tables_are_listed_and_verified(case: Case, damage: Callable[[Ta
 def test_verifying_reads_every_page(case: Case, damage: Callable[[Table], None]) -> None:
     damage(case.table)
     (found,) = (each for each in list_tables(case.cache) if each.folder == case.table.folder)
-    assert "does not match its checksum; remove it" in verify_table(found, print)
+    assert "does not match its checksum; remove the table" in verify_table(found, print)
 
 
 def test_a_damaged_table_of_another_user_is_refused(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
