@@ -182,7 +182,7 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
         assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
     # Which of them is better, or whether either can be compared, depends on measured times.
-    assert table[-1].startswith(("With the same training time, measured alone and scaled, ", NO_COMMON_TIME))
+    assert table[-1].startswith(("After the same training time, measured alone and scaled, ", NO_COMMON_TIME))
     assert space == ""
     assert next_step.startswith("Sweep ")
 
