@@ -44,7 +44,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     folder = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(1)
     frame = pd.DataFrame(random.normal(size=(5003, 3)), columns=["a", "b", "c"])
-    frame["y"] = frame @ [1.0, -2.0, 0.5] + random.normal(size=5003) + 3
+    frame["y"] = frame.to_numpy() @ [1.0, -2.0, 0.5] + random.normal(size=5003) + 3
     frame.to_csv(folder / "some.csv", index=False)
     return open_table(DataConfig(features=["a", "b", "c"], target="y", path=str(folder / "some.csv")), folder)
 
