@@ -147,7 +147,7 @@ class Batch:
             self._may_resume = False
             self._reuse_results([run for run in todo if not run.status], display)
             ended = sum(bool(run.status) for run in todo)
-            display.say(f"resume: continuing from the checkpoint, {ended} of {count(len(todo), 'run')} already ended")
+            display.say(f"resume: continuing from the checkpoint; {ended} of {count(len(todo), 'run')} had ended")
             loop.run(number)
             return True
         if self._may_resume and self._checkpoint.was_rejected:

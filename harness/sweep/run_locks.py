@@ -96,7 +96,7 @@ class RunLocks:
     def take(self, names: Iterable[str]) -> set[str]:
         """Claim the `names` that no other process has claimed, and return them."""
         with self.exclusive():
-            free = set(names) - RunLocks.others(self)  # A subclass knows of others elsewhere.
+            free = set(names) - RunLocks.others(self)  # Only those of this machine, even in a subclass.
             self._write(self._taken | free)
         return free
 
@@ -124,7 +124,7 @@ class RunLocks:
                     claimed |= {*read_json(path, _CLAIMS, _NAMES)}
                 except StateError as error:
                     process = path.name.partition("-")[0]
-                    raise ConfigError(f"{error} It lists the runs of process {process}; wait until it ends.") from error
+                    raise ConfigError(f"{error} It lists the runs of process {process}; wait for it to end.") from error
         return claimed
 
     @property

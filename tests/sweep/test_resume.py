@@ -88,7 +88,7 @@ class Folder:
         return sorted(record.info.status for record in self.records(kind))
 
     def numbers(self, records: Sequence[Record] | None = None) -> dict[tuple[str, str], list]:
-        """All metrics but times by run and key, steps and values; no step is there twice."""
+        """Steps and values of all metrics except times, by run and key; no step occurs twice."""
         client, found = MlflowClient(self.uri), {}
         for record in self.records() if records is None else records:
             for key in record.data.metrics:
@@ -148,7 +148,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 def several(folder: Folder) -> list[Config]:
-    """Return configurations of which one diverges and one stops early."""
+    """Return configurations, one of which diverges and one of which stops early."""
     configs = [folder.config(100, epochs=1), folder.config(100, epochs=3), folder.config("full", rate=0.1)]
     configs += [folder.config(500, rate=1e30), folder.config(500)]
     return configs
@@ -169,7 +169,7 @@ def test_a_stopped_sweep_resumes_in_the_same_runs_with_the_same_numbers(
             assert "KILLED" in folder.statuses()
             assert folder.statuses("sweep") == ["KILLED"]
             assert list((folder.path / "cache" / "checkpoints").glob("*/state"))
-    assert "resume: continuing from the checkpoint, 2 of 5 runs already ended" in folder.said
+    assert "resume: continuing from the checkpoint; 2 of 5 runs had ended" in folder.said
     assert folder.statuses() == undisturbed.statuses() == ["FAILED", *["FINISHED"] * 4]
     assert folder.numbers() == undisturbed.numbers()
     assert folder.numbers(folder.records("sweep")).keys() == undisturbed.numbers(undisturbed.records("sweep")).keys()
@@ -319,7 +319,7 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
     damaged: list[str],
     use_tables: bool,
 ) -> None:
-    """What has been delivered since is not recorded twice, whether with SQL or with MLflow's client."""
+    """What was delivered after the checkpoint is not recorded twice, whether with SQL or with MLflow's client."""
     if not use_tables:
         monkeypatch.setattr(LocalStore, "at", lambda uri: None)
     stop_after(15)
@@ -346,7 +346,7 @@ def test_training_continues_from_the_checkpoint_before_a_damaged_one_or_starts_o
 
 
 def stopped_after_a_reused_run(folder: Folder, stop_after: Callable[[int | None], None]) -> list[Config]:
-    """Stop a sweep of a run with a result and a new one; return their configurations."""
+    """Stop a sweep of a run that has a result and a new run; return their configurations."""
     folder.train([folder.config(500, rate=1e30)], alone=True)
     configs = [folder.config(500, rate=1e30), folder.config()]
     stop_after(3)

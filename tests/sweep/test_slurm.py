@@ -1,4 +1,4 @@
-"""A sweep on a real Slurm cluster: jobs are preempted, killed and lost with their nodes, and no number changes."""
+"""On a real Slurm cluster, preempting or killing jobs, or losing their nodes, does not change a sweep's results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from harness.cli.main import main
 main()
 """
 SECONDS = 600
-"""How long all waits of the test may take together."""
+"""Maximum total time that the test waits."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_preemption_kills_and_a_lost_node(
             time.sleep(0.2)
 
     def training() -> dict[str, Path]:
-        """Return the orders of tasks that compile or train, by node; they have a checkpoint."""
+        """Return the task files of tasks that compile or train, by node; they have a checkpoint."""
         nodes, found = cluster.nodes(), {}
         for task in tasks(tmp_path):
             job, status = task.job(), task.status()
@@ -106,7 +106,7 @@ def test_preemption_kills_and_a_lost_node(
         return False
 
     with driving(tmp_path, cluster, words) as driver:
-        # Whichever node trains is disturbed, since none has to train for long.
+        # Any node that is training may be disturbed, since none trains for long.
         until(kill_worker)
         until(lambda: bool(training()))
         node, order = next(iter(training().items()))

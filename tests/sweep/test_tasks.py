@@ -1,4 +1,7 @@
-"""Sweeps divided into tasks: as if one process had trained them, whatever happens to workers. All run in this one."""
+"""Sweeps divided into tasks give the results of a single process, whatever happens to workers.
+
+All of them run in this process.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ class Store:
         )
 
     def numbers(self) -> dict[tuple[str, str], list]:
-        """All metrics but times by run and key, after checking that no point is there twice."""
+        """All metrics except times, by run and key, after checking that there are no duplicate points."""
         client, found = MlflowClient(self.uri), {}
         runs = client.search_runs(["1"], "tags.kind = 'run'")
         assert len({run.data.tags["signature"] for run in runs}) == len(runs)
@@ -92,7 +95,7 @@ class Store:
 
 
 class Inside(Cluster):
-    """A cluster whose workers run in this process, one after another; `fates` say what becomes of each in turn."""
+    """A cluster whose workers run in this process, one after another; `fates` determines what happens to each."""
 
     name, is_remote, seconds = "this process", False, 0.0
 
@@ -163,7 +166,7 @@ def here() -> Iterator[None]:
 
 
 def configs(store: Store) -> list[Config]:
-    """Runs of which some share a lane, and others a setting."""
+    """Runs, some of which share a lane, and others a setting."""
     grid = itertools.product([50, "full"], [(0.01, 1, 0), (0.01, 2, 0), (0.1, 2, 0), (0.1, 2, 1)])
     return [replace(store.config(chunk, rate, epochs, "a sweep"), seed=seed) for chunk, (rate, epochs, seed) in grid]
 
@@ -257,7 +260,7 @@ def test_the_next_driver_takes_over(fates: list[str], tmp_path: Path, alone: tup
         sweep(store, Inside(*fates), "before")
     statuses = {run.info.status for run in MlflowClient(store.uri).search_runs(["1"])}
     assert "RUNNING" not in statuses
-    cluster = Inside(tasks=5)  # The tasks are those that the first driver has made.
+    cluster = Inside(tasks=5)  # The tasks are those of the first driver.
     runs = sweep(store, cluster)[0]
     done = sum("works" in fate for fate in fates)
     assert cluster.submitted == [1, 2, 3][done:]
@@ -357,7 +360,7 @@ def test_what_counts_as_a_failure(tmp_path: Path) -> None:
     files = TaskFiles.numbered(tmp_path, 1)
     for code in (137, 137, 137):
         files.note_exit(code)
-    attempts, said = Attempts(files), []  # Those before it do not count.
+    attempts, said = Attempts(files), []  # Earlier ones do not count.
     assert attempts.look(None, is_alive=False) == ""
     for code in (137, TRY_AGAIN, None, 143):
         attempts.started()
@@ -394,7 +397,7 @@ def test_workers_that_are_stopped_before_they_get_further(tmp_path: Path) -> Non
         return attempts.defeat
 
     assert not any([stop(0), stop(0), stop(100), stop(50), stop(200), stop(200)])
-    assert not any(stop(200, is_alive=True) for _ in range(5))  # Their cluster has put them back into the queue.
+    assert not any(stop(200, is_alive=True) for _ in range(5))  # Their cluster has requeued them.
     assert stop(200) == "task 1: stopped by signal 15 (log: some.log); it was stopped 3 times and made no progress"
 
 
@@ -426,7 +429,7 @@ def test_workers_that_differ_refuse(tmp_path: Path, capsys: pytest.CaptureFixtur
         worker.work(files, other, configs_of(order), console)  # type: ignore[arg-type]
     with files.hold(0), pytest.raises(SystemExit, match=r"^75$"):
         work(path, trust=False)
-    assert capsys.readouterr().err == "harness: task 1: another worker holds it.\n"
+    assert capsys.readouterr().err == "harness: task 1 is held by another worker.\n"
     assert not MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")
 
 
