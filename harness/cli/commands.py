@@ -109,7 +109,7 @@ def plan(words: tuple[str, ...]) -> None:
 def predict(
     run_id: str, path: Path, keys: tuple[str, ...], uri: str | None, output: Path | None, keep: bool, trust: bool
 ) -> None:
-    """Predict the rows of the file PATH with a run's model, in constant memory.
+    """Predict the target for each row of the file PATH with a run's model, in constant memory.
 
     PATH may be in any supported format. It is read with the run's settings; keys such as data.delimiter=tab override
     them. If the model takes images, PATH is a folder of images or one image.

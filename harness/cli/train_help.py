@@ -20,7 +20,7 @@ from harness.config.stopping import StoppingConfig
 OPTIONS = (
     (
         "-m",
-        "Train all combinations of values that are separated by commas, or search intervals: "
+        "Train all combinations of comma-separated values, or search intervals: "
         "learning_rate=tag(log,interval(1e-4,1)).",
     ),
     ("--name NAME", "Name of the sweep or run; the same as tracking.name=NAME."),

@@ -142,7 +142,7 @@ def _print_scans(
     training = duration(sum(each.read + each.train for each in times))
     display.say(
         f"time:   {compiling} to compile, about {training} to train and evaluate",
-        f"alone:  about {duration(one_by_one)} if each run were trained on its own, without reading and evaluation",
+        f"alone:  about {duration(one_by_one)} if each run were trained on its own, excluding reading and evaluation",
         f"memory: {data_size(memory)} with all loops compiled; {data_size(needed)} computed for the largest scan",
         f"disk:   tables {data_size(disk)}, {sizes}",
         *(describe_tasks(scans, times, cluster) if cluster else ()),

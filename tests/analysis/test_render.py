@@ -95,7 +95,7 @@ def test_seeds_have_a_mean_a_spread_and_an_interval() -> None:
     row = next(line for line in lines[4:] if "±" in line)
     assert "0.6±0.1" in row
     assert "0.41±0.01*" in row
-    assert "-0.19 [-0.41, +0.034]" in row  # 4.303 times 0.09 / sqrt(3) to each side.
+    assert "-0.19 [-0.41, +0.034]" in row  # The half-width is 4.303 times 0.09 / sqrt(3).
     lines = shown(seeds([(5000, 1000), (6000, 1500), (7000, 1200)]), 140)
     assert "6,000±1,000 1,233±252*     3 -4,767 [-7,075, -2,459]" in next(line for line in lines[4:] if "±" in line)
 

@@ -71,7 +71,7 @@ def test_a_report_can_be_made_of_any_sweep(name: str, tmp_path: Path) -> None:
     pictures = sorted(path.stem for path in page.parent.glob("*.svg"))
     assert text.count('<svg class="figure"') == len(pictures)
     assert ("losses" in pictures) == (len(sweep.curves) > 0)
-    assert not re.search(r"(src|href)=\"(?!data:|#)", text)  # It needs nothing from outside.
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)  # The page loads nothing from elsewhere.
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower().replace("financ", "")
 
 
@@ -191,7 +191,7 @@ def test_a_sample_has_training_rows_in_original_units(tmp_path: Path) -> None:
     assert (len(rows), list(rows)) == (ROWS, ["x", "y"])
     np.testing.assert_allclose(rows["y"], 2 * rows["x"], rtol=1e-5)
     assert rows["x"].min() < 200
-    assert rows["x"].max() > 9800  # From all over the file.
+    assert rows["x"].max() > 9800  # The sample comes from the whole file.
     assert rows["x"].round().isin(x).all()
 
 

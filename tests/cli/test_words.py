@@ -1,4 +1,4 @@
-"""Names from data and records that would control what shows them, through every command that does."""
+"""Names in data and records that contain control sequences or markup, in every command that shows them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a sweep over data with such columns, whose runs then get such names."""
+    """A folder with a sweep on data whose columns, and therefore runs, have such names."""
     folder = tmp_path_factory.mktemp("words")
     with (folder / "nasty[red].csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([[NASTY, "-y$t"], *([row, 2 * row + 1] for row in range(20))])

@@ -1,4 +1,4 @@
-"""On a GPU, workers are refused where they would wait for each other, or where their numbers would differ."""
+"""On a GPU, workers are rejected if they would wait for each other, or if their results would differ."""
 
 from __future__ import annotations
 

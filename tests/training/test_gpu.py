@@ -1,4 +1,4 @@
-"""What holds on a CPU holds on a GPU: `make gpu` runs this where there is one."""
+"""Invariants that hold on a CPU also hold on a GPU; `make gpu` runs these tests on a machine with one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MLP = recipe(mlp)
 
 @pytest.fixture(scope="module")
 def device() -> str:
-    """Set up the GPU, or skip."""
+    """Set up the GPU, or skip the test."""
     if not tf.config.list_physical_devices("GPU"):
         pytest.skip("TensorFlow sees no GPU")
     return choose_device(RuntimeConfig(Device.gpu))[0]

@@ -1,4 +1,4 @@
-"""Models are measured before they are built, and refused if they cannot fit into memory."""
+"""The size of models is computed before they are built, and those that do not fit into memory are rejected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers import lane, make_scan, recipe
 
 
 class Lazy(keras.Model):
-    """A model that is built when it is called."""
+    """A model that is built when it is first called."""
 
     def __init__(self, units: int) -> None:
         super().__init__()
