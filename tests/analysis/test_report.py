@@ -88,7 +88,7 @@ def test_the_text_of_a_report() -> None:
         "Training times cannot be compared: the runs shared a scan",
         "harness train -m chunksize=full,500 &amp; &lt;more&gt;",
         "2 finished, 1 diverged",
-        "Vermilion (Okabe and Ito)",
+        "The full sample is vermilion (Okabe and Ito)",
     ):
         assert sentence in text, sentence
 

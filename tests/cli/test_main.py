@@ -388,7 +388,7 @@ def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
         metrics = run.data.metrics
         loss, rmse = f"{metrics['val/loss']:,.6g}", f"{metrics['val/rmse']:,.6g}"
         result = f"val/loss {loss}, val/rmse {rmse}, {metrics['updates']:,.0f} updates"
-        return f"- Best of {what}: {link(run)}, {result}"
+        return f"- Best {what}: {link(run)}, {result}"
 
     def best(chunksize: str) -> Run:
         runs = [run for key, run in left.finished.items() if key[0] == chunksize]
@@ -396,8 +396,8 @@ def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
 
     summary = left.summary.info
     assert left.summary.data.tags["mlflow.note.content"].splitlines() == [
-        row("chunks", best("4")),
-        row("full sample", best("full")),
+        row("batch run", best("4")),
+        row("full-sample run", best("full")),
         f"- [Report]({run_page(summary.experiment_id, summary.run_id, 'artifacts/report/report.html')})",
         "",
         "`small.csv`: y from x; 10 training rows, 3 holdout rows.",
