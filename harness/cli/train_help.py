@@ -25,7 +25,7 @@ OPTIONS = (
     ),
     ("--name NAME", "Name of the sweep or run; the same as tracking.name=NAME."),
     ("--trust", "Allow a model function from outside harness, keras and experiments."),
-    ("--config-dir DIR", "An additional folder with experiment/, data/, model/, ..., besides conf/ in this folder."),
+    ("--config-dir DIR", "A folder with experiment/, data/, model/, ..., used in addition to conf/ in this folder."),
     ("--cfg job", "Print the values in use instead of training."),
     ("--hydra-help", "Print Hydra's own options."),
 )

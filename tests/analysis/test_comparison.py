@@ -49,8 +49,8 @@ def test_each_chunksize_is_compared_in_a_row_of_its_own() -> None:
         ("updates", 250, 4, 0.65, "full"),
     ]
     assert verdict(found)[0] == (
-        "With the same epochs (and so the same rows), chunks of 500 rows beat the full sample in 1 of 1, chunks of 250 "
-        "rows in 0 of 1 settings."
+        "After the same number of epochs (and rows), chunks of 500 rows beat the full sample in 1 of 1 setting, "
+        "and chunks of 250 rows in 0 of 1."
     )
 
 
@@ -62,7 +62,7 @@ def test_points_inside_epochs_allow_the_same_updates_and_the_same_time_alone() -
     updates, time = found["updates"], found["time"]
     assert (updates.at, updates.full, updates.batch, updates.better) == (2, 0.8, 0.7, "batch")
     assert (time.at, time.full, time.batch, time.is_alone) == (6, 0.8, 0.5, True)
-    assert verdict(list(found.values()))[-1].startswith("With the same training time, measured alone and scaled, ")
+    assert verdict(list(found.values()))[-1].startswith("After the same training time, measured alone and scaled, ")
 
 
 def test_each_setting_is_compared_in_order() -> None:
@@ -130,7 +130,9 @@ def test_several_intervals_are_adjusted() -> None:
         assert found[chunk].adjusted_for == 2
     *_, adjusted, clear = verdict([*found.values()])
     assert "adjusted for 2 comparisons (Holm)" in adjusted
-    assert clear == ("With the same epochs, 1 of 2 intervals exclude 0; elsewhere, differences may be due to chance.")
+    assert clear == (
+        "After the same number of epochs, 1 of 2 intervals exclude 0; elsewhere, differences may be due to chance."
+    )
 
 
 @pytest.mark.parametrize(

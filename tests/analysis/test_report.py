@@ -83,12 +83,12 @@ def test_the_text_of_a_report() -> None:
     for sentence in (
         "The best run is 500 0.1 0: val/loss 0.4 after 4 updates; the best full-sample run, full 0.1 0, reaches 0.5 "
         "(25.00% higher) after 2 updates and needs 2 times the memory per update.",
-        "With the same epochs (and so the same rows), chunks of 500 rows beat the full sample in 1 of 1 setting.",
-        "With the same number of updates, chunks of 500 rows beat the full sample in 0 of 1 setting.",
+        "After the same number of epochs (and rows), chunks of 500 rows beat the full sample in 1 of 1 setting.",
+        "After the same number of updates, chunks of 500 rows beat the full sample in 0 of 1 setting.",
         "Training times cannot be compared: the runs shared a scan",
         "harness train -m chunksize=full,500 &amp; &lt;more&gt;",
         "2 finished, 1 diverged",
-        "Vermilion (Okabe and Ito)",
+        "The full sample is vermilion (Okabe and Ito)",
     ):
         assert sentence in text, sentence
 

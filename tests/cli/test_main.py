@@ -182,7 +182,7 @@ def test_the_output_shows_device_store_and_results(left: Left) -> None:
         assert (chunk, rate, count) == ("4", "0.1", epochs)
         assert [cell.endswith("*") for cell in pair] == [better[epochs] == "full", better[epochs] == "batch"]
     # Which of them is better, or whether either can be compared, depends on measured times.
-    assert table[-1].startswith(("With the same training time, measured alone and scaled, ", NO_COMMON_TIME))
+    assert table[-1].startswith(("After the same training time, measured alone and scaled, ", NO_COMMON_TIME))
     assert space == ""
     assert next_step.startswith("Sweep ")
 
@@ -388,7 +388,7 @@ def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
         metrics = run.data.metrics
         loss, rmse = f"{metrics['val/loss']:,.6g}", f"{metrics['val/rmse']:,.6g}"
         result = f"val/loss {loss}, val/rmse {rmse}, {metrics['updates']:,.0f} updates"
-        return f"- Best of {what}: {link(run)}, {result}"
+        return f"- Best {what}: {link(run)}, {result}"
 
     def best(chunksize: str) -> Run:
         runs = [run for key, run in left.finished.items() if key[0] == chunksize]
@@ -396,8 +396,8 @@ def test_the_summary_has_a_note_in_markdown(left: Left) -> None:
 
     summary = left.summary.info
     assert left.summary.data.tags["mlflow.note.content"].splitlines() == [
-        row("chunks", best("4")),
-        row("full sample", best("full")),
+        row("batch run", best("4")),
+        row("full-sample run", best("full")),
         f"- [Report]({run_page(summary.experiment_id, summary.run_id, 'artifacts/report/report.html')})",
         "",
         "`small.csv`: y from x; 10 training rows, 3 holdout rows.",

@@ -240,15 +240,16 @@ def test_a_task_leaves_no_trace_in_its_actor(tmp_path: Path, monkeypatch: pytest
 
     def state() -> tuple:
         files = [(found.st_dev, found.st_ino) for found in map(os.fstat, (1, 2))]
-        process = dict(os.environ), Path.cwd(), signal.getsignal(signal.SIGTERM), threading.active_count(), files
+        process = dict(os.environ), Path.cwd(), signal.getsignal(signal.SIGTERM), files
         return *process, sys.argv, [*sys.path], sys.stdout, sys.stderr
 
     actor, task = ray_task.RayTasks({}), TaskFiles.numbered(tmp_path, 1)
-    before = state()
+    before, threads = state(), {*threading.enumerate()}
     for _ in range(3):
         with contextlib.suppress(SystemExit):
             actor.train(str(task.order), str(tmp_path / "log"), ["--trust"])
         assert state() == before
+        assert {*threading.enumerate()} <= threads  # Those of other tests may end meanwhile.
     assert task.exits() == [3]
     assert said == [["harness", "work", "--trust", str(task.order)]] * 3
     assert (tmp_path / "log").read_text() == "to its log\nand so do libraries\n" * 3

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from io import StringIO
@@ -34,6 +34,7 @@ from harness.sweep.plan import Run
 from harness.sweep.run_locks import RunLocks, locks_of
 from harness.sweep.runner import Sweep, train
 from harness.tracking._compat_sqlite import LocalStore
+from harness.tracking.record_buffer import RecordBuffer
 from harness.tracking.run_search import REPRODUCES
 from harness.tracking.tracker import Tracker
 from harness.training.events import Event, Progress
@@ -231,6 +232,7 @@ def test_a_finished_sweep_keeps_its_report_and_gets_a_lost_one_back(folder: Fold
     assert page.is_file()
 
 
+@pytest.mark.slow
 def test_a_larger_sweep_reuses_finished_runs(folder: Folder) -> None:
     folder.train([folder.config(epochs=1)])
     folder.train([folder.config(epochs=1), folder.config(epochs=2)])
@@ -533,6 +535,60 @@ def test_batches_of_a_sweep_may_repeat_runs(folder: Folder) -> None:
     assert batches[0] == batches[1] == batches[2][:1]
     assert folder.statuses() == ["FINISHED"] * 2
     assert len(folder.records("sweep")) == 1
+
+
+def from_elsewhere(folder: Folder, configs: Sequence[Config]) -> list[Config]:
+    """Return the configurations of a process that keeps its checkpoints and undelivered records elsewhere."""
+    cache = str(folder.path / "elsewhere")
+    return [replace(config, runtime=replace(config.runtime, cache=cache)) for config in configs]
+
+
+def test_what_another_process_has_finished_is_not_continued_from_a_checkpoint(
+    folder: Folder, stop_after: Callable[[int | None], None]
+) -> None:
+    configs = [folder.config(), folder.config(500)]
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(configs, alone=True)
+    stop_after(None)
+    folder.train(from_elsewhere(folder, configs[:1]), alone=True)
+    ended = {record.info.run_id: record.info.end_time for record in folder.records() if record.info.status != "KILLED"}
+    folder.train(configs, alone=True)
+    assert "resume: discarding the checkpoint, because another process has finished 1 of its 2 runs\n" in folder.said
+    assert "1 of 2 runs is already finished; skipping it" in folder.said
+    assert "continuing from the checkpoint" not in folder.said
+    assert len(ended) == 1
+    assert ended.items() <= {record.info.run_id: record.info.end_time for record in folder.records()}.items()
+    assert folder.statuses() == ["FINISHED"] * 2
+    folder.numbers()
+
+
+@pytest.mark.slow
+def test_what_another_process_has_continued_is_not_recorded_twice(
+    folder: Folder, stop_after: Callable[[int | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [folder.config(), folder.config(500)]
+
+    def die(buffer: RecordBuffer, records: Sequence[Mapping[str, object]]) -> None:
+        if records:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordBuffer, "release", die)  # The records are in the checkpoint, but not in the store.
+        stop_after(7)
+        with pytest.raises(KeyboardInterrupt):
+            folder.train(configs, alone=True)
+    assert folder.numbers() == {}
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        folder.train(from_elsewhere(folder, configs), alone=True)
+    assert folder.statuses() == ["KILLED"] * 2
+    assert len(folder.numbers()) > 0
+    stop_after(None)
+    folder.train(configs, alone=True)
+    assert "resume: continuing from the checkpoint" in folder.said
+    assert folder.statuses() == ["FINISHED"] * 2
+    folder.numbers()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keras
 import pytest
 import requests
 from mlflow.exceptions import MlflowException
@@ -26,6 +28,8 @@ from harness.cli.work import work
 from harness.config import Config, DataConfig, LogModel, Loss, RuntimeConfig, TrackingConfig
 from harness.data.tables.table import Table
 from harness.errors import ConfigError
+from harness.runtime.state_files import write_json
+from harness.sweep.code_version import packages
 from harness.sweep.display import Display
 from harness.sweep.plan import Run
 from harness.sweep.run_fields import config_yaml
@@ -35,7 +39,16 @@ from harness.sweep.tasks.attempts import Attempts
 from harness.sweep.tasks.cluster import Cluster
 from harness.sweep.tasks.files import TRY_AGAIN, Job, Status, TaskFiles, TaskHeld
 from harness.sweep.tasks.local_table import Passes, local_copy
-from harness.sweep.tasks.order import configs_of, read_order, write_order
+from harness.sweep.tasks.order import (
+    KIND,
+    REFUSED,
+    TaskRefused,
+    code_digest,
+    configs_of,
+    new_order,
+    read_order,
+    write_order,
+)
 from harness.sweep.tasks.partition import partition
 from harness.sweep.tasks.view import TaskRow, progress_of, tasks_view
 from harness.tracking.outbox import LeaseLost, StoreUnreachable
@@ -123,6 +136,8 @@ class Inside(Cluster):
         order = read_order(task.order)
         try:
             worker.work(task, order, configs_of(order), Console(file=StringIO(), width=200))
+        except TaskRefused:
+            task.note_exit(REFUSED)
         except ConfigError:
             task.note_exit(2)
         except TaskHeld:
@@ -281,8 +296,7 @@ def test_the_next_driver_has_other_code_and_another_summary(
     client = MlflowClient(store.uri)
     (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
     client.delete_run(summary.info.run_id)
-    for module in ("driver", "order"):
-        monkeypatch.setattr(f"harness.sweep.tasks.{module}.code_digest", lambda: "newer")
+    monkeypatch.setattr("harness.sweep.tasks.order.code_digest", lambda: "newer")
     sweep(store, Inside())
     (summary,) = client.search_runs(["1"], "tags.kind = 'sweep'")
     runs = client.search_runs(["1"], "tags.kind = 'run'")
@@ -365,6 +379,10 @@ def test_what_counts_as_a_failure(tmp_path: Path) -> None:
     files.note_exit(1)
     attempts.look(job(), is_alive=False)
     assert attempts.defeat == "task 1: exit code 1 (log: some.log); it has failed 3 times"
+    (attempts := Attempts(files)).started()
+    files.note_exit(REFUSED)
+    attempts.look(job(), is_alive=False)
+    assert attempts.defeat == "task 1: exit code 78 (log: some.log); it is not started again"
 
 
 def test_workers_that_are_stopped_before_they_get_further(tmp_path: Path) -> None:
@@ -406,15 +424,44 @@ def test_workers_that_differ_refuse(tmp_path: Path, capsys: pytest.CaptureFixtur
         sweep(store, Inside("driver dies"))
     (path, *_) = store.path.glob("cache/checkpoints/*-tasks/1.json")
     files, order, console = TaskFiles(path), read_order(path), Console(file=StringIO())
-    with pytest.raises(ConfigError, match="harness or its packages differ from those of the process"):
-        worker.work(files, {**order, "code": "another"}, configs_of(order), console)
     other = {**order, "runs": [{**run, "signature": "another"} for run in order["runs"]]}
-    with pytest.raises(ConfigError, match="is a different run here: its data or its model's source differs"):
+    with pytest.raises(TaskRefused, match="is a different run here: its data or its model's source differs"):
         worker.work(files, other, configs_of(order), console)  # type: ignore[arg-type]
     with files.hold(0), pytest.raises(SystemExit, match=r"^75$"):
         work(path, trust=False)
     assert capsys.readouterr().err == "harness: task 1 is held by another worker.\n"
     assert not MlflowClient(store.uri).search_runs(["1"], "tags.kind = 'run'")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fates", [["78", "works", "78"], ["78"] * 3])
+def test_a_task_that_is_refused_is_not_tried_again(fates: list[str], tmp_path: Path) -> None:
+    """If nothing else is trained, the sweep is rejected, after recording that its runs have failed."""
+    store, cluster, logs = Store(tmp_path), Inside(*fates), tmp_path / "sweep" / "tasks"
+    logs.mkdir(parents=True)
+    for number in (1, 2, 3):
+        (logs / f"{number}.log").write_text(f"...\nharness: task {number}: this worker has other data.\n")
+    why, is_rejected = f"task 1: this worker has other data (log: {logs / '1.log'})", "works" not in fates
+    with pytest.raises(ConfigError, match=f"^{re.escape(why)}\\.$") if is_rejected else contextlib.nullcontext():
+        assert f"{why}; it is not started again\n" in sweep(store, cluster)[1]
+    assert cluster.submitted == [1, 2, 3]
+    records = MlflowClient(store.uri).search_runs(["1"])
+    failed = [record for record in records if record.info.status == "FAILED" and record.data.tags["kind"] == "run"]
+    assert {record.info.status for record in records} == ({"FAILED"} if is_rejected else {"FAILED", "FINISHED"})
+    assert f"{why}; it is not started again" in {record.data.tags["failure"] for record in failed}
+
+
+def test_other_code_or_packages_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    order, older = new_order(1, [], "harness train -m ...", []), re.sub("(keras==).*", r"\g<1>1.0", packages())
+    for differs, said in (
+        ({"packages": older}, f"this worker has keras {keras.__version__}, but the driver has keras 1.0."),
+        ({"code": "other", "commits": "harness==c0ffee\n"}, "differs from the driver's (harness c0ffee)."),
+        (None, "1.json was written by another version of harness."),
+    ):
+        write_json(tmp_path / "1.json", KIND if differs else "task 1", {**order, **(differs or {})})
+        with pytest.raises(SystemExit, match=f"^{REFUSED}$"):
+            work(tmp_path / "1.json", trust=False)
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -442,8 +489,9 @@ def test_a_store_that_is_away_is_no_failure(
         "sweep_id": "0" * 32,
         "search": "",
         "command": "",
-        "code": "",
+        "code": code_digest(),
         "commits": "",
+        "packages": packages(),
         "scratch": "",
     }
     rules = {"split": [], "has_one_loss": True, "trial_seed": None, "shared": []}

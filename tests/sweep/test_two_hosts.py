@@ -32,6 +32,8 @@ SECONDS = 4
 KEYS = ("train/loss", "val/loss", "train/chunk_loss", "time/train_s")
 """The metrics to read; all metrics are recorded by the same calls."""
 
+DISCARDED = f"discarding the checkpoint, because another process has finished {RUNS} of its {RUNS} runs"
+
 START = 'hostname "$0" && mount -t tmpfs none /var/tmp && exec "$@"'
 
 Numbers = Mapping[tuple[str | None, str], list[tuple[int, float]]]
@@ -102,6 +104,13 @@ class Hosts:
             time.sleep(0.2)
         raise TimeoutError([host.output for host in hosts])
 
+    def await_owner(self, host: Host) -> None:
+        """Wait until a host has taken over the runs."""
+        deadline = time.monotonic() + 90
+        while {run.data.tags["host"] for run in self.records("run")} != {host.name}:
+            assert time.monotonic() < deadline, host.output
+            time.sleep(0.2)
+
     def numbers(self) -> Numbers:
         """Return all points of the runs, after checking that runs and steps occur only once."""
         records, found = self.records("run"), {}
@@ -167,7 +176,10 @@ def test_a_machine_takes_over_what_another_one_has_not_finished(
 ) -> None:
     owner, other = hosts.owner([hosts.start("one"), hosts.start("two")])
     owner.process.kill()
-    assert other.code() == 0, other.output
+    hosts.await_owner(other)
+    again = hosts.start(owner.name)  # It has a checkpoint of what the other one is training.
+    assert (other.code(), again.code()) == (0, 0), [other.output, again.output]
+    assert DISCARDED in again.output
     assert hosts.numbers() == undisturbed()
     assert {record.data.tags["host"] for record in hosts.records("run")} == {other.name}
 
@@ -186,5 +198,9 @@ def test_a_machine_that_wakes_up_writes_nothing(hosts: Hosts, undisturbed: Calla
     assert [run.to_dictionary() for kind in ("run", "sweep") for run in hosts.records(kind)] == before
     assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
     # The other machine has recorded what this one had not delivered.
-    assert hosts.start(owner.name).code() == 0
+    again = hosts.start(owner.name)
+    assert again.code() == 0, again.output
+    assert DISCARDED in again.output
+    after = [run.to_dictionary() for run in hosts.records("run")]
+    assert after == before[:RUNS]
     assert hosts.numbers() == undisturbed()

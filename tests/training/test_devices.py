@@ -36,13 +36,13 @@ def test_devices_are_different_numbers(numbers: list) -> None:
 
 
 class Loop(NamedTuple):
-    """Stands for a tile's loop."""
+    """Stands in for a tile's loop."""
 
     updates: int
 
 
 class Part:
-    """Stands for a tile."""
+    """Stands in for a tile."""
 
     def __init__(self, updates: int) -> None:
         self.loop, self.device = Loop(updates), ""
@@ -61,7 +61,7 @@ def test_a_gpu_takes_one_call_at_a_time() -> None:
 
 
 class Gone:
-    """Stands for a tensor whose device has failed."""
+    """Stands in for a tensor whose device has failed."""
 
     def __init__(self, tensor: tf.Tensor) -> None:
         self.shape: Any = tensor.shape
