@@ -1,6 +1,6 @@
 """Damages every file that a sweep leaves behind in ten ways, one at a time, and runs the same command again.
 
-The store then has the numbers of an undisturbed sweep, each once, or the command says in a sentence why not.
+The store then has the numbers of an undisturbed sweep, each once, or the command reports the reason in one sentence.
 `HARNESS_DAMAGE=all` tries all files in all ways; otherwise a fixed sample of them.
 """
 
