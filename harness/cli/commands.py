@@ -98,6 +98,28 @@ def plan(words: tuple[str, ...]) -> None:
         startup.end()
 
 
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="Example: harness tune -m model=mlp chunksize=1000 learning_rate=0.001,0.003,0.01,0.03",
+)
+@_words
+def tune(words: tuple[str, ...]) -> None:
+    """Measure how many runs to update in one call.
+
+    Takes the arguments of `harness train`, and trains for some seconds with different numbers of lanes per call. Where
+    another number is faster than the default by at least 10%, `harness plan` and `harness train` use it from then on,
+    for sweeps with the same models, chunk sizes and numbers of lanes on the same device. This changes the last bits of
+    results; the tag `tile` records the number.
+    """
+    startup = _startup(words)
+    try:
+        from harness.cli import train
+
+        train.tune(words, startup)
+    finally:
+        startup.end()
+
+
 @click.command(epilog=RUN_WORDS)
 @click.argument("run_id", metavar="RUN")
 @click.argument("path", type=click.Path(path_type=Path))

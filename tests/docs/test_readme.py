@@ -95,7 +95,7 @@ def test_a_users_own_csv(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_table_of_commands(tmp_path: Path) -> None:
     lines = re.findall(r"^\| `(harness [^`]+)` \|", README, re.MULTILINE)
-    assert len(lines) == 14
+    assert len(lines) == 15
     first = [line for line in lines if " RUN" not in line and line != "harness ui"]
     run([GENERATE, *first], tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
