@@ -36,7 +36,7 @@ def search_parts(task: Task, say: Callable[[str], None]) -> dict[str, Part]:
         "search/best": Part("best loss, all to completion", span([figures["best"]]), ""),
         "search/best_halving": Part("best loss, halving", span([figures["best_halving"]]), ""),
         "search/proposals": Part(
-            "256 proposals, in the time of training as many trials",
+            "256 proposals, relative to training as many trials",
             span([100 * figures["proposals"] / figures["all"] * trials / MOST_PROPOSALS]),
             "%",
         ),
