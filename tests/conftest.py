@@ -88,7 +88,7 @@ def make_table(write: Callable[..., Path], tmp_path: Path) -> Callable[..., Tabl
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
     """A process that runs commands without importing TensorFlow again."""
     with closing(Warm()) as process:

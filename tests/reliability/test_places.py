@@ -6,7 +6,6 @@ import math
 import re
 import sqlite3
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +30,6 @@ STATES = st.sampled_from(
 
 # Not shrunk, because each example takes seconds.
 EXAMPLES = settings(deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with closing(Warm()) as warm:
-        yield warm
 
 
 class Answer(NamedTuple):
